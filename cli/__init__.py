@@ -1,0 +1,1 @@
+"""The `moebench` command: one thin module per verb, heavy imports inside the verb."""

@@ -1,0 +1,40 @@
+"""The activation between the two products, gated or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .problem import Activation, Problem
+
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "silu": functional.silu,
+    "gelu": functional.gelu,
+    "relu": functional.relu,
+}
+
+
+def activate(problem: Problem, h: Tensor) -> Tensor:
+    """(…, U) to (…, F): act(gate) * up when gated (Shazeer 2020, equation 6), else act(h)."""
+    act = ACTIVATIONS[problem.activation]
+    if not problem.gated:
+        return act(h)
+    gate, up = h.chunk(2, dim=-1)
+    return act(gate) * up
+
+
+def activate_(problem: Problem, h: Tensor) -> Tensor:
+    """As `activate`, in place: the result is a view of ``h``, whose contents are lost. Not differentiable."""
+    if problem.gated:
+        gate, up = h.chunk(2, dim=-1)
+        return _act_(problem.activation, gate).mul_(up)
+    return _act_(problem.activation, h)
+
+
+def _act_(name: Activation, h: Tensor) -> Tensor:
+    if name == "gelu":
+        return torch.ops.aten.gelu_(h)  # type: ignore[no-any-return]  # functional.gelu has no in-place form
+    return functional.silu(h, inplace=True) if name == "silu" else functional.relu(h, inplace=True)

@@ -1,0 +1,41 @@
+"""The baseline everyone writes first: find the tokens of each expert, run it, add the rows back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..activations import activate
+from ..kernel import Config, Cost, Kernel, Layer
+from ..problem import ELEMENT_BYTES, Problem
+from ..routing import Routing
+from ..tensors import Weights
+
+
+class Loop(Kernel):
+    """A plain loop over experts, differentiated by autograd."""
+
+    family = "baseline"
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            y_TD = torch.zeros_like(x_TD, dtype=torch.float32)
+            for e in range(routing.experts):
+                token_n, k_n = torch.where(routing.ids_TK == e)
+                h_nF = activate(problem, x_TD[token_n] @ weights.w_up_EUD[e].T)
+                y_nD = h_nF @ weights.w_down_EDF[e].T * routing.gates_TK[token_n, k_n, None]
+                y_TD.index_add_(0, token_n, y_nD)
+            return y_TD.to(x_TD.dtype)
+
+        return layer
+
+    def cost(self, problem: Problem, routing: Routing) -> Cost:
+        counts = routing.counts_E()
+        kept, fullest = int(counts.sum()), int(counts.max())
+        # In training autograd keeps every expert's rows; in inference only the fullest expert's live at once.
+        rows = kept if problem.mode == "train" else fullest
+        row_bytes = (2 * problem.D + problem.U + 2 * problem.F) * ELEMENT_BYTES[problem.dtype] + 4 * problem.D
+        return Cost(executed_rows=kept, workspace_bytes=rows * row_bytes + 2 * problem.T * problem.D * 4)
+
+
+kernel = Loop()

@@ -1,0 +1,88 @@
+"""What an implementation is: one class in one file of ``kernels/implementations/``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from .problem import Problem
+from .routing import Routing
+from .tensors import Weights
+
+Config = Mapping[str, int | float | str | bool]
+"""The tunable choices of one build, by name; part of a record's identity."""
+
+Layer = Callable[[Tensor, Routing, Weights], Tensor]
+"""A built implementation: x (T, D), routes and weights in, y (T, D) of x's dtype out, differentiable in all of them."""
+
+
+@runtime_checkable
+class Communicates(Protocol):
+    """A layer that counts the payload bytes it has sent to other ranks since it was built."""
+
+    sent_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What an implementation will do to a routing, known before it runs.
+
+    ``executed_rows`` counts expert-product rows, padding included; ``extra_flops`` what it spends outside the expert
+    products (one-hot dispatch, say) in one forward; ``workspace_bytes`` estimates the peak it allocates beyond inputs
+    and outputs; ``traffic_bytes`` the payload that all ranks together send to other ranks.
+    """
+
+    executed_rows: int
+    workspace_bytes: int
+    extra_flops: int = 0
+    traffic_bytes: int = 0
+
+
+class Kernel(ABC):
+    """One competing implementation. Its name is the name of its file; the file's ``kernel`` is its one instance.
+
+    ``family`` groups implementations of one idea in reports.
+    """
+
+    family: str
+
+    @property
+    def name(self) -> str:
+        return type(self).__module__.rpartition(".")[2]
+
+    @abstractmethod
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        """Everything that may be done before the clock starts; the layer is what is timed."""
+
+    @abstractmethod
+    def cost(self, problem: Problem, routing: Routing) -> Cost:
+        """What one call will do; ``routing`` already lacks the routes that the capacity drops."""
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        """None, or the reason why it cannot take this problem on this device, naming constraint and value."""
+        return one_rank(problem) or dropless(problem)
+
+    def space(self, problem: Problem, device: torch.device) -> list[Config]:
+        """The configurations to choose from, the default first."""
+        return [{}]
+
+    def valid(self, problem: Problem, config: Config, device: torch.device) -> bool:
+        """Whether a configuration of the space can be built for this problem on this device."""
+        return True
+
+
+def one_rank(problem: Problem) -> str | None:
+    """The refusal of an implementation that knows one rank only."""
+    return f"runs on one rank, the problem has ranks = {problem.ranks}" if problem.ranks > 1 else None
+
+
+def dropless(problem: Problem) -> str | None:
+    """The refusal of an implementation that never drops."""
+    if problem.capacity_factor is None:
+        return None
+    return f"is dropless, the problem drops above capacity_factor = {problem.capacity_factor:g}"

@@ -1,0 +1,73 @@
+"""Synthetic load: how popular each expert is, independent of the router.
+
+A load gives log-popularities; adding Gumbel noise and taking the top k draws k distinct experts per token with these
+popularities (the Gumbel top-k trick, Kool et al. 2019, section 2.3), so that any router sees the load it should.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMS = "uniform, zipf:S, dirichlet:A, hot, empty:FRACTION"
+HOT_LOGIT = 12.0  # Gumbel noise passes 12 once in 160,000 draws: the hot expert is in practically every top k
+
+
+@dataclass(frozen=True)
+class Load:
+    """A load by name, with its parameter (0 where the name takes none)."""
+
+    name: str
+    parameter: float = 0.0
+
+    @staticmethod
+    def parse(spec: str) -> Load:
+        """Read ``uniform``, ``zipf:1.2``, ``dirichlet:0.3``, ``hot`` or ``empty:0.5``.
+
+        Raises:
+            ValueError: naming the text and the forms it may take.
+        """
+        name, colon, text = spec.partition(":")
+        wants = {"uniform": False, "hot": False, "zipf": True, "dirichlet": True, "empty": True}
+        if name not in wants or wants[name] != bool(colon):
+            raise ValueError(f"load = {spec!r}: give one of {FORMS}")
+        if not colon:
+            return Load(name)
+        try:
+            parameter = float(text)
+        except ValueError:
+            raise ValueError(f"load = {spec!r}: {text!r} is not a number; give one of {FORMS}") from None
+        if not math.isfinite(parameter) or parameter <= 0 or (name == "empty" and parameter >= 1):
+            limit = "between 0 and 1" if name == "empty" else "above 0 and finite"
+            raise ValueError(f"load = {spec!r}: the parameter must be {limit}")
+        return Load(name, parameter)
+
+    def empty_experts(self, experts: int) -> int:
+        """How many of ``experts`` receive no token by construction."""
+        return int(experts * self.parameter) if self.name == "empty" else 0
+
+    def check(self, *, experts: int, chosen: int) -> None:
+        """Raise ValueError when fewer than ``chosen`` of ``experts`` would stay in use."""
+        left = experts - self.empty_experts(experts)
+        if left < chosen:
+            raise ValueError(
+                f"load = 'empty:{self.parameter:g}' leaves {left} of E = {experts} experts: K = {chosen} do not fit"
+            )
+
+    def logits_E(self, experts: int, rng: np.random.Generator) -> NDArray[np.float64]:  # noqa: N802  # a shape letter
+        """Log-popularity of each expert up to a constant, shape (E,), −inf for an expert never chosen."""
+        logits = np.zeros(experts)
+        if self.name == "zipf":
+            logits = -self.parameter * np.log1p(np.arange(experts))
+        elif self.name == "dirichlet":
+            # The log of a Gamma(a) variate as that of Gamma(a + 1) * U^(1/a), which does not underflow for small a.
+            gammas = np.log(rng.standard_gamma(self.parameter + 1, experts))
+            logits = gammas + np.log(rng.uniform(size=experts)) / self.parameter
+        elif self.name == "hot":
+            logits[0] = HOT_LOGIT
+        elif self.name == "empty":
+            logits[: self.empty_experts(experts)] = -np.inf
+        return rng.permutation(logits)

@@ -1,0 +1,115 @@
+"""The truth: float64, and the dumbest loop that computes an MoE layer.
+
+`oracle` loops over tokens. `reference` is the same function expert by expert, fast enough to check full-size problems
+before they are timed; the tests hold the two equal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .activations import activate
+from .problem import Problem
+from .routing import NO_ROUTE, Routing, group_by_expert
+from .shard import Shard, split_evenly
+from .tensors import Inputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a call gives: y (T, D), and for a training step the gradients of x, w_up, w_down and gates by name."""
+
+    y_TD: Tensor
+    gradients: dict[str, Tensor]
+
+    def shard(self, shard: Shard) -> Result:
+        """The part of the result that one rank must produce."""
+        parts = {"x": shard.tokens, "gates": shard.tokens, "w_up": shard.experts, "w_down": shard.experts}
+        gradients = {name: gradient[parts[name]] for name, gradient in self.gradients.items()}
+        return Result(y_TD=self.y_TD[shard.tokens], gradients=gradients)
+
+
+def drop(problem: Problem, routing: Routing) -> Routing:
+    """The routes that the problem's capacity keeps, the others made −1: one queue per expert and rank, served in turn.
+
+    ``first_come`` serves tokens in order; ``gate_weight`` serves all first choices, then all second ones, and so on,
+    each time the token with the largest gate weight first.
+    """
+    if problem.capacity is None:
+        return routing
+    ids, gates = routing.ids_TK.tolist(), routing.gates_TK.tolist()
+    start = 0
+    for tokens in split_evenly(problem.T, problem.ranks):
+        of_rank = range(start, start + tokens)
+        service = [(t, k) for t in of_rank for k in range(problem.K)]
+        if problem.drop == "gate_weight":
+            by_gate = sorted(of_rank, key=lambda t: -max(gates[t]))
+            service = [(t, k) for k in range(problem.K) for t in by_gate]
+        room = [problem.capacity] * problem.E
+        for t, k in service:
+            expert = ids[t][k]
+            if expert == NO_ROUTE:
+                continue
+            if room[expert]:
+                room[expert] -= 1
+            else:
+                ids[t][k] = NO_ROUTE
+        start += tokens
+    kept_TK = torch.tensor(ids, dtype=torch.int32, device=routing.ids_TK.device).view_as(routing.ids_TK)
+    return dataclasses.replace(routing, ids_TK=kept_TK)
+
+
+def oracle(problem: Problem, inputs: Inputs) -> Result:
+    """y_t = sum over kept k of g_tk * W_down[e] act(W_up[e] x_t), token by token."""
+
+    def forward(x_TD: Tensor, gates_TK: Tensor, w_up_EUD: Tensor, w_down_EDF: Tensor, routing: Routing) -> Tensor:
+        rows = []
+        for t, ids in enumerate(routing.ids_TK.tolist()):
+            y_D = torch.zeros_like(x_TD[t])
+            for k, e in enumerate(ids):
+                if e != NO_ROUTE:
+                    h_F = activate(problem, w_up_EUD[e] @ x_TD[t])
+                    y_D = y_D + gates_TK[t, k] * (w_down_EDF[e] @ h_F)
+            rows.append(y_D)
+        return torch.stack(rows) if rows else torch.zeros_like(x_TD)
+
+    return _evaluate(problem, inputs, forward)
+
+
+def reference(problem: Problem, inputs: Inputs) -> Result:
+    """As `oracle`, with one product for all rows of an expert."""
+
+    def forward(x_TD: Tensor, gates_TK: Tensor, w_up_EUD: Tensor, w_down_EDF: Tensor, routing: Routing) -> Tensor:
+        groups = group_by_expert(routing)
+        rows = [
+            activate(problem, x_TD[groups.token_N[start:end]] @ w_up_EUD[e].T) @ w_down_EDF[e].T
+            for e, start, end in groups.slices()
+        ]
+        if not rows:
+            return torch.zeros_like(x_TD)
+        y_ND = torch.cat(rows) * gates_TK.flatten()[groups.route_N, None]
+        return torch.zeros_like(x_TD).index_add(0, groups.token_N, y_ND)
+
+    return _evaluate(problem, inputs, forward)
+
+
+def _evaluate(problem: Problem, inputs: Inputs, forward: Callable[..., Tensor]) -> Result:
+    """Run ``forward`` in float64 on the kept routes; what does not depend on an input has a gradient of zeros."""
+    training = problem.mode == "train"
+    leaves = {
+        name: tensor.detach().double().requires_grad_(training) for name, tensor in inputs.differentiable().items()
+    }
+    y_TD = forward(leaves["x"], leaves["gates"], leaves["w_up"], leaves["w_down"], drop(problem, inputs.routing))
+    if not training:
+        return Result(y_TD=y_TD, gradients={})
+    gradients = [torch.zeros_like(leaf) for leaf in leaves.values()]
+    if y_TD.requires_grad:
+        gradients = list(
+            torch.autograd.grad(y_TD, list(leaves.values()), inputs.dy_TD.double(), materialize_grads=True)
+        )
+    return Result(y_TD=y_TD.detach(), gradients=dict(zip(leaves, gradients, strict=True)))

@@ -1,0 +1,195 @@
+"""The problem: one MoE layer on one batch of tokens, and what it must cost.
+
+Shape letters, used everywhere as suffixes of tensors (``x_TD``, ``ids_TK``, ``w_up_EUD``):
+
+    T  tokens                      K  experts per token
+    D  model width                 N  routed rows, T * K
+    F  hidden width of an expert   C  rows one expert may take (capacity)
+    U  rows of the up projection:  G  granularity, d_ff / d_expert
+       2 * F when gated, else F    R  ranks
+    E  experts                     B  rows of a block or a tile
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from .load import Load
+
+Activation = Literal["silu", "gelu", "relu"]
+DType = Literal["float32", "float16", "bfloat16"]
+DropPolicy = Literal["first_come", "gate_weight"]
+Mode = Literal["forward", "train"]
+RouterName = Literal["softmax_topk", "softmax_topk_renorm", "switch"]
+
+ELEMENT_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+ROUTE_BYTES = 8  # an int32 id and a float32 gate weight
+ALIGNMENTS = (16, 8, 4, 2, 1)  # tried in turn by `scaled`: matmuls like aligned widths
+
+
+class InvalidProblem(ValueError):
+    """A problem that no implementation could mean; the message names the value and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One MoE layer, one batch, one way of running it.
+
+    ``T`` counts the tokens of all ranks together. ``T = 0`` is valid. ``drop`` says who keeps a place in a full
+    expert: ``first_come`` in token order, or ``gate_weight``, the batch priority of V-MoE (Riquelme et al. 2021,
+    section 4.1). It has no effect when ``capacity_factor`` is None, which means dropless.
+
+    Raises:
+        InvalidProblem: at construction, for any value outside its range.
+    """
+
+    T: int
+    D: int
+    F: int
+    E: int
+    K: int
+    gated: bool = True
+    activation: Activation = "silu"
+    dtype: DType = "float32"
+    capacity_factor: float | None = None
+    drop: DropPolicy = "first_come"
+    router: RouterName = "softmax_topk_renorm"
+    load: str = "uniform"
+    mode: Mode = "forward"
+    ranks: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, smallest in (("T", 0), ("D", 1), ("F", 1), ("E", 1), ("K", 1), ("ranks", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
+                raise InvalidProblem(f"{name} = {value!r}: give an integer of at least {smallest}")
+        if self.K > self.E:
+            raise InvalidProblem(f"K = {self.K} experts per token, but only E = {self.E} experts: give K <= E")
+        if self.ranks > self.E:
+            raise InvalidProblem(f"ranks = {self.ranks}, but only E = {self.E} experts: give ranks <= E")
+        for name, choices in (
+            ("activation", Activation),
+            ("dtype", DType),
+            ("drop", DropPolicy),
+            ("mode", Mode),
+            ("router", RouterName),
+        ):
+            if getattr(self, name) not in get_args(choices):
+                raise InvalidProblem(f"{name} = {getattr(self, name)!r}: give one of {', '.join(get_args(choices))}")
+        factor = self.capacity_factor
+        if factor is not None and not (math.isfinite(factor) and factor > 0):
+            raise InvalidProblem(f"capacity_factor = {factor!r}: give a positive number, or None for dropless")
+        if self.router == "switch" and self.K != 1:
+            raise InvalidProblem(f"router = 'switch' takes one expert per token, not K = {self.K}: give K = 1")
+        try:
+            Load.parse(self.load).check(experts=self.E, chosen=self.K)
+        except ValueError as error:
+            raise InvalidProblem(str(error)) from error
+
+    @property
+    def key(self) -> str:
+        """Every field in one readable, stable word: equal keys are equal problems."""
+        capacity = "dropless" if self.capacity_factor is None else f"cf{self.capacity_factor:g}-{self.drop}"
+        activation = f"{self.activation}-glu" if self.gated else self.activation
+        return (
+            f"T{self.T}.D{self.D}.F{self.F}.E{self.E}.K{self.K}.{activation}.{self.dtype}.{capacity}"
+            f".{self.router}.{self.load}.{self.mode}.r{self.ranks}.s{self.seed}"
+        )
+
+    @property
+    def N(self) -> int:
+        """Routed rows before any drop, T * K."""
+        return self.T * self.K
+
+    @property
+    def U(self) -> int:
+        """Rows of the up projection: gate and up halves together when gated."""
+        return 2 * self.F if self.gated else self.F
+
+    @property
+    def tokens_per_rank(self) -> int:
+        """Tokens of the fullest rank; the last ranks may hold fewer."""
+        return math.ceil(self.T / self.ranks)
+
+    @property
+    def capacity(self) -> int | None:
+        """C, the rows one expert takes from one rank's tokens; None when dropless.
+
+        ``C = clamp(ceil(capacity_factor * T * K / E), 1, T)`` with T the tokens of one rank, as GShard counts
+        capacity in each local group (Lepikhin et al. 2020, section 2.2).
+        """
+        if self.capacity_factor is None:
+            return None
+        tokens = self.tokens_per_rank
+        return max(1, min(math.ceil(self.capacity_factor * tokens * self.K / self.E), tokens))
+
+    def replace(self, **changes: object) -> Problem:
+        """The same problem with some fields changed, validated anew."""
+        return dataclasses.replace(self, **changes)  # type: ignore[arg-type]  # checked in __post_init__
+
+    def refine(self, granularity: int) -> Problem:
+        """Split every expert in ``granularity``: parameters and useful FLOPs stay (Krajewski et al. 2024, section 3)."""
+        if granularity < 1 or self.F % granularity:
+            raise InvalidProblem(f"granularity = {granularity} does not divide F = {self.F}: give a divisor of it")
+        return self.replace(F=self.F // granularity, E=self.E * granularity, K=self.K * granularity)
+
+    def scaled(self, D: int) -> Problem:  # noqa: N803  # a shape letter
+        """The largest problem of width at most ``D`` with exactly this E, K and F / D, aligned as well as it goes."""
+        divisor = math.gcd(self.D, self.F)
+        width, hidden = self.D // divisor, self.F // divisor
+        for alignment in ALIGNMENTS:
+            step = math.lcm(width, alignment) if hidden % alignment == 0 else width * alignment
+            if step <= D:
+                times = D // step * step // width
+                return self.replace(D=width * times, F=hidden * times)
+        raise InvalidProblem(f"D = {D} is too narrow to keep F / D = {hidden}/{width}: give at least {width}")
+
+    def dense(self) -> Problem:
+        """One expert for all N rows: the matmul chain with the same useful FLOPs as this problem without drops."""
+        return self.replace(T=self.N, E=1, K=1, capacity_factor=None, load="uniform", ranks=1)
+
+    def flops(self, rows: float) -> int:
+        """FLOPs of the expert products on ``rows`` rows; a training step is three times a forward."""
+        products = 3 if self.gated else 2
+        steps = 3 if self.mode == "train" else 1
+        return int(2 * rows * self.D * self.F * products * steps)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all experts' weights."""
+        return self.E * self.D * (self.U + self.F) * ELEMENT_BYTES[self.dtype]
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of one (T, D) tensor."""
+        return self.T * self.D * ELEMENT_BYTES[self.dtype]
+
+    def ideal_bytes(self, touched_experts: int) -> int:
+        """Every input, every weight of an expert that receives a token, and every output, each moved once.
+
+        A training step reads x, dy, the weights and the routes, and writes y, dx, the gradients of all weights
+        (zeros count) and of the gate weights.
+        """
+        weights = self.weight_bytes // self.E * touched_experts
+        routes = self.N * ROUTE_BYTES
+        forward = 2 * self.token_bytes + weights + routes
+        if self.mode == "forward":
+            return forward
+        return forward + 2 * self.token_bytes + self.weight_bytes + self.N * 4
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes that exist before any implementation runs: x, the weights, the routes, and in training dy."""
+        tokens = self.token_bytes * (2 if self.mode == "train" else 1)
+        return tokens + self.weight_bytes + self.N * ROUTE_BYTES
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of y, and in training of the gradients of x, the weights and the gate weights."""
+        if self.mode == "forward":
+            return self.token_bytes
+        return 2 * self.token_bytes + self.weight_bytes + self.N * 4

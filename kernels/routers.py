@@ -1,0 +1,58 @@
+"""Routers: from logits to routes. Each is one function of float32 logits (T, E) and K."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .load import Load
+from .problem import Problem, RouterName
+from .routing import Routing
+
+
+def softmax_topk(logits_TE: Tensor, chosen: int) -> Routing:
+    """Softmax over all experts, then the top k probabilities as they are (OLMoE, DeepSeek-V2, Qwen1.5-MoE)."""
+    gates_TK, ids_TK = torch.topk(torch.softmax(logits_TE.float(), dim=-1), chosen, dim=-1)
+    return Routing(ids_TK=ids_TK.int(), gates_TK=gates_TK, experts=logits_TE.shape[1])
+
+
+def softmax_topk_renorm(logits_TE: Tensor, chosen: int) -> Routing:
+    """Softmax, top k, divided by their sum (Mixtral, Qwen3); equals the softmax of the top k logits (gpt-oss)."""
+    routing = softmax_topk(logits_TE, chosen)
+    total_T1 = routing.gates_TK.sum(-1, keepdim=True)
+    return Routing(ids_TK=routing.ids_TK, gates_TK=routing.gates_TK / total_T1, experts=routing.experts)
+
+
+def switch(logits_TE: Tensor, chosen: int) -> Routing:
+    """The one most probable expert, weighted by its probability (Fedus et al. 2021, equation 2).
+
+    Raises:
+        ValueError: when ``chosen`` is not 1.
+    """
+    if chosen != 1:
+        raise ValueError(f"the Switch router takes one expert per token, not K = {chosen}")
+    return softmax_topk(logits_TE, 1)
+
+
+ROUTERS: dict[RouterName, Callable[[Tensor, int], Routing]] = {
+    "softmax_topk": softmax_topk,
+    "softmax_topk_renorm": softmax_topk_renorm,
+    "switch": switch,
+}
+
+
+def route(problem: Problem, *, seed: int, device: torch.device) -> Routing:
+    """Routes for ``problem`` under its load: the same numbers for the same seed on every device.
+
+    The popularity of the experts depends on ``problem.seed`` alone; ``seed`` draws the tokens.
+    """
+    popularity = Load.parse(problem.load).logits_E(problem.E, np.random.default_rng(problem.seed))
+    generator = torch.Generator().manual_seed(seed)
+    uniform_TE = torch.rand(problem.T, problem.E, generator=generator).clamp_(min=torch.finfo(torch.float32).tiny)
+    gumbel_TE = -torch.log(-torch.log(uniform_TE))
+    logits_TE = gumbel_TE + torch.from_numpy(popularity).float()
+    routing = ROUTERS[problem.router](logits_TE, problem.K)
+    return Routing(ids_TK=routing.ids_TK.to(device), gates_TK=routing.gates_TK.to(device), experts=routing.experts)

@@ -1,0 +1,104 @@
+"""Routes of tokens to experts, and the orders in which implementations visit them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .problem import DropPolicy
+
+NO_ROUTE = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Routing:
+    """Which experts each token goes to, and with what weight; the same object is fed to every implementation.
+
+    ``ids_TK`` int32 in [0, experts), or −1 for no route; ``gates_TK`` float32. Two equal ids in a row add up.
+
+    Raises:
+        ValueError: at construction, when shapes or dtypes disagree. Values are not read: that would wait for a GPU.
+    """
+
+    ids_TK: Tensor
+    gates_TK: Tensor
+    experts: int
+
+    def __post_init__(self) -> None:
+        if self.ids_TK.ndim != 2 or self.ids_TK.shape != self.gates_TK.shape:
+            raise ValueError(
+                f"ids {tuple(self.ids_TK.shape)} and gates {tuple(self.gates_TK.shape)} must both be (T, K)"
+            )
+        if self.ids_TK.dtype != torch.int32 or self.gates_TK.dtype != torch.float32:
+            raise ValueError(f"ids are {self.ids_TK.dtype}, gates {self.gates_TK.dtype}: give int32 and float32")
+
+    @property
+    def chosen(self) -> int:
+        """K, routes per token."""
+        return self.ids_TK.shape[1]
+
+    def counts_E(self) -> Tensor:  # noqa: N802  # a shape letter
+        """Rows each expert receives, int64 (E,)."""
+        flat = self.ids_TK.flatten()
+        return torch.bincount(flat[flat != NO_ROUTE], minlength=self.experts)
+
+    def offsets_E(self) -> Tensor:  # noqa: N802  # a shape letter
+        """End of each expert's rows in expert order, int32 (E,)."""
+        return torch.cumsum(self.counts_E(), 0, dtype=torch.int32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """The routed rows in expert order: what dispatch builds and combine needs.
+
+    ``route_N`` int64, the flat index t * K + k of each row in expert order; rows without a route are left out, so its
+    length is the number of kept rows. Rows of one expert keep token order. ``counts`` are the rows of each expert.
+    """
+
+    route_N: Tensor
+    counts: list[int]
+    chosen: int
+
+    @property
+    def token_N(self) -> Tensor:
+        """The token each row comes from, int64."""
+        return self.route_N // self.chosen
+
+    def slices(self) -> list[tuple[int, int, int]]:
+        """(expert, first row, end row) of every expert that has rows."""
+        found, start = [], 0
+        for expert, count in enumerate(self.counts):
+            if count:
+                found.append((expert, start, start + count))
+            start += count
+        return found
+
+
+def group_by_expert(routing: Routing) -> Groups:
+    """Sort the routes by expert, stably. The counts come to the host: on a GPU this is the one synchronisation."""
+    counts = routing.counts_E().tolist()
+    order_N = torch.argsort(routing.ids_TK.flatten(), stable=True)
+    without_route = order_N.numel() - sum(counts)
+    return Groups(route_N=order_N[without_route:], counts=counts, chosen=routing.chosen)
+
+
+def queue_positions(routing: Routing, policy: DropPolicy) -> Tensor:
+    """Position of every route in its expert's queue, int64 (T, K); a route is kept when this is below the capacity.
+
+    ``first_come`` serves tokens in order. ``gate_weight`` serves all first choices before all second ones, and within
+    a choice the token with the largest gate weight first (V-MoE's batch priority routing, Riquelme et al. 2021).
+    """
+    tokens, chosen = routing.ids_TK.shape
+    service_N = torch.arange(tokens * chosen, device=routing.ids_TK.device)
+    if policy == "gate_weight" and tokens:
+        token_T = torch.argsort(routing.gates_TK.detach().amax(1), descending=True, stable=True)
+        service_N = (token_T[None, :] * chosen + torch.arange(chosen, device=token_T.device)[:, None]).flatten()
+    ids_N = routing.ids_TK.flatten()[service_N]
+    order_N = torch.argsort(ids_N, stable=True)
+    sorted_N = ids_N[order_N]
+    first_N = torch.searchsorted(sorted_N, sorted_N)
+    position_N = torch.empty_like(service_N)
+    position_N[service_N[order_N]] = torch.arange(service_N.numel(), device=order_N.device) - first_N
+    return position_N.view(tokens, chosen)

@@ -1,0 +1,32 @@
+"""Which tokens and experts one rank holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .problem import Problem
+
+
+def split_evenly(items: int, ranks: int) -> list[int]:
+    """``ranks`` sizes that sum to ``items``: each takes ceil(items / ranks) until they run out."""
+    size = -(-items // ranks)
+    return [max(0, min(size, items - rank * size)) for rank in range(ranks)]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A contiguous range of tokens and one of experts."""
+
+    tokens: slice
+    experts: slice
+
+    @staticmethod
+    def of(problem: Problem, rank: int) -> Shard:
+        """The share of ``rank`` in ``problem``: tokens and experts in order, the last ranks may hold fewer or none."""
+        return Shard(tokens=_range(problem.T, problem.ranks, rank), experts=_range(problem.E, problem.ranks, rank))
+
+
+def _range(items: int, ranks: int, rank: int) -> slice:
+    sizes = split_evenly(items, ranks)
+    start = sum(sizes[:rank])
+    return slice(start, start + sizes[rank])

@@ -1,0 +1,183 @@
+"""A record: one implementation on one point of a suite, measured or refused, with everything needed to trust it.
+
+This module imports neither torch nor a sibling folder: a report reads records on a machine that could never make them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+
+SCHEMA: Final = 1
+
+
+class Status(StrEnum):
+    """How a trial ended. Samples exist only where it passed."""
+
+    passed = "passed"
+    wrong = "wrong"
+    implausible = "implausible"
+    unsupported = "unsupported"
+    out_of_memory = "out_of_memory"
+    timeout = "timeout"
+    crashed = "crashed"
+    unstable = "unstable"
+
+    @property
+    def bad(self) -> bool:
+        """Whether a run that holds it has a bad answer; a refusal or a point too large for the machine is not one."""
+        return self not in (Status.passed, Status.unsupported, Status.out_of_memory)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+class Point(_Part):
+    """Where a record stands in its suite: ``series`` names the line of a plot, ``x`` the place on its axis."""
+
+    suite: str
+    question: str
+    axis: str
+    series: str
+    x: float | str
+    baseline: str
+
+
+class Error(_Part):
+    """Distance from the float64 reference, as ‖out − ref‖ / ‖ref‖ and as the worst row of the same."""
+
+    norm: float
+    worst_row: float
+
+
+class Memory(_Part):
+    """Bytes: the peak a call allocates beyond its inputs, and what a training step keeps for its backward."""
+
+    peak: int
+    saved: int
+
+
+class Work(_Part):
+    """What the call had to do and did: FLOPs and bytes of the whole call, rows of the expert products."""
+
+    useful_flops: int
+    executed_flops: int
+    ideal_bytes: int
+    routed_rows: int
+    kept_rows: int
+    capacity: int | None = Field(default=None, description="rows one expert takes from one rank, None when dropless")
+
+    @property
+    def drop_rate(self) -> float:
+        """Share of the routed rows that the capacity dropped."""
+        return 1 - self.kept_rows / self.routed_rows if self.routed_rows else 0.0
+
+
+class Roofline(_Part):
+    """What the machine was measured to do: FLOP/s of a dense matmul in the record's dtype, bytes/s of a copy."""
+
+    flops_per_s: float
+    bytes_per_s: float
+
+    def bound_ns(self, work: Work) -> float:
+        """Lower bound of the call's time in nanoseconds: the slower of its useful FLOPs and its ideal bytes."""
+        return 1e9 * max(work.useful_flops / self.flops_per_s, work.ideal_bytes / self.bytes_per_s)
+
+
+class Timing(_Part):
+    """Raw samples of the call in nanoseconds, in the order they were taken.
+
+    ``clock`` names what measured them (``perf_counter`` or ``cuda_event``), ``cache`` whether it was flushed before
+    each sample; ``throttled`` counts samples that were dropped because the device slowed itself down; ``stopped`` says
+    which rule ended the sampling.
+    """
+
+    clock: Literal["perf_counter", "cuda_event"]
+    cache: Literal["cold", "hot"]
+    samples_ns: list[float] = Field(min_length=1)
+    throttled: int = 0
+    stopped: Literal["settled", "plateau", "time_limit"]
+
+
+class Clocks(_Part):
+    """State of an NVIDIA device after the last sample: MHz, watts, degrees Celsius, joules per call."""
+
+    sm_mhz: int
+    memory_mhz: int
+    power_w: float
+    temperature_c: int
+    throttle_reasons: list[str]
+    energy_j: float | None
+
+
+class Environment(_Part):
+    """The machine and the software that made a record."""
+
+    device: str
+    device_type: Literal["cpu", "cuda"]
+    cores: int
+    threads: int
+    memory_bytes: int
+    os: str
+    python: str
+    torch: str
+    triton: str | None
+    cuda: str | None
+    driver: str | None
+    moebench: str
+
+    def differs(self, other: Environment) -> list[str]:
+        """The fields in which two environments differ, as ``name: this / other``; ``threads`` varies with the ranks."""
+        return [
+            f"{name}: {getattr(self, name)} / {getattr(other, name)}"
+            for name in type(self).model_fields
+            if name != "threads" and getattr(self, name) != getattr(other, name)
+        ]
+
+
+class Record(_Part):
+    """One trial. ``problem`` and ``config`` are kept as plain data; ``key`` is the problem in one word.
+
+    ``sent_bytes`` holds the payload bytes that each rank sent to others in one call; ``wall_s`` the seconds the trial
+    took in all, of which the samples are the timed part.
+    """
+
+    schema_version: Literal[1]
+    point: Point
+    key: str
+    problem: dict[str, JsonValue]
+    kernel: str
+    family: str
+    config: dict[str, JsonValue]
+    status: Status
+    reason: str = ""
+    timing: Timing | None = None
+    errors: dict[str, Error] = Field(default_factory=dict)
+    memory: Memory | None = None
+    work: Work | None = None
+    roofline: Roofline | None = None
+    sent_bytes: list[int] = Field(default_factory=list)
+    clocks: Clocks | None = None
+    environment: Environment
+    commit: str
+    time: str = Field(description="when the record was made, UTC, ISO 8601")
+    wall_s: float = 0.0
+
+    @model_validator(mode="after")
+    def _samples_only_where_passed(self) -> Record:
+        if (self.status is Status.passed) != (self.timing is not None):
+            raise ValueError(
+                f"status is {self.status.value}, but there are {'no ' if self.timing is None else ''}samples"
+            )
+        if self.status is not Status.passed and not self.reason:
+            raise ValueError(f"status is {self.status.value}, but no reason is given")
+        return self
+
+    @property
+    def identity(self) -> tuple[str, str, str, str]:
+        """What a run never measures twice: suite, problem, kernel and configuration."""
+        config = ",".join(f"{name}={value}" for name, value in sorted(self.config.items()))
+        return (self.point.suite, self.key, self.kernel, config)

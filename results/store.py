@@ -1,0 +1,103 @@
+"""The store: one JSON Lines file, appended to as records are made, readable after a kill at any moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from .record import SCHEMA, Record
+
+
+class StoreError(Exception):
+    """A file that cannot be used as a store; the message names it and the remedy."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Every readable record of a file in order, and a sentence with its line number for every line that is not one."""
+
+    records: list[Record]
+    problems: list[str]
+
+
+def load(path: Path) -> Loaded:
+    """Read a file of records; unreadable lines are reported and the rest is kept.
+
+    Raises:
+        StoreError: when there is no such file.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; give a file that `moebench run` wrote") from error
+    records, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            records.append(Record.model_validate_json(line))
+        except ValidationError as error:
+            problems.append(f"{path}:{number}: {_why(error)}; the line is left out")
+    return Loaded(records, problems)
+
+
+def _why(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=True)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if where == "schema_version":
+        return f"schema {first['input']}, this moebench reads schema {SCHEMA}"
+    return f"not a record ({where + ': ' if where else ''}{first['msg']})"
+
+
+class Store:
+    """A file that one run appends to, a record a line, each in one write that reaches the disk.
+
+    Use it as a context manager. A file left by a killed run is continued: what it holds is in ``loaded``, and a line cut
+    off in the middle is closed so that the next record starts on its own.
+
+    Raises:
+        StoreError: on entry, when another run holds the file or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.loaded = Loaded([], [])
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+        self._file = -1
+
+    def __enter__(self) -> Store:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        except Timeout:
+            raise StoreError(f"{self.path}: another run is writing it; wait, or give another --output") from None
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}; give an --output that can be written") from error
+        if os.path.getsize(self.path):
+            self.loaded = load(self.path)
+            if os.pread(self._file, 1, os.path.getsize(self.path) - 1) != b"\n":
+                os.write(self._file, b"\n")
+        return self
+
+    def append(self, record: Record) -> None:
+        """Write one record and wait until it is on the disk."""
+        line = record.model_dump_json(exclude_none=True) + "\n"
+        os.write(self._file, line.encode())
+        os.fsync(self._file)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+        self._lock.release()
+
+
+def load_all(paths: Iterable[Path]) -> Loaded:
+    """The records and problems of several files, in order."""
+    loaded = [load(path) for path in paths]
+    return Loaded([r for one in loaded for r in one.records], [p for one in loaded for p in one.problems])

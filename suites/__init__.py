@@ -1,0 +1,1 @@
+"""Questions: declarative sweeps, and how they run and resume."""
