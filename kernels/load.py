@@ -57,7 +57,7 @@ class Load:
                 f"load = 'empty:{self.parameter:g}' leaves {left} of E = {experts} experts: K = {chosen} do not fit"
             )
 
-    def logits_E(self, experts: int, rng: np.random.Generator) -> NDArray[np.float64]:  # noqa: N802  # a shape letter
+    def logits_E(self, experts: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Log-popularity of each expert up to a constant, shape (E,), −inf for an expert never chosen."""
         logits = np.zeros(experts)
         if self.name == "zipf":

@@ -132,12 +132,12 @@ class Problem:
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]  # checked in __post_init__
 
     def refine(self, granularity: int) -> Problem:
-        """Split every expert in ``granularity``: parameters and useful FLOPs stay (Krajewski et al. 2024, section 3)."""
+        """Split every expert in ``granularity``; parameters and useful FLOPs stay (Krajewski et al. 2024, sec. 3)."""
         if granularity < 1 or self.F % granularity:
             raise InvalidProblem(f"granularity = {granularity} does not divide F = {self.F}: give a divisor of it")
         return self.replace(F=self.F // granularity, E=self.E * granularity, K=self.K * granularity)
 
-    def scaled(self, D: int) -> Problem:  # noqa: N803  # a shape letter
+    def scaled(self, D: int) -> Problem:
         """The largest problem of width at most ``D`` with exactly this E, K and F / D, aligned as well as it goes."""
         divisor = math.gcd(self.D, self.F)
         width, hidden = self.D // divisor, self.F // divisor

@@ -39,12 +39,12 @@ class Routing:
         """K, routes per token."""
         return self.ids_TK.shape[1]
 
-    def counts_E(self) -> Tensor:  # noqa: N802  # a shape letter
+    def counts_E(self) -> Tensor:
         """Rows each expert receives, int64 (E,)."""
         flat = self.ids_TK.flatten()
         return torch.bincount(flat[flat != NO_ROUTE], minlength=self.experts)
 
-    def offsets_E(self) -> Tensor:  # noqa: N802  # a shape letter
+    def offsets_E(self) -> Tensor:
         """End of each expert's rows in expert order, int32 (E,)."""
         return torch.cumsum(self.counts_E(), 0, dtype=torch.int32)
 

@@ -27,8 +27,10 @@ def spread(samples: Sequence[float]) -> float:
 
 
 def median(samples: Sequence[float]) -> Interval:
-    """The median with its bootstrap interval (percentile method); one sample is its own interval. Seeded: the same
-    samples give the same ends."""
+    """The median with its bootstrap interval (percentile method).
+
+    One sample is its own interval. Seeded: the same samples give the same ends.
+    """
     values = np.asarray(samples, dtype=float)
     generator = np.random.default_rng(0)
     medians = np.median(generator.choice(values, (RESAMPLES, values.size)), axis=1)

@@ -56,8 +56,8 @@ def _why(error: ValidationError) -> str:
 class Store:
     """A file that one run appends to, a record a line, each in one write that reaches the disk.
 
-    Use it as a context manager. A file left by a killed run is continued: what it holds is in ``loaded``, and a line cut
-    off in the middle is closed so that the next record starts on its own.
+    Use it as a context manager. A file left by a killed run is continued: what it holds is in ``loaded``, and a line
+    cut off in the middle is closed so that the next record starts on its own.
 
     Raises:
         StoreError: on entry, when another run holds the file or it cannot be written.
@@ -78,9 +78,10 @@ class Store:
             raise StoreError(f"{self.path}: another run is writing it; wait, or give another --output") from None
         except OSError as error:
             raise StoreError(f"{self.path}: {error.strerror}; give an --output that can be written") from error
-        if os.path.getsize(self.path):
+        size = self.path.stat().st_size
+        if size:
             self.loaded = load(self.path)
-            if os.pread(self._file, 1, os.path.getsize(self.path) - 1) != b"\n":
+            if os.pread(self._file, 1, size - 1) != b"\n":
                 os.write(self._file, b"\n")
         return self
 
