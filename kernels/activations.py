@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -36,5 +37,24 @@ def activate_(problem: Problem, h: Tensor) -> Tensor:
 
 def _act_(name: Activation, h: Tensor) -> Tensor:
     if name == "gelu":
-        return torch.ops.aten.gelu_(h)  # type: ignore[no-any-return]  # functional.gelu has no in-place form
+        return cast(Tensor, torch.ops.aten.gelu_(h))  # functional.gelu has no in-place form
     return functional.silu(h, inplace=True) if name == "silu" else functional.relu(h, inplace=True)
+
+
+def activate_backward(problem: Problem, h: Tensor, da: Tensor) -> Tensor:
+    """Gradient of `activate` at ``h`` (…, U) for an output gradient ``da`` (…, F): (…, U)."""
+    if not problem.gated:
+        return _act_backward(problem.activation, h, da)
+    gate, up = h.chunk(2, dim=-1)
+    act = ACTIVATIONS[problem.activation](gate)
+    return torch.cat((_act_backward(problem.activation, gate, da * up), da * act), dim=-1)
+
+
+def _act_backward(name: Activation, h: Tensor, da: Tensor) -> Tensor:
+    aten = torch.ops.aten
+    backward = {
+        "silu": lambda: aten.silu_backward(da, h),
+        "gelu": lambda: aten.gelu_backward(da, h),
+        "relu": lambda: aten.threshold_backward(da, h, 0),
+    }[name]
+    return cast(Tensor, backward())

@@ -1,0 +1,55 @@
+"""The experts of Hugging Face transformers behind our interface; the peers differ in its experts implementation only."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from ..kernel import Config, Cost, Kernel, Layer
+from ..problem import ELEMENT_BYTES, Problem
+from ..routing import Routing
+from ..tensors import Weights
+
+
+class TransformersExperts(Kernel):
+    """``MixtralExperts`` with one of the ``experts_implementation`` values of transformers 5."""
+
+    family = "peer"
+    implementation: str
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        if find_spec("transformers") is None:
+            return "transformers is not installed; pip install 'moebench[peers]'"
+        if not problem.gated:
+            return "MixtralExperts are gated, the problem is not"
+        return super().supports(problem, device)
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        from transformers import MixtralConfig  # noqa: PLC0415  # an optional peer, slow to import
+        from transformers.models.mixtral.modeling_mixtral import MixtralExperts  # noqa: PLC0415
+
+        settings = MixtralConfig(
+            hidden_size=problem.D,
+            intermediate_size=problem.F,
+            num_local_experts=problem.E,
+            num_experts_per_tok=problem.K,
+            hidden_act=problem.activation,
+        )
+        settings._experts_implementation = self.implementation  # noqa: SLF001  # what from_pretrained sets
+        with torch.device("meta"):
+            experts = MixtralExperts(settings)
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            parameters = {"gate_up_proj": weights.w_up_EUD, "down_proj": weights.w_down_EDF}
+            arguments = (x_TD, routing.ids_TK.long(), routing.gates_TK)
+            return cast(Tensor, functional_call(experts, parameters, arguments))
+
+        return layer
+
+    def cost(self, problem: Problem, routing: Routing) -> Cost:
+        width = 3 * problem.D + problem.U + 2 * problem.F
+        return Cost(executed_rows=problem.N, workspace_bytes=problem.N * width * ELEMENT_BYTES[problem.dtype])

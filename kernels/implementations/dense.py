@@ -1,0 +1,38 @@
+"""One dense matmul chain: the rate that dispatch is compared with, not a competitor."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..activations import activate
+from ..kernel import Config, Cost, Kernel, Layer
+from ..problem import ELEMENT_BYTES, Problem
+from ..routing import Routing
+from ..tensors import Weights
+
+
+class Dense(Kernel):
+    """The expert products of `Problem.dense`: one expert, one route per token, whose gate weight is 1."""
+
+    family = "reference"
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        if (problem.E, problem.K) != (1, 1):
+            return f"is one dense chain, the problem has E = {problem.E}, K = {problem.K}"
+        if problem.mode != "forward":
+            return f"is a forward rate only, the problem has mode = {problem.mode}"
+        return super().supports(problem, device)
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            return activate(problem, x_TD @ weights.w_up_EUD[0].T) @ weights.w_down_EDF[0].T
+
+        return layer
+
+    def cost(self, problem: Problem, routing: Routing) -> Cost:
+        width = problem.U + 2 * problem.F + problem.D
+        return Cost(executed_rows=problem.T, workspace_bytes=problem.T * width * ELEMENT_BYTES[problem.dtype])
+
+
+kernel = Dense()

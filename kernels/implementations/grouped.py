@@ -1,0 +1,65 @@
+"""Sort the rows by expert, multiply them group by group, gather them back.
+
+Uses `torch.nn.functional.grouped_mm`; where torch lacks it, one matmul for each expert that has rows.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..activations import activate
+from ..combine import gather_sum, slots_in_groups
+from ..kernel import Config, Cost, Kernel, Layer
+from ..problem import ELEMENT_BYTES, Problem
+from ..routing import Groups, Routing, group_by_expert
+from ..tensors import Weights
+
+ALIGNMENT_BYTES = 16  # grouped_mm asks for rows that start on 16 bytes
+
+
+class Grouped(Kernel):
+    """A grouped copy of the input, two grouped products, a gather-sum combine."""
+
+    family = "grouped"
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        step = ALIGNMENT_BYTES // ELEMENT_BYTES[problem.dtype]
+        for name, width in (("D", problem.D), ("F", problem.F)):
+            if width % step:
+                return f"grouped_mm wants widths in multiples of {step} for {problem.dtype}, {name} = {width}"
+        return super().supports(problem, device)
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        multiply = _grouped_mm if hasattr(functional, "grouped_mm") else _matmuls
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            groups = group_by_expert(routing)
+            x_ND = x_TD[groups.token_N]
+            h_NU = multiply(x_ND, weights.w_up_EUD, groups)
+            y_ND = multiply(activate(problem, h_NU), weights.w_down_EDF, groups)
+            return gather_sum(y_ND, slots_in_groups(groups, x_TD.shape[0]), routing.gates_TK)
+
+        return layer
+
+    def cost(self, problem: Problem, routing: Routing) -> Cost:
+        kept = int(routing.counts_E().sum())
+        width = 2 * problem.D + problem.U + 2 * problem.F
+        if problem.mode == "train":
+            width += problem.D + problem.U + problem.F
+        return Cost(executed_rows=kept, workspace_bytes=kept * width * ELEMENT_BYTES[problem.dtype])
+
+
+def _grouped_mm(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:
+    """rows @ weights[e].T for the rows of every expert; weights (E, out, in)."""
+    ends_E = torch.tensor(groups.counts, device=rows.device).cumsum(0, dtype=torch.int32)
+    return functional.grouped_mm(rows, weights.transpose(1, 2), offs=ends_E)
+
+
+def _matmuls(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:
+    parts = [rows[start:end] @ weights[e].T for e, start, end in groups.slices()]
+    return torch.cat(parts) if parts else rows.new_zeros(0, weights.shape[1])
+
+
+kernel = Grouped()

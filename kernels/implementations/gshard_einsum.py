@@ -1,0 +1,62 @@
+"""GShard's dense dispatch (Lepikhin et al. 2020, algorithm 2): one-hot masks of (T, E, C) and einsums over them.
+
+Kept as the classical form: its dispatch costs 4 * T * E * C * D FLOPs a layer and shows what index dispatch saves.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..activations import activate
+from ..kernel import Config, Cost, Kernel, Layer, one_rank
+from ..problem import ELEMENT_BYTES, Problem
+from ..routing import NO_ROUTE, Routing, queue_positions
+from ..tensors import Weights
+from .padded import fullest
+
+
+class GShardEinsum(Kernel):
+    """Dispatch and combine as matmuls with a one-hot mask."""
+
+    family = "padded"
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        return one_rank(problem)
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            position_TK = queue_positions(routing, problem.drop)
+            capacity = problem.capacity or fullest(routing)
+            kept_TK = (routing.ids_TK != NO_ROUTE) & (position_TK < capacity)
+            # One class more than there are experts and slots catches what is not kept, and is cut off.
+            expert_TKE = functional.one_hot(routing.ids_TK.long().where(kept_TK, problem.E), problem.E + 1)[..., :-1]
+            slot_TKC = functional.one_hot(position_TK.where(kept_TK, capacity), capacity + 1)[..., :-1]
+            expert_TKE, slot_TKC = expert_TKE.to(x_TD.dtype), slot_TKC.to(x_TD.dtype)
+            dispatch_TEC = torch.einsum("tke,tkc->tec", expert_TKE, slot_TKC)
+            gated_TKE = expert_TKE * routing.gates_TK[..., None].to(x_TD.dtype)
+            combine_TEC = torch.einsum("tke,tkc->tec", gated_TKE, slot_TKC)
+            x_ECD = torch.einsum("tec,td->ecd", dispatch_TEC, x_TD)
+            h_ECU = torch.einsum("ecd,eud->ecu", x_ECD, weights.w_up_EUD)
+            y_ECD = torch.einsum("ecf,edf->ecd", activate(problem, h_ECU), weights.w_down_EDF)
+            return torch.einsum("tec,ecd->td", combine_TEC, y_ECD)
+
+        return layer
+
+    def cost(self, problem: Problem, routing: Routing) -> Cost:
+        capacity = problem.capacity or fullest(routing)
+        rows = problem.E * capacity
+        width = 2 * problem.D + problem.U + 2 * problem.F
+        masks = 2 * problem.T * rows * ELEMENT_BYTES[problem.dtype]
+        one_hots = problem.N * (problem.E + capacity) * (8 + ELEMENT_BYTES[problem.dtype])
+        # Two masks from K one-hots each, then dispatch and combine as (rows, T) x (T, D) products.
+        extra = 4 * problem.T * rows * problem.K + 4 * problem.T * rows * problem.D
+        return Cost(
+            executed_rows=rows,
+            extra_flops=extra,
+            workspace_bytes=2 * masks + one_hots + 2 * rows * width * ELEMENT_BYTES[problem.dtype],
+        )
+
+
+kernel = GShardEinsum()

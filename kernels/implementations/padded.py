@@ -1,0 +1,54 @@
+"""Buffers of a fixed capacity for every expert, batched products, dropped tokens (Switch, GShard with index dispatch).
+
+Dropless problems are padded to the fullest expert, which is what Tutel calls dynamic capacity.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..activations import activate
+from ..combine import gather_sum
+from ..kernel import Config, Cost, Kernel, Layer, one_rank
+from ..problem import ELEMENT_BYTES, Problem
+from ..routing import NO_ROUTE, Routing, queue_positions
+from ..tensors import Weights
+
+
+class Padded(Kernel):
+    """Rows are copied into (E, C, D), multiplied as a batch, and gathered back by slot."""
+
+    family = "padded"
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        return one_rank(problem)
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            position_TK = queue_positions(routing, problem.drop)
+            capacity = problem.capacity or fullest(routing)
+            kept_TK = (routing.ids_TK != NO_ROUTE) & (position_TK < capacity)
+            slot_TK = torch.where(kept_TK, routing.ids_TK * capacity + position_TK, NO_ROUTE)
+            token_n = kept_TK.nonzero()[:, 0]
+            buffer_MD = x_TD.new_zeros(problem.E * capacity, problem.D).index_copy(0, slot_TK[kept_TK], x_TD[token_n])
+            h_ECU = torch.bmm(buffer_MD.view(problem.E, capacity, problem.D), weights.w_up_EUD.transpose(1, 2))
+            y_ECD = torch.bmm(activate(problem, h_ECU), weights.w_down_EDF.transpose(1, 2))
+            return gather_sum(y_ECD.flatten(0, 1), slot_TK, routing.gates_TK)
+
+        return layer
+
+    def cost(self, problem: Problem, routing: Routing) -> Cost:
+        rows = problem.E * (problem.capacity or fullest(routing))
+        width = 2 * problem.D + problem.U + 2 * problem.F
+        if problem.mode == "train":
+            width += problem.D + problem.U + problem.F
+        return Cost(executed_rows=rows, workspace_bytes=rows * width * ELEMENT_BYTES[problem.dtype])
+
+
+def fullest(routing: Routing) -> int:
+    """Rows of the fullest expert."""
+    return int(routing.counts_E().max())
+
+
+kernel = Padded()
