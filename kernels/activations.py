@@ -52,9 +52,9 @@ def activate_backward(problem: Problem, h: Tensor, da: Tensor) -> Tensor:
 
 def _act_backward(name: Activation, h: Tensor, da: Tensor) -> Tensor:
     aten = torch.ops.aten
-    backward = {
+    backward: dict[Activation, Callable[[], Tensor]] = {
         "silu": lambda: aten.silu_backward(da, h),
         "gelu": lambda: aten.gelu_backward(da, h),
         "relu": lambda: aten.threshold_backward(da, h, 0),
-    }[name]
-    return cast(Tensor, backward())
+    }
+    return backward[name]()

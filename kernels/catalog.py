@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib
 from dataclasses import dataclass
@@ -19,8 +20,9 @@ class UnknownName(ValueError):
 
 
 def unknown(kind: str, name: str, known: list[str]) -> UnknownName:
-    """The error for a wrong name, with the nearest valid ones, or all of them when none is near."""
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    """The error for a wrong name, with the nearest valid ones whatever their case, or all of them when none is near."""
+    folded = {valid.casefold(): valid for valid in known}
+    near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.4)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
     return UnknownName(f"no {kind} is named {name!r}: {hint}")
 
@@ -47,6 +49,11 @@ class Catalog(Generic[Plugin]):
         if name not in self.names():
             raise unknown(self.kind, name, self.names())
         return cast(Plugin, getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute))
+
+    def summary(self, name: str) -> str:
+        """The first line of its file's docstring, read without importing it."""
+        source = files(self.package).joinpath(f"{name}.py").read_text(encoding="utf-8")
+        return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def _is_plugin(filename: str) -> bool:

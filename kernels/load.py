@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+PLAIN = ("uniform", "hot")
 FORMS = "uniform, zipf:S, dirichlet:A, hot, empty:FRACTION"
+PARAMETERS = {  # open ranges; far beyond those of zipf and dirichlet a router's float32 logits are not finite
+    "zipf": (1e-6, 1e6),
+    "dirichlet": (1e-6, 1e6),
+    "empty": (0.0, 1.0),
+}
 HOT_LOGIT = 12.0  # Gumbel noise passes 12 once in 160,000 draws: the hot expert is in practically every top k
 
 
@@ -30,9 +37,8 @@ class Load:
         Raises:
             ValueError: naming the text and the forms it may take.
         """
-        name, colon, text = spec.partition(":")
-        wants = {"uniform": False, "hot": False, "zipf": True, "dirichlet": True, "empty": True}
-        if name not in wants or wants[name] != bool(colon):
+        name, colon, text = str(spec).partition(":")
+        if name not in (PARAMETERS if colon else PLAIN):
             raise ValueError(f"load = {spec!r}: give one of {FORMS}")
         if not colon:
             return Load(name)
@@ -40,14 +46,15 @@ class Load:
             parameter = float(text)
         except ValueError:
             raise ValueError(f"load = {spec!r}: {text!r} is not a number; give one of {FORMS}") from None
-        if not math.isfinite(parameter) or parameter <= 0 or (name == "empty" and parameter >= 1):
-            limit = "between 0 and 1" if name == "empty" else "above 0 and finite"
-            raise ValueError(f"load = {spec!r}: the parameter must be {limit}")
+        low, high = PARAMETERS[name]
+        if not low < parameter < high:
+            raise ValueError(f"load = {spec!r}: give a parameter above {low:g} and below {high:g}")
         return Load(name, parameter)
 
     def empty_experts(self, experts: int) -> int:
         """How many of ``experts`` receive no token by construction."""
-        return int(experts * self.parameter) if self.name == "empty" else 0
+        # As the decimal number it prints as: in binary 0.29 * 100 is less than 29.
+        return math.floor(experts * Fraction(str(self.parameter))) if self.name == "empty" else 0
 
     def check(self, *, experts: int, chosen: int) -> None:
         """Raise ValueError when fewer than ``chosen`` of ``experts`` would stay in use."""

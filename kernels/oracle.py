@@ -113,3 +113,10 @@ def _evaluate(problem: Problem, inputs: Inputs, forward: Callable[..., Tensor]) 
             torch.autograd.grad(y_TD, list(leaves.values()), inputs.dy_TD.double(), materialize_grads=True)
         )
     return Result(y_TD=y_TD.detach(), gradients=dict(zip(leaves, gradients, strict=True)))
+
+
+def reference_bytes(problem: Problem) -> int:
+    """About what `reference` allocates at its peak: float64 operands, the rows of all experts, and their gradients."""
+    operands = problem.T * problem.D + problem.E * problem.D * (problem.U + problem.F)
+    rows = problem.N * (3 * problem.D + problem.U + 2 * problem.F)
+    return 8 * (operands + rows) * (2 if problem.mode == "train" else 1)

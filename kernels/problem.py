@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, get_args
 
 from .load import Load
@@ -63,15 +64,16 @@ class Problem:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        self._check_each_field()
+        self._check_fields_together()
+
+    def _check_each_field(self) -> None:
         for name, smallest in (("T", 0), ("D", 1), ("F", 1), ("E", 1), ("K", 1), ("ranks", 1), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
                 raise InvalidProblem(f"{name} = {value!r}: give an integer of at least {smallest}")
-        if self.K > self.E:
-            raise InvalidProblem(f"K = {self.K} experts per token, but only E = {self.E} experts: give K <= E")
-        if self.ranks > self.E:
-            raise InvalidProblem(f"ranks = {self.ranks}, but only E = {self.E} experts: give ranks <= E")
         for name, choices in (
+            ("gated", Literal[True, False]),
             ("activation", Activation),
             ("dtype", DType),
             ("drop", DropPolicy),
@@ -79,10 +81,17 @@ class Problem:
             ("router", RouterName),
         ):
             if getattr(self, name) not in get_args(choices):
-                raise InvalidProblem(f"{name} = {getattr(self, name)!r}: give one of {', '.join(get_args(choices))}")
+                valid = ", ".join(str(choice) for choice in get_args(choices))
+                raise InvalidProblem(f"{name} = {getattr(self, name)!r}: give one of {valid}")
         factor = self.capacity_factor
-        if factor is not None and not (math.isfinite(factor) and factor > 0):
+        if factor is not None and not _is_positive_number(factor):
             raise InvalidProblem(f"capacity_factor = {factor!r}: give a positive number, or None for dropless")
+
+    def _check_fields_together(self) -> None:
+        if self.K > self.E:
+            raise InvalidProblem(f"K = {self.K} experts per token, but only E = {self.E} experts: give K <= E")
+        if self.ranks > self.E:
+            raise InvalidProblem(f"ranks = {self.ranks}, but only E = {self.E} experts: give ranks <= E")
         if self.router == "switch" and self.K != 1:
             raise InvalidProblem(f"router = 'switch' takes one expert per token, not K = {self.K}: give K = 1")
         try:
@@ -93,10 +102,10 @@ class Problem:
     @property
     def key(self) -> str:
         """Every field in one readable, stable word: equal keys are equal problems."""
-        capacity = "dropless" if self.capacity_factor is None else f"cf{self.capacity_factor:g}-{self.drop}"
+        capacity = "dropless" if self.capacity_factor is None else f"cf{float(self.capacity_factor)}"
         activation = f"{self.activation}-glu" if self.gated else self.activation
         return (
-            f"T{self.T}.D{self.D}.F{self.F}.E{self.E}.K{self.K}.{activation}.{self.dtype}.{capacity}"
+            f"T{self.T}.D{self.D}.F{self.F}.E{self.E}.K{self.K}.{activation}.{self.dtype}.{capacity}-{self.drop}"
             f".{self.router}.{self.load}.{self.mode}.r{self.ranks}.s{self.seed}"
         )
 
@@ -120,12 +129,14 @@ class Problem:
         """C, the rows one expert takes from one rank's tokens; None when dropless.
 
         ``C = clamp(ceil(capacity_factor * T * K / E), 1, T)`` with T the tokens of one rank, as GShard counts
-        capacity in each local group (Lepikhin et al. 2020, section 2.2).
+        capacity in each local group (Lepikhin et al. 2020, section 2.2). The factor is the decimal number it prints
+        as: in binary 1.1 * 10 is more than 11 and would round up to 12.
         """
         if self.capacity_factor is None:
             return None
         tokens = self.tokens_per_rank
-        return max(1, min(math.ceil(self.capacity_factor * tokens * self.K / self.E), tokens))
+        share = Fraction(str(self.capacity_factor)) * tokens * self.K / self.E
+        return max(1, min(math.ceil(share), tokens))
 
     def replace(self, **changes: object) -> Problem:
         """The same problem with some fields changed, validated anew."""
@@ -142,9 +153,9 @@ class Problem:
         divisor = math.gcd(self.D, self.F)
         width, hidden = self.D // divisor, self.F // divisor
         for alignment in ALIGNMENTS:
-            step = math.lcm(width, alignment) if hidden % alignment == 0 else width * alignment
+            step = width * alignment
             if step <= D:
-                times = D // step * step // width
+                times = D // step * alignment
                 return self.replace(D=width * times, F=hidden * times)
         raise InvalidProblem(f"D = {D} is too narrow to keep F / D = {hidden}/{width}: give at least {width}")
 
@@ -193,3 +204,7 @@ class Problem:
         if self.mode == "forward":
             return self.token_bytes
         return 2 * self.token_bytes + self.weight_bytes + self.N * 4
+
+
+def _is_positive_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

@@ -15,7 +15,9 @@ from .routing import Routing
 
 def softmax_topk(logits_TE: Tensor, chosen: int) -> Routing:
     """Softmax over all experts, then the top k probabilities as they are (OLMoE, DeepSeek-V2, Qwen1.5-MoE)."""
-    gates_TK, ids_TK = torch.topk(torch.softmax(logits_TE.float(), dim=-1), chosen, dim=-1)
+    # The top logits, not the top probabilities: those of experts far behind are all 0 in float32.
+    ids_TK = torch.topk(logits_TE, chosen, dim=-1).indices
+    gates_TK = torch.softmax(logits_TE.float(), dim=-1).gather(-1, ids_TK)
     return Routing(ids_TK=ids_TK.int(), gates_TK=gates_TK, experts=logits_TE.shape[1])
 
 

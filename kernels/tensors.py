@@ -54,20 +54,25 @@ class Inputs:
             tensor.requires_grad_()
         return self
 
+    def clone(self) -> Inputs:
+        """The same values in other memory."""
+        everything = slice(None)
+        return self.shard(Shard(tokens=everything, experts=everything))
+
     def shard(self, shard: Shard) -> Inputs:
-        """What one rank holds: its tokens with their routes, and its experts' weights, as contiguous copies."""
+        """What one rank holds: its tokens with their routes, and its experts' weights, as detached copies."""
         tokens, experts = shard.tokens, shard.experts
         routing = self.routing
         return Inputs(
-            x_TD=self.x_TD[tokens].clone(),
+            x_TD=self.x_TD[tokens].detach().clone(),
             routing=Routing(
                 ids_TK=routing.ids_TK[tokens].clone(),
-                gates_TK=routing.gates_TK[tokens].clone(),
+                gates_TK=routing.gates_TK[tokens].detach().clone(),
                 experts=routing.experts,
             ),
             weights=Weights(
-                w_up_EUD=self.weights.w_up_EUD[experts].clone(),
-                w_down_EDF=self.weights.w_down_EDF[experts].clone(),
+                w_up_EUD=self.weights.w_up_EUD[experts].detach().clone(),
+                w_down_EDF=self.weights.w_down_EDF[experts].detach().clone(),
             ),
             dy_TD=self.dy_TD[tokens].clone(),
         )

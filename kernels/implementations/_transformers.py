@@ -1,4 +1,4 @@
-"""The experts of Hugging Face transformers behind our interface; the peers differ in its experts implementation only."""
+"""The experts of Hugging Face transformers behind our interface; the peers differ in `experts_implementation` only."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Dense(Kernel):
         return super().supports(problem, device)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+        def layer(x_TD: Tensor, _: Routing, weights: Weights) -> Tensor:
             return activate(problem, x_TD @ weights.w_up_EUD[0].T) @ weights.w_down_EDF[0].T
 
         return layer

@@ -52,7 +52,7 @@ class Grouped(Kernel):
 
 
 def _grouped_mm(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:
-    """rows @ weights[e].T for the rows of every expert; weights (E, out, in)."""
+    """Products rows @ weights[e].T for the rows of every expert; weights (E, out, in)."""
     ends_E = torch.tensor(groups.counts, device=rows.device).cumsum(0, dtype=torch.int32)
     return functional.grouped_mm(rows, weights.transpose(1, 2), offs=ends_E)
 

@@ -108,7 +108,7 @@ class _Scatter(torch.autograd.Function):
         return _forward(problem, tile, groups, h_NU, x_TD, gates_TK, w_up_EUD, w_down_EDF)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
         x_TD, gates_TK, w_up_EUD, w_down_EDF, h_NU = ctx.saved_tensors
         groups: Groups = ctx.groups

@@ -1,0 +1,42 @@
+"""What a worker is asked: one point of a suite, and everyone who competes there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ..kernels.problem import Problem
+from ..results.record import Point
+
+if TYPE_CHECKING:
+    from ..kernels.kernel import Config
+
+
+NOBODY = -1  # no implementation's code is running: inputs are drawn, the reference or the machine's rates are taken
+
+
+@dataclass(frozen=True, kw_only=True)
+class Competitor:
+    """A kernel by name, in one configuration; None is the default of its space."""
+
+    kernel: str
+    config: Config | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """``seconds`` of timed calls for one competitor; ``timeout_s`` after which one silent step is taken for a hang."""
+
+    seconds: float
+    timeout_s: float = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One problem and its competitors, measured interleaved."""
+
+    point: Point
+    problem: Problem
+    competitors: tuple[Competitor, ...]
+    budget: Budget
+    cache: Literal["cold", "hot"] = "cold"

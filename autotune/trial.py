@@ -1,0 +1,251 @@
+"""The trial: the only path from an implementation to a number. Build, check, measure, check again, record."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+import torch
+
+from ..kernels.catalog import KERNELS
+from ..kernels.kernel import Communicates, Config, Cost, Kernel, Layer
+from ..kernels.oracle import Result, reference_bytes
+from ..kernels.problem import Problem
+from ..kernels.routing import NO_ROUTE, Routing
+from ..kernels.tensors import TORCH_DTYPES, draw_weights
+from ..results.clock import Clock, Sample
+from ..results.environment import commit, fingerprint
+from ..results.machine import Machine
+from ..results.measure import Samples, measure
+from ..results.memory import available_bytes, count_saved, peak
+from ..results.record import SCHEMA, Clocks, Error, Memory, Record, Roofline, Status, Timing, Work
+from .check import verdict, worst
+from .exam import Exam, TouchedInputs, call
+from .ranks import LockstepClock, gather, ranks, roofline_of_ranks
+from .task import NOBODY, Competitor, Task
+
+GIB = 1 << 30
+
+Announce = Callable[[int], None]
+"""Told the index of the competitor whose code runs next, so that a hang or a crash has a name."""
+
+
+@dataclass
+class Entry:
+    """One competitor on its way through a trial; ``failure`` ends it."""
+
+    index: int
+    kernel: Kernel
+    config: Config
+    failure: tuple[Status, str] | None = None
+    cost: Cost | None = None
+    layer: Layer | None = None
+    errors: dict[str, Error] = field(default_factory=dict)
+    memory: Memory | None = None
+    sent_bytes: list[int] = field(default_factory=list)
+    samples: Samples | None = None
+    clocks: Clocks | None = None
+
+    @staticmethod
+    def of(index: int, competitor: Competitor, problem: Problem, device: torch.device) -> Entry:
+        kernel = KERNELS.load(competitor.kernel)
+        config = kernel.space(problem, device)[0] if competitor.config is None else competitor.config
+        entry = Entry(index, kernel, config)
+        if refusal := kernel.supports(problem, device):
+            entry.failure = (Status.unsupported, refusal)
+        elif not kernel.valid(problem, config, device):
+            entry.failure = (Status.unsupported, f"the configuration {dict(config)} is not valid for this problem")
+        return entry
+
+    @property
+    def built(self) -> Layer:
+        if self.layer is None:
+            raise RuntimeError(f"{self.kernel.name} is asked for before it is built")
+        return self.layer
+
+
+class Bench:
+    """A device ready for trials: its clocks, its measured rates, its fingerprint. One for each worker process."""
+
+    def __init__(self, device: torch.device, clocks: Mapping[Literal["cold", "hot"], Clock]) -> None:
+        self._device = device
+        self._clocks = clocks
+        self._machine = Machine(device)
+        self.environment = fingerprint("cuda" if device.type == "cuda" else "cpu")
+        self.commit = commit()
+
+    def run(self, task: Task, announce: Announce) -> list[Record]:
+        """A record of every competitor, in order. On several ranks each runs this, and the records are the same."""
+        started = time.perf_counter()
+        problem = task.problem
+        entries = [Entry.of(index, who, problem, self._device) for index, who in enumerate(task.competitors)]
+        work: dict[int, Work] = {}
+        roofline = None
+        self._refuse_too_large(entries, problem.input_bytes + problem.output_bytes + reference_bytes(problem))
+        if _alive(entries):
+            weights = draw_weights(problem, seed=problem.seed, device=self._device)
+            exam = Exam.draw(problem, weights, seed=2 * problem.seed + 1, device=self._device)
+            for entry in _alive(entries):
+                entry.cost = entry.kernel.cost(problem, exam.kept)
+                work[entry.index] = _work(problem, exam, entry.cost)
+            self._refuse_too_large(entries, problem.output_bytes)
+            for entry in _alive(entries):
+                announce(entry.index)
+                self._first_call(problem, entry, exam)
+            self._time(task, _alive(entries), exam, announce)
+            announce(NOBODY)
+            again = Exam.draw(problem, weights, seed=2 * problem.seed + 2, device=self._device)
+            for entry in _alive(entries):
+                announce(entry.index)
+                self._grade(problem, entry, again, lambda entry=entry: call(problem, entry.built, again.inputs))  # type: ignore[misc]
+            announce(NOBODY)
+            roofline = self._roofline_that_holds(problem, _alive(entries), work)
+        wall_s = (time.perf_counter() - started) / len(entries)
+        return [self._record(task, entry, work.get(entry.index), roofline, wall_s) for entry in entries]
+
+    def _refuse_too_large(self, entries: list[Entry], shared_bytes: int) -> None:
+        """Fail whoever needs more memory than there is, before it is allocated."""
+        available = min(gather(available_bytes(self._device)))
+        for entry in _alive(entries):
+            needed = shared_bytes + (entry.cost.workspace_bytes if entry.cost else 0)
+            if needed > available:
+                reason = f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
+                entry.failure = (Status.out_of_memory, reason)
+
+    def _first_call(self, problem: Problem, entry: Entry, exam: Exam) -> None:
+        """Build, and grade a call whose memory and traffic are watched."""
+
+        def watched() -> Result:
+            entry.layer = layer = entry.kernel.build(problem, entry.config, self._device)
+            weights = exam.inputs.weights
+            with count_saved(without=(weights.w_up_EUD, weights.w_down_EDF)) as saved:
+                result, peak_bytes = peak(lambda: call(problem, layer, exam.inputs), self._device)
+            entry.memory = Memory(peak=peak_bytes, saved=saved.bytes)
+            return result
+
+        self._grade(problem, entry, exam, watched)
+        if entry.failure is None and isinstance(entry.layer, Communicates):
+            entry.sent_bytes = gather(entry.layer.sent_bytes)
+
+    def _grade(self, problem: Problem, entry: Entry, exam: Exam, take: Callable[[], Result]) -> None:
+        """Grade one call; whatever goes wrong in it becomes the entry's failure."""
+        try:
+            found = exam.grade(take)
+        except TouchedInputs as error:
+            entry.failure = (Status.wrong, str(error))
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            entry.failure = (Status.out_of_memory, first_line(error))
+        except Exception as error:  # whatever an implementation raises is its record
+            entry.failure = (Status.crashed, first_line(error))
+            if ranks() > 1 or self._device.type == "cuda":
+                raise  # the other ranks wait, or the context is lost: this process cannot go on
+        else:
+            entry.errors = worst(found, entry.errors) if entry.errors else found
+            if reason := verdict(entry.errors, problem.dtype):
+                entry.failure = (Status.wrong, reason)
+
+    def _time(self, task: Task, entries: list[Entry], exam: Exam, announce: Announce) -> None:
+        """Sample all entries in turn."""
+        clock = LockstepClock(self._clocks[task.cache])
+        copies = clock.copies(task.problem.input_bytes)
+        inputs = [exam.inputs, *(exam.inputs.clone() for _ in range(copies - 1))]
+
+        def sampler(entry: Entry) -> Callable[[], Sample]:
+            sample = clock.prepare([lambda i=i: call(task.problem, entry.built, i) for i in inputs])  # type: ignore[misc]
+
+            def announced() -> Sample:
+                announce(entry.index)
+                taken = sample()
+                entry.clocks = clock.state()
+                return taken
+
+            return announced
+
+        samples = measure({str(entry.index): sampler(entry) for entry in entries}, time_limit_s=task.budget.seconds)
+        for entry in entries:
+            entry.samples = samples[str(entry.index)]
+            if not entry.samples.stable:
+                valid, throttled = len(entry.samples.ns), entry.samples.throttled
+                entry.failure = (Status.unstable, f"{throttled} samples were throttled, {valid} were not")
+
+    def _roofline_that_holds(self, problem: Problem, entries: list[Entry], work: dict[int, Work]) -> Roofline:
+        """The machine's rates; a time under the bound first makes them doubted, then is implausible."""
+        dtype = TORCH_DTYPES[problem.dtype]
+        roofline = roofline_of_ranks(self._machine.roofline(dtype))
+        if any(_beats(entry, work, roofline) for entry in entries):
+            roofline = roofline_of_ranks(self._machine.doubt(dtype))
+        for entry in entries:
+            if _beats(entry, work, roofline):
+                bound_ms = roofline.bound_ns(work[entry.index]) / 1e6
+                entry.failure = (Status.implausible, f"faster than the lower bound of {bound_ms:.3g} ms")
+        return roofline
+
+    def _record(self, task: Task, entry: Entry, work: Work | None, roofline: Roofline | None, wall_s: float) -> Record:
+        status, reason = entry.failure or (Status.passed, "")
+        clock = self._clocks[task.cache]
+        timing = None
+        if entry.failure is None and entry.samples is not None and entry.samples.stopped is not None:
+            timing = Timing(
+                clock=clock.name,
+                cache=clock.cache,
+                samples_ns=entry.samples.ns,
+                throttled=entry.samples.throttled,
+                stopped=entry.samples.stopped,
+            )
+        return Record(
+            schema_version=SCHEMA,
+            point=task.point,
+            key=task.problem.key,
+            problem=dataclasses.asdict(task.problem),
+            kernel=entry.kernel.name,
+            family=entry.kernel.family,
+            config=dict(entry.config),
+            status=status,
+            reason=reason,
+            timing=timing,
+            errors=entry.errors,
+            memory=entry.memory,
+            work=work,
+            roofline=roofline,
+            sent_bytes=entry.sent_bytes,
+            clocks=entry.clocks,
+            environment=self.environment,
+            commit=self.commit,
+            time=datetime.now(UTC).isoformat(timespec="seconds"),
+            wall_s=wall_s,
+        )
+
+
+def first_line(error: Exception) -> str:
+    """An exception in one line: its type, and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+
+
+def _alive(entries: list[Entry]) -> list[Entry]:
+    return [entry for entry in entries if entry.failure is None]
+
+
+def _rows(routing: Routing) -> int:
+    return int((routing.ids_TK != NO_ROUTE).sum())
+
+
+def _work(problem: Problem, exam: Exam, cost: Cost) -> Work:
+    kept = _rows(exam.kept)
+    forwards = 3 if problem.mode == "train" else 1
+    return Work(
+        useful_flops=problem.flops(kept),
+        executed_flops=problem.flops(cost.executed_rows) + forwards * cost.extra_flops,
+        ideal_bytes=problem.ideal_bytes(int((exam.kept.counts_E() > 0).sum())),
+        routed_rows=_rows(exam.routed),
+        kept_rows=kept,
+        capacity=problem.capacity,
+    )
+
+
+def _beats(entry: Entry, work: dict[int, Work], roofline: Roofline) -> bool:
+    samples = entry.samples
+    return samples is not None and samples.median_ns < roofline.bound_ns(work[entry.index])

@@ -1,0 +1,168 @@
+"""Worker processes: the unit that crashes. Each holds one rank of one device and can be killed at any moment."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from collections.abc import MutableSequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Literal
+
+from ..results.record import Environment, Record
+from .task import NOBODY, Task
+
+STARTUP_S = 300.0  # importing torch from a cold disk takes most of a minute on a slow one
+POLL_S = 0.1  # how late a death may be noticed; a wake-up this rare does not disturb what is timed
+
+DeviceType = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A worker's first message: what it measures on."""
+
+    environment: Environment
+    commit: str
+
+
+@dataclass(frozen=True)
+class Died:
+    """A worker's last message, or what is said for it: whose code ran, how it ended, and why."""
+
+    culprit: int
+    status: Literal["crashed", "timeout"]
+    reason: str
+
+
+class WorkerError(Exception):
+    """A worker could not be started; the message says why."""
+
+
+class WorkerGroup:
+    """One process for each rank, all running the same task; started when first needed, replaced when lost."""
+
+    def __init__(self, device_type: DeviceType, ranks: int) -> None:
+        self._device_type = device_type
+        self.ranks = ranks
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: list[SpawnProcess] = []
+        self._connections: list[Connection] = []
+        self._heartbeats: list[MutableSequence[float]] = []
+
+    def start(self) -> Ready:
+        """Start the processes and wait until they can take a task.
+
+        Raises:
+            WorkerError: when one does not come up.
+        """
+        rendezvous = Path(tempfile.mkdtemp(prefix="moebench-")) / "rendezvous"
+        for rank in range(self.ranks):
+            here, there = self._context.Pipe()
+            heartbeat = self._context.Array("d", [NOBODY, time.monotonic()], lock=False)
+            process = self._context.Process(
+                target=serve,
+                args=(rank, self.ranks, self._device_type, rendezvous, there, heartbeat),
+                name=f"moebench-rank-{rank}",
+                daemon=True,
+            )
+            process.start()
+            there.close()
+            self._processes.append(process)
+            self._connections.append(here)
+            self._heartbeats.append(heartbeat)  # type: ignore[arg-type]  # a ctypes array is a mutable sequence
+        ready = [self._receive(rank, STARTUP_S) for rank in range(self.ranks)]
+        for message in ready:
+            if isinstance(message, Died):
+                self.stop()
+                raise WorkerError(f"a worker did not start: {message.reason}")
+        return ready[0]  # type: ignore[return-value]  # the first message of a living worker
+
+    def run(self, task: Task) -> list[Record] | Died:
+        """The records of rank 0, or how a rank died. After a death the group is stopped; start it again."""
+        for connection in self._connections:
+            connection.send(task)
+        answers = [self._receive(rank, task.budget.timeout_s) for rank in range(self.ranks)]
+        for answer in answers:
+            if isinstance(answer, Died):
+                self.stop()
+                return answer
+        return answers[0]  # type: ignore[return-value]  # what a living worker answers to a task
+
+    @property
+    def running(self) -> bool:
+        return bool(self._processes)
+
+    def stop(self) -> None:
+        """Kill the processes, whatever they are doing."""
+        for process in self._processes:
+            process.kill()
+            process.join()
+        for connection in self._connections:
+            connection.close()
+        self._processes, self._connections, self._heartbeats = [], [], []
+
+    def _receive(self, rank: int, silence_s: float) -> object:
+        """The next message of a rank; Died when any rank dies or is silent for too long."""
+        for heartbeat in self._heartbeats:
+            heartbeat[:] = [NOBODY, time.monotonic()]
+        while not self._connections[rank].poll(POLL_S):
+            for number, (process, heartbeat) in enumerate(zip(self._processes, self._heartbeats, strict=True)):
+                culprit, beat = int(heartbeat[0]), heartbeat[1]
+                of_rank = f" on rank {number}" if self.ranks > 1 else ""
+                if not process.is_alive() and not self._connections[number].poll():
+                    return Died(culprit, "crashed", f"the worker{of_rank} {_ending(process.exitcode)}")
+                if time.monotonic() - beat > silence_s:
+                    return Died(culprit, "timeout", f"no answer{of_rank} for {silence_s:g} s")
+        try:
+            return self._connections[rank].recv()
+        except EOFError:
+            self._processes[rank].join()
+            reason = f"the worker {_ending(self._processes[rank].exitcode)}"
+            return Died(int(self._heartbeats[rank][0]), "crashed", reason)
+
+
+def _ending(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        name = signal.Signals(-exitcode).name
+        return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    return f"ended with exit code {exitcode}"
+
+
+def serve(
+    rank: int,
+    ranks: int,
+    device_type: DeviceType,
+    rendezvous: Path,
+    connection: Connection,
+    heartbeat: MutableSequence[float],
+) -> None:
+    """A worker's life: set up the device, then answer each task with its records until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    parent = os.getppid()
+
+    def announce(culprit: int) -> None:
+        if os.getppid() != parent:
+            os._exit(1)  # nobody is left to read the records, and the next run wants the machine
+        heartbeat[:] = [culprit, time.monotonic()]
+
+    # Imported here, so that the process that only waits for records does without torch.
+    from .bench import open_bench  # noqa: PLC0415
+    from .trial import first_line  # noqa: PLC0415
+
+    try:
+        bench = open_bench(rank, ranks, device_type, rendezvous)
+        connection.send(Ready(bench.environment, bench.commit))
+        while True:
+            task: Task = connection.recv()
+            connection.send(bench.run(task, announce))
+            announce(NOBODY)
+    except EOFError:
+        return
+    except Exception as error:  # noqa: BLE001  # the parent turns it into a record or into its own error
+        connection.send(Died(int(heartbeat[0]), "crashed", first_line(error)))

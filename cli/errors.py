@@ -1,0 +1,26 @@
+"""What a user did wrong, said in one line with exit code 2; anything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+BAD_ANSWER = 1
+COULD_NOT = 2
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Turn the errors that name a value and a remedy into a message and exit code 2."""
+    from ..autotune.worker import WorkerError
+    from ..kernels.catalog import UnknownName
+    from ..kernels.problem import InvalidProblem
+    from ..results.store import StoreError
+
+    try:
+        yield
+    except (WorkerError, UnknownName, InvalidProblem, StoreError) as error:
+        typer.echo(f"moebench: {error}", err=True)
+        raise typer.Exit(COULD_NOT) from error

@@ -1,0 +1,25 @@
+"""The `moebench` command."""
+
+from __future__ import annotations
+
+import typer
+
+from . import doctor, listing, report, run
+
+app = typer.Typer(
+    name="moebench",
+    help="Benchmark and tune Mixture-of-Experts dispatch: checked, with intervals, against the hardware's bound.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("doctor")(doctor.doctor)
+app.command("list")(listing.show)
+app.command("run")(run.run)
+app.command("report")(report.report)
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 the answer is bad, 2 it could not be done."""
+    app()

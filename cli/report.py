@@ -1,0 +1,45 @@
+"""`moebench report`: records in, a page out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .errors import COULD_NOT, told
+
+
+def report(
+    files: Annotated[list[Path], typer.Argument(help="Files that `moebench run` wrote.", show_default=False)],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The page to write, .html or .md; both beside the first file by default."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON instead.")] = False,
+) -> None:
+    """Make the report of one or several files of records."""
+    with told():
+        from ..results.store import load_all
+
+        loaded = load_all(files)
+    for problem in loaded.problems:
+        typer.echo(f"moebench: {problem}", err=True)
+    if not loaded.records:
+        typer.echo(f"moebench: no records in {', '.join(map(str, files))}; `moebench run` makes some", err=True)
+        raise typer.Exit(COULD_NOT)
+    if as_json:
+        from ..reports.data import points
+
+        typer.echo(json.dumps({"points": points(loaded.records), "problems": loaded.problems}, indent=2))
+        return
+    from ..reports.page import write_html, write_markdown
+
+    writers = {".html": write_html, ".md": write_markdown}
+    outputs = [output] if output else [files[0].with_suffix(suffix) for suffix in writers]
+    for path in outputs:
+        if path.suffix not in writers:
+            typer.echo(f"moebench: {path}: give a name that ends in .html or .md", err=True)
+            raise typer.Exit(COULD_NOT)
+        typer.echo(f"report: {writers[path.suffix](loaded.records, loaded.problems, path)}")

@@ -1,0 +1,172 @@
+"""`moebench run`: ask the questions, show the answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .errors import BAD_ANSWER, told
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ..autotune.task import Task
+    from ..results.record import Record
+    from ..results.store import Store
+    from ..suites.run import Runner
+
+MAIN_JOB = ("smoke", "capacity", "experts", "granularity")
+
+
+class Size(StrEnum):
+    """Which form of a suite."""
+
+    small = "small"
+    full = "full"
+
+
+class Device(StrEnum):
+    """What to measure on."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+def run(
+    suites: Annotated[
+        list[str] | None,
+        typer.Argument(help=f"Suites to run; the main job ({', '.join(MAIN_JOB)}) when none is named."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File of records to write or to continue.", show_default="runs/TIME.jsonl"),
+    ] = None,
+    kernel: Annotated[
+        list[str] | None, typer.Option("--kernel", "-k", help="Only this kernel; may be given again.")
+    ] = None,
+    size: Annotated[
+        Size | None, typer.Option(help="The form of the suites.", show_default="small on a CPU, full on a GPU")
+    ] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON.")] = False,
+) -> None:
+    """Measure suites, checked against the oracle, and show the answers.
+
+    Records are written as they are made: Ctrl-C or a kill loses at most the point under way, and running again with the
+    same --output continues. Exit code 1 means that an implementation was wrong, implausible, or did not survive.
+    """
+    with told():
+        from rich.console import Console
+
+        from ..results.store import Store
+        from ..suites.run import Runner
+
+        device = device or _best_device()
+        size = size or (Size.small if device is Device.cpu else Size.full)
+        work = _tasks(suites or list(MAIN_JOB), size, kernel or [])
+        path = output or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
+        console = Console(stderr=as_json)
+        with Store(path) as store:
+            for problem in store.loaded.problems:
+                typer.echo(f"moebench: {problem}", err=True)
+            runner = Runner(store, device.value)
+            made, interrupted = _measure(runner, work, console)
+            records = [*store.loaded.records, *made]
+    _show(records, path, store, runner, console, as_json=as_json)
+    if interrupted:
+        typer.echo(f"moebench: interrupted; continue with --output {path}", err=True)
+        raise typer.Exit(130)
+    if any(record.status.bad for record in records):
+        raise typer.Exit(BAD_ANSWER)
+
+
+def _best_device() -> Device:
+    import torch
+
+    return Device.cuda if torch.cuda.is_available() else Device.cpu
+
+
+def _tasks(suites: Sequence[str], size: Size, kernels: Sequence[str]) -> list[Task]:
+    """The tasks of all suites, with only the named kernels when any is named."""
+    import dataclasses
+
+    from ..kernels.catalog import KERNELS, unknown
+    from ..suites.suite import tasks
+
+    for name in kernels:
+        if name not in KERNELS.names():
+            raise unknown("kernel", name, KERNELS.names())
+    found = [task for suite in suites for task in tasks(suite, size.value)]
+    if kernels:
+        found = [
+            dataclasses.replace(task, competitors=tuple(who for who in task.competitors if who.kernel in kernels))
+            for task in found
+        ]
+    return [task for task in found if task.competitors]
+
+
+def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:
+    """Records as far as they came, and whether Ctrl-C ended it; one line a point, and the time left."""
+    records: list[Record] = []
+    with console.status("starting workers") as status:
+        try:
+            for progress in runner.run(tasks):
+                records += progress.records
+                point = progress.task.point
+                statuses = sorted({record.status.value for record in progress.records})
+                console.print(
+                    f"[{progress.done}/{progress.total}] {point.suite}: {point.series}, {point.axis} {point.x}: "
+                    f"{len(progress.records)} trials {', '.join(statuses)}",
+                    markup=False,
+                    highlight=False,
+                )
+                status.update(f"{progress.done}/{progress.total} points, {_clock(progress.left_s)} left")
+        except KeyboardInterrupt:
+            return records, True
+    return records, False
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02d}"
+
+
+def _show(records: list[Record], path: Path, store: Store, runner: Runner, console: Console, *, as_json: bool) -> None:
+    """Tables and pages, or JSON; nothing when there is nothing."""
+    if not records:
+        return
+    from ..reports.data import points
+    from ..reports.page import write_html, write_markdown
+    from ..reports.terminal import terminal
+
+    html = write_html(records, store.loaded.problems, path.with_suffix(".html"))
+    write_markdown(records, store.loaded.problems, path.with_suffix(".md"))
+    spent = runner.spent
+    if as_json:
+        answer = {
+            "records": str(path),
+            "report": str(html),
+            "startup_s": round(spent.startup_s, 3),
+            "trials_s": round(spent.trials_s, 3),
+            "harness_share": round(spent.harness, 4),
+            "points": points(records),
+        }
+        typer.echo(json.dumps(answer, indent=2))
+        return
+    for table in terminal(records):
+        console.print(table)
+    if spent.trials_s:
+        console.print(
+            f"{spent.startup_s + spent.trials_s:.0f} s, of these {spent.startup_s:.0f} s starting workers; of the rest "
+            f"{100 * spent.harness:.0f} % was the harness, the others were timed calls",
+            highlight=False,
+        )
+    console.print(f"records: {path}\nreport:  {html}", highlight=False, soft_wrap=True)

@@ -1,0 +1,79 @@
+"""MegaBlocks' idea (Gale et al. 2022): the hidden activation as a block-sparse matrix, nothing dropped.
+
+Rows are grouped by expert and padded to blocks of B rows rather than to the fullest expert.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..activations import ACTIVATIONS
+from ..block_sparse_ops import Topology, sample_product, sparse_product
+from ..dispatch import Places, combine, dispatch
+from ..kernel import Config, Cost, Kernel, Layer
+from ..problem import ELEMENT_BYTES, Problem
+from ..routing import Routing, group_by_expert
+from ..tensors import Weights
+
+BLOCKS = (64, 128, 32, 16)  # MegaBlocks takes 128; smaller ones pad less and multiply more slowly
+
+
+class BlockSparse(Kernel):
+    """Block-sparse products with blocks of side ``block``."""
+
+    family = "block_sparse"
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        if all(problem.F % block for block in BLOCKS):
+            return f"needs a block side of {', '.join(map(str, sorted(BLOCKS)))} that divides F = {problem.F}"
+        return super().supports(problem, device)
+
+    def space(self, problem: Problem, device: torch.device) -> list[Config]:
+        return [{"block": block} for block in BLOCKS if problem.F % block == 0]
+
+    def valid(self, problem: Problem, config: Config, device: torch.device) -> bool:
+        return problem.F % int(config["block"]) == 0
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        block = int(config["block"])
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            layout = Layout.of(routing, hidden=problem.F, block=block)
+            rows_PD = dispatch(x_TD, layout.places)
+            gate, *up = sample_product(layout.topology, rows_PD, weights.w_up_EUD)
+            hidden = ACTIVATIONS[problem.activation](gate)
+            if up:
+                hidden = hidden * up[0]
+            y_PD = sparse_product(layout.topology, hidden, weights.w_down_EDF.transpose(1, 2))
+            return combine(y_PD, routing.gates_TK, layout.places)
+
+        return layer
+
+    def cost(self, problem: Problem, routing: Routing) -> Cost:
+        return Cost(executed_rows=0, workspace_bytes=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The topology of a routing, and where its routes stand among the padded rows."""
+
+    topology: Topology
+    places: Places
+
+    @staticmethod
+    def of(routing: Routing, *, hidden: int, block: int) -> Layout:
+        groups = group_by_expert(routing)
+        topology = Topology.of(groups.counts, hidden=hidden, block=block)
+        device, kept = routing.ids_TK.device, groups.route_N.numel()
+        counts_E = torch.tensor(groups.counts, device=device)
+        padding_E = -counts_E % block
+        before_E = torch.cumsum(padding_E, 0) - padding_E
+        row_N = torch.arange(kept, device=device) + before_E.repeat_interleave(counts_E, output_size=kept)
+        places = Places.of(routing, route_n=groups.route_N, row_n=row_N, rows=topology.rows)
+        return Layout(topology=topology, places=places)
+
+
+kernel = BlockSparse()

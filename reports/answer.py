@@ -1,0 +1,173 @@
+"""The answer: what the numbers of a section support, in sentences, and nothing they do not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..results.record import Status
+from .numbers import counted, exact, number, number_of, span, status_words
+from .section import Section
+from .table import REFERENCE, Facet, Place, Row, Standing, leading, places, where
+
+NAMED = 3  # kernels that a sentence names; more would be a table
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One sentence that answers the suite's question as far as times can, and the sentences that qualify it."""
+
+    sentence: str
+    details: list[str]
+
+
+def answer(section: Section) -> Answer:
+    """Compute the answer from the section's rows alone.
+
+    The reference kernel never wins. Kernels whose 95 % interval reaches into the fastest one's are tied with it. A
+    point at which one kernel passed is no contest.
+    """
+    grouped = places(section.rows)
+    best = {place: row for place, rows in grouped.items() if (row := _best(rows))}
+    if not best:
+        return Answer(f"No competing kernel passed: {_endings(section.rows)}.", [])
+    details = [
+        _alone(grouped),
+        _against_reference(grouped, best),
+        _bound(section),
+        _growth(best, section.axis),
+        _failures(section.rows),
+    ]
+    clauses = [_winners(grouped), _against_baseline(grouped, best, section.baseline)]
+    return Answer("; ".join(filter(None, clauses)) + ".", [detail for detail in details if detail])
+
+
+def _best(rows: list[Row]) -> Row | None:
+    return next((row for row in leading(rows).values() if row.competes), None)
+
+
+def _winners(grouped: dict[Place, list[Row]]) -> str:
+    """Who is fastest at how many of the contested points."""
+    won = Counter(row.kernel for row in _standing(grouped, Standing.fastest))
+    ties = _standing(grouped, Standing.tied)
+    tied_places = len({row.place for row in ties})
+    contests = won.total() + tied_places
+    if not contests:
+        alone = sorted({row.kernel for row in _standing(grouped, Standing.alone)})
+        return f"No point has two kernels that passed, so nothing is compared; times exist for {_joined(alone)} only"
+    tied = sorted({row.kernel for row in ties})
+    if not won:
+        return f"No kernel is fastest alone: {_joined(tied)} are tied at {_of(tied_places, contests)}"
+    (first, count), *others = won.most_common()
+    parts = [f"{first} is fastest at {_of(count, contests)}"]
+    parts += [f"{kernel} at {number_of(times)}" for kernel, times in others[: NAMED - 1]]
+    if rest := others[NAMED - 1 :]:
+        parts.append(f"{counted(len(rest), 'other kernel')} at {number_of(sum(times for _, times in rest))}")
+    if tied_places:
+        who = _joined(tied) if len(tied) <= NAMED else f"{len(tied)} kernels"
+        parts.append(f"a tie of {who} at {number_of(tied_places)}")
+    return _joined(parts)
+
+
+def _against_baseline(grouped: dict[Place, list[Row]], best: dict[Place, Row], baseline: str) -> str:
+    """The baseline's median over the fastest one's, at the points both passed."""
+    if baseline == REFERENCE:
+        return ""
+    ratios, beaten = [], False
+    for place, row in best.items():
+        rival = leading(grouped[place]).get(baseline)
+        if rival and rival.median and row.median:
+            ratios.append(rival.median.value / row.median.value)
+            beaten = beaten or rival.standing is Standing.slower
+    if not ratios:
+        return f"the baseline {baseline} passed nowhere"
+    if not beaten:
+        return f"nothing is faster than the baseline {baseline}"
+    where = "" if len(ratios) == len(best) else f" at the {counted(len(ratios), 'point')} it passed"
+    return f"the baseline {baseline} takes {span(ratios, '×')} the fastest time{where}"
+
+
+def _alone(grouped: dict[Place, list[Row]]) -> str:
+    alone = len(_standing(grouped, Standing.alone))
+    return f"At {_of(alone, len(grouped))} only one kernel passed, which is no contest." if alone else ""
+
+
+def _against_reference(grouped: dict[Place, list[Row]], best: dict[Place, Row]) -> str:
+    """The share of the reference's useful FLOP/s that the fastest kernel reaches, where both passed."""
+    shares = []
+    for place, row in best.items():
+        reference = leading(grouped[place]).get(REFERENCE)
+        if reference and reference.tflops and row.tflops:
+            shares.append(100 * row.tflops / reference.tflops)
+    if not shares:
+        return ""
+    return f"The fastest reaches {span(shares, ' %')} of the rate of one dense expert of the same size ({REFERENCE})."
+
+
+def _bound(section: Section) -> str:
+    shares = [(row.share, row) for row in section.rows if row.competes and row.share is not None]
+    if not shares:
+        return ""
+    share, row = max(shares, key=lambda pair: pair[0])
+    return (
+        f"The nearest to the lower bound is {row.kernel} at {where(row.place, section.axis)}: {number(100 * share)} %."
+    )
+
+
+def _growth(best: dict[Place, Row], axis: str) -> str:
+    """How the fastest time changes from the first to the last number on the axis."""
+    lines: dict[Facet, list[Row]] = {}
+    for place, row in best.items():
+        if place.numeric:
+            lines.setdefault(place.facet, []).append(row)
+    ends = [(rows[0], rows[-1]) for rows in lines.values() if len(rows) > 1]
+    times = [(first.median.value, last.median.value) for first, last in ends if first.median and last.median]
+    if not times:
+        return ""
+    if len(times) > 1:
+        ratios = [last / first for first, last in times]
+        return (
+            f"From the first to the last {axis}, the fastest time changes {span(ratios, '×')} over {len(times)} lines."
+        )
+    ((start, end),) = ends
+    ((first, last),) = times
+    return (
+        f"From {exact(start.place.x)} to {exact(end.place.x)} {axis}, the fastest time goes from {number(first)} ms "
+        f"to {number(last)} ms ({number(last / first)}×)."
+    )
+
+
+def _failures(rows: list[Row]) -> str:
+    """What did not pass; a refusal or too little memory is told but is no failure."""
+    count = Counter(row.record.status for row in rows)
+    if count[Status.passed] == len(rows):
+        return f"All {counted(len(rows), 'trial')} passed." if len(rows) > 1 else "The one trial passed."
+    failed = [f"{number_of(times)} {status_words(status)}" for status, times in count.items() if status.bad]
+    total = sum(times for status, times in count.items() if status.bad)
+    parts = [f"{number_of(total)} of {counted(len(rows), 'trial')} failed ({', '.join(failed)})"] if failed else []
+    if memory := count[Status.out_of_memory]:
+        parts.append(f"{number_of(memory)} ran out of memory")
+    if refused := count[Status.unsupported]:
+        parts.append(f"{number_of(refused)} {'was' if refused == 1 else 'were'} refused as unsupported")
+    return "; ".join(parts if failed else [f"None of {counted(len(rows), 'trial')} failed", *parts]) + "."
+
+
+def _endings(rows: list[Row]) -> str:
+    count = Counter(status_words(row.record.status) for row in rows if row.record.kernel != REFERENCE)
+    return ", ".join(f"{number_of(times)} {words}" for words, times in count.items()) or "there are no trials"
+
+
+def _standing(grouped: dict[Place, list[Row]], standing: Standing) -> list[Row]:
+    return [row for rows in grouped.values() for row in rows if row.standing is standing]
+
+
+def _of(count: int, total: int) -> str:
+    if total == 1:
+        return "the one point compared"
+    return f"all {number_of(total)} points" if count == total else f"{number_of(count)} of {number_of(total)} points"
+
+
+def _joined(parts: Iterable[str]) -> str:
+    *firsts, last = parts
+    return f"{', '.join(firsts)} and {last}" if firsts else last

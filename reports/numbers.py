@@ -1,0 +1,72 @@
+"""How a number, a name and a status are written: the same way on a page, in Markdown and in a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from ..results.record import Status
+from ..results.stats import Interval
+
+GROUP = "\u202f"  # narrow no-break space between groups of thousands, as ISO 80000-1 asks
+MISSING = "–"
+DIGITS = 3
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands grouped; an exponent only under a millionth."""
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0:
+        return "0"
+    rounded = float(f"{value:.{DIGITS - 1}e}")
+    magnitude = math.floor(math.log10(abs(rounded)))
+    if magnitude < -6:
+        return f"{rounded:.{DIGITS - 1}e}"
+    return f"{rounded:,.{max(0, DIGITS - 1 - magnitude)}f}".replace(",", GROUP)
+
+
+def optional(value: float | None) -> str:
+    """The number, or a dash where there is none."""
+    return MISSING if value is None else number(value)
+
+
+def ends(interval: Interval | None) -> str:
+    """The ends of an interval."""
+    return MISSING if interval is None else f"{number(interval.low)} – {number(interval.high)}"
+
+
+def span(values: Sequence[float], unit: str = "", write: Callable[[float], str] = number) -> str:
+    """The range of some values, or the one value when both ends are written alike."""
+    low, high = write(min(values)), write(max(values))
+    return f"{low}{unit}" if low == high else f"{low}{unit} to {high}{unit}"
+
+
+def exact(x: float | str) -> str:
+    """A place on an axis: never rounded to three digits, for 16384 is not 16400."""
+    return plain(x) if isinstance(x, str) else f"{x:,.15g}".replace(",", GROUP)
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{number_of(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def number_of(count: int) -> str:
+    """A count, all its digits, thousands grouped."""
+    return f"{count:,}".replace(",", GROUP)
+
+
+def plain(text: str, limit: int | None = None) -> str:
+    """Text of a record as one printable line.
+
+    Control characters (terminal escapes, line breaks, direction marks) become spaces; beyond ``limit`` characters it
+    is cut with an ellipsis.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
+
+
+def status_words(status: Status) -> str:
+    """A status as it is said."""
+    return status.value.replace("_", " ")

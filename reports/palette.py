@@ -1,0 +1,42 @@
+"""Colours and markers: a kernel looks the same in every plot of a page, and colour is never the only cue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from .table import REFERENCE
+
+INK: Final = "#1f2328"
+MUTED: Final = "#59636e"
+GRID: Final = "#e4e7eb"
+SHADE: Final = "#f0f2f5"
+PANEL: Final = "#fefefe"
+
+ROLES: Final = {INK: "ink", MUTED: "muted", GRID: "grid", SHADE: "shade", PANEL: "panel"}
+"""The colours that a page exchanges for its own in dark mode, with the CSS variable of each."""
+
+# Okabe & Ito, "Color Universal Design" (2008), in the order of their contrast to white; its yellow is too pale for a
+# line on white, and its black is the ink here.
+COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")  # 11, so that 66 pairs pass before one repeats
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a kernel is drawn."""
+
+    colour: str
+    marker: str
+    dashed: bool = False
+
+
+def styles(kernels: Iterable[str]) -> dict[str, Style]:
+    """A style for every kernel, by the order of their names; the reference is a dashed line in ink."""
+    competitors = sorted(set(kernels) - {REFERENCE})
+    chosen = {
+        name: Style(COLOURS[order % len(COLOURS)], MARKERS[order % len(MARKERS)])
+        for order, name in enumerate(competitors)
+    }
+    return chosen | {REFERENCE: Style(INK, "x", dashed=True)}

@@ -1,0 +1,163 @@
+"""Sections: the records of one suite on one machine, which are the ones that may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..results.record import Environment, Record
+from .numbers import MISSING, counted, exact, number, plain, span
+from .table import Facet, Row, table
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One environment, with the commits and the times of the records it made; ``label`` tells it from the others."""
+
+    label: str
+    environment: Environment
+    records: list[Record]
+
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        """What is known of it, by name."""
+        known = self.environment
+        threads = sorted({record.environment.threads for record in self.records})
+        return [
+            ("device", plain(known.device)),
+            ("cores", str(known.cores)),
+            ("threads", ", ".join(map(str, threads))),
+            ("memory", f"{number(known.memory_bytes / 2**30)} GiB"),
+            ("system", plain(known.os)),
+            ("Python", plain(known.python)),
+            ("torch", plain(known.torch)),
+            ("Triton", plain(known.triton or MISSING)),
+            ("CUDA", plain(known.cuda or MISSING)),
+            ("driver", plain(known.driver or MISSING)),
+            ("moebench", plain(known.moebench)),
+            ("commit", ", ".join(dict.fromkeys(plain(record.commit) for record in self.records))),
+            ("measured (UTC)", period(self.records)),
+        ]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One suite on one machine; ``repeated`` counts records that a later one of the same identity replaces."""
+
+    machine: Machine
+    records: list[Record]
+    repeated: int
+
+    @property
+    def suite(self) -> str:
+        return plain(self.records[0].point.suite)
+
+    @property
+    def question(self) -> str:
+        return plain(self.records[0].point.question)
+
+    @property
+    def axis(self) -> str:
+        return plain(self.records[0].point.axis)
+
+    @property
+    def baseline(self) -> str:
+        return plain(self.records[0].point.baseline)
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        return table(self.records)
+
+    @cached_property
+    def facets(self) -> dict[Facet, list[Row]]:
+        grouped: dict[Facet, list[Row]] = {}
+        for row in self.rows:
+            grouped.setdefault(row.place.facet, []).append(row)
+        return grouped
+
+    @property
+    def kernels(self) -> list[str]:
+        return sorted({row.kernel for row in self.rows})
+
+    @property
+    def notes(self) -> list[str]:
+        """How these numbers were made, in sentences."""
+        timings = [record.timing for record in self.records if record.timing]
+        notes = []
+        if timings:
+            ways = sorted({f"{_CLOCKS[timing.clock]} with a {timing.cache} cache" for timing in timings})
+            samples = span([len(timing.samples_ns) for timing in timings], write=exact)
+            notes.append(f"Timed by {' and '.join(ways)}, {samples} samples a median.")
+        if throttled := sum(timing.throttled for timing in timings):
+            notes.append(f"{counted(throttled, 'sample')} taken while the device was throttled were left out.")
+        if self.repeated:
+            notes.append(f"{counted(self.repeated, 'earlier record')} of the same trials gave way to the latest.")
+        rates: dict[str, list[Record]] = {}
+        for record in self.records:
+            if record.roofline:
+                rates.setdefault(plain(str(record.problem.get("dtype", ""))), []).append(record)
+        for dtype, measured in rates.items():
+            lines = [record.roofline for record in measured if record.roofline]
+            notes.append(
+                f"Lower bound in {dtype}: a matmul at {span([line.flops_per_s / 1e12 for line in lines])} TFLOP/s, "
+                f"a copy at {span([line.bytes_per_s / 1e9 for line in lines])} GB/s, both measured."
+            )
+        return notes
+
+
+_CLOCKS = {"perf_counter": "the host clock", "cuda_event": "device events"}
+
+
+def sections(records: Sequence[Record]) -> list[Section]:
+    """The records by suite, then by machine, in order of appearance.
+
+    Of several records of the same trial on the same machine the one made last counts.
+    """
+    found = machines(records)
+    made_on = {id(record): order for order, machine in enumerate(found) for record in machine.records}
+    grouped: dict[tuple[str, int], list[Record]] = {}
+    for record in records:
+        grouped.setdefault((record.point.suite, made_on[id(record)]), []).append(record)
+    suites = list(dict.fromkeys(suite for suite, _ in grouped))
+    return [
+        _section(found[order], grouped[suite, order])
+        for suite in suites
+        for order in range(len(found))
+        if (suite, order) in grouped
+    ]
+
+
+def _section(machine: Machine, records: list[Record]) -> Section:
+    latest: dict[tuple[object, ...], Record] = {}
+    for record in sorted(records, key=lambda record: record.time):
+        cache = record.timing.cache if record.timing else None
+        latest[(*record.identity, record.point.series, record.point.x, cache)] = record
+    kept = set(map(id, latest.values()))
+    return Section(machine, [record for record in records if id(record) in kept], len(records) - len(latest))
+
+
+def machines(records: Sequence[Record]) -> list[Machine]:
+    """The distinct environments, in order of appearance."""
+    grouped: list[list[Record]] = []
+    for record in records:
+        for group in grouped:
+            if not group[0].environment.differs(record.environment):
+                group.append(record)
+                break
+        else:
+            grouped.append([record])
+    return [
+        Machine(_label(group[0].environment, order if len(grouped) > 1 else 0), group[0].environment, group)
+        for order, group in enumerate(grouped, start=1)
+    ]
+
+
+def _label(environment: Environment, order: int) -> str:
+    return plain(environment.device) + (f" ({order})" if order else "")
+
+
+def period(records: Sequence[Record]) -> str:
+    """From the first to the last record, to the minute."""
+    times = sorted(plain(record.time, 40).replace("T", " ")[:16] for record in records)
+    return times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}"

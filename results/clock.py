@@ -1,0 +1,123 @@
+"""What takes a sample of a call's time, and the clock for the CPU (the one for NVIDIA devices is in ``cuda.py``).
+
+Protocol of a CPU sample: read a buffer larger than the last-level caches, so that nothing of the call's is left in
+them; read the counter; call; read the counter; only then free the result. The garbage collector is off meanwhile.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+import torch
+
+from .environment import usable_cores
+from .record import Clocks
+
+ClockName = Literal["perf_counter", "cuda_event"]
+CacheState = Literal["cold", "hot"]
+
+FLUSH_FACTOR: Final = 2  # caches are not perfectly least-recently-used; twice their size leaves nothing of the call's
+UNKNOWN_CACHE_BYTES: Final = 64 * 2**20  # where the system does not tell: at least the last level of a desktop CPU
+WARM_UPS: Final = 2  # the first call compiles and allocates, the second runs as all later ones do
+
+_CPUS = Path("/sys/devices/system/cpu")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Nanoseconds of one call, and whether the device slowed itself down meanwhile (such a sample is to be dropped)."""
+
+    ns: float
+    throttled: bool
+
+
+class Clock(Protocol):
+    """How samples of a call are taken; ``name`` and ``cache`` go into the record."""
+
+    name: ClockName
+    cache: CacheState
+
+    def copies(self, touched_bytes: int) -> int:
+        """How many sets of input buffers a call that touches so many bytes must rotate over; 1 unless hot."""
+
+    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+        """Warm up and return the function that takes one sample, in nanoseconds per call.
+
+        ``calls`` do the same work, each on its own buffers; there are ``copies`` of them. Functions prepared from
+        several competitors may be sampled in any order.
+        """
+
+    def state(self) -> Clocks | None:
+        """State of the device, asked for straight after a sample; it belongs to the work sampled last."""
+
+
+class CpuClock:
+    """``perf_counter_ns`` around one call whose inputs are in no cache."""
+
+    name: ClockName = "perf_counter"
+    cache: CacheState = "cold"
+
+    def __init__(self) -> None:
+        # Ones, not zeros or empty: pages that were never written share one zero page, and reading it evicts nothing.
+        self._buffer = torch.ones(FLUSH_FACTOR * last_level_cache_bytes() // 4, dtype=torch.float32)
+
+    def copies(self, touched_bytes: int) -> int:
+        return 1
+
+    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+        for call in calls:
+            for _ in range(WARM_UPS):
+                call()
+        turns = cycle(calls)
+
+        def sample() -> Sample:
+            call = next(turns)
+            with no_garbage_collection():
+                self._flush()
+                start = time.perf_counter_ns()
+                result = call()
+                stop = time.perf_counter_ns()
+            del result
+            return Sample(ns=float(stop - start), throttled=False)
+
+        return sample
+
+    def state(self) -> None:
+        return None
+
+    def _flush(self) -> None:
+        # Read, not written: dirty lines would be written back to memory while the clock runs.
+        self._buffer.sum()
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Keep the garbage collector out of a sample, and leave it afterwards as it was."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def last_level_cache_bytes(cpus: Path = _CPUS) -> int:
+    """Bytes of the last-level caches of the usable cores together, each counted once however many cores share it."""
+    sizes: dict[tuple[int, str], int] = {}
+    for core in usable_cores():
+        for cache in (cpus / f"cpu{core}" / "cache").glob("index*"):
+            level, shared_by, kind, size = (
+                (cache / name).read_text().strip() for name in ("level", "shared_cpu_list", "type", "size")
+            )
+            if kind != "Instruction":
+                sizes[int(level), shared_by] = int(size.removesuffix("K")) * 1024
+    last = max((level for level, _ in sizes), default=0)
+    return sum(size for (level, _), size in sizes.items() if level == last) or UNKNOWN_CACHE_BYTES

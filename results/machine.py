@@ -1,0 +1,72 @@
+"""What this machine can do: the rates that lower bounds are made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from .record import Roofline
+
+# Rows, inner width, columns of x @ W.T: from cache-resident to streaming, since the best of them is the machine's rate.
+MATMULS = {
+    "cpu": ((512, 512, 512), (512, 512, 2048), (1024, 1024, 1024), (2048, 2048, 2048)),
+    "cuda": ((4096, 4096, 4096), (8192, 8192, 8192)),
+}
+COPY_BYTES = {"cpu": 256 << 20, "cuda": 2 << 30}  # several times the last-level cache
+PROBE_S = 0.15  # a CPU reaches its rate at once and loses it to neighbours: many short tries, the best one counts
+MIN_TRIES = 3
+
+
+class Machine:
+    """Measured rates of one device, kept for the life of the process; the best ever seen is what counts."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._rooflines: dict[torch.dtype, Roofline] = {}
+
+    def roofline(self, dtype: torch.dtype) -> Roofline:
+        """FLOP/s of the fastest dense matmul in ``dtype`` and bytes/s of a copy (read and write both counted)."""
+        return self._rooflines.get(dtype) or self.doubt(dtype)
+
+    def doubt(self, dtype: torch.dtype) -> Roofline:
+        """Measure again and keep the better of old and new: for when something seems faster than the machine."""
+        old = self._rooflines.get(dtype)
+        flops, copied = self._matmul_rate(dtype), self._copy_rate()
+        if old is not None:
+            flops, copied = max(flops, old.flops_per_s), max(copied, old.bytes_per_s)
+        self._rooflines[dtype] = Roofline(flops_per_s=flops, bytes_per_s=copied)
+        return self._rooflines[dtype]
+
+    def _matmul_rate(self, dtype: torch.dtype) -> float:
+        best = 0.0
+        for rows, inner, columns in MATMULS[self._device.type]:
+            x = torch.randn(rows, inner, device=self._device).to(dtype)
+            w = torch.randn(columns, inner, device=self._device).to(dtype)
+            out = x.new_empty(rows, columns)
+            seconds = self._fastest(lambda x=x, w=w, out=out: torch.mm(x, w.T, out=out))  # type: ignore[misc]
+            best = max(best, 2 * rows * inner * columns / seconds)
+        return best
+
+    def _copy_rate(self) -> float:
+        size = COPY_BYTES[self._device.type]
+        source = torch.ones(size, dtype=torch.uint8, device=self._device)
+        target = torch.empty_like(source)
+        return 2 * size / self._fastest(lambda: target.copy_(source))
+
+    def _fastest(self, call: Callable[[], object]) -> float:
+        """Seconds of the fastest of many tries, after a first one that does not count."""
+        call()
+        tries: list[float] = []
+        while len(tries) < MIN_TRIES or sum(tries) < PROBE_S:
+            self._synchronize()
+            start = time.perf_counter()
+            call()
+            self._synchronize()
+            tries.append(time.perf_counter() - start)
+        return min(tries)
+
+    def _synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)

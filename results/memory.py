@@ -1,0 +1,115 @@
+"""Bytes: what a call allocates at its peak, what it keeps for its backward, what the machine has left."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+T = TypeVar("T")
+
+
+def available_bytes(device: torch.device) -> int:
+    """Bytes that can still be allocated on the device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return min(int(line.split()[1]) * 1024, _cgroup_left())
+    raise OSError("/proc/meminfo does not say MemAvailable; moebench measures on Linux")
+
+
+def _cgroup_left() -> int:
+    """Bytes left under the control group's limit, or a number no machine reaches where there is none."""
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if not limit.exists() or (text := limit.read_text().strip()) == "max":
+        return 1 << 62
+    return int(text) - int(used.read_text())
+
+
+def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:
+    """Run ``call`` once: its result, and the most bytes of tensors that were alive at once and not before.
+
+    On a GPU the caching allocator counts; on a CPU every tensor storage that an operator returns, so that the figure
+    depends on the call alone and is the same on every run. Scratch memory inside one operator is not seen there.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        result = call()
+        torch.cuda.synchronize(device)
+        return result, torch.cuda.max_memory_allocated(device) - before
+    with _StorageMeter() as meter:
+        result = call()
+    return result, meter.peak
+
+
+class _StorageMeter(TorchDispatchMode):
+    """Counts the bytes of storages that operators return while it is active, until they are freed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.peak = 0
+        self._alive = 0
+        self._seen: set[int] = set()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = {_address(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
+        result = function(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor) and _address(leaf) not in given | self._seen:
+                self._count(leaf.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        address, size = _identity(storage), storage.nbytes()
+        self._seen.add(address)
+        self._alive += size
+        self.peak = max(self.peak, self._alive)
+        weakref.finalize(storage, self._release, address, size)
+
+    def _release(self, address: int, size: int) -> None:
+        self._seen.discard(address)
+        self._alive -= size
+
+
+def _address(tensor: Tensor) -> int:
+    return _identity(tensor.untyped_storage())
+
+
+def _identity(storage: torch.UntypedStorage) -> int:
+    return int(storage._cdata)  # noqa: SLF001  # unlike data_ptr, distinct for empty storages
+
+
+@dataclass
+class Saved:
+    """Bytes kept for backward, each storage counted once."""
+
+    bytes: int = 0
+
+
+@contextmanager
+def count_saved(without: Iterable[Tensor]) -> Iterator[Saved]:
+    """Count what autograd saves inside the block, leaving out the storages of ``without`` (the weights)."""
+    seen = {_address(tensor) for tensor in without}
+    saved = Saved()
+
+    def pack(tensor: Tensor) -> Tensor:
+        if _address(tensor) not in seen:
+            seen.add(_address(tensor))
+            saved.bytes += tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield saved

@@ -1,0 +1,34 @@
+"""Peers: against the experts of Hugging Face transformers, and against one dense matmul chain of the same FLOPs."""
+
+from __future__ import annotations
+
+from ...kernels.models import model
+from ...kernels.problem import DType
+from ..suite import Place, Suite
+from ._shapes import DROPLESS
+
+COUNTS = (512, 1024, 2048, 4096, 8192)
+MODELS = ("Mixtral-8x7B", "Qwen3-30B-A3B")
+
+
+def _places(name: str, D: int, dtype: DType) -> tuple[Place, ...]:
+    problem = model(name).problem(T=1, dtype=dtype)
+    problem = problem.scaled(D) if problem.D > D else problem
+    series = f"{name}, D={problem.D}"
+    return tuple(
+        place
+        for T in COUNTS
+        for place in (
+            Place(series=series, x=T, problem=problem.replace(T=T), kernels=DROPLESS),
+            Place(series=series, x=T, problem=problem.replace(T=T).dense(), kernels=("dense",)),
+        )
+    )
+
+
+suite = Suite(
+    question="Is the best dispatch here at least as fast as transformers' best, and how close to a dense matmul chain?",
+    axis="tokens T",
+    baseline="transformers_grouped_mm",
+    small=tuple(place for dtype in ("float32", "bfloat16") for name in MODELS for place in _places(name, 512, dtype)),
+    full=tuple(place for name in MODELS for place in _places(name, 1 << 20, "bfloat16")),
+)

@@ -1,0 +1,28 @@
+"""Token count: from one decoded token to a long prefill."""
+
+from __future__ import annotations
+
+from ...kernels.models import model
+from ...kernels.problem import DType
+from ..suite import Place, Suite
+from ._shapes import DROPLESS
+
+COUNTS = (1, 4, 16, 64, 256, 1024, 4096, 32768)
+
+
+def _places(name: str, D: int, dtype: DType, counts: tuple[int, ...]) -> tuple[Place, ...]:
+    problem = model(name).problem(T=1, dtype=dtype)
+    problem = problem.scaled(D) if problem.D > D else problem
+    return tuple(Place(series=f"{name}, D={problem.D}", x=T, problem=problem.replace(T=T)) for T in counts)
+
+
+suite = Suite(
+    question="Which dispatch is fastest from one token to 32768?",
+    axis="tokens T",
+    baseline="loop",
+    kernels=DROPLESS,
+    small=_places("Qwen3-30B-A3B", 256, "float32", COUNTS),
+    full=tuple(
+        place for name in ("Mixtral-8x7B", "Qwen3-30B-A3B") for place in _places(name, 4096, "bfloat16", COUNTS)
+    ),
+)

@@ -1,0 +1,160 @@
+"""Telemetry, through an injected ``pynvml`` that knows one device."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+from moebench.results.nvml import SLOWDOWNS, NoTelemetry, NvmlTelemetry, Telemetry, connect
+
+UUID = "0f1e2d3c-aaaa-bbbb-cccc-000000000001"
+
+
+class FakeError(Exception):
+    """NVML's error."""
+
+
+class FakeNotSupported(FakeError):
+    """NVML's refusal of a reading that the device does not have."""
+
+
+class FakeNvml(ModuleType):
+    """A ``pynvml`` with one device; ``refuses`` names functions that raise, with the error."""
+
+    NVMLError = FakeError
+    NVMLError_NotSupported = FakeNotSupported
+    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
+
+    def __init__(self) -> None:
+        super().__init__("pynvml")
+        self.refuses: dict[str, FakeError] = {}
+        self.reasons = 0
+        self.initialised = False
+
+    def _check(self, name: str) -> None:
+        if name in self.refuses:
+            raise self.refuses[name]
+
+    def nvmlInit(self) -> None:
+        self._check("nvmlInit")
+        self.initialised = True
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        assert self.initialised
+        if uuid != f"GPU-{UUID}":
+            raise FakeError("Not Found")
+        return "handle"
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "580.65.06"
+
+    def nvmlDeviceGetClockInfo(self, handle: str, kind: int) -> int:
+        return {self.NVML_CLOCK_SM: 1755, self.NVML_CLOCK_MEM: 2619}[kind]
+
+    def nvmlDeviceGetPowerUsage(self, handle: str) -> int:
+        self._check("nvmlDeviceGetPowerUsage")
+        return 650_250
+
+    def nvmlDeviceGetTemperature(self, handle: str, sensor: int) -> int:
+        return 61
+
+    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:
+        return self.reasons
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:
+        self._check("nvmlDeviceGetTotalEnergyConsumption")
+        return 12_345
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    """NVML's device under torch's index 3, as where CUDA_VISIBLE_DEVICES reorders them; others are unknown to NVML."""
+    fake = FakeNvml()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda index: SimpleNamespace(uuid=UUID if index == 3 else "other")
+    )
+    return fake
+
+
+def test_readings_and_units(nvml: FakeNvml) -> None:
+    """MHz, watts from milliwatts, joules from millijoules, the reasons by name."""
+    nvml.reasons = 0x4 | 0x40
+    telemetry: Telemetry = connect(3)
+    assert isinstance(telemetry, NvmlTelemetry)
+    assert telemetry.driver == "580.65.06"
+    assert telemetry.energy_j() == 12.345
+    state = telemetry.state(energy_j=0.25)
+    assert state is not None
+    assert state.model_dump() == {
+        "sm_mhz": 1755,
+        "memory_mhz": 2619,
+        "power_w": 650.25,
+        "temperature_c": 61,
+        "throttle_reasons": ["sw_power_cap", "hw_thermal_slowdown"],
+        "energy_j": 0.25,
+    }
+
+
+def test_slowdowns_are_exactly_four_of_the_reasons(nvml: FakeNvml) -> None:
+    """Bit by bit against NVML's numbers: 0x8, 0x20, 0x40 and 0x80 slow the device down; an unknown bit is no reason."""
+    telemetry = connect(3)
+    slow = []
+    for bit in range(12):
+        nvml.reasons = 1 << bit
+        if SLOWDOWNS.intersection(telemetry.throttle_reasons()):
+            slow.append(1 << bit)
+    assert slow == [0x8, 0x20, 0x40, 0x80]
+    nvml.reasons = 0x8000
+    assert telemetry.throttle_reasons() == []
+
+
+def test_constants_are_those_of_the_real_library() -> None:
+    """The bits that are told by name have NVML's numbers."""
+    real = pytest.importorskip("pynvml")
+    assert real.nvmlClocksEventReasonHwSlowdown == 0x8
+    assert real.nvmlClocksEventReasonSwThermalSlowdown == 0x20
+    assert real.nvmlClocksEventReasonHwThermalSlowdown == 0x40
+    assert real.nvmlClocksEventReasonHwPowerBrakeSlowdown == 0x80
+
+
+def test_a_device_without_energy_counter(nvml: FakeNvml) -> None:
+    """Only what is not supported is None; any other error is one."""
+    telemetry = connect(3)
+    nvml.refuses["nvmlDeviceGetTotalEnergyConsumption"] = FakeNotSupported("Not Supported")
+    assert telemetry.energy_j() is None
+    nvml.refuses["nvmlDeviceGetTotalEnergyConsumption"] = FakeError("GPU is lost")
+    with pytest.raises(FakeError, match="lost"):
+        telemetry.energy_j()
+
+
+@pytest.mark.usefixtures("nvml")
+def test_the_device_is_found_by_its_uuid_or_refused() -> None:
+    """An index whose UUID NVML does not know gets no other device's readings."""
+    missing = connect(0)
+    assert isinstance(missing, NoTelemetry)
+    assert "GPU-other" in missing.reason
+
+
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetPowerUsage"])
+def test_a_driver_that_refuses(nvml: FakeNvml, function: str) -> None:
+    """No library, or a device that hides a reading: a reason in words at the start, no error in a sample."""
+    nvml.refuses[function] = FakeError("NVML Shared Library Not Found")
+    missing = connect(3)
+    assert isinstance(missing, NoTelemetry)
+    assert "Shared Library Not Found" in missing.reason
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason names the remedy; nothing is throttled, nothing is known."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    missing = connect(0)
+    assert isinstance(missing, NoTelemetry)
+    assert "moebench[gpu]" in missing.reason
+    assert _readings(missing) == (None, [], None, None)
+
+
+def _readings(telemetry: Telemetry) -> tuple[object, ...]:
+    return telemetry.driver, telemetry.throttle_reasons(), telemetry.energy_j(), telemetry.state(energy_j=1.0)
