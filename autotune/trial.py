@@ -18,6 +18,7 @@ from ..kernels.problem import Problem
 from ..kernels.routing import NO_ROUTE, Routing
 from ..kernels.tensors import TORCH_DTYPES, draw_weights
 from ..results.clock import Clock, Sample
+from ..results.cuda import CannotCapture
 from ..results.environment import commit, fingerprint
 from ..results.machine import Machine
 from ..results.measure import Samples, measure
@@ -165,8 +166,14 @@ class Bench:
 
             return announced
 
-        samples = measure({str(entry.index): sampler(entry) for entry in entries}, time_limit_s=task.budget.seconds)
+        samplers = {}
         for entry in entries:
+            try:
+                samplers[str(entry.index)] = sampler(entry)
+            except CannotCapture as error:
+                entry.failure = (Status.unsupported, str(error))
+        samples = measure(samplers, time_limit_s=task.budget.seconds)
+        for entry in _alive(entries):
             entry.samples = samples[str(entry.index)]
             if not entry.samples.stable:
                 valid, throttled = len(entry.samples.ns), entry.samples.throttled

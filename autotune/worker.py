@@ -7,13 +7,14 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Literal
 
+from ..kernels.catalog import KERNELS
 from ..results.record import Environment, Record
 from .task import NOBODY, Task
 
@@ -45,10 +46,11 @@ class WorkerError(Exception):
 
 
 class WorkerGroup:
-    """One process for each rank, all running the same task; started when first needed, replaced when lost."""
+    """One process for each rank, all running the same task. ``kernels`` are what they import when they start."""
 
-    def __init__(self, device_type: DeviceType, ranks: int) -> None:
+    def __init__(self, device_type: DeviceType, ranks: int, kernels: Sequence[str]) -> None:
         self._device_type = device_type
+        self._kernels = tuple(kernels)
         self.ranks = ranks
         self._context = multiprocessing.get_context("spawn")
         self._processes: list[SpawnProcess] = []
@@ -67,7 +69,7 @@ class WorkerGroup:
             heartbeat = self._context.Array("d", [NOBODY, time.monotonic()], lock=False)
             process = self._context.Process(
                 target=serve,
-                args=(rank, self.ranks, self._device_type, rendezvous, there, heartbeat),
+                args=(rank, self.ranks, self._device_type, self._kernels, rendezvous, there, heartbeat),
                 name=f"moebench-rank-{rank}",
                 daemon=True,
             )
@@ -138,11 +140,12 @@ def serve(
     rank: int,
     ranks: int,
     device_type: DeviceType,
+    kernels: Sequence[str],
     rendezvous: Path,
     connection: Connection,
     heartbeat: MutableSequence[float],
 ) -> None:
-    """A worker's life: set up the device, then answer each task with its records until the pipe closes."""
+    """A worker's life: set up the device, import the kernels, then answer each task until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     parent = os.getppid()
 
@@ -156,6 +159,8 @@ def serve(
     from .trial import first_line  # noqa: PLC0415
 
     try:
+        for name in kernels:
+            KERNELS.load(name)
         bench = open_bench(rank, ranks, device_type, rendezvous)
         connection.send(Ready(bench.environment, bench.commit))
         while True:

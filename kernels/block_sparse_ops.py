@@ -1,10 +1,10 @@
 """Products with a block-sparse matrix in plain torch, after MegaBlocks (Gale et al. 2022, section 5).
 
-The hidden activation of all experts is one matrix of padded rows by E * F columns, zero outside the blocks that pair the
-rows of an expert with its columns. Only these blocks are stored, each B by B. MegaBlocks gives every nonzero block to
-one program of a kernel; here the batch of one ``bmm`` is the block columns of one expert, which strided views of both
-factors describe without a copy. Gathering the factors of each block instead, as a general sparsity pattern needs,
-moves one element for every 2 * B FLOPs, which costs about as much as the products themselves.
+The hidden activation of all experts is one matrix of padded rows by E * F columns, zero outside the blocks that pair
+the rows of an expert with its columns. Only these blocks are stored, each B by B. MegaBlocks gives every nonzero block
+to one program of a kernel; here the batch of one ``bmm`` is the block columns of one expert, which strided views of
+both factors describe without a copy. Gathering the factors of each block instead, as a general sparsity pattern needs,
+moves one element for every 2 * B FLOPs, which costs as much as the products themselves in bfloat16.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Band:
 class Topology:
     """Which blocks of the hidden activation are nonzero: ``columns`` block columns of side ``block`` for every expert.
 
-    Factors of the products are ``rows_PD``; ``values``, the nonzero blocks (nnz, B, B) of one matrix or, when gated, of
-    two that share the topology; and ``m_EUD``, for each expert one matrix (F, D) under the other, as many as ``values``.
+    Factors of the products are ``rows_PD``; ``values``, the nonzero blocks (nnz, B, B) of one matrix, or of two that
+    share the topology when gated; and ``m_EUD``, as many matrices (F, D) for each expert, one under the other.
     """
 
     block: int
@@ -54,6 +54,12 @@ class Topology:
         )
         return Topology(block=block, columns=columns, bands=bands)
 
+    def alone(self, band: Band) -> Topology:
+        """The topology of one band's own rows."""
+        rows, blocks = band.rows.stop - band.rows.start, band.blocks.stop - band.blocks.start
+        only = Band(expert=band.expert, rows=slice(0, rows), blocks=slice(0, blocks))
+        return Topology(block=self.block, columns=self.columns, bands=(only,))
+
     @property
     def rows(self) -> int:
         """P, rows of all bands."""
@@ -70,7 +76,7 @@ class Topology:
 
     def matrices_of(self, band: Band, m_EUD: Tensor) -> Tensor:
         """The expert's matrices cut into blocks of B rows, a view (parts, F / B, B, D)."""
-        return m_EUD[band.expert].unflatten(0, (-1, self.columns, self.block))
+        return m_EUD[band.expert].view(-1, self.columns, self.block, m_EUD.shape[2])
 
 
 def sdd(topology: Topology, rows_PD: Tensor, m_EUD: Tensor) -> tuple[Tensor, ...]:
@@ -124,7 +130,7 @@ class _Sdd(torch.autograd.Function):
         return sdd(topology, rows_PD, m_EUD)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *dvalues: Tensor) -> tuple[None, Tensor, Tensor]:
         rows_PD, m_EUD = ctx.saved_tensors
         dm_EUD = torch.empty_like(m_EUD)
@@ -140,7 +146,7 @@ class _Dsd(torch.autograd.Function):
         return dsd(topology, [values], m_EFD)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, drows_PD: Tensor) -> tuple[None, Tensor, Tensor]:
         values, m_EFD = ctx.saved_tensors
         dm_EFD = torch.empty_like(m_EFD)

@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .routing import Groups
-
 
 def gather_sum(rows_MD: Tensor, slot_TK: Tensor, gates_TK: Tensor) -> Tensor:
     """y_t = sum over k of g_tk * rows[slot_tk], (T, D) of the rows' dtype; a slot of −1 adds nothing.
@@ -21,10 +19,3 @@ def gather_sum(rows_MD: Tensor, slot_TK: Tensor, gates_TK: Tensor) -> Tensor:
     first_T = torch.cumsum(kept_TK.sum(1), 0) - kept_TK.sum(1)
     gates_n = gates_TK[kept_TK].to(rows_MD.dtype)
     return functional.embedding_bag(slot_TK[kept_TK], rows_MD, first_T, mode="sum", per_sample_weights=gates_n)
-
-
-def slots_in_groups(groups: Groups, tokens: int) -> Tensor:
-    """The row of every route in expert order, int64 (T, K), −1 where it has none: the inverse of ``groups.route_N``."""
-    slot_N = torch.full((tokens * groups.chosen,), -1, dtype=torch.int64, device=groups.route_N.device)
-    slot_N[groups.route_N] = torch.arange(groups.route_N.numel(), device=slot_N.device)
-    return slot_N.view(tokens, groups.chosen)

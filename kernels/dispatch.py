@@ -43,18 +43,19 @@ def combine(rows_MD: Tensor, gates_TK: Tensor, places: Places) -> Tensor:
     return cast(Tensor, _Combine.apply(rows_MD, gates_TK, places))  # type: ignore[no-untyped-call]
 
 
-def _copy_to_rows(x_TD: Tensor, places: Places) -> Tensor:
-    return torch.cat((x_TD, x_TD.new_zeros(1, x_TD.shape[1]))).index_select(0, places.token_M)
+def with_nobody(x_TD: Tensor) -> Tensor:
+    """The tokens with one of zeros after them, (T + 1, D): what `Places.token_M` indexes."""
+    return torch.cat((x_TD, x_TD.new_zeros(1, x_TD.shape[1])))
 
 
 class _Dispatch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_TD: Tensor, places: Places) -> Tensor:
         ctx.places = places
-        return _copy_to_rows(x_TD, places)
+        return with_nobody(x_TD).index_select(0, places.token_M)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, drows_MD: Tensor) -> tuple[Tensor, None]:
         slot_TK = ctx.places.slot_TK
         return gather_sum(drows_MD, slot_TK, torch.ones(slot_TK.shape, device=slot_TK.device)), None
@@ -68,13 +69,13 @@ class _Combine(torch.autograd.Function):
         return gather_sum(rows_MD, places.slot_TK, gates_TK)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor, Tensor, None]:
         rows_MD, gates_TK = ctx.saved_tensors
         slot_TK = ctx.places.slot_TK
         kept_TK = slot_TK != NO_ROUTE
         slot_n = slot_TK[kept_TK]
-        drows_MD = _copy_to_rows(dy_TD, ctx.places)
+        drows_MD = with_nobody(dy_TD).index_select(0, ctx.places.token_M)
         # Batched dot products: no product of all rows in memory.
         dot_M = torch.bmm(rows_MD[:, None], drows_MD[:, :, None]).flatten()
         dgates_TK = torch.zeros_like(gates_TK)

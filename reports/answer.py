@@ -37,6 +37,7 @@ def answer(section: Section) -> Answer:
         _against_reference(grouped, best),
         _bound(section),
         _growth(best, section.axis),
+        _drops(best),
         _failures(section.rows),
     ]
     clauses = [_winners(grouped), _against_baseline(grouped, best, section.baseline)]
@@ -54,8 +55,7 @@ def _winners(grouped: dict[Place, list[Row]]) -> str:
     tied_places = len({row.place for row in ties})
     contests = won.total() + tied_places
     if not contests:
-        alone = sorted({row.kernel for row in _standing(grouped, Standing.alone)})
-        return f"No point has two kernels that passed, so nothing is compared; times exist for {_joined(alone)} only"
+        return _uncontested(grouped)
     tied = sorted({row.kernel for row in ties})
     if not won:
         return f"No kernel is fastest alone: {_joined(tied)} are tied at {_of(tied_places, contests)}"
@@ -64,15 +64,27 @@ def _winners(grouped: dict[Place, list[Row]]) -> str:
     parts += [f"{kernel} at {number_of(times)}" for kernel, times in others[: NAMED - 1]]
     if rest := others[NAMED - 1 :]:
         parts.append(f"{counted(len(rest), 'other kernel')} at {number_of(sum(times for _, times in rest))}")
-    if tied_places:
-        who = _joined(tied) if len(tied) <= NAMED else f"{len(tied)} kernels"
-        parts.append(f"a tie of {who} at {number_of(tied_places)}")
-    return _joined(parts)
+    winners = _joined(parts)
+    if not tied:
+        return winners
+    who = _joined(tied) if len(tied) <= NAMED else f"{len(tied)} kernels"
+    return f"{winners}, with {who} tied at {number_of(tied_places)}"
+
+
+def _uncontested(grouped: dict[Place, list[Row]]) -> str:
+    alone = _standing(grouped, Standing.alone)
+    passed = sorted({row.kernel for row in alone})
+    if {row.kernel for rows in grouped.values() for row in rows if not row.reference} == set(passed[:1]):
+        return (
+            f"{passed[0]} was measured alone and passed at {number_of(len(alone))} of {counted(len(grouped), 'point')}"
+        )
+    return f"No point has two kernels that passed, so nothing is compared; times exist for {_joined(passed)} only"
 
 
 def _against_baseline(grouped: dict[Place, list[Row]], best: dict[Place, Row], baseline: str) -> str:
     """The baseline's median over the fastest one's, at the points both passed."""
-    if baseline == REFERENCE:
+    contested = any(_standing(grouped, standing) for standing in (Standing.fastest, Standing.tied))
+    if not contested or baseline in ("", REFERENCE):
         return ""
     ratios, beaten = [], False
     for place, row in best.items():
@@ -82,15 +94,17 @@ def _against_baseline(grouped: dict[Place, list[Row]], best: dict[Place, Row], b
             beaten = beaten or rival.standing is Standing.slower
     if not ratios:
         return f"the baseline {baseline} passed nowhere"
+    limits = "" if len(ratios) == len(best) else f" at the {counted(len(ratios), 'point')} it passed"
     if not beaten:
-        return f"nothing is faster than the baseline {baseline}"
-    where = "" if len(ratios) == len(best) else f" at the {counted(len(ratios), 'point')} it passed"
-    return f"the baseline {baseline} takes {span(ratios, '×')} the fastest time{where}"
+        return f"nothing is faster than the baseline {baseline}{limits}"
+    return f"the baseline {baseline} takes {span(ratios, '×')} the fastest time{limits}"
 
 
 def _alone(grouped: dict[Place, list[Row]]) -> str:
-    alone = len(_standing(grouped, Standing.alone))
-    return f"At {_of(alone, len(grouped))} only one kernel passed, which is no contest." if alone else ""
+    alone, all_places = len(_standing(grouped, Standing.alone)), len(grouped)
+    if alone in (0, all_places):
+        return ""
+    return f"At {_of(alone, all_places)} only one kernel passed, which is no contest."
 
 
 def _against_reference(grouped: dict[Place, list[Row]], best: dict[Place, Row]) -> str:
@@ -110,9 +124,8 @@ def _bound(section: Section) -> str:
     if not shares:
         return ""
     share, row = max(shares, key=lambda pair: pair[0])
-    return (
-        f"The nearest to the lower bound is {row.kernel} at {where(row.place, section.axis)}: {number(100 * share)} %."
-    )
+    place = where(row.place, section.axis)
+    return f"The nearest to the lower bound is {row.kernel} at {place}: {number(100 * share)} %."
 
 
 def _growth(best: dict[Place, Row], axis: str) -> str:
@@ -128,14 +141,20 @@ def _growth(best: dict[Place, Row], axis: str) -> str:
     if len(times) > 1:
         ratios = [last / first for first, last in times]
         return (
-            f"From the first to the last {axis}, the fastest time changes {span(ratios, '×')} over {len(times)} lines."
+            f"From the first to the last point along {axis}, the fastest time changes by a factor of {span(ratios)} "
+            f"on {counted(len(times), 'line')}."
         )
     ((start, end),) = ends
     ((first, last),) = times
     return (
-        f"From {exact(start.place.x)} to {exact(end.place.x)} {axis}, the fastest time goes from {number(first)} ms "
+        f"From {axis} = {exact(start.place.x)} to {exact(end.place.x)}, the fastest time goes from {number(first)} ms "
         f"to {number(last)} ms ({number(last / first)}×)."
     )
+
+
+def _drops(best: dict[Place, Row]) -> str:
+    rates = [100 * row.drop_rate for row in best.values() if row.drop_rate is not None]
+    return f"The capacity drops {span(rates, ' %')} of the routed rows." if any(rates) else ""
 
 
 def _failures(rows: list[Row]) -> str:

@@ -21,9 +21,7 @@ def points(records: Sequence[Record]) -> list[JsonValue]:
     chain's. A ratio is there only where both of its sides passed.
     """
     return [
-        _point(section, place, rows)
-        for section in sections(records)
-        for place, rows in places(section.rows).items()
+        _point(section, place, rows) for section in sections(records) for place, rows in places(section.rows).items()
     ]
 
 

@@ -7,7 +7,7 @@ Records come from anywhere, so no text of theirs is trusted: HTML is escaped by 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,10 @@ GLOSSARY: Final = (
     ("peak", "memory that one call allocates beyond its inputs"),
     ("dropped", "share of the routed rows that the capacity left out"),
     ("padding", "executed over useful FLOPs"),
-    (REFERENCE, "one expert that does the same useful FLOPs in one matmul chain: a rate to compare with, not a rival"),
+    (
+        REFERENCE,
+        "one expert that does the same useful FLOPs in one matmul chain: a rate to compare with, not a rival; its lower bound is its own",
+    ),
 )
 
 
@@ -73,12 +76,17 @@ class View:
         return [*worth(place_columns(self.section.axis), self.rows), KERNEL, OUTCOME, *self.measures]
 
     @property
-    def summary(self) -> list[tuple[str, list[Row | None]]]:
-        """For every place its name and the row of each kernel, in the order of ``section.kernels``."""
-        best = {place: leading(rows) for place, rows in places(self.rows).items()}
+    def summary(self) -> list[tuple[str, list[tuple[str, list[Row | None]]]]]:
+        """For every facet, for every place on the axis, the row of each kernel in the order of ``section.kernels``."""
         return [
-            (where(place, self.section.axis), [rows.get(kernel) for kernel in self.section.kernels])
-            for place, rows in best.items()
+            (
+                facet.title,
+                [
+                    (numbers.exact(place.x), [best.get(kernel) for kernel in self.section.kernels])
+                    for place, best in ((place, leading(group)) for place, group in places(rows).items())
+                ],
+            )
+            for facet, rows in self.section.facets.items()
         ]
 
     @property
@@ -133,7 +141,7 @@ class Page:
     @cached_property
     def views(self) -> list[View]:
         found = sections(self.records)
-        chosen = styles(kernel for section in found for kernel in section.kernels)
+        chosen = styles(kernel for section in found for kernel in plot.drawn_kernels(section))
         return [View(order, section, chosen) for order, section in enumerate(found, start=1)]
 
 
@@ -142,7 +150,7 @@ def write_html(records: Sequence[Record], problems: Sequence[str], path: Path) -
 
     ``problems`` are sentences about what could not be read; they stand at the top.
     """
-    template = _environment(autoescape=True).get_template("report.html.j2")
+    template = _environment().get_template("report.html.j2")
     return _write(path, template.render(page=Page(records, [numbers.plain(problem) for problem in problems])))
 
 
@@ -155,7 +163,7 @@ def write_markdown(records: Sequence[Record], problems: Sequence[str], path: Pat
         if svg := plot.sheet(view.section, view.styles):
             file = _write(folder / f"{view.order}.svg", svg)
             links[view.order] = Markup(quote(f"{folder.name}/{file.name}"))  # noqa: S704  # percent-encoded
-    template = _environment(autoescape=False).get_template("report.md.j2")
+    template = _environment(finalize=escaped).get_template("report.md.j2")
     return _write(path, template.render(page=page, links=links))
 
 
@@ -163,18 +171,19 @@ def escaped(value: object) -> object:
     """Text as Markdown that shows it and does nothing else: no markup, no cell ends, no links, no mentions."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return _MARKDOWN.sub(lambda found: "".join(f"&#{ord(c)};" for c in found[0]), value)
+    shown = _MARKDOWN.sub(lambda found: "".join(f"&#{ord(c)};" for c in found[0]), value)
+    return Markup(shown)  # noqa: S704  # escaped in the line above
 
 
 # Underscores inside a word are safe and frequent (grouped_gemm); the rest could mean something somewhere.
 _MARKDOWN: Final = re.compile(r"[\\`*<>&|\[\]~$#@!]|(?<![^\W_])_|_(?![^\W_])|://|(?<=www)\.")
 
 
-def _environment(*, autoescape: bool) -> Environment:
+def _environment(finalize: Callable[[object], object] | None = None) -> Environment:
     environment = Environment(
         loader=PackageLoader(__package__),
-        autoescape=autoescape,
-        finalize=None if autoescape else escaped,
+        autoescape=True,
+        finalize=finalize,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

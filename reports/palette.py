@@ -20,7 +20,8 @@ ROLES: Final = {INK: "ink", MUTED: "muted", GRID: "grid", SHADE: "shade", PANEL:
 # Okabe & Ito, "Color Universal Design" (2008), in the order of their contrast to white; its yellow is too pale for a
 # line on white, and its black is the ink here.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")  # 11, so that 66 pairs pass before one repeats
+MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
+"""As many as can be told apart at this size; one round later they are hollow. 66 kernels pass before a pair repeats."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Style:
 
     colour: str
     marker: str
+    hollow: bool = False
     dashed: bool = False
 
 
@@ -36,7 +38,7 @@ def styles(kernels: Iterable[str]) -> dict[str, Style]:
     """A style for every kernel, by the order of their names; the reference is a dashed line in ink."""
     competitors = sorted(set(kernels) - {REFERENCE})
     chosen = {
-        name: Style(COLOURS[order % len(COLOURS)], MARKERS[order % len(MARKERS)])
+        name: Style(COLOURS[order % len(COLOURS)], MARKERS[order % len(MARKERS)], hollow=order // len(MARKERS) % 2 == 1)
         for order, name in enumerate(competitors)
     }
     return chosen | {REFERENCE: Style(INK, "x", dashed=True)}

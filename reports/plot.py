@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from .numbers import exact, number, plain
+from .numbers import exact, plain
 from .palette import GRID, INK, MUTED, PANEL, ROLES, SHADE, Style
 from .section import Section
 from .table import Facet, Row, leading, places
 
-WIDTH, HEIGHT = 5.4, 3.3  # inches of a panel: its 9 pt text stays readable on a phone 360 px wide
+WIDTH, HEIGHT = 4.8, 3.1  # inches of a panel: its 9 pt text stays readable on a phone 360 px wide
 LOG_AXIS = 16  # an axis that spans more than this is drawn in powers of two
 LOG_TIME = 10  # times that span more than a decade are drawn in powers of ten
 TICKS = 9  # numbers that fit under a panel
@@ -192,7 +192,7 @@ def _lines(axes: Axes, rows: Sequence[Row], axis: str, styles: Mapping[str, Styl
     if len(numbers) < len(ticks):
         axes.axvline((ticks[len(numbers) - 1] + ticks[len(numbers)]) / 2, color=GRID)
     step = math.ceil(len(numbers) / TICKS)
-    labelled = [*range(len(numbers) - 1, -1, -step)][::-1] + [*range(len(numbers), len(ticks))]
+    labelled = [i for i in range(len(ticks)) if i >= len(numbers) or (len(numbers) - 1 - i) % step == 0]
     axes.set_xticks([ticks[i] for i in labelled], [plain(exact(list(at)[i]), LABEL // 2) for i in labelled])
     axes.set_xlabel(plain(axis, 2 * LABEL))
     axes.set_ylabel("median time (ms)")
@@ -275,7 +275,7 @@ def _time_axis(axis: Axis, times: np.ndarray) -> None:
         axis.set_minor_locator(NullLocator())
     else:
         axis.set_major_locator(MaxNLocator(6))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: exact(value)))
 
 
 _BOUND_MARK = {"color": INK, "linestyle": "none", "marker": "_", "markersize": 12, "markeredgewidth": 1.6}
@@ -285,15 +285,21 @@ def _errors(style: Style) -> dict[str, object]:
     return {
         "color": style.colour,
         "fmt": style.marker,
+        "markerfacecolor": PANEL if style.hollow else style.colour,
         "elinewidth": 1.1,
         "capsize": 2.2,
-        "markeredgewidth": 1.2 if style.dashed else 0,
+        "markeredgewidth": 1.2 if style.dashed or style.hollow else 0,
     }
 
 
 def _key(style: Style) -> Line2D:
     return Line2D(
-        [], [], color=style.colour, marker=style.marker, linestyle="--" if style.dashed else "-", markersize=5.5
+        [],
+        [],
+        color=style.colour,
+        marker=style.marker,
+        markerfacecolor=PANEL if style.hollow else style.colour,
+        linestyle="--" if style.dashed else "-",
     )
 
 

@@ -117,8 +117,11 @@ class Row:
 
     @property
     def tokens_per_s(self) -> float | None:
+        """None for the reference, whose tokens are routed rows."""
         tokens = self.record.problem.get("T")
-        return None if self.median is None or not isinstance(tokens, int) else tokens / self.median.value * 1e3
+        if self.median is None or self.reference or not isinstance(tokens, int):
+            return None
+        return tokens / self.median.value * 1e3
 
     @property
     def tflops(self) -> float | None:
@@ -287,7 +290,7 @@ def _percent(value: float | None) -> str:
 
 
 KERNEL: Final = Column("kernel", lambda row: row.kernel, numeric=False)
-OUTCOME: Final = Column("outcome", lambda row: _text(row.outcome), numeric=False)
+OUTCOME: Final = Column("outcome", lambda row: row.outcome, numeric=False)
 MEASURES: Final = (
     Column("config", lambda row: _text(row.config), yields=9, numeric=False),
     Column("median (ms)", lambda row: MISSING if row.median is None else number(row.median.value)),
@@ -318,4 +321,4 @@ def place_columns(axis: str) -> list[Column]:
 
 def worth(columns: Iterable[Column], rows: Sequence[Row]) -> list[Column]:
     """The columns that say something about any of these rows."""
-    return [column for column in columns if any(column.cell(row) not in (MISSING, column.neutral) for row in rows)]
+    return [column for column in columns if any(column.cell(row) not in ("", MISSING, column.neutral) for row in rows)]

@@ -25,7 +25,7 @@ CacheState = Literal["cold", "hot"]
 
 FLUSH_FACTOR: Final = 2  # caches are not perfectly least-recently-used; twice their size leaves nothing of the call's
 UNKNOWN_CACHE_BYTES: Final = 64 * 2**20  # where the system does not tell: at least the last level of a desktop CPU
-WARM_UPS: Final = 2  # the first call compiles and allocates, the second runs as all later ones do
+WARM_UPS: Final = 1  # the call was checked before, and by that compiled; this one fills the allocator's pools
 
 _CPUS = Path("/sys/devices/system/cpu")
 

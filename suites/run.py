@@ -59,6 +59,7 @@ class Runner:
         self._device_type = device_type
         self._group: WorkerGroup | None = None
         self._ready: Ready | None = None
+        self._kernels: list[str] = []
         self.spent = Spent()
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Progress]:
@@ -69,6 +70,7 @@ class Runner:
             WorkerError: when no worker can be started.
         """
         left = pending(tasks, self._store.loaded.records)
+        self._kernels = sorted({who.kernel for task in left for who in task.competitors})
         try:
             for done, task in enumerate(left, start=1):
                 records = self._trial(task)
@@ -101,7 +103,7 @@ class Runner:
         if self._group is None or self._group.ranks != ranks:
             if self._group is not None:
                 self._group.stop()
-            self._group = WorkerGroup(self._device_type, ranks)
+            self._group = WorkerGroup(self._device_type, ranks, self._kernels)
         if self._ready is None or not self._group.running:
             started = time.monotonic()
             self._ready = self._group.start()

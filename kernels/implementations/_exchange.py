@@ -57,6 +57,6 @@ class _Rows(torch.autograd.Function):
         return exchange.move(rows_ND, send, receive)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, drows_MD: Tensor) -> tuple[Tensor, None, None, None]:
         return ctx.exchange.move(drows_MD, ctx.receive, ctx.send), None, None, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import cast
 
 import torch
@@ -14,6 +13,14 @@ from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
 from ..tensors import Weights
 
+try:
+    from transformers import MixtralConfig
+    from transformers.models.mixtral.modeling_mixtral import MixtralExperts
+except ImportError as error:
+    MISSING = f"transformers 5 cannot be imported ({error}); pip install 'moebench[peers]'"
+else:
+    MISSING = ""
+
 
 class TransformersExperts(Kernel):
     """``MixtralExperts`` with one of the ``experts_implementation`` values of transformers 5."""
@@ -22,16 +29,13 @@ class TransformersExperts(Kernel):
     implementation: str
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        if find_spec("transformers") is None:
-            return "transformers is not installed; pip install 'moebench[peers]'"
+        if MISSING:
+            return MISSING
         if not problem.gated:
             return "MixtralExperts are gated, the problem is not"
         return super().supports(problem, device)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        from transformers import MixtralConfig  # noqa: PLC0415  # an optional peer, slow to import
-        from transformers.models.mixtral.modeling_mixtral import MixtralExperts  # noqa: PLC0415
-
         settings = MixtralConfig(
             hidden_size=problem.D,
             intermediate_size=problem.F,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..activations import ACTIVATIONS
 from ..block_sparse_ops import Topology, sample_product, sparse_product
-from ..dispatch import Places, combine, dispatch
+from ..dispatch import Places, combine, dispatch, with_nobody
 from ..kernel import Config, Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing, group_by_expert
@@ -42,18 +42,45 @@ class BlockSparse(Kernel):
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             layout = Layout.of(routing, hidden=problem.F, block=block)
-            rows_PD = dispatch(x_TD, layout.places)
-            gate, *up = sample_product(layout.topology, rows_PD, weights.w_up_EUD)
-            hidden = ACTIVATIONS[problem.activation](gate)
-            if up:
-                hidden = hidden * up[0]
-            y_PD = sparse_product(layout.topology, hidden, weights.w_down_EDF.transpose(1, 2))
+            operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF)
+            if torch.is_grad_enabled() and any(operand.requires_grad for operand in operands):
+                y_PD = _experts(problem, layout.topology, dispatch(x_TD, layout.places), weights)
+            else:
+                y_PD = _bands_in_turn(problem, layout, x_TD, weights)
             return combine(y_PD, routing.gates_TK, layout.places)
 
         return layer
 
     def cost(self, problem: Problem, routing: Routing) -> Cost:
-        return Cost(executed_rows=0, workspace_bytes=0)
+        """With blocks of the default side."""
+        block = int(self.space(problem, routing.ids_TK.device)[0]["block"])
+        rows_E = -(-routing.counts_E() // block) * block
+        rows, fullest = int(rows_E.sum()), int(rows_E.max())
+        D, U, F = problem.D, problem.U, problem.F
+        if problem.mode == "forward":
+            elements = (problem.T + rows) * D + fullest * (2 * D + U + 3 * F)
+        else:
+            elements = rows * (2 * D + U + (4 if problem.gated else 2) * F)
+        return Cost(executed_rows=rows, workspace_bytes=elements * ELEMENT_BYTES[problem.dtype])
+
+
+def _experts(problem: Problem, topology: Topology, rows_PD: Tensor, weights: Weights) -> Tensor:
+    """All experts on padded rows: (P, D) to (P, D)."""
+    gate, *up = sample_product(topology, rows_PD, weights.w_up_EUD)
+    hidden = ACTIVATIONS[problem.activation](gate)
+    if up:
+        hidden = hidden * up[0]
+    return sparse_product(topology, hidden, weights.w_down_EDF.transpose(1, 2))
+
+
+def _bands_in_turn(problem: Problem, layout: Layout, x_TD: Tensor, weights: Weights) -> Tensor:
+    """`_experts` without a backward: the rows and blocks of one expert at a time, in memory that is used again."""
+    y_PD = x_TD.new_empty(layout.topology.rows, problem.D)
+    x_with_nobody = with_nobody(x_TD)
+    for band in layout.topology.bands:
+        rows_nD = x_with_nobody.index_select(0, layout.places.token_M[band.rows])
+        y_PD[band.rows] = _experts(problem, layout.topology.alone(band), rows_nD, weights)
+    return y_PD
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..activations import activate
 from ..dispatch import Places, combine, dispatch
 from ..kernel import Config, Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
@@ -21,6 +20,7 @@ from ..routing import NO_ROUTE, Routing, group_by_expert, queue_positions
 from ..shard import Shard, split_evenly
 from ..tensors import Weights
 from ._exchange import Exchange
+from ._experts import expert_products
 
 COUNT_BYTES = 8  # counts travel as int64
 
@@ -80,13 +80,13 @@ class Uneven(_ExpertParallelLayer):
         # Rows arrive by source rank, and by expert within a source: sort them by expert.
         expert_M = torch.arange(local, device=x_TD.device).repeat(ranks).repeat_interleave(counts_RL.flatten())
         order_M = torch.argsort(expert_M, stable=True)
-        y_MD = _products(self.problem, x_MD.index_select(0, order_M), counts_RL.sum(0).tolist(), weights)
+        y_MD = expert_products(self.problem, x_MD.index_select(0, order_M), counts_RL.sum(0).tolist(), weights)
         y_ND = exchange.rows(y_MD.index_select(0, torch.argsort(order_M)), receive, send)
         return combine(y_ND, routing.gates_TK, places)
 
 
 class Even(_ExpertParallelLayer):
-    """With a capacity: every rank sends C rows to every expert, and as many to each rank as to the one with the most."""
+    """With a capacity: every rank sends C rows to every expert, and as many to every rank as to the fullest."""
 
     def __init__(self, problem: Problem, capacity: int) -> None:
         super().__init__(problem)
@@ -103,18 +103,8 @@ class Even(_ExpertParallelLayer):
         places = Places.of(routing, route_n=route_n, row_n=row_n, rows=ranks * slots * capacity)
         split = [slots * capacity] * ranks
         x_MD = _swap(exchange.rows(dispatch(x_TD, places), split, split), ranks, slots)
-        y_MD = _products(self.problem, x_MD, [ranks * capacity] * local, weights)
+        y_MD = expert_products(self.problem, x_MD, [ranks * capacity] * local, weights)
         return combine(exchange.rows(_swap(y_MD, slots, ranks), split, split), routing.gates_TK, places)
-
-
-def _products(problem: Problem, rows_MD: Tensor, counts: Sequence[int], weights: Weights) -> Tensor:
-    """Each expert on its rows; rows after the last expert's pass as they are.
-
-    They keep a rank without experts in the graph, where its part in the exchanges of backward hangs on.
-    """
-    *groups, rest = rows_MD.split([*counts, rows_MD.shape[0] - sum(counts)])
-    experts = zip(groups, weights.w_up_EUD.unbind(), weights.w_down_EDF.unbind(), strict=True)
-    return torch.cat([*(activate(problem, x_nD @ up_UD.T) @ down_DF.T for x_nD, up_UD, down_DF in experts), rest])
 
 
 def _split(items: Sequence[int], sizes: Sequence[int]) -> list[Sequence[int]]:
@@ -124,7 +114,7 @@ def _split(items: Sequence[int], sizes: Sequence[int]) -> list[Sequence[int]]:
 
 def _swap(rows_MD: Tensor, outer: int, inner: int) -> Tensor:
     """Rows in order (outer, inner, …) to rows in order (inner, outer, …)."""
-    return rows_MD.unflatten(0, (outer, inner, -1)).transpose(0, 1).flatten(0, 2)
+    return rows_MD.view(outer, inner, -1, rows_MD.shape[1]).transpose(0, 1).flatten(0, 2)
 
 
 def _exchanges(problem: Problem) -> int:
@@ -134,43 +124,51 @@ def _exchanges(problem: Problem) -> int:
 
 def _uneven_cost(problem: Problem, routing: Routing) -> Cost:
     shards = [Shard.of(problem, rank) for rank in range(problem.ranks)]
-    rows_RR = torch.tensor(
-        [[_rows(routing.ids_TK[source.tokens], target.experts) for target in shards] for source in shards]
-    )
-    kept, stay = int(rows_RR.sum()), int(rows_RR.diagonal().sum())
-    counts = problem.E * (problem.ranks - 1) * COUNT_BYTES
-    row_bytes = problem.D * ELEMENT_BYTES[problem.dtype]
+    rows_RE = torch.stack([_counts_E(routing.ids_TK[shard.tokens], problem.E) for shard in shards])
+    rows_RR = torch.stack([rows_RE[:, shard.experts].sum(1) for shard in shards], dim=1)
+    travelling = int(rows_RR.sum() - rows_RR.diagonal().sum())
+    count_bytes = problem.E * (problem.ranks - 1) * COUNT_BYTES
     return Cost(
-        executed_rows=kept,
-        traffic_bytes=_exchanges(problem) * (kept - stay) * row_bytes + counts,
-        workspace_bytes=_workspace(problem, int(rows_RR.sum(1).max()), int(rows_RR.sum(0).max())),
+        executed_rows=int(rows_RR.sum()),
+        traffic_bytes=_exchanges(problem) * travelling * _row_bytes(problem) + count_bytes,
+        workspace_bytes=_workspace(
+            problem,
+            sent=int(rows_RR.sum(1).max()),
+            received=int(rows_RR.sum(0).max()),
+            fullest=int(rows_RE.sum(0).max()),
+        ),
     )
 
 
-def _rows(ids_TK: Tensor, experts: slice) -> int:
-    return int(((ids_TK >= experts.start) & (ids_TK < experts.stop)).sum())
+def _counts_E(ids_TK: Tensor, experts: int) -> Tensor:
+    return torch.bincount(ids_TK[ids_TK != NO_ROUTE], minlength=experts)
 
 
 def _even_cost(problem: Problem, capacity: int) -> Cost:
-    slots = max(split_evenly(problem.E, problem.ranks))
-    buffer_rows = problem.ranks * slots * capacity
-    to_others = problem.ranks * (problem.ranks - 1) * slots * capacity
+    buffer = problem.ranks * max(split_evenly(problem.E, problem.ranks)) * capacity
+    travelling = (problem.ranks - 1) * buffer
     return Cost(
         executed_rows=problem.ranks * problem.E * capacity,
-        traffic_bytes=_exchanges(problem) * to_others * problem.D * ELEMENT_BYTES[problem.dtype],
-        workspace_bytes=_workspace(problem, buffer_rows, buffer_rows),
+        traffic_bytes=_exchanges(problem) * travelling * _row_bytes(problem),
+        workspace_bytes=_workspace(problem, sent=buffer, received=buffer, fullest=problem.ranks * capacity),
     )
 
 
-def _workspace(problem: Problem, sent: int, received: int) -> int:
-    """Rows as they are sent and come back, and as they arrive, sorted, multiplied and put together."""
-    element = ELEMENT_BYTES[problem.dtype]
-    rows = (sent + 4 * received) * problem.D * element
-    hidden = (problem.U + 2 * problem.F) * element
+def _row_bytes(problem: Problem) -> int:
+    return problem.D * ELEMENT_BYTES[problem.dtype]
+
+
+def _workspace(problem: Problem, *, sent: int, received: int, fullest: int) -> int:
+    """Received rows are there thrice: as they came, in expert order, multiplied; in training as dy, x and dx.
+
+    The hidden rows live for one expert at a time, but for the pre-activations that training keeps.
+    """
+    D, U, F = problem.D, problem.U, problem.F
     if problem.mode == "forward":
-        return rows + received * hidden // len(split_evenly(problem.E, problem.ranks))
-    # Autograd keeps the hidden rows, and stacks the weight gradients of single experts.
-    return rows + received * hidden + problem.weight_bytes // problem.ranks
+        elements = 3 * received * D + max(sent * D, fullest * (U + 2 * F))
+    else:
+        elements = 3 * received * D + received * U + sent * D + fullest * (U + 4 * F)
+    return elements * ELEMENT_BYTES[problem.dtype]
 
 
 kernel = ExpertParallel()

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..activations import activate
-from ..combine import gather_sum, slots_in_groups
+from ..dispatch import Places, combine, dispatch
 from ..kernel import Config, Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Groups, Routing, group_by_expert
@@ -36,10 +36,12 @@ class Grouped(Kernel):
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             groups = group_by_expert(routing)
-            x_ND = x_TD[groups.token_N]
-            h_NU = multiply(x_ND, weights.w_up_EUD, groups)
+            rows = groups.route_N.numel()
+            row_N = torch.arange(rows, device=x_TD.device)
+            places = Places.of(routing, route_n=groups.route_N, row_n=row_N, rows=rows)
+            h_NU = multiply(dispatch(x_TD, places), weights.w_up_EUD, groups)
             y_ND = multiply(activate(problem, h_NU), weights.w_down_EDF, groups)
-            return gather_sum(y_ND, slots_in_groups(groups, x_TD.shape[0]), routing.gates_TK)
+            return combine(y_ND, routing.gates_TK, places)
 
         return layer
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..activations import activate
-from ..combine import gather_sum
+from ..dispatch import Places, combine, dispatch
 from ..kernel import Config, Cost, Kernel, Layer, one_rank
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import NO_ROUTE, Routing, queue_positions
@@ -29,12 +29,13 @@ class Padded(Kernel):
             position_TK = queue_positions(routing, problem.drop)
             capacity = problem.capacity or fullest(routing)
             kept_TK = (routing.ids_TK != NO_ROUTE) & (position_TK < capacity)
-            slot_TK = torch.where(kept_TK, routing.ids_TK * capacity + position_TK, NO_ROUTE)
-            token_n = kept_TK.nonzero()[:, 0]
-            buffer_MD = x_TD.new_zeros(problem.E * capacity, problem.D).index_copy(0, slot_TK[kept_TK], x_TD[token_n])
-            h_ECU = torch.bmm(buffer_MD.view(problem.E, capacity, problem.D), weights.w_up_EUD.transpose(1, 2))
+            row_n = (routing.ids_TK * capacity + position_TK)[kept_TK]
+            route_n = kept_TK.flatten().nonzero()[:, 0]
+            places = Places.of(routing, route_n=route_n, row_n=row_n, rows=problem.E * capacity)
+            x_ECD = dispatch(x_TD, places).view(problem.E, capacity, problem.D)
+            h_ECU = torch.bmm(x_ECD, weights.w_up_EUD.transpose(1, 2))
             y_ECD = torch.bmm(activate(problem, h_ECU), weights.w_down_EDF.transpose(1, 2))
-            return gather_sum(y_ECD.flatten(0, 1), slot_TK, routing.gates_TK)
+            return combine(y_ECD.flatten(0, 1), routing.gates_TK, places)
 
         return layer
 

@@ -7,12 +7,13 @@ from ..suite import Place, Suite
 from ._shapes import DROPLESS, DROPPING
 
 _MIXTRAL = model("Mixtral-8x7B").problem(T=512).scaled(512)
+_TRAINING = model("Mixtral-8x7B").problem(T=1024, mode="train").scaled(256)
 _QWEN3 = model("Qwen3-30B-A3B").problem(T=512).scaled(512)
 
 _PLACES = (
     Place(series="dropless", x="Mixtral-8x7B", problem=_MIXTRAL, kernels=DROPLESS),
     Place(series="dropless", x="Qwen3-30B-A3B", problem=_QWEN3, kernels=DROPLESS),
-    Place(series="dropless", x="Mixtral-8x7B", problem=_MIXTRAL.replace(mode="train"), kernels=DROPLESS),
+    Place(series="dropless", x="Mixtral-8x7B", problem=_TRAINING, kernels=DROPLESS),
     Place(
         series="capacity factor 1.25",
         x="Mixtral-8x7B",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import multiprocessing
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,8 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from moebench.kernels.catalog import KERNELS
-from moebench.kernels.implementations.expert_parallel import ExpertParallel, kernel
+from moebench.kernels.implementations.expert_parallel import kernel
 from moebench.kernels.kernel import Communicates
 from moebench.kernels.oracle import Result, drop, reference
 from moebench.kernels.problem import Problem
@@ -97,7 +95,7 @@ def distance(found: torch.Tensor, expected: torch.Tensor) -> float:
     return error / norm if norm else error
 
 
-def rank_main(rank: int, folder: str) -> None:
+def rank_main(rank: int, folder: Path) -> None:
     """One process: every problem in every world that has such a rank; results go to a file."""
     torch.set_num_threads(1)
     results = {}
@@ -105,7 +103,7 @@ def rank_main(rank: int, folder: str) -> None:
         if rank < world:
             dist.init_process_group(
                 "gloo",
-                init_method=(Path(folder) / f"world{world}").as_uri(),
+                init_method=(folder / f"world{world}").as_uri(),
                 rank=rank,
                 world_size=world,
                 timeout=timedelta(seconds=COLLECTIVE_SECONDS),
@@ -113,47 +111,47 @@ def rank_main(rank: int, folder: str) -> None:
             for name, problem in PROBLEMS.items():
                 results[f"{world} {name}"] = run_rank(name, problem.replace(ranks=world), rank)
             dist.destroy_process_group()
-    (Path(folder) / f"rank{rank}.json").write_text(json.dumps(results))
+    (folder / f"rank{rank}.json").write_text(json.dumps(results))
+
+
+def run_ranks(folder: Path) -> None:
+    """One group of processes runs all points, since starting them is what takes time; the first failure ends all."""
+    command = [sys.executable, __file__]
+    started = [subprocess.Popen([*command, str(rank), str(folder)]) for rank in range(max(WORLDS))]
+    deadline = time.monotonic() + GROUP_SECONDS
+    try:
+        while any(process.poll() is None for process in started):
+            assert time.monotonic() < deadline, "the ranks hang"
+            assert not any(process.poll() for process in started), "a rank failed, see its output"
+            time.sleep(0.05)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in started] == [0] * len(started)
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, float]]]:
-    """What each rank found: one group of processes runs all points, since starting them is what takes time."""
+    """What each rank found, by world and name."""
     folder = tmp_path_factory.mktemp("ranks")
-    with processes(str(folder)) as started:
-        deadline = time.monotonic() + GROUP_SECONDS
-        for process in started:
-            process.join(max(0.0, deadline - time.monotonic()))
-        assert [process.exitcode for process in started] == [0] * len(started), "a rank failed or hung, see its output"
+    run_ranks(folder)
     found = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(max(WORLDS))]
     alone = {f"1 {name}": run_rank(name, problem, 0) for name, problem in PROBLEMS.items()}
     return [alone | found[0], *found[1:]]
-
-
-@contextmanager
-def processes(folder: str) -> Iterator[list[multiprocessing.process.BaseProcess]]:
-    """Started processes, one for each rank; those still running at the end are killed."""
-    context = multiprocessing.get_context("spawn")
-    started = [context.Process(target=rank_main, args=(rank, folder), daemon=True) for rank in range(max(WORLDS))]
-    for process in started:
-        process.start()
-    try:
-        yield list(started)
-    finally:
-        for process in started:
-            process.kill()
-            process.join()
 
 
 @pytest.mark.parametrize(("world", "name"), POINTS)
 def test_every_rank_equals_its_part_of_the_reference(
     results: list[dict[str, dict[str, float]]], world: int, name: str
 ) -> None:
-    """y and all gradients: uneven tokens and experts, ranks without either, missing routes, both drop policies."""
+    """Output and gradients: uneven tokens and experts, ranks without either, missing routes, both drop policies."""
     problem = PROBLEMS[name]
     for rank in range(world):
         found = results[rank][f"{world} {name}"]
-        assert set(found) - {"sent_bytes"} == ({"y"} if problem.mode == "forward" else {"y", "x", "w_up", "w_down", "gates"})
+        assert set(found) - {"sent_bytes"} == (
+            {"y"} if problem.mode == "forward" else {"y", "x", "w_up", "w_down", "gates"}
+        )
         for key, error in found.items():
             if key != "sent_bytes":
                 assert error <= BOUNDS[problem.dtype], f"{key} of rank {rank}"
@@ -167,3 +165,26 @@ def test_the_predicted_traffic_is_what_all_ranks_sent(
     cost = kernel.cost(problem, drop(problem, inputs_of(name, problem).routing))
     assert sum(results[rank][f"{world} {name}"]["sent_bytes"] for rank in range(world)) == cost.traffic_bytes
     assert (cost.traffic_bytes > 0) == (world > 1)
+
+
+def test_traffic_of_a_routing_worked_out_by_hand() -> None:
+    """Two ranks of two tokens and two experts: three routes leave their rank, and each rank sends two counts."""
+    problem = Problem(T=4, D=8, F=4, E=4, K=2, ranks=2)
+    ids_TK = torch.tensor([[0, 2], [1, NO_ROUTE], [3, 0], [1, 2]], dtype=torch.int32)
+    routing = Routing(ids_TK=ids_TK, gates_TK=torch.ones(4, 2), experts=4)
+    rows = 3 * 8 * 4
+    assert kernel.cost(problem, routing).traffic_bytes == 2 * rows + 2 * 2 * 8
+    assert kernel.cost(problem.replace(mode="train"), routing).traffic_bytes == 4 * rows + 2 * 2 * 8
+    # C = 1, so that each rank sends one row to each of the other rank's two experts.
+    padded = kernel.cost(problem.replace(capacity_factor=1.0, dtype="bfloat16"), routing)
+    assert padded.traffic_bytes == 2 * (2 * 2 * 8 * 2)
+    assert padded.executed_rows == 2 * 4
+
+
+def test_a_problem_of_many_ranks_without_a_process_group_says_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match=r"ranks = 2, the process group has 1: start one process for each rank"):
+        kernel.build(TRAIN.replace(ranks=2), {}, CPU)
+
+
+if __name__ == "__main__":
+    rank_main(int(sys.argv[1]), Path(sys.argv[2]))

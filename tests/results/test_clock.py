@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from moebench.results import clock as clock_module
 from moebench.results.clock import (
     FLUSH_FACTOR,

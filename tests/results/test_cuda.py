@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+
 from moebench.results.clock import Clock
 from moebench.results.cuda import (
     BLOCK_MS,
@@ -22,7 +23,8 @@ from moebench.results.nvml import NoTelemetry, connect
 from moebench.results.record import Clocks
 
 POWER_W = 500.0
-TICK_MS = 100.0
+TICK_MS = 90.0
+READING_MS = 0.05
 FLUSH_MS = 0.03
 
 
@@ -98,7 +100,7 @@ class FakeDevice:
 
 
 class FakeTelemetry:
-    """A device that draws 500 W while its queue is worked off and counts its joules every 100 ms."""
+    """A device that draws 500 W while its queue is worked off and counts its joules every 90 ms."""
 
     driver = None
 
@@ -111,6 +113,7 @@ class FakeTelemetry:
         return self._reasons
 
     def energy_j(self) -> float | None:
+        self._device.host_ms += READING_MS
         if not self._counts:
             return None
         return POWER_W * (self._device.free_ms // TICK_MS * TICK_MS) / 1e3

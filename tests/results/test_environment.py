@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+
 from moebench.results import environment
 from moebench.results.environment import commit, cpu_name, fingerprint, usable_cores
 from moebench.results.nvml import NoTelemetry

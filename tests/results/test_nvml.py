@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
+
 from moebench.results.nvml import SLOWDOWNS, NoTelemetry, NvmlTelemetry, Telemetry, connect
 
 UUID = "0f1e2d3c-aaaa-bbbb-cccc-000000000001"
