@@ -8,11 +8,12 @@ import signal
 import tempfile
 import time
 from collections.abc import MutableSequence, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from ..kernels.catalog import KERNELS
 from ..results.record import Environment, Record
@@ -34,11 +35,15 @@ class Ready:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker's last message, or what is said for it: whose code ran, how it ended, and why."""
+    """A worker's last message, or what is said for it: whose code ran, how it ended, and why.
+
+    ``spoke`` tells the two apart: a rank that speaks of its peers' end is not where the trouble began.
+    """
 
     culprit: int
     status: Literal["crashed", "timeout"]
     reason: str
+    spoke: bool = False
 
 
 class WorkerError(Exception):
@@ -77,24 +82,21 @@ class WorkerGroup:
             there.close()
             self._processes.append(process)
             self._connections.append(here)
-            self._heartbeats.append(heartbeat)  # type: ignore[arg-type]  # a ctypes array is a mutable sequence
-        ready = [self._receive(rank, STARTUP_S) for rank in range(self.ranks)]
-        for message in ready:
-            if isinstance(message, Died):
-                self.stop()
-                raise WorkerError(f"a worker did not start: {message.reason}")
-        return ready[0]  # type: ignore[return-value]  # the first message of a living worker
-
-    def run(self, task: Task) -> list[Record] | Died:
-        """The records of rank 0, or how a rank died. After a death the group is stopped; start it again."""
-        for connection in self._connections:
-            connection.send(task)
-        answers = [self._receive(rank, task.budget.timeout_s) for rank in range(self.ranks)]
+            self._heartbeats.append(cast(MutableSequence[float], heartbeat))
+        answers = self._ask(None, STARTUP_S)
         for answer in answers:
             if isinstance(answer, Died):
                 self.stop()
-                return answer
-        return answers[0]  # type: ignore[return-value]  # what a living worker answers to a task
+                raise WorkerError(f"a worker did not start: {answer.reason}")
+        return cast(Ready, answers[0])
+
+    def run(self, task: Task) -> list[Record] | Died:
+        """The records of rank 0, or how a rank died. After a death the group is stopped; start it again."""
+        answers = self._ask(task, task.budget.timeout_s)
+        if deaths := [answer for answer in answers if isinstance(answer, Died)]:
+            self.stop()
+            return min(deaths, key=lambda death: death.spoke)
+        return cast(list[Record], answers[0])
 
     @property
     def running(self) -> bool:
@@ -109,24 +111,38 @@ class WorkerGroup:
             connection.close()
         self._processes, self._connections, self._heartbeats = [], [], []
 
-    def _receive(self, rank: int, silence_s: float) -> object:
-        """The next message of a rank; Died when any rank dies or is silent for too long."""
+    def _ask(self, task: Task | None, silence_s: float) -> list[object]:
+        """Send a task, if any, and wait for a message of every rank; Died stands for those that do not come."""
         for heartbeat in self._heartbeats:
             heartbeat[:] = [NOBODY, time.monotonic()]
+        if task is not None:
+            for connection in self._connections:
+                with suppress(OSError):  # the rank is dead, as waiting for it will tell
+                    connection.send(task)
+        return [self._receive(rank, silence_s) for rank in range(self.ranks)]
+
+    def _receive(self, rank: int, silence_s: float) -> object:
+        """The next message of a rank; Died when it or, before it answers, another rank dies or is silent too long."""
         while not self._connections[rank].poll(POLL_S):
             for number, (process, heartbeat) in enumerate(zip(self._processes, self._heartbeats, strict=True)):
-                culprit, beat = int(heartbeat[0]), heartbeat[1]
-                of_rank = f" on rank {number}" if self.ranks > 1 else ""
                 if not process.is_alive() and not self._connections[number].poll():
-                    return Died(culprit, "crashed", f"the worker{of_rank} {_ending(process.exitcode)}")
-                if time.monotonic() - beat > silence_s:
-                    return Died(culprit, "timeout", f"no answer{of_rank} for {silence_s:g} s")
+                    return self._death(number)
+                if time.monotonic() - heartbeat[1] > silence_s:
+                    return Died(int(heartbeat[0]), "timeout", f"no answer{self._named(number)} for {silence_s:g} s")
         try:
             return self._connections[rank].recv()
-        except EOFError:
-            self._processes[rank].join()
-            reason = f"the worker {_ending(self._processes[rank].exitcode)}"
-            return Died(int(self._heartbeats[rank][0]), "crashed", reason)
+        except (EOFError, OSError):
+            return self._death(rank)
+
+    def _death(self, rank: int) -> Died:
+        process = self._processes[rank]
+        process.join()
+        return Died(
+            int(self._heartbeats[rank][0]), "crashed", f"the worker{self._named(rank)} {_ending(process.exitcode)}"
+        )
+
+    def _named(self, rank: int) -> str:
+        return f" on rank {rank}" if self.ranks > 1 else ""
 
 
 def _ending(exitcode: int | None) -> str:
@@ -170,4 +186,4 @@ def serve(
     except EOFError:
         return
     except Exception as error:  # noqa: BLE001  # the parent turns it into a record or into its own error
-        connection.send(Died(int(heartbeat[0]), "crashed", first_line(error)))
+        connection.send(Died(int(heartbeat[0]), "crashed", first_line(error), spoke=True))

@@ -15,7 +15,7 @@ def report(
     files: Annotated[list[Path], typer.Argument(help="Files that `moebench run` wrote.", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="The page to write, .html or .md; both beside the first file by default."),
+        typer.Option("--output", "-o", help="What to write: .html, .md, .csv or .parquet; both pages beside the first file by default."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON instead.")] = False,
 ) -> None:
@@ -34,12 +34,16 @@ def report(
 
         typer.echo(json.dumps({"points": points(loaded.records), "problems": loaded.problems}, indent=2))
         return
+    from ..reports.frame import write_frame
     from ..reports.page import write_html, write_markdown
 
-    writers = {".html": write_html, ".md": write_markdown}
-    outputs = [output] if output else [files[0].with_suffix(suffix) for suffix in writers]
-    for path in outputs:
-        if path.suffix not in writers:
-            typer.echo(f"moebench: {path}: give a name that ends in .html or .md", err=True)
+    pages = {".html": write_html, ".md": write_markdown}
+    for path in [output] if output else [files[0].with_suffix(suffix) for suffix in pages]:
+        if path.suffix in pages:
+            written = pages[path.suffix](loaded.records, loaded.problems, path)
+        elif path.suffix in (".csv", ".parquet"):
+            written = write_frame(loaded.records, path)
+        else:
+            typer.echo(f"moebench: {path}: give a name that ends in .html, .md, .csv or .parquet", err=True)
             raise typer.Exit(COULD_NOT)
-        typer.echo(f"report: {writers[path.suffix](loaded.records, loaded.problems, path)}")
+        typer.echo(f"report: {written}")

@@ -34,14 +34,15 @@ GLOSSARY: Final = (
         "lower bound",
         "the larger of useful FLOPs over the measured matmul rate and ideal bytes over the measured copy bandwidth",
     ),
-    ("of lower bound", "lower bound over median; 100 % is all that the machine can do"),
+    ("of bound", "lower bound over median; 100 % is all that the machine can do"),
     ("useful TFLOP/s", "FLOPs of the expert products on kept rows over the median; padding does not count"),
     ("peak", "memory that one call allocates beyond its inputs"),
     ("dropped", "share of the routed rows that the capacity left out"),
     ("padding", "executed over useful FLOPs"),
     (
         REFERENCE,
-        "one expert that does the same useful FLOPs in one matmul chain: a rate to compare with, not a rival; its lower bound is its own",
+        "one expert that does the same useful FLOPs in one matmul chain: "
+        "a rate to compare with, not a rival; its lower bound is its own",
     ),
 )
 

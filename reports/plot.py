@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from itertools import count
+from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
@@ -20,7 +21,9 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
+from ..results.stats import Interval
 from .numbers import exact, plain
 from .palette import GRID, INK, MUTED, PANEL, ROLES, SHADE, Style
 from .section import Section
@@ -33,7 +36,10 @@ TICKS = 9  # numbers that fit under a panel
 LABEL = 36  # characters of a name that fit beside one
 BOUND = "lower bound"
 
-_SETTINGS = {
+_Floats = NDArray[np.float64]
+_NO_TIME = Interval(math.nan, math.nan, math.nan)
+
+_SETTINGS: Final[dict[Any, Any]] = {  # matplotlib's own type of a key is a list of 300 literals that grows
     "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
     "svg.hashsalt": "moebench",
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
@@ -98,12 +104,10 @@ def sheet(section: Section, styles: Mapping[str, Style]) -> str | None:
         keys = {name: _key(styles[name]) for name in drawn_kernels(section)}
         if has_bound(section):
             keys[BOUND] = _bound_key()
-        figure.legend(
-            list(keys.values()),
-            [plain(name, LABEL) for name in keys],
-            loc="outside upper center",
-            ncols=min(len(keys), 4 * across),
-        )
+        names = [plain(name, LABEL) for name in keys]
+        broadest = 0.7 + 0.08 * max(map(len, names))  # inches of a sample, and of a 9 pt letter
+        fitting = max(1, int(WIDTH * across / broadest))
+        figure.legend(list(keys.values()), names, loc="outside upper center", ncols=min(len(keys), fitting))
         return _svg(figure)
 
 
@@ -177,8 +181,8 @@ def _lines(axes: Axes, rows: Sequence[Row], axis: str, styles: Mapping[str, Styl
         style = styles[name]
         joined = slice(0, len(numbers))
         axes.plot(ticks[joined], middle[joined], color=style.colour, linestyle="--" if style.dashed else "-")
-        axes.errorbar(ticks, middle, (low, high), **_errors(style))
-    bounds = np.array([_or_nan(_bound(group)) for group in grouped.values()])
+        _marks(axes, ticks, middle, style, yerr=(low, high))
+    bounds = _bounds(grouped.values())
     times = _times(rows, bounds)
     axes.set_yscale("log" if _spans_decades(times) else "linear")
     _time_axis(axes.yaxis, times)
@@ -187,7 +191,8 @@ def _lines(axes: Axes, rows: Sequence[Row], axis: str, styles: Mapping[str, Styl
         line = np.where(np.arange(len(ticks)) < len(numbers), bounds, np.nan)
         axes.plot(ticks, line, color=INK, linestyle=":", linewidth=1.6)
         axes.fill_between(ticks, line, floor, color=SHADE, linewidth=0, zorder=0.5)
-        axes.plot(ticks[len(numbers) :], bounds[len(numbers) :], **_BOUND_MARK)
+        words = slice(len(numbers), None)
+        axes.plot(ticks[words], bounds[words], color=INK, linestyle="none", marker="_", markersize=12)
     axes.set_ylim(floor, ceiling)
     if len(numbers) < len(ticks):
         axes.axvline((ticks[len(numbers) - 1] + ticks[len(numbers)]) / 2, color=GRID)
@@ -209,8 +214,8 @@ def _dots(axes: Axes, rows: Sequence[Row], axis: str, styles: Mapping[str, Style
         axes.axhspan(band - 0.5, band + 0.5, color=SHADE, linewidth=0, zorder=0.5)
     for name, shift in zip(names, shifts, strict=True):
         middle, low, high = _ends([kernels.get(name) for kernels in best])
-        axes.errorbar(middle, np.arange(len(best)) + shift, xerr=(low, high), **_errors(styles[name]))
-    bounds = np.array([_or_nan(_bound(group)) for group in grouped.values()])
+        _marks(axes, middle, np.arange(len(best)) + shift, styles[name], xerr=(low, high))
+    bounds = _bounds(grouped.values())
     levels = np.flatnonzero(np.isfinite(bounds))
     axes.vlines(bounds[levels], levels - 0.42, levels + 0.42, color=INK, linestyle=":", linewidth=1.6)
     times = _times(rows, bounds)
@@ -234,17 +239,17 @@ def _positions(numbers: Sequence[float], words: Sequence[str]) -> dict[float | s
     return at | {word: last + gap * order for word, order in zip(words, count(1), strict=False)}
 
 
-def _ends(rows: Sequence[Row | None]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _ends(rows: Sequence[Row | None]) -> tuple[_Floats, _Floats, _Floats]:
     """Medians and the lengths of their intervals below and above, NaN where there is no time."""
-    found = [row.median if row else None for row in rows]
-    middle = np.array([_or_nan(one and one.value) for one in found])
-    low = np.array([_or_nan(one and one.value - one.low) for one in found])
-    high = np.array([_or_nan(one and one.high - one.value) for one in found])
-    return middle, low, high
+    found = [row.median if row and row.median else _NO_TIME for row in rows]
+    middle = np.array([one.value for one in found])
+    return middle, middle - [one.low for one in found], [one.high for one in found] - middle
 
 
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
+def _bounds(groups: Iterable[Sequence[Row]]) -> _Floats:
+    """The lower bound at each place, NaN where none is known."""
+    found = map(_bound, groups)
+    return np.array([math.nan if bound is None else bound for bound in found])
 
 
 def _bound(rows: Sequence[Row]) -> float | None:
@@ -252,23 +257,46 @@ def _bound(rows: Sequence[Row]) -> float | None:
     return min((row.bound for row in rows if row.bound is not None and not row.reference), default=None)
 
 
-def _times(rows: Sequence[Row], bounds: np.ndarray) -> np.ndarray:
+def _marks(
+    axes: Axes,
+    x: Sequence[float] | _Floats,
+    y: Sequence[float] | _Floats,
+    style: Style,
+    *,
+    xerr: tuple[_Floats, _Floats] | None = None,
+    yerr: tuple[_Floats, _Floats] | None = None,
+) -> None:
+    axes.errorbar(
+        x,
+        y,
+        xerr=xerr,
+        yerr=yerr,
+        color=style.colour,
+        fmt=style.marker,
+        markerfacecolor=PANEL if style.hollow else style.colour,
+        markeredgewidth=1.2 if style.dashed or style.hollow else 0,
+        elinewidth=1.1,
+        capsize=2.2,
+    )
+
+
+def _times(rows: Sequence[Row], bounds: _Floats) -> _Floats:
     ends = [end for row in rows if row.median for end in (row.median.low, row.median.high)]
     return np.array([*ends, *bounds[np.isfinite(bounds)]])
 
 
-def _limits(times: np.ndarray) -> tuple[float, float]:
+def _limits(times: _Floats) -> tuple[float, float]:
     if _spans_decades(times):
         room = (times.max() / times.min()) ** 0.06
         return float(times.min() / room), float(times.max() * room)
     return 0.0, float(times.max() * 1.08)
 
 
-def _spans_decades(times: np.ndarray) -> bool:
+def _spans_decades(times: _Floats) -> bool:
     return bool(times.min() > 0 and times.max() / times.min() > LOG_TIME)
 
 
-def _time_axis(axis: Axis, times: np.ndarray) -> None:
+def _time_axis(axis: Axis, times: _Floats) -> None:
     if _spans_decades(times):
         few = times.max() / times.min() < 1000
         axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
@@ -276,20 +304,6 @@ def _time_axis(axis: Axis, times: np.ndarray) -> None:
     else:
         axis.set_major_locator(MaxNLocator(6))
     axis.set_major_formatter(FuncFormatter(lambda value, _: exact(value)))
-
-
-_BOUND_MARK = {"color": INK, "linestyle": "none", "marker": "_", "markersize": 12, "markeredgewidth": 1.6}
-
-
-def _errors(style: Style) -> dict[str, object]:
-    return {
-        "color": style.colour,
-        "fmt": style.marker,
-        "markerfacecolor": PANEL if style.hollow else style.colour,
-        "elinewidth": 1.1,
-        "capsize": 2.2,
-        "markeredgewidth": 1.2 if style.dashed or style.hollow else 0,
-    }
 
 
 def _key(style: Style) -> Line2D:

@@ -144,18 +144,18 @@ class Row:
 
     @property
     def drop_rate(self) -> float | None:
-        return None if self.record.work is None else self.record.work.drop_rate
+        return self.record.work.drop_rate if self.passed and self.record.work else None
 
     @property
     def padding(self) -> float | None:
         """Executed over useful FLOPs."""
         work = self.record.work
-        return None if work is None or not work.useful_flops else work.executed_flops / work.useful_flops
+        return work.executed_flops / work.useful_flops if self.passed and work and work.useful_flops else None
 
     @property
     def sent(self) -> float | None:
         """MiB that all ranks together sent in one call."""
-        return sum(self.record.sent_bytes) / MIB if self.record.sent_bytes else None
+        return sum(self.record.sent_bytes) / MIB if self.passed and self.record.sent_bytes else None
 
     @property
     def energy(self) -> float | None:
@@ -298,7 +298,7 @@ MEASURES: Final = (
     Column("spread (%)", lambda row: _percent(row.spread), yields=7),
     Column("tokens/s", lambda row: optional(row.tokens_per_s), yields=6),
     Column("useful TFLOP/s", lambda row: optional(row.tflops), yields=5),
-    Column("of lower bound (%)", lambda row: _percent(row.share), yields=1),
+    Column("of bound (%)", lambda row: _percent(row.share), yields=1),
     Column("peak (MiB)", lambda row: optional(row.peak), yields=2),
     Column("saved for backward (MiB)", lambda row: optional(row.saved), yields=3),
     Column("dropped (%)", lambda row: _percent(row.drop_rate), yields=8),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,16 @@ CPU = GPU.model_copy(
     update={"device": "AMD EPYC 9R14", "device_type": "cpu", "triton": None, "cuda": None, "driver": None}
 )
 ROOFLINE = Roofline(flops_per_s=700e12, bytes_per_s=2.6e12)
-DEFAULTS = {"T": 1024, "D": 2048, "F": 1024, "E": 64, "K": 8, "dtype": "bfloat16", "mode": "forward", "seed": 0}
+DEFAULTS: dict[str, Any] = {
+    "T": 1024,
+    "D": 2048,
+    "F": 1024,
+    "E": 64,
+    "K": 8,
+    "dtype": "bfloat16",
+    "mode": "forward",
+    "seed": 0,
+}
 
 
 def record(
@@ -118,7 +127,7 @@ def tokens(mode: str = "forward") -> list[Record]:
     speeds = {"loop": (2.4, 1.3), "sorted_loop": (1.3, 0.9), "padded": (0.31, 1.4), "scatter": (0.29, 0.8)}
     speeds["triton_grouped"] = (0.34, 0.7)
     found = []
-    for power in range(0, 16):
+    for power in range(16):
         T = 2**power
         for kernel, (start, slope) in speeds.items():
             problem = {"T": T, "mode": mode}
@@ -241,7 +250,31 @@ def endings() -> list[Record]:
     ]
 
 
+@pytest.fixture(scope="session")
+def make() -> Callable[..., Record]:
+    """The builder of one record."""
+    return record
+
+
+@pytest.fixture(scope="session")
+def suites() -> dict[str, list[Record]]:
+    """The records of every suite above, by its name."""
+    return {
+        "tokens": [*tokens(), *tokens("train")],
+        "capacity": capacity(),
+        "models": models(),
+        "peers": peers(),
+        "parallel": endings(),
+    }
+
+
+@pytest.fixture(scope="session")
+def sweep(suites: dict[str, list[Record]]) -> list[Record]:
+    """Everything: a long report."""
+    return [record for records in suites.values() for record in records]
+
+
 @pytest.fixture
-def sweep() -> list[Record]:
-    """Everything above: a long report."""
-    return [*tokens(), *tokens("train"), *capacity(), *models(), *peers(), *endings()]
+def cpu() -> Environment:
+    """Another machine than the one that made the records above."""
+    return CPU

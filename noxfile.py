@@ -1,0 +1,63 @@
+"""Sessions: `nox -s bench` measures and reports, `nox -s tests` proves; `nox --list` shows them all."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["tests", "lint", "types"]
+nox.options.reuse_existing_virtualenvs = True
+
+CONSTRAINTS = "constraints.txt"
+FOLDERS = ("autotune", "cli", "kernels", "reports", "results", "suites")
+
+
+def install(session: nox.Session, *groups: str, editable: bool = True) -> None:
+    """Install moebench with its peers and the given dependency groups, at the versions that are tested."""
+    wanted = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), *groups) if groups else ()
+    session.install("-c", CONSTRAINTS, *(["-e"] if editable else []), ".[peers]", *wanted)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure every family of dispatch and show the answers; arguments go to `moebench run`."""
+    install(session)
+    session.run("moebench", "run", *session.posargs, success_codes=[0])
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests; arguments go to pytest, `-- -m slow` runs the slow ones."""
+    install(session, "test")
+    session.run("pytest", *(session.posargs or ["-m", "not slow"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types of the installed wheel, the tests and this file."""
+    install(session, "types", editable=False)
+    root = Path.cwd()
+    config = f"{root}/pyproject.toml"
+    with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):  # here, `kernels` would be a package
+        session.run("mypy", "--config-file", config, "-p", "moebench")
+        # Test files have names in common: told apart by their folders.
+        bases = ["--explicit-package-bases", f"{root}/tests", f"{root}/noxfile.py"]
+        session.run("mypy", "--config-file", config, *bases, env={"MYPYPATH": str(root)})
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Make the pages of files of records: `nox -s report -- FILE...`."""
+    install(session)
+    session.run("moebench", "report", *session.posargs)

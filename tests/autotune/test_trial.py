@@ -1,0 +1,107 @@
+"""The trial: only right answers get samples, and every failure is a record that says why."""
+
+from __future__ import annotations
+
+import pytest
+from points import PROBLEM, task
+
+from moebench.autotune import trial
+from moebench.autotune.trial import Bench
+from moebench.kernels.problem import Problem
+from moebench.results.measure import MIN_SAMPLES
+from moebench.results.record import Record, Status
+
+
+def run(bench: Bench, *kernels: str, problem: Problem = PROBLEM) -> dict[str, Record]:
+    return {record.kernel: record for record in bench.run(task(*kernels, problem=problem), lambda _: None)}
+
+
+def test_an_honest_kernel_gets_everything_a_record_promises(bench: Bench) -> None:
+    record = run(bench, "scatter", problem=PROBLEM.replace(mode="train"))["scatter"]
+    assert record.status is Status.passed
+    assert record.timing is not None
+    assert record.work is not None
+    assert record.memory is not None
+    assert record.roofline is not None
+    assert len(record.timing.samples_ns) >= MIN_SAMPLES
+    assert record.timing.cache == "cold"
+    assert set(record.errors) == {"y", "dx", "dw_up", "dw_down", "dgates"}
+    assert record.work.useful_flops == 3 * 2 * 128 * 32 * 48 * 3
+    assert record.work.kept_rows == record.work.routed_rows == 128
+    # x and the pre-activations are what scatter keeps, besides gate weights and routes.
+    assert record.memory.saved >= 4 * (64 * 32 + 128 * 96)
+    assert record.memory.peak > record.memory.saved - 4 * 64 * 32
+    assert record.config == {"tile": 512}
+    assert record.wall_s > sum(record.timing.samples_ns) / 1e9
+
+
+def test_dropped_rows_are_counted(bench: Bench) -> None:
+    record = run(bench, "padded", problem=PROBLEM.replace(capacity_factor=0.5))["padded"]
+    assert record.work is not None
+    assert record.work.capacity == 16
+    assert record.work.routed_rows == 128
+    assert record.work.kept_rows <= 64
+    assert record.work.drop_rate == pytest.approx(1 - record.work.kept_rows / 128)
+    assert record.work.executed_flops == 2 * 64 * 32 * 48 * 3
+
+
+@pytest.mark.parametrize(
+    ("kernel", "mode", "status", "reason"),
+    [
+        ("OffInOneRow", "forward", Status.wrong, "y is off by"),
+        ("NotANumber", "forward", Status.wrong, "y is off by inf"),
+        ("WrongGateGradient", "train", Status.wrong, "dgates is off by"),
+        ("GoesWrongLater", "forward", Status.wrong, "y is off by"),
+        ("WritesToInput", "forward", Status.wrong, "wrote to its inputs: x"),
+        ("Remembers", "forward", Status.implausible, "faster than the lower bound"),
+        ("WrongShape", "forward", Status.crashed, "ValueError: y has shape (128, 256)"),
+        ("Raises", "forward", Status.crashed, "RuntimeError: no such luck"),
+        ("RunsOutOfMemory", "forward", Status.out_of_memory, "1000 GiB"),
+    ],
+)
+def test_a_fault_is_found_named_and_leaves_the_others_alone(
+    bench: Bench, kernel: str, mode: str, status: Status, reason: str
+) -> None:
+    # A larger problem, so that answering from memory is faster than any machine computes.
+    problem = Problem(T=256, D=128, F=256, E=4, K=2).replace(mode=mode)
+    records = run(bench, "loop", kernel, problem=problem)
+    assert records["loop"].status is Status.passed
+    assert records[kernel].status is status
+    assert reason in records[kernel].reason
+    assert "\n" not in records[kernel].reason
+    assert records[kernel].timing is None
+
+
+def test_a_refusal_is_a_record_with_its_reason(bench: Bench) -> None:
+    record = run(bench, "scatter", problem=PROBLEM.replace(capacity_factor=1.0))["scatter"]
+    assert record.status is Status.unsupported
+    assert "capacity_factor = 1" in record.reason
+
+
+def test_what_does_not_fit_is_refused_before_it_is_allocated(bench: Bench) -> None:
+    problem = Problem(T=1 << 20, D=1 << 15, F=1 << 16, E=256, K=8)
+    record = run(bench, "loop", problem=problem)["loop"]
+    assert record.status is Status.out_of_memory
+    assert "GiB are available" in record.reason
+
+
+def test_a_workspace_that_does_not_fit_is_refused_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(T=512, D=64, F=64, E=64, K=2, capacity_factor=64.0)
+    einsum_needs = 3 * 4 * 512 * 64 * 512
+    monkeypatch.setattr(trial, "available_bytes", lambda _: einsum_needs)
+    records = run(bench, "padded", "gshard_einsum", problem=problem)
+    assert records["padded"].status is Status.passed
+    assert records["gshard_einsum"].status is Status.out_of_memory
+
+
+def test_no_tokens_is_a_point_like_any_other(bench: Bench) -> None:
+    record = run(bench, "scatter", problem=PROBLEM.replace(T=0))["scatter"]
+    assert record.status is Status.passed
+    assert record.work is not None
+    assert record.work.useful_flops == 0
+
+
+def test_every_competitor_is_announced_before_its_code_runs(bench: Bench) -> None:
+    heard: list[int] = []
+    bench.run(task("loop", "scatter"), heard.append)
+    assert set(heard) == {trial.NOBODY, 0, 1}

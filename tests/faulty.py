@@ -1,0 +1,166 @@
+"""Kernels that lie, crash, hang and forget; importing this module makes them known by name, in workers too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moebench.autotune.task import Task
+from moebench.kernels.catalog import KERNELS, Catalog
+from moebench.kernels.kernel import Config, Cost, Kernel, Layer
+from moebench.kernels.problem import Problem
+from moebench.kernels.routing import Routing
+from moebench.kernels.tensors import Weights
+
+LOOP = KERNELS.load("loop")
+
+
+class Faulty(Kernel):
+    """The loop baseline with a fault; the fault's name is the kernel's."""
+
+    family = "faulty"
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    def cost(self, problem: Problem, routing: Routing) -> Cost:
+        return LOOP.cost(problem, routing)
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        honest = LOOP.build(problem, config, device)
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            return self.falsify(honest(x_TD, routing, weights), x_TD, weights)
+
+        return layer
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        raise NotImplementedError
+
+
+class OffInOneRow(Faulty):
+    """Right but for one row."""
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        return torch.cat((y_TD[:-1], y_TD[-1:] * 1.01))
+
+
+class NotANumber(Faulty):
+    """Right but for one NaN."""
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        nothing = torch.zeros_like(y_TD)
+        nothing[0, 0] = torch.nan
+        return y_TD + nothing
+
+
+class WrongShape(Faulty):
+    """The right numbers in another shape."""
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        return y_TD.T
+
+
+class WritesToInput(Faulty):
+    """The right numbers, and the input spoilt."""
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        x_TD.mul_(2)
+        return y_TD
+
+
+class WrongGateGradient(Faulty):
+    """The right output and no gradient for the gates."""
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        honest = LOOP.build(problem, config, device)
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            detached = Routing(
+                ids_TK=routing.ids_TK, gates_TK=routing.gates_TK.detach(), experts=routing.experts
+            )
+            return honest(x_TD, detached, weights) + 0 * routing.gates_TK.sum()
+
+        return layer
+
+
+class Remembers(Faulty):
+    """Computes once for each memory of x, and answers from then on without computing."""
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        honest = LOOP.build(problem, config, device)
+        known: dict[int, Tensor] = {}
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            if x_TD.data_ptr() not in known:
+                known[x_TD.data_ptr()] = honest(x_TD, routing, weights)
+            return known[x_TD.data_ptr()]
+
+        return layer
+
+
+class GoesWrongLater(Faulty):
+    """Right at first, wrong from the third call on: only the second check sees it."""
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        honest = LOOP.build(problem, config, device)
+        calls = 0
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            nonlocal calls
+            calls += 1
+            return honest(x_TD, routing, weights) * (1 if calls < 3 else 1.1)
+
+        return layer
+
+
+class Raises(Faulty):
+    """Fails with an exception."""
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        raise RuntimeError("no such luck\nsecond line")
+
+
+class RunsOutOfMemory(Faulty):
+    """Asks for more than there is."""
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        raise torch.OutOfMemoryError("tried to allocate 1000 GiB")
+
+
+class Dies(Faulty):
+    """Takes its process with it, as an illegal memory access does."""
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        return y_TD
+
+
+class Hangs(Faulty):
+    """Never answers."""
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        while True:
+            time.sleep(1)
+
+
+FAULTY: dict[str, Kernel] = {kind.__name__: kind() for kind in Faulty.__subclasses__()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultyTask(Task):
+    """A task whose unpickling in a worker imports this module, and with it the faulty kernels."""
+
+
+def _load(self: Catalog[Kernel], name: str) -> Kernel:
+    return FAULTY[name] if name in FAULTY else _honest_load(self, name)
+
+
+_honest_load = Catalog.load
+Catalog.load = _load  # type: ignore[method-assign, assignment]  # the fault that is injected

@@ -1,0 +1,364 @@
+"""Every implementation, found by name, against the float64 reference; a new file in the folder is tested by being there.
+
+On a machine with a GPU the implementations run there. An implementation is tried on the problems it supports, and its
+refusal of the others is tested instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from moebench.autotune.check import errors, verdict
+from moebench.autotune.exam import Exam, call
+from moebench.kernels.catalog import KERNELS
+from moebench.kernels.implementations import grouped
+from moebench.kernels.kernel import Config, Kernel, Layer
+from moebench.kernels.oracle import Result, drop, oracle, reference
+from moebench.kernels.problem import Problem
+from moebench.kernels.routing import NO_ROUTE, Routing
+from moebench.kernels.tensors import TORCH_DTYPES, Inputs, Weights, draw_inputs, draw_weights
+from moebench.results.memory import peak
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+NAMES = KERNELS.names()
+BASE = Problem(T=37, D=48, F=32, E=6, K=2, mode="train")
+SINGLE = BASE.replace(E=1, K=1)  # what every implementation supports, a single dense chain too
+PLAIN = SINGLE.replace(mode="forward", D=128, F=128)
+
+DTYPES = [
+    {"dtype": dtype, "gated": gated, "activation": activation}
+    for dtype in TORCH_DTYPES
+    for gated in (True, False)
+    for activation in ("silu", "gelu", "relu")
+]
+WIDTHS = [
+    {"D": D, "F": F, "dtype": dtype}
+    for D, F in ((48, 100), (100, 72), (72, 48), (7, 5), (1, 1))
+    for dtype in ("float32", "bfloat16")
+]
+EXPERTS = [
+    {"E": 1, "K": 1},
+    {"E": 1, "K": 1, "D": 72, "F": 100, "gated": False, "activation": "gelu"},
+    {"E": 3, "K": 2},
+    {"E": 3, "K": 3},
+    {"E": 60, "K": 7},
+    {"E": 60, "K": 60, "T": 5},
+    {"E": 3, "K": 1, "router": "switch"},
+    {"router": "softmax_topk"},
+]
+TOKENS = [{"T": 0}, {"T": 1}, {"T": 1, "K": 6}, {"T": 0, "capacity_factor": 1.0}, {"T": 1, "capacity_factor": 1.0}]
+LOADS = [{"load": load, "K": K} for load in ("hot", "zipf:1.5", "empty:0.5") for K in (1, 3)]
+CAPACITIES = [
+    {"capacity_factor": factor, "drop": policy, **changes}
+    for factor in (0.5, 1.0, 1.25, 4.0)
+    for policy in ("first_come", "gate_weight")
+    for changes in ({"load": "zipf:1.5"}, {"E": 60, "T": 3, "dtype": "bfloat16"})  # with 60 experts E * C > N
+]
+PROBLEMS = [
+    BASE.replace(mode=mode, **changes)
+    for changes in (*DTYPES, *WIDTHS, *EXPERTS, *TOKENS, *LOADS, *CAPACITIES)
+    for mode in ("forward", "train")
+]
+POINTS = [(name, problem) for name in NAMES for problem in PROBLEMS]
+SUPPORTED = [point for point in POINTS if KERNELS.load(point[0]).supports(point[1], DEVICE) is None]
+REFUSED = [point for point in POINTS if point not in SUPPORTED]
+
+
+def key(value: object) -> str | None:
+    return value.key if isinstance(value, Problem) else None
+
+
+def draw(problem: Problem, seed: int = 1) -> Inputs:
+    return draw_inputs(problem, draw_weights(problem, seed=0, device=DEVICE), seed=seed, device=DEVICE)
+
+
+def routed(inputs: Inputs, ids_TK: Tensor) -> Inputs:
+    """The same tokens on other experts."""
+    routing = dataclasses.replace(inputs.routing, ids_TK=ids_TK.to(DEVICE, torch.int32))
+    return dataclasses.replace(inputs, routing=routing)
+
+
+def build(kernel: Kernel, problem: Problem, config: Config | None = None) -> Layer:
+    return kernel.build(problem, kernel.space(problem, DEVICE)[0] if config is None else config, DEVICE)
+
+
+def assert_right(problem: Problem, layer: Layer, inputs: Inputs, expected: Result | None = None) -> None:
+    """A result within the dtype's bounds of the reference, in the dtypes of the inputs, which stay as they were."""
+    expected = expected or reference(problem, inputs)
+    if problem.mode == "train":
+        inputs.requires_grad_()
+    kept = drop(problem, inputs.routing)
+    exam = Exam(inputs=inputs, expected=expected, routed=inputs.routing, kept=kept)
+    found: list[Result] = []
+
+    def take() -> Result:
+        found.append(call(problem, layer, inputs))
+        return found[0]
+
+    assert verdict(exam.grade(take), problem.dtype) is None
+    assert found[0].y_TD.dtype == inputs.x_TD.dtype
+    for name, gradient in found[0].gradients.items():
+        assert gradient.dtype == inputs.differentiable()[name].dtype, name
+
+
+def supporting(problem: Problem, *, without: tuple[str, ...] = ()) -> pytest.MarkDecorator:
+    """Run a test with every implementation that supports the problem and is of none of the families ``without``."""
+    kernels = (KERNELS.load(name) for name in NAMES)
+    fitting = [k for k in kernels if k.supports(problem, DEVICE) is None and k.family not in without]
+    return pytest.mark.parametrize("kernel", fitting, ids=lambda kernel: kernel.name)
+
+
+modes = pytest.mark.parametrize("mode", ["forward", "train"])
+
+
+@pytest.mark.parametrize(("name", "problem"), SUPPORTED, ids=key)
+def test_output_and_gradients_equal_the_reference(name: str, problem: Problem) -> None:
+    assert_right(problem, build(KERNELS.load(name), problem), draw(problem))
+
+
+@pytest.mark.parametrize(("name", "problem"), REFUSED, ids=key)
+def test_a_refusal_names_a_value_of_the_problem_or_is_the_machines(name: str, problem: Problem) -> None:
+    """``field = value`` with the problem's own value; only what is missing on the machine is said of any problem."""
+    kernel = KERNELS.load(name)
+    reason = kernel.supports(problem, DEVICE)
+    assert reason
+    assert len(reason.split()) > 3, "a sentence, not a word"
+    named = re.findall(r"(\w+) = ([^\s,;]+)", reason)
+    assert {field: str(getattr(problem, field, "")).removesuffix(".0") for field, _ in named} == dict(named)
+    assert named or kernel.supports(PLAIN, DEVICE) == reason
+
+
+@supporting(BASE)
+def test_the_oracle_itself_agrees(kernel: Kernel) -> None:
+    """The loop over tokens, without the shortcut that the other tests take."""
+    inputs = draw(BASE)
+    assert_right(BASE, build(kernel, BASE), inputs, oracle(BASE, inputs))
+
+
+@modes
+@pytest.mark.parametrize("tokens", [slice(None, None, 3), slice(5, 25), slice(None)], ids=["some", "a range", "all"])
+@supporting(BASE, without=("peer",))  # released models have no missing routes
+def test_missing_routes_add_nothing(kernel: Kernel, tokens: slice, mode: str) -> None:
+    problem = BASE.replace(mode=mode)
+    inputs = draw(problem)
+    ids_TK = inputs.routing.ids_TK.clone()
+    ids_TK[tokens] = NO_ROUTE
+    ids_TK[tokens.start, 0] = NO_ROUTE
+    assert_right(problem, build(kernel, problem), routed(inputs, ids_TK))
+
+
+@supporting(BASE.replace(capacity_factor=0.5))
+def test_missing_routes_take_no_place_of_a_capacity(kernel: Kernel) -> None:
+    problem = BASE.replace(capacity_factor=0.5)
+    inputs = draw(problem)
+    ids_TK = inputs.routing.ids_TK.clone()
+    ids_TK[::2, 1] = NO_ROUTE
+    assert_right(problem, build(kernel, problem), routed(inputs, ids_TK))
+
+
+@modes
+@supporting(BASE)
+def test_an_expert_twice_in_a_row_adds_up(kernel: Kernel, mode: str) -> None:
+    problem = BASE.replace(mode=mode)
+    inputs = draw(problem)
+    ids_TK = inputs.routing.ids_TK.clone()
+    ids_TK[::2, 1] = ids_TK[::2, 0]
+    assert_right(problem, build(kernel, problem), routed(inputs, ids_TK))
+
+
+@supporting(BASE.replace(K=1))
+def test_all_tokens_on_one_expert_are_a_dense_mlp(kernel: Kernel) -> None:
+    """Against torch.nn.functional rather than our own reference."""
+    problem = BASE.replace(K=1, router="softmax_topk")
+    drawn = draw(problem)
+    inputs = routed(drawn, torch.full((problem.T, 1), 4)).requires_grad_()
+    found = call(problem, build(kernel, problem), inputs)
+    leaves = {name: t.detach().double().requires_grad_() for name, t in inputs.differentiable().items()}
+    gate, up = functional.linear(leaves["x"], leaves["w_up"][4]).chunk(2, dim=-1)
+    y_TD = functional.linear(functional.silu(gate) * up, leaves["w_down"][4]) * leaves["gates"]
+    gradients = torch.autograd.grad(y_TD, list(leaves.values()), inputs.dy_TD.double())
+    expected = Result(y_TD=y_TD.detach(), gradients=dict(zip(leaves, gradients, strict=True)))
+    assert verdict(errors(found, expected), problem.dtype) is None
+    assert not found.gradients["w_up"][:4].any()
+
+
+@pytest.mark.parametrize("policy", ["first_come", "gate_weight"])
+@supporting(BASE.replace(K=1, capacity_factor=0.01))
+def test_everything_dropped_but_one_row(kernel: Kernel, policy: str) -> None:
+    """One place in one expert: the first token's, or that of the largest gate weight."""
+    problem = BASE.replace(K=1, capacity_factor=0.01, drop=policy, router="softmax_topk")
+    drawn = draw(problem)
+    inputs = routed(drawn, torch.full((problem.T, 1), 2))
+    assert_right(problem, build(kernel, problem), inputs)
+    y_TD = call(problem.replace(mode="forward"), build(kernel, problem), inputs).y_TD
+    winner = 0 if policy == "first_come" else int(drawn.routing.gates_TK.argmax())
+    assert y_TD.any(dim=1).nonzero().flatten().tolist() == [winner]
+
+
+def spread(tensor: Tensor) -> Tensor:
+    return tensor.repeat_interleave(2, dim=-1)[..., ::2]
+
+
+def transposed(tensor: Tensor) -> Tensor:
+    return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
+def cut_out(tensor: Tensor) -> Tensor:
+    """A window of a larger tensor whose every other element is poison."""
+    return functional.pad(tensor, (1, 2, 3, 1), value=torch.nan)[..., 3:-1, 1:-2]
+
+
+def poisoned_pad(tensor: Tensor) -> Tensor:
+    return cut_out(tensor) if tensor.is_floating_point() else transposed(tensor)
+
+
+@modes
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("layout", [spread, transposed, poisoned_pad], ids=lambda layout: layout.__name__)
+@supporting(BASE)
+def test_inputs_need_not_be_contiguous(
+    kernel: Kernel, layout: Callable[[Tensor], Tensor], dtype: str, mode: str
+) -> None:
+    problem = BASE.replace(dtype=dtype, mode=mode)
+    drawn = draw(problem)
+    inputs = Inputs(
+        x_TD=layout(drawn.x_TD),
+        routing=Routing(
+            ids_TK=layout(drawn.routing.ids_TK), gates_TK=layout(drawn.routing.gates_TK), experts=problem.E
+        ),
+        weights=Weights(w_up_EUD=layout(drawn.weights.w_up_EUD), w_down_EDF=layout(drawn.weights.w_down_EDF)),
+        dy_TD=layout(drawn.dy_TD),
+    )
+    assert not any(t.is_contiguous() for t in (*inputs.differentiable().values(), inputs.dy_TD))
+    assert_right(problem, build(kernel, problem), inputs, reference(problem, drawn))
+
+
+@supporting(BASE)
+def test_the_gradient_of_a_sum(kernel: Kernel) -> None:
+    """Its output gradient is one number with strides of zero, which nobody can write to."""
+    drawn = draw(BASE)
+    inputs = dataclasses.replace(drawn, dy_TD=torch.ones((), device=DEVICE).expand(BASE.T, BASE.D))
+    assert_right(BASE, build(kernel, BASE), inputs)
+
+
+@modes
+@supporting(BASE.replace(T=900, D=16, F=128, E=3, load="hot"))
+def test_every_configuration_is_right(kernel: Kernel, mode: str) -> None:
+    """With more rows on one expert than a tile holds, and not a multiple of one."""
+    problem = BASE.replace(T=900, D=16, F=128, E=3, load="hot", mode=mode)
+    inputs = draw(problem)
+    expected = reference(problem, inputs)
+    tried = [config for config in kernel.space(problem, DEVICE) if kernel.valid(problem, config, DEVICE)]
+    assert tried[0] == kernel.space(problem, DEVICE)[0], "the default comes first and is valid"
+    for config in tried:
+        assert_right(problem, build(kernel, problem, config), inputs, expected)
+
+
+@modes
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@supporting(BASE)
+def test_two_calls_give_the_same_bits(kernel: Kernel, dtype: str, mode: str) -> None:
+    problem = BASE.replace(dtype=dtype, mode=mode)
+    layer = build(kernel, problem)
+    inputs = draw(problem).requires_grad_()
+    one, other = call(problem, layer, inputs), call(problem, layer, inputs)
+    assert torch.equal(one.y_TD, other.y_TD)
+    for name, gradient in one.gradients.items():
+        assert torch.equal(gradient, other.gradients[name]), name
+
+
+@supporting(BASE)
+def test_a_layer_keeps_nothing_of_an_earlier_call(kernel: Kernel) -> None:
+    """Other tokens, routes and weights through the same layer, then the first ones again."""
+    layer = build(kernel, BASE)
+    for seed in (1, 2, 1):
+        inputs = draw_inputs(BASE, draw_weights(BASE, seed=seed, device=DEVICE), seed=seed, device=DEVICE)
+        assert_right(BASE, layer, inputs)
+
+
+@supporting(BASE)
+def test_inputs_and_the_output_gradient_stay_untouched(kernel: Kernel) -> None:
+    inputs = draw(BASE)
+    before = inputs.clone()
+    call(BASE, build(kernel, BASE), inputs.requires_grad_())
+    for name, tensor in inputs.differentiable().items():
+        assert torch.equal(tensor, before.differentiable()[name]), name
+    assert torch.equal(inputs.dy_TD, before.dy_TD)
+    assert torch.equal(inputs.routing.ids_TK, before.routing.ids_TK)
+
+
+@supporting(BASE)
+def test_a_second_backward_over_a_retained_graph_gives_the_same(kernel: Kernel) -> None:
+    """Nothing that backward needs is overwritten by the first one."""
+    inputs = draw(BASE).requires_grad_()
+    leaves = list(inputs.differentiable().values())
+    y_TD = build(kernel, BASE)(inputs.x_TD, inputs.routing, inputs.weights)
+    first = torch.autograd.grad(y_TD, leaves, inputs.dy_TD, retain_graph=True)
+    second = torch.autograd.grad(y_TD, leaves, inputs.dy_TD)
+    for name, one, other in zip(inputs.differentiable(), first, second, strict=True):
+        assert torch.equal(one, other), name
+
+
+@pytest.mark.parametrize("leaf", ["x", "w_up", "w_down", "gates"])
+@supporting(BASE)
+def test_one_gradient_may_be_asked_for_alone(kernel: Kernel, leaf: str) -> None:
+    """Frozen weights, or a router that is not trained."""
+    inputs = draw(BASE)
+    expected = reference(BASE, inputs)
+    tensor = inputs.differentiable()[leaf].requires_grad_()
+    y_TD = build(kernel, BASE)(inputs.x_TD, inputs.routing, inputs.weights)
+    (gradient,) = torch.autograd.grad(y_TD, [tensor], inputs.dy_TD)
+    alone = Result(y_TD=expected.y_TD, gradients={leaf: expected.gradients[leaf]})
+    assert verdict(errors(Result(y_TD=y_TD.detach(), gradients={leaf: gradient}), alone), BASE.dtype) is None
+
+
+@pytest.mark.parametrize(("name", "problem"), SUPPORTED, ids=key)
+def test_executed_work_covers_the_useful_work(name: str, problem: Problem) -> None:
+    kept = drop(problem, draw(problem).routing)
+    rows = int(kept.counts_E().sum())
+    cost = KERNELS.load(name).cost(problem, kept)
+    assert cost.executed_rows >= rows
+    assert problem.flops(cost.executed_rows) + cost.extra_flops >= problem.flops(rows)
+    assert cost.workspace_bytes >= 0
+    assert cost.traffic_bytes == 0, "one rank sends nothing"
+
+
+MIDDLE = Problem(T=512, D=128, F=256, E=8, K=2, mode="train")
+
+
+@modes
+@pytest.mark.parametrize("changes", [{}, {"gated": False}, {"dtype": "bfloat16"}, {"load": "hot"}, {"K": 1, "E": 1}], ids=str)
+@pytest.mark.parametrize("name", NAMES)
+def test_predicted_workspace_is_near_the_measured_peak(name: str, changes: dict[str, object], mode: str) -> None:
+    """What a trial is refused for as too large is at least half and at most four times what it would take."""
+    problem = MIDDLE.replace(mode=mode, **changes)
+    kernel = KERNELS.load(name)
+    inputs = draw(problem)
+    if mode == "train":
+        inputs.requires_grad_()
+    layer = build(kernel, problem)
+    call(problem, layer, inputs)
+    _, measured = peak(lambda: call(problem, layer, inputs), DEVICE)
+    measured -= problem.output_bytes
+    predicted = kernel.cost(problem, drop(problem, inputs.routing)).workspace_bytes
+    print(f"RATIO {name} {changes} {mode} {predicted / measured:.2f} {measured/1e6:.2f}")
+    assert 0.5 * measured <= predicted <= 4 * measured
+
+
+@pytest.mark.parametrize("problem", [BASE, BASE.replace(load="empty:0.5"), BASE.replace(T=0)], ids=key)
+def test_grouped_without_grouped_mm_gives_the_same(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where torch lacks the grouped product there is one product for each expert with rows."""
+    inputs = draw(problem)
+    with_it = build(grouped.kernel, problem)
+    monkeypatch.delattr(functional, "grouped_mm", raising=False)
+    without_it = build(grouped.kernel, problem)
+    assert_right(problem, without_it, inputs)
+    one, other = (call(problem, layer, inputs) for layer in (with_it, without_it))
+    assert verdict(errors(one, other), problem.dtype) is None

@@ -1,0 +1,24 @@
+"""Small tasks for tests of what runs them."""
+
+from __future__ import annotations
+
+from faulty import FaultyTask
+
+from moebench.autotune.task import Budget, Competitor
+from moebench.kernels.problem import Problem
+from moebench.results.record import Point
+
+PROBLEM = Problem(T=64, D=32, F=48, E=4, K=2)
+
+
+def point(x: float = 1.0, suite: str = "test") -> Point:
+    return Point(suite=suite, question="Does it?", axis="x", series="s", x=x, baseline="loop")
+
+
+def task(*kernels: str, problem: Problem = PROBLEM, x: float = 1.0, timeout_s: float = 60.0) -> FaultyTask:
+    return FaultyTask(
+        point=point(x),
+        problem=problem,
+        competitors=tuple(Competitor(kernel=kernel) for kernel in kernels),
+        budget=Budget(seconds=0.02, timeout_s=timeout_s),
+    )

@@ -1,0 +1,53 @@
+"""Records are compared within one suite on one machine, each trial once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from moebench.reports.section import machines, period, sections
+from moebench.results.record import Environment, Record, Timing
+
+Make = Callable[..., Record]
+
+
+def test_machines_are_never_mixed(make: Make, cpu: Environment) -> None:
+    found = sections([make("a"), make("b", environment=cpu), make("c"), make("a", suite="other")])
+    assert [(section.suite, section.kernels) for section in found] == [
+        ("tokens", ["a", "c"]),
+        ("tokens", ["b"]),
+        ("other", ["a"]),
+    ]
+    assert found[0].machine.label != found[1].machine.label
+
+
+def test_the_number_of_threads_makes_no_other_machine(make: Make, cpu: Environment) -> None:
+    fewer = cpu.model_copy(update={"threads": 1})
+    (machine,) = machines([make(environment=cpu), make(environment=fewer)])
+    assert ("threads", "1, 8") in machine.facts
+
+
+def test_the_latest_record_of_a_trial_counts_and_the_page_says_so(make: Make) -> None:
+    early, late = make(ms=2.0, time="2026-03-01T10:00:00Z"), make(ms=1.0, time="2026-03-02T10:00:00Z")
+    for records in ([early, late], [late, early]):
+        (section,) = sections(records)
+        assert section.records == [late]
+        assert any("1 earlier record " in note for note in section.notes)
+
+
+def test_equal_problems_at_two_places_are_two_trials(make: Make) -> None:
+    (section,) = sections([make(x=1.0), make(x="dropless")])
+    assert len(section.rows) == 2
+
+
+def test_throttled_samples_are_told(make: Make) -> None:
+    record = make()
+    timing = record.timing
+    assert isinstance(timing, Timing)
+    throttled = record.model_copy(update={"timing": timing.model_copy(update={"throttled": 3})})
+    (section,) = sections([throttled])
+    assert any(note.startswith("3 samples ") for note in section.notes)
+
+
+def test_a_period_goes_from_the_first_to_the_last_record(make: Make) -> None:
+    records = [make(time="2026-03-02T10:00:00Z"), make(time="2026-03-01T09:30:59Z")]
+    assert period(records) == "2026-03-01 09:30 to 2026-03-02 10:00"

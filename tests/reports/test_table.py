@@ -1,0 +1,122 @@
+"""Rows derive the right quantities, rank kernels only against equals, and columns without news are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from moebench.reports.table import MEASURES, Standing, leading, places, table, worth
+from moebench.results.record import Clocks, Record, Status
+
+Make = Callable[..., Record]
+
+
+def test_derived_quantities_have_the_units_of_their_columns(make: Make) -> None:
+    (row,) = table([make(ms=[2.0, 2.0, 2.0], padding=1.5, kept=0.5, peak=3 * 2**20, sent_bytes=[2**20, 2**20])])
+    work = row.record.work
+    assert work is not None
+    assert row.median is not None
+    assert row.median.value == pytest.approx(2.0)
+    assert row.tokens_per_s == pytest.approx(1024 / 2e-3)
+    assert row.tflops == pytest.approx(work.useful_flops / 2e-3 / 1e12)
+    bound_s = max(work.useful_flops / 700e12, work.ideal_bytes / 2.6e12)
+    assert row.bound == pytest.approx(bound_s * 1e3)
+    assert row.share == pytest.approx(bound_s / 2e-3)
+    assert row.peak == pytest.approx(3)
+    assert row.drop_rate == pytest.approx(0.5)
+    assert row.padding == pytest.approx(1.5, rel=1e-6)
+    assert row.sent == pytest.approx(2)
+
+
+def test_a_row_without_samples_has_no_measured_quantity(make: Make) -> None:
+    (row,) = table([make(status=Status.timeout, reason="ran over 60 s", sent_bytes=[1])])
+    quantities = (row.median, row.share, row.tokens_per_s, row.tflops, row.peak, row.drop_rate, row.padding, row.sent)
+    assert quantities == (None,) * 8
+    assert (row.outcome, row.reason) == ("timeout", "ran over 60 s")
+
+
+def test_the_lowest_median_whose_interval_is_apart_is_fastest(make: Make) -> None:
+    rows = table([make("slow", ms=2.0), make("quick", ms=1.0)])
+    assert [(row.kernel, row.standing) for row in rows] == [("quick", Standing.fastest), ("slow", Standing.slower)]
+
+
+def test_overlapping_intervals_are_tied(make: Make) -> None:
+    noisy = [0.9, 1.0, 1.1, 1.2, 1.3]
+    rows = table([make("a", ms=noisy), make("b", ms=[1.01 * one for one in noisy]), make("c", ms=9.0)])
+    assert [row.standing for row in rows] == [Standing.tied, Standing.tied, Standing.slower]
+
+
+def test_one_that_passed_among_failures_is_no_winner(make: Make) -> None:
+    rows = table([make("a"), make("b", status=Status.wrong, reason="norm 0.3")])
+    assert [row.standing for row in rows] == [Standing.alone, Standing.slower]
+
+
+def test_the_reference_never_competes(make: Make) -> None:
+    rows = table([make("dense", ms=0.1), make("a", ms=1.0), make("b", ms=2.0)])
+    assert [(row.kernel, row.standing) for row in rows] == [
+        ("dense", Standing.reference),
+        ("a", Standing.fastest),
+        ("b", Standing.slower),
+    ]
+    assert rows[0].tokens_per_s is None, "its tokens are routed rows"
+
+
+def test_configurations_of_one_kernel_do_not_compete_with_each_other(make: Make) -> None:
+    rows = table([make("a", ms=1.0, config={"block": 64}), make("a", ms=1.5, config={"block": 32}), make("b", ms=3.0)])
+    assert [row.standing for row in rows] == [Standing.fastest, Standing.slower, Standing.slower]
+    assert leading(rows)["a"].config == "block=64"
+
+
+def test_dtype_and_mode_are_never_compared(make: Make) -> None:
+    records = [
+        make("a", ms=1.0, problem={"dtype": "float16"}),
+        make("b", ms=2.0, problem={"dtype": "float32"}),
+        make("c", ms=3.0, problem={"dtype": "float32", "mode": "train"}),
+    ]
+    assert [row.standing for row in table(records)] == [Standing.alone] * 3
+
+
+def test_problems_that_differ_at_one_place_are_told_apart(make: Make) -> None:
+    records = [make(kernel, ms=1.0 + seed, problem={"seed": seed}) for seed in (0, 1) for kernel in ("a", "b")]
+    rows = table(records)
+    assert len(places(rows)) == 2
+    assert {row.place.facet.detail for row in rows} == {"seed 0", "seed 1"}
+
+
+def test_hot_and_cold_times_are_never_compared(make: Make) -> None:
+    rows = table([make("a", ms=1.0, cache="hot"), make("b", ms=2.0)])
+    assert [row.standing for row in rows] == [Standing.alone] * 2
+
+
+def test_places_follow_the_axis_numbers_first_whatever_the_order_of_records(suites: dict[str, list[Record]]) -> None:
+    records = suites["capacity"]
+    expected = [1.0, 1.25, 1.5, 2.0, 3.0, 4.0, "dropless"]
+    assert [place.x for place in places(table(records))] == expected
+    assert [place.x for place in places(table(records[::-1]))] == expected
+
+
+def test_words_on_an_axis_keep_the_order_of_the_suite(suites: dict[str, list[Record]]) -> None:
+    named = [place.x for place in places(table(suites["models"]))]
+    assert named == ["mixtral-8x7b", "qwen3-30b-a3b", "deepseek-v3", "olmoe-1b-7b", "gpt-oss-120b"]
+
+
+def _headings(records: list[Record]) -> list[str]:
+    return [column.heading for column in worth(MEASURES, table(records))]
+
+
+def test_columns_appear_only_where_they_say_something(make: Make) -> None:
+    plain = _headings([make()])
+    assert plain[0] == "median (ms)"
+    for heading in ("config", "saved for backward (MiB)", "padding (×)", "sent (MiB)", "energy (J)"):
+        assert heading not in plain
+    clocks = Clocks(sm_mhz=1, memory_mhz=1, power_w=1.0, temperature_c=1, throttle_reasons=[], energy_j=0.5)
+    full = _headings(
+        [make(problem={"mode": "train"}, padding=2.0, sent_bytes=[5], config={"block": 64}, clocks=clocks)]
+    )
+    for heading in ("config", "saved for backward (MiB)", "padding (×)", "sent (MiB)", "energy (J)"):
+        assert heading in full
+
+
+def test_no_roofline_no_column_for_its_share(make: Make) -> None:
+    assert "of bound (%)" not in _headings([make(roofline=None)])

@@ -1,0 +1,57 @@
+"""Terminal tables fit the width they are given and keep what matters."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import pytest
+from rich.console import Console
+
+from moebench.reports.numbers import GROUP
+from moebench.reports.terminal import terminal
+from moebench.results.record import Record, Status
+
+Make = Callable[..., Record]
+
+
+def _printed(records: list[Record], width: int) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True, color_system=None)
+    for table in terminal(records):
+        console.print(table)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_every_line_fits_and_the_essentials_stay(sweep: list[Record], width: int) -> None:
+    text = _printed(sweep, width)
+    assert max(map(len, text.splitlines())) <= width
+    for essential in ("kernel", "outcome", "(ms)", "triton_grouped", "fastest", "tied", "reference", "out of memory"):
+        assert essential in text
+
+
+def test_a_wider_terminal_shows_more(sweep: list[Record]) -> None:
+    assert "tokens/s" in _printed(sweep, 140)
+    assert "tokens/s" not in _printed(sweep, 60)
+
+
+def test_no_number_is_broken_between_its_thousands(make: Make) -> None:
+    text = _printed([make(x=float(2**power)) for power in range(20)], 70)
+    assert f"524{GROUP}288" in text
+    assert all(not line.endswith(("524", "= 32")) for line in text.splitlines())
+
+
+def test_one_table_a_suite(sweep: list[Record]) -> None:
+    assert len(terminal(sweep)) == 5
+
+
+def test_reasons_are_told_once_a_kernel(make: Make) -> None:
+    records = [make("a", x=float(x), status=Status.timeout, reason=f"ran over {x} s") for x in (1, 2, 3)]
+    assert "a: timeout: ran over 1 s (and 2 more)" in _printed(records, 100)
+
+
+def test_markup_and_escapes_of_records_are_shown_and_not_obeyed(make: Make) -> None:
+    text = _printed([make("[red]a[/red]", series="\x1b[2J", suite="[bold]s")], 100)
+    assert "[red]a[/red]" in text
+    assert "[bold]s" in text
+    assert "\x1b" not in text
