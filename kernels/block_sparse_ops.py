@@ -1,155 +1,178 @@
-"""Products with a block-sparse matrix in plain torch, after MegaBlocks (Gale et al. 2022, section 5).
+"""Products with a block-sparse matrix in plain torch, after MegaBlocks (Gale et al. 2022, sections 4 and 5).
 
-The hidden activation of all experts is one matrix of padded rows by E * F columns, zero outside the blocks that pair
-the rows of an expert with its columns. Only these blocks are stored, each B by B. MegaBlocks gives every nonzero block
-to one program of a kernel; here the batch of one ``bmm`` is the block columns of one expert, which strided views of
-both factors describe without a copy. Gathering the factors of each block instead, as a general sparsity pattern needs,
-moves one element for every 2 * B FLOPs, which costs as much as the products themselves in bfloat16.
+The hidden activation of all experts is one matrix of P padded rows by E * H columns, zero outside the blocks that pair
+the rows of an expert with its columns. Only these blocks are stored, each B by B. Where MegaBlocks gives every nonzero
+block to one program of a kernel, plain torch takes a block row at a time, or in the transposed product a block column:
+the blocks of one are a single matmul whose factors are views. Gathering the factors of every block for one large batch
+instead moves an element for every 2 * B FLOPs, and was half as fast in bfloat16.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+Index = NDArray[np.int64]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Band:
-    """The rows of one expert, a multiple of B, and its nonzero blocks, column by column."""
+class BlockRow:
+    """The nonzero ``blocks`` of one block row: ``rows`` of P by ``columns`` of one expert's H."""
 
-    expert: int
     rows: slice
+    expert: int
+    columns: slice
     blocks: slice
 
 
 @dataclass(frozen=True, kw_only=True)
-class Topology:
-    """Which blocks of the hidden activation are nonzero: ``columns`` block columns of side ``block`` for every expert.
+class BlockColumn:
+    """The nonzero ``blocks`` of one block column, top to bottom: ``rows`` of P by ``columns`` of one expert's H."""
 
-    Factors of the products are ``rows_PD``; ``values``, the nonzero blocks (nnz, B, B) of one matrix, or of two that
-    share the topology when gated; and ``m_EUD``, as many matrices (F, D) for each expert, one under the other.
+    rows: slice
+    expert: int
+    columns: slice
+    blocks: Index
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topology:
+    """Which blocks are nonzero, on the host: block ``z`` stands in block row ``row_Z`` and block column ``column_Z``.
+
+    Blocks are kept row by row; ``transpose_Z`` lists them column by column. ``hidden`` is H, the columns of one expert.
     """
 
     block: int
-    columns: int
-    bands: tuple[Band, ...]
+    hidden: int
+    row_Z: Index
+    column_Z: Index
+    transpose_Z: Index
 
     @staticmethod
     def of(counts: Sequence[int], *, hidden: int, block: int) -> Topology:
         """The blocks of experts with ``counts`` rows each and ``hidden`` columns, which ``block`` must divide."""
         columns = hidden // block
-        starts = [0]
-        for count in counts:
-            starts.append(starts[-1] + -(-count // block))
-        bands = tuple(
-            Band(expert=e, rows=slice(start * block, end * block), blocks=slice(start * columns, end * columns))
-            for e, (start, end) in enumerate(pairwise(starts))
-            if end > start
+        rows_E = -(-np.asarray(counts, dtype=np.int64) // block)
+        expert_R = np.repeat(np.arange(len(counts)), rows_E)
+        column_Z = (expert_R[:, None] * columns + np.arange(columns)).ravel()
+        return Topology(
+            block=block,
+            hidden=hidden,
+            row_Z=np.repeat(np.arange(expert_R.size), columns),
+            column_Z=column_Z,
+            transpose_Z=np.argsort(column_Z, kind="stable"),
         )
-        return Topology(block=block, columns=columns, bands=bands)
-
-    def alone(self, band: Band) -> Topology:
-        """The topology of one band's own rows."""
-        rows, blocks = band.rows.stop - band.rows.start, band.blocks.stop - band.blocks.start
-        only = Band(expert=band.expert, rows=slice(0, rows), blocks=slice(0, blocks))
-        return Topology(block=self.block, columns=self.columns, bands=(only,))
 
     @property
     def rows(self) -> int:
-        """P, rows of all bands."""
-        return self.bands[-1].rows.stop if self.bands else 0
+        """P, rows of all block rows."""
+        return (int(self.row_Z[-1]) + 1) * self.block if self.row_Z.size else 0
 
     @property
     def nonzero(self) -> int:
         """Nonzero blocks."""
-        return self.bands[-1].blocks.stop if self.bands else 0
+        return self.row_Z.size
 
-    def columns_of(self, band: Band, values: Tensor) -> Tensor:
-        """The band's block columns as a batch of matrices, a view (F / B, rows, B)."""
-        return values[band.blocks].view(self.columns, -1, self.block)
+    def block_rows(self) -> Iterator[BlockRow]:
+        """Every block row, top to bottom."""
+        for row, start, end in _runs(self.row_Z):
+            expert, columns = self._columns(self.column_Z[start], self.column_Z[end - 1])
+            yield BlockRow(rows=self._rows(row, row), expert=expert, columns=columns, blocks=slice(start, end))
 
-    def matrices_of(self, band: Band, m_EUD: Tensor) -> Tensor:
-        """The expert's matrices cut into blocks of B rows, a view (parts, F / B, B, D)."""
-        return m_EUD[band.expert].view(-1, self.columns, self.block, m_EUD.shape[2])
+    def block_columns(self) -> Iterator[BlockColumn]:
+        """Every block column that has a nonzero block, left to right."""
+        for column, start, end in _runs(self.column_Z[self.transpose_Z]):
+            blocks = self.transpose_Z[start:end]
+            expert, columns = self._columns(column, column)
+            rows = self._rows(self.row_Z[blocks[0]], self.row_Z[blocks[-1]])
+            yield BlockColumn(rows=rows, expert=expert, columns=columns, blocks=blocks)
+
+    def _rows(self, first: int, last: int) -> slice:
+        return slice(int(first) * self.block, (int(last) + 1) * self.block)
+
+    def _columns(self, first: int, last: int) -> tuple[int, slice]:
+        """The expert of a run of block columns, and where the run stands among its columns."""
+        expert, start = divmod(int(first) * self.block, self.hidden)
+        return expert, slice(start, start + (int(last) - int(first) + 1) * self.block)
 
 
-def sdd(topology: Topology, rows_PD: Tensor, m_EUD: Tensor) -> tuple[Tensor, ...]:
-    """Sampled dense-dense: the nonzero blocks of ``rows @ m.T``, one tensor for each matrix of an expert."""
-    parts = m_EUD.shape[1] // (topology.columns * topology.block)
-    shape = (topology.nonzero, topology.block, topology.block)
-    values = tuple(rows_PD.new_empty(shape) for _ in range(parts))
-    for band in topology.bands:
-        rows_nD = rows_PD[band.rows].expand(topology.columns, -1, -1)
-        for part, m_JBD in zip(values, topology.matrices_of(band, m_EUD), strict=True):
-            torch.bmm(rows_nD, m_JBD.transpose(1, 2), out=topology.columns_of(band, part))
+def _runs(sorted_Z: Index) -> Iterator[tuple[int, int, int]]:
+    """(value, start, end) of every run of equal values."""
+    values, starts, counts = np.unique(sorted_Z, return_index=True, return_counts=True)
+    yield from zip(values.tolist(), starts.tolist(), (starts + counts).tolist(), strict=True)
+
+
+def sdd(topology: Topology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
+    """Sampled dense-dense: the nonzero blocks of ``rows @ m.T``, (nnz, B, B)."""
+    block = topology.block
+    values = rows_PD.new_empty(topology.nonzero, block, block)
+    for row in topology.block_rows():
+        product = rows_PD[row.rows] @ m_EHD[row.expert, row.columns].T
+        values[row.blocks] = product.view(block, -1, block).transpose(0, 1)
     return values
 
 
-def dsd(topology: Topology, values: Sequence[Tensor], m_EUD: Tensor) -> Tensor:
-    """Block-sparse by dense: ``values @ m``, rows (P, D), summed over the matrices of an expert."""
-    rows_PD = m_EUD.new_empty((topology.rows, m_EUD.shape[2]))
-    for band in topology.bands:
-        # Laid out as one dense matrix, the sum over its blocks happens inside the product, in its precision.
-        dense_nU = torch.cat([topology.columns_of(band, part).transpose(0, 1) for part in values], dim=1).flatten(1)
-        torch.mm(dense_nU, m_EUD[band.expert], out=rows_PD[band.rows])
+def dsd(topology: Topology, values: Tensor, m_EHD: Tensor) -> Tensor:
+    """Block-sparse by dense: ``values @ m``, (P, D)."""
+    rows_PD = m_EHD.new_empty(topology.rows, m_EHD.shape[2])
+    for row in topology.block_rows():
+        # Side by side in one matrix, the blocks are summed inside the product, in its precision.
+        torch.mm(values[row.blocks].transpose(0, 1).flatten(1), m_EHD[row.expert, row.columns], out=rows_PD[row.rows])
     return rows_PD
 
 
-def dst(topology: Topology, values: Sequence[Tensor], rows_PD: Tensor, out_EUD: Tensor) -> None:
-    """Transposed block-sparse by dense into ``out``: ``values.T @ rows``, zero for an expert without rows."""
-    with_rows = {band.expert for band in topology.bands}
-    for expert in set(range(out_EUD.shape[0])) - with_rows:
-        out_EUD[expert].zero_()
-    for band in topology.bands:
-        rows_nD = rows_PD[band.rows].expand(topology.columns, -1, -1)
-        for part, out_JBD in zip(values, topology.matrices_of(band, out_EUD), strict=True):
-            torch.bmm(topology.columns_of(band, part).transpose(1, 2), rows_nD, out=out_JBD)
+def dst(topology: Topology, values: Tensor, rows_PD: Tensor, out_EHD: Tensor) -> None:
+    """Transposed block-sparse by dense into ``out``: ``values.T @ rows``, zero in columns without a block."""
+    out_EHD.zero_()
+    for column in topology.block_columns():
+        blocks = values[torch.from_numpy(column.blocks).to(values.device)]
+        out_EHD[column.expert, column.columns] = blocks.flatten(0, 1).T @ rows_PD[column.rows]
 
 
-def sample_product(topology: Topology, rows_PD: Tensor, m_EUD: Tensor) -> tuple[Tensor, ...]:
+def sample_product(topology: Topology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
     """`sdd`, differentiable in both factors."""
-    return cast(tuple[Tensor, ...], _Sdd.apply(topology, rows_PD, m_EUD))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _Sdd.apply(topology, rows_PD, m_EHD))
 
 
-def sparse_product(topology: Topology, values: Tensor, m_EFD: Tensor) -> Tensor:
-    """`dsd` of one matrix, differentiable in both factors."""
-    return cast(Tensor, _Dsd.apply(topology, values, m_EFD))  # type: ignore[no-untyped-call]
+def sparse_product(topology: Topology, values: Tensor, m_EHD: Tensor) -> Tensor:
+    """`dsd`, differentiable in both factors."""
+    return cast(Tensor, _Dsd.apply(topology, values, m_EHD))
 
 
 class _Sdd(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, topology: Topology, rows_PD: Tensor, m_EUD: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, topology: Topology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
         ctx.topology = topology
-        ctx.save_for_backward(rows_PD, m_EUD)
-        return sdd(topology, rows_PD, m_EUD)
+        ctx.save_for_backward(rows_PD, m_EHD)
+        return sdd(topology, rows_PD, m_EHD)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *dvalues: Tensor) -> tuple[None, Tensor, Tensor]:
-        rows_PD, m_EUD = ctx.saved_tensors
-        dm_EUD = torch.empty_like(m_EUD)
-        dst(ctx.topology, dvalues, rows_PD, dm_EUD)
-        return None, dsd(ctx.topology, dvalues, m_EUD), dm_EUD
+    def backward(ctx: Any, dvalues: Tensor) -> tuple[None, Tensor, Tensor]:
+        rows_PD, m_EHD = ctx.saved_tensors
+        dm_EHD = torch.empty_like(m_EHD)
+        dst(ctx.topology, dvalues, rows_PD, dm_EHD)
+        return None, dsd(ctx.topology, dvalues, m_EHD), dm_EHD
 
 
 class _Dsd(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, topology: Topology, values: Tensor, m_EFD: Tensor) -> Tensor:
+    def forward(ctx: Any, topology: Topology, values: Tensor, m_EHD: Tensor) -> Tensor:
         ctx.topology = topology
-        ctx.save_for_backward(values, m_EFD)
-        return dsd(topology, [values], m_EFD)
+        ctx.save_for_backward(values, m_EHD)
+        return dsd(topology, values, m_EHD)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, drows_PD: Tensor) -> tuple[None, Tensor, Tensor]:
-        values, m_EFD = ctx.saved_tensors
-        dm_EFD = torch.empty_like(m_EFD)
-        dst(ctx.topology, [values], drows_PD, dm_EFD)
-        (dvalues,) = sdd(ctx.topology, drows_PD, m_EFD)
-        return None, dvalues, dm_EFD
+        values, m_EHD = ctx.saved_tensors
+        dm_EHD = torch.empty_like(m_EHD)
+        dst(ctx.topology, values, drows_PD, dm_EHD)
+        return None, sdd(ctx.topology, drows_PD, m_EHD), dm_EHD

@@ -26,7 +26,7 @@ class Places:
     @staticmethod
     def of(routing: Routing, *, route_n: Tensor, row_n: Tensor, rows: int) -> Places:
         """Put the routes of flat index ``route_n`` (t * K + k) at the distinct rows ``row_n`` of ``rows``."""
-        slot_TK = torch.full_like(routing.ids_TK, NO_ROUTE, dtype=torch.int64)
+        slot_TK = torch.full(routing.ids_TK.shape, NO_ROUTE, device=row_n.device)
         slot_TK.view(-1)[route_n] = row_n
         token_M = torch.full((rows,), routing.ids_TK.shape[0], device=row_n.device)
         token_M[row_n] = route_n // routing.chosen

@@ -308,11 +308,16 @@ MEASURES: Final = (
 )
 
 
+def place_column(axis: str) -> Column:
+    """Where on the axis a row stands."""
+    return Column(plain(axis), lambda row: exact(row.place.x))
+
+
 def place_columns(axis: str) -> list[Column]:
-    """The columns that say where a row stands; ``axis`` heads the place on the axis."""
+    """The columns that say where a row stands, its facet included; ``axis`` heads the place on the axis."""
     return [
         Column("series", lambda row: _text(row.place.facet.series), numeric=False),
-        Column(plain(axis), lambda row: exact(row.place.x)),
+        place_column(axis),
         Column("dtype", lambda row: _text(row.place.facet.dtype), numeric=False),
         Column("mode", lambda row: _text(row.place.facet.mode), numeric=False),
         Column("differs in", lambda row: _text(row.place.facet.detail), numeric=False),

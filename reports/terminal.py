@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -16,9 +15,10 @@ from ..results.record import Record
 from .answer import answer
 from .numbers import plain
 from .section import Section, sections
-from .table import KERNEL, MEASURES, OUTCOME, Column, Row, place_columns, worth
+from .table import KERNEL, MEASURES, OUTCOME, Column, Row, place_column, worth
 
-NAME = 40  # cells of a name before it is folded
+GAP = 2  # cells between two columns
+NAMES = (40, 24, 16, 8)  # cells of a name before it is folded: the first with which the table fits
 REASON = 300  # characters of a reason that a terminal shows; files show all
 
 
@@ -29,26 +29,33 @@ def terminal(records: Sequence[Record]) -> list[RenderableType]:
 
 @dataclass(frozen=True)
 class SectionTable:
-    """One section as it fits the console that prints it."""
+    """One section as it fits the console that prints it: the answer last, where the reader of a terminal looks."""
 
     section: Section
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        found = answer(self.section)
-        columns, shared = _split(self.section)
-        header = [self.section.suite, self.section.machine.label, *shared]
-        for text, style in (
-            (" · ".join(header), "bold"),
-            (self.section.question, "italic"),
-        ):
-            yield _wrapped(text, style, options)
-        yield _fitted(self.section.rows, columns, console, options)
+        yield _wrapped(f"{self.section.suite} on {self.section.machine.label}", "bold", options)
+        yield _wrapped(self.section.question, "italic", options)
+        yield from self._tables(options)
         for reason in _reasons(self.section.rows):
             yield _wrapped(reason, "yellow", options)
+        found = answer(self.section)
         yield _wrapped(found.sentence, "bold", options)
         for sentence in (*found.details, *self.section.notes):
             yield _wrapped(sentence, "dim", options)
         yield Text()
+
+    def _tables(self, options: ConsoleOptions) -> RenderResult:
+        """Every facet under its title, in columns that all facets share."""
+        rows = self.section.rows
+        columns = [place_column(self.section.axis), KERNEL, *worth([OUTCOME, *MEASURES], rows)]
+        widths = _fitted(columns, rows, options.max_width)
+        yield _table(widths, [], heads=True)
+        for order, (facet, lines) in enumerate(self.section.facets.items()):
+            if order:
+                yield Text()
+            yield _wrapped(facet.title, "cyan", options)
+            yield _table(widths, lines)
 
 
 def _wrapped(text: str, style: str, options: ConsoleOptions) -> Text:
@@ -56,50 +63,41 @@ def _wrapped(text: str, style: str, options: ConsoleOptions) -> Text:
     return Text(textwrap.fill(text, options.max_width), style=style)
 
 
-def _split(section: Section) -> tuple[list[Column], list[str]]:
-    """The columns, and apart from them what all rows of the section share of their place."""
-    rows = section.rows
-    columns = worth(place_columns(section.axis), rows)
-    shared = [column for column in columns[:1] + columns[2:] if len({column.cell(row) for row in rows}) == 1]
-    varying = [column for column in columns if column not in shared]
-    return [*varying, KERNEL, *worth([OUTCOME, *MEASURES], rows)], [column.cell(rows[0]) for column in shared]
+def _fitted(columns: list[Column], rows: Sequence[Row], width: int) -> dict[Column, int]:
+    """The columns that fit with their widths: the ones that yield most go first, then names are folded."""
+    needs = {
+        column: max(cell_len(text) for text in (*column.heading.split(" "), *map(column.cell, rows)))
+        for column in columns
+    }
+    for longest in NAMES:
+        widths = {column: min(need, longest) for column, need in needs.items()}
+        yielding = sorted((column for column in columns if column.yields), key=lambda column: column.yields)
+        while yielding and _total(widths) > width:
+            del widths[yielding.pop()]
+        if _total(widths) <= width:
+            break
+    return widths
 
 
-def _fitted(rows: Sequence[Row], columns: list[Column], console: Console, options: ConsoleOptions) -> Table:
-    """The table with the columns that fit: the ones that yield most go first."""
-    table = _table(rows, columns)
-    while any(column.yields for column in columns) and _width(table, console, options) > options.max_width:
-        columns.remove(max(columns, key=lambda column: column.yields))
-        table = _table(rows, columns)
-    return table
+def _total(widths: dict[Column, int]) -> int:
+    return sum(widths.values()) + GAP * (len(widths) - 1)
 
 
-def _width(table: Table, console: Console, options: ConsoleOptions) -> int:
-    return Measurement.get(console, options.update(width=10_000), table).maximum
-
-
-def _table(rows: Sequence[Row], columns: Sequence[Column]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for column in columns:
-        needs = [cell_len(text) for text in (*column.heading.split(" "), *map(column.cell, rows))]
-        table.add_column(
-            Text(column.heading),
-            justify="right" if column.numeric else "left",
-            vertical="bottom",
-            overflow="fold",
-            width=min(NAME, max(needs)),
-        )
-    of_place = columns.index(KERNEL)
-    previous: list[str] = []
+def _table(widths: dict[Column, int], rows: Sequence[Row], *, heads: bool = False) -> Table:
+    table = Table.grid(padding=(0, GAP, 0, 0))
+    for column, width in widths.items():
+        table.add_column(justify="right" if column.numeric else "left", overflow="fold", width=width, vertical="bottom")
+    if heads:
+        table.add_row(*(Text(column.heading) for column in widths), style="dim")
+    place = None
     for row in rows:
-        cells = [column.cell(row) for column in columns]
-        place = cells[:of_place]
-        if previous and place != previous:
+        cells = [Text(column.cell(row)) for column in widths]
+        if row.place == place:
+            cells[0] = Text()
+        elif place is not None:
             table.add_row()
-        shown = [*([""] * of_place if place == previous else place), *cells[of_place:]]
-        style = "bold green" if row.leads else "" if row.passed else "dim"
-        table.add_row(*map(Text, shown), style=style)
-        previous = place
+        table.add_row(*cells, style="bold green" if row.leads else "" if row.passed else "dim")
+        place = row.place
     return table
 
 

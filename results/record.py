@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveFloat, model_validator
 
 SCHEMA: Final = 1
 
@@ -79,8 +79,8 @@ class Work(_Part):
 class Roofline(_Part):
     """What the machine was measured to do: FLOP/s of a dense matmul in the record's dtype, bytes/s of a copy."""
 
-    flops_per_s: float
-    bytes_per_s: float
+    flops_per_s: float = Field(gt=0, allow_inf_nan=False)
+    bytes_per_s: float = Field(gt=0, allow_inf_nan=False)
 
     def bound_ns(self, work: Work) -> float:
         """Lower bound of the call's time in nanoseconds: the slower of its useful FLOPs and its ideal bytes."""
@@ -97,7 +97,7 @@ class Timing(_Part):
 
     clock: Literal["perf_counter", "cuda_event"]
     cache: Literal["cold", "hot"]
-    samples_ns: list[float] = Field(min_length=1)
+    samples_ns: list[PositiveFloat] = Field(min_length=1)
     throttled: int = 0
     stopped: Literal["settled", "plateau", "time_limit"]
 
@@ -110,7 +110,7 @@ class Clocks(_Part):
     power_w: float
     temperature_c: int
     throttle_reasons: list[str]
-    energy_j: float | None
+    energy_j: float | None = None
 
 
 class Environment(_Part):
@@ -124,9 +124,9 @@ class Environment(_Part):
     os: str
     python: str
     torch: str
-    triton: str | None
-    cuda: str | None
-    driver: str | None
+    triton: str | None = None
+    cuda: str | None = None
+    driver: str | None = None
     moebench: str
 
     def differs(self, other: Environment) -> list[str]:

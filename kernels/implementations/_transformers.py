@@ -32,7 +32,7 @@ class TransformersExperts(Kernel):
         if MISSING:
             return MISSING
         if not problem.gated:
-            return "MixtralExperts are gated, the problem is not"
+            return f"MixtralExperts are gated, the problem has gated = {problem.gated}"
         return super().supports(problem, device)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
@@ -55,5 +55,10 @@ class TransformersExperts(Kernel):
         return layer
 
     def cost(self, problem: Problem, routing: Routing) -> Cost:
-        width = 3 * problem.D + problem.U + 2 * problem.F
-        return Cost(executed_rows=problem.N, workspace_bytes=problem.N * width * ELEMENT_BYTES[problem.dtype])
+        workspace = problem.N * row_width(problem) * ELEMENT_BYTES[problem.dtype]
+        return Cost(executed_rows=problem.N, workspace_bytes=workspace)
+
+
+def row_width(problem: Problem) -> int:
+    """Elements that one routed row takes: its token, both halves, their product, and the output twice."""
+    return 3 * problem.D + problem.U + 2 * problem.F

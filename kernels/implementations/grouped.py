@@ -25,11 +25,7 @@ class Grouped(Kernel):
     family = "grouped"
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        step = ALIGNMENT_BYTES // ELEMENT_BYTES[problem.dtype]
-        for name, width in (("D", problem.D), ("F", problem.F)):
-            if width % step:
-                return f"grouped_mm wants widths in multiples of {step} for {problem.dtype}, {name} = {width}"
-        return super().supports(problem, device)
+        return aligned(problem) or super().supports(problem, device)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         multiply = _grouped_mm if hasattr(functional, "grouped_mm") else _matmuls
@@ -53,10 +49,20 @@ class Grouped(Kernel):
         return Cost(executed_rows=kept, workspace_bytes=kept * width * ELEMENT_BYTES[problem.dtype])
 
 
+def aligned(problem: Problem) -> str | None:
+    """The refusal of an implementation that multiplies by `grouped_mm`."""
+    step = ALIGNMENT_BYTES // ELEMENT_BYTES[problem.dtype]
+    for name, width in (("D", problem.D), ("F", problem.F)):
+        if width % step:
+            return f"grouped_mm wants widths in multiples of {step} for {problem.dtype}, {name} = {width}"
+    return None
+
+
 def _grouped_mm(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:
     """Products rows @ weights[e].T for the rows of every expert; weights (E, out, in)."""
     ends_E = torch.tensor(groups.counts, device=rows.device).cumsum(0, dtype=torch.int32)
-    return functional.grouped_mm(rows, weights.transpose(1, 2), offs=ends_E)
+    # Weights cut out of a larger tensor have strides that grouped_mm refuses.
+    return functional.grouped_mm(rows, weights.contiguous().transpose(1, 2), offs=ends_E)
 
 
 def _matmuls(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:

@@ -20,22 +20,33 @@ class Loop(Kernel):
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             y_TD = torch.zeros_like(x_TD, dtype=torch.float32)
-            for e in range(routing.experts):
+            # Unbound, the gradients of the experts are stacked once; indexed, each would be one of all experts.
+            experts = zip(weights.w_up_EUD.unbind(), weights.w_down_EDF.unbind(), strict=True)
+            for e, (w_up_UD, w_down_DF) in enumerate(experts):
                 token_n, k_n = torch.where(routing.ids_TK == e)
-                h_nF = activate(problem, x_TD[token_n] @ weights.w_up_EUD[e].T)
-                y_nD = h_nF @ weights.w_down_EDF[e].T * routing.gates_TK[token_n, k_n, None]
+                h_nF = activate(problem, x_TD[token_n] @ w_up_UD.T)
+                y_nD = h_nF @ w_down_DF.T * routing.gates_TK[token_n, k_n, None]
                 y_TD.index_add_(0, token_n, y_nD)
             return y_TD.to(x_TD.dtype)
 
         return layer
 
     def cost(self, problem: Problem, routing: Routing) -> Cost:
-        counts = routing.counts_E()
-        kept, fullest = int(counts.sum()), int(counts.max())
-        # In training autograd keeps every expert's rows; in inference only the fullest expert's live at once.
-        rows = kept if problem.mode == "train" else fullest
         row_bytes = (2 * problem.D + problem.U + 2 * problem.F) * ELEMENT_BYTES[problem.dtype] + 4 * problem.D
-        return Cost(executed_rows=kept, workspace_bytes=rows * row_bytes + 2 * problem.T * problem.D * 4)
+        workspace = rows_alive(problem, routing) * row_bytes + 2 * problem.T * problem.D * 4
+        kept = int(routing.counts_E().sum())
+        return Cost(executed_rows=kept, workspace_bytes=workspace + summed_gradients(problem))
+
+
+def rows_alive(problem: Problem, routing: Routing) -> int:
+    """Rows that are in memory at once: autograd keeps every expert's, without it only the fullest expert's live."""
+    counts_E = routing.counts_E()
+    return int(counts_E.sum() if problem.mode == "train" else counts_E.max())
+
+
+def summed_gradients(problem: Problem) -> int:
+    """Bytes of two more gradients of all up projections: autograd adds one of full size for each expert."""
+    return 2 * problem.E * problem.U * problem.D * ELEMENT_BYTES[problem.dtype] if problem.mode == "train" else 0
 
 
 kernel = Loop()

@@ -45,7 +45,8 @@ class Scatter(Kernel):
         return layer
 
     def cost(self, problem: Problem, routing: Routing) -> Cost:
-        kept, tile = int(routing.counts_E().sum()), min(DEFAULT_TILE, problem.N)
+        counts_E = routing.counts_E()
+        kept, tile = int(counts_E.sum()), min(DEFAULT_TILE, int(counts_E.max()))
         element = ELEMENT_BYTES[problem.dtype]
         workspace = 4 * problem.T * problem.D + tile * (2 * problem.D + problem.U) * element
         if problem.mode == "train":

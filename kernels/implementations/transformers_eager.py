@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from ._transformers import TransformersExperts
+import torch
+
+from ..kernel import Cost
+from ..problem import ELEMENT_BYTES, Problem
+from ..routing import Routing
+from ._transformers import TransformersExperts, row_width
+from .loop import rows_alive, summed_gradients
 
 
 class TransformersEager(TransformersExperts):
     """``experts_implementation="eager"``."""
 
     implementation = "eager"
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        if problem.mode == "train" and problem.T == 0:
+            return f"has no gradients without tokens, the problem has T = {problem.T}"
+        return super().supports(problem, device)
+
+    def cost(self, problem: Problem, routing: Routing) -> Cost:
+        rows = rows_alive(problem, routing) * row_width(problem) * ELEMENT_BYTES[problem.dtype]
+        one_hot = problem.N * problem.E * 8
+        return Cost(executed_rows=problem.N, workspace_bytes=rows + one_hot + summed_gradients(problem))
 
 
 kernel = TransformersEager()

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import torch
+
+from ..problem import Problem
 from ._transformers import TransformersExperts
+from .grouped import aligned
 
 
 class TransformersGroupedMm(TransformersExperts):
     """``experts_implementation="grouped_mm"``."""
 
     implementation = "grouped_mm"
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        return aligned(problem) or super().supports(problem, device)
 
 
 kernel = TransformersGroupedMm()

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from moebench.kernels.block_sparse_ops import Topology, dsd, dst, sample_product, sdd, sparse_product
-from moebench.kernels.implementations.block_sparse import Layout, kernel
+from moebench.kernels.implementations.block_sparse import kernel, padded_places
 from moebench.kernels.kernel import Config
 from moebench.kernels.oracle import reference
 from moebench.kernels.problem import Problem
-from moebench.kernels.routing import NO_ROUTE, Routing
+from moebench.kernels.routing import NO_ROUTE, Routing, group_by_expert
 from moebench.kernels.tensors import Inputs, Weights, draw_inputs, draw_weights
 
 CPU = torch.device("cpu")
@@ -27,14 +27,11 @@ def topology_of(counts: list[int]) -> Topology:
 
 
 def dense_of(topology: Topology, values: Tensor, experts: int) -> Tensor:
-    """Blocks put where they belong in a matrix of zeros, (P, E * F)."""
-    block, hidden = topology.block, topology.columns * topology.block
-    dense = values.new_zeros(topology.rows, experts * hidden)
-    for band in topology.bands:
-        pieces = iter(values[band.blocks])
-        for column in range(band.expert * hidden, (band.expert + 1) * hidden, block):
-            for row in range(band.rows.start, band.rows.stop, block):
-                dense[row : row + block, column : column + block] = next(pieces)
+    """Blocks put where their indices say in a matrix of zeros, (P, E * H)."""
+    block = topology.block
+    dense = values.new_zeros(topology.rows, experts * topology.hidden)
+    for row, column, piece in zip(topology.row_Z * block, topology.column_Z * block, values, strict=True):
+        dense[row : row + block, column : column + block] = piece
     return dense
 
 
@@ -42,34 +39,39 @@ COUNTS = [[3, 0, 5, 2], [0, 0, 0, 1], [4, 4, 4, 4], [0, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("counts", COUNTS, ids=str)
-def test_rows_are_rounded_up_to_blocks_and_empty_experts_have_none(counts: list[int]) -> None:
+def test_blocks_pair_the_rows_of_an_expert_with_its_columns(counts: list[int]) -> None:
     topology = topology_of(counts)
-    assert {band.expert: band.rows.stop - band.rows.start for band in topology.bands} == {
-        e: count + count % 2 for e, count in enumerate(counts) if count
-    }
-    assert topology.nonzero == topology.rows // 2 * 3
+    row, expected = 0, []
+    for expert, count in enumerate(counts):
+        for _ in range(-(-count // 2)):
+            expected += [(row, 3 * expert + column) for column in range(3)]
+            row += 1
+    assert list(zip(topology.row_Z.tolist(), topology.column_Z.tolist(), strict=True)) == expected
+    assert topology.rows == 2 * row
 
 
-@pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("counts", COUNTS, ids=str)
-def test_products_equal_dense_ones_on_the_nonzero_blocks(counts: list[int], parts: int) -> None:
-    """Of sdd, dsd and dst, with one matrix for each expert and with two."""
+def test_the_transpose_lists_the_same_blocks_by_column_then_row(counts: list[int]) -> None:
+    topology = topology_of(counts)
+    pairs = list(zip(topology.column_Z.tolist(), topology.row_Z.tolist(), strict=True))
+    assert [pairs[z] for z in topology.transpose_Z] == sorted(pairs)
+
+
+@pytest.mark.parametrize("counts", COUNTS, ids=str)
+def test_products_equal_dense_ones_on_the_nonzero_blocks(counts: list[int]) -> None:
     topology = topology_of(counts)
     generator = torch.Generator().manual_seed(0)
     rows_PD = torch.randn(topology.rows, 5, generator=generator)
-    m_EUD = torch.randn(4, parts * 6, 5, generator=generator)
-    matrices = [m.reshape(-1, 5) for m in m_EUD.chunk(parts, dim=1)]
-    ones = torch.ones(topology.nonzero, 2, 2)
-    mask = dense_of(topology, ones, experts=4)
-    values = sdd(topology, rows_PD, m_EUD)
-    dense = [dense_of(topology, part, experts=4) for part in values]
-    for part, matrix in zip(dense, matrices, strict=True):
-        torch.testing.assert_close(part, rows_PD @ matrix.T * mask)
-    torch.testing.assert_close(dsd(topology, values, m_EUD), sum(p @ m for p, m in zip(dense, matrices, strict=True)))
-    out_EUD = torch.full_like(m_EUD, torch.nan)
-    dst(topology, values, rows_PD, out_EUD)
-    for part, out in zip(dense, out_EUD.chunk(parts, dim=1), strict=True):
-        torch.testing.assert_close(out.reshape(-1, 5), part.T @ rows_PD)
+    m_EHD = torch.randn(4, 6, 5, generator=generator)
+    matrix = m_EHD.flatten(0, 1)
+    mask = dense_of(topology, torch.ones(topology.nonzero, 2, 2), experts=4)
+    values = sdd(topology, rows_PD, m_EHD)
+    dense = dense_of(topology, values, experts=4)
+    torch.testing.assert_close(dense, rows_PD @ matrix.T * mask)
+    torch.testing.assert_close(dsd(topology, values, m_EHD), dense @ matrix)
+    out_EHD = torch.full_like(m_EHD, torch.nan)
+    dst(topology, values, rows_PD, out_EHD)
+    torch.testing.assert_close(out_EHD.flatten(0, 1), dense.T @ rows_PD)
 
 
 def test_gradients_of_the_products_equal_finite_differences() -> None:
@@ -79,18 +81,18 @@ def test_gradients_of_the_products_equal_finite_differences() -> None:
     def leaf(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64).requires_grad_()
 
-    rows_PD, up_EUD, down_EDF = leaf(topology.rows, 5), leaf(4, 12, 5), leaf(4, 5, 6)
-    assert torch.autograd.gradcheck(lambda x, m: sample_product(topology, x, m), (rows_PD, up_EUD))
+    rows_PD, up_EHD, down_EDF = leaf(topology.rows, 5), leaf(4, 6, 5), leaf(4, 5, 6)
+    assert torch.autograd.gradcheck(lambda x, m: sample_product(topology, x, m), (rows_PD, up_EHD))
     values = leaf(topology.nonzero, 2, 2)
     assert torch.autograd.gradcheck(lambda s, m: sparse_product(topology, s, m.transpose(1, 2)), (values, down_EDF))
 
 
-def test_every_route_has_its_own_row_in_its_experts_band() -> None:
+def test_every_route_has_its_own_row_among_its_experts() -> None:
     ids_TK = torch.tensor([[2, 0], [2, NO_ROUTE], [0, 2]], dtype=torch.int32)
     routing = Routing(ids_TK=ids_TK, gates_TK=torch.ones(3, 2), experts=3)
-    layout = Layout.of(routing, hidden=4, block=4)
-    assert layout.places.slot_TK.tolist() == [[4, 0], [5, NO_ROUTE], [1, 6]]
-    assert layout.places.token_M.tolist() == [0, 2, 3, 3, 0, 1, 2, 3]
+    places = padded_places(routing, group_by_expert(routing), block=4)
+    assert places.slot_TK.tolist() == [[4, 0], [5, NO_ROUTE], [1, 6]]
+    assert places.token_M.tolist() == [0, 2, 3, 3, 0, 1, 2, 3]
 
 
 def without_routes(inputs: Inputs, step: int) -> Inputs:

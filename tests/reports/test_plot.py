@@ -84,7 +84,7 @@ def test_one_point_and_no_roofline_are_drawn(make: Make) -> None:
 
 
 def test_a_dollar_a_bracket_and_a_foreign_letter_are_text(make: Make) -> None:
-    name = r"$\frac{</text>漢"
+    name = r"$\frac{</text>$漢"
     assert name in _texts(_sheet([make(name, series=name, x=name)]))
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from moebench.reports.table import MEASURES, Standing, leading, places, table, worth
+from moebench.reports.numbers import exact
+from moebench.reports.table import MEASURES, Standing, leading, place_columns, places, table, worth
 from moebench.results.record import Clocks, Record, Status
 
 Make = Callable[..., Record]
@@ -44,6 +45,11 @@ def test_the_lowest_median_whose_interval_is_apart_is_fastest(make: Make) -> Non
 def test_overlapping_intervals_are_tied(make: Make) -> None:
     noisy = [0.9, 1.0, 1.1, 1.2, 1.3]
     rows = table([make("a", ms=noisy), make("b", ms=[1.01 * one for one in noisy]), make("c", ms=9.0)])
+    assert [row.standing for row in rows] == [Standing.tied, Standing.tied, Standing.slower]
+
+
+def test_an_interval_that_only_reaches_into_the_fastest_one_is_tied(make: Make) -> None:
+    rows = table([make("a", ms=[0.9, 1.0, 1.1, 1.2, 1.3]), make("b", ms=[1.15] * 5), make("c", ms=[1.35] * 5)])
     assert [row.standing for row in rows] == [Standing.tied, Standing.tied, Standing.slower]
 
 
@@ -99,6 +105,12 @@ def test_places_follow_the_axis_numbers_first_whatever_the_order_of_records(suit
 def test_words_on_an_axis_keep_the_order_of_the_suite(suites: dict[str, list[Record]]) -> None:
     named = [place.x for place in places(table(suites["models"]))]
     assert named == ["mixtral-8x7b", "qwen3-30b-a3b", "deepseek-v3", "olmoe-1b-7b", "gpt-oss-120b"]
+
+
+def test_a_row_says_where_it_stands(make: Make) -> None:
+    records = [make(problem={"seed": 1, "mode": "train"}), make(problem={"seed": 2, "mode": "train"}, ms=2.0)]
+    cells = [column.cell(table(records)[0]) for column in place_columns("tokens")]
+    assert cells == ["small", exact(1024.0), "bfloat16", "train", "seed 1"]
 
 
 def _headings(records: list[Record]) -> list[str]:

@@ -36,9 +36,10 @@ def test_a_wider_terminal_shows_more(sweep: list[Record]) -> None:
 
 
 def test_no_number_is_broken_between_its_thousands(make: Make) -> None:
-    text = _printed([make(x=float(2**power)) for power in range(20)], 70)
-    assert f"524{GROUP}288" in text
-    assert all(not line.endswith(("524", "= 32")) for line in text.splitlines())
+    records = [make(x=float(2**power), axis="tokens of the whole batch, all ranks") for power in range(18, 20)]
+    for width in range(45, 75):
+        whole = _printed(records, width).count(f"524{GROUP}288")
+        assert whole == 2, f"the table and the growth at width {width}"
 
 
 def test_one_table_a_suite(sweep: list[Record]) -> None:
@@ -55,3 +56,10 @@ def test_markup_and_escapes_of_records_are_shown_and_not_obeyed(make: Make) -> N
     assert "[red]a[/red]" in text
     assert "[bold]s" in text
     assert "\x1b" not in text
+
+
+def test_long_names_are_folded_until_the_table_fits(make: Make) -> None:
+    text = _printed([make("k" * 120, x="x" * 120, series="s" * 120)], 60)
+    assert max(map(len, text.splitlines())) <= 60
+    assert "fastest" not in text
+    assert "only one" in text

@@ -1,0 +1,114 @@
+"""The command: exit codes, messages that name the remedy, JSON for machines, and a quick --help."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from moebench.results.store import load
+
+MOEBENCH = Path(sys.executable).with_name("moebench")
+
+
+def moebench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(MOEBENCH), *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
+    moebench("--help", cwd=tmp_path)
+    tries = []
+    for _ in range(5):
+        start = time.perf_counter()
+        answer = moebench("--help", cwd=tmp_path)
+        tries.append(time.perf_counter() - start)
+    assert answer.returncode == 0
+    assert all(verb in answer.stdout for verb in ("doctor", "list", "run", "report"))
+    assert min(tries) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["run", "smok"], "did you mean smoke"),
+        (["run", "smoke", "--kernel", "scater"], "did you mean scatter"),
+        (["run", "smoke", "--device", "tpu"], "'cpu', 'cuda'"),
+        (["run", "smoke", "--outptu", "x.jsonl"], "--output"),
+        (["rum"], "run"),
+        (["list", "kernel"], "'kernels'"),
+        (["report", "missing.jsonl"], "missing.jsonl"),
+        (["run", "smoke", "--output", "/proc/none/x.jsonl"], "--output"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_exit_code_2(arguments: list[str], remedy: str, tmp_path: Path) -> None:
+    answer = moebench(*arguments, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert remedy in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["kernels", "suites", "models", "routers"])
+def test_lists_say_what_everything_is_in_words_and_in_json(kind: str, tmp_path: Path) -> None:
+    told = moebench("list", kind, cwd=tmp_path)
+    entries = json.loads(moebench("list", kind, "--json", cwd=tmp_path).stdout)
+    assert entries
+    for name, summary in entries.items():
+        assert summary
+        assert f"{name} " in told.stdout
+        assert summary in told.stdout
+
+
+def test_doctor_tells_device_rates_and_extras(tmp_path: Path) -> None:
+    found = json.loads(moebench("doctor", "--json", cwd=tmp_path).stdout)
+    assert found["environment"]["device"]
+    assert found["measured"]["float32"]["matmul_tflop_per_s"] > 0
+    assert found["kernels"]["scatter"] == "usable"
+    assert set(found["extras"].values()) >= {"installed"} or all("pip install" in v for v in found["extras"].values())
+
+
+def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
+    arguments = ["run", "parallel", "--kernel", "expert_parallel", "--output", "out/r.jsonl", "--json"]
+    with subprocess.Popen(
+        [str(MOEBENCH), *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        path = tmp_path / "out" / "r.jsonl"
+        deadline = time.monotonic() + 120
+        while not (path.exists() and path.read_bytes().count(b"\n") >= 1):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "interrupted; continue with --output out/r.jsonl" in told
+    kept = load(path)
+    assert kept.problems == []
+    assert kept.records
+    assert path.with_suffix(".html").exists()
+
+    truncated = path.read_bytes() + b'{"schema_version": 1, "point"'
+    path.write_bytes(truncated)
+    again = moebench("report", str(path), cwd=tmp_path)
+    assert again.returncode == 0
+    assert f"r.jsonl:{len(kept.records) + 1}: not a record" in again.stderr
+    page = path.with_suffix(".html").read_text()
+    assert "expert_parallel" in page
+    told_json = json.loads(moebench("report", str(path), "--json", cwd=tmp_path).stdout)
+    assert told_json["points"][0]["kernels"]["expert_parallel"]["status"] == "passed"
+    assert moebench("report", str(path), "-o", "table.csv", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "table.csv").read_text().startswith("suite,series,x,T,D,F,E,K")
+    assert moebench("report", str(path), "-o", "page.pdf", cwd=tmp_path).returncode == 2
+
+
+def test_a_file_without_records_makes_no_report(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    answer = moebench("report", "empty.jsonl", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "no records" in answer.stderr
+    assert os.listdir(tmp_path) == ["empty.jsonl"]

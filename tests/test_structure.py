@@ -1,0 +1,79 @@
+"""The house: which folder may import which, and what must stay light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ARROWS = {
+    "kernels": set(),
+    "results": set(),
+    "autotune": {"kernels", "results"},
+    "suites": {"autotune", "kernels", "results"},
+    "reports": {"results"},
+    "cli": {"suites", "autotune", "results", "reports", "kernels"},
+}
+
+
+def imported_folders(source: Path) -> set[str]:
+    """The folders of the house that a file imports, whether relatively or by the package's name."""
+    package = ["moebench", *source.relative_to(ROOT).parts[:-1]]
+    folders = set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            names = [module] if module != "moebench" else [f"moebench.{alias.name}" for alias in node.names]
+        folders |= {name.split(".")[1] for name in names if name.startswith("moebench.")}
+    return folders
+
+
+@pytest.mark.parametrize("folder", ARROWS)
+def test_arrows_run_one_way(folder: str) -> None:
+    for source in (ROOT / folder).rglob("*.py"):
+        assert imported_folders(source) <= ARROWS[folder] | {folder}, source
+
+
+def test_nothing_is_imported_as_if_the_folders_were_top_level() -> None:
+    for source in ROOT.glob("*/**/*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                assert node.module.partition(".")[0] not in ARROWS, source
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(*(name.partition('.')[0] for name in sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT / "docs")
+    return set(run.stdout.split())
+
+
+HEAVY = {"torch", "triton", "cupy"}
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in (ROOT / "reports").glob("*.py")))
+def test_reports_load_neither_torch_nor_triton_nor_cupy(module: str) -> None:
+    name = "moebench.reports" if module == "__init__" else f"moebench.reports.{module}"
+    assert not modules_after(f"import {name}") & HEAVY
+
+
+@pytest.mark.parametrize("module", ["cli.main", "suites.suite", "suites.run", "results.store", "kernels.models"])
+def test_what_only_asks_and_waits_does_without_torch(module: str) -> None:
+    assert not modules_after(f"import moebench.{module}") & HEAVY
+
+
+def test_every_packaged_folder_is_listed_and_typed() -> None:
+    listed = (ROOT / "pyproject.toml").read_text()
+    for init in ROOT.glob("[!.]*/**/__init__.py"):
+        package = ".".join(init.relative_to(ROOT).parts[:-1])
+        if package.partition(".")[0] in ARROWS:
+            assert f'"moebench.{package}"' in listed
+    for folder in ARROWS:
+        assert (ROOT / folder / "py.typed").exists()
