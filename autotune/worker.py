@@ -61,6 +61,7 @@ class WorkerGroup:
         self._processes: list[SpawnProcess] = []
         self._connections: list[Connection] = []
         self._heartbeats: list[MutableSequence[float]] = []
+        self._meeting: tempfile.TemporaryDirectory[str] | None = None
 
     def start(self) -> Ready:
         """Start the processes and wait until they can take a task.
@@ -68,7 +69,8 @@ class WorkerGroup:
         Raises:
             WorkerError: when one does not come up.
         """
-        rendezvous = Path(tempfile.mkdtemp(prefix="moebench-")) / "rendezvous"
+        self._meeting = tempfile.TemporaryDirectory(prefix="moebench-")
+        rendezvous = Path(self._meeting.name) / "rendezvous"
         for rank in range(self.ranks):
             here, there = self._context.Pipe()
             heartbeat = self._context.Array("d", [NOBODY, time.monotonic()], lock=False)
@@ -110,6 +112,8 @@ class WorkerGroup:
         for connection in self._connections:
             connection.close()
         self._processes, self._connections, self._heartbeats = [], [], []
+        if self._meeting is not None:
+            self._meeting.cleanup()
 
     def _ask(self, task: Task | None, silence_s: float) -> list[object]:
         """Send a task, if any, and wait for a message of every rank; Died stands for those that do not come."""

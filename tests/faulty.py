@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import time
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from moebench.autotune.task import Task
 from moebench.kernels.catalog import KERNELS, Catalog
 from moebench.kernels.kernel import Config, Cost, Kernel, Layer
 from moebench.kernels.problem import Problem
@@ -82,9 +80,7 @@ class WrongGateGradient(Faulty):
         honest = LOOP.build(problem, config, device)
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            detached = Routing(
-                ids_TK=routing.ids_TK, gates_TK=routing.gates_TK.detach(), experts=routing.experts
-            )
+            detached = Routing(ids_TK=routing.ids_TK, gates_TK=routing.gates_TK.detach(), experts=routing.experts)
             return honest(x_TD, detached, weights) + 0 * routing.gates_TK.sum()
 
         return layer
@@ -153,9 +149,10 @@ class Hangs(Faulty):
 FAULTY: dict[str, Kernel] = {kind.__name__: kind() for kind in Faulty.__subclasses__()}
 
 
-@dataclass(frozen=True, kw_only=True)
-class FaultyTask(Task):
-    """A task whose unpickling in a worker imports this module, and with it the faulty kernels."""
+class Name(str):
+    """A kernel's name whose unpickling in a worker imports this module, and with it the faulty kernels."""
+
+    __slots__ = ()
 
 
 def _load(self: Catalog[Kernel], name: str) -> Kernel:

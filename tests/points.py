@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from faulty import FaultyTask
+from faulty import Name
 
-from moebench.autotune.task import Budget, Competitor
+from moebench.autotune.task import Budget, Competitor, Task
 from moebench.kernels.problem import Problem
 from moebench.results.record import Point
 
@@ -15,10 +15,10 @@ def point(x: float = 1.0, suite: str = "test") -> Point:
     return Point(suite=suite, question="Does it?", axis="x", series="s", x=x, baseline="loop")
 
 
-def task(*kernels: str, problem: Problem = PROBLEM, x: float = 1.0, timeout_s: float = 60.0) -> FaultyTask:
-    return FaultyTask(
+def task(*kernels: str, problem: Problem = PROBLEM, x: float = 1.0, timeout_s: float = 60.0) -> Task:
+    return Task(
         point=point(x),
         problem=problem,
-        competitors=tuple(Competitor(kernel=kernel) for kernel in kernels),
+        competitors=tuple(Competitor(kernel=Name(kernel)) for kernel in kernels),
         budget=Budget(seconds=0.02, timeout_s=timeout_s),
     )

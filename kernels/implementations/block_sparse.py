@@ -45,7 +45,8 @@ class BlockSparse(Kernel):
             up_topology = Topology.of(groups.counts, hidden=problem.U, block=block)
             places = padded_places(routing, groups, block)
             values = sample_product(up_topology, dispatch(x_TD, places), weights.w_up_EUD)
-            hidden = _activate(problem, values.view(topology.rows // block, -1, problem.F // block, block, block))
+            halves = (topology.rows // block, problem.U // problem.F, problem.F // block, block, block)
+            hidden = _activate(problem, values.view(halves))
             y_PD = sparse_product(topology, hidden, weights.w_down_EDF.transpose(1, 2))
             return combine(y_PD, routing.gates_TK, places)
 

@@ -66,8 +66,9 @@ def _grouped_mm(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:
 
 
 def _matmuls(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:
-    parts = [rows[start:end] @ weights[e].T for e, start, end in groups.slices()]
-    return torch.cat(parts) if parts else rows.new_zeros(0, weights.shape[1])
+    # Without rows any expert's product of none will do, so that there are gradients.
+    parts = [rows[start:end] @ weights[e].T for e, start, end in groups.slices()] or [rows @ weights[0].T]
+    return torch.cat(parts)
 
 
 kernel = Grouped()

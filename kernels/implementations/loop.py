@@ -32,21 +32,16 @@ class Loop(Kernel):
         return layer
 
     def cost(self, problem: Problem, routing: Routing) -> Cost:
+        counts = routing.counts_E()
+        kept, fullest = int(counts.sum()), int(counts.max())
+        # In training autograd keeps every expert's rows; in inference only the fullest expert's live at once.
+        rows = kept if problem.mode == "train" else fullest
         row_bytes = (2 * problem.D + problem.U + 2 * problem.F) * ELEMENT_BYTES[problem.dtype] + 4 * problem.D
-        workspace = rows_alive(problem, routing) * row_bytes + 2 * problem.T * problem.D * 4
-        kept = int(routing.counts_E().sum())
-        return Cost(executed_rows=kept, workspace_bytes=workspace + summed_gradients(problem))
-
-
-def rows_alive(problem: Problem, routing: Routing) -> int:
-    """Rows that are in memory at once: autograd keeps every expert's, without it only the fullest expert's live."""
-    counts_E = routing.counts_E()
-    return int(counts_E.sum() if problem.mode == "train" else counts_E.max())
-
-
-def summed_gradients(problem: Problem) -> int:
-    """Bytes of two more gradients of all up projections: autograd adds one of full size for each expert."""
-    return 2 * problem.E * problem.U * problem.D * ELEMENT_BYTES[problem.dtype] if problem.mode == "train" else 0
+        workspace = rows * row_bytes + 2 * problem.T * problem.D * 4
+        if problem.mode == "train":
+            # At the end of the backward the rows are gone, but all gradients of the up projections are there twice.
+            workspace = max(workspace, problem.E * problem.U * problem.D * ELEMENT_BYTES[problem.dtype])
+        return Cost(executed_rows=kept, workspace_bytes=workspace)
 
 
 kernel = Loop()

@@ -8,7 +8,6 @@ from ..kernel import Cost
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
 from ._transformers import TransformersExperts, row_width
-from .loop import rows_alive, summed_gradients
 
 
 class TransformersEager(TransformersExperts):
@@ -22,9 +21,13 @@ class TransformersEager(TransformersExperts):
         return super().supports(problem, device)
 
     def cost(self, problem: Problem, routing: Routing) -> Cost:
-        rows = rows_alive(problem, routing) * row_width(problem) * ELEMENT_BYTES[problem.dtype]
+        rows = problem.N if problem.mode == "train" else int(routing.counts_E().max())
+        elements = rows * row_width(problem)
+        if problem.mode == "train":
+            # Autograd adds up one gradient of all up projections for each expert: two more of them for a moment.
+            elements += 2 * problem.E * problem.U * problem.D
         one_hot = problem.N * problem.E * 8
-        return Cost(executed_rows=problem.N, workspace_bytes=rows + one_hot + summed_gradients(problem))
+        return Cost(executed_rows=problem.N, workspace_bytes=elements * ELEMENT_BYTES[problem.dtype] + one_hot)
 
 
 kernel = TransformersEager()

@@ -63,10 +63,9 @@ def test_sweeps_reach_their_ends(name: str, axis: str, smallest: int, largest: i
 
 def test_peers_compares_with_a_dense_chain_of_equal_flops_at_every_point() -> None:
     asked = tasks("peers", "small")
-    dense = {task.point: task.problem for task in asked if task.competitors[0].kernel == "dense"}
-    competing = [task for task in asked if task.competitors[0].kernel != "dense"]
+    dense = {(t.point, t.problem.dtype): t.problem for t in asked if t.competitors[0].kernel == "dense"}
+    competing = [t for t in asked if t.competitors[0].kernel != "dense"]
     assert len(competing) == len(dense) == 20
-    for task in competing:
-        other = dense[task.point] if list(dense).count(task.point) == 1 else None
-        if other is not None and other.dtype == task.problem.dtype:
-            assert other.flops(other.N) == task.problem.flops(task.problem.N)
+    for t in competing:
+        chain = dense[t.point, t.problem.dtype]
+        assert chain.flops(chain.N) == t.problem.flops(t.problem.N)
