@@ -41,6 +41,7 @@ class Entry:
 
     index: int
     kernel: Kernel
+    problem: Problem
     config: Config
     failure: tuple[Status, str] | None = None
     cost: Cost | None = None
@@ -54,11 +55,12 @@ class Entry:
     @staticmethod
     def of(index: int, competitor: Competitor, problem: Problem, device: torch.device) -> Entry:
         kernel = KERNELS.load(competitor.kernel)
-        config = kernel.space(problem, device)[0] if competitor.config is None else competitor.config
-        entry = Entry(index, kernel, config)
         if refusal := kernel.supports(problem, device):
-            entry.failure = (Status.unsupported, refusal)
-        elif not kernel.valid(problem, config, device):
+            return Entry(index, kernel, problem, {}, failure=(Status.unsupported, refusal))
+        solved = kernel.solves(problem)
+        config = kernel.space(solved, device)[0] if competitor.config is None else competitor.config
+        entry = Entry(index, kernel, solved, config)
+        if not kernel.valid(solved, config, device):
             entry.failure = (Status.unsupported, f"the configuration {dict(config)} is not valid for this problem")
         return entry
 
@@ -82,81 +84,87 @@ class Bench:
     def run(self, task: Task, announce: Announce) -> list[Record]:
         """A record of every competitor, in order. On several ranks each runs this, and the records are the same."""
         started = time.perf_counter()
-        problem = task.problem
-        entries = [Entry.of(index, who, problem, self._device) for index, who in enumerate(task.competitors)]
+        entries = [Entry.of(index, who, task.problem, self._device) for index, who in enumerate(task.competitors)]
         work: dict[int, Work] = {}
         roofline = None
-        self._refuse_too_large(entries, problem.input_bytes + problem.output_bytes + reference_bytes(problem))
+        self._refuse_too_large(entries, lambda p: p.input_bytes + p.output_bytes + reference_bytes(p))
         if _alive(entries):
-            weights = draw_weights(problem, seed=problem.seed, device=self._device)
-            exam = Exam.draw(problem, weights, seed=2 * problem.seed + 1, device=self._device)
+            problems = {entry.problem for entry in _alive(entries)}
+            weights = {p: draw_weights(p, seed=p.seed, device=self._device) for p in problems}
+            exams = {p: Exam.draw(p, weights[p], seed=2 * p.seed + 1, device=self._device) for p in problems}
             for entry in _alive(entries):
-                entry.cost = entry.kernel.cost(problem, exam.kept)
-                work[entry.index] = _work(problem, exam, entry.cost)
-            self._refuse_too_large(entries, problem.output_bytes)
-            for entry in _alive(entries):
-                announce(entry.index)
-                self._first_call(problem, entry, exam)
-            self._time(task, _alive(entries), exam, announce)
-            announce(NOBODY)
-            again = Exam.draw(problem, weights, seed=2 * problem.seed + 2, device=self._device)
+                entry.cost = entry.kernel.cost(entry.problem, entry.config, exams[entry.problem].kept)
+                work[entry.index] = _work(entry.problem, exams[entry.problem], entry.cost)
+            self._refuse_too_large(entries, lambda p: p.output_bytes)
             for entry in _alive(entries):
                 announce(entry.index)
-                self._grade(problem, entry, again, lambda entry=entry: call(problem, entry.built, again.inputs))  # type: ignore[misc]
+                self._first_call(entry, exams[entry.problem])
+            self._time(task, _alive(entries), exams, announce)
             announce(NOBODY)
-            roofline = self._roofline_that_holds(problem, _alive(entries), work)
+            exams = {p: Exam.draw(p, weights[p], seed=2 * p.seed + 2, device=self._device) for p in problems}
+            for entry in _alive(entries):
+                announce(entry.index)
+                self._last_call(entry, exams[entry.problem])
+            announce(NOBODY)
+            roofline = self._roofline_that_holds(task.problem, _alive(entries), work)
         wall_s = (time.perf_counter() - started) / len(entries)
         return [self._record(task, entry, work.get(entry.index), roofline, wall_s) for entry in entries]
 
-    def _refuse_too_large(self, entries: list[Entry], shared_bytes: int) -> None:
+    def _refuse_too_large(self, entries: list[Entry], shared_bytes: Callable[[Problem], int]) -> None:
         """Fail whoever needs more memory than there is, before it is allocated."""
         available = min(gather(available_bytes(self._device)))
         for entry in _alive(entries):
-            needed = shared_bytes + (entry.cost.workspace_bytes if entry.cost else 0)
+            needed = shared_bytes(entry.problem) + (entry.cost.workspace_bytes if entry.cost else 0)
             if needed > available:
                 reason = f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
                 entry.failure = (Status.out_of_memory, reason)
 
-    def _first_call(self, problem: Problem, entry: Entry, exam: Exam) -> None:
+    def _first_call(self, entry: Entry, exam: Exam) -> None:
         """Build, and grade a call whose memory and traffic are watched."""
 
         def watched() -> Result:
-            entry.layer = layer = entry.kernel.build(problem, entry.config, self._device)
+            entry.layer = layer = entry.kernel.build(entry.problem, entry.config, self._device)
             weights = exam.inputs.weights
             with count_saved(without=(weights.w_up_EUD, weights.w_down_EDF)) as saved:
-                result, peak_bytes = peak(lambda: call(problem, layer, exam.inputs), self._device)
+                result, peak_bytes = peak(lambda: call(entry.problem, layer, exam.inputs), self._device)
             entry.memory = Memory(peak=peak_bytes, saved=saved.bytes)
             return result
 
-        self._grade(problem, entry, exam, watched)
-        if entry.failure is None and isinstance(entry.layer, Communicates):
+        self._grade(entry, exam, watched)
+        if isinstance(entry.layer, Communicates):
             entry.sent_bytes = gather(entry.layer.sent_bytes)
 
-    def _grade(self, problem: Problem, entry: Entry, exam: Exam, take: Callable[[], Result]) -> None:
+    def _last_call(self, entry: Entry, exam: Exam) -> None:
+        """Grade a call on inputs that the layer has not seen."""
+        self._grade(entry, exam, lambda: call(entry.problem, entry.built, exam.inputs))
+
+    def _grade(self, entry: Entry, exam: Exam, take: Callable[[], Result]) -> None:
         """Grade one call; whatever goes wrong in it becomes the entry's failure."""
         try:
             found = exam.grade(take)
         except TouchedInputs as error:
             entry.failure = (Status.wrong, str(error))
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            entry.failure = (Status.out_of_memory, first_line(error))
         except Exception as error:  # whatever an implementation raises is its record
-            entry.failure = (Status.crashed, first_line(error))
-            if ranks() > 1 or self._device.type == "cuda":
+            full = isinstance(error, (torch.OutOfMemoryError, MemoryError))
+            entry.failure = (Status.out_of_memory if full else Status.crashed, first_line(error))
+            if ranks() > 1 or (self._device.type == "cuda" and not full):
                 raise  # the other ranks wait, or the context is lost: this process cannot go on
         else:
             entry.errors = worst(found, entry.errors) if entry.errors else found
-            if reason := verdict(entry.errors, problem.dtype):
+            if reason := verdict(entry.errors, entry.problem.dtype):
                 entry.failure = (Status.wrong, reason)
 
-    def _time(self, task: Task, entries: list[Entry], exam: Exam, announce: Announce) -> None:
+    def _time(self, task: Task, entries: list[Entry], exams: Mapping[Problem, Exam], announce: Announce) -> None:
         """Sample all entries in turn."""
         clock = LockstepClock(self._clocks[task.cache])
-        copies = clock.copies(task.problem.input_bytes)
-        inputs = [exam.inputs, *(exam.inputs.clone() for _ in range(copies - 1))]
+        inputs = {
+            problem: [exam.inputs, *(exam.inputs.clone() for _ in range(clock.copies(problem.input_bytes) - 1))]
+            for problem, exam in exams.items()
+        }
 
         def sampler(entry: Entry) -> Callable[[], Sample]:
-            sample = clock.prepare([lambda i=i: call(task.problem, entry.built, i) for i in inputs])  # type: ignore[misc]
+            calls = [lambda i=i: call(entry.problem, entry.built, i) for i in inputs[entry.problem]]  # type: ignore[misc]
+            sample = clock.prepare(calls)
 
             def announced() -> Sample:
                 announce(entry.index)
@@ -207,7 +215,7 @@ class Bench:
             schema_version=SCHEMA,
             point=task.point,
             key=task.problem.key,
-            problem=dataclasses.asdict(task.problem),
+            problem=dataclasses.asdict(entry.problem),
             kernel=entry.kernel.name,
             family=entry.kernel.family,
             config=dict(entry.config),

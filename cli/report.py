@@ -15,7 +15,11 @@ def report(
     files: Annotated[list[Path], typer.Argument(help="Files that `moebench run` wrote.", show_default=False)],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="What to write: .html, .md, .csv or .parquet; both pages beside the first file by default."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="A .html, .md, .csv or .parquet to write; by default both pages.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON instead.")] = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import BAD_ANSWER, told
+from .errors import BAD_ANSWER, COULD_NOT, told
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,6 +51,9 @@ def run(
     kernel: Annotated[
         list[str] | None, typer.Option("--kernel", "-k", help="Only this kernel; may be given again.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Only points of this model's shape.", show_default=False)
+    ] = None,
     size: Annotated[
         Size | None, typer.Option(help="The form of the suites.", show_default="small on a CPU, full on a GPU")
     ] = None,
@@ -71,7 +75,7 @@ def run(
 
         device = device or _best_device()
         size = size or (Size.small if device is Device.cpu else Size.full)
-        work = _tasks(suites or list(MAIN_JOB), size, kernel or [])
+        work = _tasks(suites or list(MAIN_JOB), size, kernel or [], model)
         path = output or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
         console = Console(stderr=as_json)
         with Store(path) as store:
@@ -83,7 +87,7 @@ def run(
     _show(records, path, store, runner, console, as_json=as_json)
     if interrupted:
         typer.echo(f"moebench: interrupted; continue with --output {path}", err=True)
-        raise typer.Exit(130)
+        raise typer.Exit(COULD_NOT)
     if any(record.status.bad for record in records):
         raise typer.Exit(BAD_ANSWER)
 
@@ -94,11 +98,12 @@ def _best_device() -> Device:
     return Device.cuda if torch.cuda.is_available() else Device.cpu
 
 
-def _tasks(suites: Sequence[str], size: Size, kernels: Sequence[str]) -> list[Task]:
-    """The tasks of all suites, with only the named kernels when any is named."""
+def _tasks(suites: Sequence[str], size: Size, kernels: Sequence[str], model_name: str | None) -> list[Task]:
+    """The tasks of all suites, with only the named kernels and the named model when there are any."""
     import dataclasses
 
-    from ..kernels.catalog import KERNELS, unknown
+    from ..kernels.catalog import KERNELS, UnknownName, unknown
+    from ..kernels.models import model
     from ..suites.suite import tasks
 
     for name in kernels:
@@ -110,7 +115,13 @@ def _tasks(suites: Sequence[str], size: Size, kernels: Sequence[str]) -> list[Ta
             dataclasses.replace(task, competitors=tuple(who for who in task.competitors if who.kernel in kernels))
             for task in found
         ]
-    return [task for task in found if task.competitors]
+    if model_name is not None:
+        shape = model(model_name).name
+        found = [task for task in found if shape in (task.point.x, task.point.series.partition(",")[0])]
+    left = [task for task in found if task.competitors]
+    if not left:
+        raise UnknownName(f"no point of {', '.join(suites)} has the named model and kernels: name others")
+    return left
 
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:
@@ -121,10 +132,11 @@ def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[
             for progress in runner.run(tasks):
                 records += progress.records
                 point = progress.task.point
-                statuses = sorted({record.status.value for record in progress.records})
+                x = point.x if isinstance(point.x, str) else f"{point.x:g}"
+                statuses = Counter(record.status.value for record in progress.records)
                 console.print(
-                    f"[{progress.done}/{progress.total}] {point.suite}: {point.series}, {point.axis} {point.x}: "
-                    f"{len(progress.records)} trials {', '.join(statuses)}",
+                    f"[{progress.done}/{progress.total}] {point.suite}: {point.series}, {point.axis} {x}: "
+                    f"{', '.join(f'{count} {status}' for status, count in statuses.items())}",
                     markup=False,
                     highlight=False,
                 )

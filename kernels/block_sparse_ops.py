@@ -138,12 +138,12 @@ def dst(topology: Topology, values: Tensor, rows_PD: Tensor, out_EHD: Tensor) ->
 
 def sample_product(topology: Topology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
     """`sdd`, differentiable in both factors."""
-    return cast(Tensor, _Sdd.apply(topology, rows_PD, m_EHD))
+    return cast(Tensor, _Sdd.apply(topology, rows_PD, m_EHD))  # type: ignore[no-untyped-call]  # torch's is
 
 
 def sparse_product(topology: Topology, values: Tensor, m_EHD: Tensor) -> Tensor:
     """`dsd`, differentiable in both factors."""
-    return cast(Tensor, _Dsd.apply(topology, values, m_EHD))
+    return cast(Tensor, _Dsd.apply(topology, values, m_EHD))  # type: ignore[no-untyped-call]  # torch's is
 
 
 class _Sdd(torch.autograd.Function):

@@ -55,12 +55,16 @@ class Kernel(ABC):
     def name(self) -> str:
         return type(self).__module__.rpartition(".")[2]
 
+    def solves(self, problem: Problem) -> Problem:
+        """The problem that its layer is built for and fed: the one asked for, except for a reference rate."""
+        return problem
+
     @abstractmethod
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         """Everything that may be done before the clock starts; the layer is what is timed."""
 
     @abstractmethod
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         """What one call will do; ``routing`` already lacks the routes that the capacity drops."""
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:

@@ -92,10 +92,10 @@ class TorchCudaDevice:
 
     def block(self, ms: float) -> None:
         # torch has no public kernel that waits.
-        torch.cuda._sleep(int(ms * SLEEP_CYCLES_PER_MS))  # type: ignore[no-untyped-call]  # noqa: SLF001
+        torch.cuda._sleep(int(ms * SLEEP_CYCLES_PER_MS))  # noqa: SLF001
 
     def event(self) -> torch.cuda.Event:
-        return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        return torch.cuda.Event(enable_timing=True)
 
     def synchronize(self) -> None:
         torch.cuda.synchronize()
@@ -109,7 +109,7 @@ class TorchCudaDevice:
 
     def capture(self, calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
         # torch asks for warm-ups on a side stream, so that autograd sets up nothing on the stream that is captured.
-        caller, side = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        caller, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(caller)
         graph = torch.cuda.CUDAGraph()
         try:

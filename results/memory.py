@@ -16,23 +16,32 @@ from torch.utils._pytree import tree_leaves
 
 T = TypeVar("T")
 
+_MEMINFO = Path("/proc/meminfo")
+_GROUP = Path("/sys/fs/cgroup")
 
-def available_bytes(device: torch.device) -> int:
-    """Bytes that can still be allocated on the device."""
+
+def available_bytes(device: torch.device, meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int:
+    """Bytes that can still be allocated on the device.
+
+    Raises:
+        OSError: where the system does not tell.
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    for line in Path("/proc/meminfo").read_text().splitlines():
+    for line in meminfo.read_text().splitlines():
         if line.startswith("MemAvailable:"):
-            return min(int(line.split()[1]) * 1024, _cgroup_left())
-    raise OSError("/proc/meminfo does not say MemAvailable; moebench measures on Linux")
+            return min(int(line.split()[1]) * 1024, _left_in(group))
+    raise OSError(f"{meminfo} does not say MemAvailable; moebench measures on Linux")
 
 
-def _cgroup_left() -> int:
-    """Bytes left under the control group's limit, or a number no machine reaches where there is none."""
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+def _left_in(group: Path) -> int:
+    """Bytes left under a control group's limit, or a number no machine reaches where there is none."""
+    limit = group / "memory.max"
     if not limit.exists() or (text := limit.read_text().strip()) == "max":
         return 1 << 62
-    return int(text) - int(used.read_text())
+    kinds = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    # Pages of files that were read once count as used, but are given back before anything is refused.
+    return int(text) - int((group / "memory.current").read_text()) + int(kinds["inactive_file"])
 
 
 def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:

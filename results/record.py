@@ -139,7 +139,8 @@ class Environment(_Part):
 
 
 class Record(_Part):
-    """One trial. ``problem`` and ``config`` are kept as plain data; ``key`` is the problem in one word.
+    """One trial. ``key`` is the problem that was asked for in one word, ``problem`` as plain data the one that was solved:
+    the same, except for a reference rate.
 
     ``sent_bytes`` holds the payload bytes that each rank sent to others in one call; ``wall_s`` the seconds the trial
     took in all, of which the samples are the timed part.

@@ -48,7 +48,7 @@ def load(path: Path) -> Loaded:
 def _why(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=True)[0]
     where = ".".join(str(part) for part in first["loc"])
-    if where == "schema_version":
+    if where == "schema_version" and first["type"] != "missing":
         return f"schema {first['input']}, this moebench reads schema {SCHEMA}"
     return f"not a record ({where + ': ' if where else ''}{first['msg']})"
 
@@ -77,6 +77,7 @@ class Store:
         except Timeout:
             raise StoreError(f"{self.path}: another run is writing it; wait, or give another --output") from None
         except OSError as error:
+            self._lock.release()
             raise StoreError(f"{self.path}: {error.strerror}; give an --output that can be written") from error
         size = self.path.stat().st_size
         if size:
@@ -86,10 +87,19 @@ class Store:
         return self
 
     def append(self, record: Record) -> None:
-        """Write one record and wait until it is on the disk."""
-        line = record.model_dump_json(exclude_none=True) + "\n"
-        os.write(self._file, line.encode())
-        os.fsync(self._file)
+        """Write one record and wait until it is on the disk.
+
+        Raises:
+            StoreError: when the disk takes no more.
+        """
+        line = (record.model_dump_json(exclude_none=True) + "\n").encode()
+        try:
+            written = os.write(self._file, line)
+            os.fsync(self._file)
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}; make room and run it again to continue") from error
+        if written < len(line):
+            raise StoreError(f"{self.path}: the disk is full; make room and run it again to continue")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -27,8 +27,8 @@ class Faulty(Kernel):
     def name(self) -> str:
         return type(self).__name__
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
-        return LOOP.cost(problem, routing)
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
+        return LOOP.cost(problem, config, routing)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         honest = LOOP.build(problem, config, device)

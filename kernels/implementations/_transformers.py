@@ -54,7 +54,7 @@ class TransformersExperts(Kernel):
 
         return layer
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         workspace = problem.N * row_width(problem) * ELEMENT_BYTES[problem.dtype]
         return Cost(executed_rows=problem.N, workspace_bytes=workspace)
 

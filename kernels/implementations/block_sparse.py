@@ -52,9 +52,8 @@ class BlockSparse(Kernel):
 
         return layer
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
-        """With blocks of the default side."""
-        block = int(self.space(problem, routing.ids_TK.device)[0]["block"])
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
+        block = int(config["block"])
         rows = int((-(-routing.counts_E() // block) * block).sum())
         width = 2 * problem.D + problem.U + 2 * problem.F
         if problem.mode == "train":

@@ -13,13 +13,14 @@ from ..tensors import Weights
 
 
 class Dense(Kernel):
-    """The expert products of `Problem.dense`: one expert, one route per token, whose gate weight is 1."""
+    """The expert products of all N rows by one expert, whose gate weight is 1."""
 
     family = "reference"
 
+    def solves(self, problem: Problem) -> Problem:
+        return problem.dense()
+
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        if (problem.E, problem.K) != (1, 1):
-            return f"is one dense chain, the problem has E = {problem.E}, K = {problem.K}"
         if problem.mode != "forward":
             return f"is a forward rate only, the problem has mode = {problem.mode}"
         return super().supports(problem, device)
@@ -30,7 +31,7 @@ class Dense(Kernel):
 
         return layer
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         width = problem.U + 2 * problem.F + problem.D
         return Cost(executed_rows=problem.T, workspace_bytes=problem.T * width * ELEMENT_BYTES[problem.dtype])
 

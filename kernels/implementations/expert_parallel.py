@@ -45,7 +45,7 @@ class ExpertParallel(Kernel):
         """
         return Uneven(problem) if problem.capacity is None else Even(problem, problem.capacity)
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         """Of all ranks together, but for ``workspace_bytes``, which is that of the fullest rank."""
         return _even_cost(problem, problem.capacity) if problem.capacity else _uneven_cost(problem, routing)
 

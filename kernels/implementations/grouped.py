@@ -41,7 +41,7 @@ class Grouped(Kernel):
 
         return layer
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         kept = int(routing.counts_E().sum())
         width = 2 * problem.D + problem.U + 2 * problem.F
         if problem.mode == "train":

@@ -44,7 +44,7 @@ class GShardEinsum(Kernel):
 
         return layer
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         capacity = problem.capacity or fullest(routing)
         rows = problem.E * capacity
         width = 2 * problem.D + problem.U + 2 * problem.F

@@ -31,7 +31,7 @@ class Loop(Kernel):
 
         return layer
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         counts = routing.counts_E()
         kept, fullest = int(counts.sum()), int(counts.max())
         # In training autograd keeps every expert's rows; in inference only the fullest expert's live at once.

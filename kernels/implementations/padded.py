@@ -39,7 +39,7 @@ class Padded(Kernel):
 
         return layer
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         rows = problem.E * (problem.capacity or fullest(routing))
         width = 2 * problem.D + problem.U + 2 * problem.F
         if problem.mode == "train":

@@ -34,7 +34,7 @@ class Scatter(Kernel):
         return [{"tile": tile} for tile in (DEFAULT_TILE, 128, 256, 1024, 2048)]
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        tile = int(config.get("tile", DEFAULT_TILE))
+        tile = int(config["tile"])
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF)
@@ -44,9 +44,9 @@ class Scatter(Kernel):
 
         return layer
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         counts_E = routing.counts_E()
-        kept, tile = int(counts_E.sum()), min(DEFAULT_TILE, int(counts_E.max()))
+        kept, tile = int(counts_E.sum()), min(int(config["tile"]), int(counts_E.max()))
         element = ELEMENT_BYTES[problem.dtype]
         workspace = 4 * problem.T * problem.D + tile * (2 * problem.D + problem.U) * element
         if problem.mode == "train":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..kernel import Cost
+from ..kernel import Config, Cost
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
 from ._transformers import TransformersExperts, row_width
@@ -20,7 +20,7 @@ class TransformersEager(TransformersExperts):
             return f"has no gradients without tokens, the problem has T = {problem.T}"
         return super().supports(problem, device)
 
-    def cost(self, problem: Problem, routing: Routing) -> Cost:
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         rows = problem.N if problem.mode == "train" else int(routing.counts_E().max())
         elements = rows * row_width(problem)
         if problem.mode == "train":

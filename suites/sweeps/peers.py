@@ -15,20 +15,14 @@ def _places(name: str, D: int, dtype: DType) -> tuple[Place, ...]:
     problem = model(name).problem(T=1, dtype=dtype)
     problem = problem.scaled(D) if problem.D > D else problem
     series = f"{name}, D={problem.D}"
-    return tuple(
-        place
-        for T in COUNTS
-        for place in (
-            Place(series=series, x=T, problem=problem.replace(T=T), kernels=DROPLESS),
-            Place(series=series, x=T, problem=problem.replace(T=T).dense(), kernels=("dense",)),
-        )
-    )
+    return tuple(Place(series=series, x=T, problem=problem.replace(T=T)) for T in COUNTS)
 
 
 suite = Suite(
     question="Is the best dispatch here at least as fast as transformers' best, and how close to a dense matmul chain?",
     axis="tokens T",
     baseline="transformers_grouped_mm",
+    kernels=(*DROPLESS, "dense"),
     small=tuple(place for dtype in ("float32", "bfloat16") for name in MODELS for place in _places(name, 512, dtype)),
     full=tuple(place for name in MODELS for place in _places(name, 1 << 20, "bfloat16")),
 )

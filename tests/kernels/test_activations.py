@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from moebench.kernels.activations import activate, activate_, activate_backward
 from moebench.kernels.problem import Activation, Problem
 

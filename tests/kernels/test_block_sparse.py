@@ -202,4 +202,5 @@ def test_a_hidden_width_without_a_side_is_refused_with_the_reason() -> None:
 def test_cost_counts_rows_in_whole_blocks() -> None:
     ids_TK = torch.zeros(33, 1, dtype=torch.int32)
     routing = Routing(ids_TK=ids_TK, gates_TK=torch.ones(33, 1), experts=6)
-    assert kernel.cost(TRAIN.replace(K=1), routing).executed_rows == 64
+    assert kernel.cost(TRAIN.replace(K=1), {"block": 64}, routing).executed_rows == 64
+    assert kernel.cost(TRAIN.replace(K=1), B16, routing).executed_rows == 48

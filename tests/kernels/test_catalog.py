@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from moebench.kernels.catalog import KERNELS, Catalog, UnknownName, unknown
 from moebench.kernels.kernel import Kernel
 

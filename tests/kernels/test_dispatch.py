@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from moebench.kernels.dispatch import Places, combine, dispatch
@@ -51,3 +53,64 @@ def test_both_have_gradients_where_nothing_is_routed() -> None:
     y_TD = combine(dispatch(x_TD, places), gates_TK, places)
     gradients = torch.autograd.grad(y_TD, [x_TD, gates_TK], torch.ones(3, 4))
     assert not any(bool(gradient.any()) for gradient in gradients)
+
+
+@st.composite
+def placed(draw: st.DrawFn) -> tuple[Places, int, int]:
+    """Any routes in any order among any padding, with the number of tokens and of rows."""
+    T, K, padding = draw(st.integers(0, 6)), draw(st.integers(1, 4)), draw(st.integers(0, 3))
+    kept = draw(st.lists(st.booleans(), min_size=T * K, max_size=T * K))
+    routes = [route for route, keep in enumerate(kept) if keep]
+    rows = len(routes) + padding
+    slots = draw(st.permutations(range(rows)))[: len(routes)]
+    ids_TK = torch.zeros(T, K, dtype=torch.int32)
+    routing = Routing(ids_TK=ids_TK, gates_TK=torch.ones(T, K), experts=1)
+    route_n, row_n = torch.tensor(routes, dtype=torch.int64), torch.tensor(slots, dtype=torch.int64)
+    return Places.of(routing, route_n=route_n, row_n=row_n, rows=rows), T, rows
+
+
+def whole_numbers(*shape: int, seed: int) -> Tensor:
+    """Random numbers whose sums and products are exact."""
+    return torch.randint(-4, 5, shape, generator=torch.Generator().manual_seed(seed)).float()
+
+
+@given(case=placed())
+def test_slots_and_tokens_are_each_others_inverse(case: tuple[Places, int, int]) -> None:
+    places, T, rows = case
+    found = {slot: t for t, slots in enumerate(places.slot_TK.tolist()) for slot in slots if slot != NO_ROUTE}
+    assert [found.get(row, T) for row in range(rows)] == places.token_M.tolist()
+
+
+@given(case=placed(), seed=st.integers(0, 99))
+def test_one_is_the_backward_of_the_other(case: tuple[Places, int, int], seed: int) -> None:
+    """With gate weights of 1 the gradient of one is the other, whatever the routes."""
+    places, T, rows = case
+    x_TD, y_MD = whole_numbers(T, 3, seed=seed), whole_numbers(rows, 3, seed=seed + 100)
+    gates_TK = torch.ones(places.slot_TK.shape)
+    (dx_TD,) = torch.autograd.grad(dispatch(x_TD.requires_grad_(), places), x_TD, y_MD)
+    assert torch.equal(dx_TD, combine(y_MD, gates_TK, places))
+    (dy_MD,) = torch.autograd.grad(combine(y_MD.requires_grad_(), gates_TK, places), y_MD, x_TD.detach())
+    assert torch.equal(dy_MD, dispatch(x_TD.detach(), places))
+
+
+@given(case=placed(), seed=st.integers(0, 99))
+def test_gradients_of_combine_equal_those_of_a_plain_gather(case: tuple[Places, int, int], seed: int) -> None:
+    places, T, rows = case
+    y_MD = whole_numbers(rows, 3, seed=seed).requires_grad_()
+    gates_TK = whole_numbers(*places.slot_TK.shape, seed=seed + 100).requires_grad_()
+    dy_TD = whole_numbers(T, 3, seed=seed + 200)
+    kept_TK = places.slot_TK != NO_ROUTE
+    plain_TD = torch.zeros(T, 3).index_add(
+        0, kept_TK.nonzero()[:, 0], y_MD[places.slot_TK[kept_TK]] * gates_TK[kept_TK][:, None]
+    )
+    mine_TD = combine(y_MD, gates_TK, places)
+    assert torch.equal(mine_TD, plain_TD)
+    mine, plain = (torch.autograd.grad(y_TD, [y_MD, gates_TK], dy_TD) for y_TD in (mine_TD, plain_TD))
+    assert all(torch.equal(one, other) for one, other in zip(mine, plain, strict=True))
+
+
+def test_places_do_not_depend_on_how_the_ids_lie_in_memory() -> None:
+    ids_TK = IDS_TK.T.contiguous().T
+    routing = Routing(ids_TK=ids_TK, gates_TK=ROUTING.gates_TK, experts=2)
+    places = Places.of(routing, route_n=torch.tensor([1, 0, 3]), row_n=torch.tensor([0, 2, 3]), rows=5)
+    assert torch.equal(places.slot_TK, PLACES.slot_TK)

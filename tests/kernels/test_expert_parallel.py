@@ -163,7 +163,7 @@ def test_the_predicted_traffic_is_what_all_ranks_sent(
     results: list[dict[str, dict[str, float]]], world: int, name: str
 ) -> None:
     problem = PROBLEMS[name].replace(ranks=world)
-    cost = kernel.cost(problem, drop(problem, inputs_of(name, problem).routing))
+    cost = kernel.cost(problem, {}, drop(problem, inputs_of(name, problem).routing))
     assert sum(results[rank][f"{world} {name}"]["sent_bytes"] for rank in range(world)) == cost.traffic_bytes
     assert (cost.traffic_bytes > 0) == (world > 1)
 
@@ -174,10 +174,10 @@ def test_traffic_of_a_routing_worked_out_by_hand() -> None:
     ids_TK = torch.tensor([[0, 2], [1, NO_ROUTE], [3, 0], [1, 2]], dtype=torch.int32)
     routing = Routing(ids_TK=ids_TK, gates_TK=torch.ones(4, 2), experts=4)
     rows = 3 * 8 * 4
-    assert kernel.cost(problem, routing).traffic_bytes == 2 * rows + 2 * 2 * 8
-    assert kernel.cost(problem.replace(mode="train"), routing).traffic_bytes == 4 * rows + 2 * 2 * 8
+    assert kernel.cost(problem, {}, routing).traffic_bytes == 2 * rows + 2 * 2 * 8
+    assert kernel.cost(problem.replace(mode="train"), {}, routing).traffic_bytes == 4 * rows + 2 * 2 * 8
     # C = 1, so that each rank sends one row to each of the other rank's two experts.
-    padded = kernel.cost(problem.replace(capacity_factor=1.0, dtype="bfloat16"), routing)
+    padded = kernel.cost(problem.replace(capacity_factor=1.0, dtype="bfloat16"), {}, routing)
     assert padded.traffic_bytes == 2 * (2 * 2 * 8 * 2)
     assert padded.executed_rows == 2 * 4
 

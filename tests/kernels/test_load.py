@@ -10,11 +10,12 @@ import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+
 from moebench.kernels.load import Load
 from moebench.kernels.problem import Problem
 from moebench.kernels.routers import route
 from moebench.kernels.routing import Routing
-from numpy.typing import NDArray
 
 CPU = torch.device("cpu")
 CHI_SQUARE_15 = 44.3  # exceeded by chance once in 10,000 with 15 degrees of freedom

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from moebench.kernels.catalog import UnknownName
 from moebench.kernels.models import MODELS, Model, model
 from moebench.kernels.problem import InvalidProblem

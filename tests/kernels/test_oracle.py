@@ -9,13 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
 from moebench.kernels.oracle import Result, drop, oracle, reference
 from moebench.kernels.problem import Activation, Problem
 from moebench.kernels.routing import NO_ROUTE, Routing
 from moebench.kernels.shard import Shard
 from moebench.kernels.tensors import Inputs, Weights, draw_inputs, draw_weights
-from torch import Tensor
-from torch.nn import functional
 
 CPU = torch.device("cpu")
 EVALUATORS: list[Callable[[Problem, Inputs], Result]] = [oracle, reference]

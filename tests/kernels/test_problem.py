@@ -10,6 +10,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
+
 from moebench.kernels.problem import InvalidProblem, Problem
 
 SMALL = Problem(T=4, D=8, F=16, E=4, K=2)

@@ -8,10 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
+
 from moebench.kernels.problem import Problem
 from moebench.kernels.routers import ROUTERS, route, softmax_topk, softmax_topk_renorm, switch
 from moebench.kernels.routing import Routing
-from torch import Tensor
 
 CPU = torch.device("cpu")
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from moebench.kernels.oracle import drop
 from moebench.kernels.problem import DropPolicy, Problem
 from moebench.kernels.routing import NO_ROUTE, Routing, group_by_expert, queue_positions

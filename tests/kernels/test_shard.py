@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from moebench.kernels.problem import Problem
 from moebench.kernels.shard import Shard, split_evenly
 
