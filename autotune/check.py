@@ -10,6 +10,9 @@ from ..results.record import Error
 
 ROWS = 512  # rows compared at a time: float64 copies of whole gradients would cost more than the call that is checked
 BOUNDS = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
+# A gradient's row may come from one or two tokens whose rounded factors nearly cancel. Of every implementation here, the
+# transformers peers included, the worst rows of half-precision gradients were off by up to 3.6 times the bound.
+ROUNDED_ROW = 4
 
 
 def errors(result: Result, reference: Result) -> dict[str, Error]:
@@ -50,12 +53,13 @@ def _square_rows(rows: Tensor) -> Tensor:
 
 
 def verdict(found: dict[str, Error], dtype: str) -> str | None:
-    """None when every error is within the dtype's bound, else the first that is not, in words. NaN never passes."""
+    """None when every error is within its bound, else the first that is not, in words. NaN never passes."""
     bound = BOUNDS[dtype]
     for name, error in found.items():
-        for kind, value in (("norm", error.norm), ("worst row", error.worst_row)):
-            if not value <= bound:
-                return f"{name} is off by {value:.2e} ({kind}), the bound for {dtype} is {bound:g}"
+        row_bound = bound if name == "y" or dtype == "float32" else ROUNDED_ROW * bound
+        for kind, value, limit in (("norm", error.norm, bound), ("worst row", error.worst_row, row_bound)):
+            if not value <= limit:
+                return f"{name} is off by {value:.2e} ({kind}), the bound for {dtype} is {limit:g}"
     return None
 
 

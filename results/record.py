@@ -139,8 +139,9 @@ class Environment(_Part):
 
 
 class Record(_Part):
-    """One trial. ``key`` is the problem that was asked for in one word, ``problem`` as plain data the one that was solved:
-    the same, except for a reference rate.
+    """One trial. ``key`` is the problem that was asked for, in one word.
+
+    ``problem`` is the one that was solved, as plain data: the same, except for a reference rate. ``config`` likewise.
 
     ``sent_bytes`` holds the payload bytes that each rank sent to others in one call; ``wall_s`` the seconds the trial
     took in all, of which the samples are the timed part.

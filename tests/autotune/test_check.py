@@ -74,3 +74,11 @@ def test_the_bound_does_not_depend_on_scale_or_size(scale: float, error: float, 
 def test_the_worse_of_two_checks_is_kept() -> None:
     one, other = {"y": Error(norm=1.0, worst_row=2.0)}, {"y": Error(norm=0.5, worst_row=3.0)}
     assert worst(one, other) == {"y": Error(norm=1.0, worst_row=3.0)}
+
+
+def test_only_rows_of_half_precision_gradients_get_room_for_cancellation() -> None:
+    row = {"norm": 0.0, "worst_row": 3 * BOUNDS["bfloat16"]}
+    assert verdict({"dw_up": Error(**row)}, "bfloat16") is None
+    assert verdict({"y": Error(**row)}, "bfloat16")
+    assert verdict({"dw_up": Error(norm=0.0, worst_row=3 * BOUNDS["float32"])}, "float32")
+    assert verdict({"dw_up": Error(norm=0.0, worst_row=5 * BOUNDS["bfloat16"])}, "bfloat16")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from moebench.autotune.check import BOUNDS, errors, verdict
+from moebench.autotune.check import errors, verdict
 from moebench.autotune.exam import Exam, call
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.implementations import grouped
@@ -32,8 +32,6 @@ NAMES = KERNELS.names()
 BASE = Problem(T=37, D=48, F=32, E=6, K=2, mode="train")
 SINGLE = BASE.replace(E=1, K=1)  # what every implementation supports, a single dense chain too
 PLAIN = SINGLE.replace(mode="forward", D=128, F=128)
-
-ROUNDED_ROW = 4  # a row that is wrong is off by a hundred times the bound
 
 Changes = dict[str, object]
 
@@ -110,16 +108,7 @@ def routed(inputs: Inputs, ids_TK: Tensor) -> Inputs:
 
 
 def assert_close(found: dict[str, Error], dtype: str) -> None:
-    """Within the dtype's bound by norm, and every row of a half-precision result within a few times of it.
-
-    A row of a weight gradient may come from one token and is then one product of several rounded factors; over some
-    thousand such rows the worst is off by more than the bound, whoever computes it.
-    """
-    if dtype == "float32":
-        assert verdict(found, dtype) is None
-    for name, error in found.items():
-        assert error.norm <= BOUNDS[dtype], f"{name}: {error}"
-        assert error.worst_row <= ROUNDED_ROW * BOUNDS[dtype], f"{name}: {error}"
+    assert verdict(found, dtype) is None
 
 
 def build(kernel: Kernel, problem: Problem, config: Config | None = None) -> Layer:

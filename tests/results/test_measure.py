@@ -62,6 +62,13 @@ def test_a_noise_that_stays_is_a_plateau() -> None:
     assert samples.stable
 
 
+def test_a_noise_that_still_falls_is_no_plateau() -> None:
+    """Fifty per cent to and fro at first, one per cent later: it goes on until the later noise is what is seen."""
+    samples = alone(itertools.chain([50.0, 150.0] * (PLATEAU_SAMPLES // 2), itertools.cycle([99.0, 101.0])))
+    assert samples.stopped == "plateau"
+    assert spread(samples.ns) == pytest.approx(0.01)
+
+
 def test_a_noise_that_grows_is_no_plateau_and_ends_at_the_time_limit() -> None:
     """The first sample after which the samples sum to more than the limit, 2^0 + … + 2^(n - 1) > 1e12 ns."""
     samples = alone(ever_noisier(), time_limit_s=1e3)

@@ -54,6 +54,13 @@ def freed_early() -> Tensor:
     return kilobyte()
 
 
+def used_again() -> list[Tensor]:
+    """Three alive, then five, some of them where the first ones were."""
+    parts = [kilobyte() for _ in range(3)]
+    parts.clear()
+    return [kilobyte() for _ in range(5)]
+
+
 def in_place() -> Tensor:
     return kilobyte().add_(1).mul_(GIVEN)
 
@@ -86,6 +93,7 @@ def trained() -> Tensor:
         (grown, 3 * KB),
         (freed, KB),
         (freed_early, 3 * KB),
+        (used_again, 5 * KB),
         (in_place, KB),
         (out, KB),
         (views, KB),

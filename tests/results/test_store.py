@@ -139,8 +139,8 @@ def test_a_place_that_cannot_be_written_is_named_each_time(tmp_path: Path, place
     """Under a file, and a folder itself; the second time it is not taken for another run's."""
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    for _ in range(2):
-        with pytest.raises(StoreError, match="give an --output that can be written") as caught, Store(tmp_path / place):
+    for store in [Store(tmp_path / place) for _ in range(2)]:
+        with pytest.raises(StoreError, match="give an --output that can be written") as caught, store:
             pytest.fail("it was opened")
         assert str(tmp_path / place) in str(caught.value)
 

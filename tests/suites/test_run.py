@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
+from points import point, task
 
 from moebench.results.record import Record, Status
 from moebench.results.store import Store, StoreError, load
 from moebench.suites.run import Runner, pending
-from points import point, task
 
 
 def run(path: Path, *asked: str) -> list[Record]:
