@@ -10,8 +10,8 @@ from ..results.record import Error
 
 ROWS = 512  # rows compared at a time: float64 copies of whole gradients would cost more than the call that is checked
 BOUNDS = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
-# A gradient's row may come from one or two tokens whose rounded factors nearly cancel. Of every implementation here, the
-# transformers peers included, the worst rows of half-precision gradients were off by up to 3.6 times the bound.
+# A gradient's row may come from one or two tokens whose rounded factors nearly cancel. Of every implementation here,
+# the transformers peers included, the worst rows of half-precision gradients were off by up to 3.6 times the bound.
 ROUNDED_ROW = 4
 
 

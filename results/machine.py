@@ -9,13 +9,13 @@ import torch
 
 from .record import Roofline
 
-# Rows, inner width, columns of x @ W.T: from cache-resident to streaming, since the best of them is the machine's rate.
+# Rows, inner width, columns of x @ W.T. On a CPU small enough to stay in cache, where its rate is highest.
 MATMULS = {
-    "cpu": ((512, 512, 512), (512, 512, 2048), (1024, 1024, 1024), (2048, 2048, 2048)),
+    "cpu": ((512, 512, 512), (512, 512, 2048), (1024, 1024, 1024)),
     "cuda": ((4096, 4096, 4096), (8192, 8192, 8192)),
 }
-COPY_BYTES = {"cpu": 256 << 20, "cuda": 2 << 30}  # several times the last-level cache
-PROBE_S = 0.15  # a CPU reaches its rate at once and loses it to neighbours: many short tries, the best one counts
+COPY_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}  # several times the last-level cache
+PROBE_S = 0.1  # a CPU reaches its rate at once and loses it to neighbours: many short tries, the best one counts
 MIN_TRIES = 3
 
 
