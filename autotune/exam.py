@@ -51,10 +51,12 @@ class Exam:
         if problem.ranks > 1:
             shard = Shard.of(problem, rank())
             mine, expected = everyone.shard(shard), expected.shard(shard)
-        if problem.mode == "train":
-            mine.requires_grad_()
         kept = drop(problem, everyone.routing)
-        return Exam(inputs=mine, expected=expected, routed=everyone.routing, kept=kept)
+        return Exam(inputs=_for(problem, mine), expected=expected, routed=everyone.routing, kept=kept)
+
+    def copies(self, problem: Problem, count: int) -> list[Inputs]:
+        """The inputs ``count`` times, each in memory of its own."""
+        return [self.inputs, *(_for(problem, self.inputs.clone()) for _ in range(count - 1))]
 
     def grade(self, take: Callable[[], Result]) -> dict[str, Error]:
         """Errors of the result that ``take`` gives for the inputs, each as on the worst rank.
@@ -79,3 +81,7 @@ class Exam:
         """Leave NaN in the memory that an output is likely to get, so that reading it before writing shows."""
         for _ in range(2):
             torch.full_like(self.inputs.x_TD, torch.nan, requires_grad=False)
+
+
+def _for(problem: Problem, inputs: Inputs) -> Inputs:
+    return inputs.requires_grad_() if problem.mode == "train" else inputs

@@ -157,10 +157,7 @@ class Bench:
     def _time(self, task: Task, entries: list[Entry], exams: Mapping[Problem, Exam], announce: Announce) -> None:
         """Sample all entries in turn."""
         clock = LockstepClock(self._clocks[task.cache])
-        inputs = {
-            problem: [exam.inputs, *(exam.inputs.clone() for _ in range(clock.copies(problem.input_bytes) - 1))]
-            for problem, exam in exams.items()
-        }
+        inputs = {problem: exam.copies(problem, clock.copies(problem.input_bytes)) for problem, exam in exams.items()}
 
         def sampler(entry: Entry) -> Callable[[], Sample]:
             calls = [lambda i=i: call(entry.problem, entry.built, i) for i in inputs[entry.problem]]  # type: ignore[misc]
@@ -176,6 +173,7 @@ class Bench:
 
         samplers = {}
         for entry in entries:
+            announce(entry.index)
             try:
                 samplers[str(entry.index)] = sampler(entry)
             except CannotCapture as error:

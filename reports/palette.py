@@ -23,6 +23,10 @@ COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
 """As many as can be told apart at this size; one round later they are hollow. 66 kernels pass before a pair repeats."""
 
+LINES: Final = ("-", "-.")
+"""Colours come again on a line of another kind."""
+REFERENCE_LINE: Final = "--"
+
 
 @dataclass(frozen=True)
 class Style:
@@ -31,14 +35,19 @@ class Style:
     colour: str
     marker: str
     hollow: bool = False
-    dashed: bool = False
+    line: str = "-"
 
 
 def styles(kernels: Iterable[str]) -> dict[str, Style]:
     """A style for every kernel, by the order of their names; the reference is a dashed line in ink."""
     competitors = sorted(set(kernels) - {REFERENCE})
     chosen = {
-        name: Style(COLOURS[order % len(COLOURS)], MARKERS[order % len(MARKERS)], hollow=order // len(MARKERS) % 2 == 1)
+        name: Style(
+            COLOURS[order % len(COLOURS)],
+            MARKERS[order % len(MARKERS)],
+            hollow=order // len(MARKERS) % 2 == 1,
+            line=LINES[order // len(COLOURS) % len(LINES)],
+        )
         for order, name in enumerate(competitors)
     }
-    return chosen | {REFERENCE: Style(INK, "x", dashed=True)}
+    return chosen | {REFERENCE: Style(INK, "x", line=REFERENCE_LINE)}

@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from ..results.stats import Interval
 from .numbers import exact, plain
-from .palette import GRID, INK, MUTED, PANEL, ROLES, SHADE, Style
+from .palette import GRID, INK, MUTED, PANEL, REFERENCE_LINE, ROLES, SHADE, Style
 from .section import Section
 from .table import Facet, Row, leading, places
 
 WIDTH, HEIGHT = 4.8, 3.1  # inches of a panel: its 9 pt text stays readable on a phone 360 px wide
-LOG_AXIS = 16  # an axis that spans more than this is drawn in powers of two
+LOG_AXIS = 8  # an axis that spans more than this is drawn in powers of two
 LOG_TIME = 10  # times that span more than a decade are drawn in powers of ten
 TICKS = 9  # numbers that fit under a panel
 LABEL = 36  # characters of a name that fit beside one
@@ -180,7 +180,7 @@ def _lines(axes: Axes, rows: Sequence[Row], axis: str, styles: Mapping[str, Styl
         middle, low, high = _ends(found)
         style = styles[name]
         joined = slice(0, len(numbers))
-        axes.plot(ticks[joined], middle[joined], color=style.colour, linestyle="--" if style.dashed else "-")
+        axes.plot(ticks[joined], middle[joined], color=style.colour, linestyle=style.line)
         _marks(axes, ticks, middle, style, yerr=(low, high))
     bounds = _bounds(grouped.values())
     times = _times(rows, bounds)
@@ -274,7 +274,7 @@ def _marks(
         color=style.colour,
         fmt=style.marker,
         markerfacecolor=PANEL if style.hollow else style.colour,
-        markeredgewidth=1.2 if style.dashed or style.hollow else 0,
+        markeredgewidth=1.2 if style.line == REFERENCE_LINE or style.hollow else 0,
         elinewidth=1.1,
         capsize=2.2,
     )
@@ -313,7 +313,7 @@ def _key(style: Style) -> Line2D:
         color=style.colour,
         marker=style.marker,
         markerfacecolor=PANEL if style.hollow else style.colour,
-        linestyle="--" if style.dashed else "-",
+        linestyle=style.line,
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from points import PROBLEM, task
 
 from moebench.autotune import trial
+from moebench.autotune.exam import Exam
 from moebench.autotune.trial import Bench
 from moebench.kernels.problem import Problem
+from moebench.kernels.tensors import draw_weights
 from moebench.results.measure import MIN_SAMPLES
 from moebench.results.record import Record, Status
 
@@ -105,3 +108,15 @@ def test_every_competitor_is_announced_before_its_code_runs(bench: Bench) -> Non
     heard: list[int] = []
     bench.run(task("loop", "scatter"), heard.append)
     assert set(heard) == {trial.NOBODY, 0, 1}
+
+
+def test_copies_for_a_training_step_are_trainable_and_apart() -> None:
+    problem = PROBLEM.replace(mode="train")
+    cpu = torch.device("cpu")
+    exam = Exam.draw(problem, draw_weights(problem, seed=0, device=cpu), seed=1, device=cpu)
+    first, second = exam.copies(problem, 2)
+    for name, tensor in first.differentiable().items():
+        other = second.differentiable()[name]
+        assert other.requires_grad
+        assert other.data_ptr() != tensor.data_ptr()
+        assert torch.equal(other, tensor)

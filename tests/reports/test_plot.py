@@ -109,5 +109,5 @@ def test_no_two_kernels_look_alike_even_without_colour() -> None:
 
 def test_the_reference_is_dashed() -> None:
     found = styles(["a", "dense"])
-    assert found["dense"].dashed
-    assert not found["a"].dashed
+    assert found["dense"].line == "--"
+    assert found["a"].line == "-"
