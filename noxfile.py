@@ -50,7 +50,8 @@ def types(session: nox.Session) -> None:
     root = Path.cwd()
     config = f"{root}/pyproject.toml"
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):  # here, `kernels` would be a package
-        session.run("mypy", "--config-file", config, "-p", "moebench")
+        packages = [argument for folder in FOLDERS for argument in ("-p", f"moebench.{folder}")]
+        session.run("mypy", "--config-file", config, *packages)
         # Test files have names in common: told apart by their folders.
         bases = ["--explicit-package-bases", f"{root}/tests", f"{root}/noxfile.py"]
         session.run("mypy", "--config-file", config, *bases, env={"MYPYPATH": str(root)})

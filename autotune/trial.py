@@ -131,8 +131,9 @@ class Bench:
             return result
 
         self._grade(entry, exam, watched)
-        if isinstance(entry.layer, Communicates):
-            entry.sent_bytes = gather(entry.layer.sent_bytes)
+        layer: object = entry.layer
+        if isinstance(layer, Communicates):
+            entry.sent_bytes = gather(layer.sent_bytes)
 
     def _last_call(self, entry: Entry, exam: Exam) -> None:
         """Grade a call on inputs that the layer has not seen."""
@@ -160,7 +161,7 @@ class Bench:
         inputs = {problem: exam.copies(problem, clock.copies(problem.input_bytes)) for problem, exam in exams.items()}
 
         def sampler(entry: Entry) -> Callable[[], Sample]:
-            calls = [lambda i=i: call(entry.problem, entry.built, i) for i in inputs[entry.problem]]  # type: ignore[misc]
+            calls = [lambda i=i: call(entry.problem, entry.built, i) for i in inputs[entry.problem]]
             sample = clock.prepare(calls)
 
             def announced() -> Sample:

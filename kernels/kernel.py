@@ -25,7 +25,8 @@ Layer = Callable[[Tensor, Routing, Weights], Tensor]
 class Communicates(Protocol):
     """A layer that counts the payload bytes it has sent to other ranks since it was built."""
 
-    sent_bytes: int
+    @property
+    def sent_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)

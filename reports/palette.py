@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from .table import REFERENCE
+
+Line = Literal["-", "-.", "--"]
 
 INK: Final = "#1f2328"
 MUTED: Final = "#59636e"
@@ -23,9 +25,9 @@ COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
 """As many as can be told apart at this size; one round later they are hollow. 66 kernels pass before a pair repeats."""
 
-LINES: Final = ("-", "-.")
+LINES: Final[tuple[Line, ...]] = ("-", "-.")
 """Colours come again on a line of another kind."""
-REFERENCE_LINE: Final = "--"
+REFERENCE_LINE: Final[Line] = "--"
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Style:
     colour: str
     marker: str
     hollow: bool = False
-    line: str = "-"
+    line: Line = "-"
 
 
 def styles(kernels: Iterable[str]) -> dict[str, Style]:
