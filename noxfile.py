@@ -52,9 +52,9 @@ def types(session: nox.Session) -> None:
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):  # here, `kernels` would be a package
         packages = [argument for folder in FOLDERS for argument in ("-p", f"moebench.{folder}")]
         session.run("mypy", "--config-file", config, *packages)
-        # Test files have names in common: told apart by their folders.
+        # Files of different folders share their names: explicit bases tell them apart.
         bases = ["--explicit-package-bases", f"{root}/tests", f"{root}/noxfile.py"]
-        session.run("mypy", "--config-file", config, *bases, env={"MYPYPATH": str(root)})
+        session.run("mypy", "--config-file", config, *bases, env={"MYPYPATH": f"{root}/tests"})
 
 
 @nox.session
