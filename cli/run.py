@@ -136,11 +136,12 @@ def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[
                 statuses = Counter(record.status.value for record in progress.records)
                 console.print(
                     f"[{progress.done}/{progress.total}] {point.suite}: {point.series}, {point.axis} {x}: "
-                    f"{', '.join(f'{count} {status}' for status, count in statuses.items())}",
+                    f"{', '.join(f'{count} {status}' for status, count in statuses.items())}; "
+                    f"{_clock(progress.left_s)} left",
                     markup=False,
                     highlight=False,
                 )
-                status.update(f"{progress.done}/{progress.total} points, {_clock(progress.left_s)} left")
+                status.update("measuring the next point")
         except KeyboardInterrupt:
             return records, True
     return records, False

@@ -190,8 +190,14 @@ def test_a_token_that_is_not_finite_stays_alone() -> None:
 
 
 def test_the_space_holds_the_sides_that_divide_the_hidden_width() -> None:
-    assert [config["block"] for config in kernel.space(TRAIN.replace(F=192), CPU)] == [64, 32, 16]
+    assert {config["block"] for config in kernel.space(TRAIN.replace(F=192), CPU)} == {64, 32, 16}
     assert not kernel.valid(TRAIN.replace(F=192), {"block": 128}, CPU)
+
+
+@pytest.mark.parametrize(("rows", "default"), [(1, 16), (64, 16), (128, 32), (255, 32), (256, 64), (4096, 64)])
+def test_the_default_side_is_a_quarter_of_the_mean_rows(rows: int, default: int) -> None:
+    problem = TRAIN.replace(T=rows, E=4, K=4, F=256)
+    assert kernel.space(problem, CPU)[0] == {"block": default}
 
 
 def test_a_hidden_width_without_a_side_is_refused_with_the_reason() -> None:
