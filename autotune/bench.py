@@ -20,8 +20,14 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # the parent's own limit comes first
 
 
 def open_bench(rank: int, ranks: int, device_type: Literal["cpu", "cuda"], rendezvous: Path) -> Bench:
-    """A bench for this process, which becomes ``rank`` of ``ranks`` that meet at the file ``rendezvous``."""
+    """A bench for this process, which becomes ``rank`` of ``ranks`` that meet at the file ``rendezvous``.
+
+    Raises:
+        RuntimeError: when torch sees fewer CUDA devices than there are ranks.
+    """
     if device_type == "cuda":
+        if torch.cuda.device_count() <= rank:
+            raise RuntimeError(f"torch sees {torch.cuda.device_count()} CUDA devices, {ranks} wanted; use --device cpu")
         torch.cuda.set_device(rank)
         torch.backends.cuda.matmul.allow_tf32 = False
         device = torch.device("cuda", rank)

@@ -176,7 +176,7 @@ def _show(records: list[Record], path: Path, store: Store, runner: Runner, conso
         return
     for table in terminal(records):
         console.print(table)
-    if spent.trials_s:
+    if spent.timed_s:
         console.print(
             f"{spent.startup_s + spent.trials_s:.0f} s, of these {spent.startup_s:.0f} s starting workers; of the rest "
             f"{100 * spent.harness:.0f} % was the harness, the others were timed calls",

@@ -73,8 +73,8 @@ def oracle(problem: Problem, inputs: Inputs) -> Result:
             y_D = torch.zeros_like(x_TD[t])
             for k, e in enumerate(ids):
                 if e != NO_ROUTE:
-                    h_F = activate(problem, w_up_EUD[e] @ x_TD[t])
-                    y_D = y_D + gates_TK[t, k] * (w_down_EDF[e] @ h_F)
+                    h_F = activate(problem, w_up_EUD[e].double() @ x_TD[t])
+                    y_D = y_D + gates_TK[t, k] * (w_down_EDF[e].double() @ h_F)
             rows.append(y_D)
         return torch.stack(rows) if rows else torch.zeros_like(x_TD)
 
@@ -87,7 +87,7 @@ def reference(problem: Problem, inputs: Inputs) -> Result:
     def forward(x_TD: Tensor, gates_TK: Tensor, w_up_EUD: Tensor, w_down_EDF: Tensor, routing: Routing) -> Tensor:
         groups = group_by_expert(routing)
         rows = [
-            activate(problem, x_TD[groups.token_N[start:end]] @ w_up_EUD[e].T) @ w_down_EDF[e].T
+            activate(problem, x_TD[groups.token_N[start:end]] @ w_up_EUD[e].double().T) @ w_down_EDF[e].double().T
             for e, start, end in groups.slices()
         ]
         if not rows:
@@ -99,11 +99,15 @@ def reference(problem: Problem, inputs: Inputs) -> Result:
 
 
 def _evaluate(problem: Problem, inputs: Inputs, forward: Callable[..., Tensor]) -> Result:
-    """Run ``forward`` in float64 on the kept routes; what does not depend on an input has a gradient of zeros."""
+    """Run ``forward`` in float64 on the kept routes; what does not depend on an input has a gradient of zeros.
+
+    Without gradients the weights stay as they are, and ``forward`` converts one expert at a time.
+    """
     training = problem.mode == "train"
-    leaves = {
-        name: tensor.detach().double().requires_grad_(training) for name, tensor in inputs.differentiable().items()
-    }
+    leaves = {name: tensor.detach() for name, tensor in inputs.differentiable().items()}
+    leaves |= {name: leaves[name].double() for name in (leaves if training else ("x", "gates"))}
+    for leaf in leaves.values():
+        leaf.requires_grad_(training)
     y_TD = forward(leaves["x"], leaves["gates"], leaves["w_up"], leaves["w_down"], drop(problem, inputs.routing))
     if not training:
         return Result(y_TD=y_TD, gradients={})
@@ -117,6 +121,8 @@ def _evaluate(problem: Problem, inputs: Inputs, forward: Callable[..., Tensor]) 
 
 def reference_bytes(problem: Problem) -> int:
     """About what `reference` allocates at its peak: float64 operands, the rows of all experts, and their gradients."""
-    operands = problem.T * problem.D + problem.E * problem.D * (problem.U + problem.F)
+    weights = problem.D * (problem.U + problem.F)
     rows = problem.N * (3 * problem.D + problem.U + 2 * problem.F)
-    return 8 * (operands + rows) * (2 if problem.mode == "train" else 1)
+    if problem.mode == "forward":
+        return 8 * (problem.T * problem.D + weights + rows)
+    return 2 * 8 * (problem.T * problem.D + problem.E * weights + rows)

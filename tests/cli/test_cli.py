@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from moebench.results.store import load
 
@@ -105,6 +106,13 @@ def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
     assert moebench("report", str(path), "-o", "table.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "table.csv").read_text().startswith("suite,series,x,T,D,F,E,K")
     assert moebench("report", str(path), "-o", "page.pdf", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_said_with_the_remedy(tmp_path: Path) -> None:
+    answer = moebench("run", "smoke", "--device", "cuda", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "torch sees 0 CUDA devices, 1 wanted; use --device cpu" in answer.stderr
 
 
 def test_a_file_without_records_makes_no_report(tmp_path: Path) -> None:
