@@ -14,9 +14,12 @@ from .routing import Routing
 
 
 def softmax_topk(logits_TE: Tensor, chosen: int) -> Routing:
-    """Softmax over all experts, then the top k probabilities as they are (OLMoE, DeepSeek-V2, Qwen1.5-MoE)."""
+    """Softmax over all experts, then the top k probabilities as they are (OLMoE, DeepSeek-V2, Qwen1.5-MoE).
+
+    Of equal logits the lower index comes first.
+    """
     # The top logits, not the top probabilities: those of experts far behind are all 0 in float32.
-    ids_TK = torch.topk(logits_TE, chosen, dim=-1).indices
+    ids_TK = torch.sort(logits_TE, dim=-1, descending=True, stable=True).indices[:, :chosen]
     gates_TK = torch.softmax(logits_TE.float(), dim=-1).gather(-1, ids_TK)
     return Routing(ids_TK=ids_TK.int(), gates_TK=gates_TK, experts=logits_TE.shape[1])
 

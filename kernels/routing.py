@@ -84,17 +84,28 @@ def group_by_expert(routing: Routing) -> Groups:
     return Groups(route_N=order_N[without_route:], counts=counts, chosen=routing.chosen)
 
 
+def service_order(gates_TK: Tensor) -> Tensor:
+    """The routes in the order in which the drop policy ``gate_weight`` serves them, int32 (T * K,).
+
+    All first choices come before all second ones, and within a choice the token with the largest gate weight first
+    (V-MoE's batch priority routing, Riquelme et al. 2021).
+    """
+    chosen = gates_TK.shape[1]
+    token_T = torch.argsort(gates_TK.detach().amax(1), descending=True, stable=True)
+    choice_K = torch.arange(chosen, device=gates_TK.device)
+    return (token_T * chosen + choice_K[:, None]).flatten().int()
+
+
 def queue_positions(routing: Routing, policy: DropPolicy) -> Tensor:
     """Position of every route in its expert's queue, int64 (T, K); a route is kept when this is below the capacity.
 
-    ``first_come`` serves tokens in order. ``gate_weight`` serves all first choices before all second ones, and within
-    a choice the token with the largest gate weight first (V-MoE's batch priority routing, Riquelme et al. 2021).
+    ``first_come`` serves tokens in order, ``gate_weight`` in the order of `service_order`.
     """
     tokens, chosen = routing.ids_TK.shape
-    service_N = torch.arange(tokens * chosen, device=routing.ids_TK.device)
-    if policy == "gate_weight" and tokens:
-        token_T = torch.argsort(routing.gates_TK.detach().amax(1), descending=True, stable=True)
-        service_N = (token_T[None, :] * chosen + torch.arange(chosen, device=token_T.device)[:, None]).flatten()
+    if policy == "gate_weight":
+        service_N = service_order(routing.gates_TK).long()
+    else:
+        service_N = torch.arange(tokens * chosen, device=routing.ids_TK.device)
     ids_N = routing.ids_TK.flatten()[service_N]
     order_N = torch.argsort(ids_N, stable=True)
     sorted_N = ids_N[order_N]

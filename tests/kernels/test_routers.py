@@ -68,6 +68,14 @@ def test_switch_is_the_argmax_with_its_probability(case: tuple[Tensor, int]) -> 
     torch.testing.assert_close(routing.gates_TK[:, 0], torch.softmax(logits_TE, 1).amax(1))
 
 
+@pytest.mark.parametrize("router", [softmax_topk, softmax_topk_renorm])
+def test_of_equal_logits_the_lower_index_comes_first(router: Router) -> None:
+    logits_TE = torch.zeros(1, 300)
+    logits_TE[0, 200:] = 1.0
+    logits_TE[0, 7] = -0.0
+    assert router(logits_TE, 130).ids_TK.tolist() == [[*range(200, 300), *range(30)]]
+
+
 def test_switch_takes_one_expert_only() -> None:
     with pytest.raises(ValueError, match="not K = 2"):
         switch(torch.zeros(1, 4), 2)

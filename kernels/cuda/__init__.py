@@ -1,0 +1,1 @@
+"""CUDA C++ sources, and the Python that compiles and launches them."""

@@ -1,0 +1,1 @@
+"""Building blocks of the layers that run on a GPU, in Triton and torch."""
