@@ -1,0 +1,62 @@
+"""ScatterMoE's two `parallel_linear`: what its `MLP` and `GLUMLP` do with given routes (Tan et al. 2024).
+
+Written for scattermoe 0.3.0. Its products take weights (E, in, out) of any strides, so ours go in as transposed views
+and gradients come back in our layout. The activation between them is torch's, as it is in its own modules.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from ..activations import activate
+from ..kernel import Config, Layer
+from ..problem import Problem
+from ..routing import Routing
+from ..tensors import Weights
+from ._peer import HALVES, Peer, Takes, peer_module
+
+
+class ScatterMoE(Peer):
+    """Up projection from token order to expert order, down projection back and summed with the gates."""
+
+    modules = ("scattermoe",)
+    remedy = "pip install it from its repository, shawntan/scattermoe"
+    takes: ClassVar[Takes] = {"dtype": HALVES}  # float32 is multiplied in TF32
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        scattermoe = peer_module("scattermoe")
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            # int64 as from torch.topk: its kernels multiply an id by the stride of an expert.
+            order = scattermoe.flatten_sort_count(routing.ids_TK.long(), num_experts=problem.E)
+            h_NU = scattermoe.parallel_linear(
+                x_TD,
+                weights.w_up_EUD.transpose(1, 2),
+                problem.K,
+                *order,
+                expert_biases=weights.b_up_EU,
+                grouped_out=True,
+            )
+            y_TD = scattermoe.parallel_linear(
+                activate(problem, h_NU),
+                weights.w_down_EDF.transpose(1, 2),
+                1,
+                *order,
+                expert_biases=weights.b_down_ED,
+                gates=routing.gates_TK.to(x_TD.dtype),
+                grouped_in=True,
+            )
+            return cast(Tensor, y_TD)
+
+        return layer
+
+    def row_width(self, problem: Problem) -> int:
+        """In training the input in expert order and the gradients between the products come on top."""
+        forward = problem.U + 2 * problem.F + problem.D
+        return forward + problem.U + problem.F + problem.D if problem.mode == "train" else forward
+
+
+kernel = ScatterMoE()

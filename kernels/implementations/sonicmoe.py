@@ -1,0 +1,66 @@
+"""SonicMoE's `moe_general_routing_inputs`: its grouped products for Hopper and Blackwell (Guo et al. 2025).
+
+Written for sonic-moe 0.1.2. It takes w1 (2F, D, E) and w2 (D, F, E) with the strides of a tensor whose experts come
+first, and with ``concat_layout`` the rows of a checkpoint: ours go in as permuted views and gradients come back so.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor
+
+from ..kernel import Config, Layer
+from ..problem import Problem
+from ..routing import Routing
+from ..tensors import Weights
+from ._peer import HALVES, Peer, Takes, peer_module
+
+
+class SonicMoE(Peer):
+    """The routes of a token need not be K: it is the entry that takes any routes, not logits."""
+
+    modules = ("sonicmoe", "sonicmoe.enums")
+    remedy = "pip install sonic-moe (Python 3.12 or later)"
+    takes: ClassVar[Takes] = {
+        "gated": (True,),
+        "activation": ("silu",),  # its GELU is the approximation by tanh
+        "dtype": HALVES,
+    }
+    step = 8  # rows start on 16 bytes
+    capability = (9, 0)
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        sonicmoe, enums = (peer_module(name) for name in self.modules)
+        token_N = torch.arange(problem.T, dtype=torch.int32, device=device).repeat_interleave(problem.K)
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            y_TD, _ = sonicmoe.moe_general_routing_inputs(
+                x_TD,
+                routing.gates_TK.flatten(),
+                token_N,
+                routing.ids_TK.flatten(),
+                weights.w_up_EUD.permute(1, 2, 0),
+                weights.b_up_EU,
+                weights.w_down_EDF.permute(1, 2, 0),
+                weights.b_down_ED,
+                E=problem.E,
+                stream_id=0,  # no longer read: it launches on torch's current stream
+                activation_type=enums.ActivationType.SWIGLU,
+                is_inference_mode_enabled=problem.mode == "forward",
+                concat_layout=True,
+            )
+            return cast(Tensor, y_TD)
+
+        return layer
+
+    def row_width(self, problem: Problem) -> int:
+        """In training the pre-activations and their gradients, and one of what surrounds them."""
+        forward = problem.F + problem.D
+        if problem.mode == "forward":
+            return forward
+        return 2 * problem.U + max(problem.F, problem.D)
+
+
+kernel = SonicMoE()

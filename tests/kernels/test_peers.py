@@ -1,0 +1,477 @@
+"""The adapters to other projects: what they refuse, and that they translate layouts without a fault.
+
+None of the projects is installed where these tests must pass. Each is emulated by the few functions that its adapter
+calls, written from their documented signatures, layouts and checks, in plain differentiable torch on the CPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import importlib.util
+import math
+import sys
+from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from moebench.autotune.check import errors, verdict
+from moebench.autotune.exam import call
+from moebench.kernels.catalog import KERNELS
+from moebench.kernels.implementations import _peer
+from moebench.kernels.implementations._peer import Once, Peer
+from moebench.kernels.oracle import reference
+from moebench.kernels.problem import Problem
+from moebench.kernels.tensors import Inputs, draw_inputs, draw_weights
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+# Small enough that float32 of the emulation is exact to the bound; what the real ones refuse of it is not asked here.
+BASE = Problem(T=37, D=48, F=32, E=6, K=2)
+TRAIN = BASE.replace(mode="train")
+PACKAGES = {
+    "megablocks": "megablocks",
+    "scattermoe": "scattermoe",
+    "sonicmoe": "sonicmoe",
+    "triton_kernels_moe": "triton_kernels",
+    "vllm_fused_moe": "vllm",
+}
+
+Fake = Callable[..., None]
+
+
+def peer(name: str) -> Peer:
+    kernel = KERNELS.load(name)
+    assert isinstance(kernel, Peer)
+    return kernel
+
+
+def draw(problem: Problem) -> Inputs:
+    inputs = draw_inputs(problem, draw_weights(problem, seed=0, device=CPU), seed=1, device=CPU)
+    return inputs.requires_grad_() if problem.mode == "train" else inputs
+
+
+def assert_right(kernel: Peer, problem: Problem) -> None:
+    inputs = draw(problem)
+    before = inputs.clone()
+    layer = kernel.build(problem, {}, CPU)
+    for _ in range(2):  # the second call finds the weights loaded
+        assert verdict(errors(call(problem, layer, inputs), reference(problem, inputs)), problem.dtype) is None
+    for name, tensor in inputs.differentiable().items():
+        assert torch.equal(tensor, before.differentiable()[name]), f"it wrote to {name}"
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
+    """Put a module with some attributes where imports look first, and its parents with it."""
+
+    def put(name: str, **attributes: object) -> None:
+        parent, _, stem = name.rpartition(".")
+        if parent and parent not in sys.modules:
+            put(parent)
+        module = ModuleType(name)
+        module.__spec__ = ModuleSpec(name, None)
+        for attribute, value in attributes.items():
+            setattr(module, attribute, value)
+        monkeypatch.setitem(sys.modules, name, module)
+        if parent:
+            monkeypatch.setattr(sys.modules[parent], stem, module, raising=False)
+
+    _peer._broken.cache_clear()
+    yield put
+    _peer._broken.cache_clear()
+
+
+@pytest.fixture
+def hopper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+
+
+# What they refuse.
+
+
+@pytest.mark.parametrize(("name", "package"), PACKAGES.items())
+@pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
+def test_an_absent_package_is_named_with_the_remedy(name: str, package: str, device: torch.device) -> None:
+    """Whatever the device, and before a word is said about it or the problem."""
+    if importlib.util.find_spec(package):
+        pytest.skip(f"{package} is installed")
+    reason = peer(name).supports(BASE.replace(T=0), device)
+    assert reason
+    assert reason.startswith(f"{package} is not installed; pip install")
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_is_not_imported_to_be_looked_for(name: str, fake: Fake) -> None:
+    """Nor when there is no CUDA device: the empty modules put here would fail at once."""
+    for module in peer(name).modules:
+        fake(module.partition(".")[0])
+    reason = peer(name).supports(BASE, CPU)
+    assert reason == f"{name} needs a CUDA device, not cpu; run it on a machine with one"
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_too_old_a_device_is_refused_with_both_versions(name: str, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in peer(name).modules:
+        fake(module.partition(".")[0])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
+    wanted = "9.0" if name == "sonicmoe" else "8.0"
+    assert peer(name).supports(BASE, CUDA) == f"{name} needs compute capability {wanted}, the device has 7.5"
+
+
+@pytest.mark.usefixtures("hopper")
+def test_an_import_that_fails_is_a_reason(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package of another author with the same name, say: it has no ``matmul``."""
+    monkeypatch.delitem(sys.modules, "triton_kernels.matmul", raising=False)
+    fake("triton_kernels")
+    reason = peer("triton_kernels_moe").supports(BASE, CUDA)
+    assert reason
+    assert reason.startswith("triton_kernels.matmul is installed and cannot be imported (ModuleNotFoundError: ")
+    assert reason.endswith(peer("triton_kernels_moe").remedy)
+
+
+@pytest.mark.usefixtures("hopper")
+def test_with_package_and_device_the_problem_decides(fake: Fake) -> None:
+    fake("scattermoe")
+    kernel = peer("scattermoe")
+    assert kernel.supports(BASE.replace(dtype="bfloat16"), CUDA) is None
+    assert kernel.supports(BASE, CUDA) == (
+        "scattermoe takes dtype float16 or bfloat16, the problem has dtype = float32"
+    )
+
+
+FITTING = BASE.replace(dtype="bfloat16")
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_plain_forward_in_bfloat16_is_taken_by_all(name: str) -> None:
+    assert peer(name).refuses(FITTING) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusing"),
+    [
+        ({"dtype": "float32"}, set(PACKAGES)),
+        ({"T": 0}, set(PACKAGES)),
+        ({"ranks": 2}, set(PACKAGES)),
+        ({"capacity_factor": 1.25}, set(PACKAGES)),
+        ({"dtype": "float16"}, {"megablocks"}),
+        ({"bias": True}, {"megablocks", "vllm_fused_moe"}),
+        ({"mode": "train"}, {"triton_kernels_moe", "vllm_fused_moe"}),
+        ({"gated": False}, {"sonicmoe", "triton_kernels_moe", "vllm_fused_moe"}),
+        ({"activation": "gelu"}, {"sonicmoe", "triton_kernels_moe", "vllm_fused_moe"}),
+        ({"D": 100}, {"megablocks", "sonicmoe"}),
+        ({"F": 36}, {"megablocks", "sonicmoe"}),
+        ({"F": 16}, {"megablocks"}),
+    ],
+    ids=str,
+)
+def test_a_refusal_gives_field_and_value(changes: dict[str, Any], refusing: set[str]) -> None:
+    found = {name: peer(name).refuses(FITTING.replace(**changes)) for name in PACKAGES}
+    assert {name for name, reason in found.items() if reason} == refusing
+    ((field, value),) = changes.items()
+    assert all(reason is None or f"{field} = {value}" in reason for reason in found.values())
+
+
+# Weights as a peer keeps them.
+
+
+def test_a_weight_is_loaded_once_for_each_state_and_forgotten_with_it() -> None:
+    made: list[Tensor] = []
+
+    def load(weight: Tensor) -> Tensor:
+        made.append(weight)
+        return weight * 2
+
+    once, weight, other = Once(load), torch.ones(3), torch.ones(3)
+    assert once(weight) is once(weight)
+    assert len(made) == 1
+    once(other)
+    assert len(made) == 2, "an equal weight in other memory is another one"
+    weight += 1
+    assert once(weight).tolist() == [4, 4, 4], "written to, it is loaded anew"
+    del weight
+    gc.collect()
+    assert len(once._kept) == 1
+
+
+# The emulations. Shapes are written out as the projects document them, so that a wrong layout cannot pass.
+
+
+def flatten_sort_count(expert_idxs: Tensor, num_experts: int) -> tuple[Tensor, Tensor, Tensor]:
+    """scattermoe: sorted ids, the flat position of each, and the end of each expert."""
+    assert expert_idxs.dtype == torch.int64
+    ids, order = torch.sort(expert_idxs.flatten())
+    return ids, order, torch.bincount(ids, minlength=num_experts).cumsum(0)
+
+
+def parallel_linear(
+    inputs: Tensor,
+    expert_weights: Tensor,
+    k: int,
+    sorted_expert_idxs: Tensor,
+    sorted_scattered_idxs: Tensor,
+    expert_offsets: Tensor,
+    expert_biases: Tensor | None = None,
+    gates: Tensor | None = None,
+    grouped_in: bool = False,
+    grouped_out: bool = False,
+) -> Tensor:
+    """scattermoe: weights (E, in, out); rows in expert order when grouped, else in the order of tokens."""
+    assert expert_weights.shape[1] == inputs.shape[1]
+    assert sorted_scattered_idxs.numel() == inputs.shape[0] * k
+    assert expert_offsets[-1] == sorted_scattered_idxs.numel()
+    rows = inputs if grouped_in else inputs[sorted_scattered_idxs // k]
+    out = torch.einsum("ni,nio->no", rows, expert_weights[sorted_expert_idxs])
+    if expert_biases is not None:
+        out = out + expert_biases[sorted_expert_idxs]
+    if grouped_out:
+        return out
+    out = torch.zeros_like(out).index_copy(0, sorted_scattered_idxs, out)
+    if gates is None:
+        return out
+    assert gates.dtype == inputs.dtype
+    return torch.einsum("tk,tko->to", gates, out.view(*gates.shape, -1))
+
+
+ACTIVATIONS = [(gated, activation) for gated in (True, False) for activation in ("silu", "gelu", "relu")]
+
+
+@pytest.mark.parametrize(("gated", "activation"), ACTIVATIONS)
+@pytest.mark.parametrize("changes", [{}, {"bias": True, "K": 1}, {"K": 6, "load": "hot"}], ids=str)
+def test_scattermoe(gated: bool, activation: str, changes: dict[str, Any], fake: Fake) -> None:
+    fake("scattermoe", flatten_sort_count=flatten_sort_count, parallel_linear=parallel_linear)
+    problem = TRAIN.replace(gated=gated, activation=activation, **changes)
+    assert_right(peer("scattermoe"), problem)
+    assert_right(peer("scattermoe"), problem.replace(mode="forward"))
+
+
+def fused_experts(
+    hidden_states: Tensor,
+    w1: Tensor,
+    w2: Tensor,
+    topk_weights: Tensor,
+    topk_ids: Tensor,
+    inplace: bool = False,
+    activation: str = "silu",
+) -> Tensor:
+    """vLLM: w1 (E, 2F, D) with gate rows first, w2 (E, D, F)."""
+    assert hidden_states.is_contiguous()
+    assert w1.stride(-1) == w2.stride(-1) == 1
+    assert (topk_weights.dtype, topk_ids.dtype) == (torch.float32, torch.int32)
+    assert (inplace, activation) == (False, "silu")
+    out = torch.zeros_like(hidden_states)
+    for k in range(topk_ids.shape[1]):
+        gate, up = torch.einsum("td,tud->tu", hidden_states, w1[topk_ids[:, k]]).chunk(2, dim=1)
+        rows = torch.einsum("tf,tdf->td", functional.silu(gate) * up, w2[topk_ids[:, k]])
+        out += topk_weights[:, k, None] * rows
+    return out
+
+
+@pytest.mark.parametrize("chosen", [1, 2, 6])
+def test_vllm_fused_moe(chosen: int, fake: Fake) -> None:
+    fake("vllm.model_executor.layers.fused_moe", fused_experts=fused_experts)
+    assert_right(peer("vllm_fused_moe"), BASE.replace(K=chosen))
+
+
+def moe_general_routing_inputs(
+    x: Tensor,
+    router_scores: Tensor,
+    token_indices: Tensor,
+    expert_indices: Tensor,
+    w1: Tensor,
+    b1: Tensor | None,
+    w2: Tensor,
+    b2: Tensor | None,
+    E: int,
+    stream_id: int,
+    activation_type: str,
+    is_inference_mode_enabled: bool = False,
+    concat_layout: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """sonicmoe: w1 (2F, D, E) and w2 (D, F, E) with the strides of (E, 2F, D) and (E, D, F); tokens ascending."""
+    assert (activation_type, type(stream_id)) == ("swiglu", int)
+    assert token_indices.dtype == expert_indices.dtype == torch.int32
+    assert router_scores.dtype == torch.float32
+    assert bool((token_indices.diff() >= 0).all())
+    assert w1.permute(2, 0, 1).is_contiguous()
+    assert w2.permute(2, 0, 1).is_contiguous()
+    assert E == w1.shape[2] == w2.shape[2]
+    assert is_inference_mode_enabled != w1.requires_grad
+    h = torch.einsum("nd,udn->nu", x[token_indices], w1[:, :, expert_indices])
+    h = h if b1 is None else h + b1[expert_indices]
+    gate, up = h.chunk(2, dim=1) if concat_layout else (h[:, ::2], h[:, 1::2])
+    y = torch.einsum("nf,dfn->nd", functional.silu(gate) * up, w2[:, :, expert_indices])
+    y = y if b2 is None else y + b2[expert_indices]
+    return torch.zeros_like(x).index_add(0, token_indices, y * router_scores[:, None]), torch.bincount(expert_indices)
+
+
+@pytest.mark.parametrize("changes", [{}, {"bias": True, "K": 1}, {"K": 6}], ids=str)
+def test_sonicmoe(changes: dict[str, Any], fake: Fake) -> None:
+    fake("sonicmoe", moe_general_routing_inputs=moe_general_routing_inputs)
+    fake("sonicmoe.enums", ActivationType=type("ActivationType", (), {"SWIGLU": "swiglu"}))
+    assert_right(peer("sonicmoe"), TRAIN.replace(**changes))
+    assert_right(peer("sonicmoe"), BASE.replace(**changes))
+
+
+@dataclasses.dataclass
+class Arguments:
+    """megablocks: those of its arguments that matter, with its own defaults where they are a trap."""
+
+    hidden_size: int
+    ffn_hidden_size: int
+    moe_num_experts: int
+    moe_top_k: int
+    activation_fn: Callable[[Tensor], Tensor]
+    mlp_type: str = "mlp"
+    mlp_impl: str = "sparse"
+    moe_loss_weight: float = 0.1
+    bias: bool = True
+    fp16: bool = True
+    bf16: bool = False
+    device: torch.device = CPU
+
+    def __post_init__(self) -> None:
+        assert self.mlp_impl == "grouped", "sparse is refused with Triton 3.2 and later"
+        assert not self.bias
+        assert not self.moe_loss_weight
+        assert (self.fp16, self.bf16) == (False, True)
+
+
+class GroupedMLP(nn.Module):
+    """megablocks: every weight (E * F, D), the grouped products' weights contiguous; v1 where it is a GLU."""
+
+    def __init__(self, args: Arguments) -> None:
+        super().__init__()
+        self.args = args
+        for name in ("w1", "w2") if args.mlp_type == "mlp" else ("w1", "v1", "w2"):
+            shape = (args.moe_num_experts * args.ffn_hidden_size, args.hidden_size)
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=args.device)))
+
+    def forward(self, x: Tensor, tokens_per_expert: Tensor) -> Tensor:
+        args, counts, done = self.args, tokens_per_expert.tolist(), []
+        weights = {name: self._experts(name) for name in dict(self.named_parameters())}
+        for e, rows in enumerate(x.split(counts)):
+            h = args.activation_fn(rows @ weights["w1"][e].T)
+            h = h * (rows @ weights["v1"][e].T) if "v1" in weights else h
+            done.append(h @ weights["w2"][e])
+        return torch.cat(done)
+
+    def _experts(self, name: str) -> Tensor:
+        weight: Tensor = getattr(self, name)
+        assert weight.is_contiguous()
+        return weight.view(self.args.moe_num_experts, -1, self.args.hidden_size)
+
+
+class ParallelDroplessMLP(nn.Module):
+    """megablocks: gather in expert order, `GroupedMLP`, scatter with the expert weights."""
+
+    def __init__(self, args: Arguments) -> None:
+        super().__init__()
+        math.log2(args.ffn_hidden_size * args.moe_num_experts // 128)
+        self.args = args
+        self.mlp = GroupedMLP(args)
+
+    def forward(self, x: Tensor, scores: Tensor | None, expert_weights: Tensor, top_experts: Tensor) -> Tensor:
+        bins, indices = torch.sort(top_experts.flatten().int())
+        counts = torch.bincount(bins, minlength=self.args.moe_num_experts)
+        token = indices // self.args.moe_top_k
+        rows = self.mlp(x[token], counts) * expert_weights.flatten()[indices, None]
+        return torch.zeros_like(x).index_add(0, token, rows)
+
+
+@pytest.mark.parametrize(("gated", "activation"), ACTIVATIONS)
+@pytest.mark.parametrize("changes", [{}, {"E": 1, "K": 1, "F": 128}, {"load": "hot"}], ids=str)
+def test_megablocks(gated: bool, activation: str, changes: dict[str, Any], fake: Fake) -> None:
+    fake("megablocks.layers.arguments", Arguments=Arguments)
+    fake("megablocks.layers.dmoe", ParallelDroplessMLP=ParallelDroplessMLP)
+    problem = TRAIN.replace(gated=gated, activation=activation, **changes)
+    assert_right(peer("megablocks"), problem)
+    assert_right(peer("megablocks"), problem.replace(mode="forward"))
+
+
+def test_megablocks_sees_a_weight_that_was_stepped(fake: Fake) -> None:
+    """An optimiser writes to weights in place: the loaded ones must not be of the step before."""
+    fake("megablocks.layers.arguments", Arguments=Arguments)
+    fake("megablocks.layers.dmoe", ParallelDroplessMLP=ParallelDroplessMLP)
+    inputs, layer = draw(TRAIN), peer("megablocks").build(TRAIN, {}, CPU)
+    call(TRAIN, layer, inputs)
+    with torch.no_grad():
+        inputs.weights.w_up_EUD.mul_(-1)
+        inputs.weights.w_down_EDF.add_(1)
+    assert verdict(errors(call(TRAIN, layer, inputs), reference(TRAIN, inputs)), TRAIN.dtype) is None
+
+
+@dataclasses.dataclass
+class FnSpecs:
+    """triton_kernels: a device function by name, and what it makes of the width."""
+
+    name: str
+    fn: Callable[..., Tensor]
+    fn_arg_names: tuple[str, ...]
+    reduction_n: int = 1
+
+
+@dataclasses.dataclass
+class FusedActivation:
+    """triton_kernels: a function and its arguments."""
+
+    specs: FnSpecs
+    fn_args: tuple[float, ...]
+
+
+def swiglu_fn(rows: Tensor, alpha: float, limit: float) -> Tensor:
+    """triton_kernels: gate and linear columns in turn, and one is added to the linear ones."""
+    gate, linear = rows[:, ::2].clamp(max=limit), rows[:, 1::2].clamp(-limit, limit)
+    return gate * torch.sigmoid(alpha * gate) * (linear + 1)
+
+
+@dataclasses.dataclass
+class Ragged:
+    """triton_kernels: rows of each slice."""
+
+    slice_sizes: Tensor
+
+
+def make_ragged_tensor_metadata(slice_sizes: Tensor, n_total_rows: int) -> Ragged:
+    assert slice_sizes.dtype == torch.int32
+    assert int(slice_sizes.sum()) == n_total_rows
+    return Ragged(slice_sizes)
+
+
+def ragged_matmul(
+    a: Tensor,
+    b: Tensor,
+    bias: Tensor | None,
+    a_ragged_metadata: Ragged,
+    gather_indx: Tensor | None = None,
+    scatter_indx: Tensor | None = None,
+    gammas: Tensor | None = None,
+    fused_activation: FusedActivation | None = None,
+) -> Tensor:
+    """triton_kernels: b (E, in, out), bias (E, out) and gammas float32; row i of the slices is a[gather_indx[i]]."""
+    assert bias is None or (bias.dtype == torch.float32 and bias.stride(-1) == 1)
+    expert = torch.repeat_interleave(a_ragged_metadata.slice_sizes)
+    for index in (gather_indx, scatter_indx):
+        assert index is None or index.dtype == torch.int32
+    rows = torch.einsum("ni,nio->no", a if gather_indx is None else a[gather_indx], b[expert])
+    rows = rows if bias is None else rows + bias[expert]
+    if fused_activation is not None:
+        assert fused_activation.specs.fn_arg_names == ("alpha", "limit")
+        rows = fused_activation.specs.fn(rows, *fused_activation.fn_args)
+    rows = rows if gammas is None else rows * gammas[:, None]
+    return rows if scatter_indx is None else torch.full_like(rows, math.nan).index_copy(0, scatter_indx.long(), rows)
+
+
+@pytest.mark.parametrize("changes", [{}, {"bias": True, "K": 1}, {"K": 6}, {"load": "empty:0.5"}], ids=str)
+def test_triton_kernels_moe(changes: dict[str, Any], fake: Fake) -> None:
+    fake("triton_kernels.matmul", matmul=ragged_matmul, FnSpecs=FnSpecs, FusedActivation=FusedActivation)
+    fake("triton_kernels.reduce", reduce=lambda x, dim: (x.sum(dim), None))
+    fake("triton_kernels.swiglu", swiglu_fn=swiglu_fn)
+    fake("triton_kernels.tensor", make_ragged_tensor_metadata=make_ragged_tensor_metadata)
+    assert_right(peer("triton_kernels_moe"), BASE.replace(**changes))
