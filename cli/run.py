@@ -29,7 +29,15 @@ class Size(StrEnum):
     """Which form of a suite."""
 
     small = "small"
+    reduced = "reduced"
     full = "full"
+
+
+class Cache(StrEnum):
+    """What a sample finds in the caches."""
+
+    cold = "cold"
+    hot = "hot"
 
 
 class Device(StrEnum):
@@ -57,6 +65,9 @@ def run(
     size: Annotated[
         Size | None, typer.Option(help="The form of the suites.", show_default="small on a CPU, full on a GPU")
     ] = None,
+    cache: Annotated[
+        Cache, typer.Option(help="Caches flushed before each sample, or a CUDA graph going round large buffers.")
+    ] = Cache.cold,
     device: Annotated[
         Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
     ] = None,
@@ -76,6 +87,8 @@ def run(
         device = device or _best_device()
         size = size or (Size.small if device is Device.cpu else Size.full)
         work = _tasks(suites or list(MAIN_JOB), size, kernel or [], model)
+        if cache is Cache.hot:
+            work = _hot(work, device)
         path = output or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
         console = Console(stderr=as_json)
         with Store(path) as store:
@@ -122,6 +135,19 @@ def _tasks(suites: Sequence[str], size: Size, kernels: Sequence[str], model_name
     if not left:
         raise UnknownName(f"no point of {', '.join(suites)} has the named model and kernels: name others")
     return left
+
+
+def _hot(tasks: list[Task], device: Device) -> list[Task]:
+    """The same tasks with hot caches, as series of their own: one file may hold both."""
+    import dataclasses
+
+    if device is Device.cpu:
+        raise typer.BadParameter("hot replays a CUDA graph, and the device is cpu: use cold", param_hint="--cache")
+    hot = []
+    for task in tasks:
+        point = task.point.model_copy(update={"series": f"{task.point.series}, hot caches"})
+        hot.append(dataclasses.replace(task, cache="hot", point=point))
+    return hot
 
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:

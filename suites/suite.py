@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..autotune.task import Budget, Competitor, Task
-from ..kernels.catalog import KERNELS, Catalog
+from ..kernels.catalog import KERNELS, Catalog, UnknownName
 from ..kernels.problem import Problem
 from ..results.record import Point
 
-Size = Literal["small", "full"]
+Size = Literal["small", "reduced", "full"]
 
 REFERENCES = ("dense",)  # rates to compare with, not competitors: a suite asks for them by name
-# Small: enough samples for the two checks of every implementation to stay a small part of the whole.
-BUDGETS = {"small": Budget(seconds=1.7), "full": Budget(seconds=10.0)}
+# Small: enough samples for the two checks of every implementation to stay a small part of the whole. Reduced: on a GPU
+# most of the time goes into compiling for each shape, and its clock is quieter.
+BUDGETS = {"small": Budget(seconds=1.7), "reduced": Budget(seconds=0.5), "full": Budget(seconds=10.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """One problem, on the line ``series`` at ``x`` of the suite's axis; ``kernels`` empty means the suite's."""
+    """One problem, on the line ``series`` at ``x`` of the suite's axis; ``kernels`` empty means the form's."""
 
     series: str
     x: float | str
@@ -28,22 +29,30 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Form:
+    """Where a suite asks and who answers; ``baseline`` is the kernel that others are compared with.
+
+    ``kernels`` empty means every kernel there is.
+    """
+
+    baseline: str
+    places: tuple[Place, ...]
+    kernels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suite:
     """A question about a sweep. Its name is the name of its file; the file's ``suite`` is its one instance.
 
-    ``axis`` titles the places' ``x``, with its unit; ``baseline`` is the kernel that others are compared with;
-    ``kernels`` empty means every kernel there is. ``small`` fits two CPU cores, ``full`` wants a GPU.
+    ``axis`` titles the places' ``x``, with its unit. ``small`` fits two CPU cores, ``full`` wants a GPU and time,
+    ``reduced`` a GPU and a minute or two; not every suite has the latter.
     """
 
     question: str
     axis: str
-    baseline: str
-    small: tuple[Place, ...]
-    full: tuple[Place, ...]
-    kernels: tuple[str, ...] = ()
-
-    def places(self, size: Size) -> tuple[Place, ...]:
-        return self.small if size == "small" else self.full
+    small: Form
+    full: Form
+    reduced: Form | None = None
 
 
 SUITES: Catalog[Suite] = Catalog("suite", f"{__package__}.sweeps", "suite")
@@ -53,9 +62,13 @@ def tasks(name: str, size: Size) -> list[Task]:
     """The tasks of a suite, one for each place.
 
     Raises:
-        UnknownName: when no suite has that name.
+        UnknownName: when no suite has that name, or this one has no such form.
     """
     suite = SUITES.load(name)
+    form = {"small": suite.small, "reduced": suite.reduced, "full": suite.full}[size]
+    if form is None:
+        reducible = ", ".join(other for other in SUITES.names() if SUITES.load(other).reduced)
+        raise UnknownName(f"the suite {name} has no reduced form: give another size, or one of {reducible}")
     everyone = tuple(kernel for kernel in KERNELS.names() if kernel not in REFERENCES)
     return [
         Task(
@@ -65,11 +78,11 @@ def tasks(name: str, size: Size) -> list[Task]:
                 axis=suite.axis,
                 series=place.series,
                 x=place.x,
-                baseline=suite.baseline,
+                baseline=form.baseline,
             ),
             problem=place.problem,
-            competitors=tuple(Competitor(kernel=kernel) for kernel in place.kernels or suite.kernels or everyone),
+            competitors=tuple(Competitor(kernel=kernel) for kernel in place.kernels or form.kernels or everyone),
             budget=BUDGETS[size],
         )
-        for place in suite.places(size)
+        for place in form.places
     ]

@@ -1,7 +1,22 @@
-"""Lists of kernels and of places that several suites share."""
+"""Lists of kernels that several suites share."""
 
 from __future__ import annotations
 
 DROPPING = ("padded", "gshard_einsum")
 DROPLESS = ("loop", "padded", "block_sparse", "scatter", "grouped", "transformers_eager", "transformers_grouped_mm")
-EVERY_ONE_RANK = ("gshard_einsum", *DROPLESS)
+
+GPU_DROPPING = ("triton_padded", "triton_scatter")
+# Without those that wait for the host at every expert; peers that are not installed are refused with the reason.
+GPU_DROPLESS = (
+    "grouped",
+    "triton_scatter",
+    "triton_block_sparse",
+    "transformers_grouped_mm",
+    "scattermoe",
+    "megablocks",
+    "sonicmoe",
+    "vllm_fused_moe",
+    "triton_kernels_moe",
+)
+EVERY_DROPPING = (*DROPPING, *GPU_DROPPING)
+EVERY_DROPLESS = tuple(dict.fromkeys((*DROPLESS, *GPU_DROPLESS)))

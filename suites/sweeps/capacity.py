@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from ...kernels.models import model
-from ...kernels.problem import Problem
-from ..suite import Place, Suite
-from ._shapes import DROPLESS, DROPPING
+from ...kernels.problem import Mode, Problem
+from ..suite import Form, Place, Suite
+from ._shapes import DROPLESS, DROPPING, EVERY_DROPLESS, EVERY_DROPPING, GPU_DROPLESS, GPU_DROPPING
 
 FACTORS = (1.0, 1.25, 1.5, 2.0, 4.0)
 
 
-def _places(problem: Problem, series: str, factors: tuple[float, ...]) -> tuple[Place, ...]:
-    dropping = tuple(
-        Place(series=series, x=factor, problem=problem.replace(capacity_factor=factor), kernels=DROPPING)
+def _places(
+    problem: Problem,
+    series: str,
+    factors: tuple[float, ...],
+    dropping: tuple[str, ...] = DROPPING,
+    dropless: tuple[str, ...] = DROPLESS,
+) -> tuple[Place, ...]:
+    capped = tuple(
+        Place(series=series, x=factor, problem=problem.replace(capacity_factor=factor), kernels=dropping)
         for factor in factors
     )
-    return (*dropping, Place(series=series, x="dropless", problem=problem, kernels=DROPLESS))
+    return (*capped, Place(series=series, x="dropless", problem=problem, kernels=dropless))
+
+
+def _large(name: str, mode: Mode = "forward") -> tuple[Problem, str]:
+    return model(name).problem(T=8192, dtype="bfloat16", mode=mode), f"{name}, T=8192"
 
 
 suite = Suite(
     question="What does the capacity factor cost in time and in dropped tokens, and is dropless cheaper?",
     axis="capacity factor",
-    baseline="padded",
-    small=_places(model("Mixtral-8x7B").problem(T=512).scaled(256), "Mixtral-8x7B, D=256, T=512", FACTORS),
-    full=tuple(
-        place
-        for name in ("Mixtral-8x7B", "OLMoE-1B-7B", "Qwen3-30B-A3B")
-        for mode in ("forward", "train")
-        for place in _places(model(name).problem(T=8192, dtype="bfloat16", mode=mode), f"{name}, T=8192", FACTORS)
+    small=Form(
+        baseline="padded",
+        places=_places(model("Mixtral-8x7B").problem(T=512).scaled(256), "Mixtral-8x7B, D=256, T=512", FACTORS),
+    ),
+    full=Form(
+        baseline="padded",
+        places=tuple(
+            place
+            for name in ("Mixtral-8x7B", "OLMoE-1B-7B", "Qwen3-30B-A3B")
+            for mode in get_args(Mode)
+            for place in _places(*_large(name, mode), FACTORS, EVERY_DROPPING, EVERY_DROPLESS)
+        ),
+    ),
+    reduced=Form(
+        baseline="padded",
+        places=_places(*_large("Mixtral-8x7B"), (1.25,), ("padded", *GPU_DROPPING), ("padded", *GPU_DROPLESS)),
     ),
 )

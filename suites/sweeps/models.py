@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from ...kernels.models import MODELS
-from ..suite import Place, Suite
-from ._shapes import DROPLESS
+from ...kernels.models import MODELS, Model, model
+from ..suite import Form, Place, Suite
+from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS
+
+
+def _places(presets: tuple[Model, ...]) -> tuple[Place, ...]:
+    return tuple(
+        Place(series=f"T={T}", x=preset.name, problem=preset.problem(T=T, dtype="bfloat16", mode=mode))
+        for T, mode in ((64, "forward"), (8192, "forward"), (8192, "train"))
+        for preset in presets
+    )
+
 
 suite = Suite(
     question="Which dispatch is fastest for the layer of a released model?",
     axis="model",
-    baseline="transformers_grouped_mm",
-    kernels=DROPLESS,
-    small=tuple(
-        Place(series="D up to 256, T=512", x=preset.name, problem=preset.problem(T=512).scaled(256))
-        for preset in MODELS
+    small=Form(
+        baseline="transformers_grouped_mm",
+        kernels=DROPLESS,
+        places=tuple(
+            Place(series="D up to 256, T=512", x=preset.name, problem=preset.problem(T=512).scaled(256))
+            for preset in MODELS
+        ),
     ),
-    full=tuple(
-        Place(series=f"T={T}", x=preset.name, problem=preset.problem(T=T, dtype="bfloat16", mode=mode))
-        for T, mode in ((64, "forward"), (8192, "forward"), (8192, "train"))
-        for preset in MODELS
+    full=Form(baseline="grouped", kernels=EVERY_DROPLESS, places=_places(MODELS)),
+    # Few wide experts, and many narrow ones; decode, prefill and a training step.
+    reduced=Form(
+        baseline="grouped",
+        kernels=(*GPU_DROPLESS, "dense"),
+        places=_places((model("Mixtral-8x7B"), model("Qwen3-30B-A3B"))),
     ),
 )

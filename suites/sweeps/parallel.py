@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ...kernels.models import model
 from ...kernels.problem import Problem
-from ..suite import Place, Suite
+from ..suite import Form, Place, Suite
 
 
-def _places(problem: Problem, name: str) -> tuple[Place, ...]:
-    return tuple(
+def _form(problem: Problem, name: str) -> Form:
+    places = tuple(
         Place(
             series=f"{name}, {'dropless' if factor is None else f'capacity factor {factor:g}'}",
             x=ranks,
@@ -18,13 +18,12 @@ def _places(problem: Problem, name: str) -> tuple[Place, ...]:
         for factor in (None, 1.25)
         for ranks in (1, 2, 4)
     )
+    return Form(baseline="expert_parallel", kernels=("expert_parallel",), places=places)
 
 
 suite = Suite(
     question="What does sharding the experts over ranks cost in time and in bytes sent?",
     axis="ranks",
-    baseline="expert_parallel",
-    kernels=("expert_parallel",),
-    small=_places(model("OLMoE-1B-7B").problem(T=1024).scaled(256), "OLMoE-1B-7B, D=256, T=1024"),
-    full=_places(model("OLMoE-1B-7B").problem(T=8192, dtype="bfloat16"), "OLMoE-1B-7B, T=8192"),
+    small=_form(model("OLMoE-1B-7B").problem(T=1024).scaled(256), "OLMoE-1B-7B, D=256, T=1024"),
+    full=_form(model("OLMoE-1B-7B").problem(T=8192, dtype="bfloat16"), "OLMoE-1B-7B, T=8192"),
 )

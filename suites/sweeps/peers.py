@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...kernels.models import model
 from ...kernels.problem import DType
-from ..suite import Place, Suite
-from ._shapes import DROPLESS
+from ..suite import Form, Place, Suite
+from ._shapes import DROPLESS, EVERY_DROPLESS
 
 COUNTS = (512, 1024, 2048, 4096, 8192)
 MODELS = ("Mixtral-8x7B", "Qwen3-30B-A3B")
@@ -21,8 +21,16 @@ def _places(name: str, D: int, dtype: DType) -> tuple[Place, ...]:
 suite = Suite(
     question="Is the best dispatch here at least as fast as transformers' best, and how close to a dense matmul chain?",
     axis="tokens T",
-    baseline="transformers_grouped_mm",
-    kernels=(*DROPLESS, "dense"),
-    small=tuple(place for dtype in ("float32", "bfloat16") for name in MODELS for place in _places(name, 512, dtype)),
-    full=tuple(place for name in MODELS for place in _places(name, 1 << 20, "bfloat16")),
+    small=Form(
+        baseline="transformers_grouped_mm",
+        kernels=(*DROPLESS, "dense"),
+        places=tuple(
+            place for dtype in ("float32", "bfloat16") for name in MODELS for place in _places(name, 512, dtype)
+        ),
+    ),
+    full=Form(
+        baseline="transformers_grouped_mm",
+        kernels=(*EVERY_DROPLESS, "dense"),
+        places=tuple(place for name in MODELS for place in _places(name, 1 << 20, "bfloat16")),
+    ),
 )

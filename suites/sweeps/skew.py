@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...kernels.models import model
 from ...kernels.problem import Problem
-from ..suite import Place, Suite
-from ._shapes import DROPLESS
+from ..suite import Form, Place, Suite
+from ._shapes import DROPLESS, EVERY_DROPLESS
 
 LOADS = ("uniform", "zipf:0.5", "zipf:1", "zipf:1.5", "dirichlet:0.3", "hot", "empty:0.5")
 
@@ -17,12 +17,20 @@ def _places(problem: Problem, series: str) -> tuple[Place, ...]:
 suite = Suite(
     question="How much does an uneven load cost each dispatch?",
     axis="load",
-    baseline="loop",
-    kernels=DROPLESS,
-    small=_places(model("OLMoE-1B-7B").problem(T=512).scaled(256), "OLMoE-1B-7B, D=256, T=512"),
-    full=tuple(
-        place
-        for mode in ("forward", "train")
-        for place in _places(model("OLMoE-1B-7B").problem(T=8192, dtype="bfloat16", mode=mode), "OLMoE-1B-7B, T=8192")
+    small=Form(
+        baseline="loop",
+        kernels=DROPLESS,
+        places=_places(model("OLMoE-1B-7B").problem(T=512).scaled(256), "OLMoE-1B-7B, D=256, T=512"),
+    ),
+    full=Form(
+        baseline="grouped",
+        kernels=EVERY_DROPLESS,
+        places=tuple(
+            place
+            for mode in ("forward", "train")
+            for place in _places(
+                model("OLMoE-1B-7B").problem(T=8192, dtype="bfloat16", mode=mode), "OLMoE-1B-7B, T=8192"
+            )
+        ),
     ),
 )

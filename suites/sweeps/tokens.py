@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...kernels.models import model
 from ...kernels.problem import DType
-from ..suite import Place, Suite
-from ._shapes import DROPLESS
+from ..suite import Form, Place, Suite
+from ._shapes import DROPLESS, EVERY_DROPLESS
 
 COUNTS = (1, 4, 16, 64, 256, 1024, 4096, 32768)
 
@@ -19,10 +19,12 @@ def _places(name: str, D: int, dtype: DType, counts: tuple[int, ...]) -> tuple[P
 suite = Suite(
     question="Which dispatch is fastest from one token to 32768?",
     axis="tokens T",
-    baseline="loop",
-    kernels=DROPLESS,
-    small=_places("Qwen3-30B-A3B", 256, "float32", COUNTS),
-    full=tuple(
-        place for name in ("Mixtral-8x7B", "Qwen3-30B-A3B") for place in _places(name, 4096, "bfloat16", COUNTS)
+    small=Form(baseline="loop", kernels=DROPLESS, places=_places("Qwen3-30B-A3B", 256, "float32", COUNTS)),
+    full=Form(
+        baseline="grouped",
+        kernels=EVERY_DROPLESS,
+        places=tuple(
+            place for name in ("Mixtral-8x7B", "Qwen3-30B-A3B") for place in _places(name, 4096, "bfloat16", COUNTS)
+        ),
     ),
 )

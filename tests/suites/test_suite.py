@@ -18,12 +18,30 @@ def test_a_suite_asks_a_question_at_places_that_differ(name: str, size: Size) ->
     suite = SUITES.load(name)
     assert suite.question.endswith("?")
     assert suite.axis
-    assert suite.baseline in KERNELS.names()
+    if size == "reduced" and suite.reduced is None:
+        return
     asked = tasks(name, size)
     assert asked
+    form = {"small": suite.small, "reduced": suite.reduced, "full": suite.full}[size]
+    assert form is not None
+    assert form.baseline in KERNELS.names()
     competing = {(task.point, task.problem.key, who.kernel) for task in asked for who in task.competitors}
     assert len(competing) == sum(len(task.competitors) for task in asked), "two tasks would make the same record"
     assert {kernel for _, _, kernel in competing} <= set(KERNELS.names())
+
+
+@pytest.mark.parametrize("name", [name for name in SUITES.names() if SUITES.load(name).reduced])
+def test_a_reduced_form_asks_less_of_the_same(name: str) -> None:
+    """A GPU session measures places of the full form, fewer of them, in less time each."""
+    full, reduced = tasks(name, "full"), tasks(name, "reduced")
+    assert {task.problem.key for task in reduced} <= {task.problem.key for task in full}
+    assert len(reduced) < len(full) / 2
+    assert reduced[0].budget.seconds < full[0].budget.seconds
+
+
+def test_a_suite_without_a_reduced_form_says_which_have_one() -> None:
+    with pytest.raises(UnknownName, match="one of capacity, experts, granularity, models"):
+        tasks("smoke", "reduced")
 
 
 def test_a_suite_without_kernels_takes_every_competitor() -> None:
@@ -41,9 +59,10 @@ def test_capacity_sweeps_the_published_factors_and_dropless() -> None:
     assert xs == [1.0, 1.25, 1.5, 2.0, 4.0, "dropless"]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ["small", "full"])
 def test_granularity_keeps_flops_and_parameters(size: Size) -> None:
-    problems = [task.problem for task in tasks("granularity", size) if task.problem.mode == "forward"]
+    asked = [task for task in tasks("granularity", size) if task.problem.mode == "forward"]
+    problems = [task.problem for task in asked if task.point.series == asked[0].point.series]
     assert len({problem.flops(problem.N) for problem in problems}) == 1
     assert len({problem.weight_bytes for problem in problems}) == 1
     assert (problems[0].E, problems[-1].E) == (8, 256)
@@ -53,7 +72,7 @@ def test_granularity_keeps_flops_and_parameters(size: Size) -> None:
     ("name", "axis", "smallest", "largest"),
     [("experts", "E", 8, 512), ("tokens", "T", 1, 32768), ("parallel", "ranks", 1, 4), ("peers", "T", 512, 8192)],
 )
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", ["small", "full"])
 def test_sweeps_reach_their_ends(name: str, axis: str, smallest: int, largest: int, size: Size) -> None:
     points = tasks(name, size)
     values = [getattr(task.problem, axis) for task in points]
