@@ -23,7 +23,7 @@ class TouchedInputs(ValueError):
 
 
 def call(problem: Problem, layer: Layer, inputs: Inputs) -> Result:
-    """What is timed: a forward without autograd, or a forward and the gradients of x, both weights and the gates."""
+    """What is timed: a forward without autograd, or a forward and the gradients of `Inputs.differentiable`."""
     if problem.mode == "forward":
         with torch.no_grad():
             return Result(y_TD=layer(inputs.x_TD, inputs.routing, inputs.weights), gradients={})

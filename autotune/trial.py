@@ -125,7 +125,7 @@ class Bench:
         def watched() -> Result:
             entry.layer = layer = entry.kernel.build(entry.problem, entry.config, self._device)
             weights = exam.inputs.weights
-            with count_saved(without=(weights.w_up_EUD, weights.w_down_EDF)) as saved:
+            with count_saved(without=tuple(weights.named().values())) as saved:
                 result, peak_bytes = peak(lambda: call(entry.problem, layer, exam.inputs), self._device)
             entry.memory = Memory(peak=peak_bytes, saved=saved.bytes)
             return result

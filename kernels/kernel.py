@@ -70,7 +70,7 @@ class Kernel(ABC):
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         """None, or the reason why it cannot take this problem on this device, naming constraint and value."""
-        return one_rank(problem) or dropless(problem)
+        return one_rank(problem) or dropless(problem) or unbiased(problem)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         """The configurations to choose from, the default first."""
@@ -91,3 +91,8 @@ def dropless(problem: Problem) -> str | None:
     if problem.capacity_factor is None:
         return None
     return f"is dropless, the problem drops above capacity_factor = {problem.capacity_factor:g}"
+
+
+def unbiased(problem: Problem) -> str | None:
+    """The refusal of an implementation whose experts are two products and nothing else."""
+    return f"adds no biases to the products, the problem has bias = {problem.bias}" if problem.bias else None

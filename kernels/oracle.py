@@ -19,18 +19,25 @@ from .routing import NO_ROUTE, Routing, group_by_expert
 from .shard import Shard, split_evenly
 from .tensors import Inputs
 
+OF_TOKENS = ("x", "gates")  # the gradients with a row for each token; the others have one for each expert
+
+Biased = tuple[Tensor, Tensor, Tensor, Tensor]
+"""w_up (E, U, D), w_down (E, D, F), and the biases after each: (E, U) and (E, D), or zeros of (E, 1)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a call gives: y (T, D), and for a training step the gradients of x, w_up, w_down and gates by name."""
+    """What a call gives: y (T, D), and for a training step the gradients by the names of `Inputs.differentiable`."""
 
     y_TD: Tensor
     gradients: dict[str, Tensor]
 
     def shard(self, shard: Shard) -> Result:
         """The part of the result that one rank must produce."""
-        parts = {"x": shard.tokens, "gates": shard.tokens, "w_up": shard.experts, "w_down": shard.experts}
-        gradients = {name: gradient[parts[name]] for name, gradient in self.gradients.items()}
+        gradients = {
+            name: gradient[shard.tokens if name in OF_TOKENS else shard.experts]
+            for name, gradient in self.gradients.items()
+        }
         return Result(y_TD=self.y_TD[shard.tokens], gradients=gradients)
 
 
@@ -65,16 +72,17 @@ def drop(problem: Problem, routing: Routing) -> Routing:
 
 
 def oracle(problem: Problem, inputs: Inputs) -> Result:
-    """y_t = sum over kept k of g_tk * W_down[e] act(W_up[e] x_t), token by token."""
+    """y_t = sum over kept k of g_tk * (W_down[e] act(W_up[e] x_t + b_up[e]) + b_down[e]), token by token."""
 
-    def forward(x_TD: Tensor, gates_TK: Tensor, w_up_EUD: Tensor, w_down_EDF: Tensor, routing: Routing) -> Tensor:
+    def forward(x_TD: Tensor, gates_TK: Tensor, weights: Biased, routing: Routing) -> Tensor:
+        w_up_EUD, w_down_EDF, b_up_EU, b_down_ED = weights
         rows = []
         for t, ids in enumerate(routing.ids_TK.tolist()):
             y_D = torch.zeros_like(x_TD[t])
             for k, e in enumerate(ids):
                 if e != NO_ROUTE:
-                    h_F = activate(problem, w_up_EUD[e].double() @ x_TD[t])
-                    y_D = y_D + gates_TK[t, k] * (w_down_EDF[e].double() @ h_F)
+                    h_F = activate(problem, w_up_EUD[e].double() @ x_TD[t] + b_up_EU[e])
+                    y_D = y_D + gates_TK[t, k] * (w_down_EDF[e].double() @ h_F + b_down_ED[e])
             rows.append(y_D)
         return torch.stack(rows) if rows else torch.zeros_like(x_TD)
 
@@ -84,12 +92,13 @@ def oracle(problem: Problem, inputs: Inputs) -> Result:
 def reference(problem: Problem, inputs: Inputs) -> Result:
     """As `oracle`, with one product for all rows of an expert."""
 
-    def forward(x_TD: Tensor, gates_TK: Tensor, w_up_EUD: Tensor, w_down_EDF: Tensor, routing: Routing) -> Tensor:
+    def forward(x_TD: Tensor, gates_TK: Tensor, weights: Biased, routing: Routing) -> Tensor:
+        w_up_EUD, w_down_EDF, b_up_EU, b_down_ED = weights
         groups = group_by_expert(routing)
-        rows = [
-            activate(problem, x_TD[groups.token_N[start:end]] @ w_up_EUD[e].double().T) @ w_down_EDF[e].double().T
-            for e, start, end in groups.slices()
-        ]
+        rows = []
+        for e, start, end in groups.slices():
+            h_nF = activate(problem, x_TD[groups.token_N[start:end]] @ w_up_EUD[e].double().T + b_up_EU[e])
+            rows.append(h_nF @ w_down_EDF[e].double().T + b_down_ED[e])
         if not rows:
             return torch.zeros_like(x_TD)
         y_ND = torch.cat(rows) * gates_TK.flatten()[groups.route_N, None]
@@ -101,14 +110,18 @@ def reference(problem: Problem, inputs: Inputs) -> Result:
 def _evaluate(problem: Problem, inputs: Inputs, forward: Callable[..., Tensor]) -> Result:
     """Run ``forward`` in float64 on the kept routes; what does not depend on an input has a gradient of zeros.
 
-    Without gradients the weights stay as they are, and ``forward`` converts one expert at a time.
+    Without gradients the weights stay as they are, and ``forward`` converts one expert at a time. Where there is no
+    bias, ``forward`` is given zeros.
     """
     training = problem.mode == "train"
     leaves = {name: tensor.detach() for name, tensor in inputs.differentiable().items()}
-    leaves |= {name: leaves[name].double() for name in (leaves if training else ("x", "gates"))}
+    leaves |= {name: leaves[name].double() for name in (leaves if training else leaves.keys() - {"w_up", "w_down"})}
     for leaf in leaves.values():
         leaf.requires_grad_(training)
-    y_TD = forward(leaves["x"], leaves["gates"], leaves["w_up"], leaves["w_down"], drop(problem, inputs.routing))
+    nothing_E1 = leaves["x"].new_zeros(problem.E, 1)
+    biases = (leaves.get("b_up", nothing_E1), leaves.get("b_down", nothing_E1))
+    weights = (leaves["w_up"], leaves["w_down"], *biases)
+    y_TD = forward(leaves["x"], leaves["gates"], weights, drop(problem, inputs.routing))
     if not training:
         return Result(y_TD=y_TD, gradients={})
     gradients = [torch.zeros_like(leaf) for leaf in leaves.values()]

@@ -41,7 +41,8 @@ class Problem:
 
     ``T`` counts the tokens of all ranks together. ``T = 0`` is valid. ``drop`` says who keeps a place in a full
     expert: ``first_come`` in token order, or ``gate_weight``, the batch priority of V-MoE (Riquelme et al. 2021,
-    section 4.1). It has no effect when ``capacity_factor`` is None, which means dropless.
+    section 4.1). It has no effect when ``capacity_factor`` is None, which means dropless. With ``bias`` both products
+    of an expert add a vector of its own (gpt-oss).
 
     Raises:
         InvalidProblem: at construction, for any value outside its range.
@@ -62,6 +63,7 @@ class Problem:
     mode: Mode = "forward"
     ranks: int = 1
     seed: int = 0
+    bias: bool = False
 
     def __post_init__(self) -> None:
         self._check_each_field()
@@ -74,6 +76,7 @@ class Problem:
                 raise InvalidProblem(f"{name} = {value!r}: give an integer of at least {smallest}")
         for name, choices in (
             ("gated", Literal[True, False]),
+            ("bias", Literal[True, False]),
             ("activation", Activation),
             ("dtype", DType),
             ("drop", DropPolicy),
@@ -104,9 +107,10 @@ class Problem:
         """Every field in one readable, stable word: equal keys are equal problems."""
         capacity = "dropless" if self.capacity_factor is None else f"cf{float(self.capacity_factor)}"
         activation = f"{self.activation}-glu" if self.gated else self.activation
+        bias = ".bias" if self.bias else ""  # a suffix, so that problems without keep the keys they were recorded under
         return (
             f"T{self.T}.D{self.D}.F{self.F}.E{self.E}.K{self.K}.{activation}.{self.dtype}.{capacity}-{self.drop}"
-            f".{self.router}.{self.load}.{self.mode}.r{self.ranks}.s{self.seed}"
+            f".{self.router}.{self.load}.{self.mode}.r{self.ranks}.s{self.seed}{bias}"
         )
 
     @property
@@ -171,8 +175,9 @@ class Problem:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all experts' weights."""
-        return self.E * self.D * (self.U + self.F) * ELEMENT_BYTES[self.dtype]
+        """Bytes of all experts' weights, biases included."""
+        biases = self.U + self.D if self.bias else 0
+        return self.E * (self.D * (self.U + self.F) + biases) * ELEMENT_BYTES[self.dtype]
 
     @property
     def token_bytes(self) -> int:

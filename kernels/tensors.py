@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,16 +19,36 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
 }
 
+BIAS_SCALE = 0.5  # beside activations near unit variance: neither lost in them nor drowning them
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Expert weights in the layout of Hugging Face checkpoints.
+    """Expert weights in the layout of Hugging Face checkpoints; an expert is b_down + W_down act(b_up + W_up x).
 
-    ``w_up_EUD``: gate rows first, then up rows, when gated. ``w_down_EDF``.
+    ``w_up_EUD``: gate rows first, then up rows, when gated. ``w_down_EDF``. The biases ``b_up_EU`` and ``b_down_ED``
+    are None for a problem without.
     """
 
     w_up_EUD: Tensor
     w_down_EDF: Tensor
+    b_up_EU: Tensor | None = None
+    b_down_ED: Tensor | None = None
+
+    def named(self) -> dict[str, Tensor]:
+        """The tensors there are, by the names of their gradients."""
+        tensors = {"w_up": self.w_up_EUD, "w_down": self.w_down_EDF, "b_up": self.b_up_EU, "b_down": self.b_down_ED}
+        return {name: tensor for name, tensor in tensors.items() if tensor is not None}
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Weights:
+        """The same weights with every tensor changed."""
+        changed = {name: change(tensor) for name, tensor in self.named().items()}
+        return Weights(
+            w_up_EUD=changed["w_up"],
+            w_down_EDF=changed["w_down"],
+            b_up_EU=changed.get("b_up"),
+            b_down_ED=changed.get("b_down"),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,12 +62,7 @@ class Inputs:
 
     def differentiable(self) -> dict[str, Tensor]:
         """The tensors a training step takes gradients of, by name."""
-        return {
-            "x": self.x_TD,
-            "w_up": self.weights.w_up_EUD,
-            "w_down": self.weights.w_down_EDF,
-            "gates": self.routing.gates_TK,
-        }
+        return {"x": self.x_TD, **self.weights.named(), "gates": self.routing.gates_TK}
 
     def requires_grad_(self) -> Inputs:
         """Ask for gradients of every differentiable tensor, in place."""
@@ -70,10 +86,7 @@ class Inputs:
                 gates_TK=routing.gates_TK[tokens].detach().clone(),
                 experts=routing.experts,
             ),
-            weights=Weights(
-                w_up_EUD=self.weights.w_up_EUD[experts].detach().clone(),
-                w_down_EDF=self.weights.w_down_EDF[experts].detach().clone(),
-            ),
+            weights=self.weights.map(lambda tensor: tensor[experts].detach().clone()),
             dy_TD=self.dy_TD[tokens].clone(),
         )
 
@@ -83,15 +96,19 @@ def draw_weights(problem: Problem, *, seed: int, device: torch.device) -> Weight
     generator = torch.Generator(device).manual_seed(seed)
     dtype = TORCH_DTYPES[problem.dtype]
 
-    def normal(*shape: int) -> Tensor:
-        scale = shape[-1] ** -0.5
+    def normal(*shape: int, scale: float) -> Tensor:
         # Drawn expert by expert: a float32 copy of all experts could be what does not fit.
         weight = torch.empty(shape, dtype=dtype, device=device)
         for expert in weight:
             expert.copy_(torch.randn(shape[1:], generator=generator, device=device) * scale)
         return weight
 
-    return Weights(w_up_EUD=normal(problem.E, problem.U, problem.D), w_down_EDF=normal(problem.E, problem.D, problem.F))
+    E, D, F, U = problem.E, problem.D, problem.F, problem.U
+    w_up_EUD, w_down_EDF = normal(E, U, D, scale=D**-0.5), normal(E, D, F, scale=F**-0.5)
+    if not problem.bias:
+        return Weights(w_up_EUD=w_up_EUD, w_down_EDF=w_down_EDF)
+    b_up_EU, b_down_ED = normal(E, U, scale=BIAS_SCALE), normal(E, D, scale=BIAS_SCALE)
+    return Weights(w_up_EUD=w_up_EUD, w_down_EDF=w_down_EDF, b_up_EU=b_up_EU, b_down_ED=b_down_ED)
 
 
 def draw_inputs(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Inputs:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..dispatch import Places, combine, dispatch
-from ..kernel import Config, Cost, Kernel, Layer
+from ..kernel import Config, Cost, Kernel, Layer, unbiased
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import NO_ROUTE, Routing, group_by_expert, queue_positions
 from ..shard import Shard, split_evenly
@@ -35,7 +35,9 @@ class ExpertParallel(Kernel):
     family = "expert_parallel"
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return None if dist.is_available() else "this build of torch has no torch.distributed; install one that does"
+        if not dist.is_available():
+            return "this build of torch has no torch.distributed; install one that does"
+        return unbiased(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         """The layer of this rank.

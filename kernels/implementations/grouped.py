@@ -5,13 +5,16 @@ Uses `torch.nn.functional.grouped_mm`; where torch lacks it, one matmul for each
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from ..activations import activate
 from ..dispatch import Places, combine, dispatch
-from ..kernel import Config, Cost, Kernel, Layer
+from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Groups, Routing, group_by_expert
 from ..tensors import Weights
@@ -25,7 +28,7 @@ class Grouped(Kernel):
     family = "grouped"
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return aligned(problem) or super().supports(problem, device)
+        return aligned(problem) or one_rank(problem) or dropless(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         multiply = _grouped_mm if hasattr(functional, "grouped_mm") else _matmuls
@@ -35,8 +38,8 @@ class Grouped(Kernel):
             rows = groups.route_N.numel()
             row_N = torch.arange(rows, device=x_TD.device)
             places = Places.of(routing, route_n=groups.route_N, row_n=row_N, rows=rows)
-            h_NU = multiply(dispatch(x_TD, places), weights.w_up_EUD, groups)
-            y_ND = multiply(activate(problem, h_NU), weights.w_down_EDF, groups)
+            h_NU = add_bias(multiply(dispatch(x_TD, places), weights.w_up_EUD, groups), weights.b_up_EU, groups)
+            y_ND = add_bias(multiply(activate(problem, h_NU), weights.w_down_EDF, groups), weights.b_down_ED, groups)
             return combine(y_ND, routing.gates_TK, places)
 
         return layer
@@ -69,6 +72,29 @@ def _matmuls(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:
     # Without rows any expert's product of none will do, so that there are gradients.
     parts = [rows[start:end] @ weights[e].T for e, start, end in groups.slices()] or [rows @ weights[0].T]
     return torch.cat(parts)
+
+
+def add_bias(rows: Tensor, bias: Tensor | None, groups: Groups) -> Tensor:
+    """Add ``bias[e]`` to every row of expert e, in place; nothing where ``bias`` (E, out) is None. Differentiable."""
+    if bias is None:
+        return rows
+    return cast(Tensor, _AddBias.apply(rows, bias, groups))  # type: ignore[no-untyped-call]
+
+
+class _AddBias(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, bias: Tensor, groups: Groups) -> Tensor:
+        ctx.mark_dirty(rows)
+        ctx.groups = groups
+        for e, start, end in groups.slices():
+            rows[start:end] += bias[e]
+        return rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, drows: Tensor) -> tuple[Tensor, Tensor, None]:
+        # A sum for each expert: adding rows up by index would take atomics on a GPU.
+        return drows, torch.stack([part.sum(0) for part in drows.split(ctx.groups.counts)]), None
 
 
 kernel = Grouped()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from ..activations import activate
-from ..kernel import Config, Cost, Kernel, Layer
+from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
 from ..tensors import Weights
@@ -17,15 +20,19 @@ class Loop(Kernel):
 
     family = "baseline"
 
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        return one_rank(problem) or dropless(problem)
+
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             y_TD = torch.zeros_like(x_TD, dtype=torch.float32)
             # Unbound, the gradients of the experts are stacked once; indexed, each would be one of all experts.
-            experts = zip(weights.w_up_EUD.unbind(), weights.w_down_EDF.unbind(), strict=True)
-            for e, (w_up_UD, w_down_DF) in enumerate(experts):
+            b_up, b_down = _unbind(weights.b_up_EU, problem.E), _unbind(weights.b_down_ED, problem.E)
+            experts = zip(weights.w_up_EUD.unbind(), b_up, weights.w_down_EDF.unbind(), b_down, strict=True)
+            for e, (w_up_UD, b_up_U, w_down_DF, b_down_D) in enumerate(experts):
                 token_n, k_n = torch.where(routing.ids_TK == e)
-                h_nF = activate(problem, x_TD[token_n] @ w_up_UD.T)
-                y_nD = h_nF @ w_down_DF.T * routing.gates_TK[token_n, k_n, None]
+                h_nF = activate(problem, functional.linear(x_TD[token_n], w_up_UD, b_up_U))
+                y_nD = functional.linear(h_nF, w_down_DF, b_down_D) * routing.gates_TK[token_n, k_n, None]
                 y_TD.index_add_(0, token_n, y_nD)
             return y_TD.to(x_TD.dtype)
 
@@ -42,6 +49,10 @@ class Loop(Kernel):
             # At the end of the backward the rows are gone, but all gradients of the up projections are there twice.
             workspace = max(workspace, problem.E * problem.U * problem.D * ELEMENT_BYTES[problem.dtype])
         return Cost(executed_rows=kept, workspace_bytes=workspace)
+
+
+def _unbind(bias: Tensor | None, experts: int) -> Sequence[Tensor | None]:
+    return [None] * experts if bias is None else bias.unbind()
 
 
 kernel = Loop()

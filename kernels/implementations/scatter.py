@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..activations import activate, activate_, activate_backward
-from ..kernel import Config, Cost, Kernel, Layer
+from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Groups, Routing, group_by_expert
 from ..tensors import Weights
@@ -30,6 +30,9 @@ class Scatter(Kernel):
 
     family = "scatter"
 
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        return one_rank(problem) or dropless(problem)
+
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         return [{"tile": tile} for tile in (DEFAULT_TILE, 128, 256, 1024, 2048)]
 
@@ -37,8 +40,9 @@ class Scatter(Kernel):
         tile = int(config["tile"])
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF)
-            if torch.is_grad_enabled() and any(operand.requires_grad for operand in operands):
+            biases = (weights.b_up_EU, weights.b_down_ED)
+            operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, *biases)
+            if torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands):
                 return _Scatter.apply(problem, tile, routing, *operands)  # type: ignore[no-untyped-call,no-any-return]
             return _forward(problem, tile, group_by_expert(routing), None, *operands)
 
@@ -70,6 +74,8 @@ def _forward(
     gates_TK: Tensor,
     w_up_EUD: Tensor,
     w_down_EDF: Tensor,
+    b_up_EU: Tensor | None,
+    b_down_ED: Tensor | None,
 ) -> Tensor:
     """y; the pre-activations are left in ``h_NU`` when it is given."""
     token_N = groups.token_N
@@ -82,12 +88,18 @@ def _forward(
     for e, n in _tiles(groups, tile):
         size = n.stop - n.start
         x_nD = torch.index_select(x_TD, 0, token_N[n], out=x_BD[:size])
-        h_nU = torch.mm(x_nD, w_up_EUD[e].T, out=h_BU[:size])
+        h_nU = _linear(x_nD, w_up_EUD, b_up_EU, e, out=h_BU[:size])
         if h_NU is not None:
             h_NU[n] = h_nU
-        y_nD = torch.mm(activate_(problem, h_nU), w_down_EDF[e].T, out=y_BD[:size])
+        y_nD = _linear(activate_(problem, h_nU), w_down_EDF, b_down_ED, e, out=y_BD[:size])
         y_TD.index_add_(0, token_N[n], torch.mul(y_nD, gates_N1[n], out=weighted_BD[:size]))
     return y_TD.to(x_TD.dtype)
+
+
+def _linear(rows: Tensor, weights: Tensor, biases: Tensor | None, e: int, *, out: Tensor) -> Tensor:
+    if biases is None:
+        return torch.mm(rows, weights[e].T, out=out)
+    return torch.addmm(biases[e], rows, weights[e].T, out=out)
 
 
 class _Scatter(torch.autograd.Function):
@@ -101,33 +113,47 @@ class _Scatter(torch.autograd.Function):
         gates_TK: Tensor,
         w_up_EUD: Tensor,
         w_down_EDF: Tensor,
+        b_up_EU: Tensor | None,
+        b_down_ED: Tensor | None,
     ) -> Tensor:
         groups = group_by_expert(routing)
         h_NU = x_TD.new_empty(groups.route_N.numel(), problem.U)
-        ctx.save_for_backward(x_TD, gates_TK, w_up_EUD, w_down_EDF, h_NU)
+        ctx.save_for_backward(x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_NU)
         ctx.problem, ctx.tile, ctx.groups = problem, tile, groups
-        return _forward(problem, tile, groups, h_NU, x_TD, gates_TK, w_up_EUD, w_down_EDF)
+        return _forward(problem, tile, groups, h_NU, x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
-        x_TD, gates_TK, w_up_EUD, w_down_EDF, h_NU = ctx.saved_tensors
+        x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_NU = ctx.saved_tensors
         groups: Groups = ctx.groups
         token_N = groups.token_N
         gates_N1 = gates_TK.flatten()[groups.route_N, None]
         dx_TD = torch.zeros(x_TD.shape, dtype=torch.float32, device=x_TD.device)
         dgates_N = torch.zeros(gates_TK.numel(), dtype=torch.float32, device=x_TD.device)
         dw_up_EUD, dw_down_EDF = torch.zeros_like(w_up_EUD), torch.zeros_like(w_down_EDF)
+        db_up_EU, db_down_ED = _zeros_like(b_up_EU), _zeros_like(b_down_ED)
         for e, n in _tiles(groups, ctx.tile):
             dy_nD = dy_TD[token_N[n]]
             a_nF = activate(ctx.problem, h_NU[n])
             da_nF = dy_nD @ w_down_EDF[e]
-            dgates_N[groups.route_N[n]] = (a_nF * da_nF).sum(1, dtype=torch.float32)
+            dgate_n = (a_nF * da_nF).sum(1, dtype=torch.float32)
+            dgates_N[groups.route_N[n]] = dgate_n if b_down_ED is None else dgate_n + dy_nD @ b_down_ED[e]
             dw_down_EDF[e].addmm_(dy_nD.mul_(gates_N1[n]).T, a_nF)
             dh_nU = activate_backward(ctx.problem, h_NU[n], da_nF.mul_(gates_N1[n]))
             dw_up_EUD[e].addmm_(dh_nU.T, x_TD[token_N[n]])
+            if db_up_EU is not None and db_down_ED is not None:
+                db_up_EU[e] += dh_nU.sum(0, dtype=torch.float32)
+                db_down_ED[e] += dy_nD.sum(0, dtype=torch.float32)
             dx_TD.index_add_(0, token_N[n], (dh_nU @ w_up_EUD[e]).float())
-        return None, None, None, dx_TD.to(x_TD.dtype), dgates_N.view_as(gates_TK), dw_up_EUD, dw_down_EDF
+        dx_TD = dx_TD.to(x_TD.dtype)
+        dgates_TK = dgates_N.view_as(gates_TK)
+        return None, None, None, dx_TD, dgates_TK, dw_up_EUD, dw_down_EDF, db_up_EU, db_down_ED
+
+
+def _zeros_like(bias: Tensor | None) -> Tensor | None:
+    """Where the gradient of a bias is summed: in float32, which autograd rounds to the dtype of the bias."""
+    return None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
 
 
 kernel = Scatter()

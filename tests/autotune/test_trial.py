@@ -39,6 +39,14 @@ def test_an_honest_kernel_gets_everything_a_record_promises(bench: Bench) -> Non
     assert record.wall_s > sum(record.timing.samples_ns) / 1e9
 
 
+def test_gradients_of_biases_are_checked_too(bench: Bench) -> None:
+    records = run(bench, "loop", "padded", problem=PROBLEM.replace(mode="train", bias=True))
+    assert records["loop"].status is Status.passed
+    assert set(records["loop"].errors) == {"y", "dx", "dw_up", "dw_down", "db_up", "db_down", "dgates"}
+    assert records["padded"].status is Status.unsupported
+    assert "bias = True" in records["padded"].reason
+
+
 def test_dropped_rows_are_counted(bench: Bench) -> None:
     record = run(bench, "padded", problem=PROBLEM.replace(capacity_factor=0.5))["padded"]
     assert record.work is not None

@@ -23,7 +23,7 @@ from moebench.kernels.kernel import Config, Cost, Kernel, Layer
 from moebench.kernels.oracle import Result, drop, oracle, reference
 from moebench.kernels.problem import Problem
 from moebench.kernels.routing import NO_ROUTE, Routing
-from moebench.kernels.tensors import TORCH_DTYPES, Inputs, Weights, draw_inputs, draw_weights
+from moebench.kernels.tensors import TORCH_DTYPES, Inputs, draw_inputs, draw_weights
 from moebench.results.memory import peak
 from moebench.results.record import Error
 
@@ -32,6 +32,7 @@ NAMES = KERNELS.names()
 BASE = Problem(T=37, D=48, F=32, E=6, K=2, mode="train")
 SINGLE = BASE.replace(E=1, K=1)  # what every implementation supports, a single dense chain too
 PLAIN = SINGLE.replace(mode="forward", D=128, F=128)
+BIASED = BASE.replace(bias=True)
 
 Changes = dict[str, object]
 
@@ -70,9 +71,15 @@ CAPACITIES: list[Changes] = [
     for policy in ("first_come", "gate_weight")
     for changes in ({"load": "zipf:1.5"}, {"E": 60, "T": 3, "dtype": "bfloat16"})  # with 60 experts E * C > N
 ]
+BIASES: list[Changes] = [
+    {"bias": True, "gated": gated, "dtype": dtype, **changes}
+    for gated in (True, False)
+    for dtype in TORCH_DTYPES
+    for changes in ({}, {"load": "empty:0.5", "K": 3}, {"T": 0}, {"E": 1, "K": 1}, {"capacity_factor": 0.5})
+]
 PROBLEMS = [
     BASE.replace(mode=mode, **changes)
-    for changes in (*DTYPES, *WIDTHS, *EXPERTS, *TOKENS, *LOADS, *CAPACITIES)
+    for changes in (*DTYPES, *WIDTHS, *EXPERTS, *TOKENS, *LOADS, *CAPACITIES, *BIASES)
     for mode in ("forward", "train")
 ]
 POINTS = [(name, problem) for name in NAMES for problem in PROBLEMS]
@@ -142,6 +149,24 @@ def supporting(problem: Problem, *, without: tuple[str, ...] = ()) -> pytest.Mar
 
 
 modes = pytest.mark.parametrize("mode", ["forward", "train"])
+either_bias = pytest.mark.parametrize(
+    ("kernel", "problem"),
+    [
+        pytest.param(KERNELS.load(name), problem, id=f"{name}{'-bias' if problem.bias else ''}")
+        for problem in (BASE, BIASED)
+        for name in NAMES
+        if KERNELS.load(name).supports(problem, DEVICE) is None
+    ],
+)
+
+
+def test_some_implementations_take_biases() -> None:
+    """Otherwise what is said of biases below would be said of nobody."""
+    assert {name for name in NAMES if KERNELS.load(name).supports(BIASED, DEVICE) is None} >= {
+        "loop",
+        "grouped",
+        "scatter",
+    }
 
 
 @pytest.mark.parametrize(("name", "problem"), SUPPORTED, ids=key)
@@ -161,18 +186,19 @@ def test_a_refusal_names_a_value_of_the_problem_or_is_the_machines(name: str, pr
     assert named or kernel.supports(PLAIN, DEVICE) == reason
 
 
-@supporting(BASE)
-def test_the_oracle_itself_agrees(kernel: Kernel) -> None:
+@either_bias
+def test_the_oracle_itself_agrees(kernel: Kernel, problem: Problem) -> None:
     """The loop over tokens, without the shortcut that the other tests take."""
-    inputs = draw(BASE)
-    assert_right(BASE, build(kernel, BASE), inputs, oracle(BASE, inputs))
+    inputs = draw(problem)
+    assert_right(problem, build(kernel, problem), inputs, oracle(problem, inputs))
 
 
 @modes
 @pytest.mark.parametrize("tokens", [slice(None, None, 3), slice(5, 25), slice(None)], ids=["some", "a range", "all"])
 @supporting(BASE, without=("peer",))  # released models have no missing routes
 def test_missing_routes_add_nothing(kernel: Kernel, tokens: slice, mode: str) -> None:
-    problem = BASE.replace(mode=mode)
+    """Not even a bias, where there are any."""
+    problem = BASE.replace(mode=mode, bias=kernel.supports(BIASED, DEVICE) is None)
     inputs = draw(problem)
     ids_TK = inputs.routing.ids_TK.clone()
     ids_TK[tokens] = NO_ROUTE
@@ -252,14 +278,14 @@ def poisoned_pad(tensor: Tensor) -> Tensor:
 def test_inputs_need_not_be_contiguous(
     kernel: Kernel, layout: Callable[[Tensor], Tensor], dtype: str, mode: str
 ) -> None:
-    problem = BASE.replace(dtype=dtype, mode=mode)
+    problem = BASE.replace(dtype=dtype, mode=mode, bias=kernel.supports(BIASED, DEVICE) is None)
     drawn = draw(problem)
     inputs = Inputs(
         x_TD=layout(drawn.x_TD),
         routing=Routing(
             ids_TK=layout(drawn.routing.ids_TK), gates_TK=layout(drawn.routing.gates_TK), experts=problem.E
         ),
-        weights=Weights(w_up_EUD=layout(drawn.weights.w_up_EUD), w_down_EDF=layout(drawn.weights.w_down_EDF)),
+        weights=drawn.weights.map(layout),
         dy_TD=layout(drawn.dy_TD),
     )
     assert not any(t.is_contiguous() for t in (*inputs.differentiable().values(), inputs.dy_TD))
@@ -279,6 +305,7 @@ def test_the_gradient_of_a_sum(kernel: Kernel) -> None:
 def test_every_configuration_is_right(kernel: Kernel, mode: str) -> None:
     """With more rows on one expert than a tile holds, and not a multiple of one."""
     problem = BASE.replace(T=900, D=16, F=128, E=3, load="hot", mode=mode)
+    problem = problem.replace(bias=kernel.supports(problem.replace(bias=True), DEVICE) is None)
     inputs = draw(problem)
     expected = reference(problem, inputs)
     tried = [config for config in kernel.space(problem, DEVICE) if kernel.valid(problem, config, DEVICE)]
@@ -289,9 +316,9 @@ def test_every_configuration_is_right(kernel: Kernel, mode: str) -> None:
 
 @modes
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@supporting(BASE)
-def test_two_calls_give_the_same_bits(kernel: Kernel, dtype: str, mode: str) -> None:
-    problem = BASE.replace(dtype=dtype, mode=mode)
+@either_bias
+def test_two_calls_give_the_same_bits(kernel: Kernel, problem: Problem, dtype: str, mode: str) -> None:
+    problem = problem.replace(dtype=dtype, mode=mode)
     layer = build(kernel, problem)
     inputs = draw(problem).requires_grad_()
     one, other = call(problem, layer, inputs), call(problem, layer, inputs)
@@ -309,40 +336,41 @@ def test_a_layer_keeps_nothing_of_an_earlier_call(kernel: Kernel) -> None:
         assert_right(BASE, layer, inputs)
 
 
-@supporting(BASE)
-def test_inputs_and_the_output_gradient_stay_untouched(kernel: Kernel) -> None:
-    inputs = draw(BASE)
+@either_bias
+def test_inputs_and_the_output_gradient_stay_untouched(kernel: Kernel, problem: Problem) -> None:
+    inputs = draw(problem)
     before = inputs.clone()
-    call(BASE, build(kernel, BASE), inputs.requires_grad_())
+    call(problem, build(kernel, problem), inputs.requires_grad_())
     for name, tensor in inputs.differentiable().items():
         assert torch.equal(tensor, before.differentiable()[name]), name
     assert torch.equal(inputs.dy_TD, before.dy_TD)
     assert torch.equal(inputs.routing.ids_TK, before.routing.ids_TK)
 
 
-@supporting(BASE)
-def test_a_second_backward_over_a_retained_graph_gives_the_same(kernel: Kernel) -> None:
+@either_bias
+def test_a_second_backward_over_a_retained_graph_gives_the_same(kernel: Kernel, problem: Problem) -> None:
     """Nothing that backward needs is overwritten by the first one."""
-    inputs = draw(BASE).requires_grad_()
+    inputs = draw(problem).requires_grad_()
     leaves = list(inputs.differentiable().values())
-    y_TD = build(kernel, BASE)(inputs.x_TD, inputs.routing, inputs.weights)
+    y_TD = build(kernel, problem)(inputs.x_TD, inputs.routing, inputs.weights)
     first = torch.autograd.grad(y_TD, leaves, inputs.dy_TD, retain_graph=True)
     second = torch.autograd.grad(y_TD, leaves, inputs.dy_TD)
     for name, one, other in zip(inputs.differentiable(), first, second, strict=True):
         assert torch.equal(one, other), name
 
 
-@pytest.mark.parametrize("leaf", ["x", "w_up", "w_down", "gates"])
-@supporting(BASE)
-def test_one_gradient_may_be_asked_for_alone(kernel: Kernel, leaf: str) -> None:
+@either_bias
+def test_one_gradient_may_be_asked_for_alone(kernel: Kernel, problem: Problem) -> None:
     """Frozen weights, or a router that is not trained."""
-    inputs = draw(BASE)
-    expected = reference(BASE, inputs)
-    tensor = inputs.differentiable()[leaf].requires_grad_()
-    y_TD = build(kernel, BASE)(inputs.x_TD, inputs.routing, inputs.weights)
-    (gradient,) = torch.autograd.grad(y_TD, [tensor], inputs.dy_TD)
-    alone = Result(y_TD=expected.y_TD, gradients={leaf: expected.gradients[leaf]})
-    assert_close(errors(Result(y_TD=y_TD.detach(), gradients={leaf: gradient}), alone), BASE.dtype)
+    drawn = draw(problem)
+    expected = reference(problem, drawn)
+    for leaf in drawn.differentiable():
+        inputs = drawn.clone()
+        tensor = inputs.differentiable()[leaf].requires_grad_()
+        y_TD = build(kernel, problem)(inputs.x_TD, inputs.routing, inputs.weights)
+        (gradient,) = torch.autograd.grad(y_TD, [tensor], inputs.dy_TD)
+        alone = Result(y_TD=expected.y_TD, gradients={leaf: expected.gradients[leaf]})
+        assert_close(errors(Result(y_TD=y_TD.detach(), gradients={leaf: gradient}), alone), problem.dtype)
 
 
 def default_cost(kernel: Kernel, problem: Problem, kept: Routing) -> Cost:
@@ -363,7 +391,15 @@ def test_executed_work_covers_the_useful_work(name: str, problem: Problem) -> No
 MIDDLE = Problem(T=512, D=128, F=256, E=8, K=2, mode="train")
 SIZES = [
     MIDDLE.replace(mode=mode, **changes)
-    for changes in ({}, {"gated": False}, {"dtype": "bfloat16"}, {"load": "hot"}, {"T": 32}, {"E": 1, "K": 1})
+    for changes in (
+        {},
+        {"gated": False},
+        {"dtype": "bfloat16"},
+        {"load": "hot"},
+        {"T": 32},
+        {"E": 1, "K": 1},
+        {"bias": True},
+    )
     for mode in ("forward", "train")
 ]
 

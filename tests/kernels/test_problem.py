@@ -37,6 +37,7 @@ def problems(draw: st.DrawFn) -> Problem:
         mode=draw(st.sampled_from(["forward", "train"])),
         ranks=draw(st.integers(1, E)),
         seed=draw(st.integers(0, 3)),
+        bias=draw(st.booleans()),
     )
 
 
@@ -78,7 +79,7 @@ def test_refine_keeps_parameters_and_useful_flops(problem: Problem, granularity:
     coarse = problem.replace(F=problem.F * granularity)
     fine = coarse.refine(granularity)
     assert (problem.F, problem.E * granularity, problem.K * granularity) == (fine.F, fine.E, fine.K)
-    assert fine.weight_bytes == coarse.weight_bytes
+    assert fine.replace(bias=False).weight_bytes == coarse.replace(bias=False).weight_bytes
     assert fine.flops(fine.N) == coarse.flops(coarse.N)
 
 
@@ -124,6 +125,8 @@ WRONG = [
     *[("capacity_factor", value) for value in (0, 0.0, -1.5, float("nan"), float("inf"), -float("inf"), True, "1.25")],
     ("gated", "no"),
     ("gated", None),
+    ("bias", "no"),
+    ("bias", None),
     ("activation", "swish"),
     ("activation", None),
     ("dtype", "float64"),
@@ -182,6 +185,7 @@ ONE_CHANGE: dict[str, object] = {
     "mode": "train",
     "ranks": 2,
     "seed": 1,
+    "bias": True,
 }
 
 
@@ -206,6 +210,22 @@ def test_key_does_not_depend_on_how_an_equal_factor_is_written(factor: float) ->
     assert SMALL.replace(capacity_factor=factor).key == (
         "T4.D8.F16.E4.K2.silu-glu.float32.cf1.0-first_come.softmax_topk_renorm.uniform.forward.r1.s0"
     )
+
+
+def test_key_speaks_of_biases_only_where_there_are_some() -> None:
+    """Records of problems without keep the keys they have."""
+    assert SMALL.replace(bias=True).key == f"{SMALL.key}.bias"
+
+
+def test_biases_of_every_expert_are_read_and_their_gradients_written() -> None:
+    problem = Problem(T=3, D=4, F=6, E=2, K=1, dtype="bfloat16", mode="train")
+    biased = problem.replace(bias=True)
+    one_expert = (12 + 4) * 2  # gate, up and down projections
+    assert biased.weight_bytes - problem.weight_bytes == 2 * one_expert
+    assert biased.input_bytes - problem.input_bytes == 2 * one_expert
+    assert biased.output_bytes - problem.output_bytes == 2 * one_expert
+    assert biased.ideal_bytes(1) - problem.ideal_bytes(1) == one_expert + 2 * one_expert
+    assert biased.flops(3) == problem.flops(3), "additions are not counted, as the activation is not"
 
 
 def test_forward_counts_match_a_calculation_by_hand() -> None:
