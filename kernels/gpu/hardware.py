@@ -1,0 +1,73 @@
+"""What a configuration has to know of the device it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """``processors`` that run programs side by side, shared memory in bytes for one program, and what it can do.
+
+    ``tensor_descriptors``: tiles are copied by the hardware (TMA). ``specialised_warps``: some warps may only copy.
+    """
+
+    processors: int
+    shared_bytes: int
+    tensor_descriptors: bool
+    specialised_warps: bool
+    maker: str = "nvidia"
+
+
+HARDWARE: dict[str, Hardware] = {
+    # NVIDIA's A100, H100 and B200 white papers and CUDA's table of compute capabilities; AMD's MI300X data sheet.
+    "sm_80": Hardware(processors=108, shared_bytes=163 << 10, tensor_descriptors=False, specialised_warps=False),
+    "sm_90": Hardware(processors=132, shared_bytes=227 << 10, tensor_descriptors=True, specialised_warps=True),
+    "sm_100": Hardware(processors=148, shared_bytes=227 << 10, tensor_descriptors=True, specialised_warps=True),
+    "gfx942": Hardware(
+        processors=304, shared_bytes=64 << 10, tensor_descriptors=False, specialised_warps=False, maker="amd"
+    ),
+}
+INTERPRETER = Hardware(processors=3, shared_bytes=227 << 10, tensor_descriptors=True, specialised_warps=True)
+"""Few processors, so that programs take several tiles each, and every path open."""
+
+_assumed: ContextVar[Hardware | None] = ContextVar("_assumed", default=None)
+
+
+@contextmanager
+def assuming(hardware: Hardware) -> Iterator[None]:
+    """Let `hardware` answer for another device than the one at hand."""
+    token = _assumed.set(hardware)
+    try:
+        yield
+    finally:
+        _assumed.reset(token)
+
+
+def hardware(device: torch.device) -> Hardware:
+    """What is assumed, or else what the device says of itself; a CPU stands for Triton's interpreter."""
+    assumed = _assumed.get()
+    if assumed is not None:
+        return assumed
+    return _ask(device) if device.type == "cuda" else INTERPRETER
+
+
+@cache
+def _ask(device: torch.device) -> Hardware:
+    properties = torch.cuda.get_device_properties(device)
+    amd = torch.version.hip is not None
+    modern = not amd and properties.major >= 9
+    shared = getattr(properties, "shared_memory_per_block_optin", 0)
+    return Hardware(
+        processors=properties.multi_processor_count,
+        shared_bytes=shared or HARDWARE["gfx942" if amd else "sm_80"].shared_bytes,
+        tensor_descriptors=modern,
+        specialised_warps=modern,
+        maker="amd" if amd else "nvidia",
+    )

@@ -1,0 +1,65 @@
+"""The one way in which a Triton kernel is started: run, or written down to be compiled for another device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import triton
+
+INTERPRETED: bool = triton.knobs.runtime.interpret
+"""Whether kernels run in Triton's interpreter: on CPU tensors, because TRITON_INTERPRET=1 was set before its import."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One start of a kernel: everything that its machine code depends on, and how many programs there are."""
+
+    kernel: Any
+    programs: int
+    arguments: tuple[Any, ...]
+    constants: Mapping[str, Any]
+    warps: int
+    stages: int
+
+    @property
+    def name(self) -> str:
+        """The name of the kernel's function."""
+        return str(self.kernel.__name__)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the compiler is told besides the constants."""
+        # Said aloud, because the default of Triton 3.10 is another: a product is added without rounding it first.
+        return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
+
+
+_written: ContextVar[list[Launch] | None] = ContextVar("_written", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[list[Launch]]:
+    """Write launches down instead of running them; for layers that are called with tensors on the device ``meta``."""
+    launches: list[Launch] = []
+    token = _written.set(launches)
+    try:
+        yield launches
+    finally:
+        _written.reset(token)
+
+
+def launch(kernel: Any, programs: int, *arguments: Any, warps: int = 4, stages: int = 1, **constants: Any) -> None:
+    """Start ``programs`` programs of a kernel with its positional arguments and its constexprs by name; 0 is none."""
+    if programs == 0:
+        return
+    start = Launch(
+        kernel=kernel, programs=programs, arguments=arguments, constants=constants, warps=warps, stages=stages
+    )
+    written = _written.get()
+    if written is None:
+        kernel[(programs,)](*arguments, **start.options, **constants)
+    else:
+        written.append(start)

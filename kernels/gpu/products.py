@@ -1,0 +1,242 @@
+"""The products of one call: what the kernels are given, and the memory they write to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from ..problem import Problem
+from . import grouped_gemm, rows, weight_gradient
+from .hardware import Hardware
+from .launch import INTERPRETED, launch
+from .order import Order, Schedule
+from .tiles import DESCRIPTOR_BYTES, SMALLEST, Tiles
+
+COLUMNS = 1024  # of a row that one program sums
+COPIED = 8192  # elements that one program copies: more do not fit its registers
+BIAS_ROWS, BIAS_COLUMNS = 32, 128  # of one step of a bias gradient
+
+Operand = Tensor | TensorDescriptor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Products:
+    """Everything that is multiplied, copied and summed in one call, on rows in a known order.
+
+    Rows stand in a buffer of R rows, those of an expert together. With ``gathered`` tokens are read where they are, by
+    the route of every row; else they have been copied into the buffer by `dispatch`.
+    """
+
+    problem: Problem
+    tiles: Tiles
+    hardware: Hardware
+    order: Order
+    schedule: Schedule
+    gathered: bool
+
+    @property
+    def side(self) -> int:
+        """Side of the square blocks that hidden rows are stored in; 0 when they are stored one after the other."""
+        return 0
+
+    def dispatch(self, x_TD: Tensor) -> Tensor:
+        """The tokens as the products read them: as they are when gathered, else copied to their rows, (R, D)."""
+        if self.gathered:
+            return x_TD
+        x_RD = x_TD.new_empty(self.order.rows, self.problem.D)
+        block = min(COPIED // self.schedule.rows, triton.next_power_of_2(self.problem.D))
+        launch(
+            rows.copy_rows,
+            self.schedule.expert_M.numel() * triton.cdiv(self.problem.D, block),
+            x_TD, x_RD, *self._tiles[:2], *self._rows, *x_TD.stride(),
+            D=self.problem.D, CHOSEN=self.order.chosen, BLOCK_M=self.schedule.rows, BLOCK_D=block,
+            PAD=self.side > 0,
+        )  # fmt: skip
+        return x_RD
+
+    def up(self, x: Tensor, w_up_EUD: Tensor, b_up_EU: Tensor | None, h_RU: Tensor | None) -> Tensor:
+        """The hidden rows (R, F); the pre-activations go to ``h_RU`` when it is given."""
+        problem, tiles = self.problem, self.tiles
+        block_n = self._columns_of_hidden
+        a_RF = x.new_empty(self.order.rows, problem.F)
+        x_operand = x if self.gathered else self._described(x, [tiles.block_m, tiles.block_k])
+        w_operand = self._described(w_up_EUD, [1, block_n, tiles.block_k])
+        launch(
+            grouped_gemm.up,
+            self._programs(problem.F, block_n),
+            x_operand, w_operand, b_up_EU, a_RF, h_RU, *self._tiles, *self._rows, *x.stride(), *w_up_EUD.stride(),
+            D=problem.D, F=problem.F, CHOSEN=self.order.chosen, GATHER=self.gathered, GATED=problem.gated,
+            ACTIVATION=problem.activation, BLOCK_N=block_n, **self._constants(x_operand, w_operand),
+            **self._launch,
+        )  # fmt: skip
+        return a_RF
+
+    def down(
+        self, a_RF: Tensor, w_down_EDF: Tensor, b_down_ED: Tensor | None, gates_TK: Tensor, *, scatter: bool
+    ) -> Tensor:
+        """The weighted output rows, by route (N, D) when ``scatter``, else (R, D); (splits, …) of their parts."""
+        height = self.order.slot_N.numel() if scatter else self.order.rows
+        splits = self.tiles.split_k
+        dtype = a_RF.dtype if splits == 1 else torch.float32
+        y_SMD = a_RF.new_empty(splits, height, self.problem.D, dtype=dtype)
+        _, *strides = w_down_EDF.stride()
+        self._down(a_RF, w_down_EDF, b_down_ED, gates_TK, y_SMD, strides=strides, nk=True, scatter=scatter)
+        return y_SMD
+
+    def tokens_gradient(self, dh_RU: Tensor, w_up_EUD: Tensor, *, scatter: bool) -> Tensor:
+        """dh W_up, as rows of the tokens' gradient: by route (1, N, D) when ``scatter``, else (1, R, D)."""
+        height = self.order.slot_N.numel() if scatter else self.order.rows
+        dx_1MD = dh_RU.new_empty(1, height, self.problem.D)
+        _, *strides = w_up_EUD.stride()
+        self._down(dh_RU, w_up_EUD, None, None, dx_1MD, strides=strides[::-1], nk=False, scatter=scatter)
+        return dx_1MD
+
+    def down_backward(
+        self, dy: Tensor, w_down_EDF: Tensor, h_RU: Tensor, gates_TK: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """dh (R, U), the hidden rows times their gates (R, F), and the gates' gradient (N,) without the bias' part."""
+        problem, tiles = self.problem, self.tiles
+        block_n = self._columns_of_hidden
+        dh_RU, ga_RF = torch.empty_like(h_RU), h_RU.new_empty(self.order.rows, problem.F)
+        # A route without a row is written by nobody.
+        parts_SN = gates_TK.new_zeros(triton.cdiv(problem.F, block_n), gates_TK.numel())
+        dy_operand = dy if self.gathered else self._described(dy, [tiles.block_m, tiles.block_k])
+        w_operand = self._described(w_down_EDF, [1, tiles.block_k, block_n])
+        launch(
+            grouped_gemm.down_backward,
+            self._programs(problem.F, block_n),
+            dy_operand, w_operand, h_RU, gates_TK, dh_RU, ga_RF, parts_SN, *self._tiles, *self._rows,
+            *dy.stride(), *w_down_EDF.stride(), parts_SN.stride(0),
+            D=problem.D, F=problem.F, CHOSEN=self.order.chosen, GATHER=self.gathered, GATED=problem.gated,
+            ACTIVATION=problem.activation, BLOCK_N=block_n, **self._constants(dy_operand, w_operand),
+            **self._launch,
+        )  # fmt: skip
+        return dh_RU, ga_RF, parts_SN.sum(0)
+
+    def weight_gradient(self, p: Tensor, q: Tensor, *, tokens: str, shape: torch.Size) -> Tensor:
+        """The sum over every expert's rows of p^T q, (E, …); ``tokens`` says which of ``p`` and ``q`` are tokens."""
+        _, M, N = shape
+        side = self.tiles.block_w
+        dw = p.new_empty(shape)
+        gather_p, gather_q = (self.gathered and tokens == name for name in ("p", "q"))
+        launch(
+            weight_gradient.weight_gradient,
+            self._share(shape[0] * triton.cdiv(M, side) * triton.cdiv(N, side)),
+            p, q, dw, *self._rows, shape[0], *p.stride(), *q.stride(),
+            M=M, N=N, CHOSEN=self.order.chosen, GATHER_P=gather_p, GATHER_Q=gather_q,
+            BLOCK_M=side, BLOCK_N=side, BLOCK_B=self.tiles.block_k,
+            P_TILED=self._describable(p) and not gather_p, Q_TILED=self._describable(q) and not gather_q,
+            PRECISION=self.tiles.precision, UPCAST=INTERPRETED, **self._launch,
+        )  # fmt: skip
+        return dw
+
+    def bias_gradient(self, p: Tensor, gates_TK: Tensor | None, *, tokens: bool) -> Tensor:
+        """The sum of every expert's rows of ``p``, which are ``tokens`` or not, times their gates: (E, …)."""
+        width = p.shape[1]
+        db = p.new_empty(self.problem.E, width)
+        launch(
+            weight_gradient.bias_gradient,
+            self.problem.E * triton.cdiv(width, BIAS_COLUMNS),
+            p, gates_TK, db, *self._rows, *p.stride(),
+            N=width, CHOSEN=self.order.chosen, GATHER=self.gathered and tokens, SIDE=0 if tokens else self.side,
+            BLOCK_B=BIAS_ROWS, BLOCK_N=BIAS_COLUMNS, UPCAST=INTERPRETED,
+        )  # fmt: skip
+        return db
+
+    def combine(self, y_SMD: Tensor, like_TD: Tensor, *, by_route: bool) -> Tensor:
+        """The rows of every token summed, (T, D)."""
+        y_TD = torch.empty_like(like_TD, memory_format=torch.contiguous_format)
+        tokens, width = y_TD.shape
+        block = min(COLUMNS, triton.next_power_of_2(width))
+        launch(
+            rows.sum_rows,
+            tokens * triton.cdiv(width, block),
+            y_SMD, self.order.slot_N, y_TD, y_SMD.shape[0], y_SMD.stride(0),
+            D=width, CHOSEN=self.order.chosen, BY_ROUTE=by_route, BLOCK_D=block, UPCAST=INTERPRETED,
+        )  # fmt: skip
+        return y_TD
+
+    def _down(
+        self, a: Tensor, w: Tensor, bias: Tensor | None, gates: Tensor | None, y_SMD: Tensor,
+        *, strides: list[int], nk: bool, scatter: bool,
+    ) -> None:  # fmt: skip
+        splits, _, width = y_SMD.shape
+        tiles = self.tiles
+        a_operand = self._hidden_operand(a)
+        sides = [tiles.block_n, tiles.block_k]
+        w_operand = self._described(w, [1, *(sides if nk else sides[::-1])])
+        launch(
+            grouped_gemm.down,
+            self._programs(width, tiles.block_n, splits),
+            a_operand, w_operand, bias, gates, y_SMD, *self._tiles, *self._rows, a.stride(0), w.stride(0), *strides,
+            y_SMD.shape[1],
+            N=width, K=a.shape[1], W_NK=nk, SCATTER=scatter, SPLITS=splits, BLOCK_N=tiles.block_n,
+            **self._constants(a_operand, w_operand), **self._launch,
+        )  # fmt: skip
+
+    @property
+    def _tiles(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The row tiles, and how many of them are used."""
+        return self.schedule.expert_M, self.schedule.block_M, self.schedule.first_E[-1:]
+
+    @property
+    def _rows(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.order.base_E, self.order.counts_E, self.order.route_R
+
+    @property
+    def _columns_of_hidden(self) -> int:
+        """Columns of one half: both halves of a gated tile together are as wide as any other tile."""
+        return max(SMALLEST, self.tiles.block_n // 2) if self.problem.gated else self.tiles.block_n
+
+    def _programs(self, width: int, block: int, splits: int = 1) -> int:
+        return self._share(self.schedule.expert_M.numel() * triton.cdiv(width, block) * splits)
+
+    def _share(self, tiles: int) -> int:
+        """Programs for so many tiles: one each, or as many as run side by side."""
+        if not self.tiles.persistent:
+            return tiles
+        return min(tiles, self.hardware.processors * self.tiles.persistent)
+
+    @property
+    def _launch(self) -> dict[str, int]:
+        return {"warps": self.tiles.warps, "stages": self.tiles.stages}
+
+    def _constants(self, a: Operand, b: Operand) -> dict[str, object]:
+        tiled = isinstance(a, TensorDescriptor), isinstance(b, TensorDescriptor)
+        return {
+            "BLOCK_M": self.tiles.block_m,
+            "BLOCK_K": self.tiles.block_k,
+            "GROUP_M": self.tiles.group_m,
+            "SIDE": self.side,
+            "A_TILED": tiled[0],
+            "B_TILED": tiled[1],
+            # A warp that only copies can start tensor descriptors' copies, not gather rows.
+            "SPECIALISE": self.tiles.specialise and all(tiled),
+            "PRECISION": self.tiles.precision,
+            "UPCAST": INTERPRETED,
+        }
+
+    def _hidden_operand(self, a: Tensor) -> Operand:
+        """Hidden rows as the left factor of a product."""
+        return self._described(a, [self.tiles.block_m, self.tiles.block_k])
+
+    def _described(self, tensor: Tensor, box: list[int]) -> Operand:
+        """A descriptor of the tensor when there are to be any and it can have one."""
+        if not self._describable(tensor):
+            return tensor
+        return TensorDescriptor(tensor, list(tensor.shape), list(tensor.stride()), box)
+
+    def _describable(self, tensor: Tensor) -> bool:
+        step = DESCRIPTOR_BYTES // tensor.element_size()
+        *outer, inner = tensor.stride()
+        return (
+            self.tiles.descriptors
+            and inner == 1
+            and all(stride % step == 0 and stride > 0 for stride in outer)
+            and tensor.data_ptr() % DESCRIPTOR_BYTES == 0
+            and tensor.numel() > 0
+        )

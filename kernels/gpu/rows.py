@@ -1,0 +1,52 @@
+"""Dispatch and combine: tokens copied into the buffer, and rows of the buffer summed into tokens."""
+
+import triton
+import triton.language as tl
+
+from .tile_ops import narrow
+
+
+@triton.jit
+def copy_rows(
+    x, rows, expert_M, block_M, base_E, counts_E, route_R, x_row, x_col,
+    D: tl.constexpr, CHOSEN: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PAD: tl.constexpr,
+):  # fmt: skip
+    """Copy every token to its rows (R, D), one program for a tile of rows; zeros below them in the tile when PAD."""
+    TILES_D: tl.constexpr = (D + BLOCK_D - 1) // BLOCK_D
+    m = tl.program_id(0) // TILES_D
+    e = tl.load(expert_M + m).to(tl.int64)
+    if e >= 0:
+        d_D = tl.program_id(0) % TILES_D * BLOCK_D + tl.arange(0, BLOCK_D)
+        skipped = tl.load(block_M + m) * BLOCK_M
+        i_M = tl.arange(0, BLOCK_M)
+        row_M = (tl.load(base_E + e) + skipped + i_M).to(tl.int64)
+        stands_M = i_M < tl.load(counts_E + e) - skipped
+        token_M = tl.load(route_R + row_M, mask=stands_M, other=0).to(tl.int64) // CHOSEN
+        inside_MD = stands_M[:, None] & (d_D < D)[None, :]
+        x_MD = tl.load(x + token_M[:, None] * x_row + d_D[None, :].to(tl.int64) * x_col, mask=inside_MD, other=0.0)
+        stored_MD = (d_D < D)[None, :] if PAD else inside_MD
+        tl.store(rows + row_M[:, None] * D + d_D[None, :], x_MD, mask=stored_MD)
+
+
+@triton.jit
+def sum_rows(
+    rows, slot_N, y, splits, rows_split,
+    D: tl.constexpr, CHOSEN: tl.constexpr, BY_ROUTE: tl.constexpr, BLOCK_D: tl.constexpr, UPCAST: tl.constexpr,
+):  # fmt: skip
+    """y (T, D): the rows of every token's routes added up in float32, route by route and split by split.
+
+    A row is found at its route when BY_ROUTE, else at its slot; a slot of -1 adds nothing.
+    """
+    TILES_D: tl.constexpr = (D + BLOCK_D - 1) // BLOCK_D
+    t = (tl.program_id(0) // TILES_D).to(tl.int64)
+    d_D = tl.program_id(0) % TILES_D * BLOCK_D + tl.arange(0, BLOCK_D)
+    y_D = tl.zeros((BLOCK_D,), tl.float32)
+    for k in tl.range(CHOSEN):
+        route = t * CHOSEN + k
+        slot = tl.load(slot_N + route).to(tl.int64)
+        if slot >= 0:
+            at_D = rows + (route if BY_ROUTE else slot) * D + d_D
+            for _ in tl.range(splits):
+                y_D += tl.load(at_D, mask=d_D < D, other=0.0).to(tl.float32)
+                at_D += rows_split
+    tl.store(y + t * D + d_D, narrow(y_D, y, UPCAST), mask=d_D < D)

@@ -1,0 +1,94 @@
+"""What the kernels share inside a tile: its place in the grid, its rows, its product, its activation, its rounding.
+
+Names follow the shape letters; a trailing M, N or K is the side of the tile that a vector runs along.
+"""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def place(tile, tiles_m, TILES_N: tl.constexpr, GROUP_M: tl.constexpr):
+    """Row and column of a tile: GROUP_M rows are walked column by column, so that their operands stay in L2."""
+    first = tile // (GROUP_M * TILES_N) * GROUP_M
+    rows = tl.minimum(tiles_m - first, GROUP_M)
+    within = tile % (GROUP_M * TILES_N)
+    return first + within % rows, within // rows
+
+
+@triton.jit
+def rows_of(m, expert_M, block_M, base_E, counts_E, BLOCK_M: tl.constexpr):
+    """Expert of row tile m, the first of its rows in the buffer, and how many of them stand."""
+    e = tl.load(expert_M + m)
+    skipped = tl.load(block_M + m) * BLOCK_M
+    return e.to(tl.int64), tl.load(base_E + e) + skipped, tl.minimum(tl.load(counts_E + e) - skipped, BLOCK_M)
+
+
+@triton.jit
+def cell(row_M, n_N, WIDTH: tl.constexpr, SIDE: tl.constexpr):
+    """Where elements of a matrix of WIDTH columns stand: row after row, or with a SIDE in square blocks.
+
+    Blocks are numbered row by row of blocks, and each is stored row after row.
+    """
+    if SIDE == 0:
+        at_MN = row_M[:, None] * WIDTH + n_N[None, :]
+    else:
+        block_MN = (row_M // SIDE * (WIDTH // SIDE))[:, None] + (n_N // SIDE)[None, :]
+        at_MN = (block_MN * SIDE + (row_M % SIDE)[:, None]) * SIDE + (n_N % SIDE)[None, :]
+    return at_MN
+
+
+@triton.jit
+def dot(a_MK, b_KN, acc_MN, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
+    """acc + a b in float32; UPCAST for the interpreter, whose NumPy knows no bfloat16."""
+    if UPCAST:
+        a_MK = a_MK.to(tl.float32)
+        b_KN = b_KN.to(tl.float32)
+    return tl.dot(a_MK, b_KN, acc_MN, input_precision=PRECISION)
+
+
+@triton.jit
+def narrow(x, like, UPCAST: tl.constexpr):
+    """Round to the element type of the pointer ``like``; the interpreter cuts bfloat16 off where the hardware rounds."""
+    if UPCAST and like.dtype.element_ty == tl.bfloat16:
+        bits = x.to(tl.int32, bitcast=True)
+        x = (bits + 0x7FFF + ((bits >> 16) & 1)).to(tl.float32, bitcast=True)
+    return x.to(like.dtype.element_ty)
+
+
+@triton.jit
+def halve(x_MN):
+    """The left and the right half of a tile's columns: what follows a product on half a tile needs half the registers."""
+    return x_MN.reshape(x_MN.shape[0], 2, x_MN.shape[1] // 2).permute(0, 2, 1).split()
+
+
+@triton.jit
+def quarter(x_MN):
+    """Four parts of a tile's columns, from left to right."""
+    left, right = halve(x_MN)
+    first, second = halve(left)
+    third, fourth = halve(right)
+    return first, second, third, fourth
+
+
+@triton.jit
+def act(x, NAME: tl.constexpr):
+    """The activation of `kernels.activations` by name, in float32; gelu is the exact one."""
+    if NAME == "silu":
+        return x * tl.sigmoid(x)
+    elif NAME == "gelu":
+        return 0.5 * x * (1 + tl.erf(x * 0.7071067811865476))
+    else:
+        return tl.maximum(x, 0)
+
+
+@triton.jit
+def act_slope(x, NAME: tl.constexpr):
+    """Its derivative."""
+    if NAME == "silu":
+        s = tl.sigmoid(x)
+        return s * (1 + x * (1 - s))
+    elif NAME == "gelu":
+        return 0.5 * (1 + tl.erf(x * 0.7071067811865476)) + x * 0.3989422804014327 * tl.exp(-0.5 * x * x)
+    else:
+        return tl.where(x > 0, 1.0, 0.0)

@@ -1,0 +1,143 @@
+"""How the grouped product is cut into tiles: the tunable part of every Triton implementation."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..kernel import Config
+from ..problem import ELEMENT_BYTES, Problem
+from .hardware import Hardware
+
+SMALLEST = 16  # the least side that a product of tiles may have
+DESCRIPTOR_BYTES = 16  # tensor descriptors want strides in multiples of this
+FEW_ROWS = 32  # of an expert: its weights are the traffic, and one column tile has too few programs to ask for them
+SPLITS = (1, 2, 4)
+
+Shape = tuple[int, int, int, int]
+"""Rows, columns, step, warps."""
+
+# Higher ones later.
+HALF_SHAPES: tuple[Shape, ...] = (
+    (16, 64, 128, 4),
+    (16, 128, 128, 4),
+    (32, 128, 128, 4),
+    (64, 128, 64, 4),
+    (64, 256, 64, 8),
+    (128, 128, 64, 4),
+    (128, 128, 64, 8),
+    (128, 256, 64, 8),
+)
+FLOAT_SHAPES: tuple[Shape, ...] = ((16, 64, 64, 4), (32, 64, 32, 4), (64, 64, 32, 4), (64, 128, 32, 8))
+SHAPES = {"float32": FLOAT_SHAPES, "float16": HALF_SHAPES, "bfloat16": HALF_SHAPES}
+# Three TF32 products have the error of one in float32; a single one has not.
+PRECISIONS = {"float32": ("ieee", "tf32x3"), "float16": ("ieee",), "bfloat16": ("ieee",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiles:
+    """One choice for all products of a layer.
+
+    A program computes ``block_m`` rows by ``block_n`` columns in steps of ``block_k``, or ``block_w`` by ``block_w`` of
+    a weight's gradient in steps of ``block_k`` rows; ``group_m`` row tiles share their weights in L2. ``warps`` and ``stages`` (of software pipelining) are Triton's. ``descriptors``: tiles of weights and
+    of rows that stand together are copied by tensor descriptor. ``persistent`` programs a processor take tile after
+    tile; 0 means one program for each tile. ``specialise``: some warps copy while others multiply. The contraction of
+    the down projection is shared by ``split_k`` programs. ``precision`` is that of float32 products.
+    """
+
+    block_m: int
+    block_n: int
+    block_k: int
+    block_w: int = 128
+    group_m: int = 8
+    warps: int = 4
+    stages: int = 3
+    descriptors: bool = False
+    persistent: int = 0
+    specialise: bool = False
+    split_k: int = 1
+    precision: str = "ieee"
+
+    @staticmethod
+    def of(config: Config) -> Tiles:
+        """The tiles in a configuration, which may hold more than them."""
+        names = {field.name for field in dataclasses.fields(Tiles)}
+        return Tiles(**{name: value for name, value in config.items() if name in names})  # type: ignore[arg-type]
+
+    def config(self) -> dict[str, int | float | str | bool]:
+        """As a configuration."""
+        return dataclasses.asdict(self)
+
+    def shared_bytes(self, problem: Problem) -> int:
+        """Shared memory of the largest product: all stages of both operands, or the tile on its way to memory."""
+        element = ELEMENT_BYTES[problem.dtype]
+        shapes = [(self.block_m, self.block_n)]
+        if problem.mode == "train":
+            shapes.append((self.block_w, self.block_w))
+        return max(max(self.stages * (m + n) * self.block_k, m * n) * element for m, n in shapes)
+
+    def fault(self, problem: Problem, hardware: Hardware) -> str | None:
+        """None, or why these tiles cannot be built for a problem on a device."""
+        if self.shared_bytes(problem) > hardware.shared_bytes:
+            return f"needs {self.shared_bytes(problem)} bytes of shared memory, there are {hardware.shared_bytes}"
+        if self.descriptors and not hardware.tensor_descriptors:
+            return "the device has no tensor descriptors"
+        step = DESCRIPTOR_BYTES // ELEMENT_BYTES[problem.dtype]
+        if self.descriptors and (problem.D % step or problem.F % step):
+            return f"tensor descriptors want widths in multiples of {step}: D = {problem.D}, F = {problem.F}"
+        if self.specialise and not (self.descriptors and self.persistent and hardware.specialised_warps):
+            return "specialised warps copy by tensor descriptor, in a persistent program"
+        return None
+
+
+def tilings(problem: Problem, hardware: Hardware, shapes: Sequence[Shape]) -> list[Tiles]:
+    """The choices of some ``shapes`` that are worth trying for a problem on a device, the default first.
+
+    `Tiles.fault` says which can be built.
+    """
+    default = _default(problem, hardware, shapes)
+    found = [default]
+    modes = [(False, 0, False), (True, 0, False), (True, 1, False), (True, 2, False), (True, 1, True)]
+    for block_m, block_n, block_k, warps in shapes:
+        for stages, (descriptors, persistent, specialise) in itertools.product((2, 3, 4), modes):
+            for split_k in SPLITS if block_m <= FEW_ROWS else (1,):
+                for precision in PRECISIONS[problem.dtype]:
+                    tiles = dataclasses.replace(
+                        default,
+                        block_m=block_m,
+                        block_n=block_n,
+                        block_k=block_k,
+                        warps=warps,
+                        stages=stages,
+                        descriptors=descriptors,
+                        persistent=persistent,
+                        specialise=specialise,
+                        split_k=split_k,
+                        precision=precision,
+                    )
+                    if tiles != default:
+                        found.append(tiles)
+    return found
+
+
+def _default(problem: Problem, hardware: Hardware, shapes: Sequence[Shape]) -> Tiles:
+    """Row tiles as high as an expert's mean rows, within what the products of the dtype are good at."""
+    rows = problem.N / problem.E
+    fitting = [shape for shape in shapes if shape[0] <= max(rows, shapes[0][0])]
+    for block_m, block_n, block_k, warps in reversed(fitting):
+        for stages in (4, 3, 2):
+            for descriptors in (True, False):
+                tiles = Tiles(
+                    block_m=block_m,
+                    block_n=block_n,
+                    block_k=block_k,
+                    warps=warps,
+                    stages=stages,
+                    descriptors=descriptors,
+                    block_w=64 if problem.dtype == "float32" else 128,
+                )
+                if tiles.fault(problem, hardware) is None:
+                    return tiles
+    raise AssertionError(f"the smallest tiles do not fit {hardware.shared_bytes} bytes of shared memory")

@@ -1,0 +1,48 @@
+"""What the implementations in Triton share: where they run, and the tiles they choose from."""
+
+from __future__ import annotations
+
+import torch
+
+from ..gpu.hardware import hardware
+from ..gpu.tiles import SHAPES, Shape, Tiles, tilings
+from ..kernel import Config, Kernel, one_rank
+from ..problem import Problem
+
+try:
+    from ..gpu.launch import INTERPRETED
+except ImportError as error:
+    MISSING = f"Triton cannot be imported ({error}); pip install triton"
+else:
+    MISSING = ""
+
+
+class TritonKernel(Kernel):
+    """Tiles of the grouped product are the space."""
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        return runs_on(device) or one_rank(problem)
+
+    def space(self, problem: Problem, device: torch.device) -> list[Config]:
+        return [tiles.config() for tiles in tilings(problem, hardware(device), self.shapes(problem))]
+
+    def shapes(self, problem: Problem) -> list[Shape]:
+        """The shapes of tiles to choose from."""
+        return list(SHAPES[problem.dtype])
+
+    def valid(self, problem: Problem, config: Config, device: torch.device) -> bool:
+        return Tiles.of(config).fault(problem, hardware(device)) is None
+
+
+def runs_on(device: torch.device) -> str | None:
+    """The refusal of a device that Triton has no code for; ``meta`` is for recording launches."""
+    if MISSING:
+        return MISSING
+    if device.type in ("cuda", "meta") or INTERPRETED:
+        return None
+    return f"Triton compiles for GPUs, not for the device {device}; TRITON_INTERPRET=1 interprets it there, slowly"
+
+
+def tile_rows(counts_E: torch.Tensor, block: int) -> int:
+    """Rows of all tiles, those that only pad included."""
+    return int((-(-counts_E // block) * block).sum())

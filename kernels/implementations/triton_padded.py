@@ -1,0 +1,57 @@
+"""Buffers of a fixed capacity for every expert in Triton (GShard, Lepikhin et al. 2020); tiles without a row are skipped.
+
+The host knows the capacity, so nothing waits for the device. Dropless problems have no capacity, and are refused.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..gpu.hardware import hardware
+from ..gpu.order import Capacity
+from ..gpu.tiles import Tiles
+from ..kernel import Config, Cost, Layer
+from ..problem import ELEMENT_BYTES, Problem
+from ..routing import Routing
+from ._triton import TritonKernel, tile_rows
+
+
+class TritonPadded(TritonKernel):
+    """Tokens are copied into (E, C, D), multiplied tile by tile, and gathered back by slot."""
+
+    family = "padded"
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        if problem.capacity is None:
+            return f"pads to a capacity, the problem has capacity_factor = {problem.capacity_factor}"
+        return super().supports(problem, device)
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        from ..gpu.experts import Plan
+
+        return Plan(
+            problem=problem,
+            tiles=Tiles.of(config),
+            hardware=hardware(device),
+            layout=Capacity(capacity=_capacity(problem)),
+            gathered=False,
+            scatter=False,
+        )
+
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
+        width = problem.F + 2 * problem.D
+        if problem.mode == "train":
+            width = 2 * problem.U + problem.F + 2 * problem.D
+        return Cost(
+            executed_rows=tile_rows(routing.counts_E(), Tiles.of(config).block_m),
+            workspace_bytes=problem.E * _capacity(problem) * width * ELEMENT_BYTES[problem.dtype],
+        )
+
+
+def _capacity(problem: Problem) -> int:
+    if problem.capacity is None:
+        raise ValueError(f"{problem.key} is dropless: give it a capacity_factor")
+    return problem.capacity
+
+
+kernel = TritonPadded()
