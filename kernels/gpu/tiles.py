@@ -15,6 +15,13 @@ SMALLEST = 16  # the least side that a product of tiles may have
 DESCRIPTOR_BYTES = 16  # tensor descriptors want strides in multiples of this
 FEW_ROWS = 32  # of an expert: its weights are the traffic, and one column tile has too few programs to ask for them
 SPLITS = (1, 2, 4)
+BUSY = 2  # programs a processor that keep enough loads of weights under way
+LARGEST_TILE = 128 * 256
+LARGEST_OLD_TILE = 128 * 128  # where products accumulate in the registers of fewer warps, more would spill
+# Seen in compiled code, in powers of two above the largest.
+BARRIER_BYTES = 2 << 10  # barriers of the copies, and the routes of gathered rows on their way to registers
+HANDED_BYTES = 16 << 10  # of results that specialised warps hand over at a time
+TF32_PARTS = 3  # buffers that specialised warps keep the parts of operands in
 
 Shape = tuple[int, int, int, int]
 """Rows, columns, step, warps."""
@@ -41,10 +48,11 @@ class Tiles:
     """One choice for all products of a layer.
 
     A program computes ``block_m`` rows by ``block_n`` columns in steps of ``block_k``, or ``block_w`` by ``block_w`` of
-    a weight's gradient in steps of ``block_k`` rows; ``group_m`` row tiles share their weights in L2. ``warps`` and ``stages`` (of software pipelining) are Triton's. ``descriptors``: tiles of weights and
-    of rows that stand together are copied by tensor descriptor. ``persistent`` programs a processor take tile after
-    tile; 0 means one program for each tile. ``specialise``: some warps copy while others multiply. The contraction of
-    the down projection is shared by ``split_k`` programs. ``precision`` is that of float32 products.
+    a weight's gradient in steps of ``block_k`` rows; ``group_m`` row tiles share their weights in L2. ``warps`` and
+    ``stages`` (of software pipelining) are Triton's. ``descriptors``: tiles of weights and of rows that stand together
+    are copied by tensor descriptor. ``persistent`` programs a processor take tile after tile; 0 means one program for
+    each tile. ``specialise``: some warps copy while others multiply. The contraction of the down projection is shared
+    by ``split_k`` programs. ``precision`` is that of float32 products.
     """
 
     block_m: int
@@ -70,25 +78,38 @@ class Tiles:
         """As a configuration."""
         return dataclasses.asdict(self)
 
-    def shared_bytes(self, problem: Problem) -> int:
-        """Shared memory of the largest product: all stages of both operands, or the tile on its way to memory."""
+    def shared_bytes(self, problem: Problem, hardware: Hardware) -> int:
+        """Shared memory of the largest product: its buffers of both operands, or the tile on its way to memory.
+
+        At least what Triton 3.6 and 3.9 take. Without tensor descriptors it is what they take; with them up to one
+        buffer less, because products of few rows and of float32 pass through registers there too.
+        """
         element = ELEMENT_BYTES[problem.dtype]
         shapes = [(self.block_m, self.block_n)]
         if problem.mode == "train":
             shapes.append((self.block_w, self.block_w))
-        return max(max(self.stages * (m + n) * self.block_k, m * n) * element for m, n in shapes)
+        # Older products pass through registers, and free their buffer before they start.
+        buffers = self.stages if hardware.tensor_descriptors else max(1, self.stages - 1)
+        if self.specialise and problem.dtype == "float32":
+            buffers += TF32_PARTS
+        most = max(max(buffers * (m + n) * self.block_k, m * n) * element for m, n in shapes)
+        handed = min(self.block_m * self.block_n * element, HANDED_BYTES) if self.specialise else 0
+        return most + handed + (BARRIER_BYTES if hardware.tensor_descriptors else 0)
 
     def fault(self, problem: Problem, hardware: Hardware) -> str | None:
         """None, or why these tiles cannot be built for a problem on a device."""
-        if self.shared_bytes(problem) > hardware.shared_bytes:
-            return f"needs {self.shared_bytes(problem)} bytes of shared memory, there are {hardware.shared_bytes}"
+        needed = self.shared_bytes(problem, hardware)
+        if needed > hardware.shared_bytes:
+            return f"needs {needed} bytes of shared memory, there are {hardware.shared_bytes}"
         if self.descriptors and not hardware.tensor_descriptors:
             return "the device has no tensor descriptors"
         step = DESCRIPTOR_BYTES // ELEMENT_BYTES[problem.dtype]
         if self.descriptors and (problem.D % step or problem.F % step):
             return f"tensor descriptors want widths in multiples of {step}: D = {problem.D}, F = {problem.F}"
-        if self.specialise and not (self.descriptors and self.persistent and hardware.specialised_warps):
+        if self.specialise and not (self.descriptors and self.persistent):
             return "specialised warps copy by tensor descriptor, in a persistent program"
+        if self.specialise and self.block_m * self.block_n > hardware.specialised_tile:
+            return f"the device specialises the warps of tiles of up to {hardware.specialised_tile} elements"
         return None
 
 
@@ -123,9 +144,10 @@ def tilings(problem: Problem, hardware: Hardware, shapes: Sequence[Shape]) -> li
 
 
 def _default(problem: Problem, hardware: Hardware, shapes: Sequence[Shape]) -> Tiles:
-    """Row tiles as high as an expert's mean rows, within what the products of the dtype are good at."""
+    """Row tiles as high as an expert's mean rows, and for few rows enough programs to keep the memory busy."""
     rows = problem.N / problem.E
-    fitting = [shape for shape in shapes if shape[0] <= max(rows, shapes[0][0])]
+    largest = LARGEST_TILE if hardware.tensor_descriptors else LARGEST_OLD_TILE
+    fitting = [shape for shape in shapes if shape[0] <= max(rows, shapes[0][0]) and shape[0] * shape[1] <= largest]
     for block_m, block_n, block_k, warps in reversed(fitting):
         for stages in (4, 3, 2):
             for descriptors in (True, False):
@@ -137,7 +159,14 @@ def _default(problem: Problem, hardware: Hardware, shapes: Sequence[Shape]) -> T
                     stages=stages,
                     descriptors=descriptors,
                     block_w=64 if problem.dtype == "float32" else 128,
+                    split_k=_splits(problem, hardware, block_n) if block_m <= FEW_ROWS else 1,
                 )
                 if tiles.fault(problem, hardware) is None:
                     return tiles
     raise AssertionError(f"the smallest tiles do not fit {hardware.shared_bytes} bytes of shared memory")
+
+
+def _splits(problem: Problem, hardware: Hardware, block_n: int) -> int:
+    """Programs that share a tile of the down projection, when every expert that is touched has one row tile."""
+    tiles = min(problem.E, problem.N) * -(-problem.D // block_n)
+    return next((splits for splits in SPLITS if tiles * splits >= BUSY * hardware.processors), SPLITS[-1])

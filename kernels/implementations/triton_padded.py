@@ -1,4 +1,4 @@
-"""Buffers of a fixed capacity for every expert in Triton (GShard, Lepikhin et al. 2020); tiles without a row are skipped.
+"""Buffers of a fixed capacity for every expert in Triton (GShard, Lepikhin et al. 2020), empty tiles skipped.
 
 The host knows the capacity, so nothing waits for the device. Dropless problems have no capacity, and are refused.
 """

@@ -1,4 +1,4 @@
-"""ScatterMoE's idea (Tan et al. 2024) in Triton: tokens gathered inside the first product, rows scattered by the second.
+"""ScatterMoE's idea (Tan et al. 2024) in Triton: tokens gathered by the first product, rows scattered by the second.
 
 No padded and no grouped copy of the tokens. Whether the second product stores its rows by route, or where they stand
 for the sum over a token's routes to gather, is a choice to tune (SonicMoE, Guo et al. 2025, found the latter faster).
