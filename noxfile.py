@@ -35,6 +35,22 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *(session.posargs or ["-m", "not slow"]))
 
 
+@nox.session(venv_backend="none")
+def gpu(session: nox.Session) -> None:
+    """On a GPU: prove it right there, measure the reduced suites cold and hot, and make the report.
+
+    Runs in the environment that nox runs in and installs nothing but moebench itself: a machine with a GPU brings its
+    own torch, Triton and CuPy. An argument is the file of records, by default runs/gpu.jsonl.
+    """
+    records = session.posargs[0] if session.posargs else "runs/gpu.jsonl"
+    session.run("python", "-c", "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 'no CUDA device')")
+    session.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".")
+    session.run("python", "-m", "pytest", "-q", "-m", "gpu")
+    measure = ["moebench", "run", "--device", "cuda", "--size", "reduced", "--output", records]
+    session.run(*measure, "models", "granularity", "experts", "capacity", success_codes=[0, 1])
+    session.run(*measure, "models", "--cache", "hot", success_codes=[0, 1])
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting."""

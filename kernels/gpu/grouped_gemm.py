@@ -1,8 +1,9 @@
 """The grouped product: every tile of rows belongs to one expert and is multiplied by that expert's weights.
 
-One loop (`multiply`) serves all layouts by constexprs: rows gathered by route or standing in a buffer, loaded by pointer
-or by tensor descriptor, hidden rows one after the other or in the blocks of a block-sparse matrix, weights contracted
-along either side. Three kernels wrap it, one for each thing that is done with a tile before it is stored. A program takes tile after tile; with as many programs as tiles there is one for each.
+One loop (`multiply`) serves all layouts by constexprs: rows gathered by route or standing in a buffer, loaded by
+pointer or by tensor descriptor, hidden rows one after the other or in the blocks of a block-sparse matrix, weights
+contracted along either side. Three kernels wrap it, one for each thing that is done with a tile before it is stored. A
+program takes tile after tile; with as many programs as tiles there is one for each.
 
 Rows and experts are addressed with 64 bits: T * D, N * U and E * U * D may pass 2^31.
 """
@@ -10,7 +11,7 @@ Rows and experts are addressed with 64 bits: T * D, N * U and E * U * D may pass
 import triton
 import triton.language as tl
 
-from .tile_ops import act, act_slope, cell, dot, halve, narrow, place, quarter, rows_of
+from .tile_ops import act, act_slope, cells, dot, halve, narrow, place, quarter, rows_of
 
 
 @triton.jit
@@ -22,7 +23,7 @@ def multiply(
 ):  # fmt: skip
     """Two float32 tiles: rows @ weights[e][n0:n0 + BLOCK_N], and the same N rows of weights further on.
 
-    With one half the second stays zero and costs nothing. With a SIDE, A stands in blocks (`cell`). A descriptor of A
+    With one half the second stays zero and costs nothing. With a SIDE, A stands in blocks (`cells`). A descriptor of A
     reads on past the rows that stand.
     """
     left_MN = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
@@ -37,7 +38,7 @@ def multiply(
             a_MK = a.load([first_row // SIDE * (K // SIDE) + k0 // SIDE, 0, k0 % SIDE]).reshape(BLOCK_M, BLOCK_K)
         elif SIDE != 0:
             inside_MK = stands_M[:, None] & (k0 + k_K < K)[None, :]
-            a_MK = tl.load(a + cell(row_M, k0 + k_K, K, SIDE), mask=inside_MK, other=0.0)
+            a_MK = tl.load(cells(a, first_row, tl.arange(0, BLOCK_M), k0 + k_K, K, SIDE), mask=inside_MK, other=0.0)
         elif K % BLOCK_K == 0:
             a_MK = tl.load(a_M[:, None] + (k0 + k_K)[None, :] * a_col, mask=stands_M[:, None], other=0.0)
         else:
@@ -102,7 +103,7 @@ def up(
     used = tl.load(tiles)
     for tile in tl.range(tl.program_id(0), used * TILES_N, tl.num_programs(0), warp_specialize=SPECIALISE):
         m, n = place(tile, used, TILES_N, GROUP_M)
-        e, first, row_M, stands_M, source_M = tile_of_rows(
+        e, first, _, stands_M, source_M = tile_of_rows(
             m, expert_M, block_M, base_E, counts_E, route_R, CHOSEN, GATHER, BLOCK_M
         )
         gate_MN, up_MN = multiply(
@@ -112,18 +113,19 @@ def up(
         gate_left, gate_right = halve(gate_MN)
         up_left, up_right = halve(up_MN)
         n_N = n * BLOCK_N + tl.arange(0, BLOCK_N // 2)
-        activate(gate_left, up_left, e, n_N, row_M, stands_M, bias, a, h, F, SIDE, GATED, ACTIVATION, UPCAST)
+        activate(gate_left, up_left, e, n_N, first, stands_M, bias, a, h, F, SIDE, GATED, ACTIVATION, UPCAST)
         n_N += BLOCK_N // 2
-        activate(gate_right, up_right, e, n_N, row_M, stands_M, bias, a, h, F, SIDE, GATED, ACTIVATION, UPCAST)
+        activate(gate_right, up_right, e, n_N, first, stands_M, bias, a, h, F, SIDE, GATED, ACTIVATION, UPCAST)
 
 
 @triton.jit
 def activate(
-    gate_MN, up_MN, e, n_N, row_M, stands_M, bias, a, h,
+    gate_MN, up_MN, e, n_N, first, stands_M, bias, a, h,
     F: tl.constexpr, SIDE: tl.constexpr, GATED: tl.constexpr, ACTIVATION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """Bias, activation and stores of some columns of `up`; whole blocks are stored, with the rows that pad."""
     U: tl.constexpr = 2 * F if GATED else F
+    i_M = tl.arange(0, gate_MN.shape[0])
     stored_MN = (n_N < F)[None, :]
     if SIDE == 0:
         stored_MN &= stands_M[:, None]
@@ -132,13 +134,13 @@ def activate(
         if GATED:
             up_MN += tl.load(bias + e * U + F + n_N, mask=n_N < F, other=0.0).to(tl.float32)[None, :]
     if h is not None:
-        tl.store(h + cell(row_M, n_N, U, SIDE), narrow(gate_MN, h, UPCAST), mask=stored_MN)
+        tl.store(cells(h, first, i_M, n_N, U, SIDE), narrow(gate_MN, h, UPCAST), mask=stored_MN)
         if GATED:
-            tl.store(h + cell(row_M, F + n_N, U, SIDE), narrow(up_MN, h, UPCAST), mask=stored_MN)
+            tl.store(cells(h, first, i_M, F + n_N, U, SIDE), narrow(up_MN, h, UPCAST), mask=stored_MN)
     a_MN = act(gate_MN, ACTIVATION)
     if GATED:
         a_MN *= up_MN
-    tl.store(a + cell(row_M, n_N, F, SIDE), narrow(a_MN, a, UPCAST), mask=stored_MN)
+    tl.store(cells(a, first, i_M, n_N, F, SIDE), narrow(a_MN, a, UPCAST), mask=stored_MN)
 
 
 @triton.jit
@@ -217,7 +219,7 @@ def down_backward(
         quarters = quarter(da_MN)
         for q in tl.static_range(4):
             part_M += activate_backward(
-                quarters[q], g_M1, n_N, row_M, stands_M, h, dh, ga, F, SIDE, GATED, ACTIVATION, UPCAST
+                quarters[q], g_M1, n_N, first, stands_M, h, dh, ga, F, SIDE, GATED, ACTIVATION, UPCAST
             )
             n_N += BLOCK_N // 4
         tl.store(dgates + n.to(tl.int64) * dgates_tile + route_M, part_M, mask=stands_M)
@@ -225,7 +227,7 @@ def down_backward(
 
 @triton.jit
 def activate_backward(
-    da_MN, g_M1, n_N, row_M, stands_M, h, dh, ga,
+    da_MN, g_M1, n_N, first, stands_M, h, dh, ga,
     F: tl.constexpr, SIDE: tl.constexpr, GATED: tl.constexpr, ACTIVATION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """Stores of some columns of `down_backward`; gives their part of <a, da> for every row.
@@ -233,18 +235,17 @@ def activate_backward(
     Blocks are stored whole, zeros in the rows that pad: products with their transpose sum over all of their rows.
     """
     U: tl.constexpr = 2 * F if GATED else F
+    i_M = tl.arange(0, da_MN.shape[0])
     inside_MN = stands_M[:, None] & (n_N < F)[None, :]
     stored_MN = inside_MN if SIDE == 0 else (n_N < F)[None, :]
-    at_MN = cell(row_M, n_N, U, SIDE)
-    gate_MN = tl.load(h + at_MN, mask=inside_MN, other=0.0).to(tl.float32)
+    gate_MN = tl.load(cells(h, first, i_M, n_N, U, SIDE), mask=inside_MN, other=0.0).to(tl.float32)
     a_MN = act(gate_MN, ACTIVATION)
     slope_MN = act_slope(gate_MN, ACTIVATION)
     if GATED:
-        up_at_MN = cell(row_M, F + n_N, U, SIDE)
-        tl.store(dh + up_at_MN, narrow(g_M1 * da_MN * a_MN, dh, UPCAST), mask=stored_MN)
-        up_MN = tl.load(h + up_at_MN, mask=inside_MN, other=0.0).to(tl.float32)
+        tl.store(cells(dh, first, i_M, F + n_N, U, SIDE), narrow(g_M1 * da_MN * a_MN, dh, UPCAST), mask=stored_MN)
+        up_MN = tl.load(cells(h, first, i_M, F + n_N, U, SIDE), mask=inside_MN, other=0.0).to(tl.float32)
         a_MN *= up_MN
         slope_MN *= up_MN
-    tl.store(dh + at_MN, narrow(g_M1 * da_MN * slope_MN, dh, UPCAST), mask=stored_MN)
-    tl.store(ga + cell(row_M, n_N, F, SIDE), narrow(g_M1 * a_MN, ga, UPCAST), mask=stored_MN)
+    tl.store(cells(dh, first, i_M, n_N, U, SIDE), narrow(g_M1 * da_MN * slope_MN, dh, UPCAST), mask=stored_MN)
+    tl.store(cells(ga, first, i_M, n_N, F, SIDE), narrow(g_M1 * a_MN, ga, UPCAST), mask=stored_MN)
     return tl.sum(tl.where(inside_MN, a_MN * da_MN, 0.0), 1)

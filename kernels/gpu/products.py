@@ -128,7 +128,7 @@ class Products:
             self._share(shape[0] * triton.cdiv(M, side) * triton.cdiv(N, side)),
             p, q, dw, *self._rows, shape[0], *p.stride(), *q.stride(),
             M=M, N=N, CHOSEN=self.order.chosen, GATHER_P=gather_p, GATHER_Q=gather_q,
-            BLOCK_M=side, BLOCK_N=side, BLOCK_B=self.tiles.block_k,
+            BLOCK_M=side, BLOCK_N=side, BLOCK_B=self.tiles.block_k, GROUP_M=self.tiles.group_m,
             P_TILED=self._describable(p) and not gather_p, Q_TILED=self._describable(q) and not gather_q,
             PRECISION=self.tiles.precision, UPCAST=INTERPRETED, **self._launch,
         )  # fmt: skip
@@ -137,13 +137,14 @@ class Products:
     def bias_gradient(self, p: Tensor, gates_TK: Tensor | None, *, tokens: bool) -> Tensor:
         """The sum of every expert's rows of ``p``, which are ``tokens`` or not, times their gates: (E, …)."""
         width = p.shape[1]
+        side = 0 if tokens else self.side
         db = p.new_empty(self.problem.E, width)
         launch(
             weight_gradient.bias_gradient,
             self.problem.E * triton.cdiv(width, BIAS_COLUMNS),
             p, gates_TK, db, *self._rows, *p.stride(),
-            N=width, CHOSEN=self.order.chosen, GATHER=self.gathered and tokens, SIDE=0 if tokens else self.side,
-            BLOCK_B=BIAS_ROWS, BLOCK_N=BIAS_COLUMNS, UPCAST=INTERPRETED,
+            N=width, CHOSEN=self.order.chosen, GATHER=self.gathered and tokens, SIDE=side,
+            BLOCK_B=min(side or BIAS_ROWS, BIAS_ROWS), BLOCK_N=BIAS_COLUMNS, UPCAST=INTERPRETED,
         )  # fmt: skip
         return db
 

@@ -25,17 +25,17 @@ def rows_of(m, expert_M, block_M, base_E, counts_E, BLOCK_M: tl.constexpr):
 
 
 @triton.jit
-def cell(row_M, n_N, WIDTH: tl.constexpr, SIDE: tl.constexpr):
-    """Where elements of a matrix of WIDTH columns stand: row after row, or with a SIDE in square blocks.
+def cells(matrix, first, i_M, n_N, WIDTH: tl.constexpr, SIDE: tl.constexpr):
+    """Pointers to columns n_N of rows first + i_M of a matrix of WIDTH columns.
 
-    Blocks are numbered row by row of blocks, and each is stored row after row.
+    It stands row after row, or with a SIDE in square blocks: numbered row by row of blocks, each stored row after row.
+    Then the rows are some of one block, and first is the first of that block. Only first needs 64 bits.
     """
     if SIDE == 0:
-        at_MN = row_M[:, None] * WIDTH + n_N[None, :]
+        tile_MN = (i_M * WIDTH)[:, None] + n_N[None, :]
     else:
-        block_MN = (row_M // SIDE * (WIDTH // SIDE))[:, None] + (n_N // SIDE)[None, :]
-        at_MN = (block_MN * SIDE + (row_M % SIDE)[:, None]) * SIDE + (n_N % SIDE)[None, :]
-    return at_MN
+        tile_MN = (i_M * SIDE)[:, None] + (n_N // SIDE * (SIDE * SIDE) + n_N % SIDE)[None, :]
+    return matrix + tl.cast(first, tl.int64) * WIDTH + tile_MN
 
 
 @triton.jit
@@ -52,7 +52,7 @@ def narrow(x, like, UPCAST: tl.constexpr):
     """Round to the element type of the pointer ``like``; the interpreter cuts bfloat16 off where the hardware rounds."""
     if UPCAST and like.dtype.element_ty == tl.bfloat16:
         bits = x.to(tl.int32, bitcast=True)
-        x = (bits + 0x7FFF + ((bits >> 16) & 1)).to(tl.float32, bitcast=True)
+        x = ((bits + 0x7FFF + ((bits >> 16) & 1)) & -0x10000).to(tl.float32, bitcast=True)
     return x.to(like.dtype.element_ty)
 
 

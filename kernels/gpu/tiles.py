@@ -37,7 +37,14 @@ HALF_SHAPES: tuple[Shape, ...] = (
     (128, 128, 64, 8),
     (128, 256, 64, 8),
 )
-FLOAT_SHAPES: tuple[Shape, ...] = ((16, 64, 64, 4), (32, 64, 32, 4), (64, 64, 32, 4), (64, 128, 32, 8))
+# Without tensor cores a step of 32 holds so much of both operands in registers that the larger tiles spill.
+FLOAT_SHAPES: tuple[Shape, ...] = (
+    (16, 64, 32, 4),
+    (32, 64, 32, 4),
+    (64, 64, 32, 8),
+    (64, 128, 32, 8),
+    (64, 128, 16, 8),
+)
 SHAPES = {"float32": FLOAT_SHAPES, "float16": HALF_SHAPES, "bfloat16": HALF_SHAPES}
 # Three TF32 products have the error of one in float32; a single one has not.
 PRECISIONS = {"float32": ("ieee", "tf32x3"), "float16": ("ieee",), "bfloat16": ("ieee",)}
@@ -101,6 +108,8 @@ class Tiles:
         needed = self.shared_bytes(problem, hardware)
         if needed > hardware.shared_bytes:
             return f"needs {needed} bytes of shared memory, there are {hardware.shared_bytes}"
+        if self.precision != "ieee" and hardware.maker != "nvidia":
+            return f"the device has no products of precision {self.precision}"
         if self.descriptors and not hardware.tensor_descriptors:
             return "the device has no tensor descriptors"
         step = DESCRIPTOR_BYTES // ELEMENT_BYTES[problem.dtype]

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .tile_ops import cell, dot, narrow
+from .tile_ops import cells, dot, narrow, place
 
 
 @triton.jit
@@ -25,8 +25,8 @@ def columns_of_rows(
 def weight_gradient(
     p, q, dw, base_E, counts_E, route_R, experts, p_row, p_col, q_row, q_col,
     M: tl.constexpr, N: tl.constexpr, CHOSEN: tl.constexpr, GATHER_P: tl.constexpr, GATHER_Q: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_B: tl.constexpr, P_TILED: tl.constexpr, Q_TILED: tl.constexpr,
-    PRECISION: tl.constexpr, UPCAST: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_B: tl.constexpr, GROUP_M: tl.constexpr,
+    P_TILED: tl.constexpr, Q_TILED: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """dw (E, M, N) = sum over the rows r of an expert of p_r^T q_r; zeros for an expert without rows.
 
@@ -37,8 +37,9 @@ def weight_gradient(
     TILES_N: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
     for tile in tl.range(tl.program_id(0), experts * TILES_M * TILES_N, tl.num_programs(0)):
         e = tile // (TILES_M * TILES_N)
-        m0 = tile // TILES_N % TILES_M * BLOCK_M
-        n0 = tile % TILES_N * BLOCK_N
+        m, n = place(tile % (TILES_M * TILES_N), TILES_M, TILES_N, GROUP_M)
+        m0 = m * BLOCK_M
+        n0 = n * BLOCK_N
         first = tl.load(base_E + e)
         end = first + tl.load(counts_E + e)
         p_rows = p
@@ -73,7 +74,10 @@ def bias_gradient(
     N: tl.constexpr, CHOSEN: tl.constexpr, GATHER: tl.constexpr, SIDE: tl.constexpr, BLOCK_B: tl.constexpr,
     BLOCK_N: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """db (E, N) = sum over the rows of an expert, times their gates unless that is None; p in blocks with a SIDE."""
+    """db (E, N) = sum over the rows of an expert, times their gates unless that is None.
+
+    With a SIDE, a multiple of BLOCK_B, p stands in blocks (`cells`).
+    """
     TILES_N: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
     e = (tl.program_id(0) // TILES_N).to(tl.int64)
     n_N = tl.program_id(0) % TILES_N * BLOCK_N + tl.arange(0, BLOCK_N)
@@ -88,10 +92,10 @@ def bias_gradient(
         if GATHER:
             source_B = route_B // CHOSEN
         if SIDE == 0:
-            at_BN = source_B[:, None] * p_row + n_N[None, :].to(tl.int64) * p_col
+            p_cells = p + source_B[:, None] * p_row + n_N[None, :].to(tl.int64) * p_col
         else:
-            at_BN = cell(row_B, n_N, N, SIDE)
-        p_BN = tl.load(p + at_BN, mask=stands_B[:, None] & (n_N < N)[None, :], other=0.0).to(tl.float32)
+            p_cells = cells(p, r0 // SIDE * SIDE, r0 % SIDE + tl.arange(0, BLOCK_B), n_N, N, SIDE)
+        p_BN = tl.load(p_cells, mask=stands_B[:, None] & (n_N < N)[None, :], other=0.0).to(tl.float32)
         if gates is not None:
             p_BN *= tl.load(gates + route_B, mask=stands_B, other=0.0)[:, None]
         db_N += tl.sum(p_BN, 0)

@@ -80,20 +80,46 @@ BIASES: list[Changes] = [
     for dtype in TORCH_DTYPES
     for changes in ({}, {"load": "empty:0.5", "K": 3}, {"T": 0}, {"E": 1, "K": 1}, {"capacity_factor": 0.5})
 ]
+ON_A_GPU: list[Changes] = [  # each costs a compilation for a shape of its own
+    {"T": 300, "D": D, "F": F, "dtype": dtype, **changes}
+    for D, F in ((96, 64), (100, 72))
+    for dtype in TORCH_DTYPES
+    for changes in ({}, {"capacity_factor": 1.25, "load": "zipf:1"})
+]
 PROBLEMS = [
     BASE.replace(mode=mode, **changes)
-    for changes in (*DTYPES, *WIDTHS, *EXPERTS, *TOKENS, *LOADS, *CAPACITIES, *BIASES)
+    for changes in (*DTYPES, *WIDTHS, *EXPERTS, *TOKENS, *LOADS, *CAPACITIES, *BIASES, *ON_A_GPU)
     for mode in ("forward", "train")
 ]
 POINTS = [(name, problem) for name in NAMES for problem in PROBLEMS]
 REFUSED = [point for point in POINTS if KERNELS.load(point[0]).supports(point[1], DEVICE) is not None]
 INTERPRETED = [name for name in NAMES if isinstance(KERNELS.load(name), TritonKernel) and DEVICE.type == "cpu"]
+
+
+def key(value: object) -> str | None:
+    return value.key if isinstance(value, Problem) else None
+
+
+FIRST_ON_A_GPU = {BASE.replace(**changes).key for changes in ON_A_GPU}
 SUPPORTED = [
-    # A training step holds the forward, and the interpreter takes a second for either.
-    pytest.param(name, problem, marks=[pytest.mark.slow] if name in INTERPRETED and problem.mode == "forward" else [])
+    (name, problem)
     for name, problem in POINTS
     if (name, problem) not in REFUSED and KERNELS.load(name).solves(problem) == problem
 ]
+
+
+def marked(name: str, problem: Problem) -> list[pytest.MarkDecorator]:
+    """``gpu`` for what `nox -s gpu` runs; ``slow`` for what the interpreter would spend a second on once more."""
+    if problem.key in FIRST_ON_A_GPU:
+        return [pytest.mark.gpu]
+    return [pytest.mark.slow] if name in INTERPRETED and problem.mode == "forward" else []
+
+
+supported = pytest.mark.parametrize(
+    ("name", "problem"),
+    [pytest.param(name, problem, marks=marked(name, problem)) for name, problem in SUPPORTED],
+    ids=key,
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -103,10 +129,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def key(value: object) -> str | None:
-    return value.key if isinstance(value, Problem) else None
 
 
 def draw(problem: Problem, seed: int = 1) -> Inputs:
@@ -174,7 +196,7 @@ def test_some_implementations_take_biases() -> None:
     }
 
 
-@pytest.mark.parametrize(("name", "problem"), SUPPORTED, ids=key)
+@supported
 def test_output_and_gradients_equal_the_reference(name: str, problem: Problem) -> None:
     assert_right(problem, build(KERNELS.load(name), problem), draw(problem))
 

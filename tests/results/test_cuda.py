@@ -305,6 +305,7 @@ def test_throttled_samples_say_so(
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
+@pytest.mark.gpu
 @on_a_gpu
 def test_cold_and_hot_agree_on_a_large_matmul() -> None:
     """Bound by arithmetic, it takes the same time either way, and as long as its FLOPs need."""
@@ -316,6 +317,7 @@ def test_cold_and_hot_agree_on_a_large_matmul() -> None:
     assert 2 * 4096**3 / cold_ns < 5e6, "FLOPs per nanosecond above 5 PFLOP/s"
 
 
+@pytest.mark.gpu
 @on_a_gpu
 def test_a_training_step_is_captured() -> None:
     """Forward and backward of several sets of buffers in one graph, more than once in a process."""
@@ -328,6 +330,7 @@ def test_a_training_step_is_captured() -> None:
     assert all(clock.prepare([step, step])().ns > 0 for _ in range(2))
 
 
+@pytest.mark.gpu
 @on_a_gpu
 def test_a_call_that_waits_for_the_device_is_refused_unharmed() -> None:
     """The message says why, and the next capture in the same process works, on the same stream."""
@@ -339,6 +342,7 @@ def test_a_call_that_waits_for_the_device_is_refused_unharmed() -> None:
     assert clock.prepare([lambda: x + 1])().ns > 0
 
 
+@pytest.mark.gpu
 @on_a_gpu
 def test_a_call_that_waits_for_the_device_is_measured_cold() -> None:
     """Its sample is taken without the block."""

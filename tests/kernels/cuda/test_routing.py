@@ -13,6 +13,8 @@ from orders import Case, awkward, cases, large, listed
 
 from moebench.kernels.cuda import module
 
+pytestmark = pytest.mark.gpu
+
 CPU = torch.device("cpu")
 CASES = awkward() | large()
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from moebench.kernels.gpu.topk import topk_softmax
 from moebench.kernels.routers import ROUTERS
 
+pytestmark = pytest.mark.gpu
+
 SHAPES = [(0, 4, 2), (1, 1, 1), (9, 3, 3), (5, 60, 4), (7, 129, 8), (3, 129, 129), (2, 8192, 64)]
 
 

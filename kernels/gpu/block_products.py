@@ -1,0 +1,68 @@
+"""The products of a block-sparse layer: the hidden rows stand in blocks, and their transpose is indexed."""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from ..routing import Routing
+from .block_sparse import transposed_product
+from .experts import Plan
+from .launch import INTERPRETED, launch
+from .products import Operand, Products
+from .topology import Topology
+
+
+class BlockProducts(Products):
+    """Rows padded with zeros to whole blocks, as high as a row tile; hidden rows as their nonzero blocks (Z, B, B).
+
+    A tensor of hidden rows (R, U) or (R, F) is the memory of those blocks: as many elements, in another order.
+    """
+
+    @property
+    def side(self) -> int:
+        """B."""
+        return self.tiles.block_m
+
+    def weight_gradient(self, p: Tensor, q: Tensor, *, tokens: str, shape: torch.Size) -> Tensor:
+        """The sum over every expert's rows of p^T q, (E, …); ``tokens`` names the one that is not hidden."""
+        hidden, rows = (q, p) if tokens == "p" else (p, q)
+        width, height = hidden.shape[1], rows.shape[1]
+        side = self.side
+        block_h, block_d = max(side, self.tiles.block_w), self.tiles.block_w
+        step = min(side, self.tiles.block_k)
+        values = self._described(_blocks(hidden, side), [1, step, side]) if block_h == side else hidden
+        rows_operand = self._described(rows, [step, block_d])
+        topology = Topology.of(self.schedule, columns=width // side)
+        dw = p.new_empty(shape)
+        launch(
+            transposed_product,
+            self._share(shape[0] * triton.cdiv(width, block_h) * triton.cdiv(height, block_d)),
+            values, rows_operand, dw, topology.transpose_Z, topology.row_Z, topology.first_J, shape[0],
+            H=width, D=height, HIDDEN_FIRST=hidden is p, SIDE=side, BLOCK_H=block_h, BLOCK_D=block_d, BLOCK_B=step,
+            GROUP_H=self.tiles.group_m, VALUES_TILED=isinstance(values, TensorDescriptor),
+            ROWS_TILED=isinstance(rows_operand, TensorDescriptor), PRECISION=self.tiles.precision, UPCAST=INTERPRETED,
+            warps=self.tiles.warps,
+            stages=2 * self.tiles.stages - 1,  # half of the distance is between an index and the copy it is for
+        )  # fmt: skip
+        return dw
+
+    def _hidden_operand(self, a: Tensor) -> Operand:
+        """A descriptor takes part of one block; steps over several blocks are loaded by pointer."""
+        if self.tiles.block_k > self.side:
+            return a
+        return self._described(_blocks(a, self.side), [1, self.side, self.tiles.block_k])
+
+
+class BlockPlan(Plan):
+    """A layer whose rows are rounded up to blocks as high as its row tiles."""
+
+    def products(self, routing: Routing) -> BlockProducts:
+        """The rows of a call in their order."""
+        return BlockProducts(**vars(super().products(routing)))
+
+
+def _blocks(hidden: Tensor, side: int) -> Tensor:
+    return hidden.view(-1, side, side)

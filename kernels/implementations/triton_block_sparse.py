@@ -1,0 +1,65 @@
+"""MegaBlocks' idea (Gale et al. 2022) in Triton: the hidden activation as a block-sparse matrix, nothing dropped.
+
+Tokens are copied into a buffer where the rows of every expert are rounded up to blocks of B rows. The first product
+samples the nonzero blocks of x W_up^T, with the activation in its epilogue; the second multiplies the blocks by W_down.
+The gradients of the weights sum the blocks of a column by transposed indices. The host knows a bound on the blocks, so
+nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..gpu.hardware import hardware
+from ..gpu.order import Blocked
+from ..gpu.tiles import Shape, Tiles
+from ..kernel import Config, Cost, Layer, dropless
+from ..problem import ELEMENT_BYTES, Problem
+from ..routing import Routing
+from ._triton import TritonKernel, tile_rows
+
+
+class TritonBlockSparse(TritonKernel):
+    """Blocks as high as the row tiles."""
+
+    family = "block_sparse"
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        if not self.shapes(problem):
+            sides = ", ".join(map(str, sorted({side for side, *_ in super().shapes(problem)})))
+            return f"needs a block side of {sides} that divides F = {problem.F}"
+        return dropless(problem) or super().supports(problem, device)
+
+    def shapes(self, problem: Problem) -> list[Shape]:
+        """Those whose height divides the hidden width."""
+        return [shape for shape in super().shapes(problem) if problem.F % shape[0] == 0]
+
+    def valid(self, problem: Problem, config: Config, device: torch.device) -> bool:
+        return problem.F % int(config["block_m"]) == 0 and super().valid(problem, config, device)
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        from ..gpu.block_products import BlockPlan
+
+        tiles = Tiles.of(config)
+        return BlockPlan(
+            problem=problem,
+            tiles=tiles,
+            hardware=hardware(device),
+            layout=Blocked(block=tiles.block_m),
+            gathered=False,
+            scatter=False,
+        )
+
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
+        width = problem.F + 2 * problem.D
+        if problem.mode == "train":
+            width = 2 * problem.U + problem.F + 2 * problem.D
+        block = Tiles.of(config).block_m
+        rows = Blocked(block=block).rows(problem.N, problem.E, max(1, problem.N))
+        return Cost(
+            executed_rows=tile_rows(routing.counts_E(), block),
+            workspace_bytes=rows * width * ELEMENT_BYTES[problem.dtype],
+        )
+
+
+kernel = TritonBlockSparse()
