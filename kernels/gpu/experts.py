@@ -40,8 +40,8 @@ class Plan:
 
     def __call__(self, x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
         """y (T, D)."""
-        biases = [None if bias is None else bias.contiguous() for bias in (weights.b_up_EU, weights.b_down_ED)]
-        operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, *biases)
+        b_up_EU, b_down_ED = (None if b is None else b.contiguous() for b in (weights.b_up_EU, weights.b_down_ED))
+        operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, b_up_EU, b_down_ED)
         if torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands):
             return cast(Tensor, _Experts.apply(self, routing, *operands))  # type: ignore[no-untyped-call]
         return self.forward(self.products(routing), None, *operands)

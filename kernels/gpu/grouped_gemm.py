@@ -155,8 +155,8 @@ def down(
     """y = gate * (a W[e] + bias): rows of the buffer times weights (N, K) when W_NK, else (K, N).
 
     Stored where the row stands, or at its route when SCATTER. With several SPLITS each takes a share of the
-    contraction and stores its part ``y_rows`` rows after the one before. Serves the down projection and, without bias and gates,
-    the gradient of the tokens.
+    contraction and stores its part ``y_rows`` rows after the one before. Serves the down projection and, without bias
+    and gates, the gradient of the tokens.
     """
     TILES_N: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
     SHARE: tl.constexpr = ((K + BLOCK_K - 1) // BLOCK_K + SPLITS - 1) // SPLITS * BLOCK_K

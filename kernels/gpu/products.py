@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import torch
 import triton
@@ -20,7 +21,7 @@ COLUMNS = 1024  # of a row that one program sums
 COPIED = 8192  # elements that one program copies: more do not fit its registers
 BIAS_ROWS, BIAS_COLUMNS = 32, 128  # of one step of a bias gradient
 
-Operand = Tensor | TensorDescriptor
+Operand: TypeAlias = Tensor | TensorDescriptor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +207,7 @@ class Products:
     def _launch(self) -> dict[str, int]:
         return {"warps": self.tiles.warps, "stages": self.tiles.stages}
 
-    def _constants(self, a: Operand, b: Operand) -> dict[str, object]:
+    def _constants(self, a: Operand, b: Operand) -> dict[str, Any]:
         tiled = isinstance(a, TensorDescriptor), isinstance(b, TensorDescriptor)
         return {
             "BLOCK_M": self.tiles.block_m,

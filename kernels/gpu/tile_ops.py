@@ -49,7 +49,7 @@ def dot(a_MK, b_KN, acc_MN, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
 
 @triton.jit
 def narrow(x, like, UPCAST: tl.constexpr):
-    """Round to the element type of the pointer ``like``; the interpreter cuts bfloat16 off where the hardware rounds."""
+    """Round to the element type of the pointer ``like``; the interpreter cuts bfloat16 off where hardware rounds."""
     if UPCAST and like.dtype.element_ty == tl.bfloat16:
         bits = x.to(tl.int32, bitcast=True)
         x = ((bits + 0x7FFF + ((bits >> 16) & 1)) & -0x10000).to(tl.float32, bitcast=True)
@@ -58,7 +58,7 @@ def narrow(x, like, UPCAST: tl.constexpr):
 
 @triton.jit
 def halve(x_MN):
-    """The left and the right half of a tile's columns: what follows a product on half a tile needs half the registers."""
+    """The left and the right half of a tile's columns: what follows a product needs half the registers for each."""
     return x_MN.reshape(x_MN.shape[0], 2, x_MN.shape[1] // 2).permute(0, 2, 1).split()
 
 

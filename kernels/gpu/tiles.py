@@ -106,20 +106,25 @@ class Tiles:
     def fault(self, problem: Problem, hardware: Hardware) -> str | None:
         """None, or why these tiles cannot be built for a problem on a device."""
         needed = self.shared_bytes(problem, hardware)
-        if needed > hardware.shared_bytes:
-            return f"needs {needed} bytes of shared memory, there are {hardware.shared_bytes}"
-        if self.precision != "ieee" and hardware.maker != "nvidia":
-            return f"the device has no products of precision {self.precision}"
-        if self.descriptors and not hardware.tensor_descriptors:
-            return "the device has no tensor descriptors"
         step = DESCRIPTOR_BYTES // ELEMENT_BYTES[problem.dtype]
-        if self.descriptors and (problem.D % step or problem.F % step):
-            return f"tensor descriptors want widths in multiples of {step}: D = {problem.D}, F = {problem.F}"
-        if self.specialise and not (self.descriptors and self.persistent):
-            return "specialised warps copy by tensor descriptor, in a persistent program"
-        if self.specialise and self.block_m * self.block_n > hardware.specialised_tile:
-            return f"the device specialises the warps of tiles of up to {hardware.specialised_tile} elements"
-        return None
+        faults = (
+            (needed > hardware.shared_bytes, f"needs {needed} bytes of shared memory of {hardware.shared_bytes}"),
+            (self.precision != "ieee" and hardware.maker != "nvidia", f"the device has no {self.precision} products"),
+            (self.descriptors and not hardware.tensor_descriptors, "the device has no tensor descriptors"),
+            (
+                self.descriptors and (problem.D % step or problem.F % step),
+                f"tensor descriptors want widths in multiples of {step}: D = {problem.D}, F = {problem.F}",
+            ),
+            (
+                self.specialise and not (self.descriptors and self.persistent),
+                "specialised warps copy by tensor descriptor, in a persistent program",
+            ),
+            (
+                self.specialise and self.block_m * self.block_n > hardware.specialised_tile,
+                f"the device specialises the warps of tiles of up to {hardware.specialised_tile} elements",
+            ),
+        )
+        return next((reason for broken, reason in faults if broken), None)
 
 
 def tilings(problem: Problem, hardware: Hardware, shapes: Sequence[Shape]) -> list[Tiles]:
