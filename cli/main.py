@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import doctor, listing, report, run
+from . import doctor, kernels, listing, report, run
 
 app = typer.Typer(
     name="moebench",
@@ -18,6 +18,7 @@ app.command("doctor")(doctor.doctor)
 app.command("list")(listing.show)
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.add_typer(kernels.app, name="kernels")
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ class BlockProducts(Products):
             GROUP_H=self.tiles.group_m, VALUES_TILED=isinstance(values, TensorDescriptor),
             ROWS_TILED=isinstance(rows_operand, TensorDescriptor), PRECISION=self.tiles.precision, UPCAST=INTERPRETED,
             warps=self.tiles.warps,
-            stages=2 * self.tiles.stages - 1,  # half of the distance is between an index and the copy it is for
+            stages=self._stages_of_gather,
         )  # fmt: skip
         return dw
 

@@ -129,9 +129,10 @@ class Products:
             self._share(shape[0] * triton.cdiv(M, side) * triton.cdiv(N, side)),
             p, q, dw, *self._rows, shape[0], *p.stride(), *q.stride(),
             M=M, N=N, CHOSEN=self.order.chosen, GATHER_P=gather_p, GATHER_Q=gather_q,
-            BLOCK_M=side, BLOCK_N=side, BLOCK_B=self.tiles.block_k, GROUP_M=self.tiles.group_m,
+            BLOCK_M=side, BLOCK_N=side, BLOCK_B=self.tiles.step_w, GROUP_M=self.tiles.group_m,
             P_TILED=self._describable(p) and not gather_p, Q_TILED=self._describable(q) and not gather_q,
-            PRECISION=self.tiles.precision, UPCAST=INTERPRETED, **self._launch,
+            PRECISION=self.tiles.precision, UPCAST=INTERPRETED, warps=self.tiles.warps,
+            stages=self._stages_of_gather if self.gathered else self.tiles.stages,
         )  # fmt: skip
         return dw
 
@@ -202,6 +203,11 @@ class Products:
         if not self.tiles.persistent:
             return tiles
         return min(tiles, self.hardware.processors * self.tiles.persistent)
+
+    @property
+    def _stages_of_gather(self) -> int:
+        """On NVIDIA devices Triton puts half of its stages between an index and the copy that it is for."""
+        return 2 * self.tiles.stages - 1 if self.hardware.maker == "nvidia" else self.tiles.stages
 
     @property
     def _launch(self) -> dict[str, int]:

@@ -15,6 +15,7 @@ SMALLEST = 16  # the least side that a product of tiles may have
 DESCRIPTOR_BYTES = 16  # tensor descriptors want strides in multiples of this
 FEW_ROWS = 32  # of an expert: its weights are the traffic, and one column tile has too few programs to ask for them
 SPLITS = (1, 2, 4)
+LONGEST_STEP = 64
 BUSY = 2  # programs a processor that keep enough loads of weights under way
 LARGEST_TILE = 128 * 256
 LARGEST_OLD_TILE = 128 * 128  # where products accumulate in the registers of fewer warps, more would spill
@@ -55,7 +56,7 @@ class Tiles:
     """One choice for all products of a layer.
 
     A program computes ``block_m`` rows by ``block_n`` columns in steps of ``block_k``, or ``block_w`` by ``block_w`` of
-    a weight's gradient in steps of ``block_k`` rows; ``group_m`` row tiles share their weights in L2. ``warps`` and
+    a weight's gradient; ``group_m`` row tiles share their weights in L2. ``warps`` and
     ``stages`` (of software pipelining) are Triton's. ``descriptors``: tiles of weights and of rows that stand together
     are copied by tensor descriptor. ``persistent`` programs a processor take tile after tile; 0 means one program for
     each tile. ``specialise``: some warps copy while others multiply. The contraction of the down projection is shared
@@ -75,6 +76,11 @@ class Tiles:
     split_k: int = 1
     precision: str = "ieee"
 
+    @property
+    def step_w(self) -> int:
+        """Rows of one step of a weight's gradient: more would not fit the registers beside its tile."""
+        return min(self.block_k, LONGEST_STEP)
+
     @staticmethod
     def of(config: Config) -> Tiles:
         """The tiles in a configuration, which may hold more than them."""
@@ -92,14 +98,14 @@ class Tiles:
         buffer less, because products of few rows and of float32 pass through registers there too.
         """
         element = ELEMENT_BYTES[problem.dtype]
-        shapes = [(self.block_m, self.block_n)]
+        shapes = [(self.block_m, self.block_n, self.block_k)]
         if problem.mode == "train":
-            shapes.append((self.block_w, self.block_w))
+            shapes.append((self.block_w, self.block_w, self.step_w))
         # Older products pass through registers, and free their buffer before they start.
         buffers = self.stages if hardware.tensor_descriptors else max(1, self.stages - 1)
         if self.specialise and problem.dtype == "float32":
             buffers += TF32_PARTS
-        most = max(max(buffers * (m + n) * self.block_k, m * n) * element for m, n in shapes)
+        most = max(max(buffers * (m + n) * k, m * n) * element for m, n, k in shapes)
         handed = min(self.block_m * self.block_n * element, HANDED_BYTES) if self.specialise else 0
         return most + handed + (BARRIER_BYTES if hardware.tensor_descriptors else 0)
 

@@ -1,0 +1,106 @@
+"""`moebench kernels compile`: tables and JSON, refusals with the remedy, snapshots, and Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+COMMAND = [str(Path(sys.executable).with_name("moebench")), "kernels", "compile"]
+COMPILING = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+DECODING = ["--target", "gfx942", "--kernel", "triton_scatter", "--model", "OLMoE-1B-7B"]
+
+
+def compile_(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, env=COMPILING | environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["--target", "sm90"], "did you mean sm_90"),
+        (["--kernel", "scatter"], "did you mean triton_scatter"),
+        (["--model", "Mixtral-8x7"], "did you mean Mixtral-8x7B"),
+        (["--dtype", "bf16"], "did you mean bfloat16"),
+        (["--snapshot", "figures.json", "--target", "sm_90"], "leave out --target"),
+        (["--snapshot", "nowhere/figures.json"], "no such folder"),
+        (["--check", "missing.json"], "missing.json is no snapshot"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_exit_code_2(arguments: list[str], remedy: str, tmp_path: Path) -> None:
+    answer = compile_(*arguments, cwd=tmp_path)
+    assert answer.returncode == 2
+    assert remedy in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interpreting_process_compiles_nothing(tmp_path: Path) -> None:
+    answer = compile_(cwd=tmp_path, TRITON_INTERPRET="1")
+    assert answer.returncode == 2
+    assert "TRITON_INTERPRET is set" in answer.stderr
+    assert "unset it" in answer.stderr
+
+
+def test_figures_of_another_triton_do_not_compare(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text('{"triton": "2.0.0", "cases": {}}')
+    answer = compile_("--check", "old.json", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "the figures of Triton 2.0.0" in answer.stderr
+
+
+def test_a_table_a_launch_a_line_and_what_the_words_mean(tmp_path: Path) -> None:
+    answer = compile_(*DECODING, cwd=tmp_path, COLUMNS="80")
+    assert answer.returncode == 0, answer.stderr
+    lines = answer.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("gfx942 · triton_scatter · OLMoE-1B-7B T=16 forward bfloat16") for line in lines)
+    assert any(line.split()[0] == "up" and "mfma" in line for line in lines if line)
+    assert "regs: registers of a thread" in answer.stdout
+    assert "launches of 2 layers: none spill" in lines[-1]
+
+
+def test_json_for_machines_and_a_check_that_fails_with_the_way_to_accept(tmp_path: Path) -> None:
+    empty = {"triton": __import__("triton").__version__, "cases": {}}
+    (tmp_path / "empty.json").write_text(json.dumps(empty))
+    answer = compile_(*DECODING, "--json", "--check", "empty.json", cwd=tmp_path)
+    assert answer.returncode == 1
+    assert "is not in the snapshot" in answer.stderr
+    assert "to accept: moebench kernels compile --snapshot empty.json" in answer.stderr
+    trained, decoded = json.loads(answer.stdout)
+    assert trained["launches"].keys() > decoded["launches"].keys()
+    assert decoded["launches"]["up"]["registers"] > 0
+    assert decoded["config"]["block_m"] == 16
+    assert decoded["error"] == ""
+
+
+def test_interrupted_it_ends_its_compilers_and_says_how_far_it_came(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--all"], cwd=tmp_path, env=COMPILING, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while len(compilers := compilers_of(process.pid)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert "interrupted; 0 of" in told
+    assert "Traceback" not in told
+    assert not any(compiler.exists() for compiler in compilers)
+
+
+def compilers_of(pid: int) -> list[Path]:
+    """The processes that a process has spawned to work for it, in /proc."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [path for path in map(Path("/proc").joinpath, children) if b"spawn_main" in (path / "cmdline").read_bytes()]

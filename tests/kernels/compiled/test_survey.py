@@ -1,0 +1,66 @@
+"""Which layers are compiled, and that a compiler which dies takes one layer with it and no more."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import faulty_compiler
+import pytest
+
+from moebench.kernels.catalog import UnknownName
+from moebench.kernels.compiled.survey import Case, cases, compile_cases, compiled_kernels, references
+from moebench.kernels.gpu import survey
+from moebench.kernels.models import model
+
+
+def test_every_kernel_has_a_default_case_for_every_reference() -> None:
+    names = compiled_kernels()
+    assert {"triton_scatter", "triton_padded"} <= set(names)
+    found = cases("sm_90", [], references(), whole=False)
+    assert len(found) == len(names) * len(references())
+    padded = [case for case in found if case.kernel == "triton_padded"]
+    assert all(case.problem.capacity_factor == 1 for case in padded)
+
+
+def test_references_are_all_dtypes_and_both_modes_or_what_is_asked_for() -> None:
+    problems = [problem for _, problem in references()]
+    assert {problem.dtype for problem in problems} == {"float32", "float16", "bfloat16"}
+    assert {problem.mode for problem in problems} == {"forward", "train"}
+    asked = references("qwen3-30b-a3b", "float16")
+    assert {(name, problem.dtype, problem.E) for name, problem in asked} == {("Qwen3-30B-A3B", "float16", 128)}
+
+
+def test_a_whole_space_is_all_valid_configurations_the_default_first() -> None:
+    problems = references("Mixtral-8x7B", "bfloat16")[:1]
+    (default,) = cases("sm_80", ["triton_padded"], problems, whole=False)
+    found = cases("sm_80", ["triton_padded"], problems, whole=True)
+    assert found[0] == default
+    assert len(found) > 10
+    assert not any(case.config["descriptors"] for case in found)  # an A100 has none
+
+
+@pytest.mark.parametrize(
+    ("target", "kernel", "remedy"),
+    [
+        ("sm90", [], "did you mean sm_90"),
+        ("sm_90", ["triton_scater"], "did you mean triton_scatter"),
+        ("sm_90", ["scatter"], "no Triton kernel is named 'scatter'"),
+    ],
+)
+def test_unknown_names_are_told_with_the_nearest(target: str, kernel: list[str], remedy: str) -> None:
+    with pytest.raises(UnknownName, match=remedy):
+        cases(target, kernel, references(), whole=False)
+
+
+def test_an_unknown_dtype_is_told() -> None:
+    with pytest.raises(UnknownName, match="did you mean bfloat16"):
+        references(dtype="bfloat")
+
+
+def test_a_compiler_that_dies_costs_one_case_and_the_order_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "_work", faulty_compiler.work)
+    case = Case(kernel="fine", model="", problem=model("Mixtral-8x7B").problem(T=1), config={}, target="sm_90")
+    names = ["fine 1", "fatal", "fine 2", "fine 3"]
+    outcomes = list(compile_cases([dataclasses.replace(case, kernel=name) for name in names], processes=2))
+    assert [outcome.case.kernel for outcome in outcomes] == names
+    assert [outcome.error for outcome in outcomes] == ["", "the compiler was killed by SIGSEGV", "", ""]
