@@ -6,7 +6,8 @@ DROPPING = ("padded", "gshard_einsum")
 DROPLESS = ("loop", "padded", "block_sparse", "scatter", "grouped", "transformers_eager", "transformers_grouped_mm")
 
 GPU_DROPPING = ("triton_padded", "triton_scatter")
-# Without those that wait for the host at every expert; peers that are not installed are refused with the reason.
+# Without those that wait for the host at every expert. Of torch's grouped product the baseline is the form of
+# transformers, which waits for nothing. Peers that are not installed are refused with the reason.
 GPU_DROPLESS = (
     "grouped",
     "triton_scatter",

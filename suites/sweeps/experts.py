@@ -23,12 +23,12 @@ suite = Suite(
         places=_places(Problem(T=1024, D=256, F=512, E=8, K=2), "D=256, F=512, K=2, T=1024", (8, 32, 128, 512)),
     ),
     full=Form(
-        baseline="grouped",
+        baseline="transformers_grouped_mm",
         kernels=EVERY_DROPLESS,
         places=(
             *_places(LARGE, LARGE_SERIES, (8, 16, 32, 64, 128, 256, 512)),
             *_places(LARGE.replace(mode="train"), LARGE_SERIES, (8, 16, 32, 64, 128, 256, 512)),
         ),
     ),
-    reduced=Form(baseline="grouped", kernels=GPU_DROPLESS, places=_places(LARGE, LARGE_SERIES, (8, 128))),
+    reduced=Form(baseline="transformers_grouped_mm", kernels=GPU_DROPLESS, places=_places(LARGE, LARGE_SERIES, (8, 128))),
 )

@@ -30,7 +30,7 @@ suite = Suite(
         places=_places(Problem(T=512, D=256, F=2048, E=8, K=1), "D=256, d_ff=2048, E=8 G, K=G, T=512", (1, 2, 8, 32)),
     ),
     full=Form(
-        baseline="grouped",
+        baseline="transformers_grouped_mm",
         kernels=EVERY_DROPLESS,
         places=(
             *_places(WIDE, WIDE_SERIES, (1, 2, 4, 8, 16, 32)),
@@ -38,5 +38,5 @@ suite = Suite(
             FINE,
         ),
     ),
-    reduced=Form(baseline="grouped", kernels=GPU_DROPLESS, places=(*_places(WIDE, WIDE_SERIES, (1, 8)), FINE)),
+    reduced=Form(baseline="transformers_grouped_mm", kernels=GPU_DROPLESS, places=(*_places(WIDE, WIDE_SERIES, (1, 8)), FINE)),
 )

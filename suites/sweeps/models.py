@@ -26,10 +26,10 @@ suite = Suite(
             for preset in MODELS
         ),
     ),
-    full=Form(baseline="grouped", kernels=EVERY_DROPLESS, places=_places(MODELS)),
+    full=Form(baseline="transformers_grouped_mm", kernels=EVERY_DROPLESS, places=_places(MODELS)),
     # Few wide experts, and many narrow ones; decode, prefill and a training step.
     reduced=Form(
-        baseline="grouped",
+        baseline="transformers_grouped_mm",
         kernels=(*GPU_DROPLESS, "dense"),
         places=_places((model("Mixtral-8x7B"), model("Qwen3-30B-A3B"))),
     ),

@@ -23,7 +23,7 @@ suite = Suite(
         places=_places(model("OLMoE-1B-7B").problem(T=512).scaled(256), "OLMoE-1B-7B, D=256, T=512"),
     ),
     full=Form(
-        baseline="grouped",
+        baseline="transformers_grouped_mm",
         kernels=EVERY_DROPLESS,
         places=tuple(
             place

@@ -21,7 +21,7 @@ suite = Suite(
     axis="tokens T",
     small=Form(baseline="loop", kernels=DROPLESS, places=_places("Qwen3-30B-A3B", 256, "float32", COUNTS)),
     full=Form(
-        baseline="grouped",
+        baseline="transformers_grouped_mm",
         kernels=EVERY_DROPLESS,
         places=tuple(
             place for name in ("Mixtral-8x7B", "Qwen3-30B-A3B") for place in _places(name, 4096, "bfloat16", COUNTS)
