@@ -22,9 +22,11 @@ class TritonPadded(TritonKernel):
     family = "padded"
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
+        if refusal := super().supports(problem, device):
+            return refusal
         if problem.capacity is None:
             return f"pads to a capacity, the problem has capacity_factor = {problem.capacity_factor}"
-        return super().supports(problem, device)
+        return None
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         from ..gpu.experts import Plan
