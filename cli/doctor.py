@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 OPTIONAL = {
-    "triton": "gpu",
     "cupy": "gpu",
     "pynvml": "gpu",
     "transformers": "peers",

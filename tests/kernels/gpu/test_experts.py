@@ -109,6 +109,28 @@ def test_ids_out_of_range_are_no_routes(name: str) -> None:
         assert torch.equal(gradient, missing.gradients[leaf]), leaf
 
 
+def far_apart(tensor: Tensor) -> Tensor:
+    """The same rows or experts, more than 2^31 elements from first to last; nothing touches the memory between them."""
+    stride = -(-(1 << 31) // (tensor.shape[0] - 1)) + 64
+    shared = tensor.new_empty((tensor.shape[0] - 1) * stride + tensor[0].numel())
+    return shared.as_strided(tensor.shape, (stride, *tensor.stride()[1:])).copy_(tensor)
+
+
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="a GPU has no memory that is not there until it is touched")
+@pytest.mark.parametrize("descriptors", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_offsets_beyond_32_bits(name: str, descriptors: bool) -> None:
+    problem = fitting(name, BASE.replace(T=36, E=3, K=2, dtype="float16"))
+    space = KERNELS.load(name).space(problem, DEVICE)
+    config = next(config for config in space if config["descriptors"] is descriptors)
+    near = draw(problem)
+    weights = Weights(w_up_EUD=far_apart(near.weights.w_up_EUD), w_down_EDF=far_apart(near.weights.w_down_EDF))
+    inputs = dataclasses.replace(near, x_TD=far_apart(near.x_TD), dy_TD=far_apart(near.dy_TD), weights=weights)
+    layer = KERNELS.load(name).build(problem, config, DEVICE)
+    found = call(problem, layer, inputs.requires_grad_())
+    assert verdict(errors(found, reference(problem, near)), problem.dtype) is None
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("gated", [True, False])
 def test_scatter_keeps_the_tokens_and_the_pre_activations(gated: bool, dtype: str) -> None:
