@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from moebench.kernels.catalog import KERNELS, UnknownName
+from moebench.kernels.compiled import compile as compiling
 from moebench.kernels.compiled.compile import META, Target, compile_launch, launches
 from moebench.kernels.compiled.snapshot import read
 from moebench.kernels.compiled.survey import cases, compiled_kernels, references
-from moebench.kernels.gpu import compile as compiling
 from moebench.kernels.gpu.hardware import HARDWARE, assuming
 from moebench.kernels.gpu.launch import Launch
 from moebench.kernels.gpu.tiles import Tiles

@@ -8,8 +8,8 @@ import faulty_compiler
 import pytest
 
 from moebench.kernels.catalog import UnknownName
+from moebench.kernels.compiled import survey
 from moebench.kernels.compiled.survey import Case, cases, compile_cases, compiled_kernels, references
-from moebench.kernels.gpu import survey
 from moebench.kernels.models import model
 
 
