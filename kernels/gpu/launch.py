@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import triton
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
@@ -60,6 +61,17 @@ def launch(kernel: Any, programs: int, *arguments: Any, warps: int = 4, stages: 
     )
     written = _written.get()
     if written is None:
-        kernel[(programs,)](*arguments, **start.options, **constants)
+        # In a context of its own: whoever else uses Triton keeps his allocator, and the thread of a backward has none.
+        copy_context().run(_start, start)
     else:
         written.append(start)
+
+
+def _start(launch: Launch) -> None:
+    triton.set_allocator(_scratch)
+    launch.kernel[(launch.programs,)](*launch.arguments, **launch.options, **launch.constants)
+
+
+def _scratch(size: int, alignment: int, stream: int | None) -> torch.Tensor:  # noqa: ARG001  # torch's is the stream
+    """Where a kernel keeps the tensor descriptors that it makes: torch's memory, which is aligned to 512 bytes."""
+    return torch.empty(size, dtype=torch.int8, device="cuda")
