@@ -75,7 +75,7 @@ class Exam:
 
     def _checksums(self) -> dict[str, float]:
         """A sum that any write almost surely moves, in the one form that costs no more than reading the tensor."""
-        return {name: float(t.detach().sum(dtype=torch.float32)) for name, t in self.inputs.differentiable().items()}
+        return {name: float(t.detach().sum(dtype=torch.float32)) for name, t in self.inputs.tensors().items()}
 
     def _poison(self) -> None:
         """Leave NaN in the memory that an output is likely to get, so that reading it before writing shows."""

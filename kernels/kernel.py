@@ -70,7 +70,7 @@ class Kernel(ABC):
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         """None, or the reason why it cannot take this problem on this device, naming constraint and value."""
-        return one_rank(problem) or dropless(problem) or unbiased(problem)
+        return one_rank(problem) or dropless(problem) or unbiased(problem) or unscaled(problem)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         """The configurations to choose from, the default first."""
@@ -96,3 +96,8 @@ def dropless(problem: Problem) -> str | None:
 def unbiased(problem: Problem) -> str | None:
     """The refusal of an implementation whose experts are two products and nothing else."""
     return f"adds no biases to the products, the problem has bias = {problem.bias}" if problem.bias else None
+
+
+def unscaled(problem: Problem) -> str | None:
+    """The refusal of an implementation that multiplies weights as they are held."""
+    return f"takes weights without scales, the problem has dtype = {problem.dtype}" if problem.quantised else None

@@ -21,8 +21,9 @@ from .tensors import Inputs
 
 OF_TOKENS = ("x", "gates")  # the gradients with a row for each token; the others have one for each expert
 
-Biased = tuple[Tensor, Tensor, Tensor, Tensor]
-"""w_up (E, U, D), w_down (E, D, F), and the biases after each: (E, U) and (E, D), or zeros of (E, 1)."""
+Experts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+"""w_up (E, U, D), w_down (E, D, F), and for the outputs of each the biases (E, U) and (E, D), or zeros of (E, 1), and
+the scales, or ones of (E, 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,17 +73,20 @@ def drop(problem: Problem, routing: Routing) -> Routing:
 
 
 def oracle(problem: Problem, inputs: Inputs) -> Result:
-    """y_t = sum over kept k of g_tk * (W_down[e] act(W_up[e] x_t + b_up[e]) + b_down[e]), token by token."""
+    """y_t = sum over kept k of g_tk * (W_down[e] act(W_up[e] x_t + b_up[e]) + b_down[e]), token by token.
 
-    def forward(x_TD: Tensor, gates_TK: Tensor, weights: Biased, routing: Routing) -> Tensor:
-        w_up_EUD, w_down_EDF, b_up_EU, b_down_ED = weights
+    W is what is held times its scales, where there are any.
+    """
+
+    def forward(x_TD: Tensor, gates_TK: Tensor, weights: Experts, routing: Routing) -> Tensor:
+        w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, s_up_EU, s_down_ED = weights
         rows = []
         for t, ids in enumerate(routing.ids_TK.tolist()):
             y_D = torch.zeros_like(x_TD[t])
             for k, e in enumerate(ids):
                 if e != NO_ROUTE:
-                    h_F = activate(problem, w_up_EUD[e].double() @ x_TD[t] + b_up_EU[e])
-                    y_D = y_D + gates_TK[t, k] * (w_down_EDF[e].double() @ h_F + b_down_ED[e])
+                    h_F = activate(problem, w_up_EUD[e].double() @ x_TD[t] * s_up_EU[e] + b_up_EU[e])
+                    y_D = y_D + gates_TK[t, k] * (w_down_EDF[e].double() @ h_F * s_down_ED[e] + b_down_ED[e])
             rows.append(y_D)
         return torch.stack(rows) if rows else torch.zeros_like(x_TD)
 
@@ -92,13 +96,13 @@ def oracle(problem: Problem, inputs: Inputs) -> Result:
 def reference(problem: Problem, inputs: Inputs) -> Result:
     """As `oracle`, with one product for all rows of an expert."""
 
-    def forward(x_TD: Tensor, gates_TK: Tensor, weights: Biased, routing: Routing) -> Tensor:
-        w_up_EUD, w_down_EDF, b_up_EU, b_down_ED = weights
+    def forward(x_TD: Tensor, gates_TK: Tensor, weights: Experts, routing: Routing) -> Tensor:
+        w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, s_up_EU, s_down_ED = weights
         groups = group_by_expert(routing)
         rows = []
         for e, start, end in groups.slices():
-            h_nF = activate(problem, x_TD[groups.token_N[start:end]] @ w_up_EUD[e].double().T + b_up_EU[e])
-            rows.append(h_nF @ w_down_EDF[e].double().T + b_down_ED[e])
+            h_nU = x_TD[groups.token_N[start:end]] @ w_up_EUD[e].double().T * s_up_EU[e] + b_up_EU[e]
+            rows.append(activate(problem, h_nU) @ w_down_EDF[e].double().T * s_down_ED[e] + b_down_ED[e])
         if not rows:
             return torch.zeros_like(x_TD)
         y_ND = torch.cat(rows) * gates_TK.flatten()[groups.route_N, None]
@@ -111,16 +115,17 @@ def _evaluate(problem: Problem, inputs: Inputs, forward: Callable[..., Tensor]) 
     """Run ``forward`` in float64 on the kept routes; what does not depend on an input has a gradient of zeros.
 
     Without gradients the weights stay as they are, and ``forward`` converts one expert at a time. Where there is no
-    bias, ``forward`` is given zeros.
+    bias, ``forward`` is given zeros, and ones where there are no scales.
     """
     training = problem.mode == "train"
-    leaves = {name: tensor.detach() for name, tensor in inputs.differentiable().items()}
+    leaves = {name: tensor.detach() for name, tensor in inputs.tensors().items()}
     leaves |= {name: leaves[name].double() for name in (leaves if training else leaves.keys() - {"w_up", "w_down"})}
     for leaf in leaves.values():
         leaf.requires_grad_(training)
-    nothing_E1 = leaves["x"].new_zeros(problem.E, 1)
-    biases = (leaves.get("b_up", nothing_E1), leaves.get("b_down", nothing_E1))
-    weights = (leaves["w_up"], leaves["w_down"], *biases)
+    zeros_E1, ones_E1 = leaves["x"].new_zeros(problem.E, 1), leaves["x"].new_ones(problem.E, 1)
+    biases = (leaves.get("b_up", zeros_E1), leaves.get("b_down", zeros_E1))
+    scales = (leaves.get("s_up", ones_E1), leaves.get("s_down", ones_E1))
+    weights = (leaves["w_up"], leaves["w_down"], *biases, *scales)
     y_TD = forward(leaves["x"], leaves["gates"], weights, drop(problem, inputs.routing))
     if not training:
         return Result(y_TD=y_TD, gradients={})

@@ -21,12 +21,14 @@ from typing import Literal, get_args
 from .load import Load
 
 Activation = Literal["silu", "gelu", "relu"]
-DType = Literal["float32", "float16", "bfloat16"]
+DType = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
 DropPolicy = Literal["first_come", "gate_weight"]
 Mode = Literal["forward", "train"]
 RouterName = Literal["softmax_topk", "softmax_topk_renorm", "switch"]
 
-ELEMENT_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+# Of tokens, outputs and biases, which are bfloat16 where the weights are float8_e4m3fn.
+ELEMENT_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 2}
+SCALE_BYTES = 4
 ROUTE_BYTES = 8  # an int32 id and a float32 gate weight
 ALIGNMENTS = (16, 8, 4, 2, 1)  # tried in turn by `scaled`: matmuls like aligned widths
 
@@ -43,6 +45,10 @@ class Problem:
     expert: ``first_come`` in token order, or ``gate_weight``, the batch priority of V-MoE (Riquelme et al. 2021,
     section 4.1). It has no effect when ``capacity_factor`` is None, which means dropless. With ``bias`` both products
     of an expert add a vector of its own (gpt-oss).
+
+    With ``dtype`` float8_e4m3fn the weights are held in it, with one float32 scale for every output row of an expert;
+    tokens and outputs are bfloat16, and the products may round tokens and hidden rows to float8_e4m3fn too (W8A8, as
+    serving engines run it). It is for inference: there is no training step.
 
     Raises:
         InvalidProblem: at construction, for any value outside its range.
@@ -97,6 +103,11 @@ class Problem:
             raise InvalidProblem(f"ranks = {self.ranks}, but only E = {self.E} experts: give ranks <= E")
         if self.router == "switch" and self.K != 1:
             raise InvalidProblem(f"router = 'switch' takes one expert per token, not K = {self.K}: give K = 1")
+        if self.quantised and self.mode == "train":
+            raise InvalidProblem(
+                f"mode = 'train', but weights of dtype = {self.dtype!r} have no gradients: give mode = 'forward', or"
+                " another dtype"
+            )
         try:
             Load.parse(self.load).check(experts=self.E, chosen=self.K)
         except ValueError as error:
@@ -112,6 +123,16 @@ class Problem:
             f"T{self.T}.D{self.D}.F{self.F}.E{self.E}.K{self.K}.{activation}.{self.dtype}.{capacity}-{self.drop}"
             f".{self.router}.{self.load}.{self.mode}.r{self.ranks}.s{self.seed}{bias}"
         )
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the weights have scales."""
+        return self.dtype == "float8_e4m3fn"
+
+    @property
+    def operand_bytes(self) -> int:
+        """Bytes of an element of a weight, and of what it is multiplied with."""
+        return 1 if self.quantised else ELEMENT_BYTES[self.dtype]
 
     @property
     def N(self) -> int:
@@ -175,9 +196,11 @@ class Problem:
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all experts' weights, biases included."""
-        biases = self.U + self.D if self.bias else 0
-        return self.E * (self.D * (self.U + self.F) + biases) * ELEMENT_BYTES[self.dtype]
+        """Bytes of all experts' weights, biases and scales included."""
+        bias_bytes = ELEMENT_BYTES[self.dtype] if self.bias else 0
+        scale_bytes = SCALE_BYTES if self.quantised else 0
+        matrices = self.D * (self.U + self.F) * self.operand_bytes
+        return self.E * (matrices + (self.U + self.D) * (bias_bytes + scale_bytes))
 
     @property
     def token_bytes(self) -> int:

@@ -17,9 +17,12 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
+    "float8_e4m3fn": torch.float8_e4m3fn,
 }
+"""What weights are held in, and tokens too except beside float8_e4m3fn."""
 
 BIAS_SCALE = 0.5  # beside activations near unit variance: neither lost in them nor drowning them
+LEAST_SCALE = 1e-30  # of a row of zeros, or nearly: far from what float32 cannot divide by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,17 +30,27 @@ class Weights:
     """Expert weights in the layout of Hugging Face checkpoints; an expert is b_down + W_down act(b_up + W_up x).
 
     ``w_up_EUD``: gate rows first, then up rows, when gated. ``w_down_EDF``. The biases ``b_up_EU`` and ``b_down_ED``
-    are None for a problem without.
+    are None for a problem without, and so are the float32 scales ``s_up_EU`` and ``s_down_ED``, one for each output
+    row: a quantised weight is its row times its scale.
     """
 
     w_up_EUD: Tensor
     w_down_EDF: Tensor
     b_up_EU: Tensor | None = None
     b_down_ED: Tensor | None = None
+    s_up_EU: Tensor | None = None
+    s_down_ED: Tensor | None = None
 
     def named(self) -> dict[str, Tensor]:
         """The tensors there are, by the names of their gradients."""
-        tensors = {"w_up": self.w_up_EUD, "w_down": self.w_down_EDF, "b_up": self.b_up_EU, "b_down": self.b_down_ED}
+        tensors = {
+            "w_up": self.w_up_EUD,
+            "w_down": self.w_down_EDF,
+            "b_up": self.b_up_EU,
+            "b_down": self.b_down_ED,
+            "s_up": self.s_up_EU,
+            "s_down": self.s_down_ED,
+        }
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Weights:
@@ -48,6 +61,8 @@ class Weights:
             w_down_EDF=changed["w_down"],
             b_up_EU=changed.get("b_up"),
             b_down_ED=changed.get("b_down"),
+            s_up_EU=changed.get("s_up"),
+            s_down_ED=changed.get("s_down"),
         )
 
 
@@ -60,9 +75,14 @@ class Inputs:
     weights: Weights
     dy_TD: Tensor
 
-    def differentiable(self) -> dict[str, Tensor]:
-        """The tensors a training step takes gradients of, by name."""
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors a forward reads besides the ids, by name."""
         return {"x": self.x_TD, **self.weights.named(), "gates": self.routing.gates_TK}
+
+    def differentiable(self) -> dict[str, Tensor]:
+        """Those of them that have gradients: all but quantised weights and their scales."""
+        constant = () if self.weights.s_up_EU is None else ("w_up", "w_down", "s_up", "s_down")
+        return {name: tensor for name, tensor in self.tensors().items() if name not in constant}
 
     def requires_grad_(self) -> Inputs:
         """Ask for gradients of every differentiable tensor, in place."""
@@ -91,30 +111,57 @@ class Inputs:
         )
 
 
+def token_dtype(problem: Problem) -> torch.dtype:
+    """Of x, y, their gradients and the biases."""
+    return torch.bfloat16 if problem.quantised else TORCH_DTYPES[problem.dtype]
+
+
+def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """(M, K) in float8_e4m3fn and scales (M,) in float32; the largest of every row becomes the largest there is."""
+    largest = torch.finfo(torch.float8_e4m3fn).max
+    scale_M = (rows.float().abs().amax(1) / largest).clamp_min(LEAST_SCALE)
+    return (rows.float() / scale_M[:, None]).to(torch.float8_e4m3fn), scale_M
+
+
 def draw_weights(problem: Problem, *, seed: int, device: torch.device) -> Weights:
     """Random weights that keep activations near unit variance, so that errors are comparable across shapes."""
     generator = torch.Generator(device).manual_seed(seed)
-    dtype = TORCH_DTYPES[problem.dtype]
+    E, D, F, U = problem.E, problem.D, problem.F, problem.U
 
+    # Drawn expert by expert: a float32 copy of all experts could be what does not fit.
     def normal(*shape: int, scale: float) -> Tensor:
-        # Drawn expert by expert: a float32 copy of all experts could be what does not fit.
-        weight = torch.empty(shape, dtype=dtype, device=device)
+        weight = torch.empty(shape, dtype=token_dtype(problem), device=device)
         for expert in weight:
             expert.copy_(torch.randn(shape[1:], generator=generator, device=device) * scale)
         return weight
 
-    E, D, F, U = problem.E, problem.D, problem.F, problem.U
-    w_up_EUD, w_down_EDF = normal(E, U, D, scale=D**-0.5), normal(E, D, F, scale=F**-0.5)
-    if not problem.bias:
-        return Weights(w_up_EUD=w_up_EUD, w_down_EDF=w_down_EDF)
-    b_up_EU, b_down_ED = normal(E, U, scale=BIAS_SCALE), normal(E, D, scale=BIAS_SCALE)
-    return Weights(w_up_EUD=w_up_EUD, w_down_EDF=w_down_EDF, b_up_EU=b_up_EU, b_down_ED=b_down_ED)
+    def matrices(*shape: int, scale: float) -> tuple[Tensor, Tensor | None]:
+        if not problem.quantised:
+            return normal(*shape, scale=scale), None
+        weight = torch.empty(shape, dtype=TORCH_DTYPES[problem.dtype], device=device)
+        scale_EN = torch.empty(shape[:2], device=device)
+        for expert, scale_N in zip(weight, scale_EN, strict=True):
+            values, scales = quantise(torch.randn(shape[1:], generator=generator, device=device) * scale)
+            expert.copy_(values)
+            scale_N.copy_(scales)
+        return weight, scale_EN
+
+    w_up_EUD, s_up_EU = matrices(E, U, D, scale=D**-0.5)
+    w_down_EDF, s_down_ED = matrices(E, D, F, scale=F**-0.5)
+    return Weights(
+        w_up_EUD=w_up_EUD,
+        w_down_EDF=w_down_EDF,
+        b_up_EU=normal(E, U, scale=BIAS_SCALE) if problem.bias else None,
+        b_down_ED=normal(E, D, scale=BIAS_SCALE) if problem.bias else None,
+        s_up_EU=s_up_EU,
+        s_down_ED=s_down_ED,
+    )
 
 
 def draw_inputs(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Inputs:
     """Fresh tokens, routes and output gradient for given weights."""
     generator = torch.Generator(device).manual_seed(seed)
-    dtype = TORCH_DTYPES[problem.dtype]
+    dtype = token_dtype(problem)
     shape = (problem.T, problem.D)
     return Inputs(
         x_TD=torch.randn(shape, generator=generator, device=device).to(dtype),

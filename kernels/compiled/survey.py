@@ -57,7 +57,7 @@ class Outcome:
 def references(model_name: str | None = None, dtype: str | None = None) -> list[tuple[str, Problem]]:
     """Problems with the models they are of: few and wide experts, many and narrow ones, decoding, each element type.
 
-    With a model or a dtype only those: a training step of 8192 tokens, and decoding 16.
+    With a model or a dtype only those: a training step of 8192 tokens, and decoding 16. In float8 both are forwards.
 
     Raises:
         UnknownName: for a model or a dtype that is not known.
@@ -72,10 +72,11 @@ def references(model_name: str | None = None, dtype: str | None = None) -> list[
     if dtype is not None:
         wanted = [(name, T, dtype) for name, T, _ in wanted]
     elif model_name is None:
-        wanted += [(mixtral, 8192, "float16"), (mixtral, 8192, "float32")]
+        wanted += [(mixtral, 8192, "float16"), (mixtral, 8192, "float32"), (mixtral, 8192, "float8_e4m3fn")]
+    problems = [(name, model(name).problem(T=T, dtype=dtype)) for name, T, dtype in wanted]
     return [
-        (name, model(name).problem(T=T, dtype=dtype, mode="train" if T > 16 else "forward"))
-        for name, T, dtype in wanted
+        (name, problem.replace(mode="train") if problem.T > 16 and not problem.quantised else problem)
+        for name, problem in problems
     ]
 
 

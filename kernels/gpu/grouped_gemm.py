@@ -90,45 +90,59 @@ def tile_of_rows(m, expert_M, block_M, base_E, counts_E, route_R, CHOSEN: tl.con
 
 @triton.jit
 def up(
-    x, w, bias, a, h, expert_M, block_M, tiles, base_E, counts_E, route_R,
+    x, w, x_scales, w_scales, bias, a, h, expert_M, block_M, tiles, base_E, counts_E, route_R,
     x_row, x_col, w_expert, w_row, w_col,
     D: tl.constexpr, F: tl.constexpr, CHOSEN: tl.constexpr, GATHER: tl.constexpr, GATED: tl.constexpr,
     ACTIVATION: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     GROUP_M: tl.constexpr, SIDE: tl.constexpr, A_TILED: tl.constexpr, B_TILED: tl.constexpr, SPECIALISE: tl.constexpr,
     PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """a (R, F) = act(x W_up[e]^T + bias), gated or not; the pre-activations go to h (R, U) unless it is None."""
+    """a (R, F) = act(x W_up[e]^T + bias), gated or not; the pre-activations go to h (R, U) unless it is None.
+
+    Scales, where there are any, are those of tokens (T,) and of weights (E, U).
+    """
     HALVES: tl.constexpr = 2 if GATED else 1
     TILES_N: tl.constexpr = (F + BLOCK_N - 1) // BLOCK_N
     used = tl.load(tiles)
     for tile in tl.range(tl.program_id(0), used * TILES_N, tl.num_programs(0), warp_specialize=SPECIALISE):
         m, n = place(tile, used, TILES_N, GROUP_M)
-        e, first, _, stands_M, source_M = tile_of_rows(
+        e, first, row_M, stands_M, source_M = tile_of_rows(
             m, expert_M, block_M, base_E, counts_E, route_R, CHOSEN, GATHER, BLOCK_M
         )
         gate_MN, up_MN = multiply(
             x, source_M, stands_M, first, x_row, x_col, w, e, n * BLOCK_N, w_expert, w_row, w_col, 0, D,
             F, D, HALVES, True, BLOCK_M, BLOCK_N, BLOCK_K, 0, A_TILED, B_TILED, PRECISION, UPCAST,
         )  # fmt: skip
+        if x_scales is not None:
+            token_M = tl.load(route_R + row_M, mask=stands_M, other=0).to(tl.int64) // CHOSEN
+            scale_M1 = tl.load(x_scales + token_M, mask=stands_M, other=0.0)[:, None]
+            gate_MN *= scale_M1
+            up_MN *= scale_M1
         gate_left, gate_right = halve(gate_MN)
         up_left, up_right = halve(up_MN)
         n_N = n * BLOCK_N + tl.arange(0, BLOCK_N // 2)
-        activate(gate_left, up_left, e, n_N, first, stands_M, bias, a, h, F, SIDE, GATED, ACTIVATION, UPCAST)
+        activate(gate_left, up_left, e, n_N, first, stands_M, w_scales, bias, a, h, F, SIDE, GATED, ACTIVATION, UPCAST)
         n_N += BLOCK_N // 2
-        activate(gate_right, up_right, e, n_N, first, stands_M, bias, a, h, F, SIDE, GATED, ACTIVATION, UPCAST)
+        activate(
+            gate_right, up_right, e, n_N, first, stands_M, w_scales, bias, a, h, F, SIDE, GATED, ACTIVATION, UPCAST
+        )
 
 
 @triton.jit
 def activate(
-    gate_MN, up_MN, e, n_N, first, stands_M, bias, a, h,
+    gate_MN, up_MN, e, n_N, first, stands_M, w_scales, bias, a, h,
     F: tl.constexpr, SIDE: tl.constexpr, GATED: tl.constexpr, ACTIVATION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """Bias, activation and stores of some columns of `up`; whole blocks are stored, with the rows that pad."""
+    """Scales, bias, activation and stores of some columns of `up`; whole blocks are stored, with the rows that pad."""
     U: tl.constexpr = 2 * F if GATED else F
     i_M = tl.arange(0, gate_MN.shape[0])
     stored_MN = (n_N < F)[None, :]
     if SIDE == 0:
         stored_MN &= stands_M[:, None]
+    if w_scales is not None:
+        gate_MN *= tl.load(w_scales + e * U + n_N, mask=n_N < F, other=0.0)[None, :]
+        if GATED:
+            up_MN *= tl.load(w_scales + e * U + F + n_N, mask=n_N < F, other=0.0)[None, :]
     if bias is not None:
         gate_MN += tl.load(bias + e * U + n_N, mask=n_N < F, other=0.0).to(tl.float32)[None, :]
         if GATED:
@@ -145,7 +159,7 @@ def activate(
 
 @triton.jit
 def down(
-    a, w, bias, gates, y, expert_M, block_M, tiles, base_E, counts_E, route_R,
+    a, w, a_scales, w_scales, bias, gates, y, expert_M, block_M, tiles, base_E, counts_E, route_R,
     a_row, w_expert, w_n, w_k, y_rows,
     N: tl.constexpr, K: tl.constexpr, W_NK: tl.constexpr, SCATTER: tl.constexpr, SPLITS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
@@ -156,7 +170,7 @@ def down(
 
     Stored where the row stands, or at its route when SCATTER. With several SPLITS each takes a share of the
     contraction and stores its part ``y_rows`` rows after the one before. Serves the down projection and, without bias
-    and gates, the gradient of the tokens.
+    and gates, the gradient of the tokens. Scales, where there are any, are those of rows (R,) and of weights (E, N).
     """
     TILES_N: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
     SHARE: tl.constexpr = ((K + BLOCK_K - 1) // BLOCK_K + SPLITS - 1) // SPLITS * BLOCK_K
@@ -173,6 +187,9 @@ def down(
             N, K, 1, W_NK, BLOCK_M, BLOCK_N, BLOCK_K, SIDE, A_TILED, B_TILED, PRECISION, UPCAST,
         )  # fmt: skip
         n_N = n * BLOCK_N + tl.arange(0, BLOCK_N)
+        if a_scales is not None:
+            y_MN *= tl.load(a_scales + row_M, mask=stands_M, other=0.0)[:, None]
+            y_MN *= tl.load(w_scales + e * N + n_N, mask=n_N < N, other=0.0)[None, :]
         if bias is not None:
             if split == 0:
                 y_MN += tl.load(bias + e * N + n_N, mask=n_N < N, other=0.0).to(tl.float32)[None, :]

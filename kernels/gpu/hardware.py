@@ -16,27 +16,37 @@ class Hardware:
     """``processors`` that run programs side by side, shared memory in bytes for one program, and what it can do.
 
     ``tensor_descriptors``: tiles are copied by the hardware (TMA). ``specialised_tile``: elements of the largest tile
-    for which Triton can set some warps apart to copy; 0 where it cannot.
+    for which Triton can set some warps apart to copy; 0 where it cannot. ``float8``: it multiplies float8_e4m3fn.
     """
 
     processors: int
     shared_bytes: int
     tensor_descriptors: bool
     specialised_tile: int
+    float8: bool
     maker: str = "nvidia"
 
 
 HARDWARE: dict[str, Hardware] = {
     # NVIDIA's A100, H100 and B200 white papers and CUDA's table of compute capabilities; AMD's MI300X data sheet.
-    "sm_80": Hardware(processors=108, shared_bytes=163 << 10, tensor_descriptors=False, specialised_tile=0),
+    "sm_80": Hardware(
+        processors=108, shared_bytes=163 << 10, tensor_descriptors=False, specialised_tile=0, float8=False
+    ),
     # Its compiler pass leaves eight warps as they are and fails on what four warps of products cannot hold.
-    "sm_90": Hardware(processors=132, shared_bytes=227 << 10, tensor_descriptors=True, specialised_tile=64 * 128),
-    "sm_100": Hardware(processors=148, shared_bytes=227 << 10, tensor_descriptors=True, specialised_tile=128 * 256),
+    "sm_90": Hardware(
+        processors=132, shared_bytes=227 << 10, tensor_descriptors=True, specialised_tile=64 * 128, float8=True
+    ),
+    "sm_100": Hardware(
+        processors=148, shared_bytes=227 << 10, tensor_descriptors=True, specialised_tile=128 * 256, float8=True
+    ),
+    # Its float8 is another, float8_e4m3fnuz.
     "gfx942": Hardware(
-        processors=304, shared_bytes=64 << 10, tensor_descriptors=False, specialised_tile=0, maker="amd"
+        processors=304, shared_bytes=64 << 10, tensor_descriptors=False, specialised_tile=0, float8=False, maker="amd"
     ),
 }
-INTERPRETER = Hardware(processors=3, shared_bytes=227 << 10, tensor_descriptors=True, specialised_tile=128 * 256)
+INTERPRETER = Hardware(
+    processors=3, shared_bytes=227 << 10, tensor_descriptors=True, specialised_tile=128 * 256, float8=True
+)
 """Few processors, so that programs take several tiles each, and every path open."""
 
 _assumed: ContextVar[Hardware | None] = ContextVar("_assumed", default=None)
@@ -71,5 +81,6 @@ def _ask(device: torch.device) -> Hardware:
         shared_bytes=shared or HARDWARE["gfx942" if amd else "sm_80"].shared_bytes,
         tensor_descriptors=modern,
         specialised_tile=HARDWARE["sm_100" if properties.major >= 10 else "sm_90"].specialised_tile if modern else 0,
+        float8=not amd and (properties.major, properties.minor) >= (8, 9),
         maker="amd" if amd else "nvidia",
     )

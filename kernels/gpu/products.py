@@ -11,6 +11,7 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..problem import Problem
+from ..tensors import LEAST_SCALE, token_dtype
 from . import grouped_gemm, rows, weight_gradient
 from .hardware import Hardware
 from .launch import INTERPRETED, launch
@@ -22,6 +23,9 @@ COPIED = 8192  # elements that one program copies: more do not fit its registers
 BIAS_ROWS, BIAS_COLUMNS = 32, 128  # of one step of a bias gradient
 
 Operand: TypeAlias = Tensor | TensorDescriptor
+Scales: TypeAlias = tuple[Tensor, Tensor] | tuple[None, None]
+"""Of the rows and of the weights that are multiplied, float32."""
+UNSCALED: Scales = (None, None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,20 @@ class Products:
         """Side of the square blocks that hidden rows are stored in; 0 when they are stored one after the other."""
         return 0
 
+    def quantise(self, rows_MK: Tensor, *, of_buffer: bool) -> tuple[Tensor, Tensor]:
+        """Rows in float8_e4m3fn and their scales (M,); where no row of the buffer stands, neither is written."""
+        height, width = rows_MK.shape
+        q_MK = rows_MK.new_empty(rows_MK.shape, dtype=torch.float8_e4m3fn)
+        scale_M = rows_MK.new_empty(height, dtype=torch.float32)
+        launch(
+            rows.quantise_rows,
+            height,
+            rows_MK, q_MK, scale_M, self.order.route_R if of_buffer else None, *rows_MK.stride(),
+            D=width, LARGEST=torch.finfo(q_MK.dtype).max, LEAST_SCALE=LEAST_SCALE,
+            BLOCK_D=min(COPIED, triton.next_power_of_2(width)), UPCAST=INTERPRETED,
+        )  # fmt: skip
+        return q_MK, scale_M
+
     def dispatch(self, x_TD: Tensor) -> Tensor:
         """The tokens as the products read them: as they are when gathered, else copied to their rows, (R, D)."""
         if self.gathered:
@@ -59,17 +77,20 @@ class Products:
         )  # fmt: skip
         return x_RD
 
-    def up(self, x: Tensor, w_up_EUD: Tensor, b_up_EU: Tensor | None, h_RU: Tensor | None) -> Tensor:
+    def up(
+        self, x: Tensor, w_up_EUD: Tensor, b_up_EU: Tensor | None, h_RU: Tensor | None, scales: Scales = UNSCALED
+    ) -> Tensor:
         """The hidden rows (R, F); the pre-activations go to ``h_RU`` when it is given."""
         problem, tiles = self.problem, self.tiles
         block_n = self._columns_of_hidden
-        a_RF = x.new_empty(self.order.rows, problem.F)
+        a_RF = x.new_empty(self.order.rows, problem.F, dtype=token_dtype(problem))
         x_operand = x if self.gathered else self._described(x, [tiles.block_m, tiles.block_k])
         w_operand = self._described(w_up_EUD, [1, block_n, tiles.block_k])
         launch(
             grouped_gemm.up,
             self._programs(problem.F, block_n),
-            x_operand, w_operand, b_up_EU, a_RF, h_RU, *self._tiles, *self._rows, *x.stride(), *w_up_EUD.stride(),
+            x_operand, w_operand, *scales, b_up_EU, a_RF, h_RU, *self._tiles, *self._rows,
+            *x.stride(), *w_up_EUD.stride(),
             D=problem.D, F=problem.F, CHOSEN=self.order.chosen, GATHER=self.gathered, GATED=problem.gated,
             ACTIVATION=problem.activation, BLOCK_N=block_n, **self._constants(x_operand, w_operand),
             **self._launch,
@@ -77,15 +98,22 @@ class Products:
         return a_RF
 
     def down(
-        self, a_RF: Tensor, w_down_EDF: Tensor, b_down_ED: Tensor | None, gates_TK: Tensor, *, scatter: bool
+        self,
+        a_RF: Tensor,
+        w_down_EDF: Tensor,
+        b_down_ED: Tensor | None,
+        gates_TK: Tensor,
+        scales: Scales = UNSCALED,
+        *,
+        scatter: bool,
     ) -> Tensor:
         """The weighted output rows, by route (N, D) when ``scatter``, else (R, D); (splits, …) of their parts."""
         height = self.order.slot_N.numel() if scatter else self.order.rows
         splits = self.tiles.split_k
-        dtype = a_RF.dtype if splits == 1 else torch.float32
+        dtype = token_dtype(self.problem) if splits == 1 else torch.float32
         y_SMD = a_RF.new_empty(splits, height, self.problem.D, dtype=dtype)
         _, *strides = w_down_EDF.stride()
-        self._down(a_RF, w_down_EDF, b_down_ED, gates_TK, y_SMD, strides=strides, nk=True, scatter=scatter)
+        self._down(a_RF, w_down_EDF, b_down_ED, gates_TK, y_SMD, scales, strides=strides, nk=True, scatter=scatter)
         return y_SMD
 
     def tokens_gradient(self, dh_RU: Tensor, w_up_EUD: Tensor, *, scatter: bool) -> Tensor:
@@ -93,7 +121,7 @@ class Products:
         height = self.order.slot_N.numel() if scatter else self.order.rows
         dx_1MD = dh_RU.new_empty(1, height, self.problem.D)
         _, *strides = w_up_EUD.stride()
-        self._down(dh_RU, w_up_EUD, None, None, dx_1MD, strides=strides[::-1], nk=False, scatter=scatter)
+        self._down(dh_RU, w_up_EUD, None, None, dx_1MD, UNSCALED, strides=strides[::-1], nk=False, scatter=scatter)
         return dx_1MD
 
     def down_backward(
@@ -164,7 +192,7 @@ class Products:
         return y_TD
 
     def _down(
-        self, a: Tensor, w: Tensor, bias: Tensor | None, gates: Tensor | None, y_SMD: Tensor,
+        self, a: Tensor, w: Tensor, bias: Tensor | None, gates: Tensor | None, y_SMD: Tensor, scales: Scales,
         *, strides: list[int], nk: bool, scatter: bool,
     ) -> None:  # fmt: skip
         splits, _, width = y_SMD.shape
@@ -175,8 +203,8 @@ class Products:
         launch(
             grouped_gemm.down,
             self._programs(width, tiles.block_n, splits),
-            a_operand, w_operand, bias, gates, y_SMD, *self._tiles, *self._rows, a.stride(0), w.stride(0), *strides,
-            y_SMD.shape[1],
+            a_operand, w_operand, *scales, bias, gates, y_SMD, *self._tiles, *self._rows,
+            a.stride(0), w.stride(0), *strides, y_SMD.shape[1],
             N=width, K=a.shape[1], W_NK=nk, SCATTER=scatter, SPLITS=splits, BLOCK_N=tiles.block_n,
             **self._constants(a_operand, w_operand), **self._launch,
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Dispatch and combine: tokens copied into the buffer, and rows of the buffer summed into tokens."""
+"""Rows copied and summed: tokens into the buffer, and back out of it. And rows quantised."""
 
 import triton
 import triton.language as tl
@@ -50,3 +50,29 @@ def sum_rows(
                 y_D += tl.load(at_D, mask=d_D < D, other=0.0).to(tl.float32)
                 at_D += rows_split
     tl.store(y + t * D + d_D, narrow(y_D, y, UPCAST), mask=d_D < D)
+
+
+@triton.jit
+def quantise_rows(
+    x, q, scales, route_R, x_row, x_col,
+    D: tl.constexpr, LARGEST: tl.constexpr, LEAST_SCALE: tl.constexpr, BLOCK_D: tl.constexpr, UPCAST: tl.constexpr,
+):  # fmt: skip
+    """q (M, D) = x / scale in its own dtype, and scales (M,): the largest of every row becomes LARGEST.
+
+    With routes only the rows that stand.
+    """
+    row = tl.program_id(0).to(tl.int64)
+    stands = True
+    if route_R is not None:
+        stands = tl.load(route_R + row) >= 0
+    if stands:
+        d_D = tl.arange(0, BLOCK_D)
+        largest_D = tl.zeros((BLOCK_D,), tl.float32)
+        for d0 in tl.range(0, D, BLOCK_D):
+            x_D = tl.load(x + row * x_row + (d0 + d_D).to(tl.int64) * x_col, mask=d0 + d_D < D, other=0.0)
+            largest_D = tl.maximum(largest_D, tl.abs(x_D.to(tl.float32)))
+        scale = tl.maximum(tl.max(largest_D, 0) / LARGEST, LEAST_SCALE)
+        tl.store(scales + row, scale)
+        for d0 in tl.range(0, D, BLOCK_D):
+            x_D = tl.load(x + row * x_row + (d0 + d_D).to(tl.int64) * x_col, mask=d0 + d_D < D, other=0.0)
+            tl.store(q + row * D + d0 + d_D, narrow(x_D.to(tl.float32) / scale, q, UPCAST), mask=d0 + d_D < D)

@@ -49,10 +49,17 @@ def dot(a_MK, b_KN, acc_MN, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
 
 @triton.jit
 def narrow(x, like, UPCAST: tl.constexpr):
-    """Round to the element type of the pointer ``like``; the interpreter cuts bfloat16 off where hardware rounds."""
+    """Round to the element type of the pointer ``like``; the interpreter cuts off what the hardware rounds.
+
+    Of float8e4nv only values within its range: their exact rounding is what the interpreter is then given.
+    """
     if UPCAST and like.dtype.element_ty == tl.bfloat16:
         bits = x.to(tl.int32, bitcast=True)
         x = ((bits + 0x7FFF + ((bits >> 16) & 1)) & -0x10000).to(tl.float32, bitcast=True)
+    elif UPCAST and like.dtype.element_ty == tl.float8e4nv:
+        bits = x.to(tl.int32, bitcast=True)
+        rounded = ((bits + 0x7FFFF + ((bits >> 20) & 1)) & -0x100000).to(tl.float32, bitcast=True)
+        x = tl.where(tl.abs(x) < 0.015625, (x + 24576.0) - 24576.0, rounded)  # below 2^-6 in steps of 2^-9
     return x.to(like.dtype.element_ty)
 
 

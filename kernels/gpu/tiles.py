@@ -46,9 +46,11 @@ FLOAT_SHAPES: tuple[Shape, ...] = (
     (64, 128, 32, 8),
     (64, 128, 16, 8),
 )
-SHAPES = {"float32": FLOAT_SHAPES, "float16": HALF_SHAPES, "bfloat16": HALF_SHAPES}
+# As many bytes in a step as with twice the element.
+FLOAT8_SHAPES: tuple[Shape, ...] = tuple((m, n, 2 * k, warps) for m, n, k, warps in HALF_SHAPES)
+SHAPES = {"float32": FLOAT_SHAPES, "float16": HALF_SHAPES, "bfloat16": HALF_SHAPES, "float8_e4m3fn": FLOAT8_SHAPES}
 # Three TF32 products have the error of one in float32; a single one has not.
-PRECISIONS = {"float32": ("ieee", "tf32x3"), "float16": ("ieee",), "bfloat16": ("ieee",)}
+PRECISIONS = {"float32": ("ieee", "tf32x3"), "float16": ("ieee",), "bfloat16": ("ieee",), "float8_e4m3fn": ("ieee",)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +107,14 @@ class Tiles:
         buffers = self.stages if hardware.tensor_descriptors else max(1, self.stages - 1)
         if self.specialise and problem.dtype == "float32":
             buffers += TF32_PARTS
-        most = max(max(buffers * (m + n) * k, m * n) * element for m, n, k in shapes)
+        most = max(max(buffers * (m + n) * k * problem.operand_bytes, m * n * element) for m, n, k in shapes)
         handed = min(self.block_m * self.block_n * element, HANDED_BYTES) if self.specialise else 0
         return most + handed + (BARRIER_BYTES if hardware.tensor_descriptors else 0)
 
     def fault(self, problem: Problem, hardware: Hardware) -> str | None:
         """None, or why these tiles cannot be built for a problem on a device."""
         needed = self.shared_bytes(problem, hardware)
-        step = DESCRIPTOR_BYTES // ELEMENT_BYTES[problem.dtype]
+        step = DESCRIPTOR_BYTES // problem.operand_bytes
         faults = (
             (needed > hardware.shared_bytes, f"needs {needed} bytes of shared memory of {hardware.shared_bytes}"),
             (self.precision != "ieee" and hardware.maker != "nvidia", f"the device has no {self.precision} products"),

@@ -21,7 +21,7 @@ class TritonKernel(Kernel):
     """Tiles of the grouped product are the space."""
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return runs_on(device) or one_rank(problem)
+        return runs_on(device) or one_rank(problem) or multiplied_on(problem, device)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         return [tiles.config() for tiles in tilings(problem, hardware(device), self.shapes(problem))]
@@ -41,6 +41,13 @@ def runs_on(device: torch.device) -> str | None:
     if device.type in ("cuda", "meta") or INTERPRETED:
         return None
     return f"Triton compiles for GPUs, not for the device {device}; TRITON_INTERPRET=1 interprets it there, slowly"
+
+
+def multiplied_on(problem: Problem, device: torch.device) -> str | None:
+    """The refusal of quantised weights where the hardware has no products of them."""
+    if not problem.quantised or hardware(device).float8:
+        return None
+    return f"the device has no such products, the problem has dtype = {problem.dtype}"
 
 
 def tile_rows(counts_E: torch.Tensor, block: int) -> int:

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..dispatch import Places, combine, dispatch
-from ..kernel import Config, Cost, Kernel, Layer, unbiased
+from ..kernel import Config, Cost, Kernel, Layer, unbiased, unscaled
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import NO_ROUTE, Routing, group_by_expert, queue_positions
 from ..shard import Shard, split_evenly
@@ -37,7 +37,7 @@ class ExpertParallel(Kernel):
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         if not dist.is_available():
             return "this build of torch has no torch.distributed; install one that does"
-        return unbiased(problem)
+        return unbiased(problem) or unscaled(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         """The layer of this rank.

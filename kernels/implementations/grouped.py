@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ..activations import activate
 from ..dispatch import Places, combine, dispatch
-from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank
+from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank, unscaled
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Groups, Routing, group_by_expert
 from ..tensors import Weights
@@ -28,7 +28,7 @@ class Grouped(Kernel):
     family = "grouped"
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return aligned(problem) or one_rank(problem) or dropless(problem)
+        return aligned(problem) or one_rank(problem) or dropless(problem) or unscaled(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         multiply = _grouped_mm if hasattr(functional, "grouped_mm") else _matmuls

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..activations import activate
-from ..kernel import Config, Cost, Kernel, Layer, one_rank, unbiased
+from ..kernel import Config, Cost, Kernel, Layer, one_rank, unbiased, unscaled
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import NO_ROUTE, Routing, queue_positions
 from ..tensors import Weights
@@ -23,7 +23,7 @@ class GShardEinsum(Kernel):
     family = "padded"
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return one_rank(problem) or unbiased(problem)
+        return one_rank(problem) or unbiased(problem) or unscaled(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:

@@ -28,11 +28,13 @@ class Loop(Kernel):
             y_TD = torch.zeros_like(x_TD, dtype=torch.float32)
             # Unbound, the gradients of the experts are stacked once; indexed, each would be one of all experts.
             b_up, b_down = _unbind(weights.b_up_EU, problem.E), _unbind(weights.b_down_ED, problem.E)
-            experts = zip(weights.w_up_EUD.unbind(), b_up, weights.w_down_EDF.unbind(), b_down, strict=True)
-            for e, (w_up_UD, b_up_U, w_down_DF, b_down_D) in enumerate(experts):
+            s_up, s_down = _unbind(weights.s_up_EU, problem.E), _unbind(weights.s_down_ED, problem.E)
+            ups = zip(weights.w_up_EUD.unbind(), s_up, b_up, strict=True)
+            downs = zip(weights.w_down_EDF.unbind(), s_down, b_down, strict=True)
+            for e, (up, down) in enumerate(zip(ups, downs, strict=True)):
                 token_n, k_n = torch.where(routing.ids_TK == e)
-                h_nF = activate(problem, functional.linear(x_TD[token_n], w_up_UD, b_up_U))
-                y_nD = functional.linear(h_nF, w_down_DF, b_down_D) * routing.gates_TK[token_n, k_n, None]
+                h_nF = activate(problem, _linear(x_TD[token_n], *up))
+                y_nD = _linear(h_nF, *down) * routing.gates_TK[token_n, k_n, None]
                 y_TD.index_add_(0, token_n, y_nD)
             return y_TD.to(x_TD.dtype)
 
@@ -48,11 +50,20 @@ class Loop(Kernel):
         if problem.mode == "train":
             # At the end of the backward the rows are gone, but all gradients of the up projections are there twice.
             workspace = max(workspace, problem.E * problem.U * problem.D * ELEMENT_BYTES[problem.dtype])
+        if problem.quantised:
+            workspace += problem.D * (problem.U + problem.F) * ELEMENT_BYTES[problem.dtype]
         return Cost(executed_rows=kept, workspace_bytes=workspace)
 
 
-def _unbind(bias: Tensor | None, experts: int) -> Sequence[Tensor | None]:
-    return [None] * experts if bias is None else bias.unbind()
+def _unbind(vectors: Tensor | None, experts: int) -> Sequence[Tensor | None]:
+    return [None] * experts if vectors is None else vectors.unbind()
+
+
+def _linear(x_nK: Tensor, w_MK: Tensor, scale_M: Tensor | None, bias_M: Tensor | None) -> Tensor:
+    """A product in the dtype of the tokens, to which a weight with scales is converted first."""
+    if scale_M is not None:
+        w_MK = w_MK.to(x_nK.dtype).mul_(scale_M[:, None])
+    return functional.linear(x_nK, w_MK, bias_M)
 
 
 kernel = Loop()

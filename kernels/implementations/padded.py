@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..activations import activate
 from ..dispatch import Places, combine, dispatch
-from ..kernel import Config, Cost, Kernel, Layer, one_rank, unbiased
+from ..kernel import Config, Cost, Kernel, Layer, one_rank, unbiased, unscaled
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import NO_ROUTE, Routing, queue_positions
 from ..tensors import Weights
@@ -22,7 +22,7 @@ class Padded(Kernel):
     family = "padded"
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return one_rank(problem) or unbiased(problem)
+        return one_rank(problem) or unbiased(problem) or unscaled(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..activations import activate, activate_, activate_backward
-from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank
+from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank, unscaled
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Groups, Routing, group_by_expert
 from ..tensors import Weights
@@ -31,7 +31,7 @@ class Scatter(Kernel):
     family = "scatter"
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return one_rank(problem) or dropless(problem)
+        return one_rank(problem) or dropless(problem) or unscaled(problem)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         return [{"tile": tile} for tile in (DEFAULT_TILE, 128, 256, 1024, 2048)]

@@ -13,7 +13,7 @@ import torch
 from ..gpu.hardware import hardware
 from ..gpu.order import Blocked
 from ..gpu.tiles import Shape, Tiles
-from ..kernel import Config, Cost, Layer, dropless
+from ..kernel import Config, Cost, Layer, dropless, unscaled
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
 from ._triton import TritonKernel, tile_rows
@@ -28,7 +28,7 @@ class TritonBlockSparse(TritonKernel):
         if not self.shapes(problem):
             sides = ", ".join(map(str, sorted({side for side, *_ in super().shapes(problem)})))
             return f"needs a block side of {sides} that divides F = {problem.F}"
-        return dropless(problem) or super().supports(problem, device)
+        return dropless(problem) or unscaled(problem) or super().supports(problem, device)
 
     def shapes(self, problem: Problem) -> list[Shape]:
         """Those whose height divides the hidden width."""

@@ -30,5 +30,7 @@ suite = Suite(
             *_places(LARGE.replace(mode="train"), LARGE_SERIES, (8, 16, 32, 64, 128, 256, 512)),
         ),
     ),
-    reduced=Form(baseline="transformers_grouped_mm", kernels=GPU_DROPLESS, places=_places(LARGE, LARGE_SERIES, (8, 128))),
+    reduced=Form(
+        baseline="transformers_grouped_mm", kernels=GPU_DROPLESS, places=_places(LARGE, LARGE_SERIES, (8, 128))
+    ),
 )

@@ -38,5 +38,9 @@ suite = Suite(
             FINE,
         ),
     ),
-    reduced=Form(baseline="transformers_grouped_mm", kernels=GPU_DROPLESS, places=(*_places(WIDE, WIDE_SERIES, (1, 8)), FINE)),
+    reduced=Form(
+        baseline="transformers_grouped_mm",
+        kernels=GPU_DROPLESS,
+        places=(*_places(WIDE, WIDE_SERIES, (1, 8)), FINE),
+    ),
 )

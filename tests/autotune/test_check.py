@@ -82,3 +82,9 @@ def test_only_rows_of_half_precision_gradients_get_room_for_cancellation() -> No
     assert verdict({"y": Error(**row)}, "bfloat16")
     assert verdict({"dw_up": Error(norm=0.0, worst_row=3 * BOUNDS["float32"])}, "float32")
     assert verdict({"dw_up": Error(norm=0.0, worst_row=5 * BOUNDS["bfloat16"])}, "bfloat16")
+
+
+def test_rows_of_float8_get_room_for_three_roundings_and_the_norm_for_one() -> None:
+    assert verdict({"y": Error(norm=0.06, worst_row=0.18)}, "float8_e4m3fn") is None
+    assert "norm" in str(verdict({"y": Error(norm=0.07, worst_row=0.07)}, "float8_e4m3fn"))
+    assert "worst row" in str(verdict({"y": Error(norm=0.06, worst_row=0.19)}, "float8_e4m3fn"))

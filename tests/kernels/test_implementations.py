@@ -25,7 +25,7 @@ from moebench.kernels.kernel import Config, Cost, Kernel, Layer
 from moebench.kernels.oracle import Result, drop, oracle, reference
 from moebench.kernels.problem import Problem
 from moebench.kernels.routing import NO_ROUTE, Routing
-from moebench.kernels.tensors import TORCH_DTYPES, Inputs, draw_inputs, draw_weights
+from moebench.kernels.tensors import Inputs, draw_inputs, draw_weights
 from moebench.results.memory import peak
 from moebench.results.record import Error
 
@@ -38,10 +38,11 @@ BIASED = BASE.replace(bias=True)
 SPREAD = BASE.replace(T=900, D=16, F=128, E=3, load="hot")
 
 Changes = dict[str, object]
+TRAINED = ("float32", "float16", "bfloat16")
 
 DTYPES: list[Changes] = [
     {"dtype": dtype, "gated": gated, "activation": activation}
-    for dtype in TORCH_DTYPES
+    for dtype in TRAINED
     for gated in (True, False)
     for activation in ("silu", "gelu", "relu")
 ]
@@ -77,20 +78,31 @@ CAPACITIES: list[Changes] = [
 BIASES: list[Changes] = [
     {"bias": True, "gated": gated, "dtype": dtype, **changes}
     for gated in (True, False)
-    for dtype in TORCH_DTYPES
+    for dtype in TRAINED
     for changes in ({}, {"load": "empty:0.5", "K": 3}, {"T": 0}, {"E": 1, "K": 1}, {"capacity_factor": 0.5})
+]
+QUANTISED: list[Changes] = [  # without a training step
+    {"dtype": "float8_e4m3fn", **changes}
+    for changes in (
+        {},
+        {"gated": False, "activation": "gelu", "D": 100, "F": 72},
+        {"bias": True, "load": "empty:0.5", "K": 3},
+        {"T": 0},
+        {"capacity_factor": 0.5, "drop": "gate_weight"},
+        {"E": 1, "K": 1, "D": 1, "F": 1},
+    )
 ]
 ON_A_GPU: list[Changes] = [  # each costs a compilation for a shape of its own
     {"T": 300, "D": D, "F": F, "dtype": dtype, **changes}
     for D, F in ((96, 64), (100, 72))
-    for dtype in TORCH_DTYPES
+    for dtype in TRAINED
     for changes in ({}, {"capacity_factor": 1.25, "load": "zipf:1"})
 ]
 PROBLEMS = [
     BASE.replace(mode=mode, **changes)
     for changes in (*DTYPES, *WIDTHS, *EXPERTS, *TOKENS, *LOADS, *CAPACITIES, *BIASES, *ON_A_GPU)
     for mode in ("forward", "train")
-]
+] + [BASE.replace(mode="forward", **changes) for changes in QUANTISED]
 POINTS = [(name, problem) for name in NAMES for problem in PROBLEMS]
 REFUSED = [point for point in POINTS if KERNELS.load(point[0]).supports(point[1], DEVICE) is not None]
 INTERPRETED = [name for name in NAMES if isinstance(KERNELS.load(name), TritonKernel) and DEVICE.type == "cpu"]
@@ -112,7 +124,8 @@ def marked(name: str, problem: Problem) -> list[pytest.MarkDecorator]:
     """``gpu`` for what `nox -s gpu` runs; ``slow`` for what the interpreter would spend a second on once more."""
     if problem.key in FIRST_ON_A_GPU:
         return [pytest.mark.gpu]
-    return [pytest.mark.slow] if name in INTERPRETED and problem.mode == "forward" else []
+    once_more = problem.mode == "forward" and not problem.quantised
+    return [pytest.mark.slow] if name in INTERPRETED and once_more else []
 
 
 supported = pytest.mark.parametrize(
@@ -448,7 +461,7 @@ SIZES = [
         {"bias": True},
     )
     for mode in ("forward", "train")
-]
+] + [MIDDLE.replace(mode="forward", dtype="float8_e4m3fn")]
 
 
 @pytest.mark.parametrize(

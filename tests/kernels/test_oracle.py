@@ -246,3 +246,23 @@ def test_shards_of_a_result_put_together_are_the_result() -> None:
     assert torch.equal(torch.cat([part.y_TD for part in parts]), result.y_TD)
     for name, gradient in result.gradients.items():
         assert torch.equal(torch.cat([part.gradients[name] for part in parts]), gradient)
+
+
+@both
+@pytest.mark.parametrize("bias", [False, True])
+def test_quantised_weights_count_as_their_rows_times_their_scales(
+    evaluate: Callable[[Problem, Inputs], Result], bias: bool
+) -> None:
+    problem = Problem(T=5, D=8, F=6, E=3, K=2, dtype="float8_e4m3fn", bias=bias)
+    inputs = draw(problem)
+    weights = inputs.weights
+    assert weights.s_up_EU is not None
+    assert weights.s_down_ED is not None
+    whole = Weights(
+        w_up_EUD=weights.w_up_EUD.double() * weights.s_up_EU[..., None],
+        w_down_EDF=weights.w_down_EDF.double() * weights.s_down_ED[..., None],
+        b_up_EU=weights.b_up_EU,
+        b_down_ED=weights.b_down_ED,
+    )
+    expected = evaluate(problem.replace(dtype="bfloat16"), dataclasses.replace(inputs, weights=whole))
+    assert_same(evaluate(problem, inputs), expected)

@@ -153,6 +153,7 @@ def test_wrong_value_is_refused_by_field_and_value(name: str, value: object) -> 
         ({"K": 5}, ["K = 5", "E = 4"]),
         ({"ranks": 5}, ["ranks = 5", "E = 4"]),
         ({"router": "switch"}, ["'switch'", "K = 2"]),
+        ({"dtype": "float8_e4m3fn", "mode": "train"}, ["'train'", "'float8_e4m3fn'", "give mode = 'forward'"]),
         ({"load": "empty:0.75"}, ["empty:0.75", "E = 4", "K = 2"]),
     ],
     ids=str,
@@ -256,3 +257,19 @@ def test_training_counts_match_a_calculation_by_hand() -> None:
 def test_ideal_bytes_never_exceed_every_input_and_output_once(problem: Problem) -> None:
     assert problem.ideal_bytes(problem.E) == problem.input_bytes + problem.output_bytes
     assert problem.ideal_bytes(0) <= problem.ideal_bytes(problem.E)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_quantised_weights_take_one_byte_and_their_scales_four(bias: bool) -> None:
+    """Tokens, outputs and biases are bfloat16."""
+    halves = SMALL.replace(dtype="bfloat16", bias=bias)
+    quantised = halves.replace(dtype="float8_e4m3fn")
+    matrices, rows = SMALL.E * SMALL.D * (SMALL.U + SMALL.F), SMALL.E * (SMALL.U + SMALL.D)
+    assert quantised.weight_bytes == matrices + rows * (4 + 2 * bias)
+    saved = halves.weight_bytes - quantised.weight_bytes
+    assert saved == matrices - 4 * rows
+    assert halves.input_bytes - quantised.input_bytes == saved
+    assert halves.ideal_bytes(SMALL.E) - quantised.ideal_bytes(SMALL.E) == saved
+    assert halves.output_bytes == quantised.output_bytes
+    assert halves.flops(7) == quantised.flops(7)
+    assert (quantised.operand_bytes, halves.operand_bytes) == (1, 2)

@@ -7,11 +7,12 @@ import torch
 
 from moebench.kernels.problem import Problem
 from moebench.kernels.shard import Shard
-from moebench.kernels.tensors import BIAS_SCALE, Inputs, draw_inputs, draw_weights
+from moebench.kernels.tensors import BIAS_SCALE, Inputs, draw_inputs, draw_weights, quantise
 
 CPU = torch.device("cpu")
 PLAIN = Problem(T=7, D=64, F=48, E=5, K=2, ranks=3)
 BIASED = PLAIN.replace(bias=True)
+QUANTISED = BIASED.replace(dtype="float8_e4m3fn")
 either = pytest.mark.parametrize("problem", [PLAIN, BIASED], ids=["plain", "biased"])
 
 
@@ -75,3 +76,51 @@ def test_shards_of_all_ranks_put_together_are_the_inputs(problem: Problem) -> No
     parts = [inputs.shard(Shard.of(problem, rank)).differentiable() for rank in range(problem.ranks)]
     for name, tensor in inputs.differentiable().items():
         assert torch.equal(torch.cat([part[name] for part in parts]), tensor), name
+
+
+def test_quantised_weights_have_scales_and_no_gradients() -> None:
+    inputs = draw(QUANTISED)
+    found = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in inputs.tensors().items()}
+    assert found == {
+        "x": (torch.bfloat16, (7, 64)),
+        "w_up": (torch.float8_e4m3fn, (5, 96, 64)),
+        "w_down": (torch.float8_e4m3fn, (5, 64, 48)),
+        "b_up": (torch.bfloat16, (5, 96)),
+        "b_down": (torch.bfloat16, (5, 64)),
+        "s_up": (torch.float32, (5, 96)),
+        "s_down": (torch.float32, (5, 64)),
+        "gates": (torch.float32, (7, 2)),
+    }
+    assert list(inputs.differentiable()) == ["x", "b_up", "b_down", "gates"]
+    assert sum(tensor.nbytes for tensor in inputs.weights.named().values()) == QUANTISED.weight_bytes
+
+
+def test_quantised_weights_are_near_the_ones_drawn_without_scales() -> None:
+    plain = draw_weights(PLAIN, seed=3, device=CPU)
+    weights = draw_weights(PLAIN.replace(dtype="float8_e4m3fn"), seed=3, device=CPU)
+    assert weights.s_up_EU is not None
+    assert weights.s_down_ED is not None
+    for true, rounded, scales in (
+        (plain.w_up_EUD, weights.w_up_EUD, weights.s_up_EU),
+        (plain.w_down_EDF, weights.w_down_EDF, weights.s_down_ED),
+    ):
+        wrong = (rounded.float() * scales[..., None] - true).abs()
+        smallest = scales[..., None] * 2**-10  # half of the step between the least values
+        assert bool((wrong <= true.abs() * 2**-4 * 1.001 + smallest).all())
+        assert float(rounded.float().abs().amax(-1).min()) == 448, "every row takes the whole range"
+
+
+def test_quantised_inputs_are_cloned_and_sharded_with_their_scales() -> None:
+    inputs = draw(QUANTISED)
+    copy = inputs.clone()
+    parts = [inputs.shard(Shard.of(QUANTISED, rank)).tensors() for rank in range(QUANTISED.ranks)]
+    for name, tensor in inputs.tensors().items():
+        assert torch.equal(copy.tensors()[name].float(), tensor.float()), name
+        assert copy.tensors()[name].data_ptr() != tensor.data_ptr(), name
+        assert torch.equal(torch.cat([part[name] for part in parts]).float(), tensor.float()), name
+
+
+def test_rows_of_zeros_are_quantised_to_zeros() -> None:
+    values, scales = quantise(torch.zeros(3, 8))
+    assert not values.float().any()
+    assert bool((scales > 0).all())

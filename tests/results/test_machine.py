@@ -85,3 +85,17 @@ def test_the_fastest_try_counts_after_a_call_that_is_not_timed(
     call: Callable[[], None] = lambda: calls.append(None)  # noqa: E731
     assert Machine(CPU)._fastest(call) == min(seconds)
     assert len(calls) == 1 + tries
+
+
+def test_without_products_of_float8_the_faster_of_the_wider_ones_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both matmuls in bfloat16, both in float32, and the copy."""
+    machine = Machine(CPU)
+    script(machine, monkeypatch, [4.0, 9.0, 2.0, 9.0, 0.5])
+    assert machine.roofline(torch.float8_e4m3fn).flops_per_s == 2 * 8 * 16 * 32 / 2.0
+
+
+def test_products_of_float8_are_measured_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU torch has slow ones, which serve to see that the call is right."""
+    monkeypatch.setattr(machine_module, "MATMULS", {"cpu": ((16, 32, 16),)})
+    monkeypatch.setattr(machine_module, "multiplies_float8", lambda _: True)
+    assert 0 < Machine(CPU).roofline(torch.float8_e4m3fn).flops_per_s < 1e18
