@@ -30,9 +30,9 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests; arguments go to pytest, `-- -m slow` runs the slow ones."""
+    """Run the tests on all cores; arguments go to pytest, `-- -m slow` runs the slow ones."""
     install(session, "test")
-    session.run("pytest", *(session.posargs or ["-m", "not slow"]))
+    session.run("pytest", "-n", "auto", "--dist", "loadgroup", *(session.posargs or ["-m", "not slow"]))
 
 
 @nox.session(venv_backend="none")

@@ -42,12 +42,13 @@ class Plan:
         """y (T, D)."""
         b_up_EU, b_down_ED = (None if b is None else b.contiguous() for b in (weights.b_up_EU, weights.b_down_ED))
         operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, b_up_EU, b_down_ED)
-        if weights.s_up_EU is not None and weights.s_down_ED is not None:
-            scales = (weights.s_up_EU.contiguous(), weights.s_down_ED.contiguous())
-            return self.forward_quantised(self.products(routing), scales, *operands)
-        if torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands):
-            return cast(Tensor, _Experts.apply(self, routing, *operands))  # type: ignore[no-untyped-call]
-        return self.forward(self.products(routing), None, *operands)
+        with torch.cuda.device_of(x_TD):  # Triton launches on the current device, wherever its arguments are
+            if weights.s_up_EU is not None and weights.s_down_ED is not None:
+                scales = (weights.s_up_EU.contiguous(), weights.s_down_ED.contiguous())
+                return self.forward_quantised(self.products(routing), scales, *operands)
+            if torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands):
+                return cast(Tensor, _Experts.apply(self, routing, *operands))  # type: ignore[no-untyped-call]
+            return self.forward(self.products(routing), None, *operands)
 
     def products(self, routing: Routing) -> Products:
         """The rows of a call in their order."""

@@ -27,6 +27,7 @@ triton = pytest.importorskip("triton")
 
 SNAPSHOT = Path(__file__).parents[3] / "results" / "recorded" / "compiled.json"
 ACCEPTED_TRITON = read(SNAPSHOT).triton
+pytestmark = pytest.mark.xdist_group("compiled")  # its compilations are shared, and use all cores
 comparable = pytest.mark.skipif(
     version("triton") != ACCEPTED_TRITON,
     reason=f"the accepted figures are those of Triton {ACCEPTED_TRITON}, this is {version('triton')}",
