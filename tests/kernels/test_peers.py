@@ -169,7 +169,7 @@ def test_a_plain_forward_in_bfloat16_is_taken_by_all(name: str) -> None:
         ({"F": 36}, {"megablocks", "sonicmoe"}),
         ({"F": 16}, {"megablocks"}),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, dict) else "-".join(sorted(value)),
 )
 def test_a_refusal_gives_field_and_value(changes: dict[str, Any], refusing: set[str]) -> None:
     found = {name: peer(name).refuses(FITTING.replace(**changes)) for name in PACKAGES}

@@ -54,7 +54,7 @@ def checked(*arguments: str) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hopper() -> list[dict[str, Any]]:
     """The default configurations of every kernel for bfloat16 on Hopper, in training and in decoding."""
     return checked("--target", "sm_90", "--dtype", "bfloat16")
