@@ -20,7 +20,7 @@ BUSY = 2  # programs a processor that keep enough loads of weights under way
 LARGEST_TILE = 128 * 256
 LARGEST_OLD_TILE = 128 * 128  # where products accumulate in the registers of fewer warps, more would spill
 # Seen in compiled code, in powers of two above the largest.
-BARRIER_BYTES = 2 << 10  # barriers of the copies, and the routes of gathered rows on their way to registers
+BARRIER_BYTES = 8 << 10  # barriers of the copies, and the routes of gathered rows on their way to registers
 HANDED_BYTES = 16 << 10  # of results that specialised warps hand over at a time
 TF32_PARTS = 3  # buffers that specialised warps keep the parts of operands in
 
@@ -109,7 +109,7 @@ class Tiles:
             buffers += TF32_PARTS
         most = max(max(buffers * (m + n) * k * problem.operand_bytes, m * n * element) for m, n, k in shapes)
         handed = min(self.block_m * self.block_n * element, HANDED_BYTES) if self.specialise else 0
-        return most + handed + (BARRIER_BYTES if hardware.tensor_descriptors else 0)
+        return most + handed + (BARRIER_BYTES if hardware.maker == "nvidia" else 0)
 
     def fault(self, problem: Problem, hardware: Hardware) -> str | None:
         """None, or why these tiles cannot be built for a problem on a device."""
