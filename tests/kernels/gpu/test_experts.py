@@ -6,6 +6,7 @@ The common tests of all implementations, tests/kernels/test_implementations.py, 
 from __future__ import annotations
 
 import dataclasses
+from typing import get_args
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from moebench.kernels.gpu.launch import recording
 from moebench.kernels.implementations._triton import TritonKernel, runs_on
 from moebench.kernels.kernel import Config
 from moebench.kernels.oracle import reference
-from moebench.kernels.problem import Problem
+from moebench.kernels.problem import DropPolicy, Problem
 from moebench.kernels.routing import Routing
 from moebench.kernels.tensors import TORCH_DTYPES, Inputs, Weights, draw_inputs, draw_weights
 from moebench.results.memory import count_saved
@@ -167,9 +168,9 @@ def on_meta(problem: Problem) -> tuple[Tensor, Routing, Weights]:
     return empty(problem.T, problem.D), routing, weights
 
 
-@pytest.mark.parametrize("drop", ["first_come", "gate_weight"])
+@pytest.mark.parametrize("drop", get_args(DropPolicy))
 @pytest.mark.parametrize("name", NAMES)
-def test_a_layer_never_waits_for_the_device(name: str, drop: str) -> None:
+def test_a_layer_never_waits_for_the_device(name: str, drop: DropPolicy) -> None:
     """Forward and backward run on tensors that have no values to wait for, at the size of a large model."""
     problem = Problem(T=4096, D=7168, F=2048, E=256, K=8, dtype="bfloat16", mode="train", bias=True, drop=drop)
     kernel = KERNELS.load(name)

@@ -43,7 +43,8 @@ def test_no_programs_are_no_start() -> None:
     with recording() as launches:
         launch(kernel, 0)
     launch(kernel, 0)
-    assert kernel.starts == launches == []
+    assert not kernel.starts
+    assert not launches
 
 
 def test_what_is_recorded_is_not_run() -> None:
