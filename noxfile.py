@@ -14,6 +14,16 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = "constraints.txt"
 FOLDERS = ("autotune", "cli", "kernels", "reports", "results", "suites")
 
+HAS_A_GPU = """
+import sys
+try:
+    import torch
+except ImportError:
+    sys.exit("this python has no torch: run `nox -s gpu` in an environment that has one for the GPU")
+if not torch.cuda.is_available():
+    sys.exit("torch sees no CUDA device: `nox -s tests` proves what can be proved without one")
+"""
+
 
 def install(session: nox.Session, *groups: str, editable: bool = True) -> None:
     """Install moebench with its peers and the given dependency groups, at the versions that are tested."""
@@ -43,7 +53,7 @@ def gpu(session: nox.Session) -> None:
     own torch, Triton and CuPy. An argument is the file of records, by default runs/gpu.jsonl.
     """
     records = session.posargs[0] if session.posargs else "runs/gpu.jsonl"
-    session.run("python", "-c", "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 'no CUDA device')")
+    session.run("python", "-c", HAS_A_GPU)
     session.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".")
     session.run("python", "-m", "pytest", "-q", "-m", "gpu")
     measure = ["moebench", "run", "--device", "cuda", "--size", "reduced", "--output", records]
