@@ -14,14 +14,14 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = "constraints.txt"
 FOLDERS = ("autotune", "cli", "kernels", "reports", "results", "suites")
 
-HAS_A_GPU = """
-import sys
+WHY_NO_GPU = """
 try:
     import torch
 except ImportError:
-    sys.exit("this python has no torch: run `nox -s gpu` in an environment that has one for the GPU")
-if not torch.cuda.is_available():
-    sys.exit("torch sees no CUDA device: `nox -s tests` proves what can be proved without one")
+    print("this python has no torch: run `nox -s gpu` in an environment that has one for the GPU")
+else:
+    if not torch.cuda.is_available():
+        print("torch sees no CUDA device: `nox -s tests` proves what can be proved without one")
 """
 
 
@@ -53,7 +53,8 @@ def gpu(session: nox.Session) -> None:
     own torch, Triton and CuPy. An argument is the file of records, by default runs/gpu.jsonl.
     """
     records = session.posargs[0] if session.posargs else "runs/gpu.jsonl"
-    session.run("python", "-c", HAS_A_GPU)
+    if why := session.run("python", "-c", WHY_NO_GPU, silent=True, log=False):
+        session.error(str(why).strip())
     session.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".")
     session.run("python", "-m", "pytest", "-q", "-m", "gpu")
     measure = ["moebench", "run", "--device", "cuda", "--size", "reduced", "--output", records]
