@@ -40,10 +40,10 @@ def multiply(
             inside_MK = stands_M[:, None] & (k0 + k_K < K)[None, :]
             a_MK = tl.load(cells(a, first_row, tl.arange(0, BLOCK_M), k0 + k_K, K, SIDE), mask=inside_MK, other=0.0)
         elif K % BLOCK_K == 0:
-            a_MK = tl.load(a_M[:, None] + (k0 + k_K)[None, :] * a_col, mask=stands_M[:, None], other=0.0)
+            a_MK = tl.load(a_M[:, None] + (k0 + k_K).to(tl.int64)[None, :] * a_col, mask=stands_M[:, None], other=0.0)
         else:
             inside_MK = stands_M[:, None] & (k0 + k_K < K)[None, :]
-            a_MK = tl.load(a_M[:, None] + (k0 + k_K)[None, :] * a_col, mask=inside_MK, other=0.0)
+            a_MK = tl.load(a_M[:, None] + (k0 + k_K).to(tl.int64)[None, :] * a_col, mask=inside_MK, other=0.0)
         b_KN = weight_tile(b, e, n0, k0, 0, b_expert, b_n, b_k, N, K, B_NK, BLOCK_N, BLOCK_K, B_TILED)
         left_MN = dot(a_MK, b_KN, left_MN, PRECISION, UPCAST)
         if HALVES == 2:

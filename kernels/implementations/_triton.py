@@ -53,3 +53,8 @@ def multiplied_on(problem: Problem, device: torch.device) -> str | None:
 def tile_rows(counts_E: torch.Tensor, block: int) -> int:
     """Rows of all tiles, those that only pad included."""
     return int((-(-counts_E // block) * block).sum())
+
+
+def quantised_bytes(problem: Problem, rows: int) -> int:
+    """Bytes of the tokens and of so many hidden rows in float8, beside those that they are rounded from."""
+    return problem.T * problem.D + rows * problem.F if problem.quantised else 0

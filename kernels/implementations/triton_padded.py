@@ -13,7 +13,7 @@ from ..gpu.tiles import Tiles
 from ..kernel import Config, Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
-from ._triton import TritonKernel, tile_rows
+from ._triton import TritonKernel, quantised_bytes, tile_rows
 
 
 class TritonPadded(TritonKernel):
@@ -44,9 +44,10 @@ class TritonPadded(TritonKernel):
         width = problem.F + 2 * problem.D
         if problem.mode == "train":
             width = 2 * problem.U + problem.F + 2 * problem.D
+        rows = problem.E * _capacity(problem)
         return Cost(
             executed_rows=tile_rows(routing.counts_E(), Tiles.of(config).block_m),
-            workspace_bytes=problem.E * _capacity(problem) * width * ELEMENT_BYTES[problem.dtype],
+            workspace_bytes=rows * width * ELEMENT_BYTES[problem.dtype] + quantised_bytes(problem, rows),
         )
 
 

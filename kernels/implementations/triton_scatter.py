@@ -14,7 +14,7 @@ from ..gpu.tiles import Tiles
 from ..kernel import Config, Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
-from ._triton import TritonKernel, tile_rows
+from ._triton import TritonKernel, quantised_bytes, tile_rows
 
 
 class TritonScatter(TritonKernel):
@@ -42,9 +42,10 @@ class TritonScatter(TritonKernel):
         width = problem.F + problem.D
         if problem.mode == "train":
             width = 2 * problem.U + problem.F + problem.D
+        rows_bytes = problem.N * width * ELEMENT_BYTES[problem.dtype]
         return Cost(
             executed_rows=tile_rows(routing.counts_E(), Tiles.of(config).block_m),
-            workspace_bytes=problem.N * width * ELEMENT_BYTES[problem.dtype],
+            workspace_bytes=rows_bytes + quantised_bytes(problem, problem.N),
         )
 
 
