@@ -1,4 +1,4 @@
-"""An MoE layer from the grouped product, forward and backward: what `triton_scatter` and `triton_padded` share.
+"""An MoE layer from the grouped product, forward and backward: what the implementations in Triton share.
 
 Backward keeps x and the pre-activations, T * D + N * U elements, and recomputes the rest (SonicMoE, Guo et al. 2025).
 Nothing is added atomically: two runs give the same bits. Nothing waits for the device.
@@ -42,13 +42,12 @@ class Plan:
         """y (T, D)."""
         b_up_EU, b_down_ED = (None if b is None else b.contiguous() for b in (weights.b_up_EU, weights.b_down_ED))
         operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, b_up_EU, b_down_ED)
+        differentiable = not self.problem.quantised and torch.is_grad_enabled()
         with torch.cuda.device_of(x_TD):  # Triton launches on the current device, wherever its arguments are
-            if weights.s_up_EU is not None and weights.s_down_ED is not None:
-                scales = (weights.s_up_EU.contiguous(), weights.s_down_ED.contiguous())
-                return self.forward_quantised(self.products(routing), scales, *operands)
-            if torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands):
+            if differentiable and any(operand is not None and operand.requires_grad for operand in operands):
                 return cast(Tensor, _Experts.apply(self, routing, *operands))  # type: ignore[no-untyped-call]
-            return self.forward(self.products(routing), None, *operands)
+            s_up_EU, s_down_ED = (None if s is None else s.contiguous() for s in (weights.s_up_EU, weights.s_down_ED))
+            return self.forward(self.products(routing), None, *operands, s_up_EU, s_down_ED)
 
     def products(self, routing: Routing) -> Products:
         """The rows of a call in their order."""
@@ -81,30 +80,18 @@ class Plan:
         w_down_EDF: Tensor,
         b_up_EU: Tensor | None,
         b_down_ED: Tensor | None,
+        s_up_EU: Tensor | None = None,
+        s_down_ED: Tensor | None = None,
     ) -> Tensor:
-        """y; the pre-activations are left in ``h_RU`` when it is given."""
-        a_RF = products.up(products.dispatch(x_TD), w_up_EUD, b_up_EU, h_RU)
-        y_SMD = products.down(a_RF, w_down_EDF, b_down_ED, gates_TK.contiguous(), scatter=self.scatter)
-        return products.combine(y_SMD, x_TD, by_route=self.scatter)
+        """y; the pre-activations are left in ``h_RU`` when it is given.
 
-    def forward_quantised(
-        self,
-        products: Products,
-        scales: tuple[Tensor, Tensor],
-        x_TD: Tensor,
-        gates_TK: Tensor,
-        w_up_EUD: Tensor,
-        w_down_EDF: Tensor,
-        b_up_EU: Tensor | None,
-        b_down_ED: Tensor | None,
-    ) -> Tensor:
-        """y, from weights with scales (E, U) and (E, D); every row of tokens and hidden values is given one too."""
-        s_up_EU, s_down_ED = scales
-        q_TD, s_T = products.quantise(x_TD, of_buffer=False)
-        a_RF = products.up(products.dispatch(q_TD), w_up_EUD, b_up_EU, None, (s_T, s_up_EU))
-        q_RF, s_R = products.quantise(a_RF, of_buffer=True)
+        Where the weights have scales, every row of tokens and hidden values is rounded and given one too.
+        """
         gates_TK = gates_TK.contiguous()
-        y_SMD = products.down(q_RF, w_down_EDF, b_down_ED, gates_TK, (s_R, s_down_ED), scatter=self.scatter)
+        q_TD, scales = products.scaled(x_TD, s_up_EU, of_buffer=False)
+        a_RF = products.up(products.dispatch(q_TD), w_up_EUD, b_up_EU, h_RU, scales)
+        q_RF, scales = products.scaled(a_RF, s_down_ED, of_buffer=True)
+        y_SMD = products.down(q_RF, w_down_EDF, b_down_ED, gates_TK, scales, scatter=self.scatter)
         return products.combine(y_SMD, x_TD, by_route=self.scatter)
 
 

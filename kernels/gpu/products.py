@@ -62,6 +62,13 @@ class Products:
         )  # fmt: skip
         return q_MK, scale_M
 
+    def scaled(self, rows_MK: Tensor, weight_scales: Tensor | None, *, of_buffer: bool) -> tuple[Tensor, Scales]:
+        """Rows as weights of such scales are multiplied with, and both scales; with weights of none as they are."""
+        if weight_scales is None:
+            return rows_MK, UNSCALED
+        q_MK, scale_M = self.quantise(rows_MK, of_buffer=of_buffer)
+        return q_MK, (scale_M, weight_scales)
+
     def dispatch(self, x_TD: Tensor) -> Tensor:
         """The tokens as the products read them: as they are when gathered, else copied to their rows, (R, D)."""
         if self.gathered:

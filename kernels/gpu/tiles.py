@@ -58,11 +58,11 @@ class Tiles:
     """One choice for all products of a layer.
 
     A program computes ``block_m`` rows by ``block_n`` columns in steps of ``block_k``, or ``block_w`` by ``block_w`` of
-    a weight's gradient; ``group_m`` row tiles share their weights in L2. ``warps`` and
-    ``stages`` (of software pipelining) are Triton's. ``descriptors``: tiles of weights and of rows that stand together
-    are copied by tensor descriptor. ``persistent`` programs a processor take tile after tile; 0 means one program for
-    each tile. ``specialise``: some warps copy while others multiply. The contraction of the down projection is shared
-    by ``split_k`` programs. ``precision`` is that of float32 products.
+    a weight's gradient; ``group_m`` row tiles share their weights in L2. ``warps`` and ``stages`` (of software
+    pipelining) are Triton's. ``descriptors``: tiles of weights and of rows that stand together are copied by tensor
+    descriptor. ``persistent`` programs a processor take tile after tile; 0 means one program for each tile.
+    ``specialise``: some warps copy while others multiply. The contraction of the down projection is shared by
+    ``split_k`` programs. ``precision`` is that of float32 products.
     """
 
     block_m: int

@@ -248,7 +248,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Problem]]:
             return layer
 
         def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
-            raise NotImplementedError
+            return Cost(executed_rows=problem.N, workspace_bytes=0)
 
     module._built.cache_clear()
     monkeypatch.setattr(module, "choose", lambda *_: (Watched(), {}))
