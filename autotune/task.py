@@ -17,18 +17,22 @@ NOBODY = -1  # no implementation's code is running: inputs are drawn, the refere
 
 @dataclass(frozen=True, kw_only=True)
 class Competitor:
-    """A kernel by name, in one configuration; None is the default of its space."""
+    """A kernel by name, in one configuration: one of its space, the first of it, or the one that a table has for it."""
 
     kernel: str
-    config: Config | None = None
+    config: Config | Literal["default", "tuned"] = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """``seconds`` of timed calls for one competitor; ``timeout_s`` after which one silent step is taken for a hang."""
+    """``seconds`` of timed calls for one competitor; ``timeout_s`` after which one silent step is taken for a hang.
+
+    With ``samples`` no more than these are taken, though they be too few to quote: to tell the slow from the fast.
+    """
 
     seconds: float
     timeout_s: float = 300.0
+    samples: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

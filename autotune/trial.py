@@ -58,11 +58,9 @@ class Entry:
         if refusal := kernel.supports(problem, device):
             return Entry(index, kernel, problem, {}, failure=(Status.unsupported, refusal))
         solved = kernel.solves(problem)
-        config = kernel.space(solved, device)[0] if competitor.config is None else competitor.config
-        entry = Entry(index, kernel, solved, config)
-        if not kernel.valid(solved, config, device):
-            entry.failure = (Status.unsupported, f"the configuration {dict(config)} is not valid for this problem")
-        return entry
+        config = kernel.space(solved, device)[0] if isinstance(competitor.config, str) else competitor.config
+        fault = kernel.fault(solved, config, device)
+        return Entry(index, kernel, solved, config, failure=(Status.invalid, fault) if fault else None)
 
     @property
     def built(self) -> Layer:
@@ -179,7 +177,7 @@ class Bench:
                 samplers[str(entry.index)] = sampler(entry)
             except CannotCapture as error:
                 entry.failure = (Status.unsupported, str(error))
-        samples = measure(samplers, time_limit_s=task.budget.seconds)
+        samples = measure(samplers, time_limit_s=task.budget.seconds, enough=task.budget.samples)
         for entry in _alive(entries):
             entry.samples = samples[str(entry.index)]
             if not entry.samples.stable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .problem import Problem
 from .routing import Routing
+from .steps import Step
 from .tensors import Weights
 
 Config = Mapping[str, int | float | str | bool]
@@ -76,9 +77,20 @@ class Kernel(ABC):
         """The configurations to choose from, the default first."""
         return [{}]
 
+    def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
+        """None, or why a configuration of the space cannot be built for this problem on this device."""
+        return None
+
     def valid(self, problem: Problem, config: Config, device: torch.device) -> bool:
         """Whether a configuration of the space can be built for this problem on this device."""
-        return True
+        return self.fault(problem, config, device) is None
+
+    def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
+        """What one call will do, step by step, for a static model of its time; nothing where there is none.
+
+        ``routing`` already lacks the routes that the capacity drops; it may be on another device.
+        """
+        return ()
 
 
 def one_rank(problem: Problem) -> str | None:

@@ -17,7 +17,7 @@ PLATEAU_SAMPLES = 20  # a noisy machine does not settle; it is done when this ma
 PLATEAU_CHANGE = 0.1  # have moved the spread by less than a tenth of itself
 MAX_THROTTLED = 50  # a device that is throttled this often will not stop being so while it is being measured
 
-Stop = Literal["settled", "plateau", "time_limit"]
+Stop = Literal["settled", "plateau", "time_limit", "enough"]
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Samples:
     stopped: Stop | None = None
     _spreads: list[float] = field(default_factory=list)
 
-    def add(self, sample: Sample, time_limit_ns: float) -> None:
+    def add(self, sample: Sample, time_limit_ns: float, enough: int | None = None) -> None:
         """Keep a sample and decide whether it was the last one."""
         if sample.throttled:
             self.throttled += 1
@@ -38,6 +38,8 @@ class Samples:
             self._spreads.append(spread(self.ns))
         if self.throttled >= MAX_THROTTLED:
             self.stopped = "time_limit"
+        elif enough is not None and len(self.ns) >= enough:
+            self.stopped = "enough"
         elif len(self.ns) >= MIN_SAMPLES:
             self.stopped = self._stop(time_limit_ns)
 
@@ -55,12 +57,16 @@ class Samples:
 
     @property
     def stable(self) -> bool:
-        """Whether there are enough valid samples to quote."""
-        return len(self.ns) >= MIN_SAMPLES
+        """Whether there are enough valid samples to quote, or as many as were asked for."""
+        return self.stopped == "enough" or len(self.ns) >= MIN_SAMPLES
 
 
-def measure(samplers: Mapping[str, Callable[[], Sample]], *, time_limit_s: float) -> dict[str, Samples]:
+def measure(
+    samplers: Mapping[str, Callable[[], Sample]], *, time_limit_s: float, enough: int | None = None
+) -> dict[str, Samples]:
     """Take samples of every competitor in rounds, each round in a new order, until each has stopped.
+
+    ``enough`` samples end it early where few will do to tell the slow from the fast.
 
     ``time_limit_s`` bounds the timed seconds of one competitor once it has its minimum of samples. It counts the
     samples, not the wall, so that ranks which share their samples stop together.
@@ -70,5 +76,5 @@ def measure(samplers: Mapping[str, Callable[[], Sample]], *, time_limit_s: float
     while running := [name for name, samples in results.items() if samples.stopped is None]:
         shuffle.shuffle(running)
         for name in running:
-            results[name].add(samplers[name](), time_limit_s * 1e9)
+            results[name].add(samplers[name](), time_limit_s * 1e9, enough)
     return results

@@ -14,12 +14,18 @@ SCHEMA: Final = 1
 
 
 class Status(StrEnum):
-    """How a trial ended. Samples exist only where it passed."""
+    """How a trial ended. Samples exist only where it passed.
+
+    A problem may be ``unsupported``; for one that is not, a configuration may be ``invalid``, which is known before it
+    is built, or ``uncompilable``.
+    """
 
     passed = "passed"
     wrong = "wrong"
     implausible = "implausible"
     unsupported = "unsupported"
+    invalid = "invalid"
+    uncompilable = "uncompilable"
     out_of_memory = "out_of_memory"
     timeout = "timeout"
     crashed = "crashed"
@@ -28,7 +34,7 @@ class Status(StrEnum):
     @property
     def bad(self) -> bool:
         """Whether a run that holds it has a bad answer; a refusal or a point too large for the machine is not one."""
-        return self not in (Status.passed, Status.unsupported, Status.out_of_memory)
+        return self not in (Status.passed, Status.unsupported, Status.invalid, Status.out_of_memory)
 
 
 class _Part(BaseModel):
@@ -92,14 +98,14 @@ class Timing(_Part):
 
     ``clock`` names what measured them (``perf_counter`` or ``cuda_event``), ``cache`` whether it was flushed before
     each sample; ``throttled`` counts samples that were dropped because the device slowed itself down; ``stopped`` says
-    which rule ended the sampling.
+    which rule ended the sampling; ``enough`` means as many as were asked for, which may be few.
     """
 
     clock: Literal["perf_counter", "cuda_event"]
     cache: Literal["cold", "hot"]
     samples_ns: list[PositiveFloat] = Field(min_length=1)
     throttled: int = 0
-    stopped: Literal["settled", "plateau", "time_limit"]
+    stopped: Literal["settled", "plateau", "time_limit", "enough"]
 
 
 class Clocks(_Part):
@@ -165,6 +171,7 @@ class Record(_Part):
     clocks: Clocks | None = None
     environment: Environment
     commit: str
+    source: str = Field(default="", description="hash of the sources that the kernel is made of")
     time: str = Field(description="when the record was made, UTC, ISO 8601")
     wall_s: float = 0.0
 

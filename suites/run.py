@@ -130,7 +130,7 @@ def _obituary(task: Task, competitor: Competitor, died: Died, ready: Ready) -> R
         problem=dataclasses.asdict(task.problem),
         kernel=kernel.name,
         family=kernel.family,
-        config=dict(competitor.config or {}),
+        config={} if isinstance(competitor.config, str) else dict(competitor.config),
         status=Status(died.status),
         reason=died.reason,
         environment=ready.environment,

@@ -30,8 +30,8 @@ class TritonKernel(Kernel):
         """The shapes of tiles to choose from."""
         return list(SHAPES[problem.dtype])
 
-    def valid(self, problem: Problem, config: Config, device: torch.device) -> bool:
-        return Tiles.of(config).fault(problem, hardware(device)) is None
+    def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
+        return Tiles.of(config).fault(problem, hardware(device))
 
 
 def runs_on(device: torch.device) -> str | None:

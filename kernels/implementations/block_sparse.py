@@ -37,8 +37,9 @@ class BlockSparse(Kernel):
         default = fitting[-1] if fitting else sides[0]
         return [{"block": block} for block in (default, *(side for side in sides if side != default))]
 
-    def valid(self, problem: Problem, config: Config, device: torch.device) -> bool:
-        return problem.F % int(config["block"]) == 0
+    def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
+        block = int(config["block"])
+        return f"blocks of side {block} do not divide F = {problem.F}" if problem.F % block else None
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         block = int(config["block"])

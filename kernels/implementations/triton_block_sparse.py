@@ -34,8 +34,11 @@ class TritonBlockSparse(TritonKernel):
         """Those whose height divides the hidden width."""
         return [shape for shape in super().shapes(problem) if problem.F % shape[0] == 0]
 
-    def valid(self, problem: Problem, config: Config, device: torch.device) -> bool:
-        return problem.F % int(config["block_m"]) == 0 and super().valid(problem, config, device)
+    def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
+        block = int(config["block_m"])
+        if problem.F % block:
+            return f"blocks of side {block} do not divide F = {problem.F}"
+        return super().fault(problem, config, device)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         from ..gpu.block_products import BlockPlan
