@@ -12,11 +12,14 @@ from typing import Literal
 import torch
 
 from ..kernels.catalog import KERNELS
+from ..kernels.device import device_name, driver
 from ..kernels.kernel import Communicates, Config, Cost, Kernel, Layer
 from ..kernels.oracle import Result, reference_bytes
 from ..kernels.problem import Problem
 from ..kernels.routing import NO_ROUTE, Routing
-from ..kernels.tensors import TORCH_DTYPES, draw_weights
+from ..kernels.source import source_hash
+from ..kernels.tensors import TORCH_DTYPES
+from ..kernels.tuned import Found, look_up, stale_wanted
 from ..results.clock import Clock, Sample
 from ..results.cuda import CannotCapture
 from ..results.environment import commit, fingerprint
@@ -25,7 +28,8 @@ from ..results.measure import Samples, measure
 from ..results.memory import available_bytes, count_saved, peak
 from ..results.record import SCHEMA, Clocks, Error, Memory, Record, Roofline, Status, Timing, Work
 from .check import verdict, worst
-from .exam import Exam, TouchedInputs, call
+from .exam import Exam, Exams, TouchedInputs, call
+from .failure import ending, first_line
 from .ranks import LockstepClock, gather, ranks, roofline_of_ranks
 from .task import NOBODY, Competitor, Task
 
@@ -58,7 +62,7 @@ class Entry:
         if refusal := kernel.supports(problem, device):
             return Entry(index, kernel, problem, {}, failure=(Status.unsupported, refusal))
         solved = kernel.solves(problem)
-        config = kernel.space(solved, device)[0] if isinstance(competitor.config, str) else competitor.config
+        config = _config(kernel, competitor, solved, device)
         fault = kernel.fault(solved, config, device)
         return Entry(index, kernel, solved, config, failure=(Status.invalid, fault) if fault else None)
 
@@ -76,7 +80,10 @@ class Bench:
         self._device = device
         self._clocks = clocks
         self._machine = Machine(device)
-        self.environment = fingerprint("cuda" if device.type == "cuda" else "cpu")
+        self._exams = Exams(device)
+        self.environment = fingerprint(
+            "cuda" if device.type == "cuda" else "cpu", device=device_name(device), driver=driver(device)
+        )
         self.commit = commit()
 
     def run(self, task: Task, announce: Announce) -> list[Record]:
@@ -85,28 +92,33 @@ class Bench:
         entries = [Entry.of(index, who, task.problem, self._device) for index, who in enumerate(task.competitors)]
         work: dict[int, Work] = {}
         roofline = None
-        self._refuse_too_large(entries, lambda p: p.input_bytes + p.output_bytes + reference_bytes(p))
+        self._exams.keep({entry.problem for entry in _alive(entries)})
+        self._refuse_too_large(entries, self._first_bytes)
         if _alive(entries):
-            problems = {entry.problem for entry in _alive(entries)}
-            weights = {p: draw_weights(p, seed=p.seed, device=self._device) for p in problems}
-            exams = {p: Exam.draw(p, weights[p], seed=2 * p.seed + 1, device=self._device) for p in problems}
             for entry in _alive(entries):
-                entry.cost = entry.kernel.cost(entry.problem, entry.config, exams[entry.problem].kept)
-                work[entry.index] = _work(entry.problem, exams[entry.problem], entry.cost)
+                exam = self._exams.first(entry.problem)
+                entry.cost = entry.kernel.cost(entry.problem, entry.config, exam.kept)
+                work[entry.index] = _work(entry.problem, exam, entry.cost)
             self._refuse_too_large(entries, lambda p: p.output_bytes)
             for entry in _alive(entries):
                 announce(entry.index)
-                self._first_call(entry, exams[entry.problem])
-            self._time(task, _alive(entries), exams, announce)
+                self._first_call(entry)
+            self._time(task, _alive(entries), announce)
             announce(NOBODY)
-            exams = {p: Exam.draw(p, weights[p], seed=2 * p.seed + 2, device=self._device) for p in problems}
+            for entry in _alive(entries):
+                self._exams.last(entry.problem)
             for entry in _alive(entries):
                 announce(entry.index)
-                self._last_call(entry, exams[entry.problem])
+                self._last_call(entry)
             announce(NOBODY)
             roofline = self._roofline_that_holds(task.problem, _alive(entries), work)
         wall_s = (time.perf_counter() - started) / len(entries)
         return [self._record(task, entry, work.get(entry.index), roofline, wall_s) for entry in entries]
+
+    def _first_bytes(self, problem: Problem) -> int:
+        """Bytes that a problem takes until its implementations are called."""
+        drawn = 0 if self._exams.holds(problem) else problem.input_bytes + reference_bytes(problem)
+        return problem.output_bytes + drawn
 
     def _refuse_too_large(self, entries: list[Entry], shared_bytes: Callable[[Problem], int]) -> None:
         """Fail whoever needs more memory than there is, before it is allocated."""
@@ -117,8 +129,9 @@ class Bench:
                 reason = f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
                 entry.failure = (Status.out_of_memory, reason)
 
-    def _first_call(self, entry: Entry, exam: Exam) -> None:
+    def _first_call(self, entry: Entry) -> None:
         """Build, and grade a call whose memory and traffic are watched."""
+        exam = self._exams.first(entry.problem)
 
         def watched() -> Result:
             entry.layer = layer = entry.kernel.build(entry.problem, entry.config, self._device)
@@ -133,8 +146,9 @@ class Bench:
         if isinstance(layer, Communicates):
             entry.sent_bytes = gather(layer.sent_bytes)
 
-    def _last_call(self, entry: Entry, exam: Exam) -> None:
+    def _last_call(self, entry: Entry) -> None:
         """Grade a call on inputs that the layer has not seen."""
+        exam = self._exams.last(entry.problem)
         self._grade(entry, exam, lambda: call(entry.problem, entry.built, exam.inputs))
 
     def _grade(self, entry: Entry, exam: Exam, take: Callable[[], Result]) -> None:
@@ -142,20 +156,22 @@ class Bench:
         try:
             found = exam.grade(take)
         except TouchedInputs as error:
+            self._exams.forget(entry.problem)
             entry.failure = (Status.wrong, str(error))
         except Exception as error:  # whatever an implementation raises is its record
-            full = isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            entry.failure = (Status.out_of_memory if full else Status.crashed, first_line(error))
-            if ranks() > 1 or (self._device.type == "cuda" and not full):
+            status = ending(error)
+            entry.failure = (status, first_line(error))
+            if ranks() > 1 or (self._device.type == "cuda" and status is Status.crashed):
                 raise  # the other ranks wait, or the context is lost: this process cannot go on
         else:
             entry.errors = worst(found, entry.errors) if entry.errors else found
             if reason := verdict(entry.errors, entry.problem.dtype):
                 entry.failure = (Status.wrong, reason)
 
-    def _time(self, task: Task, entries: list[Entry], exams: Mapping[Problem, Exam], announce: Announce) -> None:
+    def _time(self, task: Task, entries: list[Entry], announce: Announce) -> None:
         """Sample all entries in turn."""
         clock = LockstepClock(self._clocks[task.cache])
+        exams = {problem: self._exams.first(problem) for problem in {entry.problem for entry in entries}}
         inputs = {problem: exam.copies(problem, clock.copies(problem.input_bytes)) for problem, exam in exams.items()}
 
         def sampler(entry: Entry) -> Callable[[], Sample]:
@@ -178,6 +194,9 @@ class Bench:
             except CannotCapture as error:
                 entry.failure = (Status.unsupported, str(error))
         samples = measure(samplers, time_limit_s=task.budget.seconds, enough=task.budget.samples)
+        for problem, exam in exams.items():
+            if exam.changed():  # by whom, the check afterwards tells
+                self._exams.forget(problem)
         for entry in _alive(entries):
             entry.samples = samples[str(entry.index)]
             if not entry.samples.stable:
@@ -227,14 +246,21 @@ class Bench:
             clocks=entry.clocks,
             environment=self.environment,
             commit=self.commit,
+            source=source_hash(entry.kernel.name),
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             wall_s=wall_s,
         )
 
 
-def first_line(error: Exception) -> str:
-    """An exception in one line: its type, and the first line of what it says."""
-    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+def _config(kernel: Kernel, competitor: Competitor, problem: Problem, device: torch.device) -> Config:
+    """The one that is asked for; what is to be as tuned and is in no table is as by default."""
+    if not isinstance(competitor.config, str):
+        return competitor.config
+    if competitor.config == "tuned":
+        found = look_up(problem, kernel.name, device, stale=stale_wanted())
+        if isinstance(found, Found):
+            return found.config
+    return kernel.space(problem, device)[0]
 
 
 def _alive(entries: list[Entry]) -> list[Entry]:

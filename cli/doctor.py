@@ -23,6 +23,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     import torch
 
     from ..kernels.catalog import KERNELS
+    from ..kernels.device import device_name, driver
     from ..kernels.models import model
     from ..results.environment import commit, fingerprint
     from ..results.machine import Machine
@@ -32,8 +33,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     problem = model("Mixtral-8x7B").problem(T=512)
     machine = Machine(device)
     rates = {str(dtype).removeprefix("torch."): machine.roofline(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    environment = fingerprint(
+        "cuda" if device.type == "cuda" else "cpu", device=device_name(device), driver=driver(device)
+    )
     found = {
-        "environment": fingerprint("cuda" if device.type == "cuda" else "cpu").model_dump() | {"commit": commit()},
+        "environment": environment.model_dump() | {"commit": commit()},
         "available_gib": round(available_bytes(device) / 2**30, 1),
         "measured": {
             dtype: {

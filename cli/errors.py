@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import typer
 
 BAD_ANSWER = 1
 COULD_NOT = 2
+
+
+def refuse(reason: str) -> NoReturn:
+    """Say why it could not be done, and leave."""
+    typer.echo(f"moebench: {reason}", err=True)
+    raise typer.Exit(COULD_NOT)
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .errors import BAD_ANSWER, COULD_NOT, told
+from .errors import BAD_ANSWER, COULD_NOT, refuse, told
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -75,9 +75,9 @@ def compile_(
     Exit code 1 means that something does not compile, or got worse.
     """
     if snapshot and (targets or kernel or model or dtype or whole):
-        _refuse("a --snapshot is of all default configurations: leave out --target, --kernel, --model, --dtype, --all")
+        refuse("a --snapshot is of all default configurations: leave out --target, --kernel, --model, --dtype, --all")
     if snapshot and not snapshot.absolute().parent.is_dir():
-        _refuse(f"{snapshot}: there is no such folder")
+        refuse(f"{snapshot}: there is no such folder")
     with told():
         from rich.console import Console
 
@@ -85,7 +85,7 @@ def compile_(
         from ..kernels.gpu.hardware import HARDWARE
 
         if reason := unable():
-            _refuse(reason)
+            refuse(reason)
         accepted = _accepted(check) if check else None
         problems = references(model, dtype)
         work = [case for name in targets or HARDWARE for case in cases(name, kernel or [], problems, whole=whole)]
@@ -111,11 +111,6 @@ def compile_(
         typer.echo(f"snapshot: {snapshot}", err=as_json)
 
 
-def _refuse(reason: str) -> NoReturn:
-    typer.echo(f"moebench: {reason}", err=True)
-    raise typer.Exit(COULD_NOT)
-
-
 def _accepted(path: Path) -> Snapshot:
     from importlib.metadata import version
 
@@ -124,9 +119,9 @@ def _accepted(path: Path) -> Snapshot:
     try:
         accepted = read(path)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        _refuse(f"{path} is no snapshot ({type(error).__name__}: {error}); --snapshot writes one")
+        refuse(f"{path} is no snapshot ({type(error).__name__}: {error}); --snapshot writes one")
     if accepted.triton != version("triton"):
-        _refuse(
+        refuse(
             f"{path} holds the figures of Triton {accepted.triton}, this is {version('triton')}: they do not compare"
         )
     return accepted

@@ -1,16 +1,28 @@
-"""Which kernel runs a problem when nobody has measured it: the first of an order that measurements suggest."""
+"""Which kernel runs a problem, and how: what tuned tables say, else the first of an order that measurements suggest."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
 from .catalog import KERNELS
 from .kernel import Config, Kernel
 from .problem import Problem
+from .tuned import Found, look_up, stale_wanted
 
 AUTO = "auto"
 ON_CUDA = ("triton_scatter", "triton_padded", "grouped", "scatter", "padded")
 SCATTER_ROWS = 256  # rows for each expert from which scatter beats grouped on a CPU (docs/performance.md)
+
+
+class Choice(NamedTuple):
+    """A kernel, its configuration, and why this one."""
+
+    kernel: Kernel
+    config: Config
+    why: str
 
 
 def preference(problem: Problem, device: torch.device) -> tuple[str, ...]:
@@ -26,15 +38,36 @@ def preference(problem: Problem, device: torch.device) -> tuple[str, ...]:
     return ("scatter", "grouped", "padded") if many else ("grouped", "scatter", "padded")
 
 
-def choose(problem: Problem, device: torch.device, dispatch: str = AUTO) -> tuple[Kernel, Config]:
-    """The kernel of that name, or the first supporting one of `preference`, with its first valid configuration.
+def choose(problem: Problem, device: torch.device, dispatch: str = AUTO) -> Choice:
+    """The kernel of that name, or the first supporting one of `preference`, as it is tuned for the problem.
+
+    What no tuned table covers takes the kernel's first valid configuration. Where tables cover the first supporting
+    kernel and another one with less time, it is that one. Tables of other versions count with MOEBENCH_TUNED_STALE=1.
 
     Raises:
         UnknownName: for a name that is no kernel's.
         ValueError: when none can run the problem, with the reason of each that was tried.
     """
-    reasons = []
-    for name in preference(problem, device) if dispatch == AUTO else (dispatch,):
+    reasons: list[str] = []
+    able = _able(preference(problem, device) if dispatch == AUTO else (dispatch,), problem, device, reasons)
+    first = next(able, None)
+    if first is None:
+        remedy = "change what is named here" + ("" if dispatch == AUTO else f", or try dispatch = {AUTO!r}")
+        raise ValueError(f"no kernel can run this; {'; '.join(reasons)}; {remedy}")
+    tuned = look_up(problem, first.kernel.name, device, stale=stale_wanted())
+    if not isinstance(tuned, Found):
+        return first._replace(why=f"{first.why}; {tuned.reason}")
+    fastest, kernel = tuned, first.kernel
+    for other in able:
+        rival = look_up(problem, other.kernel.name, device, stale=stale_wanted())
+        if isinstance(rival, Found) and rival.seconds < fastest.seconds:
+            fastest, kernel = rival, other.kernel
+    return Choice(kernel, fastest.config, fastest.why)
+
+
+def _able(names: tuple[str, ...], problem: Problem, device: torch.device, reasons: list[str]) -> Iterator[Choice]:
+    """The kernels that can run the problem, by default; into ``reasons`` why others cannot."""
+    for name in names:
         kernel = KERNELS.load(name)
         reason = kernel.supports(problem, device)
         if reason is None and kernel.solves(problem) != problem:
@@ -42,10 +75,9 @@ def choose(problem: Problem, device: torch.device, dispatch: str = AUTO) -> tupl
         if reason is None:
             for config in kernel.space(problem, device):
                 if kernel.valid(problem, config, device):
-                    return kernel, config
-            reason = f"has no valid configuration for {problem.key} on {device}"
-        reasons.append(f"{name}: {reason}")
-    remedy = (
-        "change what is named here" if dispatch == AUTO else f"change what is named here, or try dispatch = {AUTO!r}"
-    )
-    raise ValueError(f"no kernel can run this; {'; '.join(reasons)}; {remedy}")
+                    yield Choice(kernel, config, "the kernel's default")
+                    break
+            else:
+                reason = f"has no valid configuration for {problem.key} on {device}"
+        if reason is not None:
+            reasons.append(f"{name}: {reason}")

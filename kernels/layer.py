@@ -34,8 +34,10 @@ class MoELayer(nn.Module):
     when not gated, and ``down_proj`` (E, D, F); with ``bias`` also ``gate_up_proj_bias`` (E, 2 F) or ``up_proj_bias``
     (E, F), and ``down_proj_bias`` (E, D).
 
-    ``dispatch`` names a kernel, or ``auto`` leaves it to `choice.choose`. With ``capacity_factor`` an expert takes at
-    most C rows of one call (`Problem.capacity`), and ``drop`` says whose; with None nothing is dropped.
+    ``dispatch`` names a kernel, or ``auto`` leaves it to `choice.choose`. Either runs as tuned tables say, which are
+    asked once for every number of tokens, and for the load ``uniform``: a layer does not know its own. With
+    ``capacity_factor`` an expert takes at most C rows of one call (`Problem.capacity`), and ``drop`` says whose; with
+    None nothing is dropped.
 
     A call that needs no gradient keeps nothing for one; a call that needs any computes all of them, so that frozen
     weights save no time. Under autocast the experts run in its dtype, on a copy of the weights made in every call.
@@ -201,8 +203,8 @@ def _built(
 ) -> Layer:
     """One build for every problem, shared by all modules: it keeps nothing of a call."""
     problem = problem.replace(T=T, K=K, mode=mode, dtype=_name(dtype))
-    kernel, config = choose(problem, device, dispatch)
-    return kernel.build(problem, config, device)
+    chosen = choose(problem, device, dispatch)
+    return chosen.kernel.build(problem, chosen.config, device)
 
 
 def _name(dtype: torch.dtype) -> str:

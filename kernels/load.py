@@ -1,7 +1,8 @@
-"""Synthetic load: how popular each expert is, independent of the router.
+"""Loads: how popular each expert is, independent of the router, or what a real router chose.
 
-A load gives log-popularities; adding Gumbel noise and taking the top k draws k distinct experts per token with these
-popularities (the Gumbel top-k trick, Kool et al. 2019, section 2.3), so that any router sees the load it should.
+A synthetic load gives log-popularities; adding Gumbel noise and taking the top k draws k distinct experts per token
+with these popularities (the Gumbel top-k trick, Kool et al. 2019, section 2.3), so that any router sees the load it
+should. A recorded load is a trace of `trace`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from .trace import PREFIX, Trace
+
 PLAIN = ("uniform", "hot")
-FORMS = "uniform, zipf:S, dirichlet:A, hot, empty:FRACTION"
+FORMS = "uniform, zipf:S, dirichlet:A, hot, empty:FRACTION, trace:FILE#DIGEST"
 PARAMETERS = {  # open ranges; far beyond those of zipf and dirichlet a router's float32 logits are not finite
     "zipf": (1e-6, 1e6),
     "dirichlet": (1e-6, 1e6),
@@ -25,19 +28,22 @@ HOT_LOGIT = 12.0  # Gumbel noise passes 12 once in 160,000 draws: the hot expert
 
 @dataclass(frozen=True)
 class Load:
-    """A load by name, with its parameter (0 where the name takes none)."""
+    """A load by name, with its parameter (0 where the name takes none), or the trace of a recorded one."""
 
     name: str
     parameter: float = 0.0
+    trace: Trace | None = None
 
     @staticmethod
     def parse(spec: str) -> Load:
-        """Read ``uniform``, ``zipf:1.2``, ``dirichlet:0.3``, ``hot`` or ``empty:0.5``.
+        """Read ``uniform``, ``zipf:1.2``, ``dirichlet:0.3``, ``hot``, ``empty:0.5`` or ``trace:FILE#DIGEST``.
 
         Raises:
             ValueError: naming the text and the forms it may take.
         """
         name, colon, text = str(spec).partition(":")
+        if name + colon == PREFIX:
+            return Load(name, trace=Trace.parse(str(spec)))
         if name not in (PARAMETERS if colon else PLAIN):
             raise ValueError(f"load = {spec!r}: give one of {FORMS}")
         if not colon:
@@ -57,7 +63,9 @@ class Load:
         return math.floor(experts * Fraction(str(self.parameter))) if self.name == "empty" else 0
 
     def check(self, *, experts: int, chosen: int) -> None:
-        """Raise ValueError when fewer than ``chosen`` of ``experts`` would stay in use."""
+        """Raise ValueError when fewer than ``chosen`` of ``experts`` would stay in use, or a trace does not fit."""
+        if self.trace is not None:
+            self.trace.check(experts=experts, chosen=chosen)
         left = experts - self.empty_experts(experts)
         if left < chosen:
             raise ValueError(
@@ -65,7 +73,10 @@ class Load:
             )
 
     def logits_E(self, experts: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Log-popularity of each expert up to a constant, shape (E,), −inf for an expert never chosen."""
+        """Log-popularity of each expert up to a constant, shape (E,), −inf for an expert never chosen.
+
+        Of a trace all are equal: its experts are not drawn, and the logits make the weights alone.
+        """
         logits = np.zeros(experts)
         if self.name == "zipf":
             logits = -self.parameter * np.log1p(np.arange(experts))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .load import Load
 from .problem import Problem, RouterName
-from .routing import Routing
+from .routing import NO_ROUTE, Routing
 
 
 def softmax_topk(logits_TE: Tensor, chosen: int) -> Routing:
@@ -52,12 +52,19 @@ ROUTERS: dict[RouterName, Callable[[Tensor, int], Routing]] = {
 def route(problem: Problem, *, seed: int, device: torch.device) -> Routing:
     """Routes for ``problem`` under its load: the same numbers for the same seed on every device.
 
-    The popularity of the experts depends on ``problem.seed`` alone; ``seed`` draws the tokens.
+    The popularity of the experts depends on ``problem.seed`` alone; ``seed`` draws the tokens, of a trace the window.
     """
-    popularity = Load.parse(problem.load).logits_E(problem.E, np.random.default_rng(problem.seed))
+    load = Load.parse(problem.load)
+    popularity = load.logits_E(problem.E, np.random.default_rng(problem.seed))
     generator = torch.Generator().manual_seed(seed)
     uniform_TE = torch.rand(problem.T, problem.E, generator=generator).clamp_(min=torch.finfo(torch.float32).tiny)
     gumbel_TE = -torch.log(-torch.log(uniform_TE))
     logits_TE = gumbel_TE + torch.from_numpy(popularity).float()
     routing = ROUTERS[problem.router](logits_TE, problem.K)
-    return Routing(ids_TK=routing.ids_TK.to(device), gates_TK=routing.gates_TK.to(device), experts=routing.experts)
+    ids_TK = routing.ids_TK
+    if load.trace is not None:
+        # The largest weight goes to the first choice of the trace, and so on: the router's answer to the same logits
+        # with each token's experts renamed.
+        window_TK = load.trace.window(problem.T, np.random.default_rng(seed))
+        ids_TK = torch.from_numpy(window_TK).clamp(min=NO_ROUTE)
+    return Routing(ids_TK=ids_TK.to(device), gates_TK=routing.gates_TK.to(device), experts=routing.experts)

@@ -13,24 +13,20 @@ from typing import Final, Literal
 
 import torch
 
-from .nvml import connect
 from .record import Environment
 
 GIT_TIMEOUT_S: Final = 10.0  # git answers in milliseconds; a network disk that hangs must not stop a sweep
 SOURCES: Final = (":(top)*.py", ":(top)*.cu", ":(top)*.cuh")  # a results file in the checkout changes no number
 
-_CPUINFO = Path("/proc/cpuinfo")
 
+def fingerprint(device_type: Literal["cpu", "cuda"], *, device: str, driver: str | None) -> Environment:
+    """The environment of a record made now on the CPU or on torch's current CUDA device, given its name and driver.
 
-def fingerprint(device_type: Literal["cpu", "cuda"]) -> Environment:
-    """The environment of a record made now on the CPU or on torch's current CUDA device.
-
-    ``memory_bytes`` is the memory of that device; ``cores`` are those the process may use; ``cuda`` and ``driver`` are
-    None on the CPU, ``driver`` also where NVML cannot be read.
+    ``memory_bytes`` is the memory of that device; ``cores`` are those the process may use; ``cuda`` is None on the CPU.
     """
     on_cuda = device_type == "cuda"
     return Environment(
-        device=torch.cuda.get_device_name() if on_cuda else cpu_name(),
+        device=device,
         device_type=device_type,
         cores=len(usable_cores()),
         threads=torch.get_num_threads(),
@@ -40,7 +36,7 @@ def fingerprint(device_type: Literal["cpu", "cuda"]) -> Environment:
         torch=metadata.version("torch"),
         triton=_version("triton"),
         cuda=torch.version.cuda if on_cuda else None,
-        driver=connect(torch.cuda.current_device()).driver if on_cuda else None,
+        driver=driver,
         moebench=metadata.version("moebench"),
     )
 
@@ -48,16 +44,6 @@ def fingerprint(device_type: Literal["cpu", "cuda"]) -> Environment:
 def usable_cores() -> list[int]:
     """Numbers of the cores that the process may run on."""
     return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else list(range(os.cpu_count() or 1))
-
-
-def cpu_name(cpuinfo: Path = _CPUINFO) -> str:
-    """Name of the CPU with the numbers that tell its kind, since virtual machines cut the name short."""
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    first = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
-    name = first.get("model name") or platform.processor() or platform.machine()
-    keys = {"family": "cpu family", "model": "model", "stepping": "stepping", "part": "CPU part"}
-    numbers = ", ".join(f"{word} {first[key]}" for word, key in keys.items() if key in first)
-    return f"{name} ({numbers})" if numbers else name
 
 
 def commit(source: Path = Path(__file__)) -> str:

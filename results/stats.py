@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000  # enough for the ends of a 95 % interval to move by less than their own width over 20
@@ -31,9 +32,27 @@ def median(samples: Sequence[float]) -> Interval:
 
     One sample is its own interval. Seeded: the same samples give the same ends.
     """
-    values = np.asarray(samples, dtype=float)
+    return _interval(float(np.median(samples)), _medians(samples, np.random.default_rng(0)))
+
+
+def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
+    """The ratio of two medians with its bootstrap interval (percentile method), each resampled on its own.
+
+    Seeded as `median` is.
+    """
     generator = np.random.default_rng(0)
-    medians = np.median(generator.choice(values, (RESAMPLES, values.size)), axis=1)
+    ratios = _medians(numerator, generator) / _medians(denominator, generator)
+    return _interval(float(np.median(numerator) / np.median(denominator)), ratios)
+
+
+def _medians(samples: Sequence[float], generator: np.random.Generator) -> NDArray[np.float64]:
+    """Medians of ``RESAMPLES`` resamples."""
+    values = np.asarray(samples, dtype=float)
+    medians: NDArray[np.float64] = np.median(generator.choice(values, (RESAMPLES, values.size)), axis=1)
+    return medians
+
+
+def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:
     tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(medians, [tail, 100 - tail])
-    return Interval(float(np.median(values)), float(low), float(high))
+    low, high = np.percentile(resampled, [tail, 100 - tail])
+    return Interval(value, float(low), float(high))

@@ -17,8 +17,10 @@ class Hardware:
 
     ``tensor_descriptors``: tiles are copied by the hardware (TMA). ``specialised_tile``: elements of the largest tile
     for which Triton can set some warps apart to copy; 0 where it cannot. ``float8``: it multiplies float8_e4m3fn.
+    ``target``: the GPU of this table whose data sheet speaks for it.
     """
 
+    target: str
     processors: int
     shared_bytes: int
     tensor_descriptors: bool
@@ -30,22 +32,48 @@ class Hardware:
 HARDWARE: dict[str, Hardware] = {
     # NVIDIA's A100, H100 and B200 white papers and CUDA's table of compute capabilities; AMD's MI300X data sheet.
     "sm_80": Hardware(
-        processors=108, shared_bytes=163 << 10, tensor_descriptors=False, specialised_tile=0, float8=False
+        target="sm_80",
+        processors=108,
+        shared_bytes=163 << 10,
+        tensor_descriptors=False,
+        specialised_tile=0,
+        float8=False,
     ),
     # Its compiler pass leaves eight warps as they are and fails on what four warps of products cannot hold.
     "sm_90": Hardware(
-        processors=132, shared_bytes=227 << 10, tensor_descriptors=True, specialised_tile=64 * 128, float8=True
+        target="sm_90",
+        processors=132,
+        shared_bytes=227 << 10,
+        tensor_descriptors=True,
+        specialised_tile=64 * 128,
+        float8=True,
     ),
     "sm_100": Hardware(
-        processors=148, shared_bytes=227 << 10, tensor_descriptors=True, specialised_tile=128 * 256, float8=True
+        target="sm_100",
+        processors=148,
+        shared_bytes=227 << 10,
+        tensor_descriptors=True,
+        specialised_tile=128 * 256,
+        float8=True,
     ),
     # Its float8 is another, float8_e4m3fnuz.
     "gfx942": Hardware(
-        processors=304, shared_bytes=64 << 10, tensor_descriptors=False, specialised_tile=0, float8=False, maker="amd"
+        target="gfx942",
+        processors=304,
+        shared_bytes=64 << 10,
+        tensor_descriptors=False,
+        specialised_tile=0,
+        float8=False,
+        maker="amd",
     ),
 }
 INTERPRETER = Hardware(
-    processors=3, shared_bytes=227 << 10, tensor_descriptors=True, specialised_tile=128 * 256, float8=True
+    target="sm_90",
+    processors=3,
+    shared_bytes=227 << 10,
+    tensor_descriptors=True,
+    specialised_tile=128 * 256,
+    float8=True,
 )
 """Few processors, so that programs take several tiles each, and every path open."""
 
@@ -77,6 +105,7 @@ def _ask(device: torch.device) -> Hardware:
     modern = not amd and properties.major >= 9
     shared = getattr(properties, "shared_memory_per_block_optin", 0)
     return Hardware(
+        target=_nearest(amd=amd, major=properties.major),
         processors=properties.multi_processor_count,
         shared_bytes=shared or HARDWARE["gfx942" if amd else "sm_80"].shared_bytes,
         tensor_descriptors=modern,
@@ -84,3 +113,8 @@ def _ask(device: torch.device) -> Hardware:
         float8=not amd and (properties.major, properties.minor) >= (8, 9),
         maker="amd" if amd else "nvidia",
     )
+
+
+def _nearest(*, amd: bool, major: int) -> str:
+    """The target of the same generation; Blackwell without tensor memory multiplies as Ampere does."""
+    return "gfx942" if amd else {9: "sm_90", 10: "sm_100", 11: "sm_100"}.get(major, "sm_80")

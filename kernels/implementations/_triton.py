@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import torch
 
 from ..gpu.hardware import hardware
 from ..gpu.tiles import SHAPES, Shape, Tiles, tilings
+from ..gpu.traffic import Call, rows_of_experts
 from ..kernel import Config, Kernel, one_rank
 from ..problem import Problem
+from ..routing import Routing
+from ..steps import Step
 
 try:
     from ..gpu.launch import INTERPRETED
@@ -18,7 +24,13 @@ else:
 
 
 class TritonKernel(Kernel):
-    """Tiles of the grouped product are the space."""
+    """Tiles of the grouped product are the space.
+
+    ``gathered``: tokens are read where they are, else they are copied. ``blocked``: hidden rows stand in square blocks.
+    """
+
+    gathered: ClassVar[bool] = False
+    blocked: ClassVar[bool] = False
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         return runs_on(device) or one_rank(problem) or multiplied_on(problem, device)
@@ -32,6 +44,17 @@ class TritonKernel(Kernel):
 
     def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
         return Tiles.of(config).fault(problem, hardware(device))
+
+    def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
+        call = Call(
+            problem=problem,
+            tiles=Tiles.of(config),
+            hardware=hardware(device),
+            counts=rows_of_experts(routing),
+            gathered=self.gathered,
+            blocked=self.blocked,
+        )
+        return call.steps()
 
 
 def runs_on(device: torch.device) -> str | None:

@@ -23,6 +23,7 @@ class TritonBlockSparse(TritonKernel):
     """Blocks as high as the row tiles."""
 
     family = "block_sparse"
+    blocked = True
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         if not self.shapes(problem):
@@ -49,7 +50,7 @@ class TritonBlockSparse(TritonKernel):
             tiles=tiles,
             hardware=hardware(device),
             layout=Blocked(block=tiles.block_m),
-            gathered=False,
+            gathered=self.gathered,
             scatter=False,
         )
 

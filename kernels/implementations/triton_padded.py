@@ -36,7 +36,7 @@ class TritonPadded(TritonKernel):
             tiles=Tiles.of(config),
             hardware=hardware(device),
             layout=Capacity(capacity=_capacity(problem)),
-            gathered=False,
+            gathered=self.gathered,
             scatter=False,
         )
 

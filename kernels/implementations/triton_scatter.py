@@ -21,6 +21,7 @@ class TritonScatter(TritonKernel):
     """Rows of an expert stand together between the products, without a gap."""
 
     family = "scatter"
+    gathered = True
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         tilings = super().space(problem, device)
@@ -34,7 +35,7 @@ class TritonScatter(TritonKernel):
             tiles=Tiles.of(config),
             hardware=hardware(device),
             layout=COMPACT,
-            gathered=True,
+            gathered=self.gathered,
             scatter=bool(config["scatter"]),
         )
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from moebench.autotune.check import errors, verdict
 from moebench.kernels import layer as module
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.choice import Choice
 from moebench.kernels.hugging_face import MIXTRAL
 from moebench.kernels.kernel import Config, Cost, Kernel, Layer
 from moebench.kernels.layer import MoELayer
@@ -251,7 +252,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Problem]]:
             return Cost(executed_rows=problem.N, workspace_bytes=0)
 
     module._built.cache_clear()
-    monkeypatch.setattr(module, "choose", lambda *_: (Watched(), {}))
+    monkeypatch.setattr(module, "choose", lambda *_: Choice(Watched(), {}, ""))
     yield problems
     module._built.cache_clear()
 

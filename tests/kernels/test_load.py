@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from moebench.kernels.load import Load
 from moebench.kernels.problem import Problem
 from moebench.kernels.routers import route
 from moebench.kernels.routing import Routing
+from moebench.kernels.trace import Trace, load_of, write
 
 CPU = torch.device("cpu")
 CHI_SQUARE_15 = 44.3  # exceeded by chance once in 10,000 with 15 degrees of freedom
@@ -46,6 +48,7 @@ def chi_square(counts: NDArray[np.int64], expected: NDArray[np.float64]) -> floa
         ("empty:0.5", Load("empty", 0.5)),
         ("zipf:2", Load("zipf", 2.0)),
         ("dirichlet:1e-3", Load("dirichlet", 0.001)),
+        ("trace:a b/c#d.npy#0123abcd", Load("trace", trace=Trace("a b/c#d.npy", "0123abcd"))),
     ],
 )
 def test_every_form_is_read(spec: str, load: Load) -> None:
@@ -56,12 +59,20 @@ def test_every_form_is_read(spec: str, load: Load) -> None:
     "spec",
     ["", "unifrom", "Uniform", " uniform", "uniform:", "uniform:1", "hot:2", "zipf", "zipf:", "zipf:x", "zipf:1:2"]
     + [f"{name}:{value}" for name in ("zipf", "dirichlet", "empty") for value in ("0", "-1", "nan", "inf", "1e300")]
-    + ["dirichlet:1e-300", "empty:1", "empty:1.5", "dirichlet", "empty", ":1", "zipf;1"],
+    + ["dirichlet:1e-300", "empty:1", "empty:1.5", "dirichlet", "empty", ":1", "zipf;1"]
+    + ["trace", "trace:", "trace:a.npy", "trace:a.npy#0", "Trace:a.npy#0123abcd"],
 )
 def test_anything_else_is_refused_by_its_text(spec: str) -> None:
     with pytest.raises(ValueError, match="give ") as caught:
         Load.parse(spec)
     assert f"load = {spec!r}" in str(caught.value)
+
+
+def test_a_wrong_name_is_answered_with_every_form() -> None:
+    with pytest.raises(ValueError, match="unifrom") as caught:
+        Load.parse("unifrom")
+    forms = ("uniform", "zipf:S", "dirichlet:A", "hot", "empty:FRACTION", "trace:FILE#DIGEST")
+    assert str(caught.value).endswith(", ".join(forms))
 
 
 @pytest.mark.parametrize("K", [1, 4])
@@ -140,7 +151,15 @@ def test_empty_experts_receive_exactly_nothing(K: int) -> None:
 
 
 def test_loads_other_than_empty_leave_every_expert_in_use() -> None:
-    assert [Load(name, 0.5).empty_experts(8) for name in ("uniform", "hot", "zipf", "dirichlet")] == [0, 0, 0, 0]
+    names = ("uniform", "hot", "zipf", "dirichlet", "trace")
+    assert [Load(name, 0.5).empty_experts(8) for name in names] == [0, 0, 0, 0, 0]
+
+
+def test_experts_of_a_trace_receive_what_was_recorded(tmp_path: Path) -> None:
+    write(tmp_path / "layer.npy", [[0, 3], [3, -1], [3, 5]])
+    load = load_of(tmp_path / "layer.npy")
+    assert routes(load, T=3, E=6, K=2).counts_E().tolist() == [1, 0, 0, 3, 0, 1]
+    assert routes(load, T=300, E=8, K=2).counts_E().tolist() == [100, 0, 0, 300, 0, 100, 0, 0]
 
 
 def test_load_that_leaves_fewer_experts_than_K_is_refused_by_every_value() -> None:

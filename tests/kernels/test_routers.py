@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -12,7 +15,8 @@ from torch import Tensor
 
 from moebench.kernels.problem import Problem
 from moebench.kernels.routers import ROUTERS, route, softmax_topk, softmax_topk_renorm, switch
-from moebench.kernels.routing import Routing
+from moebench.kernels.routing import NO_ROUTE, Routing
+from moebench.kernels.trace import load_of, write
 
 CPU = torch.device("cpu")
 
@@ -115,3 +119,63 @@ def test_no_tokens_are_no_routes(name: str) -> None:
     routing = route(problem, seed=0, device=CPU)
     assert routing.ids_TK.shape == routing.gates_TK.shape == (0, 1)
     assert routing.counts_E().tolist() == [0, 0, 0, 0]
+
+
+RECORDED = {
+    "uniform": "bc3cfdf59ab3b166",
+    "zipf:1.2": "057cf3484785a5bb",
+    "dirichlet:0.3": "cf51d51fdee3a130",
+    "hot": "38745850ded1bc6d",
+    "empty:0.5": "99677a472c211d18",
+}
+
+
+@pytest.mark.parametrize("load", RECORDED)
+def test_routes_of_a_recorded_key_and_seed_stay_what_they_were(load: str) -> None:
+    """Of the ids: the last bits of a weight are the machine's."""
+    problem = Problem(T=64, D=1, F=1, E=16, K=3, load=load)
+    ids_TK = route(problem, seed=7, device=CPU).ids_TK
+    assert hashlib.sha256(ids_TK.numpy().astype("<i4").tobytes()).hexdigest()[:16] == RECORDED[load]
+
+
+def trace_of(path: Path, *, E: int, K: int, tokens: int = 40) -> list[list[int]]:
+    """Written to ``path``; no two tokens are alike, and every seventh is dropped from its last choice."""
+    rng = np.random.default_rng(0)
+    ids = np.stack([rng.permutation(E)[:K] for _ in range(tokens)])
+    ids[::7, -1] = -2
+    write(path, ids)
+    recorded: list[list[int]] = np.maximum(ids, NO_ROUTE).tolist()
+    return recorded
+
+
+@pytest.mark.parametrize("T", [0, 1, 25, 40, 100])
+@pytest.mark.parametrize("name", ROUTERS)
+def test_routes_of_a_trace_are_its_rows_in_their_order_whatever_the_router(name: str, T: int, tmp_path: Path) -> None:
+    K = 1 if name == "switch" else 3
+    recorded = trace_of(tmp_path / "layer.npy", E=300, K=K)
+    problem = Problem(T=T, D=1, F=1, E=300, K=K, router=name, load=load_of(tmp_path / "layer.npy"))  # type: ignore[arg-type]  # one of the names
+    for seed in range(5):
+        routing = route(problem, seed=seed, device=CPU)
+        assert any(routing.ids_TK.tolist() == (recorded * 4)[start : start + T] for start in range(len(recorded)))
+        assert routing.ids_TK.dtype == torch.int32
+
+
+def test_seed_of_the_tokens_chooses_the_window_and_that_of_the_problem_does_not(tmp_path: Path) -> None:
+    trace_of(tmp_path / "layer.npy", E=300, K=3)
+    problem = Problem(T=9, D=1, F=1, E=300, K=3, load=load_of(tmp_path / "layer.npy"))
+    windows = {seed: route(problem, seed=seed, device=CPU).ids_TK for seed in range(20)}
+    assert all(torch.equal(route(problem.replace(seed=1), seed=s, device=CPU).ids_TK, windows[s]) for s in windows)
+    assert len({tuple(window.flatten().tolist()) for window in windows.values()}) > 10
+
+
+@pytest.mark.parametrize("name", ROUTERS)
+def test_weights_of_a_trace_are_the_router_s_and_fall_with_the_choice(name: str, tmp_path: Path) -> None:
+    K = 1 if name == "switch" else 3
+    trace_of(tmp_path / "layer.npy", E=16, K=K)
+    traced, even = (
+        route(Problem(T=64, D=1, F=1, E=16, K=K, router=name, load=load), seed=7, device=CPU)  # type: ignore[arg-type]  # one of the names
+        for load in (load_of(tmp_path / "layer.npy"), "uniform")
+    )
+    assert torch.equal(traced.gates_TK, even.gates_TK)
+    assert (traced.gates_TK.diff(dim=1) <= 0).all()
+    assert len(traced.gates_TK[:, 0].unique()) == 64

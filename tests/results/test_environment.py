@@ -13,30 +13,18 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from moebench.results import environment
-from moebench.results.environment import commit, cpu_name, fingerprint, usable_cores
-from moebench.results.nvml import NoTelemetry
+from moebench.results.environment import commit, fingerprint, usable_cores
+from moebench.results.record import Environment
 
-CPUINFO = """\
-processor\t: 0
-cpu family\t: 26
-model\t\t: 2
-model name\t: AMD EPYC
-stepping\t: 1
-power management:
 
-processor\t: 1
-cpu family\t: 26
-model\t\t: 99
-model name\t: Another
-stepping\t: 9
-"""
+def of_cpu() -> Environment:
+    return fingerprint("cpu", device="a CPU", driver=None)
 
 
 def test_fingerprint_of_the_cpu() -> None:
     """What the process may use, versions without an import, nothing of a GPU."""
-    made = fingerprint("cpu")
-    assert made.device == cpu_name()
+    made = of_cpu()
+    assert made.device == "a CPU"
     assert made.device_type == "cpu"
     assert made.cores == len(usable_cores())
     assert made.threads == torch.get_num_threads()
@@ -46,26 +34,24 @@ def test_fingerprint_of_the_cpu() -> None:
     assert made.torch == torch.__version__
     assert made.moebench == metadata.version("moebench")
     assert (made.cuda, made.driver) == (None, None)
-    assert fingerprint("cpu").differs(made) == []
+    assert of_cpu().differs(made) == []
 
 
 def test_fingerprint_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Name and memory of the device, CUDA and driver."""
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
+    """What is told of the device, its memory, and the CUDA version."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: SimpleNamespace(total_memory=80 * 2**30))
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(environment, "connect", lambda index: SimpleNamespace(driver=f"580 of {index}"))
-    made = fingerprint("cuda")
+    made = fingerprint("cuda", device="NVIDIA H100", driver="580")
     assert (made.device, made.device_type, made.memory_bytes) == ("NVIDIA H100", "cuda", 80 * 2**30)
-    assert (made.cuda, made.driver) == ("13.0", "580 of 2")
-    monkeypatch.setattr(environment, "connect", lambda _: NoTelemetry("no NVML"))
-    assert fingerprint("cuda").driver is None
+    assert (made.cuda, made.driver) == ("13.0", "580")
 
 
 def test_triton_is_not_imported_and_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a fresh process the fingerprint leaves triton alone; not installed, its version is None."""
-    code = "import sys; from moebench.results.environment import *; fingerprint('cpu'); print('triton' in sys.modules)"
+    code = (
+        "import sys; from moebench.results.environment import *; fingerprint('cpu', device='a CPU', driver=None); "
+        "print('triton' in sys.modules)"
+    )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
 
@@ -75,7 +61,7 @@ def test_triton_is_not_imported_and_may_be_missing(monkeypatch: pytest.MonkeyPat
         return "1.0"
 
     monkeypatch.setattr(metadata, "version", version)
-    assert fingerprint("cpu").triton is None
+    assert of_cpu().triton is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="affinity is a thing of Linux")
@@ -83,21 +69,7 @@ def test_cores_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch) ->
     """A process bound to two of many cores has two."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 4})
     assert usable_cores() == [4, 7]
-    assert fingerprint("cpu").cores == 2
-
-
-def test_cpu_name_tells_kinds_apart(tmp_path: Path) -> None:
-    """The numbers of the first CPU follow its name."""
-    file = tmp_path / "cpuinfo"
-    file.write_text(CPUINFO)
-    assert cpu_name(file) == "AMD EPYC (family 26, model 2, stepping 1)"
-    file.write_text("processor: 0\nCPU part: 0xd4f\n")
-    assert cpu_name(file).endswith("(part 0xd4f)")
-
-
-def test_cpu_name_without_cpuinfo(tmp_path: Path) -> None:
-    """Another system's own word for its processor, never nothing."""
-    assert cpu_name(tmp_path / "missing") in {platform.processor(), platform.machine()} - {""}
+    assert of_cpu().cores == 2
 
 
 @pytest.fixture
