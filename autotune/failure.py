@@ -10,7 +10,7 @@ from ..results.record import Status
 
 COMPILERS = ("triton", "cupy.cuda.compiler")
 # What Triton raises for a pass that fails has no type of its own.
-FAILED_PASS = "PassManager::run failed"
+BROKEN = "PassManager::run failed"
 
 
 def ending(error: BaseException) -> Status:
@@ -29,7 +29,7 @@ def first_line(error: Exception) -> str:
 
 def _of_a_compiler(error: BaseException) -> bool:
     module = type(error).__module__
-    return FAILED_PASS in str(error) or any(module == name or module.startswith(f"{name}.") for name in COMPILERS)
+    return BROKEN in str(error) or any(module == name or module.startswith(f"{name}.") for name in COMPILERS)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import tempfile
+import threading
 import time
 from collections.abc import MutableSequence, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import Literal, cast
 
 from ..kernels.catalog import KERNELS
 from ..results.record import Environment, Record
+from .mask import WHOLE, Mask
 from .task import NOBODY, Task
 
 STARTUP_S = 300.0  # importing torch from a cold disk takes most of a minute on a slow one
@@ -51,11 +53,15 @@ class WorkerError(Exception):
 
 
 class WorkerGroup:
-    """One process for each rank, all running the same task. ``kernels`` are what they import when they start."""
+    """One process for each rank, all running the same task within the same ``mask``.
 
-    def __init__(self, device_type: DeviceType, ranks: int, kernels: Sequence[str]) -> None:
+    ``kernels`` are what they import when they start.
+    """
+
+    def __init__(self, device_type: DeviceType, ranks: int, kernels: Sequence[str], mask: Mask = WHOLE) -> None:
         self._device_type = device_type
         self._kernels = tuple(kernels)
+        self._mask = mask
         self.ranks = ranks
         self._context = multiprocessing.get_context("spawn")
         self._processes: list[SpawnProcess] = []
@@ -76,7 +82,7 @@ class WorkerGroup:
             heartbeat = self._context.Array("d", [NOBODY, time.monotonic()], lock=False)
             process = self._context.Process(
                 target=serve,
-                args=(rank, self.ranks, self._device_type, self._kernels, rendezvous, there, heartbeat),
+                args=(rank, self.ranks, self._device_type, self._kernels, self._mask, rendezvous, there, heartbeat),
                 name=f"moebench-rank-{rank}",
                 daemon=True,
             )
@@ -102,12 +108,18 @@ class WorkerGroup:
 
     @property
     def running(self) -> bool:
-        return bool(self._processes)
+        """Whether it was started and every process is alive."""
+        return bool(self._processes) and all(process.is_alive() for process in self._processes)
+
+    def kill(self) -> None:
+        """End the processes from another thread than the one that waits for them, which sees them die."""
+        for process in tuple(self._processes):
+            process.kill()
 
     def stop(self) -> None:
         """Kill the processes, whatever they are doing."""
+        self.kill()
         for process in self._processes:
-            process.kill()
             process.join()
         for connection in self._connections:
             connection.close()
@@ -156,27 +168,34 @@ def _ending(exitcode: int | None) -> str:
     return f"ended with exit code {exitcode}"
 
 
+def _end_with_parent() -> None:
+    """End this process when its parent has ended: nobody is left to read the records, and others want the device."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
 def serve(
     rank: int,
     ranks: int,
     device_type: DeviceType,
     kernels: Sequence[str],
+    mask: Mask,
     rendezvous: Path,
     connection: Connection,
     heartbeat: MutableSequence[float],
 ) -> None:
     """A worker's life: set up the device, import the kernels, then answer each task until the pipe closes."""
+    mask.apply()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    parent = os.getppid()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def announce(culprit: int) -> None:
-        if os.getppid() != parent:
-            os._exit(1)  # nobody is left to read the records, and the next run wants the machine
         heartbeat[:] = [culprit, time.monotonic()]
 
     # Imported here, so that the process that only waits for records does without torch.
     from .bench import open_bench  # noqa: PLC0415
-    from .trial import first_line  # noqa: PLC0415
+    from .failure import first_line  # noqa: PLC0415
 
     try:
         for name in kernels:

@@ -21,13 +21,24 @@ def refuse(reason: str) -> NoReturn:
 @contextmanager
 def told() -> Iterator[None]:
     """Turn the errors that name a value and a remedy into a message and exit code 2."""
+    from ..autotune.executor import ExecutorError
+    from ..autotune.space import NoConfiguration
     from ..autotune.worker import WorkerError
     from ..kernels.catalog import UnknownName
     from ..kernels.problem import InvalidProblem
+    from ..kernels.trace import InvalidTrace
     from ..results.store import StoreError
 
     try:
         yield
-    except (WorkerError, UnknownName, InvalidProblem, StoreError) as error:
+    except (
+        ExecutorError,
+        InvalidProblem,
+        InvalidTrace,
+        NoConfiguration,
+        StoreError,
+        UnknownName,
+        WorkerError,
+    ) as error:
         typer.echo(f"moebench: {error}", err=True)
         raise typer.Exit(COULD_NOT) from error

@@ -17,18 +17,20 @@ class Kind(StrEnum):
     suites = "suites"
     models = "models"
     routers = "routers"
+    strategies = "strategies"
 
 
 def show(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """List kernels, suites, models or routers, each with what it is."""
+    """List kernels, suites, models, routers or strategies of the tuner, each with what it is."""
     entries = {
         Kind.kernels: _kernels,
         Kind.suites: _suites,
         Kind.models: _models,
         Kind.routers: _routers,
+        Kind.strategies: _strategies,
     }[kind]()
     if as_json:
         typer.echo(json.dumps(entries, indent=2))
@@ -67,6 +69,12 @@ def _routers() -> Entries:
     from ..kernels.routers import ROUTERS
 
     return {name: _first_line(router) for name, router in ROUTERS.items()}
+
+
+def _strategies() -> Entries:
+    from ..autotune.strategy import STRATEGIES
+
+    return {name: STRATEGIES.summary(name) for name in STRATEGIES.names()}
 
 
 def _first_line(documented: Callable[..., object]) -> str:

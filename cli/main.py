@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import doctor, kernels, listing, report, run
+from . import doctor, kernels, listing, report, run, tables, tune
 
 app = typer.Typer(
     name="moebench",
@@ -18,6 +18,8 @@ app.command("doctor")(doctor.doctor)
 app.command("list")(listing.show)
 app.command("run")(run.run)
 app.command("report")(report.report)
+app.command("tune")(tune.tune)
+app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")
 
 

@@ -40,6 +40,13 @@ class Cache(StrEnum):
     hot = "hot"
 
 
+class Configs(StrEnum):
+    """Which configuration of a kernel."""
+
+    tuned = "tuned"
+    default = "default"
+
+
 class Device(StrEnum):
     """What to measure on."""
 
@@ -68,6 +75,9 @@ def run(
     cache: Annotated[
         Cache, typer.Option(help="Caches flushed before each sample, or a CUDA graph going round large buffers.")
     ] = Cache.cold,
+    configs: Annotated[
+        Configs, typer.Option(help="What `moebench tune` found where it was tuned, or each kernel's default.")
+    ] = Configs.tuned,
     device: Annotated[
         Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
     ] = None,
@@ -89,6 +99,8 @@ def run(
         work = _tasks(suites or list(MAIN_JOB), size, kernel or [], model)
         if cache is Cache.hot:
             work = _hot(work, device)
+        if configs is Configs.tuned:
+            work = _tuned(work, device)
         path = output or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
         console = Console(stderr=as_json)
         with Store(path) as store:
@@ -148,6 +160,25 @@ def _hot(tasks: list[Task], device: Device) -> list[Task]:
         point = task.point.model_copy(update={"series": f"{task.point.series}, hot caches"})
         hot.append(dataclasses.replace(task, cache="hot", point=point))
     return hot
+
+
+def _tuned(tasks: list[Task], device: Device) -> list[Task]:
+    """The same tasks with kernels as tuned tables have them; says whose tables do not count."""
+    import dataclasses
+
+    import torch
+
+    from ..kernels.tuned import STALE, stale_kernels, stale_wanted
+
+    for name, old in stale_kernels(torch.device(device.value)).items():
+        used = "used all the same" if stale_wanted() else f"not used; tune again, or set {STALE}=1"
+        typer.echo(f"moebench: the tuned tables of {name} are stale ({'; '.join(old)}) and {used}", err=True)
+    return [
+        dataclasses.replace(
+            task, competitors=tuple(dataclasses.replace(who, config="tuned") for who in task.competitors)
+        )
+        for task in tasks
+    ]
 
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:

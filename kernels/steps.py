@@ -1,4 +1,4 @@
-"""What a call does, step by step, as far as it is known without running it: what a static model of its time is made of."""
+"""What a call does, step by step, as far as it is known without running it: the makings of a static model."""
 
 from __future__ import annotations
 

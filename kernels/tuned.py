@@ -68,7 +68,7 @@ def look_up(problem: Problem, kernel_name: str, device: torch.device, *, stale: 
     mine = [table for table in tables() if table.kernel == kernel_name]
     if not mine:
         return NotCovered(f"there is no tuned table of {kernel_name}")
-    covering = _covering(mine, problem, kernel_name, _here(device), stale)
+    covering = _covering(mine, problem, kernel_name, here(device), stale)
     if isinstance(covering, NotCovered):
         return covering
     answers = [(old, _answer_here(entry, problem, kernel_name, device)) for old, entry in covering]
@@ -76,6 +76,18 @@ def look_up(problem: Problem, kernel_name: str, device: torch.device, *, stale: 
         if isinstance(found, Found):
             return dataclasses.replace(found, why=f"{found.why}; stale ({'; '.join(old)})") if old else found
     return answers[0][1]
+
+
+def stale_kernels(device: torch.device) -> dict[str, list[str]]:
+    """The kernels of which all tables for a device are stale, and in what the newest is."""
+    place, found = here(device), {}
+    mine = [table for table in tables() if table.environment["device"] == place["device"]]
+    for name in sorted({table.kernel for table in mine} & set(KERNELS.names())):
+        source = source_hash(name)
+        aged = [table.differs(source, place) for table in mine if table.kernel == name]
+        if all(aged):
+            found[name] = aged[0]
+    return found
 
 
 def _covering(
@@ -172,7 +184,8 @@ def _same_shape(entry: Entry, problem: Problem) -> bool:
 
 
 @cache
-def _here(device: torch.device) -> Mapping[str, str | None]:
+def here(device: torch.device) -> Mapping[str, str | None]:
+    """What a table must share with this place to be valid on a device here, besides the kernel's sources."""
     return {
         "device": device_name(device),
         "driver": driver(device),

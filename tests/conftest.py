@@ -1,10 +1,15 @@
-"""Where there is no GPU, the kernels in Triton run in its interpreter: that is decided before Triton is imported."""
+"""What is decided before anything is imported, for the tests and the processes that they start.
+
+Where there is no GPU, the kernels in Triton run in its interpreter. No test sees the tuned tables of whoever runs it.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
 
 import torch
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+os.environ["MOEBENCH_TUNED"] = os.path.join(tempfile.gettempdir(), "moebench-tests-have-no-tables")  # noqa: PTH118

@@ -74,6 +74,24 @@ class WritesToInput(Faulty):
         return y_TD
 
 
+class WritesLater(Faulty):
+    """The right numbers, and from the third call on the input spoilt."""
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        honest = LOOP.build(problem, config, device)
+        calls = 0
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            nonlocal calls
+            calls += 1
+            y_TD = honest(x_TD, routing, weights)
+            if calls >= 3:
+                x_TD.mul_(2)
+            return y_TD
+
+        return layer
+
+
 class WrongGateGradient(Faulty):
     """The right output and no gradient for the gates."""
 
@@ -122,6 +140,16 @@ class Raises(Faulty):
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         raise RuntimeError("no such luck\nsecond line")
+
+
+class DoesNotCompile(Faulty):
+    """Fails as Triton does when it compiles."""
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        class CompilationError(Exception):
+            __module__ = "triton.compiler.errors"
+
+        raise CompilationError("at 3:4: no such thing")
 
 
 class RunsOutOfMemory(Faulty):

@@ -1,7 +1,8 @@
 """ScatterMoE's idea (Tan et al. 2024): gather inside the product, scatter out of it.
 
-The rows of an expert are taken in tiles small enough to stay in cache between the two products. There is no padded and
-no grouped copy of the input, and no buffer of N output rows: each tile is added to its tokens as it is made.
+The rows of an expert are taken in tiles small enough to stay in cache between the two products. As it is by default,
+there is no padded and no grouped copy of the input, and no buffer of N output rows: each tile is added to its tokens as
+it is made. What a CPU may like better is there to be tried.
 
 Backward keeps x and the pre-activations, T * D + N * U elements, and recomputes the rest; the gradient of a gate weight
 is taken as <a, dy W_down>, so the output of the down projection is never stored (SonicMoE, Guo et al. 2025).
@@ -9,7 +10,9 @@ is taken as <a, dy W_down>, so the output of the down projection is never stored
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import groupby, product
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -20,9 +23,13 @@ from ..activations import activate, activate_, activate_backward
 from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank, unscaled
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Groups, Routing, group_by_expert
+from ..steps import Step
 from ..tensors import Weights
+from ._scatter_steps import Forward
+from ._tiles import COMBINES, GATHERS, ORDERS, Operand, Plan, Rows, kept, reused, threads, tiles
 
 DEFAULT_TILE = 512
+TILES = (DEFAULT_TILE, 64, 128, 256, 1024, 2048)
 
 
 class Scatter(Kernel):
@@ -34,40 +41,73 @@ class Scatter(Kernel):
         return one_rank(problem) or dropless(problem) or unscaled(problem)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        return [{"tile": tile} for tile in (DEFAULT_TILE, 128, 256, 1024, 2048)]
+        on_cpu: dict[str, Sequence[int | str]] = {"threads": _thread_counts(torch.get_num_threads())}
+        axes: dict[str, Sequence[int | str]] = {
+            "tile": TILES,
+            "order": tuple(ORDERS),
+            **(on_cpu if device.type == "cpu" else {}),
+            "compute": ("native",) if problem.dtype == "float32" else ("native", "float32"),
+            "gather": tuple(GATHERS),
+            "combine": tuple(COMBINES),
+        }
+        return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
+
+    def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
+        """Of the tiles that hold any expert's rows whole, one is as good as another."""
+        tile, whole = int(config["tile"]), [tile for tile in TILES if tile >= problem.T]
+        same = DEFAULT_TILE if DEFAULT_TILE in whole else min(whole, default=tile)
+        if tile not in whole or tile == same:
+            return None
+        return f"tiles of {tile} rows are no other than those of {same}: an expert has at most T = {problem.T}"
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        tile = int(config["tile"])
+        plan = Plan.of(problem, config)
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             biases = (weights.b_up_EU, weights.b_down_ED)
             operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, *biases)
             if torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands):
-                return _Scatter.apply(problem, tile, routing, *operands)  # type: ignore[no-untyped-call,no-any-return]
-            return _forward(problem, tile, group_by_expert(routing), None, *operands)
+                return _Scatter.apply(problem, plan, routing, *operands)  # type: ignore[no-untyped-call,no-any-return]
+            with threads(plan.threads):
+                return _forward(problem, plan, routing, group_by_expert(routing), None, *operands)
 
         return layer
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
-        counts_E = routing.counts_E()
-        kept, tile = int(counts_E.sum()), min(int(config["tile"]), int(counts_E.max()))
-        element = ELEMENT_BYTES[problem.dtype]
-        workspace = 4 * problem.T * problem.D + tile * (2 * problem.D + problem.U) * element
+        plan, counts_E = Plan.of(problem, config), routing.counts_E()
+        rows, tile = int(counts_E.sum()), min(plan.tile, int(counts_E.max()))
+        element, stored = plan.dtype.itemsize, ELEMENT_BYTES[problem.dtype]
+        gathered = rows if plan.gather == "all" else tile
+        put = rows * element if plan.combine == "bag" else 4 * problem.T + tile * (element + 4)
+        workspace = (gathered * problem.D + (rows if plan.order == "product" else tile) * problem.U) * element
+        workspace += put * problem.D
+        weights = problem.D * (problem.U + problem.F)
+        if element != stored:
+            workspace += (weights + problem.T * problem.D) * element
         if problem.mode == "train":
-            workspace += kept * problem.U * element + tile * 4 * problem.U * element
-        return Cost(executed_rows=kept, workspace_bytes=workspace)
+            workspace += rows * problem.U * stored + (gathered * problem.D + tile * 4 * problem.U) * element
+            if stored < 4 and (element != stored or plan.tile < int(counts_E.max())):
+                workspace += 4 * weights  # sums over tiles, in float32
+        return Cost(executed_rows=rows, workspace_bytes=workspace)
+
+    def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
+        """Of a forward on a CPU."""
+        if device.type != "cpu" or problem.mode == "train":
+            return ()
+        counts = routing.counts_E().tolist()
+        plan, cores = Plan.of(problem, config), torch.get_num_threads()
+        return Forward(problem=problem, plan=plan, counts=counts, cores=cores).steps()
 
 
-def _tiles(groups: Groups, tile: int) -> Iterator[tuple[int, slice]]:
-    """(expert, rows) of every tile, in expert order."""
-    for e, start, end in groups.slices():
-        for first in range(start, end, tile):
-            yield e, slice(first, min(first + tile, end))
+def _thread_counts(present: int) -> list[int]:
+    """As many as torch uses at present, then the powers of two below."""
+    return [present, *(1 << power for power in range((present - 1).bit_length()))]
 
 
 def _forward(
     problem: Problem,
-    tile: int,
+    plan: Plan,
+    routing: Routing,
     groups: Groups,
     h_NU: Tensor | None,
     x_TD: Tensor,
@@ -78,28 +118,38 @@ def _forward(
     b_down_ED: Tensor | None,
 ) -> Tensor:
     """y; the pre-activations are left in ``h_NU`` when it is given."""
-    token_N = groups.token_N
-    gates_N1 = gates_TK.flatten()[groups.route_N, None]
-    y_TD = torch.zeros(x_TD.shape, dtype=torch.float32, device=x_TD.device)
-    rows = min(tile, max(groups.counts, default=0))
-    x_BD, y_BD = x_TD.new_empty(rows, problem.D), x_TD.new_empty(rows, problem.D)
-    h_BU = x_TD.new_empty(rows, problem.U)
-    weighted_BD = y_TD.new_empty(rows, problem.D)
-    for e, n in _tiles(groups, tile):
-        size = n.stop - n.start
-        x_nD = torch.index_select(x_TD, 0, token_N[n], out=x_BD[:size])
-        h_nU = _linear(x_nD, w_up_EUD, b_up_EU, e, out=h_BU[:size])
+    rows = min(plan.tile, max(groups.counts, default=0))
+    operand_TD = x_TD.to(plan.dtype)
+    x = GATHERS[plan.gather](operand_TD, groups.token_N, rows)
+    y = COMBINES[plan.combine](operand_TD, routing, groups, gates_TK, rows)
+    h = _hidden(plan, operand_TD, groups, rows, problem.U)
+    w_up, w_down = Operand(w_up_EUD, plan.dtype), Operand(w_down_EDF, plan.dtype)
+
+    def up(e: int, n: slice) -> None:
+        h_nU = _linear(x(n), w_up[e], b_up_EU, e, out=h(n))
         if h_NU is not None:
             h_NU[n] = h_nU
-        y_nD = _linear(activate_(problem, h_nU), w_down_EDF, b_down_ED, e, out=y_BD[:size])
-        y_TD.index_add_(0, token_N[n], torch.mul(y_nD, gates_N1[n], out=weighted_BD[:size]))
-    return y_TD.to(x_TD.dtype)
+        activate_(problem, h_nU)
+
+    def down(e: int, n: slice) -> None:
+        _linear(h(n)[:, : problem.F], w_down[e], b_down_ED, e, out=y.out(n))
+        y.put(n)
+
+    ORDERS[plan.order](tiles(groups, plan.tile), up, down)
+    return y.sum().to(x_TD.dtype)
+
+
+def _hidden(plan: Plan, like: Tensor, groups: Groups, rows: int, width: int) -> Rows:
+    """Where hidden rows wait for their second product."""
+    if plan.order == "expert":
+        return reused(like.new_empty(rows, width))
+    return kept(like.new_empty(groups.route_N.numel(), width))
 
 
 def _linear(rows: Tensor, weights: Tensor, biases: Tensor | None, e: int, *, out: Tensor) -> Tensor:
     if biases is None:
-        return torch.mm(rows, weights[e].T, out=out)
-    return torch.addmm(biases[e], rows, weights[e].T, out=out)
+        return torch.mm(rows, weights.T, out=out)
+    return torch.addmm(biases[e].to(rows.dtype), rows, weights.T, out=out)
 
 
 class _Scatter(torch.autograd.Function):
@@ -107,7 +157,7 @@ class _Scatter(torch.autograd.Function):
     def forward(
         ctx: Any,
         problem: Problem,
-        tile: int,
+        plan: Plan,
         routing: Routing,
         x_TD: Tensor,
         gates_TK: Tensor,
@@ -116,39 +166,68 @@ class _Scatter(torch.autograd.Function):
         b_up_EU: Tensor | None,
         b_down_ED: Tensor | None,
     ) -> Tensor:
-        groups = group_by_expert(routing)
-        h_NU = x_TD.new_empty(groups.route_N.numel(), problem.U)
-        ctx.save_for_backward(x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_NU)
-        ctx.problem, ctx.tile, ctx.groups = problem, tile, groups
-        return _forward(problem, tile, groups, h_NU, x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED)
+        operands = (x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED)
+        with threads(plan.threads):
+            groups = group_by_expert(routing)
+            h_NU = x_TD.new_empty(groups.route_N.numel(), problem.U)
+            ctx.save_for_backward(*operands, h_NU)
+            ctx.problem, ctx.plan, ctx.routing, ctx.groups = problem, plan, routing, groups
+            return _forward(problem, plan, routing, groups, h_NU, *operands)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
-        x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_NU = ctx.saved_tensors
-        groups: Groups = ctx.groups
-        token_N = groups.token_N
-        gates_N1 = gates_TK.flatten()[groups.route_N, None]
-        dx_TD = torch.zeros(x_TD.shape, dtype=torch.float32, device=x_TD.device)
-        dgates_N = torch.zeros(gates_TK.numel(), dtype=torch.float32, device=x_TD.device)
-        dw_up_EUD, dw_down_EDF = torch.zeros_like(w_up_EUD), torch.zeros_like(w_down_EDF)
-        db_up_EU, db_down_ED = _zeros_like(b_up_EU), _zeros_like(b_down_ED)
-        for e, n in _tiles(groups, ctx.tile):
-            dy_nD = dy_TD[token_N[n]]
-            a_nF = activate(ctx.problem, h_NU[n])
-            da_nF = dy_nD @ w_down_EDF[e]
+        with threads(ctx.plan.threads):
+            return None, None, None, *_backward(ctx, dy_TD)
+
+
+def _backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
+    """The gradients of the operands of `_forward`."""
+    x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_NU = ctx.saved_tensors
+    problem: Problem = ctx.problem
+    plan: Plan = ctx.plan
+    groups: Groups = ctx.groups
+    gates_N1 = gates_TK.flatten()[groups.route_N, None]
+    rows = min(plan.tile, max(groups.counts, default=0))
+    gather = GATHERS[plan.gather]
+    x = gather(x_TD.to(plan.dtype), groups.token_N, rows)
+    dy = gather(dy_TD.to(plan.dtype), groups.token_N, rows)
+    dx = COMBINES[plan.combine](x_TD.to(plan.dtype), ctx.routing, groups, torch.ones_like(gates_TK), rows)
+    w_up, w_down = Operand(w_up_EUD, plan.dtype), Operand(w_down_EDF, plan.dtype)
+    dgates_N = torch.zeros(gates_TK.numel(), dtype=torch.float32, device=x_TD.device)
+    dw_up_EUD, dw_down_EDF = torch.zeros_like(w_up_EUD), torch.zeros_like(w_down_EDF)
+    db_up_EU, db_down_ED = _zeros_like(b_up_EU), _zeros_like(b_down_ED)
+    for e, of_expert in groupby(tiles(groups, plan.tile), key=itemgetter(0)):
+        # Zeros: of the result, or beside it where every tile would round their sum once more.
+        exact = plan.dtype if groups.counts[e] <= plan.tile else torch.float32
+        dw_up_UD, dw_down_DF = dw_up_EUD[e].to(exact), dw_down_EDF[e].to(exact)
+        for _, n in of_expert:
+            dy_nD, h_nU = dy(n), h_NU[n].to(plan.dtype)
+            a_nF = activate(problem, h_nU)
+            da_nF = dy_nD @ w_down[e]
             dgate_n = (a_nF * da_nF).sum(1, dtype=torch.float32)
-            dgates_N[groups.route_N[n]] = dgate_n if b_down_ED is None else dgate_n + dy_nD @ b_down_ED[e]
-            dw_down_EDF[e].addmm_(dy_nD.mul_(gates_N1[n]).T, a_nF)
-            dh_nU = activate_backward(ctx.problem, h_NU[n], da_nF.mul_(gates_N1[n]))
-            dw_up_EUD[e].addmm_(dh_nU.T, x_TD[token_N[n]])
+            dgates_N[groups.route_N[n]] = (
+                dgate_n if b_down_ED is None else dgate_n + dy_nD @ b_down_ED[e].to(plan.dtype)
+            )
+            _add_product(dw_down_DF, dy_nD.mul_(gates_N1[n]).T, a_nF)
+            dh_nU = activate_backward(problem, h_nU, da_nF.mul_(gates_N1[n]))
+            _add_product(dw_up_UD, dh_nU.T, x(n))
             if db_up_EU is not None and db_down_ED is not None:
                 db_up_EU[e] += dh_nU.sum(0, dtype=torch.float32)
                 db_down_ED[e] += dy_nD.sum(0, dtype=torch.float32)
-            dx_TD.index_add_(0, token_N[n], (dh_nU @ w_up_EUD[e]).float())
-        dx_TD = dx_TD.to(x_TD.dtype)
-        dgates_TK = dgates_N.view_as(gates_TK)
-        return None, None, None, dx_TD, dgates_TK, dw_up_EUD, dw_down_EDF, db_up_EU, db_down_ED
+            torch.mm(dh_nU, w_up[e], out=dx.out(n))
+            dx.put(n)
+        dw_up_EUD[e], dw_down_EDF[e] = dw_up_UD, dw_down_DF
+    dx_TD = dx.sum().to(x_TD.dtype)
+    return dx_TD, dgates_N.view_as(gates_TK), dw_up_EUD, dw_down_EDF, db_up_EU, db_down_ED
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """total += left @ right, where the total may be of a wider dtype."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
 
 
 def _zeros_like(bias: Tensor | None) -> Tensor | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from points import PROBLEM, task
 
 from moebench.autotune import trial
 from moebench.autotune.exam import Exam
-from moebench.autotune.task import NOBODY
+from moebench.autotune.task import NOBODY, Budget, Competitor
 from moebench.autotune.trial import Bench
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
+from moebench.kernels.source import source_hash
 from moebench.kernels.tensors import draw_weights
 from moebench.results.measure import MIN_SAMPLES
 from moebench.results.record import Record, Status
@@ -35,7 +39,8 @@ def test_an_honest_kernel_gets_everything_a_record_promises(bench: Bench) -> Non
     # x and the pre-activations are what scatter keeps, besides gate weights and routes.
     assert record.memory.saved >= 4 * (64 * 32 + 128 * 96)
     assert record.memory.peak > record.memory.saved - 4 * 64 * 32
-    assert record.config == {"tile": 512}
+    assert record.config == KERNELS.load("scatter").space(PROBLEM, torch.device("cpu"))[0]
+    assert record.source == source_hash("scatter")
     assert record.wall_s > sum(record.timing.samples_ns) / 1e9
 
 
@@ -129,3 +134,49 @@ def test_copies_for_a_training_step_are_trainable_and_apart() -> None:
         assert other.requires_grad
         assert other.data_ptr() != tensor.data_ptr()
         assert torch.equal(other, tensor)
+
+
+def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    honest = Exam.draw
+    monkeypatch.setattr(Exam, "draw", staticmethod(lambda *args, **named: drawn.append(1) or honest(*args, **named)))
+    one, other = PROBLEM.replace(seed=1), PROBLEM.replace(seed=2)
+    for _ in range(3):
+        assert run(bench, "loop", problem=one)["loop"].status is Status.passed
+    assert len(drawn) == 2  # before timing and after
+    run(bench, "loop", problem=other)
+    assert len(drawn) == 4
+    run(bench, "loop", problem=one)
+    assert len(drawn) == 6  # only the problems at hand are kept
+
+
+@pytest.mark.parametrize("vandal", ["WritesToInput", "WritesLater"])
+def test_inputs_that_were_written_to_do_not_come_back(bench: Bench, vandal: str) -> None:
+    assert run(bench, "loop", vandal)[vandal].status is Status.wrong
+    assert run(bench, "loop", "scatter")["loop"].status is Status.passed
+    # In one task too: who comes after it is given inputs as they were.
+    assert run(bench, vandal, "loop")["loop"].status is Status.passed
+
+
+def test_a_configuration_that_cannot_be_built_is_invalid(bench: Bench) -> None:
+    asked = task("block_sparse", problem=PROBLEM)
+    competitors = (Competitor(kernel="block_sparse", config={"block": 128}),)
+    (record,) = bench.run(dataclasses.replace(asked, competitors=competitors), lambda _: None)
+    assert record.status is Status.invalid
+    assert "blocks of side 128 do not divide F = 48" in record.reason
+
+
+def test_what_a_compiler_refuses_is_uncompilable(bench: Bench) -> None:
+    record = run(bench, "loop", "DoesNotCompile")["DoesNotCompile"]
+    assert record.status is Status.uncompilable
+    assert "CompilationError" in record.reason
+
+
+def test_few_samples_are_enough_where_few_are_asked_for(bench: Bench) -> None:
+    asked = dataclasses.replace(task("loop"), budget=Budget(seconds=1.0, samples=3))
+    (record,) = bench.run(asked, lambda _: None)
+    assert record.timing is not None
+    assert len(record.timing.samples_ns) == 3
+    assert record.timing.stopped == "enough"

@@ -12,6 +12,7 @@ import importlib.util
 import math
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -24,6 +25,7 @@ from torch.nn import functional
 from moebench.autotune.check import errors, verdict
 from moebench.autotune.exam import call
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.gpu.hardware import HARDWARE, assuming
 from moebench.kernels.implementations import _peer
 from moebench.kernels.implementations._peer import Once, Peer
 from moebench.kernels.oracle import reference
@@ -251,32 +253,104 @@ def test_scattermoe(gated: bool, activation: str, changes: dict[str, Any], fake:
     assert_right(peer("scattermoe"), problem.replace(mode="forward"))
 
 
-def fused_experts(
-    hidden_states: Tensor,
-    w1: Tensor,
-    w2: Tensor,
-    topk_weights: Tensor,
-    topk_ids: Tensor,
-    inplace: bool = False,
-    activation: str = "silu",
-) -> Tensor:
-    """vLLM: w1 (E, 2F, D) with gate rows first, w2 (E, D, F)."""
-    assert hidden_states.is_contiguous()
-    assert w1.stride(-1) == w2.stride(-1) == 1
-    assert (topk_weights.dtype, topk_ids.dtype) == (torch.float32, torch.int32)
-    assert (inplace, activation) == (False, "silu")
-    out = torch.zeros_like(hidden_states)
-    for k in range(topk_ids.shape[1]):
-        gate, up = torch.einsum("td,tud->tu", hidden_states, w1[topk_ids[:, k]]).chunk(2, dim=1)
-        rows = torch.einsum("tf,tdf->td", functional.silu(gate) * up, w2[topk_ids[:, k]])
-        out += topk_weights[:, k, None] * rows
-    return out
+class FusedMoe:
+    """vLLM: w1 (E, 2F, D) with gate rows first, w2 (E, D, F); tiles of a call are those that are set while it runs."""
+
+    def __init__(self) -> None:
+        self.tiles: dict[str, int] | None = None
+        self.used: list[dict[str, int] | None] = []
+
+    @contextmanager
+    def override_config(self, config: dict[str, int] | None) -> Iterator[None]:
+        """As vLLM has it: what was set before comes back, but not after an error."""
+        before, self.tiles = self.tiles, config
+        yield
+        self.tiles = before
+
+    def fused_experts(
+        self,
+        hidden_states: Tensor,
+        w1: Tensor,
+        w2: Tensor,
+        topk_weights: Tensor,
+        topk_ids: Tensor,
+        inplace: bool = False,
+        activation: str = "silu",
+    ) -> Tensor:
+        assert hidden_states.is_contiguous()
+        assert w1.stride(-1) == w2.stride(-1) == 1
+        assert (topk_weights.dtype, topk_ids.dtype) == (torch.float32, torch.int32)
+        assert (inplace, activation) == (False, "silu")
+        self.used.append(dict(self.tiles) if self.tiles else None)
+        if self.tiles and self.tiles["num_stages"] > 8:
+            raise RuntimeError("out of resource: shared memory")
+        out = torch.zeros_like(hidden_states)
+        for k in range(topk_ids.shape[1]):
+            gate, up = torch.einsum("td,tud->tu", hidden_states, w1[topk_ids[:, k]]).chunk(2, dim=1)
+            rows = torch.einsum("tf,tdf->td", functional.silu(gate) * up, w2[topk_ids[:, k]])
+            out += topk_weights[:, k, None] * rows
+        return out
+
+
+@pytest.fixture
+def fused_moe(fake: Fake) -> FusedMoe:
+    found = FusedMoe()
+    fake(
+        "vllm.model_executor.layers.fused_moe",
+        fused_experts=found.fused_experts,
+        override_config=found.override_config,
+    )
+    return found
 
 
 @pytest.mark.parametrize("chosen", [1, 2, 6])
-def test_vllm_fused_moe(chosen: int, fake: Fake) -> None:
-    fake("vllm.model_executor.layers.fused_moe", fused_experts=fused_experts)
+def test_vllm_fused_moe(chosen: int, fused_moe: FusedMoe) -> None:
     assert_right(peer("vllm_fused_moe"), BASE.replace(K=chosen))
+    assert fused_moe.used == [None, None], "left alone it takes its own tiles"
+
+
+TILES = {
+    "BLOCK_SIZE_M": 16,
+    "BLOCK_SIZE_N": 64,
+    "BLOCK_SIZE_K": 64,
+    "GROUP_SIZE_M": 1,
+    "num_warps": 4,
+    "num_stages": 3,
+}
+
+
+def test_vllm_takes_the_tiles_of_a_configuration_for_each_call(fused_moe: FusedMoe) -> None:
+    kernel, inputs = peer("vllm_fused_moe"), draw(BASE)
+    default, *_ = kernel.space(BASE, CPU)
+    with_tiles, alone = kernel.build(BASE, TILES, CPU), kernel.build(BASE, default, CPU)
+    for layer in (with_tiles, alone, with_tiles):
+        assert verdict(errors(call(BASE, layer, inputs), reference(BASE, inputs)), BASE.dtype) is None
+    assert fused_moe.used == [TILES, None, TILES]
+    assert fused_moe.tiles is None
+
+
+def test_vllm_does_not_keep_the_tiles_of_a_call_that_failed(fused_moe: FusedMoe) -> None:
+    """Its context does not put back what was there: the next layer without tiles must not run with them."""
+    kernel, inputs = peer("vllm_fused_moe"), draw(BASE)
+    with pytest.raises(RuntimeError, match="out of resource"):
+        call(BASE, kernel.build(BASE, TILES | {"num_stages": 9}, CPU), inputs)
+    call(BASE, kernel.build(BASE, kernel.space(BASE, CPU)[0], CPU), inputs)
+    assert fused_moe.used[-1] is None
+
+
+@pytest.mark.parametrize("target", HARDWARE)
+def test_the_space_of_vllm_is_its_own_choice_and_tiles_that_fit(target: str) -> None:
+    kernel, problem = peer("vllm_fused_moe"), Problem(T=64, D=2048, F=768, E=128, K=8, dtype="bfloat16")
+    with assuming(HARDWARE[target]):
+        default, *tiles = kernel.space(problem, CPU)
+        reasons = [kernel.fault(problem, config, CPU) for config in tiles]
+        assert kernel.fault(problem, default, CPU) is None
+    assert set(default.values()) == {0}
+    assert all(config.keys() == default.keys() for config in tiles)
+    built = [config for config, reason in zip(tiles, reasons, strict=True) if reason is None]
+    assert max(int(config["BLOCK_SIZE_M"]) for config in built) == 64, "an expert gets 64 rows at most"
+    assert 100 < len(built) < len(tiles)
+    assert any("shared memory of" in reason for reason in reasons if reason)
 
 
 def moe_general_routing_inputs(

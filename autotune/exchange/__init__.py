@@ -1,0 +1,1 @@
+"""Tuned tiles in the files of serving engines: read, written, and judged."""

@@ -1,0 +1,156 @@
+"""Tuned tiles of moebench as files of serving engines, for kernels whose tiles mean the same there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ...kernels.implementations._vllm_tiles import KNOBS
+from .serving import ABOUT, Engine, Name, ServingFile, write
+
+SAME_TILES = "vllm_fused_moe"
+"""The kernel whose tiles are those of vLLM's `fused_moe_kernel`; SGLang's began as a copy of it."""
+
+ELSEWHERE = {
+    "triton_scatter": "its epilogue, its tensor descriptors and its split and persistent products are other ones",
+    "triton_kernels_moe": "it chooses its own tiles",
+}
+# Our float8 has a scale for every output row, which vLLM's name does not tell from one scale.
+DTYPES = {"float16": None, "bfloat16": None, "float32": "float32", "float8_e4m3fn": "fp8_w8a8"}
+
+
+class NotExportable(ValueError):
+    """What no engine could use; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuned:
+    """What was chosen for one layer on one device: configurations by tokens T, with the shape letters of `problem`.
+
+    ``triton`` is the version it was measured with; ``about`` is anything that says where it came from.
+    """
+
+    kernel: str
+    device: str
+    triton: str | None
+    dtype: str
+    E: int
+    F: int
+    D: int
+    K: int
+    configs: Mapping[int, Mapping[str, int | float | str | bool]]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A file for an engine, and one beside it that says where it came from.
+
+    ``folder`` is relative to the one that is given to the engine; ``own`` are the T for which the engine's own choice
+    was kept: no file can say so, and they will take the tiles of the nearest M.
+    """
+
+    folder: str
+    name: str
+    body: str
+    about: str
+    own: tuple[int, ...]
+
+    def write(self, root: Path) -> Path:
+        """Both files, each whole or not at all; the path of the engine's.
+
+        Raises:
+            OSError: when they cannot be written.
+        """
+        write(root / self.folder, self.name.removesuffix(".json") + ABOUT, self.about)
+        return write(root / self.folder, self.name, self.body)
+
+
+def export(tuned: Iterable[Tuned], engine: Engine) -> list[Exported]:
+    """Files of tuned layers for an engine.
+
+    The engines' files hold nothing but batch sizes and tiles: vLLM lets one more key pass, the Triton version, SGLang
+    none, and an unknown word among tiles stops both. So what was measured, and how, is said in a file beside each.
+
+    Raises:
+        NotExportable: for another kernel, for nothing to say, and for layers whose files would have one name.
+        ServingError: for a device that no file name can hold.
+    """
+    exported = [_export(one, engine) for one in tuned]
+    for index, one in enumerate(exported):
+        for other in exported[:index]:
+            if (one.folder, one.name) == (other.folder, other.name):
+                raise NotExportable(
+                    f"two layers would be {one.name}, which says neither D nor K nor how it was measured: export one "
+                    "table at a time, or one --model-width, each into a folder of its own"
+                )
+    return exported
+
+
+def _export(tuned: Tuned, engine: Engine) -> Exported:
+    if tuned.kernel != SAME_TILES:
+        why = ELSEWHERE.get(tuned.kernel, "its tiles are not those of the engines' kernel")
+        raise NotExportable(
+            f"{tuned.kernel} was measured, and {engine.label} would run its own kernel with the tiles: {why}; "
+            f"tune {SAME_TILES} for this shape and export that"
+        )
+    if tuned.dtype not in DTYPES:
+        raise NotExportable(f"dtype {tuned.dtype}: {engine.label} has no name for it; there are {', '.join(DTYPES)}")
+    chosen = {T: dict(config) for T, config in sorted(tuned.configs.items()) if any(config.values())}
+    own = tuple(sorted(tuned.configs.keys() - chosen.keys()))
+    if not chosen:
+        raise NotExportable(
+            f"{engine.label}'s own choice was kept for every T of E = {tuned.E}, F = {tuned.F}: nothing to export"
+        )
+    for T, config in chosen.items():
+        if config.keys() != set(KNOBS) or not all(isinstance(number, int) for number in config.values()):
+            raise NotExportable(f"T = {T}: {config} is not what {SAME_TILES} is tuned in: {', '.join(KNOBS)}")
+    name = Name(
+        E=tuned.E,
+        N=tuned.F,
+        device="_".join(tuned.device.replace("/", " ").split()),
+        dtype=DTYPES[tuned.dtype],
+        per_channel=engine is Engine.sglang and tuned.dtype == "float8_e4m3fn",
+    )
+    configs = {T: {word: int(number) for word, number in config.items()} for T, config in chosen.items()}
+    return Exported(
+        folder=_folder(tuned, engine),
+        name=name.file(engine),
+        body=ServingFile(name=name, configs=configs, triton=tuned.triton).body(engine),
+        about=json.dumps(_about(tuned, engine, own), indent=2) + "\n",
+        own=own,
+    )
+
+
+def _folder(tuned: Tuned, engine: Engine) -> str:
+    if engine is Engine.vllm:
+        return ""
+    numbers = (tuned.triton or "").partition("+")[0].split(".")
+    if not all(number.isascii() and number.isdecimal() for number in numbers):
+        raise NotExportable(
+            f"SGLang's folder is named by the Triton version in numbers, this was tuned with {tuned.triton}: "
+            "tune it with a released Triton"
+        )
+    return f"configs/triton_{'_'.join(numbers)}"
+
+
+def _about(tuned: Tuned, engine: Engine, own: tuple[int, ...]) -> dict[str, object]:
+    kernel = f"measured with moebench's {SAME_TILES}, which is vLLM's fused_experts and its Triton kernel"
+    fork = "; SGLang's kernel began as a copy of it: measure again there" if engine is Engine.sglang else ""
+    return {
+        "made_by": f"moebench {version('moebench')}",
+        "tiles": kernel + fork,
+        "device": tuned.device,
+        "triton": tuned.triton,
+        "dtype": tuned.dtype,
+        "experts": tuned.E,
+        "expert_width": tuned.F,
+        "model_width": tuned.D,
+        "experts_per_token": tuned.K,
+        "left_to_the_engine": list(own),
+        **tuned.about,
+    }

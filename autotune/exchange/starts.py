@@ -1,0 +1,29 @@
+"""Files of serving engines as configurations to start a search from."""
+
+from __future__ import annotations
+
+from ...kernels.implementations._vllm_tiles import KNOBS
+from .export import SAME_TILES
+from .serving import ServingFile, Tiles
+
+
+def refusal(file: ServingFile) -> str | None:
+    """None, or why the tiles of a file are no configurations of the kernel that has the engines' tiles."""
+    if file.name.down:
+        return f"{SAME_TILES} has the same tiles for both projections, and these are of one"
+    if file.name.dtype is not None:
+        return f"{SAME_TILES} takes 16-bit floats, and these are for {file.name.dtype}"
+    return None
+
+
+def candidates(file: ServingFile) -> dict[int, dict[str, int]]:
+    """Configurations of ``vllm_fused_moe`` by tokens; those with more in them than it is tuned in are left out."""
+    if refusal(file):
+        return {}
+    known = {M: _knobs(tiles) for M, tiles in file.configs.items()}
+    return {M: knobs for M, knobs in known.items() if knobs.keys() == set(KNOBS)}
+
+
+def _knobs(tiles: Tiles) -> dict[str, int]:
+    """Tiles without a SPLIT_K of 1, which says nothing."""
+    return {word: int(number) for word, number in tiles.items() if (word, number) != ("SPLIT_K", 1)}

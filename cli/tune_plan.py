@@ -1,0 +1,148 @@
+"""From the words of `moebench tune` to problems and a plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from ..autotune.candidates import Candidates
+    from ..autotune.tuner import Plan
+    from ..kernels.problem import Problem
+
+SHARE = 0.1  # of the space: by then the default strategy is within 2 % of the best (docs/tuning.md)
+LEAST_TRIALS = 16
+QUOTED_S = {"cpu": 1.0, "cuda": 0.3}  # timed seconds of a finalist: a GPU's clock is quieter
+
+
+class Sizes(TypedDict):
+    """What a shape names; see `kernels.problem`."""
+
+    D: int
+    F: int
+    E: int
+    K: int
+
+
+def problems_of(
+    *,
+    model: str | None,
+    shape: str | None,
+    width: int | None,
+    tokens: str,
+    load: str,
+    **fields: object,
+) -> list[Problem]:
+    """One problem for each batch size, the smallest first.
+
+    Raises:
+        ValueError: naming the word that says nothing.
+    """
+    from ..kernels.models import model as named
+    from ..kernels.problem import InvalidProblem, Problem
+
+    if (model is None) == (shape is None):
+        raise InvalidProblem("give a --model or a --shape D=…,F=…,E=…,K=…, one of the two")
+    first = Problem(T=1, **_sizes(shape)) if shape is not None else named(str(model)).problem(T=1)
+    first = first.replace(load=load_of(load), **fields)
+    if width is not None:
+        first = first.scaled(width)
+    return [first.replace(T=T) for T in numbers(tokens, "--tokens")]
+
+
+def candidates_of(kernel: str, device: str | None, target: str | None, problem: Problem) -> Candidates:
+    """What there is to choose from on a device, by default the GPU if there is one, or on a target.
+
+    Raises:
+        UnknownName: for a kernel or a target that is none.
+        InvalidProblem: when the kernel cannot take the problem there.
+    """
+    import torch
+
+    from ..autotune.candidates import Candidates
+    from ..kernels.catalog import KERNELS, unknown
+    from ..kernels.gpu.hardware import HARDWARE
+    from ..kernels.problem import InvalidProblem
+
+    if target is not None and target not in HARDWARE:
+        raise unknown("target", target, list(HARDWARE))
+    here = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    found = Candidates(kernel=KERNELS.load(kernel), device=torch.device("meta" if target else here), target=target)
+    if refusal := found.refusal(problem):
+        raise InvalidProblem(f"{kernel} {refusal}")
+    return found
+
+
+def numbers(words: str, option: str) -> list[int]:
+    """Batch sizes from words with commas between them, ascending, each once.
+
+    Raises:
+        InvalidProblem: naming what is no number.
+    """
+    from ..kernels.problem import InvalidProblem
+
+    found = [word.strip() for word in words.split(",") if word.strip()]
+    for word in found:
+        if not word.isdecimal() or not int(word):
+            raise InvalidProblem(f"{option} {words}: {word!r} is no batch size; give numbers like 16,64,256")
+    return sorted({int(word) for word in found})
+
+
+def load_of(word: str) -> str:
+    """A load as problems have it; the file of a trace becomes absolute, with the digest of what it holds.
+
+    Raises:
+        InvalidTrace: when the file is no trace.
+    """
+    from ..kernels.trace import PREFIX, load_of
+
+    return load_of(word.removeprefix(PREFIX)) if word.startswith(PREFIX) and "#" not in word else word
+
+
+def plan_of(
+    candidates: Candidates,
+    problems: list[Problem],
+    *,
+    held_out: str,
+    trials: int | None,
+    seconds: float | None,
+    loads: list[str],
+    strategy: str,
+    seed: int,
+    robust: bool,
+    cache: Literal["cold", "hot"],
+) -> Plan:
+    """What to tune; a tenth of the largest space is tried where nothing else is said.
+
+    Raises:
+        NoConfiguration: when nothing can be built for a problem.
+        UnknownName: for a strategy that is none.
+    """
+    from ..autotune.strategy import STRATEGIES
+    from ..autotune.tuner import Plan
+    from ..kernels.source import source_hash
+
+    STRATEGIES.load(strategy)
+    largest = max(len(candidates.space(problem)) for problem in problems)
+    return Plan(
+        kernel=candidates.kernel.name,
+        source=source_hash(candidates.kernel.name),
+        problems=tuple(problems),
+        held_out=tuple(problems[0].replace(T=T) for T in numbers(held_out, "--held-out")),
+        loads=tuple(load_of(load) for load in loads),
+        strategy=strategy,
+        trials=trials or max(LEAST_TRIALS, round(SHARE * largest)),
+        seconds=float("inf") if seconds is None else seconds,
+        quoted_s=QUOTED_S[candidates.device_type],
+        seed=seed,
+        robust=robust,
+        cache=cache,
+    )
+
+
+def _sizes(shape: str) -> Sizes:
+    from ..kernels.problem import InvalidProblem
+
+    given = dict(part.split("=", 1) for part in shape.split(",") if "=" in part)
+    if sorted(given) != sorted(Sizes.__required_keys__) or not all(value.isdecimal() for value in given.values()):
+        raise InvalidProblem(f"--shape {shape}: give it as D=512,F=1792,E=8,K=2, with all four")
+    return {"D": int(given["D"]), "F": int(given["F"]), "E": int(given["E"]), "K": int(given["K"])}

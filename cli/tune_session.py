@@ -1,0 +1,146 @@
+"""A tuning run: progress while it lasts, then the tables of its records, for people and where layers look."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from .errors import BAD_ANSWER, COULD_NOT, refuse
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ..autotune.candidates import Candidates
+    from ..autotune.executor import Executor
+    from ..autotune.tables import Derived
+    from ..autotune.tuner import Plan, Progress, Tuner
+    from ..kernels.kernel import Config
+    from ..kernels.problem import Problem
+
+
+def session(
+    plan: Plan,
+    candidates: Candidates,
+    workers: AbstractContextManager[Executor],
+    output: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Carry out a plan, write the tables of its records beside them, and show what was found.
+
+    Raises:
+        typer.Exit: with 1 when the default or every candidate failed, with 2 when it was interrupted twice.
+    """
+    from rich.console import Console
+
+    from ..autotune.tables import winners
+    from ..autotune.tuner import DefaultFails, Tuner
+    from ..results.store import Store
+
+    console = Console(stderr=as_json, highlight=False)
+    failure, stopped = "", False
+    with console.status("starting workers") as status, workers as executor:
+        path = output or _own_file(plan, executor)
+        with Store(path) as store:
+            tuner = Tuner(plan, executor, store, space_of=candidates.space, predict=candidates.predict)
+            try:
+                _follow(tuner.search(), plan, status.update)
+                if tuner.interrupted:
+                    console.print("interrupted: the best so far are compared now; Ctrl-C again stops at once")
+                _follow(tuner.compare(winners), plan, status.update)
+                _follow(tuner.hold_out(lambda problem: _looked_up(tuner, candidates, problem)), plan, status.update)
+            except DefaultFails as error:
+                failure = f"the default configuration fails: {error}"
+            except KeyboardInterrupt:
+                stopped = True
+    for loss in executor.losses:
+        typer.echo(f"moebench: {loss}", err=True)
+    if stopped:
+        typer.echo(f"moebench: stopped before anything was compared; continue with --output {path}", err=True)
+        raise typer.Exit(COULD_NOT)
+    failure = failure or _all_failed(tuner)
+    _answer(plan, tuner, path, failure, as_json=as_json)
+    if failure:
+        typer.echo(f"moebench: {plan.kernel}: the default is kept: {failure}", err=True)
+        raise typer.Exit(BAD_ANSWER)
+
+
+def _own_file(plan: Plan, executor: Executor) -> Path:
+    """Where the records of this kernel on this device go, and their tables, for layers to find."""
+    from ..kernels.tuned import FOLDER, folder
+
+    home = folder()
+    if home is None:
+        refuse(f"there is no home folder to keep tables in: give --output, or set {FOLDER} to a folder")
+    words = [plan.kernel, executor.environment.device]
+    return home / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', '.'.join(words))}.jsonl"
+
+
+def _follow(progress: Iterable[Progress], plan: Plan, say: Callable[[str], None]) -> None:
+    for step in progress:
+        searching = f"{step.trials} of {plan.trials} trials" if step.stage == "search" else "comparing finalists"
+        best = f", best so far {1 / step.best:.3f} times as fast as the default" if step.best else ""
+        say(f"T = {step.problem.T}, load {step.problem.load}: {searching}{best}")
+
+
+def _looked_up(tuner: Tuner, candidates: Candidates, problem: Problem) -> Config | None:
+    """What the tables of these records have for a batch size that they do not hold."""
+    from ..autotune.tables import derive, look_up_in
+    from ..kernels.tuned import Found
+
+    found = look_up_in(derive(tuner.records).tables, problem, candidates.space(problem).configs)
+    return found.config if isinstance(found, Found) else None
+
+
+def _all_failed(tuner: Tuner) -> str:
+    """Why no candidate passed, where none did."""
+    failures = tuner.failures()
+    if tuner.passed() or not failures:
+        return ""
+    return "every candidate failed: " + ", ".join(f"{count} {status}" for status, count in failures.items())
+
+
+def _answer(plan: Plan, tuner: Tuner, path: Path, failure: str, *, as_json: bool) -> None:
+    from ..autotune.tables import derive_files, held_out, write
+    from .tune_views import answer, held_out_lines, plain
+
+    derived: Derived = derive_files([path])
+    written = [write(table, path.parent) for table in derived.tables]
+    mine = [table for table in derived.tables if table.kernel == plan.kernel and table.source == plan.source]
+    regrets = held_out(tuner.records, mine)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "kernel": plan.kernel,
+                    "records": str(path),
+                    "tables": [str(file) for file in written],
+                    "trials": tuner.spent.trials,
+                    "own_ms_per_trial": round(1e3 * tuner.spent.own_s, 2),
+                    "failures": dict(tuner.failures()),
+                    "failure": failure,
+                    "batch_sizes": [row for table in mine for row in plain(table)],
+                    "held_out": [{"T": one.place.T, "regret": one.regret, "why": one.why} for one in regrets],
+                },
+                indent=2,
+            )
+        )
+        return
+    lines = [line for table in mine for line in answer(table)]
+    lines += [*held_out_lines(regrets), *derived.left_out, _effort(tuner), f"records: {path}"]
+    lines += [f"table:   {file}" for file in written]
+    typer.echo("\n".join(lines))
+
+
+def _effort(tuner: Tuner) -> str:
+    failures = ", ".join(f"{count} {status}" for status, count in tuner.failures().items())
+    return (
+        f"{tuner.spent.trials} candidates tried in {tuner.spent.total_s:.0f} s of search"
+        + (f"; failed: {failures}" if failures else "")
+        + (f"; {1e3 * tuner.spent.own_s:.1f} ms of each trial were the tuner's own" if tuner.spent.trials else "")
+    )

@@ -1,0 +1,173 @@
+"""What `moebench tune` prints: spaces, explanations, and the table that goes into a pull request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from .markdown import markdown
+
+if TYPE_CHECKING:
+    from ..autotune.candidates import Candidates
+    from ..autotune.space import Space
+    from ..autotune.static import Estimate
+    from ..autotune.tables import HeldOut
+    from ..kernels.kernel import Config
+    from ..kernels.problem import Problem
+    from ..kernels.table import Bucket, Entry, Table
+
+
+def words(config: Config, beside: Config | None = None) -> str:
+    """A configuration as ``name=value``, or what of it is not as in another."""
+    found = {name: value for name, value in config.items() if beside is None or beside.get(name) != value}
+    return " ".join(f"{name}={value}" for name, value in found.items())
+
+
+def show_spaces(candidates: Candidates, problems: Sequence[Problem], *, as_json: bool) -> None:
+    """Axes with their values, and how many configurations the constraints leave, for each batch size."""
+    spaces = {problem.T: candidates.space(problem) for problem in problems}
+    if as_json:
+        typer.echo(json.dumps({T: _plain_space(space) for T, space in spaces.items()}, indent=2))
+        return
+    for T, space in spaces.items():
+        excluded = space.declared - len(space)
+        typer.echo(
+            f"{space.kernel}, T = {T}: {space.declared} configurations"
+            + (f", {excluded} of them excluded, {len(space)} left" if excluded else "")
+        )
+        width = max([len(axis.name) for axis in space.axes] + [len(name) for name in space.fixed], default=0)
+        for axis in space.axes:
+            kind = type(axis.values[0]).__name__
+            typer.echo(f"  {axis.name:<{width}}  {kind:<5} {'  '.join(str(value) for value in axis.values)}")
+        for name, value in space.fixed.items():
+            typer.echo(f"  {name:<{width}}  {type(value).__name__:<5} {value}  (always)")
+        for fault, count in space.faults.items():
+            typer.echo(f"  {count} excluded, like: {space.examples[fault]}")
+        typer.echo(f"  default: {words(space.default)}\n")
+
+
+def _plain_space(space: Space) -> dict[str, object]:
+    return {
+        "declared": space.declared,
+        "valid": len(space),
+        "axes": {axis.name: axis.values for axis in space.axes},
+        "fixed": dict(space.fixed),
+        "default": dict(space.default),
+        "excluded": [{"count": count, "like": space.examples[fault]} for fault, count in space.faults.items()],
+    }
+
+
+def show_explanation(candidates: Candidates, problems: Sequence[Problem], top: int, *, as_json: bool) -> None:
+    """The ``top`` of the static model's ranking and the default, each with what its time is made of."""
+    found = {problem.T: list(_explained(candidates, problem, top)) for problem in problems}
+    if as_json:
+        typer.echo(json.dumps({T: [_plain_estimate(*one) for one in ranked] for T, ranked in found.items()}, indent=2))
+        return
+    for problem in problems:
+        space = candidates.space(problem)
+        typer.echo(f"{space.kernel}, T = {problem.T}, load {problem.load}: {len(space)} configurations, by the model")
+        if not found[problem.T]:
+            typer.echo("  there is no static model of this kernel\n")
+        for rank, estimate in found[problem.T]:
+            same = estimate.config == space.default
+            typer.echo(
+                f"  {rank}. {1e3 * estimate.seconds:.4g} ms  "
+                + (f"default: {words(space.default)}" if same else words(estimate.config, space.default))
+            )
+            width = max(len(part.name) for part in estimate.parts)
+            for part in estimate.parts:
+                typer.echo(f"       {part.name:<{width}}  {1e3 * part.seconds:8.4f} ms  {part.why}")
+        typer.echo("")
+
+
+def _explained(candidates: Candidates, problem: Problem, top: int) -> Iterator[tuple[int, Estimate]]:
+    space = candidates.space(problem)
+    predicted = candidates.predict(problem, space.configs)
+    if predicted is None:
+        return
+    order = sorted(range(len(space)), key=lambda index: predicted[index])
+    for rank, index in enumerate(order, start=1):
+        if rank <= top or index == 0:
+            estimate = candidates.estimate(problem, space.configs[index])
+            if estimate is not None:
+                yield rank, estimate
+
+
+def _plain_estimate(rank: int, estimate: Estimate) -> dict[str, object]:
+    return {
+        "rank": rank,
+        "config": dict(estimate.config),
+        "seconds": estimate.seconds,
+        "parts": [asdict(part) for part in estimate.parts],
+    }
+
+
+def answer(table: Table) -> Iterator[str]:
+    """Each entry of a table as Markdown: a title, and a row for each batch size."""
+    for entry in table.entries:
+        shape = entry.shape
+        yield (
+            f"{table.kernel} on {table.environment['device']}: D={shape.D} F={shape.F} E={shape.E} K={shape.K} "
+            f"{shape.dtype} {shape.mode}, load {', '.join(entry.loads)}"
+            f"{' (least worst regret)' if entry.robust else ''}\n"
+        )
+        yield _rows(entry) + "\n"
+
+
+def _rows(entry: Entry) -> str:
+    others = list(dict.fromkeys(load for bucket in entry.buckets for load in bucket.regret))
+    what = "differs from the default in"
+    titles = ["batch size", "rows/expert", "default, ms", "tuned, ms", "speed-up", "95 % interval"]
+    titles += [*(f"regret, {load}" for load in others), what]
+    rows = []
+    for bucket in entry.buckets:
+        low, high = bucket.interval
+        tuned = bucket.verdict == "tuned"
+        rows.append(
+            [
+                str(bucket.T),
+                f"{entry.rows(bucket.T):.4g}",
+                _ms(bucket, bucket.default),
+                _ms(bucket, bucket.chosen) if tuned else "–",
+                f"{bucket.speedup:.3f}" if tuned else "tie",
+                f"{low:.3f} to {high:.3f}",
+                *(f"{100 * bucket.regret[load]:.1f} %" if load in bucket.regret else "" for load in others),
+                words(entry.configs[bucket.chosen], entry.configs[bucket.default]) or "nothing: default kept",
+            ]
+        )
+    return markdown(titles, rows, words=[what])
+
+
+def _ms(bucket: Bucket, config: int) -> str:
+    ns = bucket.ns(config)
+    return "" if ns is None else f"{ns / 1e6:.4g}"
+
+
+def plain(table: Table) -> Iterator[dict[str, object]]:
+    """The rows of a table for machines."""
+    for entry in table.entries:
+        for bucket in entry.buckets:
+            yield {
+                "T": bucket.T,
+                "loads": list(entry.loads),
+                "rows_per_expert": entry.rows(bucket.T),
+                "verdict": bucket.verdict,
+                "default_ns": bucket.ns(bucket.default),
+                "tuned_ns": bucket.ns(bucket.chosen),
+                "speedup": bucket.speedup,
+                "interval": list(bucket.interval),
+                "noise": bucket.noise,
+                "regret": dict(bucket.regret),
+                "config": dict(entry.configs[bucket.chosen]),
+            }
+
+
+def held_out_lines(regrets: Sequence[HeldOut]) -> Iterator[str]:
+    """What looking up was worth where nothing was tuned."""
+    for one in regrets:
+        worth = "not covered" if one.regret is None else f"regret of the look-up {100 * one.regret:.1f} %"
+        yield f"held out, T = {one.place.T}: {worth} ({one.why})"

@@ -1,0 +1,247 @@
+"""The tuner, on times that are made up: what it asks for, what it keeps, and how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from records import ENVIRONMENT, TIMING, record
+
+from moebench.autotune.executor import Finished
+from moebench.autotune.rounds import stage_of
+from moebench.autotune.space import Space
+from moebench.autotune.tables import derive, winners
+from moebench.autotune.task import Task
+from moebench.autotune.tuner import FINALISTS, DefaultFails, Plan, Tuner
+from moebench.kernels.kernel import Config
+from moebench.kernels.problem import Problem
+from moebench.results.record import Record, Status
+from moebench.results.store import Store
+
+SMALL, LARGE = (Problem(T=T, D=32, F=48, E=4, K=2) for T in (64, 256))
+SPACE = Space.among(
+    "scatter", [{"tile": tile, "order": order} for tile in (512, *range(16, 256, 16)) for order in "ab"]
+)
+PLAN = Plan(
+    kernel="scatter", source="0123", problems=(SMALL,), strategy="model", trials=12, seconds=1e9, quoted_s=0.1, seed=1
+)
+
+Milliseconds = Callable[[Problem, Config], float | Status]
+
+
+def tiles_near_100(problem: Problem, config: Config) -> float:
+    """A smooth landscape whose best tile is 96 for few tokens and 160 for many."""
+    best = 96 if problem.T == 64 else 160
+    return 1 + abs(int(config["tile"]) - best) / 400 + (0.1 if config["order"] == "b" else 0)
+
+
+class Imagined:
+    """An executor that knows what everything takes; ``interrupt_at`` is the task that Ctrl-C is pressed during."""
+
+    def __init__(self, milliseconds: Milliseconds = tiles_near_100, *, slots: int = 1, interrupt_at: int = 0) -> None:
+        self.slots = slots
+        self.environment = ENVIRONMENT
+        self.tasks: list[Task] = []
+        self._milliseconds = milliseconds
+        self._waiting: deque[Task] = deque()
+        self._left = interrupt_at
+        self._random = random.Random(0)  # noqa: S311  # noise, not a secret
+
+    def submit(self, task: Task) -> None:
+        assert len(self._waiting) < 2 * self.slots
+        self.tasks.append(task)
+        self._waiting.append(task)
+
+    def next(self) -> Finished:
+        self._left -= 1
+        if not self._left:
+            raise KeyboardInterrupt
+        task = self._waiting.popleft()
+        records = [self._record(task, config) for config in configs_of(task)]
+        return Finished(task=task, records=records, seconds=1.0)
+
+    def _record(self, task: Task, config: Config) -> Record:
+        answer = self._milliseconds(task.problem, config)
+        fields = {
+            "point": task.point,
+            "key": task.problem.key,
+            "problem": dataclasses.asdict(task.problem),
+            "kernel": "scatter",
+            "config": dict(config),
+            "source": "0123",
+            "wall_s": 1.0,
+        }
+        if isinstance(answer, Status):
+            return record(**fields, status=answer, reason="so it is", timing=None)
+        count = task.budget.samples or 20
+        samples = [1e6 * answer * self._random.uniform(0.999, 1.001) for _ in range(count)]
+        return record(**fields, timing=TIMING.model_copy(update={"samples_ns": samples}))
+
+
+def configs_of(task: Task) -> list[Config]:
+    return [who.config for who in task.competitors if not isinstance(who.config, str)]
+
+
+def tuned(path: Path, executor: Imagined, plan: Plan = PLAN) -> Tuner:
+    with Store(path) as store:
+        tuner = Tuner(plan, executor, store, space_of=lambda _: SPACE, predict=lambda *_: None)  # type: ignore[arg-type]
+        for _ in tuner.search():
+            pass
+        for _ in tuner.compare(winners):
+            pass
+    return tuner
+
+
+def stages(tasks: Sequence[Task]) -> list[str]:
+    return [task.point.series.partition(" ")[0] for task in tasks]
+
+
+def test_it_finds_a_fast_tile_and_says_by_how_much(tmp_path: Path) -> None:
+    tuner = tuned(tmp_path / "r.jsonl", Imagined())
+    (table,) = derive(tuner.records).tables
+    (bucket,) = table.entries[0].buckets
+    assert bucket.verdict == "tuned"
+    assert abs(int(table.entries[0].configs[bucket.chosen]["tile"]) - 96) <= 32
+    assert bucket.interval[0] > 1.5
+
+
+def test_every_batch_holds_the_default_and_no_candidate_is_searched_twice(tmp_path: Path) -> None:
+    executor = Imagined()
+    tuned(tmp_path / "r.jsonl", executor)
+    searched = [configs_of(task) for task in executor.tasks if task.point.series.startswith("search")]
+    assert all(configs[0] == SPACE.default for configs in searched)
+    candidates = [tuple(config.items()) for configs in searched for config in configs[1:]]
+    assert len(candidates) == len(set(candidates)) == PLAN.trials
+
+
+def test_finalists_are_compared_in_one_task_with_the_default_twice(tmp_path: Path) -> None:
+    executor = Imagined()
+    tuned(tmp_path / "r.jsonl", executor)
+    (final,) = [task for task in executor.tasks if task.point.series.startswith("final")]
+    assert configs_of(final).count(SPACE.default) == 2
+    assert len(final.competitors) == FINALISTS + 2
+    assert final.budget.samples is None
+
+
+def test_a_tie_keeps_the_default(tmp_path: Path) -> None:
+    tuner = tuned(tmp_path / "r.jsonl", Imagined(lambda *_: 1.0))
+    (bucket,) = derive(tuner.records).tables[0].entries[0].buckets
+    assert bucket.verdict == "tie"
+    assert bucket.chosen == bucket.default
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
+    first, second = Imagined(), Imagined()
+    before = tuned(tmp_path / "r.jsonl", first)
+    after = tuned(tmp_path / "r.jsonl", second)
+    assert not second.tasks
+    assert len(after.records) == len(before.records)
+
+
+def test_a_larger_budget_continues_the_search(tmp_path: Path) -> None:
+    tuned(tmp_path / "r.jsonl", Imagined())
+    executor = Imagined()
+    tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, trials=16))
+    assert stages(executor.tasks)[0] == "search"
+    assert sum(len(task.competitors) - 1 for task in executor.tasks if "search" in task.point.series) == 4
+
+
+@pytest.mark.parametrize("change", [{"source": "4567"}, {"cache": "hot"}])
+def test_records_of_other_sources_or_caches_say_nothing(tmp_path: Path, change: dict[str, str]) -> None:
+    tuned(tmp_path / "r.jsonl", Imagined())
+    executor = Imagined()
+    with Store(tmp_path / "r.jsonl") as store:
+        plan = dataclasses.replace(PLAN, **change)  # type: ignore[arg-type]
+        tuner = Tuner(plan, executor, store, space_of=lambda _: SPACE, predict=lambda *_: None)  # type: ignore[arg-type]
+        assert not tuner.records
+
+
+def test_the_seconds_of_trials_end_a_search(tmp_path: Path) -> None:
+    executor = Imagined()
+    tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, seconds=6.0))
+    assert stages(executor.tasks).count("search") == 2  # five seconds each
+
+
+def test_interrupted_it_compares_what_it_has_found(tmp_path: Path) -> None:
+    executor = Imagined(interrupt_at=2)
+    tuner = tuned(tmp_path / "r.jsonl", executor)
+    assert tuner.interrupted
+    assert stages(executor.tasks) == ["search", "search", "final", "cross"]
+    assert derive(tuner.records).tables[0].entries[0].buckets
+
+
+def test_a_second_interruption_ends_it(tmp_path: Path) -> None:
+    executor = Imagined(interrupt_at=PLAN.trials // 4 + 1)
+    with pytest.raises(KeyboardInterrupt):
+        tuned(tmp_path / "r.jsonl", executor)
+    assert stages(executor.tasks)[-1] == "final"
+
+
+def test_failing_candidates_are_recorded_and_avoided(tmp_path: Path) -> None:
+    def half_wrong(problem: Problem, config: Config) -> float | Status:
+        return Status.wrong if config["order"] == "b" else tiles_near_100(problem, config)
+
+    tuner = tuned(tmp_path / "r.jsonl", Imagined(half_wrong), dataclasses.replace(PLAN, trials=20))
+    assert tuner.failures()["wrong"] > 0
+    assert tuner.passed() > 0
+    (bucket,) = derive(tuner.records).tables[0].entries[0].buckets
+    assert derive(tuner.records).tables[0].entries[0].configs[bucket.chosen]["order"] == "a"
+
+
+def test_all_candidates_failing_leaves_the_default(tmp_path: Path) -> None:
+    def only_the_default(_: Problem, config: Config) -> float | Status:
+        return 1.0 if config == SPACE.default else Status.crashed
+
+    tuner = tuned(tmp_path / "r.jsonl", Imagined(only_the_default))
+    assert tuner.passed() == 0
+    (bucket,) = derive(tuner.records).tables[0].entries[0].buckets
+    assert (bucket.verdict, bucket.chosen) == ("tie", bucket.default)
+
+
+def test_a_default_that_fails_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DefaultFails, match="out_of_memory: so it is"):
+        tuned(tmp_path / "r.jsonl", Imagined(lambda *_: Status.out_of_memory))
+
+
+def test_winners_of_one_batch_size_are_measured_at_the_others(tmp_path: Path) -> None:
+    executor = Imagined()
+    plan = dataclasses.replace(PLAN, problems=(SMALL, LARGE), loads=("zipf:1.2",))
+    tuner = tuned(tmp_path / "r.jsonl", executor, plan)
+    chosen = winners(tuner.records)
+    crosses = [task for task in executor.tasks if task.point.series.startswith("cross")]
+    assert {(task.problem.T, task.problem.load) for task in crosses} == {
+        (T, load) for T in (64, 256) for load in ("uniform", "zipf:1.2")
+    }
+    assert all(config in configs_of(task) for config in chosen for task in crosses)
+    entry = next(entry for entry in derive(tuner.records).tables[0].entries if entry.loads == ("uniform",))
+    assert all(bucket.regret["zipf:1.2"] >= 0 for bucket in entry.buckets)
+
+
+def test_robust_tuning_searches_under_every_load(tmp_path: Path) -> None:
+    executor = Imagined()
+    tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, loads=("zipf:1.2",), robust=True))
+    assert {task.problem.load for task in executor.tasks if "search" in task.point.series} == {"uniform", "zipf:1.2"}
+
+
+def test_held_out_batch_sizes_are_compared_with_the_look_up(tmp_path: Path) -> None:
+    executor = Imagined()
+    middle = SMALL.replace(T=128)
+    plan = dataclasses.replace(PLAN, problems=(SMALL, LARGE), held_out=(middle,))
+    tuner = tuned(tmp_path / "r.jsonl", executor, plan)
+    with Store(tmp_path / "other.jsonl"):
+        list(tuner.hold_out(lambda _: SPACE.configs[3]))
+    last = executor.tasks[-1]
+    assert stage_of(tuner.records[-1]) == "held-out"
+    assert last.problem == middle
+    assert SPACE.configs[3] in configs_of(last)
+
+
+def test_several_slots_are_kept_busy(tmp_path: Path) -> None:
+    executor = Imagined(slots=3)
+    tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, trials=20))
+    numbers = [task.point.series for task in executor.tasks]
+    assert len(numbers) == len(set(numbers))

@@ -1,0 +1,228 @@
+"""The whole space of `scatter`: right, the same twice, as large as it says, and threads given back."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import cast
+
+import pytest
+import torch
+from covering import covering
+
+from moebench.autotune.check import BOUNDS, errors, verdict
+from moebench.autotune.exam import call
+from moebench.kernels.cores import Operations
+from moebench.kernels.implementations import scatter
+from moebench.kernels.implementations._tiles import threads
+from moebench.kernels.kernel import Config
+from moebench.kernels.oracle import oracle, reference
+from moebench.kernels.problem import Problem
+from moebench.kernels.routers import route
+from moebench.kernels.routing import NO_ROUTE, Routing
+from moebench.kernels.steps import Rates, Step
+from moebench.kernels.tensors import Inputs, draw_inputs, draw_weights
+from moebench.results.memory import peak
+
+CPU = torch.device("cpu")
+KERNEL = scatter.kernel
+SMALL = Problem(T=150, D=16, F=8, E=5, K=2, load="hot", mode="train")  # up to 150 rows on an expert, tiles of 64
+RATES = Rates(flops_per_s=950e9, bytes_per_s=95e9, call_s=4e-6)
+WIDE = Problem(T=512, D=512, F=512, E=8, K=2, dtype="bfloat16")
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """A space with a choice of threads wherever the test runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def draw(problem: Problem) -> Inputs:
+    """Some tokens without routes, some with one expert twice, one expert without rows."""
+    inputs = draw_inputs(problem, draw_weights(problem, seed=0, device=CPU), seed=1, device=CPU)
+    ids_TK = inputs.routing.ids_TK.clone()
+    ids_TK[ids_TK == problem.E - 1] = 0
+    ids_TK[::7] = NO_ROUTE
+    ids_TK[1::5, 1] = ids_TK[1::5, 0]
+    return dataclasses.replace(inputs, routing=dataclasses.replace(inputs.routing, ids_TK=ids_TK)).requires_grad_()
+
+
+def space(problem: Problem) -> list[Config]:
+    return KERNEL.space(problem, CPU)
+
+
+def assert_right_twice(problem: Problem, configs: list[Config]) -> None:
+    """Result and gradients within the bounds of the oracle, and the same bits from a second call."""
+    inputs = draw(problem)
+    expected = oracle(problem, inputs)
+    for config in configs:
+        layer = KERNEL.build(problem, config, CPU)
+        one, other = call(problem, layer, inputs), call(problem, layer, inputs)
+        assert verdict(errors(one, expected), problem.dtype) is None, config
+        assert torch.equal(one.y_TD, other.y_TD), config
+        for name, gradient in one.gradients.items():
+            assert torch.equal(gradient, other.gradients[name]), (name, config)
+
+
+def test_every_configuration_is_right_and_gives_the_same_bits_twice() -> None:
+    """On one thread, as tensors so small take long on more; the next test has both."""
+    problem = SMALL.replace(dtype="bfloat16")
+    assert_right_twice(problem, [config for config in space(problem) if config["threads"] == 1])
+
+
+@pytest.mark.parametrize("T", [0, SMALL.T])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_every_two_values_are_right_and_give_the_same_bits_twice(dtype: str, bias: bool, T: int) -> None:
+    problem = SMALL.replace(dtype=dtype, bias=bias, T=T)
+    assert_right_twice(problem, covering(space(problem)))
+
+
+@pytest.mark.parametrize("compute", ["native", "float32"])
+def test_many_small_tiles_of_one_expert_do_not_wear_out_its_gradients(compute: str) -> None:
+    """Added up in bfloat16, 125 tiles would be off by 1.5 times the bound."""
+    problem = SMALL.replace(T=8000, D=64, F=64, E=1, K=1, load="uniform", dtype="bfloat16")
+    inputs = draw_inputs(problem, draw_weights(problem, seed=0, device=CPU), seed=1, device=CPU).requires_grad_()
+    layer = KERNEL.build(problem, {**space(problem)[0], "tile": 64, "compute": compute}, CPU)
+    found = errors(call(problem, layer, inputs), reference(problem, inputs))
+    assert max(found["dw_up"].norm, found["dw_down"].norm) < BOUNDS["bfloat16"] / 2
+
+
+def test_the_default_comes_first_and_uses_the_threads_there_are() -> None:
+    assert space(SMALL)[0] == {
+        "tile": 512,
+        "order": "expert",
+        "threads": 2,
+        "compute": "native",
+        "gather": "tile",
+        "combine": "add",
+    }
+
+
+@pytest.mark.parametrize(("dtype", "configs"), [("float32", 96), ("bfloat16", 192), ("float16", 192)])
+def test_the_space_on_two_cores(dtype: str, configs: int) -> None:
+    """Distinct configurations, of which float32 has no other dtype to multiply in."""
+    found = space(SMALL.replace(dtype=dtype))
+    assert len({tuple(config.items()) for config in found}) == len(found) == configs
+    assert {config["threads"] for config in found} == {1, 2}
+
+
+@pytest.mark.parametrize(("present", "counts"), [(1, [1]), (2, [2, 1]), (6, [6, 1, 2, 4]), (8, [8, 1, 2, 4])])
+def test_threads_are_the_present_number_and_the_powers_of_two_below(present: int, counts: list[int]) -> None:
+    torch.set_num_threads(present)
+    assert list(dict.fromkeys(config["threads"] for config in space(SMALL))) == counts
+
+
+def test_a_gpu_has_no_choice_of_threads() -> None:
+    assert not any("threads" in config for config in KERNEL.space(SMALL, torch.device("cuda")))
+
+
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_a_call_runs_on_its_threads_and_gives_them_back(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it fails in the middle."""
+    problem = SMALL.replace(mode=mode)
+    seen = []
+
+    def fail(*_: object) -> None:
+        seen.append(torch.get_num_threads())
+        raise MemoryError
+
+    monkeypatch.setattr(scatter, "tiles", fail)
+    layer = KERNEL.build(problem, {**space(problem)[0], "threads": 1}, CPU)
+    with pytest.raises(MemoryError):
+        call(problem, layer, draw(problem))
+    assert seen == [1]
+    assert torch.get_num_threads() == 2
+
+
+def test_a_backward_runs_on_its_threads_and_gives_them_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = draw(SMALL)
+    layer = KERNEL.build(SMALL, {**space(SMALL)[0], "threads": 1}, CPU)
+    y_TD = layer(inputs.x_TD, inputs.routing, inputs.weights)
+    seen = []
+
+    def fail(*_: object) -> None:
+        seen.append(torch.get_num_threads())
+        raise MemoryError
+
+    monkeypatch.setattr(scatter, "tiles", fail)
+    with pytest.raises(MemoryError):
+        y_TD.sum().backward()
+    assert (seen, torch.get_num_threads()) == ([1], 2)
+
+
+def test_no_count_of_threads_changes_nothing() -> None:
+    with threads(None):
+        assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("mode", ["forward", "train"])
+@pytest.mark.parametrize("load", ["uniform", "hot"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_predicted_workspace_is_near_the_measured_peak(dtype: str, load: str, mode: str) -> None:
+    """At least half and at most four times what a call allocates beyond its result."""
+    problem = SMALL.replace(T=512, D=128, F=256, dtype=dtype, load=load, mode=mode)
+    inputs = draw(problem)
+    for config in covering(space(problem)):
+        layer = KERNEL.build(problem, config, CPU)
+        _, measured = peak(lambda layer=layer: call(problem, layer, inputs), CPU)  # type: ignore[misc]
+        workspace = measured - problem.output_bytes
+        predicted = KERNEL.cost(problem, config, inputs.routing).workspace_bytes
+        assert 0.5 * workspace <= predicted <= 4 * workspace, config
+
+
+def predicted(problem: Problem, **choices: int | str) -> float:
+    """Seconds of the default with some choices changed."""
+    config = {**space(problem)[0], **choices}
+    return sum(step.seconds(RATES) for step in steps(problem, config))
+
+
+def steps(problem: Problem, config: Config) -> Sequence[Step]:
+    return KERNEL.steps(problem, config, routing(problem), CPU)
+
+
+@cache
+def routing(problem: Problem) -> Routing:
+    return route(problem, seed=1, device=CPU)
+
+
+@pytest.mark.parametrize("changes", [{}, {"gated": False}, {"load": "hot"}, {"load": "empty:0.5"}, {"T": 0}])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_steps_do_the_useful_flops_and_no_others(dtype: str, changes: dict[str, object]) -> None:
+    problem = WIDE.replace(dtype=dtype, **changes)
+    for config in space(problem):
+        found = cast(Sequence[Operations], steps(problem, config))
+        assert sum(step.flops for step in found) == problem.flops(problem.N)
+        assert min(min(step.calls, step.bytes) for step in found) >= 0
+        assert all(step.seconds(RATES) >= 0 and step.why(RATES) for step in found)
+
+
+def test_steps_know_what_costs_on_a_cpu() -> None:
+    """One thread of two, weights packed for every small tile, bfloat16 that is not multiplied as such."""
+    default = predicted(WIDE)
+    assert predicted(WIDE, threads=1) > 1.5 * default
+    assert predicted(WIDE, tile=64) > 1.05 * default
+    assert predicted(WIDE, compute="float32") > 2 * default
+    assert predicted(WIDE.replace(dtype="float16"), compute="float32") < predicted(WIDE.replace(dtype="float16"))
+
+
+def test_steps_see_the_rows_of_each_expert() -> None:
+    """A tile that is higher than every expert's rows is the same as any higher one; under a hot load it is not."""
+    assert predicted(WIDE, tile=1024) == predicted(WIDE, tile=2048)
+    assert predicted(WIDE.replace(load="hot"), tile=256) > predicted(WIDE.replace(load="hot"), tile=2048)
+
+
+def test_many_experts_like_few_operations() -> None:
+    """A bag sums all rows in the calls that adding takes for a tile or two."""
+    many = WIDE.replace(F=128, E=128, K=8)
+    assert predicted(many, combine="bag", gather="all") < 0.9 * predicted(many)
+
+
+def test_neither_training_nor_a_gpu_has_steps() -> None:
+    train, config = WIDE.replace(mode="train"), space(WIDE)[0]
+    assert KERNEL.steps(train, config, routing(train), CPU) == ()
+    assert KERNEL.steps(WIDE, config, routing(WIDE), torch.device("cuda")) == ()
