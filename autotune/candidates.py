@@ -17,6 +17,7 @@ from ..kernels.routers import route
 from ..kernels.routing import Routing
 from ..kernels.steps import Rates
 from ..kernels.tensors import TORCH_DTYPES
+from ..kernels.trace import PREFIX
 from ..results.machine import Machine
 from .prune import compiled_faults
 from .replay import Sweep
@@ -123,7 +124,7 @@ class Candidates:
 def predictions_of(sweep: Sweep) -> Sequence[float] | None:
     """What the static model says of a recorded sweep, on the device and at the rates that its records tell."""
     record, problem = sweep.default, sweep.problem
-    if record.roofline is None:
+    if record.roofline is None or problem.load.startswith(PREFIX):  # a record does not say which files are read
         return None
     kernel, kind = KERNELS.load(record.kernel), record.environment.device_type
     target = target_of(record.environment.device)

@@ -133,7 +133,7 @@ def obituary(task: Task, competitor: Competitor, died: Died, ready: Ready) -> Re
         problem=dataclasses.asdict(task.problem),
         kernel=kernel.name,
         family=kernel.family,
-        config={} if isinstance(competitor.config, str) else dict(competitor.config),
+        config=dict(competitor.config or {}),
         status=Status(died.status),
         reason=died.reason,
         environment=ready.environment,

@@ -22,6 +22,7 @@ from typing import Final, Literal, NamedTuple
 from ..kernels.kernel import Config
 from ..kernels.problem import Problem
 from ..kernels.table import ROBUST_LEAST, VALIDITY, Bucket, Entry, NotATable, Origin, Table, shape_of
+from ..kernels.trace import label
 from ..kernels.tuned import Found, NotCovered, answer, read
 from ..results.record import Record
 from ..results.stats import Interval, ratio
@@ -150,7 +151,7 @@ def winners(records: Sequence[Record]) -> list[Config]:
 
 def look_up_in(tables: Sequence[Table], problem: Problem, configs: Sequence[Config]) -> Found | NotCovered:
     """What tables have for a problem among ``configs``, the default first, whatever they are valid for."""
-    return _look_up(tables, Place(shape_of(problem), problem.T, problem.load), configs)
+    return _look_up(tables, Place(shape_of(problem), problem.T, label(problem.load)), configs)
 
 
 def _look_up(tables: Sequence[Table], place: Place, configs: Sequence[Config]) -> Found | NotCovered:
@@ -278,7 +279,7 @@ def _contests(runs: Sequence[Sequence[Record]]) -> tuple[dict[Place, Contest], l
             except (TypeError, ValueError) as error:
                 reasons[f"{record.key} is no problem: {error}"] = None
                 continue
-            place = Place(shape_of(problem), problem.T, str(record.problem.get("load", "uniform")))
+            place = Place(shape_of(problem), problem.T, label(str(record.problem.get("load", "uniform"))))
             contests[place].batches[number, record.point.series].append(record)
     return dict(contests), list(reasons)
 

@@ -17,10 +17,10 @@ NOBODY = -1  # no implementation's code is running: inputs are drawn, the refere
 
 @dataclass(frozen=True, kw_only=True)
 class Competitor:
-    """A kernel by name, in one configuration: one of its space, the first of it, or the one that a table has for it."""
+    """A kernel by name, in one configuration; None is the default of its space."""
 
     kernel: str
-    config: Config | Literal["default", "tuned"] = "default"
+    config: Config | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,6 @@ from ..kernels.problem import Problem
 from ..kernels.routing import NO_ROUTE, Routing
 from ..kernels.source import source_hash
 from ..kernels.tensors import TORCH_DTYPES
-from ..kernels.tuned import Found, look_up, stale_wanted
 from ..results.clock import Clock, Sample
 from ..results.cuda import CannotCapture
 from ..results.environment import commit, fingerprint
@@ -62,7 +61,7 @@ class Entry:
         if refusal := kernel.supports(problem, device):
             return Entry(index, kernel, problem, {}, failure=(Status.unsupported, refusal))
         solved = kernel.solves(problem)
-        config = _config(kernel, competitor, solved, device)
+        config = kernel.space(solved, device)[0] if competitor.config is None else competitor.config
         fault = kernel.fault(solved, config, device)
         return Entry(index, kernel, solved, config, failure=(Status.invalid, fault) if fault else None)
 
@@ -250,17 +249,6 @@ class Bench:
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             wall_s=wall_s,
         )
-
-
-def _config(kernel: Kernel, competitor: Competitor, problem: Problem, device: torch.device) -> Config:
-    """The one that is asked for; what is to be as tuned and is in no table is as by default."""
-    if not isinstance(competitor.config, str):
-        return competitor.config
-    if competitor.config == "tuned":
-        found = look_up(problem, kernel.name, device, stale=stale_wanted())
-        if isinstance(found, Found):
-            return found.config
-    return kernel.space(problem, device)[0]
 
 
 def _alive(entries: list[Entry]) -> list[Entry]:

@@ -10,10 +10,12 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from .load import Load
 from .problem import Problem
 from .routing import Routing
 from .steps import Step
 from .tensors import Weights
+from .trace import label
 
 Config = Mapping[str, int | float | str | bool]
 """The tunable choices of one build, by name; part of a record's identity."""
@@ -103,6 +105,12 @@ def dropless(problem: Problem) -> str | None:
     if problem.capacity_factor is None:
         return None
     return f"is dropless, the problem drops above capacity_factor = {problem.capacity_factor:g}"
+
+
+def every_route(problem: Problem) -> str | None:
+    """The refusal of an implementation that takes every id for an expert's."""
+    left_out = Load.parse(problem.load).leaves_out
+    return f"reads every route, the load {label(problem.load)} leaves some out" if left_out else None
 
 
 def unbiased(problem: Problem) -> str | None:

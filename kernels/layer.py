@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
 from typing import TypedDict, Unpack
 
@@ -15,6 +16,8 @@ from .kernel import Layer
 from .problem import Activation, DropPolicy, Mode, Problem
 from .routing import NO_ROUTE, Routing
 from .tensors import Weights
+
+_log = logging.getLogger(__name__)
 
 BUILDS = 256  # prompts differ in length, and each length is a problem of its own; a build holds no tensors
 
@@ -204,6 +207,7 @@ def _built(
     """One build for every problem, shared by all modules: it keeps nothing of a call."""
     problem = problem.replace(T=T, K=K, mode=mode, dtype=_name(dtype))
     chosen = choose(problem, device, dispatch)
+    _log.info("%s on %s: %s, %s", problem.key, device, chosen.kernel.name, chosen.why)
     return chosen.kernel.build(problem, chosen.config, device)
 
 

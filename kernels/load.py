@@ -62,6 +62,11 @@ class Load:
         # As the decimal number it prints as: in binary 0.29 * 100 is less than 29.
         return math.floor(experts * Fraction(str(self.parameter))) if self.name == "empty" else 0
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether some tokens have fewer routes than others."""
+        return self.trace is not None and bool((self.trace.ids() < 0).any())
+
     def check(self, *, experts: int, chosen: int) -> None:
         """Raise ValueError when fewer than ``chosen`` of ``experts`` would stay in use, or a trace does not fit."""
         if self.trace is not None:

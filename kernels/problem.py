@@ -19,6 +19,7 @@ from fractions import Fraction
 from typing import Literal, get_args
 
 from .load import Load
+from .trace import label
 
 Activation = Literal["silu", "gelu", "relu"]
 DType = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
@@ -121,7 +122,7 @@ class Problem:
         bias = ".bias" if self.bias else ""  # a suffix, so that problems without keep the keys they were recorded under
         return (
             f"T{self.T}.D{self.D}.F{self.F}.E{self.E}.K{self.K}.{activation}.{self.dtype}.{capacity}-{self.drop}"
-            f".{self.router}.{self.load}.{self.mode}.r{self.ranks}.s{self.seed}{bias}"
+            f".{self.router}.{label(self.load)}.{self.mode}.r{self.ranks}.s{self.seed}{bias}"
         )
 
     @property

@@ -75,6 +75,11 @@ class Trace:
         return ids[rows]
 
 
+def label(load: str) -> str:
+    """A load as keys and tables say it: of a trace the file's name and digest, not where it lies."""
+    return PREFIX + load.rpartition("/")[2] if load.startswith(f"{PREFIX}/") else load
+
+
 def read(path: str | Path) -> NDArray[np.int32]:
     """The ids of a trace, int32 (tokens, K), as they were recorded.
 

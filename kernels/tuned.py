@@ -21,6 +21,7 @@ from .kernel import Config
 from .problem import Problem
 from .source import source_hash
 from .table import SHAPE, Bucket, Entry, NotATable, Table
+from .trace import label
 
 FOLDER: Final = "MOEBENCH_TUNED"
 STALE: Final = "MOEBENCH_TUNED_STALE"
@@ -78,16 +79,10 @@ def look_up(problem: Problem, kernel_name: str, device: torch.device, *, stale: 
     return answers[0][1]
 
 
-def stale_kernels(device: torch.device) -> dict[str, list[str]]:
-    """The kernels of which all tables for a device are stale, and in what the newest is."""
-    place, found = here(device), {}
-    mine = [table for table in tables() if table.environment["device"] == place["device"]]
-    for name in sorted({table.kernel for table in mine} & set(KERNELS.names())):
-        source = source_hash(name)
-        aged = [table.differs(source, place) for table in mine if table.kernel == name]
-        if all(aged):
-            found[name] = aged[0]
-    return found
+def tuned_kernels(device: torch.device) -> list[str]:
+    """The kernels that there are tables of for a device, stale ones included."""
+    name = device_name(device)
+    return sorted({table.kernel for table in tables() if table.environment["device"] == name} & set(KERNELS.names()))
 
 
 def _covering(
@@ -107,12 +102,12 @@ def _covering(
     if not usable:
         old = "; ".join(aged[0][0])
         return NotCovered(f"{kernel_name} was tuned for others than are here ({old}): tune again, or set {STALE}=1")
-    loaded = [(old, entry) for old, entry in usable if entry.robust or entry.loads == (problem.load,)]
+    loaded = [(old, entry) for old, entry in usable if entry.robust or entry.loads == (label(problem.load),)]
     if not loaded:
         loads = ", ".join(sorted({load for _, entry in usable for load in entry.loads}))
-        return NotCovered(f"{kernel_name} is tuned for load {loads}, not for {problem.load} and not robustly")
+        return NotCovered(f"{kernel_name} is tuned for load {loads}, not for {label(problem.load)} and not robustly")
     # Tables are newest first, and sorting keeps that order among equals.
-    return sorted(loaded, key=lambda one: (bool(one[0]), one[1].robust, problem.load not in one[1].loads))
+    return sorted(loaded, key=lambda one: (bool(one[0]), one[1].robust, label(problem.load) not in one[1].loads))
 
 
 def answer(entry: Entry, T: int, default: Config, own: Callable[[Config], Config | None]) -> Found | NotCovered:

@@ -19,7 +19,7 @@ from moebench.kernels.table import Bucket, Entry, Origin, Table, shape_of
 CPU = torch.device("cpu")
 PROBLEM = Problem(T=64, D=32, F=64, E=4, K=2)
 DEFAULT = KERNELS.load("scatter").space(PROBLEM, CPU)[0]
-CONFIGS: tuple[Config, ...] = (DEFAULT, {**DEFAULT, "tile": 128}, {**DEFAULT, "tile": 256})
+CONFIGS: tuple[Config, ...] = (DEFAULT, {**DEFAULT, "order": "product"}, {**DEFAULT, "combine": "bag"})
 """Of the space of ``scatter``, its default first."""
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..kernel import Config, Cost, Kernel, dropless, one_rank, unscaled
+from ..kernel import Config, Cost, Kernel, dropless, every_route, one_rank, unscaled
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
 
@@ -65,7 +65,7 @@ class Peer(Kernel):
                 return f"{self.name} takes widths in multiples of {self.step}, {field} = {width}"
         if not problem.T:
             return f"{self.name} launches nothing without tokens, the problem has T = {problem.T}"
-        return one_rank(problem) or dropless(problem) or unscaled(problem)
+        return one_rank(problem) or dropless(problem) or unscaled(problem) or every_route(problem)
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         """All N rows; what a peer pads them to is its own affair, and what it keeps its weights in is not counted."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from ..kernel import Config, Cost, Kernel, Layer
+from ..kernel import Config, Cost, Kernel, Layer, every_route
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
 from ..tensors import Weights
@@ -33,7 +33,7 @@ class TransformersExperts(Kernel):
             return MISSING
         if not problem.gated:
             return f"MixtralExperts are gated, the problem has gated = {problem.gated}"
-        return super().supports(problem, device)
+        return super().supports(problem, device) or every_route(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         settings = MixtralConfig(

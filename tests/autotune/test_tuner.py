@@ -83,7 +83,7 @@ class Imagined:
 
 
 def configs_of(task: Task) -> list[Config]:
-    return [who.config for who in task.competitors if not isinstance(who.config, str)]
+    return [who.config for who in task.competitors if who.config is not None]
 
 
 def tuned(path: Path, executor: Imagined, plan: Plan = PLAN) -> Tuner:

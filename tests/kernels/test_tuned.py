@@ -164,12 +164,12 @@ def test_what_is_not_in_the_space_is_refused(home: Path, monkeypatch: pytest.Mon
     strange = ({**CONFIGS[0], "tile": 3}, {**CONFIGS[1], "tile": True}, {**CONFIGS[2], "more": "import os"})
     put(home, table(entry(*buckets, configs=strange)))
     assert "no configuration of the kernel's space" in refused(PROBLEM.replace(T=100))
-    put(home, table(entry(configs=(CONFIGS[0], {**CONFIGS[1], "tile": 128.0}, {}))))
+    put(home, table(entry(configs=(CONFIGS[0], {**CONFIGS[1], "tile": 512.0}, {}))))
     assert type(found().config["tile"]) is int
     monkeypatch.setattr(
         type(KERNELS.load("scatter")),
         "valid",
-        lambda _self, _problem, config, _device: config["tile"] != 128,
+        lambda _self, _problem, config, _device: config["order"] != "product",
     )
     put(home, table())
     assert "not in the kernel's space" in refused()
