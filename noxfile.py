@@ -14,6 +14,9 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = "constraints.txt"
 FOLDERS = ("autotune", "cli", "kernels", "reports", "results", "suites")
 
+# Two batch sizes, a quarter of an hour's worth of sweeping found in a tenth of it (docs/tuning.md).
+CPU_TUNING = ("scatter", "--model", "Qwen3-30B-A3B", "--width", "512", "--tokens", "256,1024")
+
 WHY_NO_GPU = """
 try:
     import torch
@@ -43,6 +46,13 @@ def tests(session: nox.Session) -> None:
     """Run the tests on all cores; arguments go to pytest, `-- -m slow` runs the slow ones."""
     install(session, "test")
     session.run("pytest", "-n", "auto", "--dist", "loadgroup", *(session.posargs or ["-m", "not slow"]))
+
+
+@nox.session
+def tune(session: nox.Session) -> None:
+    """Tune a kernel, by default one in torch for the CPU; arguments go to `moebench tune`."""
+    install(session)
+    session.run("moebench", "tune", *(session.posargs or CPU_TUNING), success_codes=[0])
 
 
 @nox.session(venv_backend="none")

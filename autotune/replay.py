@@ -167,14 +167,14 @@ class Study:
         return Study(strategy=strategy, sweep=sweep, regrets_SN=np.array(curves))
 
     def after(self, share: float) -> Regret:
-        """The regret after the trials that a share of the space makes, rounded up."""
+        """The regret after the trials that a share of the space makes, rounded down, and at least one."""
         trials = _trials(self.sweep, share)
         regrets = self.regrets_SN[:, min(trials, self.regrets_SN.shape[1]) - 1]
         return Regret(trials=trials, median=float(np.median(regrets)), worst=float(regrets.max()))
 
 
 def _trials(sweep: Sweep, share: float) -> int:
-    return max(1, math.ceil(share * len(sweep.space)))
+    return max(1, math.floor(share * len(sweep.space)))
 
 
 def _curve(strategy: Strategy, sweep: Sweep, trials: int) -> list[float]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..kernels.kernel import Config
@@ -15,7 +15,7 @@ from ..results.store import Store
 from .executor import Executor
 from .rounds import SUITE, Batch, Stage, batches, belongs, distinct, score, series
 from .space import Space
-from .strategy import DEFAULT, STRATEGIES, Ask, Strategy
+from .strategy import DEFAULT, FULL_SAMPLES, STRATEGIES, Ask, Strategy
 from .task import Budget, Competitor, Task
 
 QUESTION = "Which configuration of {kernel} is the fastest?"
@@ -33,8 +33,9 @@ class Plan:
     """What is tuned: a kernel by name, one problem for each batch size, all under the load that is tuned for.
 
     Under the ``loads`` the choice is compared too; with ``robust`` each of them is searched. ``held_out`` are batch
-    sizes that no table holds: what a table says of them is compared with what a search finds. ``trials`` and
-    ``seconds`` bound the search for one problem; ``quoted_s`` are the timed seconds of each finalist.
+    sizes that no table holds: what a table says of them is compared with what a search finds. A search tries first what
+    ``starts`` has for its batch size. ``trials`` and ``seconds`` bound the search for one problem; ``quoted_s`` are the
+    timed seconds of each finalist.
     """
 
     kernel: str
@@ -47,6 +48,7 @@ class Plan:
     seed: int = 0
     loads: tuple[str, ...] = ()
     held_out: tuple[Problem, ...] = ()
+    starts: Mapping[int, Sequence[Config]] = field(default_factory=dict)
     robust: bool = False
     cache: Literal["cold", "hot"] = "cold"
 
@@ -88,6 +90,7 @@ class Search:
     problem: Problem
     space: Space
     strategy: Strategy
+    starts: list[int]
     trials: int = 0
     seconds: float = 0.0
     default_ns: float | None = None
@@ -239,6 +242,7 @@ class Tuner:
             problem=problem,
             space=space,
             strategy=strategy(space, seed=self._plan.seed, predicted=self._predict(problem, space.configs)),
+            starts=[space.index(config) for config in self._plan.starts.get(problem.T, ()) if config in space.configs],
         )
         for batch in self._batches("search", problem):
             search.tell([batch.default, *batch.others])
@@ -249,7 +253,10 @@ class Tuner:
         left = self._plan.trials - search.trials - pending * BATCH
         if left <= 0 or search.seconds >= self._plan.seconds:
             return []
-        return search.strategy.ask(min(BATCH, left))
+        count = min(BATCH, left)
+        first = [index for index in search.starts if index not in search.strategy.told][:count]
+        search.starts = [index for index in search.starts if index not in first]
+        return [Ask(index, FULL_SAMPLES) for index in first] or search.strategy.ask(count)
 
     def _tasks(self, search: Search, asks: Sequence[Ask]) -> Iterator[Task]:
         """The candidates beside the default, those of one number of samples together."""

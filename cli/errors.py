@@ -21,6 +21,8 @@ def refuse(reason: str) -> NoReturn:
 @contextmanager
 def told() -> Iterator[None]:
     """Turn the errors that name a value and a remedy into a message and exit code 2."""
+    from ..autotune.exchange.export import NotExportable
+    from ..autotune.exchange.serving import ServingError
     from ..autotune.executor import ExecutorError
     from ..autotune.space import NoConfiguration
     from ..autotune.worker import WorkerError
@@ -36,6 +38,8 @@ def told() -> Iterator[None]:
         InvalidProblem,
         InvalidTrace,
         NoConfiguration,
+        NotExportable,
+        ServingError,
         StoreError,
         UnknownName,
         WorkerError,

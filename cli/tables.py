@@ -315,14 +315,9 @@ def _tables(files: list[Path] | None) -> list[Table]:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """As `told`, for the errors of exchanging too."""
-    from ..autotune.exchange.export import NotExportable
-    from ..autotune.exchange.serving import ServingError
-
+    """As `told`, and for folders that are named to be read or written."""
     with told():
         try:
             yield
-        except (ServingError, NotExportable) as error:
-            refuse(str(error))
         except OSError as error:
             refuse(f"{error.filename}: {error.strerror}; give a folder that can be read and written")

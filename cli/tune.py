@@ -62,6 +62,10 @@ def tune(
     held_out: Annotated[
         str, typer.Option(help="Batch sizes to test the table's look-up at, with commas.", show_default="none")
     ] = "",
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Try first what a file of vLLM or SGLang has.", show_default=False),
+    ] = None,
     strategy: Annotated[str, typer.Option(help="How to search; `moebench list strategies` shows them.")] = "model",
     trials: Annotated[
         int | None,
@@ -152,6 +156,7 @@ def tune(
             candidates,
             problems,
             held_out=held_out,
+            start=start,
             trials=trials,
             seconds=seconds,
             loads=other or [],

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
+
+from .errors import refuse
 
 if TYPE_CHECKING:
     from ..autotune.candidates import Candidates
     from ..autotune.tuner import Plan
+    from ..kernels.kernel import Config
     from ..kernels.problem import Problem
 
 SHARE = 0.1  # of the space: by then the default strategy is within 2 % of the best (docs/tuning.md)
@@ -103,6 +107,7 @@ def plan_of(
     problems: list[Problem],
     *,
     held_out: str,
+    start: Path | None,
     trials: int | None,
     seconds: float | None,
     loads: list[str],
@@ -122,12 +127,14 @@ def plan_of(
     from ..kernels.source import source_hash
 
     STRATEGIES.load(strategy)
+    later = numbers(held_out, "--held-out")
     largest = max(len(candidates.space(problem)) for problem in problems)
     return Plan(
         kernel=candidates.kernel.name,
         source=source_hash(candidates.kernel.name),
         problems=tuple(problems),
-        held_out=tuple(problems[0].replace(T=T) for T in numbers(held_out, "--held-out")),
+        held_out=tuple(problems[0].replace(T=T) for T in later),
+        starts=_starts(start, candidates.kernel.name, [*(problem.T for problem in problems), *later]),
         loads=tuple(load_of(load) for load in loads),
         strategy=strategy,
         trials=trials or max(LEAST_TRIALS, round(SHARE * largest)),
@@ -137,6 +144,23 @@ def plan_of(
         robust=robust,
         cache=cache,
     )
+
+
+def _starts(path: Path | None, kernel: str, tokens: list[int]) -> dict[int, list[Config]]:
+    """What the file of a serving engine has for these batch sizes."""
+    if path is None:
+        return {}
+    from ..autotune.exchange.export import SAME_TILES
+    from ..autotune.exchange.lint import engine_of
+    from ..autotune.exchange.serving import load
+    from ..autotune.exchange.starts import beside, candidates, refusal
+
+    if kernel != SAME_TILES:
+        refuse(f"--start {path}: serving engines have the tiles of {SAME_TILES}, not of {kernel}")
+    file = load(path, engine_of(path))
+    if reason := refusal(file):
+        refuse(f"--start {path}: {reason}")
+    return {T: beside(candidates(file), T) for T in tokens}
 
 
 def _sizes(shape: str) -> Sizes:

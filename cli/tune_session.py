@@ -107,11 +107,13 @@ def _all_failed(tuner: Tuner) -> str:
 
 def _answer(plan: Plan, tuner: Tuner, path: Path, failure: str, *, as_json: bool) -> None:
     from ..autotune.tables import derive_files, held_out, write
+    from ..kernels.table import shape_of
     from .tune_views import answer, held_out_lines, plain
 
     derived: Derived = derive_files([path])
     written = [write(table, path.parent) for table in derived.tables]
-    mine = [table for table in derived.tables if table.kernel == plan.kernel and table.source == plan.source]
+    mine = [table for table in derived.tables if (table.kernel, table.source) == (plan.kernel, plan.source)]
+    shape = shape_of(plan.problems[0])
     regrets = held_out(tuner.records, mine)
     if as_json:
         typer.echo(
@@ -124,14 +126,14 @@ def _answer(plan: Plan, tuner: Tuner, path: Path, failure: str, *, as_json: bool
                     "own_ms_per_trial": round(1e3 * tuner.spent.own_s, 2),
                     "failures": dict(tuner.failures()),
                     "failure": failure,
-                    "batch_sizes": [row for table in mine for row in plain(table)],
+                    "batch_sizes": [row for table in mine for row in plain(table, shape)],
                     "held_out": [{"T": one.place.T, "regret": one.regret, "why": one.why} for one in regrets],
                 },
                 indent=2,
             )
         )
         return
-    lines = [line for table in mine for line in answer(table)]
+    lines = [line for table in mine for line in answer(table, shape)]
     lines += [*held_out_lines(regrets), *derived.left_out, _effort(tuner), f"records: {path}"]
     lines += [f"table:   {file}" for file in written]
     typer.echo("\n".join(lines))

@@ -106,10 +106,9 @@ def _plain_estimate(rank: int, estimate: Estimate) -> dict[str, object]:
     }
 
 
-def answer(table: Table) -> Iterator[str]:
-    """Each entry of a table as Markdown: a title, and a row for each batch size."""
-    for entry in table.entries:
-        shape = entry.shape
+def answer(table: Table, shape: Problem) -> Iterator[str]:
+    """What a table has for a shape as Markdown: for each load a title, and a row for each batch size."""
+    for entry in _entries(table, shape):
         yield (
             f"{table.kernel} on {table.environment['device']}: D={shape.D} F={shape.F} E={shape.E} K={shape.K} "
             f"{shape.dtype} {shape.mode}, load {', '.join(entry.loads)}"
@@ -147,9 +146,13 @@ def _ms(bucket: Bucket, config: int) -> str:
     return "" if ns is None else f"{ns / 1e6:.4g}"
 
 
-def plain(table: Table) -> Iterator[dict[str, object]]:
-    """The rows of a table for machines."""
-    for entry in table.entries:
+def _entries(table: Table, shape: Problem) -> list[Entry]:
+    return [entry for entry in table.entries if entry.shape == shape]
+
+
+def plain(table: Table, shape: Problem) -> Iterator[dict[str, object]]:
+    """The same rows for machines."""
+    for entry in _entries(table, shape):
         for bucket in entry.buckets:
             yield {
                 "T": bucket.T,

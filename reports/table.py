@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import groupby
@@ -61,12 +62,16 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One record as it is read: derived quantities in the units of the tables, None where they do not exist."""
+    """One record as it is read: derived quantities in the units of the tables, None where they do not exist.
+
+    ``varied`` are the choices of its configuration in which the kernel's records differ.
+    """
 
     place: Place
     record: Record
     median: Interval | None
     spread: float | None
+    varied: frozenset[str] = frozenset()
     standing: Standing = Standing.slower
 
     @property
@@ -75,7 +80,13 @@ class Row:
 
     @property
     def config(self) -> str:
-        return plain(" ".join(f"{name}={value}" for name, value in sorted(self.record.config.items())))
+        """The whole configuration in words."""
+        return _words(self.record.config)
+
+    @property
+    def choice(self) -> str:
+        """What of it not all records of the kernel share."""
+        return _words({name: value for name, value in self.record.config.items() if name in self.varied})
 
     @property
     def passed(self) -> bool:
@@ -165,8 +176,8 @@ class Row:
 
 def table(records: Sequence[Record]) -> list[Row]:
     """The rows of one suite on one machine: line by line, along the axis, the fastest first and the failed last."""
-    details = _details(records)
-    rows = [_row(record, detail) for record, detail in zip(records, details, strict=True)]
+    details, varied = _details(records), _varied(records)
+    rows = [_row(record, detail, varied[record.kernel]) for record, detail in zip(records, details, strict=True)]
     facets = {facet: order for order, facet in enumerate(dict.fromkeys(row.place.facet for row in rows))}
     names = {place.x: order for order, place in enumerate(dict.fromkeys(row.place for row in rows))}
 
@@ -201,7 +212,23 @@ def leading(rows: Iterable[Row]) -> dict[str, Row]:
     return best
 
 
-def _row(record: Record, detail: str) -> Row:
+def _words(config: Mapping[str, object]) -> str:
+    return plain(" ".join(f"{name}={value}" for name, value in sorted(config.items())))
+
+
+def _varied(records: Sequence[Record]) -> dict[str, frozenset[str]]:
+    """For every kernel the names in its configurations whose values differ between records."""
+    values: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for record in records:
+        for name, value in record.config.items():
+            values[record.kernel][name].add(str(value))
+    return {
+        record.kernel: frozenset(name for name, found in values[record.kernel].items() if len(found) > 1)
+        for record in records
+    }
+
+
+def _row(record: Record, detail: str, varied: frozenset[str]) -> Row:
     samples = [sample / 1e6 for sample in record.timing.samples_ns] if record.timing else []
     facet = Facet(
         series=plain(record.point.series),
@@ -214,6 +241,7 @@ def _row(record: Record, detail: str) -> Row:
         record=record,
         median=median(samples) if samples else None,
         spread=spread(samples) if samples else None,
+        varied=varied,
     )
 
 
@@ -292,7 +320,7 @@ def _percent(value: float | None) -> str:
 KERNEL: Final = Column("kernel", lambda row: row.kernel, numeric=False)
 OUTCOME: Final = Column("outcome", lambda row: row.outcome, numeric=False)
 MEASURES: Final = (
-    Column("config", lambda row: _text(row.config), yields=9, numeric=False),
+    Column("config", lambda row: _text(row.choice), yields=9, numeric=False),
     Column("median (ms)", lambda row: MISSING if row.median is None else number(row.median.value)),
     Column("95 % interval (ms)", lambda row: ends(row.median), yields=4),
     Column("spread (%)", lambda row: _percent(row.spread), yields=7),

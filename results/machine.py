@@ -14,8 +14,13 @@ MATMULS = {
     "cpu": ((512, 512, 512), (512, 512, 2048), (1024, 1024, 1024)),
     "cuda": ((4096, 4096, 4096), (8192, 8192, 8192)),
 }
-# What float8_e4m3fn is multiplied in where there are no products of it: both hold it exactly.
-WIDER = (torch.bfloat16, torch.float32)
+# What a dtype may be multiplied in besides itself: what holds it exactly. Some CPUs have fast products of bfloat16 and
+# slow ones of float16; a GPU is always faster in the narrower one, if it has it.
+WIDER = {
+    torch.float8_e4m3fn: (torch.bfloat16, torch.float32),
+    torch.bfloat16: (torch.float32,),
+    torch.float16: (torch.float32,),
+}
 COPY_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}  # several times the last-level cache
 PROBE_S = 0.1  # a CPU reaches its rate at once and loses it to neighbours: many short tries, the best one counts
 MIN_TRIES = 3
@@ -29,7 +34,10 @@ class Machine:
         self._rooflines: dict[torch.dtype, Roofline] = {}
 
     def roofline(self, dtype: torch.dtype) -> Roofline:
-        """FLOP/s of the fastest dense matmul in ``dtype`` and bytes/s of a copy (read and write both counted)."""
+        """FLOP/s of the fastest dense matmul of ``dtype`` and bytes/s of a copy (read and write both counted).
+
+        The matmul may be in a wider dtype, where that is faster: an implementation may do so too.
+        """
         return self._rooflines.get(dtype) or self.doubt(dtype)
 
     def doubt(self, dtype: torch.dtype) -> Roofline:
@@ -42,8 +50,11 @@ class Machine:
         return self._rooflines[dtype]
 
     def _matmul_rate(self, dtype: torch.dtype) -> float:
-        if dtype == torch.float8_e4m3fn and not multiplies_float8(self._device):
-            return max(self._matmul_rate(wider) for wider in WIDER)
+        itself = dtype != torch.float8_e4m3fn or multiplies_float8(self._device)
+        wider = () if itself and self._device.type == "cuda" else WIDER.get(dtype, ())
+        return max(self._product_rate(one) for one in (*([dtype] if itself else []), *wider))
+
+    def _product_rate(self, dtype: torch.dtype) -> float:
         best = 0.0
         for rows, inner, columns in MATMULS[self._device.type]:
             x = torch.randn(rows, inner, device=self._device).to(dtype)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ...kernels.implementations._vllm_tiles import KNOBS
+from ...kernels.kernel import Config
 from .export import SAME_TILES
 from .serving import ServingFile, Tiles
 
@@ -22,6 +25,13 @@ def candidates(file: ServingFile) -> dict[int, dict[str, int]]:
         return {}
     known = {M: _knobs(tiles) for M, tiles in file.configs.items()}
     return {M: knobs for M, knobs in known.items() if knobs.keys() == set(KNOBS)}
+
+
+def beside(found: Mapping[int, Config], T: int) -> list[Config]:
+    """Of configurations by tokens those for ``T``, or for the next fewer and the next more."""
+    fewer = max((M for M in found if M <= T), default=None)
+    more = min((M for M in found if M >= T), default=None)
+    return [found[M] for M in dict.fromkeys((fewer, more)) if M is not None]
 
 
 def _knobs(tiles: Tiles) -> dict[str, int]:

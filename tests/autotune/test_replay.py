@@ -13,7 +13,7 @@ from records import TIMING, record
 
 from moebench.autotune.replay import Pair, Study, Sweep, pruning, sweeps
 from moebench.autotune.space import Space
-from moebench.autotune.strategy import FULL_SAMPLES, STRATEGIES
+from moebench.autotune.strategy import FULL_SAMPLES, STRATEGIES, TRUTH_SAMPLES
 from moebench.kernels.problem import InvalidProblem, Problem
 from moebench.results.record import Point, Record, Status
 
@@ -143,7 +143,7 @@ def test_regret_after_a_share_is_the_median_and_the_worst_of_the_seeds() -> None
 
 def test_what_is_told_is_what_so_few_samples_say_and_what_is_judged_is_the_truth() -> None:
     """A configuration that looks fast by its first samples and is slow by all of them misleads the search."""
-    deceptive = Pair([1.0] * FULL_SAMPLES + [9.0] * 100, [2.0] * FULL_SAMPLES + [3.0] * 100)
+    deceptive = Pair([1.0] * TRUTH_SAMPLES + [9.0] * 100, [2.0] * TRUTH_SAMPLES + [3.0] * 100)
     space = Space.among("scatter", [{"tile": tile} for tile in range(3)])
     sweep = Sweep(space=space, default=record(), pairs=(Pair([2.0], [2.0]), Pair([3.0], [4.0]), deceptive))
     assert Study.of("exhaustive", sweep, seeds=1, trials=2).regrets_SN.tolist() == [[0.0, 3.0]]

@@ -22,6 +22,7 @@ from moebench.autotune.strategy import (
     FULL_SAMPLES,
     QUOTABLE_SAMPLES,
     SCREEN_SAMPLES,
+    TRUTH_SAMPLES,
     STRATEGIES,
     Ask,
     Strategy,
@@ -145,7 +146,9 @@ def test_it_asks_for_each_thing_once_and_ends_whatever_it_is_told(
         new = strategy.ask(size)
         assert len(new) <= size
         assert not set(new) & set(asked)
-        assert all(0 < ask.index < len(space) and ask.samples in (SCREEN_SAMPLES, FULL_SAMPLES) for ask in new)
+        assert all(
+            0 < ask.index < len(space) and ask.samples in (SCREEN_SAMPLES, FULL_SAMPLES, TRUTH_SAMPLES) for ask in new
+        )
         assert not {ask.index for ask in new} & strategy.told.failed
         asked += new
         waiting += new

@@ -3,92 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-import random
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from records import ENVIRONMENT, TIMING, record
+from imagined import SOURCE, SPACE, Imagined, configs_of, tiles_near_100
 
-from moebench.autotune.executor import Finished
 from moebench.autotune.rounds import stage_of
-from moebench.autotune.space import Space
 from moebench.autotune.tables import derive, winners
 from moebench.autotune.task import Task
 from moebench.autotune.tuner import FINALISTS, DefaultFails, Plan, Tuner
 from moebench.kernels.kernel import Config
 from moebench.kernels.problem import Problem
-from moebench.results.record import Record, Status
+from moebench.results.record import Status
 from moebench.results.store import Store
 
 SMALL, LARGE = (Problem(T=T, D=32, F=48, E=4, K=2) for T in (64, 256))
-SPACE = Space.among(
-    "scatter", [{"tile": tile, "order": order} for tile in (512, *range(16, 256, 16)) for order in "ab"]
-)
 PLAN = Plan(
-    kernel="scatter", source="0123", problems=(SMALL,), strategy="model", trials=12, seconds=1e9, quoted_s=0.1, seed=1
+    kernel="scatter", source=SOURCE, problems=(SMALL,), strategy="model", trials=12, seconds=1e9, quoted_s=0.1, seed=1
 )
-
-Milliseconds = Callable[[Problem, Config], float | Status]
-
-
-def tiles_near_100(problem: Problem, config: Config) -> float:
-    """A smooth landscape whose best tile is 96 for few tokens and 160 for many."""
-    best = 96 if problem.T == 64 else 160
-    return 1 + abs(int(config["tile"]) - best) / 400 + (0.1 if config["order"] == "b" else 0)
-
-
-class Imagined:
-    """An executor that knows what everything takes; ``interrupt_at`` is the task that Ctrl-C is pressed during."""
-
-    def __init__(self, milliseconds: Milliseconds = tiles_near_100, *, slots: int = 1, interrupt_at: int = 0) -> None:
-        self.slots = slots
-        self.environment = ENVIRONMENT
-        self.tasks: list[Task] = []
-        self._milliseconds = milliseconds
-        self._waiting: deque[Task] = deque()
-        self._left = interrupt_at
-        self._random = random.Random(0)  # noqa: S311  # noise, not a secret
-
-    def submit(self, task: Task) -> None:
-        assert len(self._waiting) < 2 * self.slots
-        self.tasks.append(task)
-        self._waiting.append(task)
-
-    def next(self) -> Finished:
-        self._left -= 1
-        if not self._left:
-            raise KeyboardInterrupt
-        task = self._waiting.popleft()
-        records = [self._record(task, config) for config in configs_of(task)]
-        return Finished(task=task, records=records, seconds=1.0)
-
-    def _record(self, task: Task, config: Config) -> Record:
-        answer = self._milliseconds(task.problem, config)
-        fields = {
-            "point": task.point,
-            "key": task.problem.key,
-            "problem": dataclasses.asdict(task.problem),
-            "kernel": "scatter",
-            "config": dict(config),
-            "source": "0123",
-            "wall_s": 1.0,
-        }
-        if isinstance(answer, Status):
-            return record(**fields, status=answer, reason="so it is", timing=None)
-        count = task.budget.samples or 20
-        samples = [1e6 * answer * self._random.uniform(0.999, 1.001) for _ in range(count)]
-        return record(**fields, timing=TIMING.model_copy(update={"samples_ns": samples}))
-
-
-def configs_of(task: Task) -> list[Config]:
-    return [who.config for who in task.competitors if who.config is not None]
 
 
 def tuned(path: Path, executor: Imagined, plan: Plan = PLAN) -> Tuner:
     with Store(path) as store:
-        tuner = Tuner(plan, executor, store, space_of=lambda _: SPACE, predict=lambda *_: None)  # type: ignore[arg-type]
+        tuner = Tuner(plan, executor, store, space_of=lambda _: SPACE, predict=lambda *_: None)
         for _ in tuner.search():
             pass
         for _ in tuner.compare(winners):
@@ -156,7 +94,7 @@ def test_records_of_other_sources_or_caches_say_nothing(tmp_path: Path, change: 
     executor = Imagined()
     with Store(tmp_path / "r.jsonl") as store:
         plan = dataclasses.replace(PLAN, **change)  # type: ignore[arg-type]
-        tuner = Tuner(plan, executor, store, space_of=lambda _: SPACE, predict=lambda *_: None)  # type: ignore[arg-type]
+        tuner = Tuner(plan, executor, store, space_of=lambda _: SPACE, predict=lambda *_: None)
         assert not tuner.records
 
 
@@ -225,6 +163,15 @@ def test_robust_tuning_searches_under_every_load(tmp_path: Path) -> None:
     executor = Imagined()
     tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, loads=("zipf:1.2",), robust=True))
     assert {task.problem.load for task in executor.tasks if "search" in task.point.series} == {"uniform", "zipf:1.2"}
+
+
+def test_starts_are_tried_first(tmp_path: Path) -> None:
+    executor = Imagined()
+    starts = [SPACE.configs[7], {"tile": 3, "order": "a"}, SPACE.configs[20]]
+    tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, starts={64: starts}))
+    assert configs_of(executor.tasks[0])[1:] == [SPACE.configs[7], SPACE.configs[20]]
+    searched = [config for task in executor.tasks if "search" in task.point.series for config in configs_of(task)[1:]]
+    assert searched.count(SPACE.configs[7]) == 1
 
 
 def test_held_out_batch_sizes_are_compared_with_the_look_up(tmp_path: Path) -> None:

@@ -123,11 +123,25 @@ def test_columns_appear_only_where_they_say_something(make: Make) -> None:
     for heading in ("config", "saved for backward (MiB)", "padding (×)", "sent (MiB)", "energy (J)"):
         assert heading not in plain
     clocks = Clocks(sm_mhz=1, memory_mhz=1, power_w=1.0, temperature_c=1, throttle_reasons=[], energy_j=0.5)
-    full = _headings(
-        [make(problem={"mode": "train"}, padding=2.0, sent_bytes=[5], config={"block": 64}, clocks=clocks)]
-    )
+    facts = {"problem": {"mode": "train"}, "padding": 2.0, "sent_bytes": [5], "clocks": clocks}
+    full = _headings([make(config={"block": side}, **facts) for side in (32, 64)])
     for heading in ("config", "saved for backward (MiB)", "padding (×)", "sent (MiB)", "energy (J)"):
         assert heading in full
+
+
+def test_of_a_configuration_is_shown_what_differs_between_records_of_the_kernel(make: Make) -> None:
+    rows = table(
+        [
+            *(make("a", config={"block": side, "warps": 4}) for side in (32, 64)),
+            make("b", config={"block": 16, "warps": 8}),
+        ]
+    )
+    assert [(row.kernel, row.choice) for row in sorted(rows, key=lambda row: (row.kernel, row.config))] == [
+        ("a", "block=32"),
+        ("a", "block=64"),
+        ("b", ""),
+    ]
+    assert {row.config for row in rows if row.kernel == "b"} == {"block=16 warps=8"}
 
 
 def test_no_roofline_no_column_for_its_share(make: Make) -> None:

@@ -45,11 +45,18 @@ def test_rates_are_flops_of_the_fastest_shape_and_bytes_read_and_written(monkeyp
 
 def test_a_dtype_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(CPU)
-    script(machine, monkeypatch, [2.0, 4.0, 0.5, 1.0, 4.0, 0.5])
+    script(machine, monkeypatch, [2.0, 4.0, 0.5, 1.0, 4.0, 2.0, 4.0, 0.5])
     first = machine.roofline(torch.float32)
     assert machine.roofline(torch.float32) is first
     assert machine.roofline(torch.float16).flops_per_s == 2 * first.flops_per_s
     assert machine.roofline(torch.float32) is first
+
+
+def test_a_wider_dtype_counts_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both matmuls in float16, both in float32, and the copy: no implementation has to multiply in the slow one."""
+    machine = Machine(CPU)
+    script(machine, monkeypatch, [8.0, 9.0, 2.0, 4.0, 0.5])
+    assert machine.roofline(torch.float16).flops_per_s == 2 * 8 * 16 * 32 / 2.0
 
 
 def test_a_doubt_keeps_the_better_of_each_rate(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 from moebench.autotune.exchange.export import NotExportable, Tuned, export
 from moebench.autotune.exchange.lint import lint
 from moebench.autotune.exchange.serving import Engine, ServingError, load
-from moebench.autotune.exchange.starts import candidates, refusal
+from moebench.autotune.exchange.starts import beside, candidates, refusal
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.implementations._vllm_tiles import KNOBS, OWN_CHOICE
 
@@ -71,6 +71,14 @@ def test_vllm_finds_and_loads_it(tmp_path: Path) -> None:
         path = one.write(tmp_path)
     assert json.loads(path.read_text())["triton_version"] == "3.5.1"
     assert vllm_finds(tmp_path, 64, 1024, "NVIDIA H100 80GB HBM3", None) == TUNED.configs
+
+
+def test_between_two_batch_sizes_both_are_starts() -> None:
+    found = {M: {"BLOCK_SIZE_M": M} for M in (16, 64, 256)}
+    assert beside(found, 64) == [{"BLOCK_SIZE_M": 64}]
+    assert beside(found, 100) == [{"BLOCK_SIZE_M": 64}, {"BLOCK_SIZE_M": 256}]
+    assert beside(found, 8) == [{"BLOCK_SIZE_M": 16}]
+    assert not beside({}, 8)
 
 
 @pytest.mark.parametrize("running", ["3.5.1", "3.6.0"])

@@ -1,0 +1,44 @@
+"""The recorded sweeps: the default strategy finds what is fast in few trials, and the static model keeps the best."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from moebench.autotune.candidates import predictions_of
+from moebench.autotune.replay import Study, Sweep, pruning, sweeps
+from moebench.autotune.strategy import DEFAULT_STRATEGY
+from moebench.results.store import load_all
+
+RECORDED = Path(__file__).parents[2] / "results" / "recorded"
+FILES = sorted(RECORDED.glob("*sweeps*.jsonl"))
+
+
+@cache
+def recorded() -> dict[str, Sweep]:
+    """The sweeps of all files by the key of their problem."""
+    return {sweep.key: sweep for sweep in sweeps(load_all(FILES).records)}
+
+
+KEYS = sorted(recorded())
+
+
+def test_there_are_some() -> None:
+    assert len(KEYS) >= 4
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_default_strategy_is_within_2_percent_after_a_tenth_of_the_trials(key: str) -> None:
+    sweep = recorded()[key]
+    study = Study.of(DEFAULT_STRATEGY, sweep, predicted=predictions_of(sweep), trials=len(sweep.space) // 10)
+    assert study.after(0.1).median <= 0.02
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_best_is_in_the_top_fifth_of_the_static_model(key: str) -> None:
+    sweep = recorded()[key]
+    predicted = predictions_of(sweep)
+    assert predicted is not None
+    assert pruning(sweep, predicted) <= 0.2
