@@ -41,13 +41,13 @@ class Pair:
 class Sweep:
     """Everything that was measured of one kernel on one problem and machine.
 
-    ``default`` is a record of the default, ``pairs`` holds a pair for each configuration of ``space``, None where it
-    failed.
+    ``default`` is a record of the default, ``pairs`` holds for each configuration of ``space`` a pair for every time
+    that it was measured, none where it failed.
     """
 
     space: Space
     default: Record
-    pairs: tuple[Pair | None, ...]
+    pairs: tuple[tuple[Pair, ...], ...]
 
     @property
     def key(self) -> str:
@@ -66,33 +66,36 @@ class Sweep:
         except TypeError as error:
             raise InvalidProblem(f"{self.key} is no problem of this moebench: {error}") from error
 
-    def score(self, index: int, samples: int | None = None) -> float | None:
-        """The time of a configuration over the default's by their first samples, by all where ``samples`` is None.
+    def told(self, index: int, samples: int) -> float | None:
+        """What a search hears: the time of a configuration over the default's by their first samples.
 
         None where the configuration failed.
         """
-        pair = self.pairs[index]
-        return None if pair is None else pair.score(samples)
+        pairs = self.pairs[index]
+        return pairs[0].score(samples) if pairs else None
+
+    def score(self, index: int) -> float:
+        """What it is judged by: the same by all samples, and the median where it was measured several times.
+
+        Infinite where the configuration failed.
+        """
+        return statistics.median([pair.score() for pair in self.pairs[index]] or [math.inf])
 
     @property
     def best(self) -> int:
         """The fastest configuration by all samples."""
-        return min(range(len(self.pairs)), key=self._loss)
+        return min(range(len(self.pairs)), key=self.score)
 
     def regret(self, index: int) -> float:
         """How much slower a configuration is than the best, as a share of the best's time, by all samples."""
-        return self._loss(index) / self._loss(self.best) - 1
-
-    def _loss(self, index: int) -> float:
-        score = self.score(index)
-        return math.inf if score is None else score
+        return self.score(index) / self.score(self.best) - 1
 
 
 def sweeps(records: Sequence[Record]) -> list[Sweep]:
     """The sweeps that a tuner's records hold, one for each kernel, problem and machine whose default was measured.
 
-    The default is the configuration that is in most batches. A configuration counts as it was measured last in a batch
-    with the default; a batch in which the default failed says nothing of how fast the others are.
+    The default is the configuration that is in most batches. A batch in which it failed says nothing of how fast the
+    others are.
     """
     groups: dict[Hashable, list[Record]] = defaultdict(list)
     for record in records:
@@ -113,18 +116,20 @@ def _sweep(records: Sequence[Record]) -> Sweep | None:
         batch[config] = record
     default = max(counts, key=lambda config: counts[config])  # of equals the first
     passed = None
-    pairs: dict[frozenset[tuple[str, Any]], Pair | None] = {default: None}
+    pairs: dict[frozenset[tuple[str, Any]], list[Pair]] = {default: []}
     for batch in batches.values():
         beside = batch.get(default)
         if beside is None or beside.timing is None:
             continue
         passed = beside
         for config, record in batch.items():
-            pairs[config] = None if record.timing is None else Pair(record.timing.samples_ns, beside.timing.samples_ns)
+            measured = pairs.setdefault(config, [])
+            if record.timing is not None:
+                measured.append(Pair(record.timing.samples_ns, beside.timing.samples_ns))
     if passed is None:
         return None
     space = Space.among(passed.kernel, [dict(config) for config in pairs])
-    return Sweep(space=space, default=passed, pairs=tuple(pairs.values()))
+    return Sweep(space=space, default=passed, pairs=tuple(map(tuple, pairs.values())))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +187,7 @@ def _curve(strategy: Strategy, sweep: Sweep, trials: int) -> list[float]:
     curve: list[float] = []
     while len(curve) < trials:
         for ask in strategy.ask(1):
-            strategy.tell(ask.index, ask.samples, sweep.score(ask.index, ask.samples))
+            strategy.tell(ask.index, ask.samples, sweep.told(ask.index, ask.samples))
         curve.append(sweep.regret(strategy.told.best()))
     return curve
 

@@ -15,7 +15,6 @@ from .space import Space
 
 SCREEN_SAMPLES = 5  # a median of so few still tells apart what differs by more than the noise of one sample
 FULL_SAMPLES = 15  # three times as many: what a search ranks its finalists by
-TRUTH_SAMPLES = 45  # three times more: what a sweep takes that others are judged by
 QUOTABLE_SAMPLES = 10  # results.measure.MIN_SAMPLES, without its torch: a time limit may end what is asked in full
 DEFAULT_STRATEGY = "model"
 DEFAULT = 0  # the index of the default configuration

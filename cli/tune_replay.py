@@ -66,7 +66,7 @@ def _print(replayed: Sequence[Replayed]) -> None:
 
     for one in replayed:
         sweep = one.sweep
-        best = 1 / (sweep.score(sweep.best) or 1)
+        best = 1 / sweep.score(sweep.best)
         ranked = "" if one.pruning is None else f", in the static model's top {100 * one.pruning:.1f} %"
         typer.echo(f"{sweep.space.kernel} {sweep.key}")
         typer.echo(f"{len(sweep.space)} configurations; the best is {best:.3f} times as fast as the default{ranked}\n")

@@ -61,7 +61,9 @@ def session(
     for loss in executor.losses:
         typer.echo(f"moebench: {loss}", err=True)
     if stopped:
-        typer.echo(f"moebench: stopped before anything was compared; continue with --output {path}", err=True)
+        typer.echo(
+            f"moebench: stopped, and every record is kept; the same command with --output {path} continues", err=True
+        )
         raise typer.Exit(COULD_NOT)
     failure = failure or _all_failed(tuner)
     _answer(plan, tuner, path, failure, as_json=as_json)

@@ -21,8 +21,9 @@ SATURATION = 1.25
 class Operations:
     """``calls`` operations started one after another on ``threads`` of the ``cores`` that the rates were measured on.
 
-    ``flops`` are those of products, ``speed`` times as fast as the fastest dense ones, which the rates are of; ``bytes``
-    pass through memory or the last-level cache. They are added up: a product packs its operand before it multiplies.
+    ``flops`` are those of products, ``speed`` times as fast as the fastest dense ones, which the rates are of;
+    ``bytes`` pass through memory or the last-level cache. They are added up: a product packs its operand before it
+    multiplies.
     """
 
     name: str

@@ -14,12 +14,12 @@ from triton.backends.compiler import GPUTarget
 from ..catalog import unknown
 from ..gpu.hardware import HARDWARE, Hardware, assuming
 from ..gpu.launch import INTERPRETED, Launch, recording
+from ..gpu.occupancy import ROOM, Room
 from ..kernel import Config, Kernel
 from ..problem import Problem
 from ..routing import Routing
 from ..tensors import TORCH_DTYPES, Weights, token_dtype
 from .machine_code import Figures, figures
-from .occupancy import ROOM, Room
 
 META = torch.device("meta")
 

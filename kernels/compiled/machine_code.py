@@ -13,7 +13,7 @@ from typing import Any
 
 import triton
 
-from .occupancy import Room
+from ..gpu.occupancy import Room
 
 # Names without their dotted suffixes; NVIDIA's are listed in the CUDA Binary Utilities, AMD's in the ISA guides.
 TENSOR_CORE = re.compile(r"[HIDBQO]MMA|[HIQB]GMMA|UTC[A-Z]*MMA|v_s?mfma[a-z]*_\w+")

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..compiled.occupancy import REGISTERS, ROOM, SCHEDULERS
 from ..steps import Rates
 from .chips import CHIPS, Chip
 from .hardware import Hardware
+from .occupancy import REGISTERS, ROOM, SCHEDULERS
 
 SHARED_CYCLE_BYTES = 128  # that a processor reads or writes in shared memory (CUDA Best Practices Guide, 32 banks)
 PORT_CYCLE_BYTES = 64  # that a processor takes from L2 (NVIDIA A100 white paper, L2 cache)
@@ -315,4 +315,4 @@ class Stream:
         bound = "start" if self.calls * rates.call_s > max(moving, self.chain_s) else "memory"
         if self.chain_s > moving:
             bound = "latency"
-        return f"{bound}: {self.moved_bytes / 1e6:.3g} MB, {self.calls} starts"
+        return f"{bound}: {self.moved_bytes / 1e6:.3g} MB, {self.calls} start{'s' if self.calls > 1 else ''}"

@@ -9,7 +9,6 @@ import torch
 
 from ..gpu.hardware import hardware
 from ..gpu.tiles import SHAPES, Shape, Tiles, tilings
-from ..gpu.traffic import Call, rows_of_experts
 from ..kernel import Config, Kernel, one_rank
 from ..problem import Problem
 from ..routing import Routing
@@ -46,6 +45,8 @@ class TritonKernel(Kernel):
         return Tiles.of(config).fault(problem, hardware(device))
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
+        from ..gpu.traffic import Call, rows_of_experts
+
         call = Call(
             problem=problem,
             tiles=Tiles.of(config),

@@ -25,7 +25,6 @@ from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Groups, Routing, group_by_expert
 from ..steps import Step
 from ..tensors import Weights
-from ._scatter_steps import Forward
 from ._tiles import COMBINES, GATHERS, ORDERS, Operand, Plan, Rows, kept, reused, threads, tiles
 
 DEFAULT_TILE = 512
@@ -94,6 +93,8 @@ class Scatter(Kernel):
         """Of a forward on a CPU."""
         if device.type != "cpu" or problem.mode == "train":
             return ()
+        from ._scatter_steps import Forward
+
         counts = routing.counts_E().tolist()
         plan, cores = Plan.of(problem, config), torch.get_num_threads()
         return Forward(problem=problem, plan=plan, counts=counts, cores=cores).steps()

@@ -13,7 +13,7 @@ from records import TIMING, record
 
 from moebench.autotune.replay import Pair, Study, Sweep, pruning, sweeps
 from moebench.autotune.space import Space
-from moebench.autotune.strategy import FULL_SAMPLES, STRATEGIES, TRUTH_SAMPLES
+from moebench.autotune.strategy import FULL_SAMPLES, STRATEGIES
 from moebench.kernels.problem import InvalidProblem, Problem
 from moebench.results.record import Point, Record, Status
 
@@ -49,7 +49,7 @@ SEARCH = [
 
 def ramp(count: int, failed: Sequence[int] = ()) -> Sweep:
     """A sweep of a line of configurations, each a hundredth faster than the one before it."""
-    own = [None if index in failed else Pair([100.0 - index], [100.0]) for index in range(count)]
+    own = [() if index in failed else (Pair([100.0 - index], [100.0]),) for index in range(count)]
     space = Space.among("scatter", [{"tile": index} for index in range(count)])
     return Sweep(space=space, default=record(), pairs=tuple(own))
 
@@ -65,22 +65,29 @@ def test_of_one_batch_the_first_is_the_default() -> None:
     assert sweep.space.default == {"tile": 64}
 
 
-def test_a_score_is_the_ratio_of_the_first_samples_in_one_batch() -> None:
+def test_a_score_is_the_ratio_of_the_samples_in_one_batch() -> None:
     (sweep,) = sweeps(SEARCH)
     tiles = [config["tile"] for config in sweep.space.configs]
-    assert sweep.score(tiles.index(16), 2) == 2.0
-    assert sweep.score(tiles.index(16), 5) == sweep.score(tiles.index(16)) == 0.5
+    assert sweep.told(tiles.index(16), 2) == 2.0
+    assert sweep.told(tiles.index(16), 5) == sweep.score(tiles.index(16)) == 0.5
     assert sweep.score(tiles.index(128)) == 0.8, "beside the default of its own batch"
-    assert sweep.score(tiles.index(32)) is None
+    assert sweep.told(tiles.index(32), 5) is None
+    assert sweep.score(tiles.index(32)) == math.inf
     assert sweep.score(0) == 1.0
 
 
-def test_of_several_measurements_the_last_counts_if_the_default_stood_beside_it() -> None:
-    final = [measured("final", 64, [8.0]), measured("final", 128, [2.0]), measured("final", 32, [4.0])]
+def test_of_several_measurements_the_first_is_told_and_the_median_judges() -> None:
+    more = [
+        *(measured(f"search {number}", 64, [8.0]) for number in (3, 4)),
+        *(measured(f"search {number}", 128, [time]) for number, time in ((3, 2.0), (4, 80.0))),
+        measured("search 4", 32, [4.0]),
+    ]
     alone = [measured("search 9", 128, [1.0]), measured("search 8", 64, None), measured("search 8", 128, [1.0])]
-    (sweep,) = sweeps(SEARCH + final + alone)
-    scores = {config["tile"]: sweep.score(index) for index, config in enumerate(sweep.space.configs)}
-    assert scores == {64: 1.0, 16: 0.5, 32: 0.5, 128: 0.25}
+    (sweep,) = sweeps(SEARCH + more + alone)
+    tiles = [config["tile"] for config in sweep.space.configs]
+    assert sweep.told(tiles.index(128), 1) == 0.8
+    assert sweep.score(tiles.index(128)) == 0.8, "of 0.8, 0.25 and 10"
+    assert sweep.score(tiles.index(32)) == 0.5, "it failed once and passed once"
 
 
 def test_other_kernels_problems_and_suites_are_kept_apart() -> None:
@@ -143,9 +150,9 @@ def test_regret_after_a_share_is_the_median_and_the_worst_of_the_seeds() -> None
 
 def test_what_is_told_is_what_so_few_samples_say_and_what_is_judged_is_the_truth() -> None:
     """A configuration that looks fast by its first samples and is slow by all of them misleads the search."""
-    deceptive = Pair([1.0] * TRUTH_SAMPLES + [9.0] * 100, [2.0] * TRUTH_SAMPLES + [3.0] * 100)
+    deceptive = Pair([1.0] * FULL_SAMPLES + [9.0] * 100, [2.0] * FULL_SAMPLES + [3.0] * 100)
     space = Space.among("scatter", [{"tile": tile} for tile in range(3)])
-    sweep = Sweep(space=space, default=record(), pairs=(Pair([2.0], [2.0]), Pair([3.0], [4.0]), deceptive))
+    sweep = Sweep(space=space, default=record(), pairs=((Pair([2.0], [2.0]),), (Pair([3.0], [4.0]),), (deceptive,)))
     assert Study.of("exhaustive", sweep, seeds=1, trials=2).regrets_SN.tolist() == [[0.0, 3.0]]
 
 

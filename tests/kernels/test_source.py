@@ -44,14 +44,38 @@ def of(root: Path, name: str) -> str:
         ("triton_scatter", "cuda/routing.cu", True),
         ("triton_scatter", "gpu/block_products.py", False),
         ("triton_scatter", "compiled/compile.py", False),
+        ("triton_scatter", "gpu/traffic.py", False),  # imported by steps
+        ("scatter", "cores.py", False),
     ],
 )
 def test_editing_a_file_changes_the_hash_of_what_reaches_it(copy: Path, kernel: str, file: str, reaches: bool) -> None:
     before = of(copy, kernel)
-    comment = "//" if file.endswith(".cu") else "#"
     with (copy / file).open("a") as opened:
-        opened.write(f"{comment} edited\n")
+        opened.write("// edited\n" if file.endswith(".cu") else "edited = True\n")
     assert (of(copy, kernel) != before) == reaches
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ('    family = "scatter"\n', '    family = "scatter"  # a remark\n'),
+        ('    family = "scatter"\n', '\n    # A remark.\n    family = "scatter"\n'),
+        ('        """Of a forward on a CPU."""\n', '        """Of a forward,\n        of all."""\n'),
+        ("        counts = routing.counts_E().tolist()\n", "        counts = [1]\n"),  # in steps
+    ],
+)
+def test_what_is_not_run_does_not_count(copy: Path, edit: tuple[str, str]) -> None:
+    before, path = of(copy, "scatter"), copy / "implementations" / "scatter.py"
+    assert edit[0] in path.read_text()
+    path.write_text(path.read_text().replace(*edit))
+    assert of(copy, "scatter") == before
+
+
+def test_a_hash_in_a_text_is_no_comment(copy: Path) -> None:
+    path = copy / "implementations" / "scatter.py"
+    before = of(copy, "scatter")
+    path.write_text(path.read_text().replace('family = "scatter"', 'family = "scatter # 2"'))
+    assert of(copy, "scatter") != before
 
 
 def test_the_place_of_the_package_does_not_matter(copy: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from moebench.kernels.compiled import machine_code
 from moebench.kernels.compiled.machine_code import Figures, figures, worst
-from moebench.kernels.compiled.occupancy import ROOM
+from moebench.kernels.gpu.occupancy import ROOM
 
 
 @dataclass(frozen=True, eq=False)

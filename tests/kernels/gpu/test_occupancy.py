@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from moebench.kernels.compiled.occupancy import ROOM
 from moebench.kernels.gpu.hardware import HARDWARE
+from moebench.kernels.gpu.occupancy import ROOM
 
 
 def test_every_target_has_room() -> None:
