@@ -13,6 +13,7 @@ import torch.distributed as dist
 from ..results.clock import Clock, CpuClock
 from ..results.cuda import ColdCudaClock, HotCudaClock, TorchCudaDevice
 from ..results.environment import usable_cores
+from ..results.memory import keep_freed_memory
 from ..results.nvml import connect
 from .trial import Bench
 
@@ -34,6 +35,7 @@ def open_bench(rank: int, ranks: int, device_type: Literal["cpu", "cuda"], rende
     else:
         torch.set_num_threads(max(1, len(usable_cores()) // ranks))
         device = torch.device("cpu")
+        keep_freed_memory()
     if ranks > 1:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",

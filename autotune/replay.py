@@ -16,7 +16,7 @@ from ..kernels.problem import InvalidProblem, Problem
 from ..results.record import Record, Status
 from .rounds import SUITE, cache_of
 from .space import Space
-from .strategy import STRATEGIES, Strategy
+from .strategy import DEFAULT, STRATEGIES, Strategy, Told
 
 SEEDS = 20
 SHARES = (0.05, 0.1, 0.2, 0.5)  # of a space, after which the regret is told
@@ -73,6 +73,18 @@ class Sweep:
         """
         pairs = self.pairs[index]
         return pairs[0].score(samples) if pairs else None
+
+    def answer(self, told: Told) -> int:
+        """What a tuner would name if its search ended now: the best of the finalists and the default, measured again.
+
+        The measurements after the one that was told stand for that; where there are none, what was told does.
+        """
+
+        def again(index: int) -> float:
+            later = [pair.score() for pair in self.pairs[index][1:]]
+            return statistics.fmean(later) if later else told.score(index)
+
+        return min([DEFAULT, *told.finalists()], key=again)
 
     def score(self, index: int) -> float:
         """What it is judged by: the same by all samples, and the median where it was measured several times.
@@ -143,7 +155,7 @@ class Regret:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A strategy on a sweep: the regret of its best, as it knew it, after each trial of each seed.
+    """A strategy on a sweep: the regret of what it would answer after each trial of each seed.
 
     ``regrets_SN`` is (seeds, trials). A trial is one configuration asked for, with however many samples.
     """
@@ -188,7 +200,7 @@ def _curve(strategy: Strategy, sweep: Sweep, trials: int) -> list[float]:
     while len(curve) < trials:
         for ask in strategy.ask(1):
             strategy.tell(ask.index, ask.samples, sweep.told(ask.index, ask.samples))
-        curve.append(sweep.regret(strategy.told.best()))
+        curve.append(sweep.regret(sweep.answer(strategy.told)))
     return curve
 
 

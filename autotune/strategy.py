@@ -16,6 +16,7 @@ from .space import Space
 SCREEN_SAMPLES = 5  # a median of so few still tells apart what differs by more than the noise of one sample
 FULL_SAMPLES = 15  # three times as many: what a search ranks its finalists by
 QUOTABLE_SAMPLES = 10  # results.measure.MIN_SAMPLES, without its torch: a time limit may end what is asked in full
+FINALISTS = 4  # of a search: its samples are too few to tell which of them is the fastest
 DEFAULT_STRATEGY = "model"
 DEFAULT = 0  # the index of the default configuration
 
@@ -66,6 +67,11 @@ class Told:
     def score(self, index: int) -> float:
         """The score of a configuration, infinite where there is none."""
         return self._scores[index][1] if index in self._scores else math.inf
+
+    def finalists(self) -> list[int]:
+        """What is worth measuring again, the best first: a score from more samples is worth more. Never the default."""
+        ranked = sorted(self, key=lambda index: (-self.samples(index), self.score(index)))
+        return [index for index in ranked if index != DEFAULT][:FINALISTS]
 
     def best(self) -> int:
         """The configuration to use if it all ended now: the lowest score.

@@ -15,12 +15,11 @@ from ..results.store import Store
 from .executor import Executor
 from .rounds import SUITE, Batch, Stage, batches, belongs, distinct, score, series
 from .space import Space
-from .strategy import DEFAULT, FULL_SAMPLES, STRATEGIES, Ask, Strategy
+from .strategy import FULL_SAMPLES, STRATEGIES, Ask, Strategy
 from .task import Budget, Competitor, Task
 
 QUESTION = "Which configuration of {kernel} is the fastest?"
 BATCH = 4  # candidates in one task beside the default: more leave the search less to learn from, fewer cost its samples
-FINALISTS = 4  # screened too roughly to tell which of them is the fastest
 HANG_S = 60.0  # a candidate that compiles or runs longer than this is none
 
 
@@ -114,10 +113,8 @@ class Search:
 
     @property
     def finalists(self) -> list[Config]:
-        """The best candidates so far; a score from more samples is worth more."""
-        told = self.strategy.told
-        ranked = sorted(told, key=lambda index: (-told.samples(index), told.score(index)))
-        return [self.space.configs[index] for index in ranked if index != DEFAULT][:FINALISTS]
+        """The best candidates so far."""
+        return [self.space.configs[index] for index in self.strategy.told.finalists()]
 
     @property
     def best(self) -> float:

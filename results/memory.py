@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 T = TypeVar("T")
+
+# glibc's M_MMAP_THRESHOLD, at its maximum, and M_TRIM_THRESHOLD, as good as never.
+KEPT = ((-3, 32 << 20), (-1, (1 << 31) - 1))
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
@@ -42,6 +46,16 @@ def _left_in(group: Path) -> int:
     kinds = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     # Pages of files that were read once count as used, but are given back before anything is refused.
     return int(text) - int((group / "memory.current").read_text()) + int(kinds["inactive_file"])
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep what tensors on a CPU free, as one that has run for long does; False where it cannot.
+
+    By default glibc gives large blocks back, and asks again, page by page, until it has seen enough of their sizes: a
+    call that allocates 30 MB took 24 ms in a fresh process and 18 ms in an old one.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all(mallopt(option, value) == 1 for option, value in KEPT)
 
 
 def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:

@@ -10,9 +10,10 @@ import pytest
 from imagined import SOURCE, SPACE, Imagined, configs_of, tiles_near_100
 
 from moebench.autotune.rounds import stage_of
+from moebench.autotune.strategy import FINALISTS
 from moebench.autotune.tables import derive, winners
 from moebench.autotune.task import Task
-from moebench.autotune.tuner import FINALISTS, DefaultFails, Plan, Tuner
+from moebench.autotune.tuner import DefaultFails, Plan, Tuner
 from moebench.kernels.kernel import Config
 from moebench.kernels.problem import Problem
 from moebench.results.record import Status
