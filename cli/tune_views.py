@@ -130,8 +130,8 @@ def _rows(entry: Entry) -> str:
             [
                 str(bucket.T),
                 f"{entry.rows(bucket.T):.4g}",
-                _ms(bucket, bucket.default),
-                _ms(bucket, bucket.chosen) if tuned else "–",
+                _ms(bucket),
+                _ms(bucket, bucket.speedup) if tuned else "–",
                 f"{bucket.speedup:.3f}" if tuned else "tie",
                 f"{low:.3f} to {high:.3f}",
                 *(f"{100 * bucket.regret[load]:.1f} %" if load in bucket.regret else "" for load in others),
@@ -141,9 +141,10 @@ def _rows(entry: Entry) -> str:
     return markdown(titles, rows, words=[what])
 
 
-def _ms(bucket: Bucket, config: int) -> str:
-    ns = bucket.ns(config)
-    return "" if ns is None else f"{ns / 1e6:.4g}"
+def _ms(bucket: Bucket, speedup: float = 1.0) -> str:
+    """The default's time, or what the speed-up makes of it: the two were measured in different rounds."""
+    ns = bucket.ns(bucket.default)
+    return "" if ns is None else f"{ns / speedup / 1e6:.4g}"
 
 
 def _entries(table: Table, shape: Problem) -> list[Entry]:
