@@ -267,8 +267,9 @@ class Tuner:
 
         The default takes part twice: how far apart two equal ones are is what a winner must be better than.
         """
-        default = self._space_of(problem).default
-        configs = [default, *distinct([default, *candidates])]
+        space = self._space_of(problem)
+        here = [config for config in distinct(candidates) if config in space.configs and config != space.default]
+        configs = [space.default, space.default, *here]
         for batch in self._batches(stage, problem):
             held = [record.config for record in batch.others]
             if all(dict(config) in held for config in configs):

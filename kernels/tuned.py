@@ -80,7 +80,9 @@ def look_up(problem: Problem, kernel_name: str, device: torch.device, *, stale: 
 
 
 def tuned_kernels(device: torch.device) -> list[str]:
-    """The kernels that there are tables of for a device, stale ones included."""
+    """The kernels that there are tables of for a device, stale ones included; none where there is no such device."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return []
     name = device_name(device)
     return sorted({table.kernel for table in tables() if table.environment["device"] == name} & set(KERNELS.names()))
 
