@@ -7,7 +7,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from records import ENVIRONMENT, TIMING, record
 
@@ -67,7 +67,7 @@ class Imagined:
 
     def _record(self, task: Task, config: Config) -> Record:
         answer = self._milliseconds(task.problem, config)
-        fields = {
+        fields: dict[str, Any] = {
             "point": task.point,
             "key": task.problem.key,
             "problem": dataclasses.asdict(task.problem),

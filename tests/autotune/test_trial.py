@@ -15,7 +15,7 @@ from moebench.autotune.trial import Bench
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
 from moebench.kernels.source import source_hash
-from moebench.kernels.tensors import draw_weights
+from moebench.kernels.tensors import Weights, draw_weights
 from moebench.results.measure import MIN_SAMPLES
 from moebench.results.record import Record, Status
 
@@ -139,9 +139,14 @@ def test_copies_for_a_training_step_are_trainable_and_apart() -> None:
 def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn: list[int] = []
+    drawn: list[Problem] = []
     honest = Exam.draw
-    monkeypatch.setattr(Exam, "draw", staticmethod(lambda *args, **named: drawn.append(1) or honest(*args, **named)))
+
+    def counted(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+        drawn.append(problem)
+        return honest(problem, weights, seed=seed, device=device)
+
+    monkeypatch.setattr(Exam, "draw", staticmethod(counted))
     one, other = PROBLEM.replace(seed=1), PROBLEM.replace(seed=2)
     for _ in range(3):
         assert run(bench, "loop", problem=one)["loop"].status is Status.passed

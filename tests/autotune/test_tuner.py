@@ -168,7 +168,7 @@ def test_robust_tuning_searches_under_every_load(tmp_path: Path) -> None:
 
 def test_starts_are_tried_first(tmp_path: Path) -> None:
     executor = Imagined()
-    starts = [SPACE.configs[7], {"tile": 3, "order": "a"}, SPACE.configs[20]]
+    starts: list[Config] = [SPACE.configs[7], {"tile": 3, "order": "a"}, SPACE.configs[20]]
     tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, starts={64: starts}))
     assert configs_of(executor.tasks[0])[1:] == [SPACE.configs[7], SPACE.configs[20]]
     searched = [config for task in executor.tasks if "search" in task.point.series for config in configs_of(task)[1:]]
