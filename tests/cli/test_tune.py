@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,6 +147,35 @@ def test_when_all_fails_the_default_stays_with_the_reason_and_exit_code_1(
         tuned(tmp_path / "r.jsonl", landscape, monkeypatch)
     assert ended.value.exit_code == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("interruptions", "code", "said"), [(1, None, "compared now"), (2, 2, "continues")])
+def test_ctrl_c_ends_the_search_and_again_everything(
+    interruptions: int,
+    code: int | None,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls = itertools.count(1)
+
+    def interrupting(*_: object) -> float:
+        if next(calls) in (7, 15)[:interruptions]:  # in the second task of the search, and in the finals
+            signal.raise_signal(signal.SIGINT)
+        return 1.0
+
+    before = signal.getsignal(signal.SIGINT)
+    if code is None:
+        tuned(tmp_path / "r.jsonl", interrupting, monkeypatch)
+    else:
+        with pytest.raises(typer.Exit) as ended:
+            tuned(tmp_path / "r.jsonl", interrupting, monkeypatch)
+        assert ended.value.exit_code == code
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(load(tmp_path / "r.jsonl").records) >= 10
 
 
 def test_replaying_compares_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
