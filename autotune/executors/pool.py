@@ -43,10 +43,11 @@ class Slot(Protocol):
 
 @dataclass(frozen=True)
 class _Job:
-    """A task on its way, and why it came back from slots that were lost."""
+    """A task on its way, and why it came back from which slots that were lost."""
 
     task: Task
     losses: tuple[str, ...] = ()
+    lost_by: frozenset[str] = frozenset()
 
 
 class Pool:
@@ -65,6 +66,7 @@ class Pool:
         self._finished: deque[Finished] = deque()
         self._opened: dict[str, Ready] = {}
         self._failed: list[Exception] = []
+        self._usable = set(slots)
         self._closed = False
         self.losses: list[str] = []
 
@@ -140,7 +142,7 @@ class Pool:
         """What a slot's thread does: open it, give it one task after another, open it again when it is lost."""
         try:
             self._admit(name, slot.open())
-            while job := self._take():
+            while job := self._take(name):
                 try:
                     self._attempt(name, slot, job)
                 except SlotLost:
@@ -148,6 +150,7 @@ class Pool:
         except Exception as error:  # noqa: BLE001  # raised where somebody waits for the slots
             with self._changed:
                 self._failed.append(error)
+                self._usable.discard(name)
                 self._changed.notify_all()
 
     def _admit(self, name: str, ready: Ready) -> None:
@@ -164,27 +167,33 @@ class Pool:
             self._opened[name] = ready
             self._changed.notify_all()
 
-    def _take(self) -> _Job | None:
-        """The next job, or None when the pool is closed."""
+    def _take(self, name: str) -> _Job | None:
+        """The next job for a slot, or None when the pool is closed."""
         with self._changed:
-            while not self._waiting and not self._closed:
+            while not self._closed:
+                job = next((job for job in self._waiting if self._may_take(name, job)), None)
+                if job is not None:
+                    self._waiting.remove(job)
+                    self._running += 1
+                    return job
                 self._changed.wait()
-            if self._closed:
-                return None
-            self._running += 1
-            return self._waiting.popleft()
+            return None
+
+    def _may_take(self, name: str, job: _Job) -> bool:
+        """A slot that lost it is given it again only where no other is left to try."""
+        return name not in job.lost_by or job.lost_by >= self._usable
 
     def _attempt(self, name: str, slot: Slot, job: _Job) -> None:
         started = time.monotonic()
         try:
             records = slot.run(job.task)
         except Exception as error:
-            self._put_back(job, f"{name}: {error}", time.monotonic() - started)
+            self._put_back(job, name, f"{name}: {error}", time.monotonic() - started)
             raise
         self._finish(job.task, records, time.monotonic() - started)
 
-    def _put_back(self, job: _Job, loss: str, seconds: float) -> None:
-        job = dataclasses.replace(job, losses=(*job.losses, loss))
+    def _put_back(self, job: _Job, name: str, loss: str, seconds: float) -> None:
+        job = dataclasses.replace(job, losses=(*job.losses, loss), lost_by=job.lost_by | {name})
         if len(job.losses) > RETRIES:
             died = Died(NOBODY, "crashed", f"lost {len(job.losses)} times ({'; '.join(job.losses)})")
             self._finish(

@@ -63,9 +63,7 @@ def test_a_task_whose_slot_is_lost_is_answered_once_by_another() -> None:
         assert answers(pool, 20) == list(range(20))
         with pytest.raises(LookupError, match="submit one"):
             pool.next()
-        # The other one is given it, unless the lost one is back before that.
-        assert pool.losses == ["a: the node went down"] * len(pool.losses)
-        assert len(pool.losses) <= RETRIES
+        assert pool.losses in ([], ["a: the node went down"])
         assert lost.opened == 1 + len(pool.losses)
 
 
