@@ -21,6 +21,7 @@ from ..implementations._triton import MISSING, TritonKernel
 from ..kernel import Config, Kernel
 from ..models import model
 from ..problem import DType, Problem
+from ..spawn import uninterrupted
 from .machine_code import Figures
 
 META = torch.device("meta")
@@ -156,7 +157,8 @@ def compile_cases(work: Sequence[Case], processes: int = 2) -> Iterator[Outcome]
     busy: dict[_Worker, int] = {}
     done: dict[int, Outcome] = {}
     try:
-        idle.extend(_Worker() for _ in range(min(processes, len(work))))
+        with uninterrupted():
+            idle.extend(_Worker() for _ in range(min(processes, len(work))))
         for number in range(len(work)):
             while number not in done:
                 while waiting and idle:
@@ -188,7 +190,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, there = context.Pipe()
         self._process = context.Process(target=_work, args=(there,), daemon=True)
-        self._process.start()
+        with uninterrupted():
+            self._process.start()
         there.close()
 
     def start(self, case: Case) -> None:
@@ -219,7 +222,6 @@ class _Worker:
 
 
 def _work(connection: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # what fails is dumped there in full by LLVM
     torch.set_num_threads(1)
     with suppress(EOFError):
