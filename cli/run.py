@@ -17,8 +17,7 @@ from .errors import BAD_ANSWER, COULD_NOT, told
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ..autotune.task import Competitor, Task
-    from ..kernels.problem import Problem
+    from ..autotune.task import Task
     from ..results.record import Record
     from ..results.store import Store
     from ..suites.run import Runner
@@ -101,7 +100,11 @@ def run(
         if cache is Cache.hot:
             work = _hot(work, device)
         if configs is Configs.tuned:
-            work = _tuned(work, device)
+            from ..suites.tuned import as_tuned
+
+            work, notes = as_tuned(work, device.value)
+            for note in notes:
+                typer.echo(f"moebench: {note}", err=True)
         path = output or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
         console = Console(stderr=as_json)
         with Store(path) as store:
@@ -161,41 +164,6 @@ def _hot(tasks: list[Task], device: Device) -> list[Task]:
         point = task.point.model_copy(update={"series": f"{task.point.series}, hot caches"})
         hot.append(dataclasses.replace(task, cache="hot", point=point))
     return hot
-
-
-def _tuned(tasks: list[Task], device: Device) -> list[Task]:
-    """The same tasks with kernels as tuned tables have them; says for which kernels and points they have nothing."""
-    import dataclasses
-
-    import torch
-
-    from ..kernels.catalog import KERNELS
-    from ..kernels.tuned import Found, look_up, stale_wanted, tuned_kernels
-
-    here = torch.device(device.value)
-    tuned = tuned_kernels(here)
-    reasons: dict[str, Counter[str]] = {name: Counter() for name in tuned}
-
-    def configured(who: Competitor, problem: Problem) -> Competitor:
-        if who.kernel not in tuned or KERNELS.load(who.kernel).supports(problem, here):
-            return who
-        found = look_up(problem, who.kernel, here, stale=stale_wanted())
-        if isinstance(found, Found):
-            return dataclasses.replace(who, config=found.config)
-        reasons[who.kernel][found.reason] += 1
-        return who
-
-    found = [
-        dataclasses.replace(task, competitors=tuple(configured(who, task.problem) for who in task.competitors))
-        for task in tasks
-    ]
-    for name in tuned:
-        as_tuned = sum(who.kernel == name and who.config is not None for task in found for who in task.competitors)
-        if as_tuned:
-            typer.echo(f"moebench: {name} runs as tuned at {as_tuned} points", err=True)
-        for reason, count in reasons[name].items():
-            typer.echo(f"moebench: {name} runs by default at {count} points: {reason}", err=True)
-    return found
 
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:
