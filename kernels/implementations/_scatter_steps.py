@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..cores import Operations, pointwise_threads
 from ..problem import ELEMENT_BYTES, Problem
-from ._tiles import Plan
+from ._scatter_parts import Plan
 
 # Operations of the sort by expert, and of the slots that a bag needs: what they take for a thousand routes.
 GROUP_CALLS = 12

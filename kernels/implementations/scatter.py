@@ -25,7 +25,7 @@ from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Groups, Routing, group_by_expert
 from ..steps import Step
 from ..tensors import Weights
-from ._tiles import COMBINES, GATHERS, ORDERS, Operand, Plan, Rows, kept, reused, threads, tiles
+from ._scatter_parts import COMBINES, GATHERS, ORDERS, Operand, Plan, Rows, kept, reused, threads, tiles
 
 DEFAULT_TILE = 512
 TILES = (DEFAULT_TILE, 64, 128, 256, 1024, 2048)

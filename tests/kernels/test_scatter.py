@@ -15,7 +15,7 @@ from moebench.autotune.check import BOUNDS, errors, verdict
 from moebench.autotune.exam import call
 from moebench.kernels.cores import Operations
 from moebench.kernels.implementations import scatter
-from moebench.kernels.implementations._tiles import threads
+from moebench.kernels.implementations._scatter_parts import threads
 from moebench.kernels.kernel import Config
 from moebench.kernels.oracle import oracle, reference
 from moebench.kernels.problem import Problem
