@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -19,9 +21,10 @@ LOOP = KERNELS.load("loop")
 
 
 class Faulty(Kernel):
-    """The loop baseline with a fault; the fault's name is the kernel's."""
+    """The loop baseline with a fault, ``from_call`` on; the fault's name is the kernel's."""
 
     family = "faulty"
+    from_call: ClassVar[int] = 1
 
     @property
     def name(self) -> str:
@@ -32,9 +35,11 @@ class Faulty(Kernel):
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         honest = LOOP.build(problem, config, device)
+        calls = itertools.count(1)
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            return self.falsify(honest(x_TD, routing, weights), x_TD, weights)
+            y_TD = honest(x_TD, routing, weights)
+            return y_TD if next(calls) < self.from_call else self.falsify(y_TD, x_TD, weights)
 
         return layer
 
@@ -77,19 +82,11 @@ class WritesToInput(Faulty):
 class WritesLater(Faulty):
     """The right numbers, and from the third call on the input spoilt."""
 
-    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        honest = LOOP.build(problem, config, device)
-        calls = 0
+    from_call = 3
 
-        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            nonlocal calls
-            calls += 1
-            y_TD = honest(x_TD, routing, weights)
-            if calls >= 3:
-                x_TD.mul_(2)
-            return y_TD
-
-        return layer
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        x_TD.mul_(2)
+        return y_TD
 
 
 class WrongGateGradient(Faulty):
@@ -123,16 +120,10 @@ class Remembers(Faulty):
 class GoesWrongLater(Faulty):
     """Right at first, wrong from the third call on: only the second check sees it."""
 
-    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        honest = LOOP.build(problem, config, device)
-        calls = 0
+    from_call = 3
 
-        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            nonlocal calls
-            calls += 1
-            return honest(x_TD, routing, weights) * (1 if calls < 3 else 1.1)
-
-        return layer
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        return y_TD * 1.1
 
 
 class Raises(Faulty):
