@@ -123,9 +123,10 @@ class Candidates:
 
 def predictions_of(sweep: Sweep) -> Sequence[float] | None:
     """What the static model says of a recorded sweep, on the device and at the rates that its records tell."""
-    record, problem = sweep.default, sweep.problem
-    if record.roofline is None or problem.load.startswith(PREFIX):  # a record does not say which files are read
-        return None
+    record = sweep.default
+    if record.roofline is None or str(record.problem.get("load")).startswith(PREFIX):
+        return None  # a record does not say which files are read
+    problem = sweep.problem
     kernel, kind = KERNELS.load(record.kernel), record.environment.device_type
     target = target_of(record.environment.device)
     routing = drop(problem, route(problem, seed=2 * problem.seed + 1, device=CPU))

@@ -35,6 +35,13 @@ def stage_of(record: Record) -> str:
     return record.point.series.partition(" ")[0]
 
 
+def last_number(records: Sequence[Record], stage: Stage, problem: Problem) -> int:
+    """The highest number that a batch of a problem has in a stage, 0 where there is none."""
+    mine = (record for record in records if record.key == problem.key and stage_of(record) == stage)
+    words = (record.point.series.removesuffix(HOT).rpartition(" ")[2] for record in mine)
+    return max((int(word) for word in words if word.isdecimal()), default=0)
+
+
 def cache_of(record: Record) -> Literal["cold", "hot"]:
     """What its samples found in the caches."""
     return "hot" if record.point.series.endswith(HOT) else "cold"

@@ -196,7 +196,12 @@ def file_name(table: Table) -> str:
     words = f"{table.kernel}.{table.environment['device']}"
     facts = [table.source, table.cache, *(table.environment[name] for name in VALIDITY), table.measured[0]]
     digest = hashlib.sha256(json.dumps([facts, sorted(origin.file for origin in table.origins)]).encode()).hexdigest()
-    return f"{re.sub(r'[^A-Za-z0-9._-]+', '_', words).lstrip('.')[:LONGEST_NAME]}.{digest[:8]}.json"
+    return f"{as_file_name(words)}.{digest[:8]}.json"
+
+
+def as_file_name(words: str) -> str:
+    """Words from anywhere as a name that is no path, without an ending."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", words).lstrip(".")[:LONGEST_NAME]
 
 
 def check(path: Path, records: Sequence[Path]) -> list[str]:

@@ -13,7 +13,7 @@ from ..kernels.problem import Problem
 from ..results.record import Point, Record
 from ..results.store import Store
 from .executor import Executor
-from .rounds import SUITE, Batch, Stage, batches, belongs, distinct, score, series
+from .rounds import SUITE, Batch, Stage, batches, belongs, distinct, last_number, score, series
 from .space import Space
 from .strategy import FULL_SAMPLES, STRATEGIES, Ask, Strategy
 from .task import Budget, Competitor, Task
@@ -106,7 +106,7 @@ class Search:
         if self.default_ns is None:
             raise DefaultFails(f"{default.status.value}: {default.reason}")
         for record in batch:
-            if record.config != dict(self.space.default):
+            if record.config != dict(self.space.default) and record.config in self.space.configs:
                 self.strategy.tell(self.space.index(record.config), *score(record, self.default_ns))
                 self.trials += 1
         self.seconds += sum(record.wall_s for record in batch)
@@ -281,7 +281,7 @@ class Tuner:
 
     def _task(self, stage: Stage, problem: Problem, configs: Sequence[Config], samples: int | None) -> Task:
         place = (stage, problem)
-        self._numbers[place] = max(self._numbers[place], len(self._batches(stage, problem))) + 1
+        self._numbers[place] = max(self._numbers[place], last_number(self.records, stage, problem)) + 1
         point = Point(
             suite=SUITE,
             question=QUESTION.format(kernel=self._plan.kernel),

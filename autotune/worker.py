@@ -88,12 +88,13 @@ class WorkerGroup:
                 name=f"moebench-rank-{rank}",
                 daemon=True,
             )
-            process.start()
+            with uninterrupted():
+                process.start()
+                self._processes.append(process)
             there.close()
-            self._processes.append(process)
             self._connections.append(here)
             self._heartbeats.append(cast(MutableSequence[float], heartbeat))
-        answers = self._ask(None, STARTUP_S)
+        answers = self._ask(None)
         for answer in answers:
             if isinstance(answer, Died):
                 self.stop()
@@ -129,7 +130,7 @@ class WorkerGroup:
         if self._meeting is not None:
             self._meeting.cleanup()
 
-    def _ask(self, task: Task | None, silence_s: float) -> list[object]:
+    def _ask(self, task: Task | None) -> list[object]:
         """Send a task, if any, and wait for a message of every rank; Died stands for those that do not come."""
         for heartbeat in self._heartbeats:
             heartbeat[:] = [NOBODY, time.monotonic()]
@@ -137,16 +138,17 @@ class WorkerGroup:
             for connection in self._connections:
                 with suppress(OSError):  # the rank is dead, as waiting for it will tell
                     connection.send(task)
-        return [self._receive(rank, silence_s) for rank in range(self.ranks)]
+        return [self._receive(rank, task) for rank in range(self.ranks)]
 
-    def _receive(self, rank: int, silence_s: float) -> object:
+    def _receive(self, rank: int, task: Task | None) -> object:
         """The next message of a rank; Died when it or, before it answers, another rank dies or is silent too long."""
         while not self._connections[rank].poll(POLL_S):
             for number, (process, heartbeat) in enumerate(zip(self._processes, self._heartbeats, strict=True)):
                 if not process.is_alive() and not self._connections[number].poll():
                     return self._death(number)
+                culprit, silence_s = int(heartbeat[0]), _patience_s(task, int(heartbeat[0]))
                 if time.monotonic() - heartbeat[1] > silence_s:
-                    return Died(int(heartbeat[0]), "timeout", f"no answer{self._named(number)} for {silence_s:g} s")
+                    return Died(culprit, "timeout", f"no answer{self._named(number)} for {silence_s:g} s")
         try:
             return self._connections[rank].recv()
         except (EOFError, OSError):
@@ -161,6 +163,13 @@ class WorkerGroup:
 
     def _named(self, rank: int) -> str:
         return f" on rank {rank}" if self.ranks > 1 else ""
+
+
+def _patience_s(task: Task | None, culprit: int) -> float:
+    """Seconds that a worker may be silent: when it starts, while a competitor's code runs, and while its own does."""
+    if task is None:
+        return STARTUP_S
+    return max(HARNESS_S, task.budget.timeout_s) if culprit == NOBODY else task.budget.timeout_s
 
 
 def _ending(exitcode: int | None) -> str:
@@ -189,7 +198,6 @@ def serve(
 ) -> None:
     """A worker's life: set up the device, import the kernels, then answer each task until the pipe closes."""
     mask.apply()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def announce(culprit: int) -> None:

@@ -137,6 +137,23 @@ def build_(
             typer.echo(write(table, where))
 
 
+@app.command("check")
+def check_(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A tuned table.", show_default=False)],
+    records: Annotated[list[Path], typer.Argument(metavar="RECORDS...", help="The records it names.")],
+) -> None:
+    """See whether a table still says what its records say; exit code 1 when it does not."""
+    with _told():
+        from ..autotune.tables import check
+
+        complaints = check(table, records)
+    for complaint in complaints:
+        typer.echo(f"moebench: {complaint}", err=True)
+    if complaints:
+        raise typer.Exit(BAD_ANSWER)
+    typer.echo(f"{table} says what its records say")
+
+
 @app.command("export")
 def export_(
     form: Annotated[Engine, typer.Option("--format", help="The engine to write for.", show_default=False)],

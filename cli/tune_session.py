@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -92,13 +91,13 @@ def _stopping(tuner: Tuner, console: Console) -> Iterator[None]:
 
 def _own_file(plan: Plan, executor: Executor) -> Path:
     """Where the records of this kernel on this device go, and their tables, for layers to find."""
+    from ..autotune.tables import as_file_name
     from ..kernels.tuned import FOLDER, folder
 
     home = folder()
     if home is None:
         refuse(f"there is no home folder to keep tables in: give --output, or set {FOLDER} to a folder")
-    words = [plan.kernel, executor.environment.device]
-    return home / f"{re.sub(r'[^A-Za-z0-9._-]+', '_', '.'.join(words))}.jsonl"
+    return home / f"{as_file_name(f'{plan.kernel}.{executor.environment.device}')}.jsonl"
 
 
 def _follow(progress: Iterable[Progress], plan: Plan, say: Callable[[str], None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def test_the_default_strategy_is_within_2_percent_after_a_tenth_of_the_trials(ke
     sweep = recorded()[key]
     study = Study.of(DEFAULT_STRATEGY, sweep, predicted=predictions_of(sweep), trials=len(sweep.space) // 10)
     assert study.after(0.1).median <= 0.02
+
+
+def test_a_record_does_not_say_which_files_are_read() -> None:
+    """Its load may be the word for a trace; the routes of a foreign sweep are not looked for."""
+    sweep = recorded()[KEYS[0]]
+    problem = {**sweep.default.problem, "load": "trace:/nobody/has/this.npy#01234567"}
+    foreign = dataclasses.replace(sweep, default=sweep.default.model_copy(update={"problem": problem}))
+    assert predictions_of(foreign) is None
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -82,6 +82,29 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     assert len(after.records) == len(before.records)
 
 
+def test_records_of_configurations_that_the_space_has_no_more_are_passed_over(tmp_path: Path) -> None:
+    """As when a search goes on with --compile, which leaves some out."""
+    tuned(tmp_path / "r.jsonl", Imagined())
+    smaller = SPACE.without(dict.fromkeys(range(1, len(SPACE), 2), "spills"))
+    with Store(tmp_path / "r.jsonl") as store:
+        tuner = Tuner(PLAN, Imagined(), store, space_of=lambda _: smaller, predict=lambda *_: None)
+        for _ in tuner.search():
+            pass
+    assert tuner.passed() > 0
+
+
+def test_a_batch_that_tells_nothing_keeps_its_number(tmp_path: Path) -> None:
+    """Without the default it is no batch; another one of the same name would be taken for one with it."""
+    tuned(tmp_path / "r.jsonl", Imagined())
+    lines = (tmp_path / "r.jsonl").read_text().splitlines()
+    kept = [line for line in lines if '"tile":512' not in line]
+    (tmp_path / "r.jsonl").write_text("\n".join(kept) + "\n")
+    executor = Imagined()
+    tuned(tmp_path / "r.jsonl", executor)
+    old = {load.split('"series":"')[1].split('"')[0] for load in kept}
+    assert not old & {task.point.series for task in executor.tasks}
+
+
 def test_a_larger_budget_continues_the_search(tmp_path: Path) -> None:
     tuned(tmp_path / "r.jsonl", Imagined())
     executor = Imagined()

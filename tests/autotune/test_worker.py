@@ -11,7 +11,7 @@ import pytest
 from points import PROBLEM, task
 
 from moebench.autotune.task import NOBODY
-from moebench.autotune.worker import Died, Ready, WorkerGroup
+from moebench.autotune.worker import HARNESS_S, STARTUP_S, Died, Ready, WorkerGroup, _patience_s
 from moebench.results.record import Status
 
 
@@ -76,3 +76,11 @@ def test_two_ranks_agree_and_the_death_of_one_ends_both() -> None:
         assert not group.running
     finally:
         group.stop()
+
+
+def test_a_worker_may_draw_for_longer_than_a_competitor_may_hang() -> None:
+    """The reference of a large problem is nobody's fault; what is asked for may still be longer."""
+    assert _patience_s(None, NOBODY) == STARTUP_S
+    assert _patience_s(task("loop", timeout_s=2.0), 0) == 2.0
+    assert _patience_s(task("loop", timeout_s=2.0), NOBODY) == HARNESS_S
+    assert _patience_s(task("loop", timeout_s=2 * HARNESS_S), NOBODY) == 2 * HARNESS_S

@@ -106,6 +106,18 @@ def test_build_derives_tables_that_show_and_export_read(tmp_path: Path, monkeypa
     assert json.loads((tmp_path / "out" / f"{STEM}.json").read_text())["64"] == TILES
 
 
+def test_check_holds_a_table_against_its_records(tmp_path: Path) -> None:
+    """The recorded run: derived it says what its records say, edited by hand it does not."""
+    records = Path(__file__).parents[2] / "results" / "recorded" / "cpu-tuned.jsonl"
+    (made,) = moebench_tables("build", records, "-o", tmp_path).stdout.split()
+    assert moebench_tables("check", made, records).exit_code == 0
+    text = Path(made).read_text()
+    Path(made).write_text(text.replace('"verdict": "tuned"', '"verdict": "tie"', 1))
+    answer = moebench_tables("check", made, records)
+    assert answer.exit_code == 1
+    assert "derive it again" in answer.stderr
+
+
 def test_build_without_records_of_the_tuner_is_refused(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text("")
     answer = moebench_tables("build", tmp_path / "records.jsonl", "-o", tmp_path / "made")
