@@ -212,7 +212,8 @@ class Everyone(Carrier):
 
 
 def _as_bytes(counts: Tensor) -> Tensor:
-    return counts.contiguous().view(torch.uint8)
+    """Rows of int64 as rows of bytes."""
+    return counts.flatten().view(torch.uint8).view(len(counts), -1)
 
 
 def _regroup(rows_MB: Tensor, sizes: Sequence[int], order: Sequence[int]) -> Tensor:
