@@ -8,6 +8,7 @@ starts, and the one that departed waits. Only a ticket passes between the two, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -56,7 +57,7 @@ class Call:
             else:
                 copies_mD = rows_TD.new_zeros(len(token_m), rows_TD.shape[1])
             packed = row.pack(copies_mD, [word_MW[rows] for word_MW in words])
-            pending.append(self.lane.submit(lambda packed=packed, splits=splits: self.carrier.spread(packed, splits)))
+            pending.append(self.lane.submit(partial(self.carrier.spread, packed, splits)))
         return pending
 
     def collect(self, row: Row, chunk: int, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> Pending:
@@ -160,7 +161,7 @@ class _GoHome(torch.autograd.Function):
 
 class _Land(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, *tickets: Tensor) -> Tensor:
+    def forward(ctx: Any, call: Call, *_tickets: Tensor) -> Tensor:
         ctx.call = call
         y_TD, _ = call.landed(call.formats.plain)
         call.out, call.home = [], {}

@@ -43,7 +43,9 @@ Hops = Callable[[Topology, Tensor], list[Hop]]
 def of_routes(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
     """A row for every route."""
     return _by_chunk(
-        ids_RTK, chunks, lambda ids_TK: torch.bincount(_owned(owners, ids_TK).flatten() + 1, minlength=problem.ranks + 1)
+        ids_RTK,
+        chunks,
+        lambda ids_TK: torch.bincount(_owned(owners, ids_TK).flatten() + 1, minlength=problem.ranks + 1),
     )[..., 1:]
 
 
