@@ -1,0 +1,136 @@
+"""What the tokens of a problem ask of the ranks that hold the experts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr, bdtrc
+
+from ..problem import Problem
+from .amount import Amount, Floats, totals
+from .layout import Layout
+from .popularity import Choices
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerToken:
+    """What one token sends to each of several places: rows, as sums of choices that add up to a fixed number.
+
+    ``mean_R`` adds up over places. So do ``own_R``, the variance as if all choices were independent, and ``shared_R``,
+    the covariance with how many there would be then, whose variance is ``total``. Given that there are K, the variance
+    is own − shared² / total (conditional Poisson sampling, Hájek 1964): for experts equally popular the exact one, for
+    others within a few per cent of the deviation.
+    """
+
+    mean_R: Floats
+    own_R: Floats
+    shared_R: Floats
+    total: float
+
+    def over(self, group_R: NDArray[np.int64]) -> PerToken:
+        """To groups of places, given the group of each."""
+        mean_R, own_R, shared_R = (totals(part, group_R) for part in (self.mean_R, self.own_R, self.shared_R))
+        return PerToken(mean_R=mean_R, own_R=own_R, shared_R=shared_R, total=self.total)
+
+    def at(self, place_R: NDArray[np.int64]) -> PerToken:
+        """To these places, each as often as it is named."""
+        return PerToken(
+            mean_R=self.mean_R[place_R],
+            own_R=self.own_R[place_R],
+            shared_R=self.shared_R[place_R],
+            total=self.total,
+        )
+
+    def less(self, part: PerToken) -> PerToken:
+        """To each place without a part of it."""
+        return PerToken(
+            mean_R=self.mean_R - part.mean_R,
+            own_R=self.own_R - part.own_R,
+            shared_R=self.shared_R - part.shared_R,
+            total=self.total,
+        )
+
+    def of(self, tokens: ArrayLike) -> Amount:
+        """What so many tokens send to each place; they choose independently."""
+        together_R = self.shared_R**2 / self.total if self.total > 0 else 0.0
+        count_R = np.asarray(tokens, dtype=np.float64)
+        return Amount(
+            mean_R=count_R * np.maximum(self.mean_R, 0.0), variance_R=count_R * np.maximum(self.own_R - together_R, 0.0)
+        )
+
+
+@dataclass(frozen=True)
+class Demand:
+    """Rows that the tokens of one expert-parallel group send to its ranks.
+
+    With a capacity a rank's routes above C of an expert are dropped; those that are kept are taken as chosen at random.
+    """
+
+    problem: Problem
+    layout: Layout
+    choices: Choices
+
+    @property
+    def tokens(self) -> float:
+        """Tokens of one rank."""
+        return self.problem.T / self.layout.ranks
+
+    @cached_property
+    def owner_E(self) -> NDArray[np.int64]:
+        """The rank of every expert."""
+        return self.layout.owner_E(self.problem.E)
+
+    @cached_property
+    def kept_E(self) -> Floats:
+        """The share of an expert's routes that is kept: E[min(n, C)] / E[n], n binomial over a rank's tokens."""
+        included_E, capacity = self.choices.included_E, self.problem.capacity
+        tokens = round(self.tokens)
+        if capacity is None or not tokens:
+            return np.ones_like(included_E)
+        expected_E = tokens * included_E
+        below_E = expected_E * bdtr(capacity - 1, max(tokens - 1, 0), included_E)
+        least_E = below_E + capacity * bdtrc(capacity, tokens, included_E)
+        kept_E: Floats = np.divide(least_E, expected_E, out=np.ones_like(least_E), where=expected_E > 0)
+        return np.minimum(kept_E, 1.0)
+
+    @cached_property
+    def routes(self) -> PerToken:
+        """Kept routes of a token to every rank."""
+        included_E, kept_E = self.choices.included_E, self.kept_E
+        usable = max(2, int((included_E > 0).sum()))
+        coin_E = included_E * (1 - included_E) * usable / (usable - 1)  # as without replacement from so many
+        mean_E = included_E * kept_E
+        own_E = kept_E**2 * coin_E + mean_E * (1 - kept_E)
+        mean_R, own_R, shared_R = (totals(part, self.owner_E) for part in (mean_E, own_E, kept_E * coin_E))
+        return PerToken(mean_R=mean_R, own_R=own_R, shared_R=shared_R, total=float(coin_E.sum()))
+
+    @cached_property
+    def pairs(self) -> PerToken:
+        """Ranks to which a token has at least one kept route: 1 or 0 for every rank.
+
+        Kept routes are a thinned Poisson stream: of the tokens that would miss a rank, those that have all their routes
+        there dropped make P(miss) to the power of the share that is kept.
+        """
+        included_R = totals(self.choices.included_E, self.owner_E)
+        kept_R = np.divide(self.routes.mean_R, included_R, out=np.ones_like(included_R), where=included_R > 0)
+        hit_R = 1 - np.maximum(1 - self.choices.hit(self.owner_E), 0.0) ** kept_R
+        return PerToken(
+            mean_R=hit_R,
+            own_R=hit_R * (1 - hit_R),
+            shared_R=self.routes.mean_R * (1 - hit_R),
+            total=self.routes.total,
+        )
+
+    @cached_property
+    def touched(self) -> Amount:
+        """Experts of every rank that some token chooses, on average."""
+        touched_E = 1 - (1 - np.minimum(self.choices.included_E, 1.0)) ** self.problem.T
+        return Amount.fixed(totals(touched_E, self.owner_E))
+
+    @property
+    def slots(self) -> int:
+        """Experts of the fullest rank."""
+        return int(np.bincount(self.owner_E).max())
