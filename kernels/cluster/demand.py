@@ -15,14 +15,18 @@ from .layout import Layout
 from .popularity import Choices
 
 
+RARE = 1e-12  # a probability that is as good as none
+MOMENTS = 32  # at which it is seen which experts are full, while a rank's tokens are served
+
+
 @dataclass(frozen=True, kw_only=True)
 class PerToken:
     """What one token sends to each of several places: rows, as sums of choices that add up to a fixed number.
 
     ``mean_R`` adds up over places. So do ``own_R``, the variance as if all choices were independent, and ``shared_R``,
     the covariance with how many there would be then, whose variance is ``total``. Given that there are K, the variance
-    is own − shared² / total (conditional Poisson sampling, Hájek 1964): for experts equally popular the exact one, for
-    others within a few per cent of the deviation.
+    is own − shared² / total (conditional Poisson sampling, Hájek 1964): exact for routes to experts equally popular,
+    within some per cent of the deviation for others, and never too small for ranks that a token visits.
     """
 
     mean_R: Floats
@@ -111,12 +115,17 @@ class Demand:
     def pairs(self) -> PerToken:
         """Ranks to which a token has at least one kept route: 1 or 0 for every rank.
 
-        Kept routes are a thinned Poisson stream: of the tokens that would miss a rank, those that have all their routes
-        there dropped make P(miss) to the power of the share that is kept.
+        P(miss) is exact without drops. With them an expert is open to the first of a rank's tokens and then full, and
+        P(miss) is the power that it would be if the open experts were chosen independently.
         """
-        included_R = totals(self.choices.included_E, self.owner_E)
-        kept_R = np.divide(self.routes.mean_R, included_R, out=np.ones_like(included_R), where=included_R > 0)
-        hit_R = 1 - np.maximum(1 - self.choices.hit(self.owner_E), 0.0) ** kept_R
+        if self.problem.K == 1:
+            return self.routes
+        missed_R = np.log(np.clip(1 - self.choices.hit(self.owner_E), RARE, 1.0))
+        apart_E = np.log1p(-np.minimum(self.choices.included_E, 1 - RARE))
+        apart_R = np.minimum(totals(apart_E, self.owner_E), -RARE)
+        moments = (np.arange(MOMENTS) + 0.5) / MOMENTS if self.problem.capacity else np.zeros(1)
+        open_SR = [totals(np.where(self.kept_E > moment, apart_E, 0.0), self.owner_E) for moment in moments]
+        hit_R: Floats = np.mean([-np.expm1(missed_R * open_R / apart_R) for open_R in open_SR], axis=0)
         return PerToken(
             mean_R=hit_R,
             own_R=hit_R * (1 - hit_R),
@@ -127,7 +136,7 @@ class Demand:
     @cached_property
     def touched(self) -> Amount:
         """Experts of every rank that some token chooses, on average."""
-        touched_E = 1 - (1 - np.minimum(self.choices.included_E, 1.0)) ** self.problem.T
+        touched_E = 1 - np.clip(1 - self.choices.included_E, 0.0, 1.0) ** self.problem.T
         return Amount.fixed(totals(touched_E, self.owner_E))
 
     @property
