@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,15 @@ import typer
 
 from .errors import told
 from .tune import Mode
+
+
+class Format(StrEnum):
+    """What rows travel in."""
+
+    float32 = "float32"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float8_e4m3fn = "float8_e4m3fn"
 
 
 def predict(
@@ -25,7 +35,7 @@ def predict(
     width: Annotated[int | None, typer.Option(help="Scale the model down to this D.", show_default="as it is")] = None,
     dtype: Annotated[str, typer.Option(help="Element type.")] = "bfloat16",
     wire: Annotated[
-        str | None, typer.Option(help="The dtype in which rows travel.", show_default="that of the tokens")
+        Format | None, typer.Option(help="The dtype in which rows travel.", show_default="that of the tokens")
     ] = None,
     load: Annotated[
         str, typer.Option(help="Load: uniform, zipf:S, … or trace:FILE, a .npy of recorded expert ids.")
@@ -62,7 +72,7 @@ def predict(
             problem=problem,
             machine=described(machine),
             ranks=_ranks(ranks),
-            wire=wire,
+            wire=None if wire is None else wire.value,
             chunks=chunks,
         )
         predictions = list(predict(question))

@@ -14,7 +14,7 @@ from ..kernels.cluster.machine import Machine
 from ..kernels.cluster.model import Forecast, Setting, forecast
 from ..kernels.cluster.popularity import choices
 from ..kernels.cluster.wire import Wire
-from ..kernels.problem import Problem
+from ..kernels.problem import DType, Problem
 from ..results.prediction import SCHEMA, Expected, Held, Prediction, Sent, Share
 
 
@@ -22,15 +22,15 @@ from ..results.prediction import SCHEMA, Expected, Held, Prediction, Sent, Share
 class Question:
     """A layer on a machine of each of several sizes.
 
-    ``problem`` is that of one rank: T counts its tokens, and every rank has as many. ``wire`` None means the format of
-    the tokens.
+    ``problem`` is that of one rank: T counts its tokens, and every rank has as many. ``wire`` is `Problem.wire` where
+    there are several.
     """
 
     series: str
     problem: Problem
     machine: Machine
     ranks: Sequence[int]
-    wire: str | None = None
+    wire: DType | None = None
     chunks: int = 1
 
 
@@ -38,21 +38,17 @@ def predict(question: Question) -> Iterator[Prediction]:
     """A prediction for each number of ranks and each dispatcher, in that order.
 
     Raises:
-        InvalidProblem: for a wire format that is none.
-        InvalidMachine: when the machine has no products of the problem's dtype.
+        InvalidMachine: when the machine lacks products of the problem's dtype, or links that a layout needs.
     """
     machine, chosen = question.machine, choices(question.problem)
     for ranks in question.ranks:
         layout = Layout.of(ranks, experts=question.problem.E, ranks_per_node=machine.ranks_per_node)
-        problem = question.problem.replace(T=question.problem.T * layout.ranks, ranks=layout.ranks)
-        setting = Setting(
-            machine=machine,
-            layout=layout,
-            problem=problem,
-            choices=chosen,
-            wire=Wire.of(problem, question.wire),
-            chunks=question.chunks,
+        problem = question.problem.replace(
+            T=question.problem.T * layout.ranks,
+            ranks=layout.ranks,
+            wire=question.wire if layout.ranks > 1 else None,
         )
+        setting = Setting(machine=machine, layout=layout, problem=problem, choices=chosen, chunks=question.chunks)
         for dispatcher in FLOWS:
             reason = unsupported(dispatcher, layout)
             yield Prediction(
@@ -65,7 +61,7 @@ def predict(question: Question) -> Iterator[Prediction]:
                 key=problem.key,
                 problem=dataclasses.asdict(problem),
                 dispatcher=dispatcher,
-                wire=setting.wire.format,
+                wire=Wire.of(problem).there,
                 chunks=question.chunks,
                 reason=reason or "",
                 expected=None if reason else _expected(forecast(dispatcher, setting), machine),

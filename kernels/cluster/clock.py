@@ -23,6 +23,10 @@ class Duration:
     volume_s: float
     limit: str
 
+    @property
+    def seconds(self) -> float:
+        return self.latency_s + self.volume_s
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clock:
@@ -49,7 +53,7 @@ class Clock:
         links = [self.machine.link(link) for link in used]
         latency_s = max(link.latency_s.value for link in links)
         if transfer.ring:
-            latency_s *= sum(transfer.messages.values())
+            latency_s *= transfer.sends
         else:
             of_each = [link.message_s.value for link in links]
             counts = [transfer.messages[name] for name in used]

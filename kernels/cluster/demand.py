@@ -14,7 +14,6 @@ from .amount import Amount, Floats, totals
 from .layout import Layout
 from .popularity import Choices
 
-
 RARE = 1e-12  # a probability that is as good as none
 MOMENTS = 32  # at which it is seen which experts are full, while a rank's tokens are served
 
@@ -68,19 +67,25 @@ class PerToken:
 
 @dataclass(frozen=True)
 class Demand:
-    """Rows that the tokens of one expert-parallel group send to its ranks.
+    """Rows that the tokens of one expert-parallel group send to its ranks, in one of ``chunks`` equal parts of a call.
 
-    With a capacity a rank's routes above C of an expert are dropped; those that are kept are taken as chosen at random.
+    With a capacity a rank's routes above C of an expert are dropped, wherever in the call they are.
     """
 
     problem: Problem
     layout: Layout
     choices: Choices
+    chunks: int = 1
 
     @property
     def tokens(self) -> float:
-        """Tokens of one rank."""
-        return self.problem.T / self.layout.ranks
+        """Tokens of one rank in one chunk."""
+        return self.everyone / self.layout.ranks
+
+    @property
+    def everyone(self) -> float:
+        """Tokens of all ranks in one chunk."""
+        return self.problem.T / self.chunks
 
     @cached_property
     def owner_E(self) -> NDArray[np.int64]:
@@ -91,7 +96,7 @@ class Demand:
     def kept_E(self) -> Floats:
         """The share of an expert's routes that is kept: E[min(n, C)] / E[n], n binomial over a rank's tokens."""
         included_E, capacity = self.choices.included_E, self.problem.capacity
-        tokens = round(self.tokens)
+        tokens = self.problem.tokens_per_rank
         if capacity is None or not tokens:
             return np.ones_like(included_E)
         expected_E = tokens * included_E
@@ -136,10 +141,16 @@ class Demand:
     @cached_property
     def touched(self) -> Amount:
         """Experts of every rank that some token chooses, on average."""
-        touched_E = 1 - np.clip(1 - self.choices.included_E, 0.0, 1.0) ** self.problem.T
+        touched_E = 1 - np.clip(1 - self.choices.included_E, 0.0, 1.0) ** self.everyone
         return Amount.fixed(totals(touched_E, self.owner_E))
 
     @property
     def slots(self) -> int:
         """Experts of the fullest rank."""
         return int(np.bincount(self.owner_E).max())
+
+    @property
+    def padded(self) -> float | None:
+        """Rows that a rank sends to every rank, filled or not: C for each of its experts; None when dropless."""
+        capacity = self.problem.capacity
+        return None if capacity is None else self.slots * capacity / self.chunks

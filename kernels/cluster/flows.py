@@ -11,7 +11,8 @@ from ..problem import Mode
 from .amount import Amount
 from .demand import Demand, PerToken
 from .layout import Layout
-from .transfer import Transfer, alike, all_to_all, between, equal, inside, ring
+from .machine import LinkClass
+from .transfer import Transfer, all_to_all, between, equal, inside, ring, two_hops
 from .wire import Wire
 
 COUNT_BYTES = 8  # counts travel as int64
@@ -19,10 +20,11 @@ COUNT_BYTES = 8  # counts travel as int64
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """A forward: counts, in bytes, then rows ``there`` and ``back``, one collective after the other.
+    """One chunk of a forward: rows ``there`` and ``back``, one collective after the other.
 
-    A dispatched row carries ``routes`` ids and gates. Rows of every rank: ``sent`` and ``received`` stand in buffers,
-    ``computed`` go through the experts, ``copied`` are read and written once on the way.
+    ``counts``, in bytes, go before the first chunk, for all. A dispatched row carries ``routes`` ids and gates. Rows of
+    every rank: ``sent`` and ``received`` stand in buffers, ``computed`` go through the experts, ``copied`` are read and
+    written once on the way.
     """
 
     counts: tuple[Transfer, ...] = ()
@@ -35,37 +37,40 @@ class Flow:
     copied: Amount
 
     def transfers(self, wire: Wire, mode: Mode) -> tuple[Transfer, ...]:
-        """All collectives of a call in bytes; gradients travel as the rows did, out as tokens and back as results."""
+        """The collectives that move rows, in bytes; gradients go out as the tokens did and back as the results."""
         forward = (
-            *self.counts,
-            *(leg.scaled(wire.there(self.routes)) for leg in self.there),
-            *(leg.scaled(wire.back) for leg in self.back),
+            *(leg.scaled(wire.dispatched(self.routes)) for leg in self.there),
+            *(leg.scaled(wire.returned) for leg in self.back),
         )
         if mode == "forward":
             return forward
         return (
             *forward,
-            *(leg.scaled(wire.back, f"{leg.name} of gradients") for leg in self.there),
-            *(leg.scaled(wire.gradient(self.routes), f"{leg.name} of gradients") for leg in self.back),
+            *(leg.scaled(wire.returned) for leg in self.there),
+            *(leg.scaled(wire.gradient(self.routes)) for leg in self.back),
         )
+
+
+# What copies a row, each time reading and writing it: where it leaves it is gathered and packed, where it comes home
+# unpacked and added up; in between it is unpacked, put in expert order, back, and packed.
+ENDS, ARRIVED, MULTIPLIED = 4, 2, 2
 
 
 def alltoall(demand: Demand) -> Flow:
     """A row for every route, straight to its rank; with a capacity as many rows to each as its experts may take."""
-    layout, capacity = demand.layout, demand.problem.capacity
-    if capacity is None:
+    layout, padded = demand.layout, demand.padded
+    if padded is None:
         return _direct(demand, demand.routes, routes=1)
-    rows = demand.slots * capacity
-    there = equal("dispatch", layout, rows)
-    buffer = Amount.fixed(np.full(layout.ranks, float(layout.ranks * rows)))
+    there = equal(layout, padded)
+    buffer, computed = _alike(layout, layout.ranks * padded), demand.routes.of(demand.everyone)
     return Flow(
         there=(there,),
-        back=(there.mirrored("return"),),
+        back=(there.mirrored,),
         routes=1,
         sent=buffer,
         received=buffer,
-        computed=demand.routes.of(demand.problem.T),
-        copied=buffer.scaled(4),
+        computed=computed,
+        copied=buffer.scaled(ENDS + ARRIVED) + computed.scaled(MULTIPLIED),
     )
 
 
@@ -81,7 +86,6 @@ def _direct(demand: Demand, rows: PerToken, *, routes: int) -> Flow:
     node = rows.over(layout.node_R).at(layout.node_R)
     whole = rows.over(np.zeros_like(layout.node_R)).at(np.zeros_like(layout.node_R))
     there = all_to_all(
-        "dispatch",
         layout,
         out={"self": rows.of(tokens), "node": node.less(rows).of(tokens), "across": whole.less(node).of(tokens)},
         into={
@@ -90,82 +94,89 @@ def _direct(demand: Demand, rows: PerToken, *, routes: int) -> Flow:
             "across": rows.of(tokens * (layout.ranks - peers_R)),
         },
     )
-    sent, computed = whole.of(tokens), demand.routes.of(demand.problem.T)
+    sent, received, computed = whole.of(tokens), rows.of(demand.everyone), demand.routes.of(demand.everyone)
     return Flow(
-        counts=(equal("counts", layout, 1).scaled(COUNT_BYTES),),
+        counts=(equal(layout, COUNT_BYTES * demand.chunks),),
         there=(there,),
-        back=(there.mirrored("return"),),
+        back=(there.mirrored,),
         routes=routes,
         sent=sent,
-        received=rows.of(demand.problem.T),
+        received=received,
         computed=computed,
-        copied=(sent + computed).scaled(2),  # packed and combined; put in expert order and back
+        copied=sent.scaled(ENDS) + received.scaled(ARRIVED) + computed.scaled(MULTIPLIED),
     )
 
 
 def hierarchical(demand: Demand) -> Flow:
     """Rows as in `alltoall` in two hops: to the rank of one's node in the place of the destination, then to its node.
 
-    2DH of Tutel (Hwang et al. 2022, arXiv 2206.03382, section 4.3).
+    2DH of Tutel (Hwang et al. 2022, arXiv 2206.03382): before each hop rows are regrouped.
     """
-    layout, tokens, capacity = demand.layout, demand.tokens, demand.problem.capacity
-    local, nodes = layout.local, layout.nodes
-    computed = demand.routes.of(demand.problem.T)
-    if capacity is None:
-        rank = demand.routes
-        place = rank.over(layout.local_R).at(layout.local_R)
-        whole = rank.over(np.zeros_like(layout.local_R)).at(np.zeros_like(layout.local_R))
-        first = inside(
-            "dispatch inside",
-            layout,
-            out={"self": place.of(tokens), "node": whole.less(place).of(tokens)},
-            into={"self": place.of(tokens), "node": place.of(tokens * (local - 1))},
-        )
-        second = between(
-            "dispatch across",
-            layout,
-            out={"self": rank.of(tokens * local), "across": place.less(rank).of(tokens * local)},
-            into={"self": rank.of(tokens * local), "across": rank.of(tokens * local * (nodes - 1))},
-        )
-        sent, passed, received = whole.of(tokens), place.of(tokens * local), computed
+    layout, padded = demand.layout, demand.padded
+    computed = demand.routes.of(demand.everyone)
+    if padded is None:
+        first, second = _two_hops(demand)
+        sent, passed, received = (_total(first.out), _total(first.into), computed)
     else:
-        rows = demand.slots * capacity
-        to_peers = alike("node", layout, (local - 1) * nodes * rows, nodes * rows)
-        to_nodes = alike("across", layout, (nodes - 1) * local * rows, local * rows)
-        first = inside("dispatch inside", layout, to_peers, to_peers)
-        second = between("dispatch across", layout, to_nodes, to_nodes)
-        sent = passed = received = Amount.fixed(np.full(layout.ranks, float(layout.ranks * rows)))
-    counted = alike("node", layout, (local - 1) * nodes, nodes), alike("across", layout, (nodes - 1) * local, local)
-    counts = (
-        inside("counts inside", layout, counted[0], counted[0]).scaled(COUNT_BYTES),
-        between("counts across", layout, counted[1], counted[1]).scaled(COUNT_BYTES),
-    )
+        first, second = two_hops(layout, padded)
+        sent = passed = received = _alike(layout, layout.ranks * padded)
     return Flow(
-        counts=counts if capacity is None else (),
+        counts=two_hops(layout, COUNT_BYTES * demand.chunks) if padded is None else (),
         there=(first, second),
-        back=(second.mirrored("return across"), first.mirrored("return inside")),
+        back=(second.mirrored, first.mirrored),
         routes=1,
         sent=sent + passed,
         received=received,
         computed=computed,
-        copied=(sent + passed + received).scaled(2),
+        copied=sent.scaled(ENDS + 2) + passed.scaled(2) + received.scaled(ARRIVED) + computed.scaled(MULTIPLIED),
     )
+
+
+def _two_hops(demand: Demand) -> tuple[Transfer, Transfer]:
+    """Inside the node, then across, in uneven splits."""
+    layout, tokens, rank = demand.layout, demand.tokens, demand.routes
+    place = rank.over(layout.local_R).at(layout.local_R)
+    whole = rank.over(np.zeros_like(layout.local_R)).at(np.zeros_like(layout.local_R))
+    first = inside(
+        layout,
+        out={"self": place.of(tokens), "node": whole.less(place).of(tokens)},
+        into={"self": place.of(tokens), "node": place.of(tokens * (layout.local - 1))},
+    )
+    passed = tokens * layout.local
+    second = between(
+        layout,
+        out={"self": rank.of(passed), "across": place.less(rank).of(passed)},
+        into={"self": rank.of(passed), "across": rank.of(passed * (layout.nodes - 1))},
+    )
+    return first, second
 
 
 def allgather(demand: Demand) -> Flow:
     """Every token to every rank, which multiplies those of its experts; partial sums come back and are added."""
-    layout, tokens = demand.layout, float(demand.problem.tokens_per_rank)
-    everyone = Amount.fixed(np.full(layout.ranks, layout.ranks * tokens))
-    computed = demand.routes.of(demand.problem.T)
+    layout, tokens = demand.layout, demand.problem.tokens_per_rank / demand.chunks
+    mine, everyone = _alike(layout, tokens), _alike(layout, layout.ranks * tokens)
+    computed = demand.routes.of(demand.everyone)
     return Flow(
-        there=(ring("all-gather", layout, tokens),),
-        back=(equal("partial sums", layout, tokens),),
+        counts=(ring(layout, COUNT_BYTES * demand.chunks),),
+        there=(ring(layout, tokens),),
+        back=(equal(layout, tokens),),
         routes=demand.problem.K,
         sent=everyone,
         received=everyone,
         computed=computed,
-        copied=computed.scaled(2) + everyone,  # into expert order and back; partial sums read and added
+        copied=(mine + everyone).scaled(ENDS / 2) + everyone.scaled(ARRIVED) + computed.scaled(MULTIPLIED),
     )
+
+
+def _alike(layout: Layout, amount: float) -> Amount:
+    return Amount.fixed(np.full(layout.ranks, float(amount)))
+
+
+def _total(amounts: Mapping[LinkClass, Amount]) -> Amount:
+    first, *others = amounts.values()
+    for other in others:
+        first += other
+    return first
 
 
 FLOWS: Mapping[str, Callable[[Demand], Flow]] = {

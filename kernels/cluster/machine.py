@@ -120,20 +120,31 @@ class Products(_Shared):
 
 
 class Machine(_Part):
-    """A cluster of equal nodes of equal ranks. ``layer_s`` is what one call of a layer takes whatever it does."""
+    """A cluster of equal nodes of equal ranks; links that were not there to be measured are left out.
+
+    ``layer_s`` is what one call of a layer takes whatever it does.
+    """
 
     name: str = Field(min_length=1)
     summary: str = Field(min_length=1)
     ranks_per_node: PositiveInt
     layer_s: Figure
-    node: Link
-    across: Link
+    node: Link | None = None
+    across: Link | None = None
     memory: Memory
     products: Mapping[DType, Products] = Field(min_length=1)
 
     def link(self, link: Network) -> Link:
-        """The links of a class."""
-        return self.node if link == "node" else self.across
+        """The links of a class.
+
+        Raises:
+            InvalidMachine: where nothing is known of them.
+        """
+        described = self.node if link == "node" else self.across
+        if described is None:
+            others = "inside a node" if link == "node" else "across nodes"
+            raise InvalidMachine(f"{self.name} says nothing of links {others}: give fewer ranks, or measure with more")
+        return described
 
     def product_rate(self, dtype: str) -> Rate:
         """FLOP/s of grouped products in a dtype.

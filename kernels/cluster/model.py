@@ -1,35 +1,45 @@
 """The time, the bytes and the memory of a layer call on a cluster, and what they are made of.
 
-The model: what a rank sends costs a latency, a time for each message, and bytes over the tightest of the limits that it
-shares with nobody, with its node, or with the receivers (alpha-beta with injection limits, as LogGP has it); the call
-takes as long as its largest share, reckoned from the load; compute is a roofline. Weights of experts that several
-groups hold are not synchronised: that is no part of a layer call.
+What a rank sends costs a latency, a time for each message, and bytes over the tightest of the limits of a rank or a
+node (alpha-beta with injection limits, as LogGP has it); every collective takes as long as its largest share, reckoned
+from the load; compute is a roofline. Weights of experts that several groups hold are not synchronised: that is no part
+of a layer call.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
-from ..problem import ELEMENT_BYTES, ROUTE_BYTES, Problem
+from ..problem import ELEMENT_BYTES, Problem
+from .amount import Amount
 from .clock import Clock
 from .demand import Demand
 from .flows import FLOWS, Flow
+from .footprint import Footprint, footprint
 from .layout import Layout
 from .machine import LinkClass, Machine
 from .popularity import Choices
 from .transfer import Transfer
 from .wire import Wire
 
-LATENCY, PRODUCTS, WEIGHTS, COPIES, OVERHEAD = "latency", "products", "weights", "copies", "overhead"
-COMPUTE = (PRODUCTS, WEIGHTS, COPIES)
+Kind = Literal["communication", "compute", "alone"]
+"""What may pass behind compute, behind communication, or behind nothing."""
 
-# A training step multiplies by the weights twice and writes their gradients, moves every row in both directions, and
-# starts a forward and a backward.
+# A training step reads the weights twice and writes their gradients, and moves every row there and back again.
 WEIGHT_PASSES = {"forward": 1, "train": 3}
-COPY_PASSES = {"forward": 1, "train": 2}
+ROW_PASSES = {"forward": 1, "train": 2}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """Seconds that something takes in one chunk, or for ``alone`` in the whole call."""
+
+    name: str
+    kind: Kind
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +52,11 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memory:
-    """Bytes of the fullest rank: weights (in training with gradients), tokens and results, rows in flight."""
-
-    weights: int
-    tokens: int
-    buffers: int
-
-    @property
-    def total(self) -> int:
-        return self.weights + self.tokens + self.buffers
-
-
-@dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """One call of a dispatcher in ``chunks``, and what it is made of.
+    """One call of a dispatcher, and what it is made of.
 
-    ``parts`` come in the order of `forecast`; ``hidden_s`` of them pass behind others. ``sent`` are bytes that a rank
-    sends on average, by link class; ``messages`` those of a rank.
+    ``hidden_s`` of the ``parts`` pass behind others; ``balanced_s`` is the time of the call if all ranks had equal
+    shares. ``sent`` are bytes that a rank sends on average, by link class; ``messages`` those of a rank.
     """
 
     dispatcher: str
@@ -69,7 +66,7 @@ class Forecast:
     balanced_s: float
     sent: Mapping[LinkClass, float]
     messages: int
-    memory: Memory
+    memory: Footprint
 
     @property
     def seconds(self) -> float:
@@ -89,13 +86,12 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Where and how a problem runs: ``problem`` is that of one expert-parallel group of ``layout``."""
+    """Where and how a problem runs: it is that of one expert-parallel group of ``layout``, in ``chunks``."""
 
     machine: Machine
     layout: Layout
     problem: Problem
     choices: Choices
-    wire: Wire
     chunks: int = 1
 
 
@@ -104,88 +100,85 @@ def forecast(dispatcher: str, setting: Setting) -> Forecast:
 
     n chunks pass one after the other, the communication of one behind the compute of another:
     max(communication, compute) + min(communication, compute) / n, each chunk with latencies, weights and an overhead of
-    its own (the pipeline of Tutel and Comet).
+    its own (as Tutel and Comet pipeline). Counts go before all of it.
 
     Raises:
-        InvalidMachine: when the machine has no products of the problem's dtype.
+        InvalidMachine: when the machine lacks products of the problem's dtype, or links that the layout needs.
     """
-    problem, layout, chunks = setting.problem, setting.layout, setting.chunks
-    chunk = Demand(problem.replace(T=math.ceil(problem.T / chunks)), layout, setting.choices)
-    flow = FLOWS[dispatcher](chunk)
-    transfers = flow.transfers(setting.wire, problem.mode)
+    layout, chunks = setting.layout, setting.chunks
+    demand = Demand(setting.problem, layout, setting.choices, chunks)
+    flow = FLOWS[dispatcher](demand)
     clock = Clock(machine=setting.machine, layout=layout)
-    slowest = _spent(setting, chunk, flow, transfers, clock)
-    equal = _spent(setting, chunk, flow, transfers, dataclasses.replace(clock, balanced=True))
+    slowest = list(_spent(setting, demand, flow, clock))
+    equal = list(_spent(setting, demand, flow, dataclasses.replace(clock, balanced=True)))
+    transfers = flow.transfers(Wire.of(setting.problem), setting.problem.mode)
     return Forecast(
         dispatcher=dispatcher,
         layout=layout,
-        parts=tuple(
-            Part(name=name, seconds=chunks * seconds, balanced_s=chunks * equal.get(name, 0.0))
-            for name, seconds in slowest.items()
-        ),
+        parts=tuple(_parts(slowest, equal, chunks)),
         hidden_s=_hidden(slowest, chunks),
-        balanced_s=chunks * sum(equal.values()) - _hidden(equal, chunks),
-        sent=_sent(transfers, chunks),
-        messages=chunks * sum(sum(one.messages.values()) for one in transfers),
-        memory=_memory(setting, flow),
+        balanced_s=sum(_whole(one, chunks) for one in equal) - _hidden(equal, chunks),
+        sent=_sent(flow.counts, transfers, chunks),
+        messages=sum(one.sends for one in flow.counts) + chunks * sum(one.sends for one in transfers),
+        memory=footprint(demand, flow),
     )
 
 
-def _spent(
-    setting: Setting, chunk: Demand, flow: Flow, transfers: tuple[Transfer, ...], clock: Clock
-) -> dict[str, float]:
-    """Seconds of one chunk by part."""
+def _spent(setting: Setting, demand: Demand, flow: Flow, clock: Clock) -> Iterator[Spent]:
+    """What the time goes into, in the same order for every clock."""
     problem, machine = setting.problem, setting.machine
-    spent = {LATENCY: 0.0}
-    for transfer in transfers:
+    for transfer in flow.counts:
+        yield Spent(name="counts", kind="alone", seconds=clock.transfer(transfer).seconds)
+    for transfer in flow.transfers(Wire.of(problem), problem.mode):
         duration = clock.transfer(transfer)
-        spent[LATENCY] += duration.latency_s
         if duration.limit:
-            spent[duration.limit] = spent.get(duration.limit, 0.0) + duration.volume_s
+            yield Spent(name="latency", kind="communication", seconds=duration.latency_s)
+            yield Spent(name=duration.limit, kind="communication", seconds=duration.volume_s)
     multiplied_s = clock.work(flow.computed.scaled(problem.flops(1)), machine.product_rate(problem.dtype))
     expert_bytes = problem.weight_bytes / problem.E * WEIGHT_PASSES[problem.mode]
-    read_s = clock.work(chunk.touched.scaled(expert_bytes), machine.memory.rate)
-    spent[PRODUCTS if multiplied_s >= read_s else WEIGHTS] = max(multiplied_s, read_s)
-    row_bytes = 2 * problem.D * ELEMENT_BYTES[problem.dtype] * COPY_PASSES[problem.mode]
-    spent[COPIES] = clock.work(flow.copied.scaled(row_bytes), machine.memory.rate)
-    spent[OVERHEAD] = COPY_PASSES[problem.mode] * machine.layer_s.value
-    return spent
+    read_s = clock.work(demand.touched.scaled(expert_bytes), machine.memory.rate)
+    starts = demand.chunks * ROW_PASSES[problem.mode]
+    bound = "products" if multiplied_s >= read_s else "weights"
+    yield Spent(name=bound, kind="compute", seconds=max(multiplied_s, read_s))
+    yield Spent(name="rows in memory", kind="compute", seconds=clock.work(_moved(problem, flow), machine.memory.rate))
+    yield Spent(name="overhead", kind="alone", seconds=starts * machine.layer_s.value)
 
 
-def _hidden(spent: Mapping[str, float], chunks: int) -> float:
-    """Seconds of all chunks that pass behind others."""
-    compute = chunks * sum(spent.get(name, 0.0) for name in COMPUTE)
-    communication = chunks * (sum(spent.values()) - spent[OVERHEAD]) - compute
+def _moved(problem: Problem, flow: Flow) -> Amount:
+    """Bytes through the memory of every rank: rows that are copied, hidden rows written and read, activated and not."""
+    both_ways = 2 * ROW_PASSES[problem.mode] * ELEMENT_BYTES[problem.dtype]
+    hidden = both_ways * (problem.U + problem.F)
+    return flow.copied.scaled(both_ways * problem.D) + flow.computed.scaled(hidden)
+
+
+def _whole(spent: Spent, chunks: int) -> float:
+    """Seconds in the whole call."""
+    return spent.seconds * (1 if spent.kind == "alone" else chunks)
+
+
+def _hidden(spent: Sequence[Spent], chunks: int) -> float:
+    """Seconds of the whole call that pass behind others."""
+    communication, compute = (
+        sum(_whole(one, chunks) for one in spent if one.kind == kind) for kind in ("communication", "compute")
+    )
     return min(communication, compute) * (1 - 1 / chunks)
 
 
-def _sent(transfers: tuple[Transfer, ...], chunks: int) -> dict[LinkClass, float]:
+def _parts(slowest: Sequence[Spent], equal: Sequence[Spent], chunks: int) -> Iterator[Part]:
+    """What has the same name added up."""
+    for name in dict.fromkeys(one.name for one in slowest):
+        pairs = [(one, other) for one, other in zip(slowest, equal, strict=True) if one.name == name]
+        yield Part(
+            name=name,
+            seconds=sum(_whole(one, chunks) for one, _ in pairs),
+            balanced_s=sum(_whole(other, chunks) for _, other in pairs),
+        )
+
+
+def _sent(counts: Sequence[Transfer], transfers: Sequence[Transfer], chunks: int) -> Mapping[LinkClass, float]:
     sent: dict[LinkClass, float] = {"self": 0.0, "node": 0.0, "across": 0.0}
-    for transfer in transfers:
-        for link, amount in transfer.out.items():
-            sent[link] += chunks * amount.mean
+    for times, group in ((1, counts), (chunks, transfers)):
+        for transfer in group:
+            for link, amount in transfer.out.items():
+                sent[link] += times * amount.mean
     return sent
-
-
-def _memory(setting: Setting, flow: Flow) -> Memory:
-    """As `implementations/expert_parallel.py` counts its workspace.
-
-    Rows stand as they came, in expert order and multiplied; in training also as gradients, with the pre-activations.
-    Beside them there are the rows that are sent, or the hidden rows of the fullest expert.
-    """
-    problem, layout, element = setting.problem, setting.layout, ELEMENT_BYTES[setting.problem.dtype]
-    copies = COPY_PASSES[problem.mode]
-    demand = Demand(problem, layout, setting.choices)
-    received, sent, computed = (amount.largest(layout.groups) for amount in (flow.received, flow.sent, flow.computed))
-    fullest = problem.T * float((demand.choices.included_E * demand.kept_E).max())
-    if problem.mode == "forward":
-        elements = (received + 2 * computed) * problem.D + max(sent * problem.D, fullest * (problem.U + 2 * problem.F))
-    else:
-        kept = computed * problem.U
-        elements = (received + 2 * computed + sent) * problem.D + kept + fullest * (problem.U + 4 * problem.F)
-    tokens = problem.tokens_per_rank
-    return Memory(
-        weights=copies * demand.slots * problem.weight_bytes // problem.E,
-        tokens=2 * copies * tokens * problem.D * element + tokens * problem.K * ROUTE_BYTES,
-        buffers=int(elements * element),
-    )

@@ -21,36 +21,38 @@ class Transfer:
     those that a rank sends. In a ``ring`` a rank sends its next message only when it has received the last.
     """
 
-    name: str
     out: Mapping[LinkClass, Amount]
     into: Mapping[LinkClass, Amount]
     messages: Mapping[LinkClass, int]
     ring: bool = False
 
-    def scaled(self, factor: float, name: str | None = None) -> Transfer:
-        """In another unit, and under another name."""
+    @property
+    def sends(self) -> int:
+        """Messages of a rank to others."""
+        return sum(self.messages.values())
+
+    def scaled(self, factor: float) -> Transfer:
+        """In another unit."""
         return Transfer(
-            name=name or self.name,
             out={link: amount.scaled(factor) for link, amount in self.out.items()},
             into={link: amount.scaled(factor) for link, amount in self.into.items()},
             messages=self.messages,
             ring=self.ring,
         )
 
-    def mirrored(self, name: str) -> Transfer:
+    @property
+    def mirrored(self) -> Transfer:
         """The way back."""
-        return Transfer(name=name, out=self.into, into=self.out, messages=self.messages, ring=self.ring)
+        return Transfer(out=self.into, into=self.out, messages=self.messages, ring=self.ring)
 
 
-def all_to_all(
-    name: str, layout: Layout, out: Mapping[LinkClass, Amount], into: Mapping[LinkClass, Amount]
-) -> Transfer:
+def all_to_all(layout: Layout, out: Mapping[LinkClass, Amount], into: Mapping[LinkClass, Amount]) -> Transfer:
     """A message from every rank to every other, whatever is in it."""
     messages: Mapping[LinkClass, int] = {"node": layout.local - 1, "across": layout.ranks - layout.local}
-    return Transfer(name=name, out=out, into=into, messages=messages)
+    return Transfer(out=out, into=into, messages=messages)
 
 
-def equal(name: str, layout: Layout, size: float) -> Transfer:
+def equal(layout: Layout, size: float) -> Transfer:
     """An all-to-all with ``size`` from every rank to every rank, itself included."""
     peers_R = np.bincount(layout.node_R)[layout.node_R].astype(np.float64)
     amounts: Mapping[LinkClass, Amount] = {
@@ -58,26 +60,35 @@ def equal(name: str, layout: Layout, size: float) -> Transfer:
         "node": Amount.fixed(size * (peers_R - 1)),
         "across": Amount.fixed(size * (layout.ranks - peers_R)),
     }
-    return all_to_all(name, layout, amounts, amounts)
+    return all_to_all(layout, amounts, amounts)
 
 
-def inside(name: str, layout: Layout, out: Mapping[LinkClass, Amount], into: Mapping[LinkClass, Amount]) -> Transfer:
+def inside(layout: Layout, out: Mapping[LinkClass, Amount], into: Mapping[LinkClass, Amount]) -> Transfer:
     """A message from every rank to every other of its node."""
-    return Transfer(name=name, out=out, into=into, messages={"node": layout.local - 1})
+    return Transfer(out=out, into=into, messages={"node": layout.local - 1})
 
 
-def between(name: str, layout: Layout, out: Mapping[LinkClass, Amount], into: Mapping[LinkClass, Amount]) -> Transfer:
+def between(layout: Layout, out: Mapping[LinkClass, Amount], into: Mapping[LinkClass, Amount]) -> Transfer:
     """A message from every rank to the rank in its place on every other node."""
-    return Transfer(name=name, out=out, into=into, messages={"across": layout.nodes - 1})
+    return Transfer(out=out, into=into, messages={"across": layout.nodes - 1})
 
 
-def alike(link: LinkClass, layout: Layout, amount: float, own: float) -> Mapping[LinkClass, Amount]:
-    """The same amount over a link class for every rank, and what stays where it is."""
-    everyone = np.ones(layout.ranks)
-    return {"self": Amount.fixed(own * everyone), link: Amount.fixed(amount * everyone)}
+def two_hops(layout: Layout, size: float) -> tuple[Transfer, Transfer]:
+    """`equal` by way of the rank of one's node in the place of the destination."""
+    peers, nodes = layout.local, layout.nodes
+
+    def alike(link: LinkClass, others: float, own: float) -> Mapping[LinkClass, Amount]:
+        everyone = np.full(layout.ranks, float(size))
+        return {"self": Amount.fixed(own * everyone), link: Amount.fixed(others * everyone)}
+
+    to_peers, to_nodes = alike("node", (peers - 1) * nodes, nodes), alike("across", (nodes - 1) * peers, peers)
+    return (
+        inside(layout, to_peers, to_peers),
+        between(layout, to_nodes, to_nodes),
+    )
 
 
-def ring(name: str, layout: Layout, block: float) -> Transfer:
+def ring(layout: Layout, block: float) -> Transfer:
     """An all-gather of a block from every rank: each passes on all blocks but the last to the next rank."""
     next_R = np.roll(layout.node_R, -1)
     passed_R = np.full(layout.ranks, (layout.ranks - 1.0) * block)
@@ -91,16 +102,15 @@ def ring(name: str, layout: Layout, block: float) -> Transfer:
         }
 
     messages: Mapping[LinkClass, int] = {"node": layout.ranks - 1}
-    return Transfer(name=name, out=by_class(stays_R), into=by_class(np.roll(stays_R, 1)), messages=messages, ring=True)
+    return Transfer(out=by_class(stays_R), into=by_class(np.roll(stays_R, 1)), messages=messages, ring=True)
 
 
-def exchange(name: str, layout: Layout, sent_RR: Floats, joined_RR: NDArray[np.bool_]) -> Transfer:
+def exchange(layout: Layout, sent_RR: Floats, joined_RR: NDArray[np.bool_]) -> Transfer:
     """An all-to-all of known amounts: ``sent_RR[s, r]`` from s to r, with a message wherever two have ``joined``."""
     same_RR = layout.node_R[:, None] == layout.node_R
     own_RR = np.eye(layout.ranks, dtype=bool)
     where: Mapping[LinkClass, NDArray[np.bool_]] = {"self": own_RR, "node": same_RR & ~own_RR, "across": ~same_RR}
     return Transfer(
-        name=name,
         out={link: Amount.fixed((sent_RR * chosen_RR).sum(1)) for link, chosen_RR in where.items()},
         into={link: Amount.fixed((sent_RR * chosen_RR).sum(0)) for link, chosen_RR in where.items()},
         messages={link: int((joined_RR & where[link]).sum(1).max()) for link in ("node", "across")},

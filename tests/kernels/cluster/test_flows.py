@@ -1,9 +1,8 @@
-"""What dispatchers send: against rows walked one by one from real routes, by hand, and as published."""
+"""What dispatchers send: as they reckon it themselves from routes, by hand, and as published."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -11,20 +10,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.cluster.demand import Demand
 from moebench.kernels.cluster.flows import FLOWS, Flow, unsupported
 from moebench.kernels.cluster.layout import Layout
-from moebench.kernels.cluster.machine import LinkClass
 from moebench.kernels.cluster.popularity import choices
 from moebench.kernels.cluster.transfer import Transfer
 from moebench.kernels.cluster.wire import Wire
+from moebench.kernels.parallel.kernel import ExpertParallel
 from moebench.kernels.problem import Problem
 from moebench.kernels.routers import route
+from moebench.kernels.routing import Routing, within_capacity
 
 CPU = torch.device("cpu")
-DRAWS = 60
-Hop = tuple[int, int]
-"""From which rank to which."""
+DRAWS = 40
 
 
 def demand(ranks: int, ranks_per_node: int, **fields: object) -> Demand:
@@ -32,72 +31,52 @@ def demand(ranks: int, ranks_per_node: int, **fields: object) -> Demand:
     return Demand(problem, Layout(ranks=ranks, ranks_per_node=ranks_per_node), choices(problem))
 
 
-def link(hop: Hop, ranks_per_node: int) -> LinkClass:
-    source, target = hop
-    if source == target:
-        return "self"
-    return "node" if source // ranks_per_node == target // ranks_per_node else "across"
-
-
-def straight(source: int, target: int, _: int) -> list[Hop]:
-    return [(source, target)]
-
-
-def by_way_of_a_peer(source: int, target: int, ranks_per_node: int) -> list[Hop]:
-    peer = source // ranks_per_node * ranks_per_node + target % ranks_per_node
-    return [(source, peer), (peer, target)]
-
-
-def walked(asked: Demand, hops: Callable[[int, int, int], list[Hop]], *, once: bool, seed: int) -> list[dict[Hop, int]]:
-    """Rows of each hop between ranks for one draw of tokens; ``once`` sends a token to a rank but once."""
-    routing = route(asked.problem, seed=seed, device=CPU)
-    rows: list[dict[Hop, int]] = [defaultdict(int), defaultdict(int)]
-    for token, ids in enumerate(routing.ids_TK.tolist()):
-        targets = [int(asked.owner_E[expert]) for expert in ids]
-        for target in set(targets) if once else targets:
-            source = token * asked.layout.ranks // asked.problem.T
-            for leg, hop in enumerate(hops(source, target, asked.layout.ranks_per_node)):
-                rows[leg][hop] += 1
-    return rows
-
-
-def sums(rows: dict[Hop, int], asked: Demand, end: int) -> dict[LinkClass, np.ndarray]:
-    """Of the ranks at one end of hops, by link class."""
-    found = {name: np.zeros(asked.layout.ranks) for name in ("self", "node", "across")}
-    for hop, count in rows.items():
-        found[link(hop, asked.layout.ranks_per_node)][hop[end]] += count
-    return found
-
-
-@pytest.mark.parametrize("load", ["uniform", "zipf:1"])
-@pytest.mark.parametrize(("ranks", "ranks_per_node"), [(4, 2), (6, 3), (4, 4), (3, 1), (5, 2)])
 @pytest.mark.parametrize(
-    ("dispatcher", "hops", "once"),
-    [
-        ("alltoall", straight, False),
-        ("alltoall_dedup", straight, True),
-        ("hierarchical", by_way_of_a_peer, False),
-    ],
+    ("chunks", "fields"),
+    [(1, {}), (2, {"load": "zipf:1", "mode": "train"}), (2, {"capacity_factor": 1.0, "mode": "train"})],
 )
-def test_rows_are_those_of_real_routes(
+@pytest.mark.parametrize(("ranks", "ranks_per_node"), [(4, 2), (6, 3), (3, 1), (5, 2)])
+@pytest.mark.parametrize("dispatcher", FLOWS)
+def test_bytes_are_what_the_dispatcher_itself_reckons_from_routes(
     dispatcher: str,
-    hops: Callable[[int, int, int], list[Hop]],
-    once: bool,
     ranks: int,
     ranks_per_node: int,
-    load: str,
+    fields: dict[str, object],
+    chunks: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = demand(ranks, ranks_per_node, load=load)
+    """Of every rank and link class, on average over draws of tokens: nothing here is shared with the dispatchers."""
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks_per_node))
+    problem = demand(ranks, ranks_per_node, **fields).problem
+    asked = Demand(problem, Layout(ranks=ranks, ranks_per_node=ranks_per_node), choices(problem), chunks)
     if unsupported(dispatcher, asked.layout):
         return
-    flow = FLOWS[dispatcher](asked)
-    draws = [walked(asked, hops, once=once, seed=seed) for seed in range(DRAWS)]
-    for leg, transfer in enumerate(flow.there):
-        for end, amounts in enumerate((transfer.out, transfer.into)):
-            for name, amount in amounts.items():
-                found = np.stack([sums(draw[leg], asked, end)[name] for draw in draws])
-                strays_R = 5 * found.std(0).max() / DRAWS**0.5 + 1e-6
-                np.testing.assert_allclose(amount.mean_R, found.mean(0), atol=strays_R)
+    flow, kernel = FLOWS[dispatcher](asked), KERNELS.load(dispatcher)
+    assert isinstance(kernel, ExpertParallel)
+    drawn = [_bytes(kernel, problem, chunks, seed) for seed in range(DRAWS)]
+    moved = flow.transfers(Wire.of(problem), problem.mode)
+    for place, link in enumerate(("self", "node", "across")):
+        found = np.stack([of_draw[place] for of_draw in drawn])
+        expected_R = sum(one.out[link].mean_R for one in flow.counts if link in one.out) + chunks * sum(
+            (one.out[link].mean_R for one in moved if link in one.out), np.zeros(ranks)
+        )
+        np.testing.assert_allclose(expected_R, found.mean(0), atol=5 * found.std(0).max() / DRAWS**0.5 + 1e-6)
+
+
+def _bytes(kernel: ExpertParallel, problem: Problem, chunks: int, seed: int) -> np.ndarray:
+    """What every rank sends for one draw of tokens, (link classes, R)."""
+    routing = route(problem, seed=seed, device=CPU)
+    if problem.capacity is not None:
+        parts = routing.ids_TK.split(problem.tokens_per_rank)
+        kept = [
+            within_capacity(
+                Routing(ids_TK=ids, gates_TK=torch.ones(ids.shape), experts=problem.E), problem.drop, problem.capacity
+            ).ids_TK
+            for ids in parts
+        ]
+        routing = Routing(ids_TK=torch.cat(kept), gates_TK=routing.gates_TK, experts=problem.E)
+    ledgers = kernel.form(problem).way.reckon(problem, routing, chunks=chunks, shadows=0)
+    return np.array([[ledger.bytes[link] for ledger in ledgers] for link in ("self", "node", "across")])
 
 
 DEMANDS = st.builds(
@@ -114,7 +93,7 @@ def transfers(asked: Demand) -> Iterator[tuple[Flow, tuple[Transfer, ...]]]:
     for name, made in FLOWS.items():
         if not unsupported(name, asked.layout):
             flow = made(asked)
-            yield flow, flow.transfers(Wire.of(asked.problem, None), asked.problem.mode)
+            yield flow, flow.transfers(Wire.of(asked.problem), asked.problem.mode)
 
 
 @given(asked=DEMANDS)
@@ -170,7 +149,7 @@ def test_a_padded_hierarchical_exchange_by_hand() -> None:
     assert amounts(first) == {"self": [12.0] * 4, "node": [12.0] * 4}
     assert amounts(second) == {"self": [12.0] * 4, "across": [12.0] * 4}
     assert (first.messages, second.messages) == ({"node": 1}, {"across": 1})
-    assert [leg.name for leg in flow.back] == ["return across", "return inside"]
+    assert [leg.messages for leg in flow.back] == [{"across": 1}, {"node": 1}]
 
 
 def test_counts_by_hand() -> None:
@@ -216,12 +195,12 @@ def test_bytes_of_a_training_step_by_hand() -> None:
     asked = demand(4, 2, mode="train")
     flow = FLOWS["alltoall"](asked)
     rows = flow.there[0].out["node"].mean
-    sent = [one.out["node"].mean for one in flow.transfers(Wire.of(asked.problem, None), "train")]
-    assert sent == pytest.approx([8, 12 * rows, 4 * rows, 4 * rows, 8 * rows])
+    sent = [one.out["node"].mean for one in flow.transfers(Wire.of(asked.problem), "train")]
+    assert sent == pytest.approx([12 * rows, 4 * rows, 4 * rows, 8 * rows])
     gathered = FLOWS["allgather"](asked)
     blocks = gathered.there[0].out["node"].mean
-    mirrored = gathered.transfers(Wire.of(asked.problem, None), "train")[0].out["node"].mean
-    assert mirrored == (4 + 3 * 8) * blocks  # the ids and gates of all K choices
+    dispatched = gathered.transfers(Wire.of(asked.problem), "train")[0].out["node"].mean
+    assert dispatched == (4 + 3 * 8) * blocks  # the ids and gates of all K choices
 
 
 def test_hierarchical_wants_equal_nodes() -> None:
