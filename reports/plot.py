@@ -214,8 +214,18 @@ def _boundary(axes: Axes, at: Mapping[float | str, float], last: float) -> None:
         return
     edge = (at[last] + min(later)) / 2
     axes.axvline(edge, color=MUTED, linewidth=1)
-    for word, side in (("measured ", "right"), (" predicted", "left")):
-        axes.text(edge, 1, word, ha=side, va="top", color=MUTED, fontsize=8, transform=axes.get_xaxis_transform())
+    for word, side, shift in (("measured", "right", -4), ("predicted", "left", 4)):
+        axes.annotate(
+            word,
+            (edge, 1),
+            (shift, 0),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            ha=side,
+            va="top",
+            color=MUTED,
+            fontsize=8,
+        )
 
 
 def _lines(axes: Axes, rows: Sequence[Row], axis: str, styles: Mapping[str, Style]) -> None:
