@@ -10,14 +10,15 @@ from collections.abc import Iterator
 import pytest
 from points import PROBLEM, task
 
+from moebench.autotune.group import THIS_MACHINE, WorkerGroup
 from moebench.autotune.task import NOBODY
-from moebench.autotune.worker import HARNESS_S, STARTUP_S, Died, Ready, WorkerGroup, _patience_s
+from moebench.autotune.worker import HARNESS_S, STARTUP_S, Died, LocalWorker, Ready, _patience_s
 from moebench.results.record import Status
 
 
 @pytest.fixture(scope="module")
 def group() -> Iterator[WorkerGroup]:
-    group = WorkerGroup("cpu", 1, [])
+    group = WorkerGroup(THIS_MACHINE, 1, "cpu", [])
     yield group
     group.stop()
 
@@ -36,7 +37,7 @@ def test_records_come_back(group: WorkerGroup) -> None:
 
 def test_a_death_names_its_culprit_and_the_signal(group: WorkerGroup) -> None:
     answer = started(group).run(task("loop", "Dies"))
-    assert answer == Died(1, "crashed", "the worker was killed by SIGSEGV")
+    assert answer == Died(1, "crashed", "the worker was killed by SIGSEGV", seen=True)
     assert not group.running
 
 
@@ -47,11 +48,11 @@ def test_a_hang_is_ended_after_the_time_limit(group: WorkerGroup) -> None:
 
 
 def test_a_kill_from_outside_is_a_crash_of_whoever_ran(group: WorkerGroup) -> None:
-    (process,) = started(group)._processes
-    assert process.pid is not None
-    threading.Timer(1.0, os.kill, (process.pid, signal.SIGKILL)).start()
+    (worker,) = started(group)._workers
+    assert isinstance(worker, LocalWorker)
+    threading.Timer(1.0, os.kill, (worker.pid, signal.SIGKILL)).start()
     answer = group.run(task("Hangs"))
-    assert answer == Died(0, "crashed", "the worker was killed by SIGKILL (out of memory?)")
+    assert answer == Died(0, "crashed", "the worker was killed by SIGKILL (out of memory?)", seen=True)
 
 
 def test_two_ranks_agree_and_the_death_of_one_ends_both() -> None:
