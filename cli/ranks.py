@@ -41,6 +41,7 @@ def workplace() -> Iterator[Workplace]:
             exit_code = leaving.exit_code
             raise
         finally:
+            _stay_to_the_end()
             crew.leave(exit_code)
 
 
@@ -61,10 +62,17 @@ def _session() -> Session:
         session = Session.join(me, claims)
         if me.rank == 0:
             return session
-        raise typer.Exit(session.keep())
+        exit_code = session.keep()
+        _stay_to_the_end()
+        raise typer.Exit(exit_code)
     except KeyboardInterrupt:
         raise typer.Exit(COULD_NOT) from None
     except WorkerError as error:
         if me.local_rank == 0:
             raise  # one process of each machine says it
         raise typer.Exit(COULD_NOT) from error
+
+
+def _stay_to_the_end() -> None:
+    """Leave with the exit code that was agreed on: torchrun ends the others when one has left with another than 0."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
