@@ -27,6 +27,7 @@ SWEEPS = {
         asked(4, "loop", ranks=1),
         asked(5, PARALLEL, ranks=3),
     ],
+    "long": [asked(x, PARALLEL, ranks=2) for x in range(1, 4)],
     "stuck": [asked(1, PARALLEL, ranks=2), asked(2, "HangsOnRankOne", ranks=2)],
 }
 
