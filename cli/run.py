@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import BAD_ANSWER, COULD_NOT, told
+from .ranks import workplace
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,7 +97,7 @@ def run(
     Records are written as they are made: Ctrl-C or a kill loses at most the point under way, and running again with the
     same --output continues. Exit code 1 means that an implementation was wrong, implausible, or did not survive.
     """
-    with told():
+    with told(), workplace() as place:
         from rich.console import Console
 
         from ..results.prediction import write
@@ -120,17 +121,17 @@ def run(
         with Store(path) as store:
             for problem in store.loaded.problems:
                 typer.echo(f"moebench: {problem}", err=True)
-            runner = Runner(store, device.value)
+            runner = Runner(store, device.value, place)
             made, interrupted = _measure(runner, work, console)
             records = [*store.loaded.records, *made]
         if predictions:
             write(path.with_suffix(".predictions.jsonl"), predictions)
-    _show(records, predictions, path, store, runner, console, as_json=as_json)
-    if interrupted:
-        typer.echo(f"moebench: interrupted; continue with --output {path}", err=True)
-        raise typer.Exit(COULD_NOT)
-    if any(record.status.bad for record in records):
-        raise typer.Exit(BAD_ANSWER)
+        _show(records, predictions, path, store, runner, console, as_json=as_json)
+        if interrupted:
+            typer.echo(f"moebench: interrupted; continue with --output {path}", err=True)
+            raise typer.Exit(COULD_NOT)
+        if any(record.status.bad for record in records):
+            raise typer.Exit(BAD_ANSWER)
 
 
 def _best_device() -> Device:
