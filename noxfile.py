@@ -55,6 +55,20 @@ def tune(session: nox.Session) -> None:
     session.run("moebench", "tune", *(session.posargs or CPU_TUNING), success_codes=[0])
 
 
+@nox.session
+def regression(session: nox.Session) -> None:
+    """Say what got worse, without a clock: what the kernels do and compile to, against what was accepted.
+
+    Arguments go to `moebench gate` instead, which measures: `-- --base REV`, say.
+    """
+    install(session)
+    if session.posargs:
+        session.run("moebench", "gate", *session.posargs, success_codes=[0])
+        return
+    session.run("moebench", "figures", success_codes=[0])
+    session.run("moebench", "kernels", "compile", "--check", "results/recorded/compiled.json", success_codes=[0])
+
+
 @nox.session(venv_backend="none")
 def gpu(session: nox.Session) -> None:
     """On a GPU: prove it right there, measure the reduced suites cold and hot, and make the report.

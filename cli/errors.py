@@ -29,12 +29,16 @@ def told() -> Iterator[None]:
     from ..kernels.catalog import UnknownName
     from ..kernels.problem import InvalidProblem
     from ..kernels.trace import InvalidTrace
+    from ..results.benchmarks import BenchmarkError
+    from ..results.figures import FiguresError
     from ..results.store import StoreError
 
     try:
         yield
     except (
+        BenchmarkError,
         ExecutorError,
+        FiguresError,
         InvalidProblem,
         InvalidTrace,
         NoConfiguration,
