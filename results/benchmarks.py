@@ -6,13 +6,13 @@ A benchmark is one implementation at one place of a suite. It has the same name 
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pydantic import JsonValue
+from pydantic_core import to_json
 
 from .record import Point, Record
 
@@ -21,6 +21,7 @@ FILE: Final = "suites/bench_dispatch.py"
 # What else a record may hold stays out of names, which end up on terminals, in file names and in Markdown.
 UNSAFE: Final = re.compile(r"[^A-Za-z0-9 .,=+_-]")
 LONGEST: Final = 200
+TIMES_NS: Final = (1e-3, 1e18)  # from a picosecond to thirty years: what is not between is no measurement
 
 
 class BenchmarkError(ValueError):
@@ -74,7 +75,7 @@ def document(records: Sequence[Record]) -> str:
     """The JSON that ``pytest --benchmark-json`` would have written, for the records that passed.
 
     Raises:
-        BenchmarkError: when none has passed, when they are of several machines, or when a number is none.
+        BenchmarkError: when none has passed, when they are of several machines, or when a sample is no time.
         ImportError: where pytest-benchmark is not installed, whose statistics these are.
     """
     passed = [record for record in records if record.timing is not None]
@@ -90,17 +91,17 @@ def document(records: Sequence[Record]) -> str:
     from pytest_benchmark import __version__  # noqa: PLC0415  # an optional dependency
 
     commit, dash, _ = last.commit.partition("-")
+    for record in passed:
+        if record.timing is not None and not all(TIMES_NS[0] <= ns <= TIMES_NS[1] for ns in record.timing.samples_ns):
+            raise BenchmarkError(f"the samples of {_identifier(record)} are no times: measure it again")
     found: dict[str, object] = {
         "machine_info": last.environment.model_dump(),
         "commit_info": {"id": commit, "time": last.time, "dirty": bool(dash), "project": "moebench"},
+        "benchmarks": [_benchmark(record, several=names[_identifier(record)] > 1) for record in passed],
         "datetime": last.time,
         "version": __version__,
     }
-    try:
-        found["benchmarks"] = [_benchmark(record, several=names[_identifier(record)] > 1) for record in passed]
-        return json.dumps(found, indent=1, allow_nan=False)
-    except (ArithmeticError, ValueError) as error:
-        raise BenchmarkError(f"the records hold numbers that cannot be exported ({error}): measure again") from error
+    return to_json(found, indent=1, inf_nan_mode="null").decode()
 
 
 def _benchmark(record: Record, *, several: bool) -> dict[str, object]:

@@ -18,7 +18,6 @@ from moebench.results.record import Record
 from moebench.suites.suite import Size, tasks
 
 QUICK = ("smoke",)
-ARGUMENTS = ("suite", "place", "kernel")
 POINTS = pytest.StashKey[dict[tuple[str, str], Task]]()
 
 Measure = Callable[[str, str, int | None], dict[str, Record]]
@@ -44,7 +43,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     points = metafunc.config.stash[POINTS].items()
-    metafunc.parametrize(ARGUMENTS, [(*at, who.kernel) for at, task in points for who in task.competitors])
+    metafunc.parametrize(
+        ("suite", "place", "kernel"), [(*at, who.kernel) for at, task in points for who in task.competitors]
+    )
+
+
+def _arguments(item: pytest.Function) -> tuple[str, str, str]:
+    given: dict[str, str] = item.callspec.params  # type: ignore[assignment]  # as `pytest_generate_tests` gave them
+    return given["suite"], given["place"], given["kernel"]
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +62,7 @@ def measure(request: pytest.FixtureRequest) -> Iterator[Measure]:
     selected: dict[tuple[str, str], list[Competitor]] = {}
     for item in request.session.items:
         if isinstance(item, pytest.Function) and "measure" in item.fixturenames:
-            suite, place, kernel = (str(item.callspec.params[name]) for name in ARGUMENTS)
+            suite, place, kernel = _arguments(item)
             selected.setdefault((suite, place), []).append(Competitor(kernel=kernel))
     kernels = sorted({who.kernel for together in selected.values() for who in together})
     with Isolated(request.config.getoption("device"), kernels) as isolated:

@@ -98,9 +98,7 @@ def test_better_and_new_need_nobody_to_accept_them() -> None:
 
 def test_figures_of_other_versions_do_not_compare(tmp_path: Path) -> None:
     write(tmp_path, {"scatter": {AT: {"operators": 3}}}, VERSIONS)
-    with pytest.raises(
-        FiguresError, match=r"scatter.json holds figures of torch 2.13.0, here there is 2.14.0.*--accept"
-    ):
+    with pytest.raises(FiguresError, match=r"scatter.json .* torch 2.13.0, here there is 2.14.0.*--accept"):
         read(tmp_path, {"torch": "2.14.0"})
     with pytest.raises(FiguresError, match="figures of transformers none, here there is 5"):
         read(tmp_path, {**VERSIONS, "transformers": "5"})
@@ -124,7 +122,7 @@ def test_a_file_of_something_else_is_refused_and_kept(text: str, tmp_path: Path)
     path.write_text(text)
     with pytest.raises(FiguresError, match=r"other.json holds no figures \(.*\): restore it"):
         read(tmp_path, VERSIONS)
-    with pytest.raises(FiguresError, match="other.json holds no figures"):
+    with pytest.raises(FiguresError, match=r"other.json holds no figures"):
         write(tmp_path, {"scatter": {AT: {"operators": 3}}}, VERSIONS)
     assert [entry.name for entry in tmp_path.iterdir()] == ["other.json"]
     assert path.read_text() == text
