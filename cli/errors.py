@@ -27,6 +27,7 @@ def told() -> Iterator[None]:
     from ..autotune.space import NoConfiguration
     from ..autotune.worker import WorkerError
     from ..kernels.catalog import UnknownName
+    from ..kernels.cluster.machine import InvalidMachine
     from ..kernels.problem import InvalidProblem
     from ..kernels.trace import InvalidTrace
     from ..results.benchmarks import BenchmarkError
@@ -39,6 +40,7 @@ def told() -> Iterator[None]:
         BenchmarkError,
         ExecutorError,
         FiguresError,
+        InvalidMachine,
         InvalidProblem,
         InvalidTrace,
         NoConfiguration,

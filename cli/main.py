@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import doctor, export, figures, kernels, listing, report, run, tables, tune
+from . import doctor, export, figures, kernels, listing, predict, report, run, tables, tune
 
 app = typer.Typer(
     name="moebench",
@@ -21,6 +21,7 @@ app.command("report")(report.report)
 app.command("tune")(tune.tune)
 app.command("figures")(figures.figures)
 app.command("export")(export.export)
+app.command("predict")(predict.predict)
 app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")
 

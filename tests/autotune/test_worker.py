@@ -55,20 +55,27 @@ def test_a_kill_from_outside_is_a_crash_of_whoever_ran(group: WorkerGroup) -> No
 
 
 def test_two_ranks_agree_and_the_death_of_one_ends_both() -> None:
-    group = WorkerGroup("cpu", 2, ["expert_parallel"])
+    group = WorkerGroup("cpu", 2, ["alltoall"])
     try:
         group.start()
         problem = PROBLEM.replace(ranks=2, mode="train")
-        answer = group.run(task("expert_parallel", "loop", problem=problem))
+        answer = group.run(task("alltoall", "loop", "Chatters", problem=problem))
         assert isinstance(answer, list)
-        parallel, refused = answer
+        parallel, refused, lying = answer
         assert parallel.status is Status.passed, parallel.reason
-        assert len(parallel.sent_bytes) == 2
+        assert parallel.traffic is not None
+        assert parallel.sent_bytes == parallel.traffic.node_bytes
         assert all(sent > 0 for sent in parallel.sent_bytes)
+        assert parallel.phases is not None
+        assert all(len(of_ranks) == 2 for of_ranks in parallel.phases.model_dump().values())
+        assert min(parallel.phases.compute_ns + parallel.phases.communication_ns) > 0
+        assert parallel.phases.overlap < 0.1  # one chunk hides nothing
+        assert lying.status is Status.wrong
+        assert "by its routes it should be" in lying.reason
         assert refused.status is Status.unsupported
         assert parallel.environment.threads == max(1, parallel.environment.cores // 2)
         os.kill(group._processes[1].pid or 0, signal.SIGKILL)
-        died = group.run(task("expert_parallel", problem=problem, timeout_s=30.0))
+        died = group.run(task("alltoall", problem=problem, timeout_s=30.0))
         assert isinstance(died, Died)
         assert died.status == "crashed"
         assert died.culprit in (0, NOBODY)
