@@ -18,6 +18,7 @@ from ..results.operators import count_operators
 from ..results.record import Work
 from .exam import call
 from .space import Space
+from .traffic import traffic
 from .work import work_of
 
 DIGITS = 6  # of a share
@@ -44,7 +45,10 @@ def of_cost(
         "workspace_bytes": cost.workspace_bytes,
     }
     if problem.ranks > 1:
-        found["traffic_bytes"] = cost.traffic_bytes
+        sent = traffic(cost.traffic)
+        found["node_bytes"] = sum(sent.node_bytes)
+        found["across_bytes"] = sum(sent.across_bytes)
+        found["messages"] = sum(sent.messages)
     if steps := kernel.steps(problem, config, kept, device):
         found["modelled_bytes"] = round(sum(step.moved_bytes for step in steps))
     return found

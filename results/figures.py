@@ -36,7 +36,9 @@ QUANTITIES: Final = {
     "padding": Quantity(words="padding", unit="share", less=True),
     "workspace_bytes": Quantity(words="estimated workspace", unit="B", less=True),
     "modelled_bytes": Quantity(words="modelled bytes", unit="B", less=True),
-    "traffic_bytes": Quantity(words="traffic between ranks", unit="B", less=True),
+    "node_bytes": Quantity(words="traffic inside nodes", unit="B", less=True),
+    "across_bytes": Quantity(words="traffic between nodes", unit="B", less=True),
+    "messages": Quantity(words="messages", unit="", less=True),
     "peak_bytes": Quantity(words="peak memory", unit="B", less=True),
     "saved_bytes": Quantity(words="saved bytes", unit="B", less=True),
     "operators": Quantity(words="operators", unit="", less=True),
@@ -158,7 +160,7 @@ def _sheet(path: Path) -> Sheet:
         why = error.errors(include_url=False)[0]["msg"]
     except OSError as error:
         why = str(error.strerror)
-    raise FiguresError(f"{path} holds no figures ({why}): restore it, or give another folder")
+    raise FiguresError(f"{path} holds no figures ({why}): restore it, or remove it and begin anew with --accept")
 
 
 def changes(

@@ -5,8 +5,9 @@ What is reckoned only, or called on tensors without memory, is counted at full s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -36,7 +37,7 @@ PROBLEM = "problem"
 _MIXTRAL = model("Mixtral-8x7B").problem(T=8192, dtype="bfloat16", mode="train")
 _QWEN3 = model("Qwen3-30B-A3B").problem(T=8192, dtype="bfloat16", mode="train")
 # Few wide experts and many narrow ones; training, prefill in float8 and decoding; dropless, and dropping under a load
-# that is as it should be and under one that is not; on one rank, and on those of a machine of eight.
+# that is as it should be and under one that is not; on one rank, and on two nodes of four.
 PROBLEMS: dict[str, tuple[Problem, ...]] = {
     "Mixtral-8x7B": (
         _MIXTRAL,
@@ -53,6 +54,7 @@ PROBLEMS: dict[str, tuple[Problem, ...]] = {
     ),
 }
 """At full scale, by the model that they are a layer of."""
+RANKS_PER_NODE = 4
 SMALL_T, SMALL_D = 256, 128
 
 Part = Callable[[Kernel, Problem, Space, torch.device], dict[str, Number]]
@@ -114,7 +116,7 @@ def count(kernels: Sequence[str]) -> Counted:
         UnknownName: for an implementation that there is not.
     """
     counted = Counted()
-    with undisturbed():
+    with undisturbed(), _nodes_of(RANKS_PER_NODE):
         counted.families[PROBLEM] = {_title(name, problem): _asked(problem) for name, problem in _problems()}
         for case in chain.from_iterable(_cases(KERNELS.load(name)) for name in kernels):
             try:
@@ -124,6 +126,21 @@ def count(kernels: Sequence[str]) -> Counted:
             except Exception as error:  # noqa: BLE001  # whatever an implementation raises, the others are counted
                 counted.broken[case.point] = first_line(error)
     return counted
+
+
+@contextmanager
+def _nodes_of(ranks: int) -> Iterator[None]:
+    """Let several ranks sit as torchrun would say it."""
+    name = "LOCAL_WORLD_SIZE"
+    before = os.environ.get(name)
+    os.environ[name] = str(ranks)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def made_with() -> dict[str, str]:

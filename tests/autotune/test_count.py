@@ -51,15 +51,20 @@ def test_padding_is_the_share_of_flops_that_nobody_asked_for() -> None:
         found["padding"]
         == of_problem(work_of(PROBLEM, routed, kept, Cost(executed_rows=0, workspace_bytes=0)))["drop_rate"]
     )
-    assert "traffic_bytes" not in found
+    assert "node_bytes" not in found
     assert "modelled_bytes" not in found
 
 
-def test_traffic_is_told_where_there_are_ranks() -> None:
-    problem = PROBLEM.replace(ranks=2)
-    kernel = KERNELS.load("expert_parallel")
-    found = of_cost(kernel, problem, {}, *routes(problem), CPU)
-    assert found["traffic_bytes"] == kernel.cost(problem, {}, routes(problem)[1]).traffic_bytes > 0
+def test_traffic_is_told_where_there_are_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    problem = PROBLEM.replace(ranks=4)
+    kernel = KERNELS.load("alltoall")
+    config = kernel.space(problem, CPU)[0]
+    ledgers = kernel.cost(problem, config, routes(problem)[1]).traffic
+    found = of_cost(kernel, problem, config, *routes(problem), CPU)
+    assert found["node_bytes"] == sum(ledger.bytes["node"] for ledger in ledgers) > 0
+    assert found["across_bytes"] == sum(ledger.bytes["across"] for ledger in ledgers) == 0
+    assert found["messages"] == sum(ledger.messages for ledger in ledgers) > 0
 
 
 def test_a_static_model_tells_what_it_moves() -> None:

@@ -86,6 +86,16 @@ def test_each_kernel_is_counted_where_it_would_run() -> None:
         assert found["valid_configs"] <= found["configs"]
 
 
+def test_ranks_sit_on_two_nodes_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    found = count(["alltoall"]).families["expert_parallel"]["alltoall, Qwen3-30B-A3B T=8192 train bfloat16 ranks=8"]
+    assert found["across_bytes"] == pytest.approx(found["node_bytes"] * 4 / 3, rel=0.02)
+    assert os.environ["LOCAL_WORLD_SIZE"] == "8"
+    monkeypatch.delenv("LOCAL_WORLD_SIZE")
+    count([])
+    assert "LOCAL_WORLD_SIZE" not in os.environ
+
+
 def test_a_refusal_is_told_with_its_reason() -> None:
     counted = count(["dense"])
     at = "dense, Qwen3-30B-A3B T=8192 train bfloat16"
