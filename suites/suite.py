@@ -52,7 +52,8 @@ class Suite:
     """A question about a sweep. Its name is the name of its file; the file's ``suite`` is its one instance.
 
     ``axis`` titles the places' ``x``, with its unit. ``small`` fits two CPU cores, ``full`` wants a GPU and time,
-    ``reduced`` a GPU and a minute or two; not every suite has the latter.
+    ``reduced`` a GPU and a minute or two; not every suite has the latter. ``beyond`` are numbers of ranks for which its
+    lines are predicted where a machine is described, each rank with as many tokens as where it is measured.
     """
 
     question: str
@@ -60,6 +61,7 @@ class Suite:
     small: Form
     full: Form
     reduced: Form | None = None
+    beyond: tuple[int, ...] = ()
 
 
 SUITES: Catalog[Suite] = Catalog("suite", f"{__package__}.sweeps", "suite")

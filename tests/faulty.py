@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from moebench.kernels.catalog import KERNELS, Catalog
-from moebench.kernels.kernel import Communicates, Config, Cost, Kernel, Layer
+from moebench.kernels.kernel import Config, Cost, Kernel, Layer
 from moebench.kernels.problem import Problem
 from moebench.kernels.routing import Routing
 from moebench.kernels.tensors import Weights
@@ -164,25 +164,6 @@ class Hangs(Faulty):
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         while True:
             time.sleep(1)
-
-
-class Chatters(Faulty):
-    """Sends another rank more than its routes ask for."""
-
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return None
-
-    def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        return KERNELS.load("alltoall").space(problem, device)
-
-    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        layer = KERNELS.load("alltoall").build(problem, config, device)
-        assert isinstance(layer, Communicates)
-        layer.ledger.send((layer.ledger.rank + 1) % problem.ranks, 1)
-        return layer
-
-    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
-        return KERNELS.load("alltoall").cost(problem, config, routing)
 
 
 FAULTY: dict[str, Kernel] = {kind.__name__: kind() for kind in Faulty.__subclasses__()}
