@@ -63,7 +63,8 @@ def regression(session: nox.Session) -> None:
     """
     install(session)
     if session.posargs:
-        session.run("moebench", "gate", *session.posargs, success_codes=[0], stderr=None)  # verdicts apart from progress
+        # Its output are the verdicts alone: nox would mix its progress in.
+        session.run("moebench", "gate", *session.posargs, success_codes=[0], stderr=None)
         return
     session.run("moebench", "figures", success_codes=[0])
     compiled = ("moebench", "kernels", "compile", "--check", "results/recorded/compiled.json")

@@ -23,12 +23,14 @@ from moebench.suites.suite import SUITES, Size, tasks
 
 ROOT = Path(__file__).parents[2]
 PYTEST = [sys.executable, "-m", "pytest", "suites", "-p", "no:cacheprovider"]
+# Of a run on many cores the processes that it starts are no part: there, benchmarks are disabled.
+ALONE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 LOOP = "test_dispatch[faulty-tiny, 1, float32 forward-loop]"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*PYTEST, *arguments], cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
+        [*PYTEST, *arguments], cwd=ROOT, env=ALONE | environment, capture_output=True, text=True, check=False
     )
 
 
