@@ -44,7 +44,7 @@ def figures(
 
         accepted = None if accept else _of(kernel, read(baseline, made_with()))
         counted = count(kernel or KERNELS.names())
-        if accept:
+        if accept and not counted.broken:
             write(baseline, counted.families, made_with())
     found = _of(kernel, {point: of for points in counted.families.values() for point, of in points.items()})
     if accepted is not None and not accepted.keys() & found.keys():
@@ -56,8 +56,11 @@ def figures(
     directions = Counter(change.direction.value for change in since)
     said = ", ".join(f"{count} {direction}" for direction, count in directions.items()) or "as accepted"
     typer.echo(f"{sum(map(len, found.values()))} figures: {said}")
-    if any(change.direction.bad for change in since):
+    if counted.broken:
+        typer.echo("what is broken cannot be accepted, nor anything beside it: mend it first", err=True)
+    elif any(change.direction.bad for change in since):
         typer.echo(f"to accept them: moebench figures --accept, and commit {baseline}", err=True)
+    if any(change.direction.bad for change in since):
         raise typer.Exit(BAD_ANSWER)
 
 

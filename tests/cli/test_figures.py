@@ -94,7 +94,8 @@ def test_accepting_writes_what_is_and_nothing_is_left_to_say(baseline: Path) -> 
     assert run(baseline).exit_code == 0
 
 
-def test_a_kernel_that_fails_is_broken_accepted_or_not(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_broken_cannot_be_accepted(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = change(baseline, operators=40)
     names = ["loop", "padded", "triton_padded", faulty.Name("Raises")]
     monkeypatch.setattr("moebench.kernels.catalog.Catalog.names", lambda _: names)
     told = "broken     Raises, Mixtral-8x7B D=128 T=16 forward bfloat16: RuntimeError: no such luck\n"
@@ -102,6 +103,8 @@ def test_a_kernel_that_fails_is_broken_accepted_or_not(baseline: Path, monkeypat
         answer = run(baseline, *arguments)
         assert answer.exit_code == 1
         assert told in answer.output
+        assert answer.output.endswith("nor anything beside it: mend it first\n")
+    assert (baseline / "padded.json").read_bytes() == before
 
 
 def test_the_same_change_of_a_kernel_is_said_once(baseline: Path) -> None:
