@@ -68,6 +68,12 @@ def extra_info(record: Record) -> dict[str, JsonValue]:
     if record.memory is not None:
         found |= {"peak_bytes": record.memory.peak, "saved_bytes": record.memory.saved}
     found["traffic_bytes"] = sum(record.sent_bytes)
+    if record.traffic is not None:
+        found |= {
+            "node_bytes": sum(record.traffic.node_bytes),
+            "across_bytes": sum(record.traffic.across_bytes),
+            "messages": sum(record.traffic.messages),
+        }
     return found
 
 

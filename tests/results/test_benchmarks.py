@@ -13,9 +13,18 @@ from hypothesis import strategies as st
 from records import ENVIRONMENT, TIMING, record, records
 
 from moebench.results.benchmarks import TIMES_NS, BenchmarkError, document, extra_info, place_of
-from moebench.results.record import Memory, Point, Record, Roofline, Status, Work
+from moebench.results.record import Memory, Point, Record, Roofline, Status, Traffic, Work
 
 WORK = Work(useful_flops=600, executed_flops=800, ideal_bytes=50, routed_rows=10, kept_rows=9)
+TRAFFIC = Traffic(
+    ranks_per_node=1,
+    self_bytes=[1, 1],
+    node_bytes=[1, 2],
+    across_bytes=[4, 4],
+    messages=[3, 3],
+    rows=[1, 1],
+    routes=[1, 1],
+)
 PROBLEM = {"dtype": "float32", "mode": "forward"}
 # What the common action for charts reads of every benchmark, where `tool` is pytest.
 CHARTED = ("ops", "stddev", "mean", "rounds")
@@ -53,12 +62,14 @@ def test_what_is_counted_stands_beside_the_times() -> None:
             memory=Memory(peak=7, saved=3),
             roofline=Roofline(flops_per_s=100, bytes_per_s=100),
             sent_bytes=[5, 6],
+            traffic=TRAFFIC,
         )
     )
     assert found["useful_flops"] == 600
     assert found["executed_flops"] == 800
     assert found["drop_rate"] == pytest.approx(0.1)
     assert (found["peak_bytes"], found["saved_bytes"], found["traffic_bytes"]) == (7, 3, 11)
+    assert (found["node_bytes"], found["across_bytes"], found["messages"]) == (3, 8, 6)
     assert found["lower_bound_s"] == 6.0
     assert (found["clock"], found["cache"], found["stopped"]) == ("perf_counter", "cold", "settled")
 
