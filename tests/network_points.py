@@ -1,0 +1,37 @@
+"""`moebench run` over points between nodes, for torchrun to start; the environment names the line they are on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from points import task
+
+import moebench.suites.suite
+from moebench.autotune.task import Budget, Competitor, Task
+from moebench.cli.main import main
+from moebench.kernels.problem import Problem
+
+TOKENS = (32, 128, 512)  # of each rank: from 32 KiB to 512 KiB and more for another rank
+DISPATCHERS = ("alltoall", "alltoall_dedup", "hierarchical", "allgather")
+SHAPE = Problem(T=1, D=256, F=128, E=16, K=4)
+
+
+def asked(series: str, ranks: int) -> list[Task]:
+    """A task for each number of tokens."""
+    return [
+        replace(
+            task(x=float(tokens)),
+            point=task(x=float(tokens)).point.model_copy(update={"suite": "network", "series": series}),
+            problem=SHAPE.replace(T=tokens * ranks, ranks=ranks),
+            competitors=tuple(Competitor(kernel=name) for name in DISPATCHERS),
+            budget=Budget(seconds=20.0, samples=15),
+        )
+        for tokens in TOKENS
+    ]
+
+
+if __name__ == "__main__":
+    series, ranks = os.environ["NETWORK_SERIES"], int(os.environ["WORLD_SIZE"])
+    moebench.suites.suite.tasks = lambda _name, _size: asked(series, ranks)
+    main()
