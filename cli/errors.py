@@ -27,6 +27,7 @@ def told() -> Iterator[None]:
     from ..autotune.space import NoConfiguration
     from ..autotune.worker import WorkerError
     from ..kernels.catalog import UnknownName
+    from ..kernels.cluster.machine import InvalidMachine
     from ..kernels.problem import InvalidProblem
     from ..kernels.trace import InvalidTrace
     from ..results.store import StoreError
@@ -35,6 +36,7 @@ def told() -> Iterator[None]:
         yield
     except (
         ExecutorError,
+        InvalidMachine,
         InvalidProblem,
         InvalidTrace,
         NoConfiguration,

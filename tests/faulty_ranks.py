@@ -8,12 +8,12 @@ from faulty import FAULTY, Dies, Faulty, Hangs, Name, Raises
 from torch import Tensor
 
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.kernel import Config, Cost, Layer
+from moebench.kernels.kernel import Communicates, Config, Cost, Layer
 from moebench.kernels.problem import Problem
 from moebench.kernels.routing import Routing
 from moebench.kernels.tensors import Weights
 
-PARALLEL = "expert_parallel"
+PARALLEL = "alltoall"
 HONEST = KERNELS.load(PARALLEL)
 
 
@@ -51,10 +51,21 @@ class RaisesOnRankOne(OnRankOne, Raises):
     """Rank 1 fails with an exception, and the others wait for it."""
 
 
+class SendsTooMuch(OnRankOne):
+    """Rank 1 sends rank 0 a byte more than its routes ask for."""
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        layer = HONEST.build(problem, config, device)
+        assert isinstance(layer, Communicates)
+        if dist.get_rank() == 1:
+            layer.ledger.send(0, 1)
+        return layer
+
+
 class RankName(Name):
     """A name whose unpickling in a worker imports this module."""
 
     __slots__ = ()
 
 
-FAULTY |= {kind.__name__: kind() for kind in (DiesOnRankOne, HangsOnRankOne, RaisesOnRankOne)}
+FAULTY |= {kind.__name__: kind() for kind in (DiesOnRankOne, HangsOnRankOne, RaisesOnRankOne, SendsTooMuch)}

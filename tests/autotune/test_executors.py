@@ -111,7 +111,7 @@ def test_a_replacement_that_differs_is_not_measured_on() -> None:
 
 
 def test_several_ranks_are_refused_by_several_slots() -> None:
-    ranks = task("expert_parallel", problem=PROBLEM.replace(ranks=2))
+    ranks = task("alltoall", problem=PROBLEM.replace(ranks=2))
     with Pool({"a": Faked(), "b": Faked()}) as pool, pytest.raises(ExecutorError, match=r"has 2 ranks.*one slot"):
         pool.submit(ranks)
     with Pool({"a": Faked()}) as pool:

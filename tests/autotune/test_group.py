@@ -52,10 +52,24 @@ def test_ranks_agree_and_share_the_cores(pair: WorkerGroup) -> None:
     assert isinstance(answer, list)
     parallel, refused = answer
     assert parallel.status is Status.passed, parallel.reason
-    assert len(parallel.sent_bytes) == 2
+    assert parallel.traffic is not None
+    assert parallel.sent_bytes == parallel.traffic.node_bytes
     assert all(sent > 0 for sent in parallel.sent_bytes)
+    assert parallel.phases is not None
+    assert all(len(of_ranks) == 2 for of_ranks in parallel.phases.model_dump().values())
+    assert min(parallel.phases.compute_ns + parallel.phases.communication_ns) > 0
+    assert parallel.phases.overlap < 0.1  # one chunk hides nothing
     assert refused.status is Status.unsupported
     assert parallel.environment.threads == max(1, parallel.environment.cores // 2)
+
+
+def test_a_rank_that_sends_more_than_its_routes_ask_for_is_wrong(pair: WorkerGroup) -> None:
+    if not pair.running:
+        pair.start()
+    answer = pair.run(asked("SendsTooMuch"))
+    assert isinstance(answer, list)
+    assert answer[0].status is Status.wrong
+    assert "by its routes it should be" in answer[0].reason
 
 
 @needs_ss
