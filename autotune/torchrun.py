@@ -106,11 +106,13 @@ class Session:
         A store may outlive a start of the processes: what is of another one stands under another session's name.
 
         Raises:
-            WorkerError: when one does not come or claims something else.
+            WorkerError: when one does not come or claims something else, or the store is lost.
         """
-        store = next(rendezvous("env://", timeout=timedelta(seconds=JOIN_S)))[0]
-        name = _open_session(store, me.world, claims) if me.rank == 0 else _find_session(store, me.rank, claims)
-        if differences := cast(list[str], take(PrefixStore(name, store), VERDICT)):
+        with _told_of_the_store(me):
+            store = next(rendezvous("env://", timeout=timedelta(seconds=JOIN_S)))[0]
+            name = _open_session(store, me.world, claims) if me.rank == 0 else _find_session(store, me.rank, claims)
+            differences = _verdict(PrefixStore(name, store), me)
+        if differences:
             raise WorkerError(f"{'; '.join(differences)}: start the same moebench in the same way on every machine")
         return Session(me, store, name)
 
@@ -120,7 +122,7 @@ class Session:
         Raises:
             WorkerError: when rank 0 or the store is lost.
         """
-        with self._told_of_the_store():
+        with _told_of_the_store(self._me):
             return Keeper(self._client(), self._me.rank, self._hire).follow()
 
     @contextmanager
@@ -131,7 +133,7 @@ class Session:
             WorkerError: when the store is lost.
         """
         threading.Thread(target=self._keep_beside, name="moebench-keeper", daemon=True).start()
-        with self._told_of_the_store():
+        with _told_of_the_store(self._me):
             yield Torchrun(self._client(), self._me.world)
 
     def _keep_beside(self) -> None:
@@ -148,15 +150,15 @@ class Session:
         meeting = self._meeting(f"{self._name}/generation {start.generation}")
         return LocalWorker(self._me.seat(start.ranks), meeting, start.device_type, start.kernels)
 
-    @contextmanager
-    def _told_of_the_store(self) -> Iterator[None]:
-        try:
-            yield
-        except DistNetworkError as error:
-            raise WorkerError(
-                f"torchrun's store at {self._me.host}:{self._me.port} has closed: "
-                "run it again with the same --output to continue"
-            ) from error
+
+@contextmanager
+def _told_of_the_store(me: Launched) -> Iterator[None]:
+    try:
+        yield
+    except DistNetworkError as error:
+        raise WorkerError(
+            f"torchrun's store at {me.host}:{me.port} has closed: run it again with the same --output to continue"
+        ) from error
 
 
 def _open_session(store: Store, world: int, claims: Mapping[str, str]) -> str:
@@ -196,3 +198,14 @@ def _find_session(store: Store, rank: int, claims: Mapping[str, str]) -> str:
                 entered = name
         time.sleep(POLL_S)
     raise WorkerError(f"rank 0 has not come for {JOIN_S:g} s: see what its machine says")
+
+
+def _verdict(room: Store, me: Launched) -> list[str]:
+    """How ranks differ. Where they do, rank 0 waits until all have read it: the store may close when it leaves."""
+    differences = cast(list[str], take(room, VERDICT))
+    if differences:
+        put(room, f"{me.rank}/read", True)
+        if me.rank == 0:
+            with suppress(DistStoreError):
+                room.wait([f"{rank}/read" for rank in range(me.world)], timedelta(seconds=LEAVE_S))
+    return differences
