@@ -16,7 +16,6 @@ from ..kernels.device import device_name, driver
 from ..kernels.kernel import Communicates, Config, Cost, Kernel, Layer
 from ..kernels.oracle import Result, reference_bytes
 from ..kernels.problem import Problem
-from ..kernels.routing import NO_ROUTE, Routing
 from ..kernels.source import source_hash
 from ..kernels.tensors import TORCH_DTYPES
 from ..results.clock import Clock, Sample
@@ -33,6 +32,7 @@ from .phases import phases
 from .ranks import LockstepClock, gather, ranks, roofline_of_ranks
 from .task import NOBODY, Competitor, Task
 from .traffic import traffic, traffic_of_all
+from .work import work_of
 
 GIB = 1 << 30
 
@@ -100,7 +100,7 @@ class Bench:
             for entry in _alive(entries):
                 exam = self._exams.first(entry.problem)
                 entry.cost = entry.kernel.cost(entry.problem, entry.config, exam.kept)
-                work[entry.index] = _work(entry.problem, exam, entry.cost)
+                work[entry.index] = work_of(entry.problem, exam.routed, exam.kept, entry.cost)
             self._refuse_too_large(entries, lambda p: p.output_bytes)
             for entry in _alive(entries):
                 announce(entry.index)
@@ -272,23 +272,6 @@ class Bench:
 
 def _alive(entries: list[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.failure is None]
-
-
-def _rows(routing: Routing) -> int:
-    return int((routing.ids_TK != NO_ROUTE).sum())
-
-
-def _work(problem: Problem, exam: Exam, cost: Cost) -> Work:
-    kept = _rows(exam.kept)
-    forwards = 3 if problem.mode == "train" else 1
-    return Work(
-        useful_flops=problem.flops(kept),
-        executed_flops=problem.flops(cost.executed_rows) + forwards * cost.extra_flops,
-        ideal_bytes=problem.ideal_bytes(int((exam.kept.counts_E() > 0).sum())),
-        routed_rows=_rows(exam.routed),
-        kept_rows=kept,
-        capacity=problem.capacity,
-    )
 
 
 def _sent_bytes(traffic: Traffic | None) -> list[int]:

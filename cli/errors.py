@@ -30,12 +30,16 @@ def told() -> Iterator[None]:
     from ..kernels.cluster.machine import InvalidMachine
     from ..kernels.problem import InvalidProblem
     from ..kernels.trace import InvalidTrace
+    from ..results.benchmarks import BenchmarkError
+    from ..results.figures import FiguresError
     from ..results.store import StoreError
 
     try:
         yield
     except (
+        BenchmarkError,
         ExecutorError,
+        FiguresError,
         InvalidMachine,
         InvalidProblem,
         InvalidTrace,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import doctor, kernels, listing, predict, report, run, tables, tune
+from . import doctor, export, figures, kernels, listing, predict, report, run, tables, tune
 
 app = typer.Typer(
     name="moebench",
@@ -19,6 +19,8 @@ app.command("list")(listing.show)
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)
+app.command("figures")(figures.figures)
+app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")

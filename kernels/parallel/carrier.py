@@ -6,6 +6,7 @@ collects what came of them, each the other's mirror image. Rows are bytes here, 
 
 from __future__ import annotations
 
+import atexit
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ class TwoHops(Carrier):
         node, place = divmod(self.rank, per_node)
         self._inside = [node * per_node + other for other in range(per_node)]
         self._across = [other * per_node + place for other in range(nodes)]
-        self._groups = _two_groups(self.topology, self.rank)
+        _groups(self.topology, self.rank)  # made now: a call would take the time for it
         # Blocks in the order of the ranks they are for, (node, place), to the order in which they leave, (place, node).
         self._by_place = [node * per_node + place for place in range(per_node) for node in range(nodes)]
         self._by_node = [place * nodes + node for node in range(nodes) for place in range(per_node)]
@@ -163,10 +164,10 @@ class TwoHops(Carrier):
         return there, onward, splits.passed_GN or []
 
     def _inside_hop(self, rows_MB: Tensor, send: Sequence[int], receive: Sequence[int]) -> Tensor:
-        return self._exchange(rows_MB, send, receive, self._groups[0], self._inside)
+        return self._exchange(rows_MB, send, receive, _groups(self.topology, self.rank)[0], self._inside)
 
     def _across_hop(self, rows_MB: Tensor, send: Sequence[int], receive: Sequence[int]) -> Tensor:
-        return self._exchange(rows_MB, send, receive, self._groups[1], self._across)
+        return self._exchange(rows_MB, send, receive, _groups(self.topology, self.rank)[1], self._across)
 
 
 class KnownTwoHops(TwoHops):
@@ -226,8 +227,20 @@ def _regroup(rows_MB: Tensor, sizes: Sequence[int], order: Sequence[int]) -> Ten
     return torch.cat([rows_MB[blocks[block]] for block in order])
 
 
+def _groups(topology: Topology, rank: int) -> tuple[dist.ProcessGroup | None, dist.ProcessGroup | None]:
+    """A rank's group inside its node, and the one across; none where it is alone."""
+    world = dist.group.WORLD
+    if world is None:
+        return None, None
+    inside, across = _all_groups(topology, world)
+    node, place = divmod(rank, topology.per_node)
+    return inside[node], across[place]
+
+
 @lru_cache(maxsize=8)  # torch keeps every group that was ever made
-def _groups(topology: Topology, world: dist.ProcessGroup) -> tuple[list[dist.ProcessGroup], list[dist.ProcessGroup]]:
+def _all_groups(
+    topology: Topology, world: dist.ProcessGroup
+) -> tuple[list[dist.ProcessGroup], list[dist.ProcessGroup]]:
     """A group of each node, and one of each place in the nodes. Every rank makes all of them, in the same order."""
     ranks = dist.get_process_group_ranks(world)
     nodes = [ranks[start : start + topology.per_node] for start in range(0, len(ranks), topology.per_node)]
@@ -236,11 +249,4 @@ def _groups(topology: Topology, world: dist.ProcessGroup) -> tuple[list[dist.Pro
     return inside, across
 
 
-def _two_groups(topology: Topology, rank: int) -> tuple[dist.ProcessGroup | None, dist.ProcessGroup | None]:
-    """This rank's group inside its node, and the one across; none where it is alone."""
-    world = dist.group.WORLD
-    if world is None:
-        return None, None
-    inside, across = _groups(topology, world)
-    node, place = divmod(rank, topology.per_node)
-    return inside[node], across[place]
+atexit.register(_all_groups.cache_clear)  # later, with the interpreter half gone, gloo's groups abort the process
