@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Final
 
-from ..results.record import Record, Status
+from ..results.record import Phases, Record, Status
 from ..results.stats import Interval, median, spread
 from .numbers import MISSING, ends, exact, number, optional, plain, status_words
 
@@ -183,24 +183,25 @@ class Row:
     @property
     def communicating(self) -> float | None:
         """Share of a call that the ranks spend in collectives once all are there."""
-        return self._phase("communication_ns")
+        return self._share(lambda phases: phases.communication_ns)
 
     @property
     def waiting(self) -> float | None:
         """Share of a call that they wait for the slowest of them."""
-        return self._phase("waiting_ns")
+        return self._share(lambda phases: phases.waiting_ns)
 
     @property
     def hidden(self) -> float | None:
         """Share of the communication that passed behind computation."""
         return self.record.phases.overlap if self.passed and self.record.phases else None
 
-    def _phase(self, name: str) -> float | None:
+    def _share(self, part: Callable[[Phases], Sequence[float]]) -> float | None:
+        """A part of what the ranks do in a call."""
         phases = self.record.phases
         if not self.passed or phases is None:
             return None
-        parts = {part: sum(getattr(phases, part)) for part in ("compute_ns", "communication_ns", "waiting_ns")}
-        return parts[name] / sum(parts.values())
+        whole = sum(map(sum, (phases.compute_ns, phases.communication_ns, phases.waiting_ns)))
+        return sum(part(phases)) / whole
 
     @property
     def energy(self) -> float | None:

@@ -78,13 +78,13 @@ def beyond(tasks: Sequence[Task], machine: Machine) -> Iterator[Prediction]:
     Raises:
         InvalidMachine: as `predict`.
     """
-    lines: dict[tuple[str, Problem], Sequence[int]] = {}
+    lines: dict[tuple[str, Problem], tuple[int, ...]] = {}
     for task in tasks:
         if ranks := SUITES.load(task.point.suite).beyond:
             problem = task.problem.replace(T=task.problem.tokens_per_rank, ranks=1, wire=None)
             lines[task.point.series, problem] = ranks
-    for (series, problem), ranks in lines.items():
-        yield from predict(Question(series=series, problem=problem, machine=machine, ranks=ranks))
+    for (series, problem), numbers in lines.items():
+        yield from predict(Question(series=series, problem=problem, machine=machine, ranks=numbers))
 
 
 def _expected(found: Forecast, machine: Machine) -> Expected:

@@ -71,7 +71,7 @@ def main(calls: int, fields: dict[str, int]) -> None:
     everyone: list[dict[str, dict[str, float]]] = [{} for _ in range(dist.get_world_size())]
     dist.all_gather_object(everyone, found)
     if dist.get_rank() == 0:
-        print("found", json.dumps(everyone))
+        sys.stdout.write(f"found {json.dumps(everyone)}\n")
     dist.destroy_process_group()
 
 
