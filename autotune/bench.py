@@ -15,6 +15,7 @@ from ..results.environment import usable_cores
 from ..results.memory import keep_freed_memory
 from ..results.nvml import connect
 from .meeting import Meeting, Seat
+from .store import open_store
 from .trial import Bench
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the parent's own limits come first; this one only ends orphans
@@ -41,7 +42,7 @@ def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting
     if seat.ranks > 1:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
-            store=meeting.store(seat.ranks),
+            store=open_store(meeting),
             rank=seat.rank,
             world_size=seat.ranks,
             timeout=COLLECTIVE_TIMEOUT,
@@ -51,9 +52,12 @@ def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting
 
 def joined_collectives() -> int:
     """How many collectives this rank has joined, of all its process groups; any thread may ask."""
-    # torch counts them for its own diagnosis of hangs and has no public name for the count.
+    # torch counts them for its own diagnosis of hangs, and has no public name for the count.
     groups = dist.distributed_c10d._world.pg_map if dist.is_initialized() else ()  # noqa: SLF001
-    return sum(group._get_sequence_number_for_group() for group in tuple(groups))  # noqa: SLF001
+    return sum(
+        group._get_sequence_number_for_group()  # type: ignore[attr-defined]  # noqa: SLF001
+        for group in tuple(groups)
+    )
 
 
 def _clocks(device: torch.device) -> Mapping[Literal["cold", "hot"], Clock]:

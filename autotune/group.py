@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -62,7 +63,9 @@ class WorkerGroup:
     """The workers of all ranks, who run the same tasks. After a death it is stopped; start it again."""
 
     def __init__(self, workplace: Workplace, ranks: int, device_type: DeviceType, kernels: Sequence[str]) -> None:
-        self._hire = lambda: workplace.workers(ranks, device_type, kernels)
+        self._workplace = workplace
+        self._device_type = device_type
+        self._kernels = tuple(kernels)
         self._hired = ExitStack()
         self._workers: Sequence[Worker] = ()
         self.ranks = ranks
@@ -73,7 +76,7 @@ class WorkerGroup:
         Raises:
             WorkerError: when one does not come up, or measures on another device than rank 0.
         """
-        self._workers = self._hired.enter_context(self._hire())
+        self._workers = self._hired.enter_context(self._workplace.workers(self.ranks, self._device_type, self._kernels))
         ready = self._answers()
         if isinstance(ready, Died):
             raise WorkerError(f"a worker did not start: {ready.reason}")
@@ -117,10 +120,9 @@ class WorkerGroup:
         """The next message of every rank; or the death that it all began with, and the group is stopped."""
         answers: dict[int, Answer] = {}
         deaths: list[Died] = []
-        heard_until = float("inf")
+        since = math.inf
         while (waiting := [rank for rank in range(self.ranks) if rank not in answers]) and not (
-            any(death.seen for death in deaths)
-            or (time.monotonic() > heard_until and all(self._workers[rank].in_reach for rank in waiting))
+            deaths and self._heard_out(deaths, since, waiting)
         ):
             for rank in waiting:
                 answer = self._workers[rank].answer(POLL_S if rank == waiting[0] else 0.0)
@@ -128,8 +130,14 @@ class WorkerGroup:
                     answers[rank] = answer
                 if isinstance(answer, Died):
                     deaths.append(answer)
-                    heard_until = min(heard_until, time.monotonic() + LAST_WORDS_S)
+                    since = min(since, time.monotonic())
         if deaths:
             self.stop()
             return min(deaths, key=lambda death: (not death.seen, death.joined))
         return [answers[rank] for rank in range(self.ranks)]
+
+    def _heard_out(self, deaths: Sequence[Died], since: float, silent: Sequence[int]) -> bool:
+        """Whether nothing more is to be learnt: a death was seen, or whoever is silent has nothing to say."""
+        if any(death.seen for death in deaths):
+            return True
+        return time.monotonic() - since > LAST_WORDS_S and all(self._workers[rank].in_reach for rank in silent)

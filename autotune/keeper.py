@@ -5,14 +5,12 @@ Rank 0 gives orders and reads answers in the store of torchrun's rendezvous; a k
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
-from torch.distributed import Store
-
+from .store import Store, put, take
 from .task import Task
 from .worker import POLL_S, Answer, DeviceType, LocalWorker, WorkerError
 
@@ -33,11 +31,6 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Look:
-    """Say whether the worker is alive."""
-
-
-@dataclass(frozen=True)
 class Stop:
     """Kill the worker."""
 
@@ -49,7 +42,7 @@ class Leave:
     exit_code: int
 
 
-Order = Start | Task | Look | Stop | Leave
+Order = Start | Task | Stop | Leave
 
 
 class Life:
@@ -110,7 +103,7 @@ class Kept:
     def order(self, order: Order) -> None:
         """Leave an order for the keeper."""
         self._ordered += 1
-        self._store.set(f"{self._rank}/order/{self._ordered}", pickle.dumps(order))
+        put(self._store, f"{self._rank}/order/{self._ordered}", order)
 
     def reply(self, wait_s: float) -> object | None:
         """What the keeper answers to the last order; None when nothing is there yet, after ``wait_s``.
@@ -118,13 +111,11 @@ class Kept:
         Raises:
             WorkerError: when the keeper is lost.
         """
-        key = f"{self._rank}/answer/{self._ordered}"
-        if self._store.check([key]):
-            # As trusted as torchrun's store is: its agents unpickle what they find there, too.
-            return cast(object, pickle.loads(self._store.get(key)))  # noqa: S301
-        self._life.watch()
-        time.sleep(wait_s)
-        return None
+        reply = take(self._store, f"{self._rank}/answer/{self._ordered}")
+        if reply is None:
+            self._life.watch()
+            time.sleep(wait_s)
+        return reply
 
     def send(self, task: Task) -> None:
         self.order(task)
@@ -134,10 +125,7 @@ class Kept:
 
     @property
     def running(self) -> bool:
-        self.order(Look())
-        while (alive := self.reply(POLL_S)) is None:
-            pass
-        return bool(alive)
+        return take(self._store, f"{self._rank}/ended/{self._ordered}") is None
 
     @property
     def in_reach(self) -> bool:
@@ -177,21 +165,24 @@ class Keeper:
     def _next(self) -> Order:
         """Wait for the next order; meanwhile pass on what the worker says."""
         key = f"{self._rank}/order/{self._number + 1}"
-        while not self._store.check([key]):
+        while (order := take(self._store, key)) is None:
             self._life.give()
             self._leader.watch()
             if self._worker is None or self._owed is None:
-                time.sleep(POLL_S)
+                self._rest()
             elif (answer := self._worker.answer(LISTEN_S)) is not None:
                 self._answer(self._owed, answer)
                 self._owed = None
         self._number += 1
-        return cast(Order, pickle.loads(self._store.get(key)))  # noqa: S301  # as in Kept
+        return cast(Order, order)
 
-    def _obey(self, order: Start | Task | Look | Stop) -> None:
-        if isinstance(order, Look):
-            self._answer(self._number, self._worker is not None and self._worker.running)
-            return
+    def _rest(self) -> None:
+        """Nothing is asked for; say so if the worker ends meanwhile."""
+        if self._worker is not None and not self._worker.running:
+            put(self._store, f"{self._rank}/ended/{self._number}", True)
+        time.sleep(POLL_S)
+
+    def _obey(self, order: Start | Task | Stop) -> None:
         self._owed = self._number
         if isinstance(order, Start):
             self._dismiss()
@@ -204,7 +195,7 @@ class Keeper:
                 self._worker.kill()
 
     def _answer(self, number: int, answer: object) -> None:
-        self._store.set(f"{self._rank}/answer/{number}", pickle.dumps(answer))
+        put(self._store, f"{self._rank}/answer/{number}", answer)
 
     def _dismiss(self) -> None:
         if self._worker is not None:

@@ -9,10 +9,6 @@ import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from torch.distributed import Store
 
 LOOPBACK = "lo" if sys.platform == "linux" else "lo0"
 SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
@@ -28,45 +24,28 @@ class Seat:
     local_ranks: int
 
 
-class Meeting(Protocol):
-    """Where the ranks of one group meet, once. ``interface`` is what they talk through; None leaves it to torch."""
-
-    @property
-    def interface(self) -> str | None: ...
-
-    def store(self, ranks: int) -> Store:
-        """What torch.distributed makes their process group of."""
-
-
 @dataclass(frozen=True)
 class AtFile:
     """The ranks of one machine meet at a file that does not exist yet, and talk to nobody else."""
 
     path: Path
-
-    @property
-    def interface(self) -> str:
-        return LOOPBACK
-
-    def store(self, ranks: int) -> Store:
-        from torch.distributed import FileStore  # noqa: PLC0415  # who only passes a meeting on does without torch
-
-        return FileStore(str(self.path), ranks)
+    interface: str = LOOPBACK
 
 
 @dataclass(frozen=True, kw_only=True)
 class AtStore:
-    """Ranks meet under ``prefix`` in the TCPStore that torchrun keeps at ``host:port``."""
+    """Ranks meet under ``prefix`` in the TCPStore that torchrun keeps at ``host:port``.
+
+    ``interface`` is what they talk through; None leaves the choice to gloo and NCCL.
+    """
 
     host: str
     port: int
     prefix: str
     interface: str | None
 
-    def store(self, ranks: int) -> Store:
-        from torch.distributed import PrefixStore, TCPStore  # noqa: PLC0415  # as above
 
-        return PrefixStore(self.prefix, TCPStore(self.host, self.port, is_master=False, wait_for_workers=False))
+Meeting = AtFile | AtStore
 
 
 def talk_through(interface: str | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -11,12 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 
-import torch.distributed as dist
+from torch.distributed import DistNetworkError, DistStoreError
 from torch.distributed.rendezvous import rendezvous
 
 from .keeper import Keeper, Kept, Leave, Start
 from .meeting import LOOPBACK, AtStore, Seat, interface_towards
+from .store import PrefixStore, Store, open_store, put, take
 from .worker import POLL_S, STARTUP_S, DeviceType, LocalWorker, Worker, WorkerError
 
 JOIN_S = STARTUP_S  # torchrun starts its processes together; the slowest has torch to import
@@ -60,7 +61,7 @@ class Launched:
 class Torchrun:
     """A workplace of one worker for each process of torchrun; a group is the first of them."""
 
-    def __init__(self, store: dist.Store, world: int) -> None:
+    def __init__(self, store: Store, world: int) -> None:
         self.most_ranks = world
         self._keepers = [Kept(store, rank) for rank in range(world)]
         self._generation = 0
@@ -84,14 +85,15 @@ class Torchrun:
             keeper.order(Leave(exit_code))
         deadline = time.monotonic() + LEAVE_S
         for keeper in self._keepers:
-            while keeper.reply(POLL_S) is None and time.monotonic() < deadline:
-                pass
+            with suppress(WorkerError):  # it is lost
+                while keeper.reply(POLL_S) is None and time.monotonic() < deadline:
+                    pass
 
 
 class Session:
     """One run of all processes, between their coming together and their leaving."""
 
-    def __init__(self, me: Launched, store: dist.Store, name: str) -> None:
+    def __init__(self, me: Launched, store: Store, name: str) -> None:
         self._me = me
         self._held = store  # where torchrun keeps no store, rank 0's process does as long as this lives
         self._name = name
@@ -104,11 +106,13 @@ class Session:
         A store may outlive a start of the processes: what is of another one stands under another session's name.
 
         Raises:
-            WorkerError: when one does not come or claims something else.
+            WorkerError: when one does not come or claims something else, or the store is lost.
         """
-        store = next(rendezvous("env://", timeout=timedelta(seconds=JOIN_S)))[0]
-        name = _open_session(store, me.world, claims) if me.rank == 0 else _find_session(store, me.rank, claims)
-        if differences := json.loads(dist.PrefixStore(name, store).get(VERDICT)):
+        with _told_of_the_store(me):
+            store = next(rendezvous("env://", timeout=timedelta(seconds=JOIN_S)))[0]
+            name = _open_session(store, me.world, claims) if me.rank == 0 else _find_session(store, me.rank, claims)
+            differences = _verdict(PrefixStore(name, store), me)
+        if differences:
             raise WorkerError(f"{'; '.join(differences)}: start the same moebench in the same way on every machine")
         return Session(me, store, name)
 
@@ -118,7 +122,7 @@ class Session:
         Raises:
             WorkerError: when rank 0 or the store is lost.
         """
-        with self._told_of_the_store():
+        with _told_of_the_store(self._me):
             return Keeper(self._client(), self._me.rank, self._hire).follow()
 
     @contextmanager
@@ -129,7 +133,7 @@ class Session:
             WorkerError: when the store is lost.
         """
         threading.Thread(target=self._keep_beside, name="moebench-keeper", daemon=True).start()
-        with self._told_of_the_store():
+        with _told_of_the_store(self._me):
             yield Torchrun(self._client(), self._me.world)
 
     def _keep_beside(self) -> None:
@@ -139,57 +143,69 @@ class Session:
     def _meeting(self, name: str) -> AtStore:
         return AtStore(host=self._me.host, port=self._me.port, prefix=name, interface=self._interface)
 
-    def _client(self) -> dist.Store:
-        return self._meeting(self._name).store(self._me.world)
+    def _client(self) -> Store:
+        return open_store(self._meeting(self._name))
 
     def _hire(self, start: Start) -> LocalWorker:
         meeting = self._meeting(f"{self._name}/generation {start.generation}")
         return LocalWorker(self._me.seat(start.ranks), meeting, start.device_type, start.kernels)
 
-    @contextmanager
-    def _told_of_the_store(self) -> Iterator[None]:
-        try:
-            yield
-        except dist.DistNetworkError as error:
-            raise WorkerError(
-                f"torchrun's store at {self._me.host}:{self._me.port} has closed: "
-                "run it again with the same --output to continue"
-            ) from error
+
+@contextmanager
+def _told_of_the_store(me: Launched) -> Iterator[None]:
+    try:
+        yield
+    except DistNetworkError as error:
+        raise WorkerError(
+            f"torchrun's store at {me.host}:{me.port} has closed: run it again with the same --output to continue"
+        ) from error
 
 
-def _open_session(store: dist.Store, world: int, claims: Mapping[str, str]) -> str:
+def _open_session(store: Store, world: int, claims: Mapping[str, str]) -> str:
     """On rank 0: name a session, hear everyone's claims, and say how they differ."""
     name = uuid.uuid4().hex
-    room = dist.PrefixStore(name, store)
-    store.set(SESSION, name)
+    room = PrefixStore(name, store)
+    put(store, SESSION, name)
     others = range(1, world)
     try:
         room.wait([f"{rank}/claims" for rank in others], timedelta(seconds=JOIN_S))
-    except dist.DistStoreError as error:
+    except DistStoreError as error:
         late = next(rank for rank in others if not room.check([f"{rank}/claims"]))
         raise WorkerError(f"rank {late} has not come for {JOIN_S:g} s: see what its machine says") from error
     differences: dict[tuple[str, str], str] = {}  # of ranks that differ in the same way the first is named
     for rank in others:
-        for field, value in json.loads(room.get(f"{rank}/claims")).items():
+        for field, value in cast(Mapping[str, str], take(room, f"{rank}/claims")).items():
             if value != claims[field]:
                 said = f"rank {rank} differs from rank 0 in {field}: {value} / {claims[field]}"
                 differences.setdefault((field, value), said)
-    room.set(VERDICT, json.dumps(list(differences.values())))
+    put(room, VERDICT, list(differences.values()))
     return name
 
 
-def _find_session(store: dist.Store, rank: int, claims: Mapping[str, str]) -> str:
+def _find_session(store: Store, rank: int, claims: Mapping[str, str]) -> str:
     """On another rank: make the claims in the session that rank 0 opens, and wait for what it says to all."""
     deadline = time.monotonic() + JOIN_S
     entered = None
     while time.monotonic() < deadline:
-        name = store.get(SESSION).decode()
-        room = dist.PrefixStore(name, store)
-        closed = room.check([VERDICT])
-        if name == entered and closed:
-            return name
-        if name != entered and not closed:
-            room.set(f"{rank}/claims", json.dumps(claims))
-            entered = name
+        name = cast(str | None, take(store, SESSION))
+        if name is not None:
+            room = PrefixStore(name, store)
+            closed = room.check([VERDICT])
+            if name == entered and closed:
+                return name
+            if name != entered and not closed:
+                put(room, f"{rank}/claims", claims)
+                entered = name
         time.sleep(POLL_S)
     raise WorkerError(f"rank 0 has not come for {JOIN_S:g} s: see what its machine says")
+
+
+def _verdict(room: Store, me: Launched) -> list[str]:
+    """How ranks differ. Where they do, rank 0 waits until all have read it: the store may close when it leaves."""
+    differences = cast(list[str], take(room, VERDICT))
+    if differences:
+        put(room, f"{me.rank}/read", True)
+        if me.rank == 0:
+            with suppress(DistStoreError):
+                room.wait([f"{rank}/read" for rank in range(me.world)], timedelta(seconds=LEAVE_S))
+    return differences

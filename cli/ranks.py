@@ -56,6 +56,7 @@ def _session() -> Session:
         "moebench": metadata.version("moebench"),
         "commit": commit(),
         "torch": metadata.version("torch"),
+        "processes per machine": str(me.local_world),
         "command line": shlex.join(sys.argv[1:]),
     }
     try:

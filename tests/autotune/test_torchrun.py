@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import pytest
-import torch.distributed as dist
+from torch.distributed import HashStore  # type: ignore[attr-defined]  # as in the store module
 
 from moebench.autotune import torchrun
 from moebench.autotune.meeting import LOOPBACK, Seat
+from moebench.autotune.store import PrefixStore, Store, put, take
 from moebench.autotune.torchrun import SESSION, VERDICT, Launched, _find_session, _open_session
 from moebench.autotune.worker import WorkerError
 
@@ -29,39 +31,39 @@ def beside(work: Callable[[], str]) -> Callable[[], str]:
     return answer
 
 
-def met(store: dist.Store, *others: Mapping[str, str]) -> tuple[str, str]:
+def met(store: Store, *others: Mapping[str, str]) -> tuple[str, object]:
     """All ranks come together, rank 0 last; the session and what it says of them."""
-    finding = [beside(lambda r=r, c=c: _find_session(store, r, c)) for r, c in enumerate(others, start=1)]
+    finding = [beside(partial(_find_session, store, rank, claims)) for rank, claims in enumerate(others, start=1)]
     name = _open_session(store, 1 + len(others), SAME)
     assert [answer() for answer in finding] == [name] * len(others)
-    return name, dist.PrefixStore(name, store).get(VERDICT).decode()
+    return name, take(PrefixStore(name, store), VERDICT)
 
 
 def test_ranks_that_claim_the_same_are_one_session() -> None:
-    assert met(dist.HashStore(), SAME, SAME)[1] == "[]"
-    assert met(dist.HashStore())[1] == "[]"
+    assert met(HashStore(), SAME, SAME)[1] == []
+    assert met(HashStore())[1] == []
 
 
 def test_a_rank_that_differs_is_named_with_the_field_and_both_values() -> None:
     other = {"torch": "2.11.0", "command line": "run skew"}
-    assert met(dist.HashStore(), SAME, other, other)[1] == (
-        '["rank 2 differs from rank 0 in torch: 2.11.0 / 2.13.0", '
-        '"rank 2 differs from rank 0 in command line: run skew / run parallel"]'
-    )
+    assert met(HashStore(), SAME, other, other)[1] == [
+        "rank 2 differs from rank 0 in torch: 2.11.0 / 2.13.0",
+        "rank 2 differs from rank 0 in command line: run skew / run parallel",
+    ]
 
 
 def test_what_an_earlier_start_left_in_the_store_is_passed_over() -> None:
     """One that came to its end, and one whose rank 0 died while it waited."""
-    store = dist.HashStore()
+    store = HashStore()
     first = met(store, SAME)[0]
     assert met(store, SAME)[0] != first
-    store.set(SESSION, "its rank 0 died")
-    assert met(store, SAME)[1] == "[]"
+    put(store, SESSION, "its rank 0 died")
+    assert met(store, SAME)[1] == []
 
 
 def test_a_rank_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchrun, "JOIN_S", 0.5)
-    store = dist.HashStore()
+    store = HashStore()
     with pytest.raises(WorkerError, match=r"rank 1 has not come for 0\.5 s"):
         _open_session(store, 2, SAME)
     with pytest.raises(WorkerError, match=r"rank 0 has not come for 0\.5 s"):

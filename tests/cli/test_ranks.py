@@ -101,7 +101,7 @@ def nodes(stack: ExitStack, folder: Path, *lines: Sequence[str | Path], restarts
 @pytest.mark.slow
 def test_a_lost_node_is_named_and_ends_the_run(tmp_path: Path) -> None:
     records = tmp_path / "records.jsonl"
-    line = ["run", "stuck", "--output", records]
+    line = ["run", "stuck", "--output", str(records)]
     with ExitStack() as stack:
         here, there = nodes(stack, tmp_path, line, line)
         until(lambda: written(records) == 1)
@@ -129,7 +129,7 @@ def test_ranks_with_different_command_lines_are_refused_on_both(tmp_path: Path) 
 def test_what_torchrun_starts_again_continues(tmp_path: Path) -> None:
     """One node loses its process and starts it again; the other finds that out, leaves, and is started again too."""
     records = tmp_path / "records.jsonl"
-    line = ["run", "long", "--output", records]
+    line = ["run", "long", "--output", str(records)]
     with ExitStack() as stack:
         here, there = nodes(stack, tmp_path, line, line, restarts=1)
         until(lambda: written(records) == 1)
