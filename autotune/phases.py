@@ -19,8 +19,8 @@ CALLS = 5  # of each kind: the median of so few is good to a few per cent, as sh
 def phases(layer: Communicates, call: Callable[[], object], device: torch.device) -> Phases:
     """Medians over some calls, on every rank. All ranks must ask together.
 
-    Calls whose collectives all ranks start together tell waiting from communicating; what is left is computing. Calls as
-    they are timed tell how long communication lasted, and for how much of it the computation stood still.
+    Calls whose collectives all ranks start together tell waiting from communicating; what is left is computing. Calls
+    as they are timed tell how long communication lasted, and for how much of it the computation stood still.
     """
     compute, communication, waiting, busy, exposed = [], [], [], [], []
     for _ in range(CALLS):

@@ -64,7 +64,7 @@ class Entry:
         if refusal := kernel.supports(problem, device):
             return Entry(index, kernel, problem, {}, failure=(Status.unsupported, refusal))
         solved = kernel.solves(problem)
-        config = kernel.space(solved, device)[0] if competitor.config is None else competitor.config
+        config = {**kernel.space(solved, device)[0], **(competitor.config or {})}
         fault = kernel.fault(solved, config, device)
         return Entry(index, kernel, solved, config, failure=(Status.invalid, fault) if fault else None)
 
@@ -106,9 +106,10 @@ class Bench:
                 announce(entry.index)
                 self._first_call(entry)
             self._time(task, _alive(entries), announce)
-            for entry in _alive(entries):
-                announce(entry.index)
-                self._watch(entry)
+            if task.budget.samples is None:  # a search has no use for it
+                for entry in _alive(entries):
+                    announce(entry.index)
+                    self._watch(entry)
             announce(NOBODY)
             for entry in _alive(entries):
                 self._exams.last(entry.problem)

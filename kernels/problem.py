@@ -52,8 +52,8 @@ class Problem:
     tokens and outputs are bfloat16, and the products may round tokens and hidden rows to float8_e4m3fn too (W8A8, as
     serving engines run it). It is for inference: there is no training step.
 
-    ``wire`` is the format in which rows travel between ranks, None for the one they are held in. Tokens in float8_e4m3fn
-    have a float32 scale for every 128 elements; what comes back and gradients travel as they are held.
+    ``wire`` is the format in which rows travel between ranks, None for the one they are held in. Tokens in
+    float8_e4m3fn have a float32 scale for every 128 elements; what comes back and gradients travel as they are held.
 
     Raises:
         InvalidProblem: at construction, for any value outside its range.

@@ -169,6 +169,40 @@ class Row:
         return sum(self.record.sent_bytes) / MIB if self.passed and self.record.sent_bytes else None
 
     @property
+    def across(self) -> float | None:
+        """MiB of that which left the node."""
+        traffic = self.record.traffic
+        return sum(traffic.across_bytes) / MIB if self.passed and traffic else None
+
+    @property
+    def copies(self) -> float | None:
+        """Rows that left their rank over the routes that did: below 1 by deduplication, above it by padding."""
+        traffic = self.record.traffic
+        return sum(traffic.rows) / sum(traffic.routes) if self.passed and traffic and any(traffic.routes) else None
+
+    @property
+    def communicating(self) -> float | None:
+        """Share of a call that the ranks spend in collectives once all are there."""
+        return self._phase("communication_ns")
+
+    @property
+    def waiting(self) -> float | None:
+        """Share of a call that they wait for the slowest of them."""
+        return self._phase("waiting_ns")
+
+    @property
+    def hidden(self) -> float | None:
+        """Share of the communication that passed behind computation."""
+        return self.record.phases.overlap if self.passed and self.record.phases else None
+
+    def _phase(self, name: str) -> float | None:
+        phases = self.record.phases
+        if not self.passed or phases is None:
+            return None
+        parts = {part: sum(getattr(phases, part)) for part in ("compute_ns", "communication_ns", "waiting_ns")}
+        return parts[name] / sum(parts.values())
+
+    @property
     def energy(self) -> float | None:
         """Joules per call."""
         return None if self.record.clocks is None else self.record.clocks.energy_j
@@ -332,6 +366,11 @@ MEASURES: Final = (
     Column("dropped (%)", lambda row: _percent(row.drop_rate), yields=8),
     Column("padding (×)", lambda row: optional(row.padding), yields=8, neutral=number(1)),
     Column("sent (MiB)", lambda row: optional(row.sent), yields=3),
+    Column("across nodes (MiB)", lambda row: optional(row.across), yields=4, neutral=number(0)),
+    Column("copies a route", lambda row: optional(row.copies), yields=8),
+    Column("communicating (%)", lambda row: _percent(row.communicating), yields=5),
+    Column("waiting (%)", lambda row: _percent(row.waiting), yields=6),
+    Column("hidden (%)", lambda row: _percent(row.hidden), yields=5, neutral=number(0)),
     Column("energy (J)", lambda row: optional(row.energy), yields=8),
 )
 

@@ -24,6 +24,8 @@ from pydantic import (
 from .store import StoreError
 
 SCHEMA: Final = 1
+START: Final = b'{"kind":"prediction"'
+"""How a line of a file of predictions begins, as `write` makes it."""
 
 
 class _Part(BaseModel):
@@ -122,6 +124,15 @@ def write(path: Path, predictions: Iterable[Prediction]) -> None:
         path.write_text(lines, encoding="utf-8")
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; give an --output that can be written") from error
+
+
+def holds_predictions(path: Path) -> bool:
+    """Whether a file begins as one of predictions does; what cannot be read is left to whoever reads it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(START)) == START
+    except OSError:
+        return False
 
 
 def read(path: Path) -> list[Prediction]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 
+from ..autotune.task import Task
 from ..kernels.cluster.flows import FLOWS, unsupported
 from ..kernels.cluster.layout import Layout
 from ..kernels.cluster.machine import Machine
@@ -16,6 +17,7 @@ from ..kernels.cluster.popularity import choices
 from ..kernels.cluster.wire import Wire
 from ..kernels.problem import DType, Problem
 from ..results.prediction import SCHEMA, Expected, Held, Prediction, Sent, Share
+from .suite import SUITES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +70,21 @@ def predict(question: Question) -> Iterator[Prediction]:
                 moebench=metadata.version("moebench"),
                 time=datetime.now(UTC).isoformat(timespec="seconds"),
             )
+
+
+def beyond(tasks: Sequence[Task], machine: Machine) -> Iterator[Prediction]:
+    """Predictions of the lines of suites that go beyond the ranks there are.
+
+    Raises:
+        InvalidMachine: as `predict`.
+    """
+    lines: dict[tuple[str, Problem], Sequence[int]] = {}
+    for task in tasks:
+        if ranks := SUITES.load(task.point.suite).beyond:
+            problem = task.problem.replace(T=task.problem.tokens_per_rank, ranks=1, wire=None)
+            lines[task.point.series, problem] = ranks
+    for (series, problem), ranks in lines.items():
+        yield from predict(Question(series=series, problem=problem, machine=machine, ranks=ranks))
 
 
 def _expected(found: Forecast, machine: Machine) -> Expected:

@@ -33,7 +33,9 @@ class Hierarchical(ExpertParallel):
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         topology = Topology.here(problem.ranks)
         if not topology.even:
-            return f"wants as many ranks on every node, {problem.ranks} ranks fill nodes of {topology.per_node} unevenly"
+            return (
+                f"wants as many ranks on every node, {problem.ranks} ranks fill nodes of {topology.per_node} unevenly"
+            )
         return super().supports(problem, device)
 
     def form(self, problem: Problem) -> Form:

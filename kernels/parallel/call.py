@@ -8,6 +8,7 @@ starts, and the one that departed waits. Only a ticket passes between the two, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -39,37 +40,36 @@ class Call:
         self.splits = splits
         self.formats = formats
         self.tokens, self.dtype = len(like_TD), like_TD.dtype
-        self.out: list[Pending] = []
+        self.out: dict[int, Pending] = {}
         self.home: dict[int, Pending] = {}
 
     @property
     def chunks(self) -> range:
         return range(len(self.splits))
 
-    def spread(self, row: Row, rows_TD: Tensor, words: Sequence[Tensor]) -> list[Pending]:
+    def spread(self, row: Row, rows_TD: Tensor, words: Sequence[Tensor] = ()) -> None:
         """Start copies of tokens, or of their gradients, on their way, with words (M, any) for every copy."""
-        pending = []
-        for rows, splits in zip(self.plan.chunks, self.splits, strict=True):
+        for chunk, (rows, splits) in enumerate(zip(self.plan.chunks, self.splits, strict=True)):
             token_m = self.plan.token_M[rows]
             if self.tokens:
                 copies_mD = rows_TD.index_select(0, token_m.clamp(min=0))  # what only fills its place is never read
             else:
                 copies_mD = rows_TD.new_zeros(len(token_m), rows_TD.shape[1])
             packed = row.pack(copies_mD, [word_MW[rows] for word_MW in words])
-            pending.append(self.lane.submit(lambda packed=packed, splits=splits: self.carrier.spread(packed, splits)))
-        return pending
+            self.out[chunk] = self.lane.submit(partial(self.carrier.spread, packed, splits))
 
-    def collect(self, row: Row, chunk: int, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> Pending:
+    def collect(self, row: Row, chunk: int, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> None:
         """Start the rows of a chunk on their way home."""
         packed = row.pack(rows_MD, words)
-        return self.lane.submit(lambda: self.carrier.collect(packed, self.splits[chunk]))
+        self.home[chunk] = self.lane.submit(partial(self.carrier.collect, packed, self.splits[chunk]))
 
     def landed(self, row: Row) -> tuple[Tensor, Tensor]:
         """Wait for all chunks: the sum of every token's rows (T, D) in the tokens' dtype, and the buffers.
 
         The sum is taken in float32, each element of it written once: no atomics, and the same bits every time.
         """
-        buffer_MB = torch.cat([self.home[chunk].wait() for chunk in self.chunks])
+        buffers = [self.home.pop(chunk).wait() for chunk in self.chunks]
+        buffer_MB = buffers[0] if len(buffers) == 1 else torch.cat(buffers)
         home_M = self.plan.home_M
         order_M = torch.argsort(home_M, stable=True)[int((home_M == NOWHERE).sum()) :]
         rows_MD = row.unpack(buffer_MB, torch.promote_types(row.dtype, self.dtype))
@@ -110,7 +110,7 @@ class _Depart(torch.autograd.Function):
         ctx.call, ctx.gates = call, gates_TK.shape
         route_Mk = call.plan.route_Mk
         ids_Mk = _by_route(ids_TK, route_Mk, NOWHERE)
-        call.out = call.spread(call.formats.token, x_TD, (ids_Mk, _by_route(gates_TK, route_Mk, 0)))
+        call.spread(call.formats.token, x_TD, (ids_Mk, _by_route(gates_TK, route_Mk, 0)))
         return tuple(x_TD.new_zeros(()) for _ in call.chunks)
 
     @staticmethod
@@ -129,7 +129,7 @@ class _Arrive(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, chunk: int, ticket: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.call, ctx.chunk = call, chunk
-        buffer_MB, width = call.out[chunk].wait(), call.plan.width
+        buffer_MB, width = call.out.pop(chunk).wait(), call.plan.width
         ids_Mk = call.formats.token.unpack_words(buffer_MB, torch.int32, 0, width)
         gates_Mk = call.formats.token.unpack_words(buffer_MB, torch.float32, width, width)
         ctx.mark_non_differentiable(ids_Mk)
@@ -139,7 +139,7 @@ class _Arrive(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dx_MD: Tensor, _ids: None, dgates_Mk: Tensor, _ticket: Tensor) -> tuple[None, None, Tensor]:
         call: Call = ctx.call
-        call.home[ctx.chunk] = call.collect(call.formats.gradient, ctx.chunk, dx_MD, (dgates_Mk,))
+        call.collect(call.formats.gradient, ctx.chunk, dx_MD, (dgates_Mk,))
         return None, None, dx_MD.new_zeros(())
 
 
@@ -147,30 +147,29 @@ class _GoHome(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, chunk: int, y_MD: Tensor, ticket: Tensor, _weight: Tensor) -> Tensor:
         ctx.call, ctx.chunk = call, chunk
-        call.home[chunk] = call.collect(call.formats.plain, chunk, y_MD)
+        call.collect(call.formats.plain, chunk, y_MD)
         return ticket.new_zeros(())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dticket: Tensor) -> tuple[None, None, Tensor, Tensor, None]:
         call: Call = ctx.call
-        dy_MD = call.formats.plain.unpack(call.out[ctx.chunk].wait(), call.dtype)
+        dy_MD = call.formats.plain.unpack(call.out.pop(ctx.chunk).wait(), call.dtype)
         return None, None, dy_MD, dticket.new_zeros(()), None
 
 
 class _Land(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, *tickets: Tensor) -> Tensor:
+    def forward(ctx: Any, call: Call, *_tickets: Tensor) -> Tensor:
         ctx.call = call
         y_TD, _ = call.landed(call.formats.plain)
-        call.out, call.home = [], {}
         return y_TD
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
         call: Call = ctx.call
-        call.out = call.spread(call.formats.plain, dy_TD, ())
+        call.spread(call.formats.plain, dy_TD)
         return None, *(dy_TD.new_zeros(()) for _ in call.chunks)
 
 

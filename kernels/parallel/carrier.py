@@ -207,8 +207,12 @@ class Everyone(Carrier):
             return rows_MB
         self.ledger.send((self.rank + 1) % ranks, (ranks - 1) * rows_MB.numel(), messages=ranks - 1)
         everyone = rows_MB.new_empty(ranks * len(rows_MB), rows_MB.shape[1])
-        dist.all_gather_into_tensor(everyone, rows_MB.contiguous())
+        _all_gather(everyone, rows_MB.contiguous())
         return everyone
+
+
+# Its name until torch 2.12.
+_all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
 def _as_bytes(counts: Tensor) -> Tensor:
@@ -223,18 +227,20 @@ def _regroup(rows_MB: Tensor, sizes: Sequence[int], order: Sequence[int]) -> Ten
 
 
 @lru_cache(maxsize=8)  # torch keeps every group that was ever made
-def _groups(topology: Topology, world: object) -> tuple[list[dist.ProcessGroup], list[dist.ProcessGroup]]:
+def _groups(topology: Topology, world: dist.ProcessGroup) -> tuple[list[dist.ProcessGroup], list[dist.ProcessGroup]]:
     """A group of each node, and one of each place in the nodes. Every rank makes all of them, in the same order."""
-    nodes, per_node = range(topology.nodes), range(topology.per_node)
-    inside = [dist.new_group([node * topology.per_node + place for place in per_node]) for node in nodes]
-    across = [dist.new_group([node * topology.per_node + place for node in nodes]) for place in per_node]
+    ranks = dist.get_process_group_ranks(world)
+    nodes = [ranks[start : start + topology.per_node] for start in range(0, len(ranks), topology.per_node)]
+    inside = [dist.new_group(members) for members in nodes]
+    across = [dist.new_group(list(members)) for members in zip(*nodes, strict=True)]
     return inside, across
 
 
 def _two_groups(topology: Topology, rank: int) -> tuple[dist.ProcessGroup | None, dist.ProcessGroup | None]:
-    """This rank's group inside its node, and the one across; none where it is alone in both."""
-    if topology.ranks == 1:
+    """This rank's group inside its node, and the one across; none where it is alone."""
+    world = dist.group.WORLD
+    if world is None:
         return None, None
-    inside, across = _groups(topology, dist.group.WORLD)
+    inside, across = _groups(topology, world)
     node, place = divmod(rank, topology.per_node)
     return inside[node], across[place]

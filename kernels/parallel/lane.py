@@ -12,7 +12,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-
 Mark = Any
 """A moment: nanoseconds on a CPU, an event on a GPU."""
 
@@ -168,7 +167,7 @@ def _length_ns(span: Span) -> float:
     start, stop = span
     if isinstance(start, torch.cuda.Event):
         stop.synchronize()
-        return 1e6 * start.elapsed_time(stop)
+        return 1e6 * float(start.elapsed_time(stop))
     return float(stop - start)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -20,7 +21,8 @@ class Plan:
     """The rows that one rank sends in one call: chunk after chunk, and within a chunk rank after rank.
 
     ``token_M`` int64, the token that each row is a copy of. ``route_Mk`` int64, the flat index t * K + k of the routes
-    that travel with it, −1 for none. ``chunks`` are the rows of each chunk, ``send_CR`` how many of them go to each rank.
+    that travel with it, −1 for none. ``chunks`` are the rows of each chunk, ``send_CR`` how many of them go to each
+    rank.
 
     What comes home stands in the same order, but for an all-gather: ``home_M`` and ``home_Mk`` say to which token and
     which routes it belongs, −1 for what belongs to none.
@@ -44,7 +46,7 @@ def slices(sizes: Sequence[int]) -> list[slice]:
     ends = [0]
     for size in sizes:
         ends.append(ends[-1] + size)
-    return [slice(start, end) for start, end in zip(ends, ends[1:], strict=False)]
+    return [slice(start, end) for start, end in pairwise(ends)]
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def by_rank(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> 
     tokens, chosen = routing.ids_TK.shape
     rank_TK = owners.of_routes(routing.ids_TK)
     goes_TR = torch.zeros(tokens, problem.ranks + 1, dtype=torch.bool, device=rank_TK.device)
-    goes_TR.scatter_(1, rank_TK % (problem.ranks + 1), True)  # noqa: FBT003  # no route: in the last column
+    goes_TR.scatter_(1, rank_TK % (problem.ranks + 1), True)  # no route: in the last column
     chunk_T = _chunk_T(routing, chunks)
     token_M, rank_M = goes_TR[:, :-1].nonzero(as_tuple=True)
     order_M = torch.argsort(chunk_T[token_M] * problem.ranks + rank_M, stable=True)
@@ -110,7 +112,8 @@ def by_rank(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> 
 def by_slot(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> Plan:
     """C rows for every expert, filled or not: equal splits that nobody has to be told (GShard, Tutel).
 
-    ``routing`` lacks the routes that the capacity drops. Every rank is sent as many rows as the one with the most experts. A chunk is a range of places in the queues.
+    ``routing`` lacks the routes that the capacity drops. Every rank is sent as many rows as the one with the most
+    experts. A chunk is a range of places in the queues.
     """
     capacity, slots, device = problem.capacity or 0, max(owners.experts_R), routing.ids_TK.device
     route_n = (routing.ids_TK.flatten() != NO_ROUTE).nonzero()[:, 0]
@@ -163,13 +166,13 @@ def _chunk_T(routing: Routing, chunks: int) -> Tensor:
 
 def _counts(chunk_M: Tensor, rank_M: Tensor, chunks: int, ranks: int) -> list[list[int]]:
     """Rows of each chunk for each rank. They come to the host: collectives want to know their sizes."""
-    counts: list[list[int]] = torch.bincount(chunk_M * ranks + rank_M, minlength=chunks * ranks).view(chunks, -1).tolist()
+    counts: list[list[int]] = (
+        torch.bincount(chunk_M * ranks + rank_M, minlength=chunks * ranks).view(chunks, -1).tolist()
+    )
     return counts
 
 
 def _there_and_back(token_M: Tensor, route_Mk: Tensor, send_CR: list[list[int]]) -> Plan:
     """The plan whose rows come home as they were sent."""
     chunks = slices([sum(send_R) for send_R in send_CR])
-    return Plan(
-        token_M=token_M, route_Mk=route_Mk, chunks=chunks, send_CR=send_CR, home_M=token_M, home_Mk=route_Mk
-    )
+    return Plan(token_M=token_M, route_Mk=route_Mk, chunks=chunks, send_CR=send_CR, home_M=token_M, home_Mk=route_Mk)

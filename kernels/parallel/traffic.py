@@ -43,14 +43,16 @@ Hops = Callable[[Topology, Tensor], list[Hop]]
 def of_routes(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
     """A row for every route."""
     return _by_chunk(
-        ids_RTK, chunks, lambda ids_TK: torch.bincount(_owned(owners, ids_TK).flatten() + 1, minlength=problem.ranks + 1)
+        ids_RTK,
+        chunks,
+        lambda ids_TK: torch.bincount(owners.of_routes(ids_TK).flatten() + 1, minlength=problem.ranks + 1),
     )[..., 1:]
 
 
 def of_ranks(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
     """A row for every rank that a token has a route to."""
     ranks_R = torch.arange(problem.ranks)
-    return _by_chunk(ids_RTK, chunks, lambda ids_TK: (_owned(owners, ids_TK)[..., None] == ranks_R).any(1).sum(0))
+    return _by_chunk(ids_RTK, chunks, lambda ids_TK: (owners.of_routes(ids_TK)[..., None] == ranks_R).any(1).sum(0))
 
 
 def of_slots(problem: Problem, owners: Owners, _ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
@@ -120,7 +122,7 @@ class Way:
                 _note(ledgers, self.out(topology, rows_RR), formats.plain.bytes)
                 _note(ledgers, self.home(topology, rows_RR), formats.gradient.bytes)
         for ledger, ids_TK, rows_CR in zip(ledgers, ids_RTK, rows_CRR.unbind(1), strict=True):
-            owner_TK = _owned(owners, ids_TK)
+            owner_TK = owners.of_routes(ids_TK)
             ledger.rows = int(rows_CR.sum() - rows_CR[:, ledger.rank].sum())
             ledger.routes = int(((owner_TK >= 0) & (owner_TK != ledger.rank)).sum())
         return ledgers
@@ -144,10 +146,6 @@ def two_hops_home(topology: Topology, rows_RR: Tensor) -> list[Hop]:
 
 def _back(hops: Sequence[Hop]) -> list[Hop]:
     return [hop.back() for hop in reversed(hops)]
-
-
-def _owned(owners: Owners, ids_TK: Tensor) -> Tensor:
-    return owners.of_routes(ids_TK)
 
 
 def _by_chunk(ids_RTK: Sequence[Tensor], chunks: int, count: Callable[[Tensor], Tensor]) -> Tensor:

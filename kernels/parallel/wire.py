@@ -84,7 +84,7 @@ def _spread(scale_MS: Tensor, elements: int) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Formats:
-    """Rows of one call: a ``token`` with its routes, a ``plain`` row, and the ``gradient`` of a token with its routes'."""
+    """Rows of one call: a ``token`` with its routes, a ``plain`` row, the ``gradient`` of a token with its gates'."""
 
     token: Row
     plain: Row

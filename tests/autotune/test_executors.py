@@ -20,7 +20,7 @@ from moebench.autotune.executors.pool import RETRIES, Pool, SlotLost
 from moebench.autotune.isolated import Isolated
 from moebench.autotune.mask import OneGpu
 from moebench.autotune.task import Task
-from moebench.autotune.worker import Ready, WorkerError
+from moebench.autotune.worker import LocalWorker, Ready, WorkerError
 from moebench.results.record import Record, Status
 
 TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two slots want a core each")
@@ -178,10 +178,11 @@ def test_a_worker_killed_from_outside_costs_one_record_of_its_own_slot(two: Exec
     (killed, _) = two._slots.values()
     assert isinstance(killed, Isolated)
     assert killed._group is not None
-    (process,) = killed._group._processes
+    (worker,) = killed._group._workers
+    assert isinstance(worker, LocalWorker)
     two.submit(task("Hangs", x=1.0, timeout_s=4.0))
     two.submit(task("Hangs", x=2.0, timeout_s=4.0))
-    threading.Timer(1.0, os.kill, (process.pid, signal.SIGKILL)).start()
+    threading.Timer(1.0, os.kill, (worker.pid, signal.SIGKILL)).start()
     found = [record.status for answer in (two.next(), two.next()) for record in answer.records]
     assert found == [Status.crashed, Status.timeout]
 

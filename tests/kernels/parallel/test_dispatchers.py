@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from moebench.autotune.exam import call
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Communicates, Config
 from moebench.kernels.oracle import Result, reference
+from moebench.kernels.parallel.layer import Disagreement
 from moebench.kernels.parallel.ledger import Ledger
 from moebench.kernels.problem import Problem
 from moebench.kernels.routing import NO_ROUTE, Routing, within_capacity
@@ -160,6 +162,16 @@ def run_rank(name: str, case: Case, ranks: int, rank: int) -> dict[str, object]:
     return {"verdict": verdict(found, problem.rounding), "sent": facts(layer.ledger), "told": told}
 
 
+def disagreement(ranks: int, rank: int) -> str:
+    """What a rank is told when the last one means another problem."""
+    problem = TRAIN.replace(ranks=ranks, seed=int(rank == ranks - 1))
+    try:
+        KERNELS.load("alltoall").build(problem, {"local": "scatter", "chunks": 1, "shadows": 0}, CPU)
+    except Disagreement as error:
+        return str(error)
+    return "nothing"
+
+
 def facts(ledger: Ledger) -> dict[str, object]:
     return {**ledger.bytes, "messages": ledger.messages, "rows": ledger.rows, "routes": ledger.routes}
 
@@ -181,6 +193,7 @@ def rank_main(rank: int, folder: Path) -> None:
             for name in NAMES:
                 for case, what in CASES.items():
                     results[f"{world} {name} {case}"] = run_rank(name, what, world, rank)
+            results[f"{world} disagreement"] = disagreement(world, rank)
             dist.destroy_process_group()
     (folder / f"rank{rank}.json").write_text(json.dumps(results))
 
@@ -203,7 +216,7 @@ def run_ranks(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str, object]]]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each rank found, by world, dispatcher and case."""
     folder = tmp_path_factory.mktemp("ranks")
     run_ranks(folder)
@@ -220,7 +233,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, dict[str
 @pytest.mark.xdist_group("ranks")
 @pytest.mark.parametrize(("world", "name", "case"), POINTS)
 def test_every_rank_has_its_part_of_the_result_and_sent_what_its_routes_told(
-    results: list[dict[str, dict[str, object]]], world: int, name: str, case: str
+    results: list[dict[str, Any]], world: int, name: str, case: str
 ) -> None:
     """Output and gradients equal the single-rank result; bytes by link, messages, rows and routes are as reckoned."""
     for rank in range(world):
@@ -228,6 +241,20 @@ def test_every_rank_has_its_part_of_the_result_and_sent_what_its_routes_told(
         assert found["verdict"] is None, f"rank {rank}"
         if found["told"] is not None:
             assert found["sent"] == found["told"], f"rank {rank}"
+
+
+@pytest.mark.xdist_group("ranks")
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_every_rank_is_told_who_means_another_problem(results: list[dict[str, Any]], world: int) -> None:
+    for rank in range(world):
+        told = results[rank][f"{world} disagreement"]
+        assert told.startswith("the ranks disagree on problem: rank 0 has T37.")
+        assert f"rank {world - 1} has T37." in told
+
+
+def test_a_problem_of_many_ranks_without_a_process_group_says_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match=r"ranks = 2, the process group has 1: start one process for each rank"):
+        KERNELS.load("alltoall").build(TRAIN.replace(ranks=2), {"local": "scatter", "chunks": 1, "shadows": 0}, CPU)
 
 
 if __name__ == "__main__":

@@ -91,9 +91,7 @@ def test_slots_are_equal_splits_whatever_the_routes(case: tuple[Problem, Routing
     ("planner", "rows"), [(by_route, of_routes), (by_rank, of_ranks), (by_slot, of_slots), (everywhere, of_tokens)]
 )
 @given(case=cases())
-def test_reckoned_rows_are_those_of_the_plan(
-    planner: object, rows: Rows, case: tuple[Problem, Routing, int]
-) -> None:
+def test_reckoned_rows_are_those_of_the_plan(planner: object, rows: Rows, case: tuple[Problem, Routing, int]) -> None:
     assert callable(planner)
     problem, routing, chunks = case
     owners = Owners.of(problem)

@@ -16,7 +16,9 @@ PLAIN = {"local": "loop", "chunks": 1, "shadows": 0}
 PROBLEM = Problem(T=4, D=8, F=4, E=4, K=2, ranks=2)
 # Two ranks of two tokens and two experts. Rank 0 sends token 0 once to rank 1; rank 1 sends token 2 once and 3 twice.
 ROUTING = Routing(
-    ids_TK=torch.tensor([[0, 2], [1, NO_ROUTE], [3, 0], [1, 0]], dtype=torch.int32), gates_TK=torch.ones(4, 2), experts=4
+    ids_TK=torch.tensor([[0, 2], [1, NO_ROUTE], [3, 0], [1, 0]], dtype=torch.int32),
+    gates_TK=torch.ones(4, 2),
+    experts=4,
 )
 ROW, ROUTE, COUNT = 8 * 4, 8, 8
 
@@ -46,7 +48,10 @@ def test_a_row_for_every_rank() -> None:
 def test_equal_splits_are_not_told_and_filled_up() -> None:
     """C = 1, so that each rank sends one row to each of the other's two experts; bfloat16 halves what travels."""
     padded = sent("alltoall", capacity_factor=1.0, dtype="bfloat16")
-    assert padded == [(2 * (ROW // 2 + ROUTE) + 2 * ROW // 2, 2, 2, 1), (2 * (ROW // 2 + ROUTE) + 2 * ROW // 2, 2, 2, 3)]
+    assert padded == [
+        (2 * (ROW // 2 + ROUTE) + 2 * ROW // 2, 2, 2, 1),
+        (2 * (ROW // 2 + ROUTE) + 2 * ROW // 2, 2, 2, 3),
+    ]
 
 
 def test_everything_to_all() -> None:
