@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import doctor, kernels, listing, predict, report, run, tables, tune
+from . import calibrate, doctor, kernels, listing, predict, report, run, tables, tune
 
 app = typer.Typer(
     name="moebench",
@@ -20,6 +20,7 @@ app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)
 app.command("predict")(predict.predict)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .team import Team
 
-SIZES = tuple(1 << exponent for exponent in (8, 14, 17, 19, 20, 21, 22))  # bytes of a message, from latency to bandwidth
+SIZES = tuple(1 << exponent for exponent in (8, 14, 17, 19, 20, 21, 22))  # bytes of a message
 LEAST, MOST = 3, 25  # rounds
 ROUNDS_S = 15.0  # for all of them; on slow links the first ones take longer
 PATIENCE_S = 0.5  # for one exchange: larger ones of its kind are left out

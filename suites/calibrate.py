@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Literal, get_args
 
 import numpy as np
+import torch
 
 from ..kernels.cluster.fit import Fit, Observation, fit
 from ..kernels.cluster.layout import Layout
 from ..kernels.cluster.machine import Figure, Link, Machine, Memory, Products
 from ..kernels.cluster.transfer import exchange
+from ..kernels.device import device_name
+from ..kernels.problem import DType
 from ..results.links import Exchange
 from ..results.probe import Probe
 
@@ -18,24 +24,27 @@ DIGITS = 4  # that figures are written with
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A machine, and how well its links agree with what was measured."""
+    """A machine, and how well its links agree with what was measured, also in words."""
 
     machine: Machine
     fit: Fit
 
+    @property
+    def agreement(self) -> str:
+        return _agreement(self.fit)
 
-def calibrate(probe: Probe, name: str, summary: str) -> Calibration:
+
+def calibrate(probe: Probe, name: str, device_type: Literal["cpu", "cuda"]) -> Calibration:
     """Describe the ranks that were probed; what practice reaches of rates is in the rates already."""
     layout = Layout(ranks=probe.ranks, ranks_per_node=probe.ranks_per_node)
     fitted = fit([_observation(one, layout) for one in probe.exchanges], layout)
-    said = (
-        f"fitted to {len(probe.exchanges)} exchanges of {probe.ranks} ranks; median error"
-        f" {100 * fitted.median_error:.0f} %, worst {100 * fitted.errors[-1]:.0f} %"
-    )
-    local = layout.local
+    local, said = layout.local, f"fitted, and {_agreement(fitted)}"
     machine = Machine(
         name=name,
-        summary=summary,
+        summary=(
+            f"{layout.ranks} ranks on nodes of {local}, each {device_name(torch.device(device_type))}, measured"
+            f" {datetime.now(UTC):%Y-%m-%d} with torch {metadata.version('torch')}"
+        ),
         ranks_per_node=probe.ranks_per_node,
         layer_s=_figure(probe.layer_s, "measured: small operations, of which a layer has about a hundred"),
         node=_link(fitted.links.get("node"), said),
@@ -52,10 +61,19 @@ def calibrate(probe: Probe, name: str, summary: str) -> Calibration:
                 node_flops_per_s=_figure(local * rates.together, "measured: a product by every rank at once"),
                 reached=_figure(probe.grouped[dtype], "measured: small products with weights of their own"),
             )
-            for dtype, rates in probe.products.items()
+            for dtype in get_args(DType)
+            if (rates := probe.products.get(dtype)) is not None
         },
     )
     return Calibration(machine=machine, fit=fitted)
+
+
+def _agreement(fitted: Fit) -> str:
+    errors = fitted.errors
+    return (
+        f"differs from {len(errors)} measured exchanges by {100 * fitted.median_error:.0f} % in the median and"
+        f" {100 * errors[-1]:.0f} % at worst"
+    )
 
 
 def _observation(measured: Exchange, layout: Layout) -> Observation:
