@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import doctor, export, figures, kernels, listing, predict, report, run, tables, tune
+from . import calibrate, doctor, export, figures, kernels, listing, predict, report, run, tables, tune
 
 app = typer.Typer(
     name="moebench",
@@ -22,6 +22,7 @@ app.command("tune")(tune.tune)
 app.command("figures")(figures.figures)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")
 

@@ -80,11 +80,11 @@ def beyond(tasks: Sequence[Task], machine: Machine) -> Iterator[Prediction]:
     """
     lines: dict[tuple[str, Problem], tuple[int, ...]] = {}
     for task in tasks:
-        if ranks := SUITES.load(task.point.suite).beyond:
+        if further := SUITES.load(task.point.suite).beyond:
             problem = task.problem.replace(T=task.problem.tokens_per_rank, ranks=1, wire=None)
-            lines[task.point.series, problem] = ranks
-    for (series, problem), numbers in lines.items():
-        yield from predict(Question(series=series, problem=problem, machine=machine, ranks=numbers))
+            lines[task.point.series, problem] = further
+    for (series, problem), ranks in lines.items():
+        yield from predict(Question(series=series, problem=problem, machine=machine, ranks=ranks))
 
 
 def _expected(found: Forecast, machine: Machine) -> Expected:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .amount import Amount
 from .layout import Layout
-from .machine import Machine, Network, Rate
+from .machine import Link, Network, Rate
 from .transfer import Transfer
 
 WHERE: Mapping[Network, str] = {"node": "inside", "across": "across"}
@@ -32,13 +31,13 @@ class Duration:
 class Clock:
     """Times on the ranks of a layout: until the slowest is done, or as if all had equal shares when ``balanced``."""
 
-    machine: Machine
+    link: Callable[[Network], Link]
     layout: Layout
     balanced: bool = False
 
     def work(self, amount: Amount, rate: Rate) -> float:
         """Seconds of work that ranks do at a rate, those of a node no faster than they can together."""
-        return max(self._of_rank(amount, rate.rank), self._of_node(amount, rate.node))
+        return max(self._of_ranks(amount) / rate.rank, self._of_nodes(self._nodes(amount)) / rate.node)
 
     def transfer(self, transfer: Transfer) -> Duration:
         """Of one collective.
@@ -50,54 +49,54 @@ class Clock:
         used = [link for link, amount in transfer.out.items() if link != "self" and amount.mean_R.any()]
         if not used:
             return Duration(latency_s=0.0, volume_s=0.0, limit="")
-        links = [self.machine.link(link) for link in used]
-        latency_s = max(link.latency_s.value for link in links)
+        links = {name: self.link(name) for name in used}
+        slowest = max(links.values(), key=lambda link: link.latency_s.value)
+        latency_s = slowest.latency_s.value
         if transfer.ring:
             latency_s *= transfer.sends
         else:
-            of_each = [link.message_s.value for link in links]
-            counts = [transfer.messages[name] for name in used]
-            latency_s += sum(count * one for count, one in zip(counts, of_each, strict=True)) - max(of_each)
+            started_s = sum(transfer.messages[name] * link.message_s.value for name, link in links.items())
+            latency_s += started_s - slowest.message_s.value
         volume_s, limit = max(limit for link in used for limit in self._limits(transfer, link))
         return Duration(latency_s=latency_s, volume_s=volume_s, limit=limit)
 
     def _limits(self, transfer: Transfer, link: Network) -> Iterator[tuple[float, str]]:
         """Seconds that each limit of a link class takes, and its name."""
-        rate = self.machine.link(link).rate
+        described, where, local = self.link(link), WHERE[link], self.layout.local
+        rate, messages = described.rate, self._opposed(transfer, link)
         out, into = transfer.out[link], transfer.into[link]
         for one, other in ((out, into), (into, out)):
-            of_rank = one + other.scaled(self._turn(transfer, link, ranks=1))
-            of_node = one + other.scaled(self._turn(transfer, link, ranks=self.layout.local))
+            of_rank = self._of_ranks(_volume(one, other, messages, described))
+            of_node = self._of_nodes(_volume(self._nodes(one), self._nodes(other), messages * local, described))
             if transfer.ring and link == "across":
                 # NCCL lays rings over all ports of a node, so that only what they do together counts.
-                ports = min(rate.node, rate.rank * self.layout.local)
-                yield self._of_node(of_node, ports), f"node, {WHERE[link]}"
+                yield of_node / min(rate.node, rate.rank * local), f"node, {where}"
             else:
-                yield self._of_rank(of_rank, rate.rank), f"rank, {WHERE[link]}"
-                yield self._of_node(of_node, rate.node), f"node, {WHERE[link]}"
+                yield of_rank / rate.rank, f"rank, {where}"
+                yield of_node / rate.node, f"node, {where}"
 
-    def _turn(self, transfer: Transfer, link: Network, *, ranks: int) -> float:
-        """The share of one direction that waits for the other: one message of those that so many ranks send.
+    def _opposed(self, transfer: Transfer, link: Network) -> int:
+        """Messages of a rank to ranks that send it some at the same time."""
+        if not transfer.ring:
+            return transfer.messages[link]
+        return RING_HALVES if self.layout.ranks == 2 else 0  # else the next rank is not the one before
 
-        Where the two directions of a pair take turns, pairs that share a limit fill each other's pauses, and what is
-        left is that the last pair to finish has had to wait for its own other half.
-        """
-        turns = self.machine.link(link).turns
-        if turns is None:
-            return 0.0
-        if transfer.ring:  # nothing comes back from the next rank, unless there are but two
-            return turns.value / RING_HALVES if self.layout.ranks == 2 else 0.0
-        return turns.value / (ranks * transfer.messages[link])
+    def _nodes(self, amount: Amount) -> Amount:
+        return amount.summed(self.layout.node_R).repeated(self.layout.groups_per_node)
 
-    def _of_rank(self, amount: Amount, rate: float) -> float:
-        return self._share(amount, self.layout.groups) / rate
+    def _of_ranks(self, amount: Amount) -> float:
+        return amount.mean if self.balanced else amount.largest(self.layout.groups)
 
-    def _of_node(self, amount: Amount, rate: float) -> float:
-        if rate == math.inf:
-            return 0.0
-        layout = self.layout
-        nodes = amount.summed(layout.node_R).repeated(layout.groups_per_node)
-        return self._share(nodes, layout.groups // layout.groups_per_node) / rate
+    def _of_nodes(self, amount: Amount) -> float:
+        return amount.mean if self.balanced else amount.largest(self.layout.groups // self.layout.groups_per_node)
 
-    def _share(self, amount: Amount, copies: int) -> float:
-        return amount.mean if self.balanced else amount.largest(copies)
+
+def _volume(one: Amount, other: Amount, messages: int, link: Link) -> Amount:
+    """Bytes that a limit takes its time for: those that go one way, and a message of the other direction.
+
+    Where the two directions of a pair take turns, pairs that share a limit fill each other's pauses; what is left is
+    that the last of them begins to send when it has received.
+    """
+    if link.turns is None or not messages:
+        return one
+    return one + other.scaled(link.turns.value / messages)

@@ -108,7 +108,7 @@ def forecast(dispatcher: str, setting: Setting) -> Forecast:
     layout, chunks = setting.layout, setting.chunks
     demand = Demand(setting.problem, layout, setting.choices, chunks)
     flow = FLOWS[dispatcher](demand)
-    clock = Clock(machine=setting.machine, layout=layout)
+    clock = Clock(link=setting.machine.link, layout=layout)
     slowest = list(_spent(setting, demand, flow, clock))
     equal = list(_spent(setting, demand, flow, dataclasses.replace(clock, balanced=True)))
     transfers = flow.transfers(Wire.of(setting.problem), setting.problem.mode)

@@ -1,0 +1,87 @@
+"""Ranks that measure together: work that all do at once, and exchanges that all start at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+
+WINDOW_S = 0.25  # in which work is done over and over, by all ranks at once: none can be fast at another's cost
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to do over and over, and how much of it is done each time."""
+
+    amount: float
+    do: Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What a rank does in a second by itself, and what it does while all others do the same."""
+
+    alone: float
+    together: float
+
+
+class Team:
+    """The ranks of the default process group, in nodes of ``ranks_per_node``; all must call the same methods."""
+
+    def __init__(self, ranks_per_node: int, device: torch.device) -> None:
+        self.rank, self.ranks = dist.get_rank(), dist.get_world_size()
+        self.ranks_per_node = min(ranks_per_node, self.ranks)
+        self.device = device
+        self._groups: dict[tuple[int, ...], dist.ProcessGroup] = {}
+
+    def rates(self, job: Job) -> Rates:
+        """Of rank 0 while the others wait, and the mean of all while they are busy."""
+        job.do()
+        dist.barrier()
+        alone = self._rate(job) if self.rank == 0 else 0.0
+        dist.barrier()
+        together = self._rate(job)
+        return Rates(
+            alone=self.agreed(alone, dist.ReduceOp.MAX), together=self.agreed(together, dist.ReduceOp.SUM) / self.ranks
+        )
+
+    def exchange(self, groups: Sequence[Sequence[int]], sent: Mapping[tuple[int, int], int]) -> float:
+        """Seconds until the slowest rank has exchanged bytes, by source and target, with the others of its group."""
+        members: Sequence[int] = ()
+        for group in groups:
+            key = tuple(group)
+            if key not in self._groups:
+                self._groups[key] = dist.new_group(list(group))
+            if self.rank in group:
+                members = key
+        send = [sent.get((self.rank, other), 0) for other in members]
+        receive = [sent.get((other, self.rank), 0) for other in members]
+        given = torch.ones(sum(send), dtype=torch.uint8, device=self.device)
+        taken = torch.empty(sum(receive), dtype=torch.uint8, device=self.device)
+        dist.barrier()
+        start = self._now()
+        if members:
+            dist.all_to_all_single(taken, given, receive, send, group=self._groups[tuple(members)])
+        return self.agreed(self._now() - start, dist.ReduceOp.MAX)
+
+    def agreed(self, value: float, how: dist.ReduceOp.RedOpType) -> float:
+        """What the values of all ranks come to."""
+        values = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.all_reduce(values, how)
+        return float(values.item())
+
+    def _rate(self, job: Job) -> float:
+        start, done, elapsed = self._now(), 0, 0.0
+        while elapsed < WINDOW_S:
+            job.do()
+            done += 1
+            elapsed = self._now() - start
+        return done * job.amount / elapsed
+
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
