@@ -15,6 +15,7 @@ from ..results.environment import usable_cores
 from ..results.memory import keep_freed_memory
 from ..results.nvml import connect
 from .meeting import Meeting, Seat
+from .ranks import in_step
 from .store import open_store
 from .trial import Bench
 
@@ -62,6 +63,6 @@ def joined_collectives() -> int:
 
 def _clocks(device: torch.device) -> Mapping[Literal["cold", "hot"], Clock]:
     if device.type == "cpu":
-        return {"cold": CpuClock()}
+        return {"cold": CpuClock(in_step)}
     cuda, telemetry = TorchCudaDevice(), connect(device.index)
     return {"cold": ColdCudaClock(cuda, telemetry), "hot": HotCudaClock(cuda, telemetry)}

@@ -49,6 +49,11 @@ def calibrate(
             refuse(f"--output {output}: `moebench predict` reads {SUFFIX} files, name it {output.stem}{SUFFIX}")
         if not os.access(output.parent, os.W_OK):
             refuse(f"--output {output}: {output.parent} is no folder that can be written to, give another")
+        if inside:
+            from ..autotune.meeting import talk_through
+            from ..autotune.torchrun import Launched
+
+            talk_through(Launched.from_environment().interface())
         wanted = int(os.environ["LOCAL_WORLD_SIZE"]) if inside else ranks or LOCAL_RANKS
         kind = _kind(device, wanted)
         try:

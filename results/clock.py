@@ -1,7 +1,8 @@
 """What takes a sample of a call's time, and the clock for the CPU (the one for NVIDIA devices is in ``cuda.py``).
 
 Protocol of a CPU sample: read a buffer larger than the last-level caches, so that nothing of the call's is left in
-them; read the counter; call; read the counter; only then free the result. The garbage collector is off meanwhile.
+them; wait for the other ranks to have done so; read the counter; call; read the counter; only then free the result. The
+garbage collector is off meanwhile.
 """
 
 from __future__ import annotations
@@ -59,12 +60,13 @@ class Clock(Protocol):
 
 
 class CpuClock:
-    """``perf_counter_ns`` around one call whose inputs are in no cache."""
+    """``perf_counter_ns`` around one call whose inputs are in no cache; ``together`` waits for the other ranks."""
 
     name: ClockName = "perf_counter"
     cache: CacheState = "cold"
 
-    def __init__(self) -> None:
+    def __init__(self, together: Callable[[], object] = lambda: None) -> None:
+        self._together = together
         # Ones, not zeros or empty: pages that were never written share one zero page, and reading it evicts nothing.
         self._buffer = torch.ones(FLUSH_FACTOR * last_level_cache_bytes() // 4, dtype=torch.float32)
 
@@ -81,6 +83,7 @@ class CpuClock:
             call = next(turns)
             with no_garbage_collection():
                 self._flush()
+                self._together()  # ranks that share cores are not done with it at the same time
                 start = time.perf_counter_ns()
                 result = call()
                 stop = time.perf_counter_ns()

@@ -25,13 +25,14 @@ from moebench.results.record import Record, Status
 from moebench.results.store import load
 from moebench.suites.predict import Question, predict
 
+MOEBENCH = Path(sys.executable).with_name("moebench")
 POINTS = Path(__file__).with_name("network_points.py")
 RECORDED = Path(__file__).parents[1] / "results" / "recorded"
 MEGABITS = (100, 300, 1000)
 PER_NODE = (1, 2)
 NODES = 2
 APART = 0.1  # pairs of dispatchers whose times differ by less are not told apart
-END_S = 600.0
+END_S = 150.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def measure(line: Line, folder: Path, records: Path) -> None:
     """Calibrate one line and measure its points."""
     with network(NODES, 1e6 * line.megabits) as nodes:
         calibrated = folder / f"{line.file}.toml"
-        _run(nodes, line, folder, ["--no-python", "moebench", "calibrate", "--output", calibrated])
+        _run(nodes, line, folder, ["--no-python", MOEBENCH, "calibrate", "--output", calibrated])
         _run(nodes, line, folder, [POINTS, "run", "network", "--output", records])
 
 
