@@ -15,13 +15,14 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from .environment import usable_cores
 from .links import Exchange, exchanges
-from .machine import COPY_BYTES, multiplies_float8, product
+from .machine import multiplies_float8, product
 from .memory import available_bytes, keep_freed_memory
 from .team import Job, Rates, Team
 
 PEAK = {"cpu": (512, 512, 512), "cuda": (8192, 8192, 8192)}  # rows, inner width, columns of a product at its best
 EXPERT = {"cpu": (64, 512, 1024), "cuda": (1024, 4096, 4096)}  # those of one expert, whose weights come from memory
 EXPERTS = 8
+COPY_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}  # of every rank: all together they are larger than a cache
 OPERATIONS = 100  # small operations of a layer, besides its products
 TIMEOUT = timedelta(minutes=2)  # of one collective: a rank that is gone is noticed, a slow one is not
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn)
@@ -52,8 +53,9 @@ def launch(ranks: int, device_type: Literal["cpu", "cuda"]) -> Probe:
     """Measure with processes of this machine, on loopback unless GLOO_SOCKET_IFNAME says otherwise.
 
     Raises:
-        ProbeError: when one of them fails.
+        ProbeError: when one of them fails, or torch sees too few devices.
     """
+    _check_devices(device_type, ranks)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     config = LaunchConfig(
         min_nodes=1,
@@ -80,10 +82,8 @@ def take_part(device_type: Literal["cpu", "cuda"]) -> Probe:
         ProbeError: when torch sees too few devices.
     """
     place, neighbours = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    _check_devices(device_type, neighbours)
     if device_type == "cuda":
-        found = torch.cuda.device_count()
-        if found < neighbours:
-            raise ProbeError(f"torch sees {found} CUDA devices, {neighbours} wanted: give fewer ranks")
         torch.cuda.set_device(place)
         device = torch.device("cuda", place)
     else:
@@ -95,6 +95,11 @@ def take_part(device_type: Literal["cpu", "cuda"]) -> Probe:
         return _probe(Team(neighbours, device))
     finally:
         dist.destroy_process_group()
+
+
+def _check_devices(device_type: Literal["cpu", "cuda"], ranks: int) -> None:
+    if device_type == "cuda" and (found := torch.cuda.device_count()) < ranks:
+        raise ProbeError(f"torch sees {found} CUDA devices, {ranks} wanted: give fewer ranks, or --device cpu")
 
 
 def _probe(team: Team) -> Probe:

@@ -62,15 +62,16 @@ class Clock:
 
     def _limits(self, transfer: Transfer, link: Network) -> Iterator[tuple[float, str]]:
         """Seconds that each limit of a link class takes, and its name."""
-        described, where, local = self.link(link), WHERE[link], self.layout.local
+        described, where, layout = self.link(link), WHERE[link], self.layout
         rate, messages = described.rate, self._opposed(transfer, link)
+        of_all = messages * layout.local * layout.groups_per_node
         out, into = transfer.out[link], transfer.into[link]
         for one, other in ((out, into), (into, out)):
             of_rank = self._of_ranks(_volume(one, other, messages, described))
-            of_node = self._of_nodes(_volume(self._nodes(one), self._nodes(other), messages * local, described))
+            of_node = self._of_nodes(_volume(self._nodes(one), self._nodes(other), of_all, described))
             if transfer.ring and link == "across":
                 # NCCL lays rings over all ports of a node, so that only what they do together counts.
-                yield of_node / min(rate.node, rate.rank * local), f"node, {where}"
+                yield of_node / min(rate.node, rate.rank * layout.local), f"node, {where}"
             else:
                 yield of_rank / rate.rank, f"rank, {where}"
                 yield of_node / rate.node, f"node, {where}"

@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -66,7 +67,7 @@ def fit(observations: Sequence[Observation], layout: Layout) -> Fit:
     Robust least squares (soft L1) on logarithms, for times from microseconds to seconds count alike, each in units of
     its own error, for some exchanges meet busier moments than others.
     """
-    classes = [link for link in ("node", "across") if any(_uses(one.transfer, link) for one in observations)]
+    classes = [link for link in get_args(Network) if any(_uses(one.transfer, link) for one in observations)]
     measured_s = np.array([one.median_s for one in observations])
     error = np.array([one.error for one in observations])
 

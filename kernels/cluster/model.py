@@ -76,7 +76,7 @@ class Forecast:
     @property
     def straggling(self) -> float:
         """The share of the time that equal shares of all ranks would save."""
-        return 1 - self.balanced_s / self.seconds
+        return 1 - self.balanced_s / self.seconds if self.seconds else 0.0
 
     @property
     def bound(self) -> str:

@@ -77,10 +77,10 @@ def test_ranks_that_a_token_visits_are_counted_once(load: str, E: int, K: int, r
 def kept(asked: Demand, draws: int) -> NDArray[np.bool_]:
     """Whether a rank's token keeps a route to each expert, (draws, T / R, E)."""
     one = asked.problem.replace(T=asked.problem.T // asked.layout.ranks, ranks=1, capacity_factor=None)
-    kept_STE = np.zeros((draws, one.T, one.E), dtype=np.bool_)
+    kept_STE, capacity = np.zeros((draws, one.T, one.E), dtype=np.bool_), asked.problem.capacity or 0
     for seed, kept_TE in enumerate(kept_STE):
         routing = route(one, seed=seed, device=CPU)
-        stays_TK = queue_positions(routing, "first_come") < asked.problem.capacity
+        stays_TK = queue_positions(routing, "first_come") < capacity
         np.put_along_axis(kept_TE, routing.ids_TK.long().numpy(), stays_TK.numpy(), axis=1)
     return kept_STE
 

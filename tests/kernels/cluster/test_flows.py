@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from moebench.kernels.catalog import KERNELS
 from moebench.kernels.cluster.demand import Demand
 from moebench.kernels.cluster.flows import FLOWS, Flow, unsupported
 from moebench.kernels.cluster.layout import Layout
+from moebench.kernels.cluster.machine import LinkClass
 from moebench.kernels.cluster.popularity import choices
 from moebench.kernels.cluster.transfer import Transfer
 from moebench.kernels.cluster.wire import Wire
@@ -55,11 +57,12 @@ def test_bytes_are_what_the_dispatcher_itself_reckons_from_routes(
     assert isinstance(kernel, ExpertParallel)
     drawn = [_bytes(kernel, problem, chunks, seed) for seed in range(DRAWS)]
     moved = flow.transfers(Wire.of(problem), problem.mode)
-    for place, link in enumerate(("self", "node", "across")):
+    for place, link in enumerate(get_args(LinkClass)):
         found = np.stack([of_draw[place] for of_draw in drawn])
-        expected_R = sum(one.out[link].mean_R for one in flow.counts if link in one.out) + chunks * sum(
-            (one.out[link].mean_R for one in moved if link in one.out), np.zeros(ranks)
-        )
+        expected_R = np.zeros(ranks)
+        for times, transfers in ((1, flow.counts), (chunks, moved)):
+            for one in transfers:
+                expected_R += times * (one.out[link].mean_R if link in one.out else 0.0)
         np.testing.assert_allclose(expected_R, found.mean(0), atol=5 * found.std(0).max() / DRAWS**0.5 + 1e-6)
 
 
