@@ -28,7 +28,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> CpuClock:
 
 
 def test_order_of_a_sample(clock: CpuClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flush, read, call, read; the result is freed outside the timed region, and the sample is the difference."""
+    """Flush, wait for the others, read, call, read; the result is freed outside, and the sample is the difference."""
     log: list[str] = []
     now = iter([100, 1234])
 
@@ -47,9 +47,10 @@ def test_order_of_a_sample(clock: CpuClock, monkeypatch: pytest.MonkeyPatch) -> 
     sample = clock.prepare([call])
     log.clear()
     monkeypatch.setattr(clock, "_flush", lambda: log.append("flush"))
+    monkeypatch.setattr(clock, "_together", lambda: log.append("together"))
     monkeypatch.setattr(time, "perf_counter_ns", read)
     taken = sample()
-    assert log == ["flush", "read", "call", "read", "free"]
+    assert log == ["flush", "together", "read", "call", "read", "free"]
     assert (taken.ns, taken.throttled) == (1134.0, False)
 
 
