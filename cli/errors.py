@@ -30,11 +30,13 @@ def told() -> Iterator[None]:
     from ..kernels.problem import InvalidProblem
     from ..kernels.trace import InvalidTrace
     from ..results.store import StoreError
+    from ..suites.sides import GateError
 
     try:
         yield
     except (
         ExecutorError,
+        GateError,
         InvalidProblem,
         InvalidTrace,
         NoConfiguration,

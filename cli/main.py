@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import doctor, kernels, listing, report, run, tables, tune
+from . import compare, doctor, gate, history, kernels, listing, report, run, tables, tune
 
 app = typer.Typer(
     name="moebench",
@@ -19,6 +19,9 @@ app.command("list")(listing.show)
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)
+app.command("compare")(compare.compare)
+app.command("gate")(gate.gate)
+app.command("history")(history.history)
 app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")
 
