@@ -32,13 +32,15 @@ def compare(
 
 def _records(path: Path) -> list[Record]:
     """The records of a file; a line that is none is told, many of them in one line."""
-    with told():
-        from ..results.store import load
+    from ..reports.numbers import plain
+    from ..results.store import load
 
+    with told():
         loaded = load(path)
-    more = f" (and {len(loaded.problems) - 1} more)" if len(loaded.problems) > 1 else ""
+    others = len(loaded.problems) - 1
+    problem = "".join(map(plain, loaded.problems[:1])) + (f" (and {others} more)" if others > 0 else "")
     if not loaded.records:
-        refuse(f"{loaded.problems[0]}{more}" if loaded.problems else f"{path} is empty; `moebench run` makes records")
-    if loaded.problems:
-        typer.echo(f"moebench: {loaded.problems[0]}{more}", err=True)
+        refuse(problem or f"{path} is empty; `moebench run` makes records")
+    if problem:
+        typer.echo(f"moebench: {problem}", err=True)
     return loaded.records

@@ -86,16 +86,17 @@ def _table(series: Series) -> str:
         )
         for one in series.measured
     ]
-    return markdown(["commit", "measured, UTC", "processes", "median, ms", "times as long"], rows, words=["commit"])
+    return markdown(["commit", "measured, UTC", "processes", "median, ms", "× before"], rows, words=["commit"])
 
 
 def _summary(found: Sequence[Series]) -> Iterator[str]:
     """A line for every change, with the commits to look at."""
+    from ..reports.numbers import counted
+
     for series in found:
         for change in series.changes:
             yield (
                 f"- {_point(series)}: {change.ratio:.3f} times as long from "
                 f"{change.last_before[:SHORT]}..{change.first_after[:SHORT]} on (p = {change.p:g})"
             )
-    count = sum(len(series.changes) for series in found)
-    yield f"{len(found)} points, {count} {'change' if count == 1 else 'changes'}"
+    yield f"{counted(len(found), 'point')}, {counted(sum(len(series.changes) for series in found), 'change')}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from . import compare, doctor, gate, history, kernels, listing, report, run, tables, tune
+from . import compare, doctor, gate, gate_study, history, kernels, listing, report, run, tables, tune
 
 app = typer.Typer(
     name="moebench",
@@ -21,6 +21,7 @@ app.command("report")(report.report)
 app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
 app.command("gate")(gate.gate)
+app.command("gate-study")(gate_study.gate_study)
 app.command("history")(history.history)
 app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..results.compare import Verdict
 
 TITLES = ("verdict", "point", "kernel", "old, ms", "new, ms", "ratio", "95 % interval", "processes", "why")
+REASON = 120  # characters of a reason in a table; JSON has them all
 WORDS = ("verdict", "point", "kernel", "why")
 
 Floor = Annotated[float, typer.Option(min=0, help="Least slowdown that counts, as a share of the old time.")]
@@ -29,7 +30,7 @@ def conclude(verdicts: Sequence[Verdict], *, strict: bool, as_json: bool) -> Non
 
     With 2 if nothing could be compared, or with ``strict`` if any point could not be judged.
     """
-    from ..reports.numbers import plain
+    from ..reports.numbers import counted, plain
     from ..results.compare import Standing
 
     if not any(verdict.status.compared for verdict in verdicts):
@@ -42,7 +43,7 @@ def conclude(verdicts: Sequence[Verdict], *, strict: bool, as_json: bool) -> Non
     if as_json:
         typer.echo(json.dumps([asdict(verdict) for verdict in ranked], indent=2))
     else:
-        typer.echo(f"{_table(ranked)}\n\n{len(ranked)} points: {said}")
+        typer.echo(f"{_table(ranked)}\n\n{counted(len(ranked), 'point')}: {said}")
     if any(verdict.status.worse for verdict in ranked):
         raise typer.Exit(BAD_ANSWER)
     if strict and any(not verdict.status.clear for verdict in ranked):
@@ -71,7 +72,7 @@ def _table(verdicts: Sequence[Verdict]) -> str:
             f"{ratio.value:.3f}" if ratio else MISSING,
             f"{ratio.low:.3f} to {ratio.high:.3f}" if ratio else MISSING,
             " + ".join(map(str, verdict.processes)) if ratio else MISSING,
-            verdict.reason,
+            plain(verdict.reason, REASON),
         )
 
     cells = [[str(escaped(plain(cell))) for cell in row(verdict)] for verdict in verdicts]

@@ -127,7 +127,7 @@ class _Timed:
         return difference([*map(statistics.median, self.old)], [*map(statistics.median, self.new)])
 
     def verdict(self, standing: Standing) -> Verdict:
-        few = f"fewer than {BLOCK} processes a side: noise of {UNSEEN_NOISE:.0%} between them is assumed"
+        few = f"fewer than {BLOCK} processes a side: noise of {100 * UNSEEN_NOISE:g} % between them is assumed"
         return Verdict(
             key=self.key,
             status=standing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,13 +28,16 @@ class Key:
 def points(*sides: Sequence[Record]) -> list[dict[Key, list[Record]]]:
     """The records of each side by what they are about, oldest first.
 
-    Configurations are told apart where a side has several of a kernel.
+    Configurations are told apart where a side has several of a kernel. A time without end is none: its record is left
+    out.
     """
     several = {key for side in sides for key, configs in _configs(side).items() if len(configs) > 1}
     grouped: list[dict[Key, list[Record]]] = []
     for side in sides:
         found = defaultdict(list)
         for record in sorted(side, key=lambda record: record.time):
+            if record.timing and math.isinf(max(record.timing.samples_ns)):
+                continue
             key = _place(record)
             found[replace(key, config=_config(record)) if key in several else key].append(record)
         grouped.append(dict(found))
