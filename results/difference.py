@@ -37,7 +37,6 @@ class Difference:
     p_faster: float
 
 
-@np.errstate(all="ignore")  # files may hold times whose ratio is no float
 def difference(old: Sequence[float], new: Sequence[float]) -> Difference:
     """Compare the medians of processes, each side in the order of its turns; processes without a counterpart wait.
 
@@ -51,16 +50,15 @@ def difference(old: Sequence[float], new: Sequence[float]) -> Difference:
     bounded = certain <= logs.size
     return Difference(
         ratio=Interval(
-            float(np.exp(np.median(logs))),
-            float(np.exp(logs[logs.size - certain])) if bounded else 0.0,
-            float(np.exp(logs[certain - 1])) if bounded else math.inf,
+            math.exp(np.median(logs)),
+            math.exp(logs[logs.size - certain]) if bounded else 0.0,
+            math.exp(logs[certain - 1]) if bounded else math.inf,
         ),
         p_slower=float(chances[np.count_nonzero(logs > 0)]),
         p_faster=float(chances[np.count_nonzero(logs < 0)]),
     )
 
 
-@np.errstate(all="ignore")
 def difference_of_few(old: Sequence[Sequence[float]], new: Sequence[Sequence[float]]) -> Difference:
     """Compare the samples of fewer than ``BLOCK`` processes a side, given the noise that so few do not show.
 
@@ -69,9 +67,9 @@ def difference_of_few(old: Sequence[Sequence[float]], new: Sequence[Sequence[flo
     pooled = ratio(np.concatenate(new).tolist(), np.concatenate(old).tolist())
     log, low, high = np.log([pooled.value, pooled.low, pooled.high])
     width = norm.ppf(1 - _TAIL)
-    error = np.hypot((high - low) / 2 / width, UNSEEN_NOISE * math.sqrt(1 / len(old) + 1 / len(new)))
+    error = math.hypot((high - low) / 2 / width, UNSEEN_NOISE * math.sqrt(1 / len(old) + 1 / len(new)))
     return Difference(
-        ratio=Interval(pooled.value, float(np.exp(log - width * error)), float(np.exp(log + width * error))),
+        ratio=Interval(pooled.value, math.exp(log - width * error), math.exp(log + width * error)),
         p_slower=float(norm.sf(log / error)),
         p_faster=float(norm.cdf(log / error)),
     )

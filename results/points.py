@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from .record import Record
+
+SHORTEST_NS: Final = 1e-3
+LONGEST_NS: Final = 1e18  # thirty years; ratios of times in between are numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,15 +31,14 @@ class Key:
 def points(*sides: Sequence[Record]) -> list[dict[Key, list[Record]]]:
     """The records of each side by what they are about, oldest first.
 
-    Configurations are told apart where a side has several of a kernel. A time without end is none: its record is left
-    out.
+    Configurations are told apart where a side has several of a kernel. Times that no clock gives are left out.
     """
     several = {key for side in sides for key, configs in _configs(side).items() if len(configs) > 1}
     grouped: list[dict[Key, list[Record]]] = []
     for side in sides:
         found = defaultdict(list)
         for record in sorted(side, key=lambda record: record.time):
-            if record.timing and math.isinf(max(record.timing.samples_ns)):
+            if record.timing and not all(SHORTEST_NS <= sample <= LONGEST_NS for sample in record.timing.samples_ns):
                 continue
             key = _place(record)
             found[replace(key, config=_config(record)) if key in several else key].append(record)
