@@ -25,6 +25,8 @@ TURNS: Final = "ABBABAAB"  # of two sides: what drifts with time, or with its sq
 BLOCK: Final = len(TURNS) // 2  # processes a side; the fewest that can differ surely, once in 70 by chance
 UNSEEN_NOISE: Final = 0.1  # between processes, where there are too few to see it; what is recorded stays below
 
+Times = Sequence[float] | NDArray[np.float64]
+
 _TAIL: Final = (1 - CONFIDENCE) / 2
 
 
@@ -37,7 +39,7 @@ class Difference:
     p_faster: float
 
 
-def difference(old: Sequence[float], new: Sequence[float]) -> Difference:
+def difference(old: Times, new: Times) -> Difference:
     """Compare the medians of processes, each side in the order of its turns; processes without a counterpart wait.
 
     The interval is unbounded where there are fewer than ``BLOCK`` a side.

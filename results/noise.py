@@ -72,7 +72,7 @@ def recorded(records: Sequence[Record]) -> Noise:
     It comes in stretches of as many processes as are compared with each other, so that what outlasts a process does.
     """
     series = [_logs(found) for found in points(records)[0].values()]
-    length = min(map(len, series))
+    length = min(map(len, series), default=0)
     if length < len(TURNS):
         raise TooFew(f"{length} processes of a point are recorded, {len(TURNS)} are needed: record more")
     logs = np.stack([one[:length] for one in series])

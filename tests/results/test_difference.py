@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
 from moebench.results.difference import BLOCK, TURNS, UNSEEN_NOISE, difference, difference_of_few
@@ -55,9 +56,10 @@ def test_chance_is_as_large_as_it_is_said_to_be_and_the_interval_holds(processes
     """Over 2000 equal sides with noise that no formula knows: two modes, and outliers."""
     generator = np.random.default_rng(processes)
 
-    def times() -> np.ndarray:
+    def times() -> NDArray[np.float64]:
         modes, outliers = generator.integers(0, 2, processes), generator.random(processes) < 1 / 20
-        return np.exp(generator.normal(0, 0.01, processes) + 0.04 * modes + 0.3 * outliers)
+        drawn: NDArray[np.float64] = np.exp(generator.normal(0, 0.01, processes) + 0.04 * modes + 0.3 * outliers)
+        return drawn
 
     found = [difference(times(), 1.03 * times()) for _ in range(2000)]
     held = np.mean([one.ratio.low <= 1.03 <= one.ratio.high for one in found])

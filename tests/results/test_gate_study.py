@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from moebench.results.gate_study import LOOKS, POINTS, RULES, SLOWDOWNS, Lab, Said, Score, gate, study
+from moebench.results.gate_study import POINTS, RULES, SLOWDOWNS, Lab, Said, Score, gate, study
 from moebench.results.noise import SHAPES, Noise, recorded
+from moebench.results.sequential import LOOKS
 from moebench.results.store import load
 
 RECORDED = Path(__file__).parents[2] / "results" / "recorded"
 COMPARISONS = 60
-NOISES: dict[str, Noise] = SHAPES | {
+NOISES: dict[str, Noise] = dict(SHAPES) | {
     path.stem: recorded(load(path).records) for path in sorted(RECORDED.glob("cpu-equal*.jsonl"))
 }
 
@@ -66,7 +68,7 @@ def test_all_rules_see_the_same_times() -> None:
 
 
 def test_a_slowdown_without_noise_takes_two_first_looks() -> None:
-    def silent(generator: np.random.Generator, count: int, turns: range) -> np.ndarray:
+    def silent(generator: np.random.Generator, count: int, turns: range) -> NDArray[np.float64]:
         return 1e-6 * generator.normal(size=(count, len(turns), 15))
 
     said = gate(Lab(silent, 0.03, np.random.default_rng(0)))

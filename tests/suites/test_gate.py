@@ -2,51 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
-import numpy as np
 import pytest
-from records import TIMING, record
+from imagined_sides import Imagined, Times, Turns, always
 
 from moebench.results.compare import Standing
 from moebench.results.difference import TURNS
-from moebench.results.record import Record, Status
 from moebench.results.sequential import LOOKS
 from moebench.results.store import Store, load
 from moebench.suites.gate import Gate
 from moebench.suites.sides import GateError, Side
-
-Times = Callable[[int], dict[str, float]]
-"""What each kernel takes in a turn, in ms; 0 where it crashes."""
-
-
-@dataclass(frozen=True)
-class Imagined:
-    """A side that measures nothing, and writes down its turn and what it was asked."""
-
-    name: str
-    times: Times
-    turns: list[tuple[str, tuple[str, ...]]]
-
-    def run(self, arguments: Sequence[str], scratch: Path) -> list[Record]:
-        turn = len(self.turns)
-        self.turns.append((self.name, tuple(arguments)))
-        named = [value for option, value in pairwise(arguments) if option == "--kernel"]
-        generator = np.random.default_rng(turn)
-        kernels = {kernel: ms for kernel, ms in self.times(turn).items() if not named or kernel in named}
-        return [
-            self._record(kernel, turn, ms * float(np.exp(generator.normal(0, 0.003)))) for kernel, ms in kernels.items()
-        ]
-
-    def _record(self, kernel: str, turn: int, ms: float) -> Record:
-        time = f"2026-03-01T{turn:04}"
-        if not ms:
-            return record(kernel=kernel, time=time, timing=None, status=Status.crashed, reason="SIGSEGV")
-        return record(kernel=kernel, time=time, timing=TIMING.model_copy(update={"samples_ns": [1e6 * ms]}))
 
 
 @dataclass(frozen=True)
@@ -54,7 +23,7 @@ class Judged:
     """What a gate did and said."""
 
     verdicts: dict[str, Standing]
-    turns: list[tuple[str, tuple[str, ...]]]
+    turns: Turns
     sentences: list[str]
     files: tuple[Path, Path]
 
@@ -69,10 +38,9 @@ def judged(
     new: Times,
     *,
     looks: Sequence[int] = LOOKS,
-    noise: float = 0.003,
     kernels: Sequence[str] = (),
 ) -> Judged:
-    turns: list[tuple[str, tuple[str, ...]]] = []
+    turns: Turns = []
     sentences: list[str] = []
     files = (folder / "old.jsonl", folder / "new.jsonl")
     with Store(files[0]) as first, Store(files[1]) as second:
@@ -88,10 +56,6 @@ def judged(
         )
         verdicts = {verdict.key.kernel: verdict.status for verdict in gate.verdicts(looks)}
     return Judged(verdicts, turns, sentences, files)
-
-
-def always(**times: float) -> Times:
-    return lambda _turn: times
 
 
 def test_equal_sides_take_turns_in_eight_processes_each(tmp_path: Path) -> None:
