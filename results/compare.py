@@ -142,7 +142,7 @@ class _Timed:
 def _comparison(key: Key, old: list[Record], new: list[Record]) -> Verdict | _Timed:
     """The verdict on a point, or its times where these decide."""
     if not old or not new:
-        return Verdict(key=key, status=Standing.missing if old else Standing.new)
+        return Verdict(key=key, status=Standing.missing if old else Standing.new, reason=_failed(old or new))
     newest = new[-1]
     alike_old, alike_new = ([one for one in side if not conditions(one, newest)] for side in (old, new))
     if not alike_old:

@@ -23,7 +23,7 @@ from .stats import CONFIDENCE, Interval, ratio
 
 TURNS: Final = "ABBABAAB"  # of two sides: what drifts with time, or with its square, weighs on both alike
 BLOCK: Final = len(TURNS) // 2  # processes a side; the fewest that can differ surely, once in 70 by chance
-UNSEEN_NOISE: Final = 0.1  # between processes, where there are too few to see it; what is recorded stays below
+UNSEEN_NOISE: Final = 0.1  # between processes, where they are too few to see it: more than recorded, outliers aside
 
 Times = Sequence[float] | NDArray[np.float64]
 

@@ -73,7 +73,9 @@ def _config(record: Record) -> str:
 
 
 def _configs(records: Sequence[Record]) -> dict[Key, set[str]]:
+    """Of every kernel at every place; a worker that died leaves a record without one."""
     found = defaultdict(set)
     for record in records:
-        found[_place(record)].add(_config(record))
+        if record.config:
+            found[_place(record)].add(_config(record))
     return found

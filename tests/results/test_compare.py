@@ -113,6 +113,11 @@ def test_points_of_one_side_are_missing_or_new() -> None:
     assert [(verdict.key.x, verdict.status) for verdict in verdicts] == [(1.0, Standing.missing), (2.0, Standing.new)]
 
 
+def test_what_is_new_and_fails_says_why() -> None:
+    verdict = only(compare([], [failed(Status.wrong)]))
+    assert (verdict.status, verdict.reason) == (Standing.new, "wrong: no such luck")
+
+
 def test_other_conditions_are_incomparable_and_named() -> None:
     elsewhere = ENVIRONMENT.model_copy(update={"device": "another CPU", "torch": "9.0"})
     verdict = only(compare(processes(), processes(2.0, environment=elsewhere)))

@@ -6,6 +6,7 @@ import pytest
 from records import ENVIRONMENT, TIMING, record
 
 from moebench.results.points import conditions, points
+from moebench.results.record import Status
 
 
 def test_records_of_a_point_come_together_oldest_first() -> None:
@@ -23,6 +24,13 @@ def test_several_configurations_of_a_kernel_are_told_apart_on_both_sides() -> No
     before, after = points([record(config={"tile": 1})], [record(config={"tile": 1}), record(config={"tile": 2})])
     assert [key.config for key in before] == ["tile=1"]
     assert [key.config for key in after] == ["tile=1", "tile=2"]
+
+
+def test_a_record_without_a_configuration_is_about_the_one_that_there_is() -> None:
+    """As those of workers that died are: else what passed before would not be broken, but gone."""
+    died = record(status=Status.crashed, reason="SIGSEGV", timing=None)
+    before, after = points([record(config={"tile": 1})], [record(config={"tile": 1}), died])
+    assert before.keys() == after.keys()
 
 
 @pytest.mark.parametrize("ns", [float("inf"), 1e300, 1e-300])
