@@ -55,6 +55,22 @@ def tune(session: nox.Session) -> None:
     session.run("moebench", "tune", *(session.posargs or CPU_TUNING), success_codes=[0])
 
 
+@nox.session
+def regression(session: nox.Session) -> None:
+    """Say what got worse, without a clock: what the kernels do and compile to, against what was accepted.
+
+    Arguments go to `moebench gate` instead, which measures: `-- --base REV`, say.
+    """
+    install(session)
+    if session.posargs:
+        # Its output are the verdicts alone: nox would mix its progress in.
+        session.run("moebench", "gate", *session.posargs, success_codes=[0], stderr=None)
+        return
+    session.run("moebench", "figures", success_codes=[0])
+    compiled = ("moebench", "kernels", "compile", "--check", "results/recorded/compiled.json")
+    session.run(*compiled, silent=True, success_codes=[0])  # what it prints is long, and shown when it fails
+
+
 @nox.session(venv_backend="none")
 def gpu(session: nox.Session) -> None:
     """On a GPU: prove it right there, measure the reduced suites cold and hot, and make the report.
@@ -81,10 +97,13 @@ def gate_study(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting."""
+    """Check style and formatting, and the workflows of CI."""
     session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("zizmor", "--offline", "--no-progress", "--persona", "pedantic", ".github")
+    workflows = sorted(map(str, Path(".github/workflows").glob("*.yml")))
+    session.run("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
 
 @nox.session

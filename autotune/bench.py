@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,36 +14,46 @@ from ..results.cuda import ColdCudaClock, HotCudaClock, TorchCudaDevice
 from ..results.environment import usable_cores
 from ..results.memory import keep_freed_memory
 from ..results.nvml import connect
+from .meeting import Meeting, Seat
 from .trial import Bench
 
-COLLECTIVE_TIMEOUT = timedelta(minutes=10)  # the parent's own limit comes first; this one only ends orphans
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the parent's own limits come first; this one only ends orphans
 
 
-def open_bench(rank: int, ranks: int, device_type: Literal["cpu", "cuda"], rendezvous: Path) -> Bench:
-    """A bench for this process, which becomes ``rank`` of ``ranks`` that meet at the file ``rendezvous``.
+def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting) -> Bench:
+    """A bench for this process, which takes ``seat`` in the process group that meets at ``meeting``.
 
     Raises:
-        RuntimeError: when torch sees fewer CUDA devices than there are ranks.
+        RuntimeError: when torch sees fewer CUDA devices than there are ranks on this machine.
     """
     if device_type == "cuda":
-        if torch.cuda.device_count() <= rank:
-            raise RuntimeError(f"torch sees {torch.cuda.device_count()} CUDA devices, {ranks} wanted; use --device cpu")
-        torch.cuda.set_device(rank)
+        if torch.cuda.device_count() <= seat.local_rank:
+            raise RuntimeError(
+                f"torch sees {torch.cuda.device_count()} CUDA devices, {seat.local_ranks} wanted; use --device cpu"
+            )
+        torch.cuda.set_device(seat.local_rank)
         torch.backends.cuda.matmul.allow_tf32 = False
-        device = torch.device("cuda", rank)
+        device = torch.device("cuda", seat.local_rank)
     else:
-        torch.set_num_threads(max(1, len(usable_cores()) // ranks))
+        torch.set_num_threads(max(1, len(usable_cores()) // seat.local_ranks))
         device = torch.device("cpu")
         keep_freed_memory()
-    if ranks > 1:
+    if seat.ranks > 1:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
-            init_method=rendezvous.as_uri(),
-            rank=rank,
-            world_size=ranks,
+            store=meeting.store(seat.ranks),
+            rank=seat.rank,
+            world_size=seat.ranks,
             timeout=COLLECTIVE_TIMEOUT,
         )
     return Bench(device, _clocks(device))
+
+
+def joined_collectives() -> int:
+    """How many collectives this rank has joined, of all its process groups; any thread may ask."""
+    # torch counts them for its own diagnosis of hangs and has no public name for the count.
+    groups = dist.distributed_c10d._world.pg_map if dist.is_initialized() else ()  # noqa: SLF001
+    return sum(group._get_sequence_number_for_group() for group in tuple(groups))  # noqa: SLF001
 
 
 def _clocks(device: torch.device) -> Mapping[Literal["cold", "hot"], Clock]:

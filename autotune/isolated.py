@@ -14,9 +14,9 @@ from typing import Self
 from ..kernels.catalog import KERNELS
 from ..kernels.source import source_hash
 from ..results.record import SCHEMA, Record, Status
-from .mask import WHOLE, Mask
+from .group import THIS_MACHINE, WorkerGroup, Workplace
 from .task import NOBODY, Competitor, Task
-from .worker import POLL_S, DeviceType, Died, Ready, WorkerError, WorkerGroup
+from .worker import POLL_S, DeviceType, Died, Ready, WorkerError
 
 
 @dataclass
@@ -36,14 +36,14 @@ class Spent:
 class Isolated:
     """Workers of one device, which are started when they are needed and replaced when they die.
 
-    ``kernels`` are what they import when they start, ``mask`` is what they may use of the machine. One thread opens and
-    runs; any other may close meanwhile.
+    ``kernels`` are what they import when they start, ``workplace`` is where they can be had. One thread opens and runs;
+    any other may close meanwhile.
     """
 
-    def __init__(self, device_type: DeviceType, kernels: Sequence[str], mask: Mask = WHOLE) -> None:
+    def __init__(self, device_type: DeviceType, kernels: Sequence[str], workplace: Workplace = THIS_MACHINE) -> None:
         self._device_type = device_type
         self._kernels = tuple(kernels)
-        self._mask = mask
+        self._workplace = workplace
         self._group: WorkerGroup | None = None
         self._ready: Ready | None = None
         self._busy = threading.Lock()
@@ -51,7 +51,7 @@ class Isolated:
         self.spent = Spent()
 
     def open(self, ranks: int = 1) -> Ready:
-        """Start ``ranks`` workers unless they run, and say what they measure on.
+        """Start ``ranks`` workers, or as many as there can be, unless they run; say what they measure on.
 
         Raises:
             WorkerError: when they do not come up, or are closed meanwhile.
@@ -63,7 +63,7 @@ class Isolated:
         """Records of every competitor. A death costs its culprit one record; the others are measured without it.
 
         Raises:
-            WorkerError: when no worker can be started, or the workers are closed meanwhile.
+            WorkerError: when no worker can be started, one is out of reach, or they are closed meanwhile.
         """
         with self._busy:
             return self._run(task)
@@ -89,6 +89,13 @@ class Isolated:
         self.close()
 
     def _run(self, task: Task) -> list[Record]:
+        most = self._workplace.most_ranks
+        if most is not None and task.problem.ranks > most:
+            ready, reason = (
+                self._ready or self._workers(most)[1],
+                f"{task.problem.ranks} ranks wanted, there are {most}",
+            )
+            return [unmeasured(task, who, ready, Status.unsupported, reason) for who in task.competitors]
         records: list[Record] = []
         while task.competitors:
             group, ready = self._workers(task.problem.ranks)
@@ -100,19 +107,18 @@ class Isolated:
                 return records + answer
             self._refuse_if_closed()
             culprits = task.competitors if answer.culprit == NOBODY else (task.competitors[answer.culprit],)
-            records += [obituary(task, who, answer, ready) for who in culprits]
+            records += [unmeasured(task, who, ready, Status(answer.status), answer.reason) for who in culprits]
             task = dataclasses.replace(task, competitors=tuple(w for w in task.competitors if w not in culprits))
         return records
 
     def _workers(self, ranks: int) -> tuple[WorkerGroup, Ready]:
-        """A running group of that many ranks; an idle group of another size is given up, it holds memory."""
+        """A running group of that many ranks, or of as many as there can be."""
         self._refuse_if_closed()
-        if self._group is None or self._group.ranks != ranks:
+        ranks = min(ranks, self._workplace.most_ranks or ranks)
+        if self._ready is None or self._group is None or self._group.ranks != ranks or not self._group.running:
             if self._group is not None:
-                self._group.stop()
-            self._group = WorkerGroup(self._device_type, ranks, self._kernels, self._mask)
-        if self._ready is None or not self._group.running:
-            self._group.stop()  # what is left of one that died while nothing was asked of it
+                self._group.stop()  # it holds memory, or is what is left of one that died while nothing was asked of it
+            self._ready, self._group = None, WorkerGroup(self._workplace, ranks, self._device_type, self._kernels)
             started = time.monotonic()
             self._ready = self._group.start()
             self.spent.startup_s += time.monotonic() - started
@@ -123,8 +129,8 @@ class Isolated:
             raise WorkerError("the workers were closed; open others")
 
 
-def obituary(task: Task, competitor: Competitor, died: Died, ready: Ready) -> Record:
-    """The record of a competitor whose worker died; ``config`` is empty where the task names none."""
+def unmeasured(task: Task, competitor: Competitor, ready: Ready, status: Status, reason: str) -> Record:
+    """The record of a competitor that no worker lived to tell of; ``config`` is empty where the task names none."""
     kernel = KERNELS.load(competitor.kernel)
     return Record(
         schema_version=SCHEMA,
@@ -134,8 +140,8 @@ def obituary(task: Task, competitor: Competitor, died: Died, ready: Ready) -> Re
         kernel=kernel.name,
         family=kernel.family,
         config=dict(competitor.config or {}),
-        status=Status(died.status),
-        reason=died.reason,
+        status=status,
+        reason=reason,
         environment=ready.environment,
         commit=ready.commit,
         source=source_hash(kernel.name),

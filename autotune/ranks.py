@@ -21,7 +21,7 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def _gather(values: Sequence[float]) -> list[list[float]]:
+def gather_floats(values: Sequence[float]) -> list[list[float]]:
     """The values of every rank, in rank order."""
     if ranks() == 1:
         return [list(values)]
@@ -31,21 +31,27 @@ def _gather(values: Sequence[float]) -> list[list[float]]:
     return [of_rank.tolist() for of_rank in everyone]
 
 
+def in_step() -> None:
+    """Wait until all ranks are here."""
+    if ranks() > 1:
+        dist.barrier()
+
+
 def gather(value: int) -> list[int]:
     """One number of every rank, in rank order."""
-    return [int(of_rank[0]) for of_rank in _gather([value])]
+    return [int(of_rank[0]) for of_rank in gather_floats([value])]
 
 
 def worst_of_ranks(errors: dict[str, Error]) -> dict[str, Error]:
     """Each error as it is on the rank where it is largest."""
-    everyone = _gather([value for error in errors.values() for value in (error.norm, error.worst_row)])
+    everyone = gather_floats([value for error in errors.values() for value in (error.norm, error.worst_row)])
     largest = [max(column) for column in zip(*everyone, strict=True)]
     return {name: Error(norm=largest[2 * index], worst_row=largest[2 * index + 1]) for index, name in enumerate(errors)}
 
 
 def roofline_of_ranks(roofline: Roofline) -> Roofline:
     """The ranks' rates added up; they must be measured by all ranks at the same time."""
-    everyone = _gather([roofline.flops_per_s, roofline.bytes_per_s])
+    everyone = gather_floats([roofline.flops_per_s, roofline.bytes_per_s])
     flops_per_s, bytes_per_s = (sum(column) for column in zip(*everyone, strict=True))
     return Roofline(flops_per_s=flops_per_s, bytes_per_s=bytes_per_s)
 
@@ -70,9 +76,9 @@ class LockstepClock:
         def together() -> Sample:
             if ranks() == 1:
                 return sample()
-            dist.barrier()
+            in_step()
             mine = sample()
-            everyone = _gather([mine.ns, float(mine.throttled)])
+            everyone = gather_floats([mine.ns, float(mine.throttled)])
             slowest, throttled = (max(column) for column in zip(*everyone, strict=True))
             return Sample(ns=slowest, throttled=bool(throttled))
 

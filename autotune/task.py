@@ -17,7 +17,7 @@ NOBODY = -1  # no implementation's code is running: inputs are drawn, the refere
 
 @dataclass(frozen=True, kw_only=True)
 class Competitor:
-    """A kernel by name, in one configuration; None is the default of its space."""
+    """A kernel by name, in the default configuration of its space but for what ``config`` says."""
 
     kernel: str
     config: Config | None = None

@@ -16,7 +16,6 @@ from ..kernels.device import device_name, driver
 from ..kernels.kernel import Communicates, Config, Cost, Kernel, Layer
 from ..kernels.oracle import Result, reference_bytes
 from ..kernels.problem import Problem
-from ..kernels.routing import NO_ROUTE, Routing
 from ..kernels.source import source_hash
 from ..kernels.tensors import TORCH_DTYPES
 from ..results.clock import Clock, Sample
@@ -25,12 +24,15 @@ from ..results.environment import commit, fingerprint
 from ..results.machine import Machine
 from ..results.measure import Samples, measure
 from ..results.memory import available_bytes, count_saved, peak
-from ..results.record import SCHEMA, Clocks, Error, Memory, Record, Roofline, Status, Timing, Work
+from ..results.record import SCHEMA, Clocks, Error, Memory, Phases, Record, Roofline, Status, Timing, Traffic, Work
 from .check import verdict, worst
 from .exam import Exam, Exams, TouchedInputs, call
 from .failure import ending, first_line
+from .phases import phases
 from .ranks import LockstepClock, gather, ranks, roofline_of_ranks
 from .task import NOBODY, Competitor, Task
+from .traffic import traffic, traffic_of_all
+from .work import work_of
 
 GIB = 1 << 30
 
@@ -51,7 +53,8 @@ class Entry:
     layer: Layer | None = None
     errors: dict[str, Error] = field(default_factory=dict)
     memory: Memory | None = None
-    sent_bytes: list[int] = field(default_factory=list)
+    traffic: Traffic | None = None
+    phases: Phases | None = None
     samples: Samples | None = None
     clocks: Clocks | None = None
 
@@ -61,7 +64,7 @@ class Entry:
         if refusal := kernel.supports(problem, device):
             return Entry(index, kernel, problem, {}, failure=(Status.unsupported, refusal))
         solved = kernel.solves(problem)
-        config = kernel.space(solved, device)[0] if competitor.config is None else competitor.config
+        config = {**kernel.space(solved, device)[0], **(competitor.config or {})}
         fault = kernel.fault(solved, config, device)
         return Entry(index, kernel, solved, config, failure=(Status.invalid, fault) if fault else None)
 
@@ -97,12 +100,16 @@ class Bench:
             for entry in _alive(entries):
                 exam = self._exams.first(entry.problem)
                 entry.cost = entry.kernel.cost(entry.problem, entry.config, exam.kept)
-                work[entry.index] = _work(entry.problem, exam, entry.cost)
+                work[entry.index] = work_of(entry.problem, exam.routed, exam.kept, entry.cost)
             self._refuse_too_large(entries, lambda p: p.output_bytes)
             for entry in _alive(entries):
                 announce(entry.index)
                 self._first_call(entry)
             self._time(task, _alive(entries), announce)
+            if task.budget.samples is None:  # a search has no use for it
+                for entry in _alive(entries):
+                    announce(entry.index)
+                    self._watch(entry)
             announce(NOBODY)
             for entry in _alive(entries):
                 self._exams.last(entry.problem)
@@ -142,8 +149,18 @@ class Bench:
 
         self._grade(entry, exam, watched)
         layer: object = entry.layer
-        if isinstance(layer, Communicates):
-            entry.sent_bytes = gather(layer.sent_bytes)
+        if isinstance(layer, Communicates) and ranks() > 1 and entry.failure is None:
+            entry.traffic = traffic_of_all(layer.ledger)
+            reckoned = traffic(entry.cost.traffic) if entry.cost else None
+            if entry.traffic != reckoned:
+                entry.failure = (Status.wrong, f"it sent {entry.traffic}, by its routes it should be {reckoned}")
+
+    def _watch(self, entry: Entry) -> None:
+        """See where the time of a call on several ranks goes."""
+        layer: object = entry.built
+        if isinstance(layer, Communicates) and ranks() > 1:
+            inputs = self._exams.first(entry.problem).inputs
+            entry.phases = phases(layer, lambda: call(entry.problem, entry.built, inputs), self._device)
 
     def _last_call(self, entry: Entry) -> None:
         """Grade a call on inputs that the layer has not seen."""
@@ -164,7 +181,7 @@ class Bench:
                 raise  # the other ranks wait, or the context is lost: this process cannot go on
         else:
             entry.errors = worst(found, entry.errors) if entry.errors else found
-            if reason := verdict(entry.errors, entry.problem.dtype):
+            if reason := verdict(entry.errors, entry.problem.rounding):
                 entry.failure = (Status.wrong, reason)
 
     def _time(self, task: Task, entries: list[Entry], announce: Announce) -> None:
@@ -241,7 +258,9 @@ class Bench:
             memory=entry.memory,
             work=work,
             roofline=roofline,
-            sent_bytes=entry.sent_bytes,
+            sent_bytes=_sent_bytes(entry.traffic),
+            traffic=entry.traffic,
+            phases=entry.phases,
             clocks=entry.clocks,
             environment=self.environment,
             commit=self.commit,
@@ -255,21 +274,8 @@ def _alive(entries: list[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.failure is None]
 
 
-def _rows(routing: Routing) -> int:
-    return int((routing.ids_TK != NO_ROUTE).sum())
-
-
-def _work(problem: Problem, exam: Exam, cost: Cost) -> Work:
-    kept = _rows(exam.kept)
-    forwards = 3 if problem.mode == "train" else 1
-    return Work(
-        useful_flops=problem.flops(kept),
-        executed_flops=problem.flops(cost.executed_rows) + forwards * cost.extra_flops,
-        ideal_bytes=problem.ideal_bytes(int((exam.kept.counts_E() > 0).sum())),
-        routed_rows=_rows(exam.routed),
-        kept_rows=kept,
-        capacity=problem.capacity,
-    )
+def _sent_bytes(traffic: Traffic | None) -> list[int]:
+    return [] if traffic is None else [sum(one) for one in zip(traffic.node_bytes, traffic.across_bytes, strict=True)]
 
 
 def _beats(entry: Entry, work: dict[int, Work], roofline: Roofline) -> bool:

@@ -5,26 +5,25 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import tempfile
 import threading
 import time
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
-from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 from ..kernels.catalog import KERNELS
 from ..kernels.spawn import uninterrupted
 from ..results.record import Environment, Record
 from .mask import WHOLE, Mask
+from .meeting import Meeting, Seat, talk_through
 from .task import NOBODY, Task
 
 STARTUP_S = 300.0  # importing torch from a cold disk takes most of a minute on a slow one
 HARNESS_S = 900.0  # the float64 reference of a released model's full shape takes minutes on a CPU
 POLL_S = 0.1  # how late a death may be noticed; a wake-up this rare does not disturb what is timed
+COUNT_S = 1.0  # between two counts of the collectives that a worker has joined
 
 DeviceType = Literal["cpu", "cuda"]
 
@@ -41,128 +40,127 @@ class Ready:
 class Died:
     """A worker's last message, or what is said for it: whose code ran, how it ended, and why.
 
-    ``spoke`` tells the two apart: a rank that speaks of its peers' end is not where the trouble began.
+    A rank whose process is gone was ``seen`` to die. One that only speaks of an error, or falls silent, may be speaking
+    of another's end or waiting for another: of several, it began with the one that had ``joined`` the fewest
+    collectives.
     """
 
     culprit: int
     status: Literal["crashed", "timeout"]
     reason: str
-    spoke: bool = False
+    seen: bool = False
+    joined: int = 0
+
+
+Answer = Ready | list[Record] | Died
 
 
 class WorkerError(Exception):
-    """A worker could not be started; the message says why."""
+    """A worker could not be started or is out of reach; the message says why."""
 
 
-class WorkerGroup:
-    """One process for each rank, all running the same task within the same ``mask``.
+class Worker(Protocol):
+    """One rank's process, wherever it runs; it first says that it is ready, then gives an answer to each task."""
 
-    ``kernels`` are what they import when they start.
-    """
+    def send(self, task: Task) -> None: ...
 
-    def __init__(self, device_type: DeviceType, ranks: int, kernels: Sequence[str], mask: Mask = WHOLE) -> None:
-        self._device_type = device_type
-        self._kernels = tuple(kernels)
-        self._mask = mask
-        self.ranks = ranks
-        self._context = multiprocessing.get_context("spawn")
-        self._processes: list[SpawnProcess] = []
-        self._connections: list[Connection] = []
-        self._heartbeats: list[MutableSequence[float]] = []
-        self._meeting: tempfile.TemporaryDirectory[str] | None = None
-
-    def start(self) -> Ready:
-        """Start the processes and wait until they can take a task.
+    def answer(self, wait_s: float) -> Answer | None:
+        """Its next message, waited for no longer than about ``wait_s``; Died when it died or is silent too long.
 
         Raises:
-            WorkerError: when one does not come up.
+            WorkerError: when whoever watches over it is out of reach.
         """
-        self._meeting = tempfile.TemporaryDirectory(prefix="moebench-")
-        rendezvous = Path(self._meeting.name) / "rendezvous"
-        for rank in range(self.ranks):
-            here, there = self._context.Pipe()
-            heartbeat = self._context.Array("d", [NOBODY, time.monotonic()], lock=False)
-            process = self._context.Process(
-                target=serve,
-                args=(rank, self.ranks, self._device_type, self._kernels, self._mask, rendezvous, there, heartbeat),
-                name=f"moebench-rank-{rank}",
-                daemon=True,
-            )
-            with uninterrupted():
-                process.start()
-                self._processes.append(process)
-            there.close()
-            self._connections.append(here)
-            self._heartbeats.append(cast(MutableSequence[float], heartbeat))
-        answers = self._ask(None)
-        for answer in answers:
-            if isinstance(answer, Died):
-                self.stop()
-                raise WorkerError(f"a worker did not start: {answer.reason}")
-        return cast(Ready, answers[0])
-
-    def run(self, task: Task) -> list[Record] | Died:
-        """The records of rank 0, or how a rank died. After a death the group is stopped; start it again."""
-        answers = self._ask(task)
-        if deaths := [answer for answer in answers if isinstance(answer, Died)]:
-            self.stop()
-            return min(deaths, key=lambda death: death.spoke)
-        return cast(list[Record], answers[0])
 
     @property
     def running(self) -> bool:
-        """Whether it was started and every process is alive."""
-        return bool(self._processes) and all(process.is_alive() for process in self._processes)
+        """Whether the process is alive."""
+
+    @property
+    def in_reach(self) -> bool:
+        """Whether its silence is its own: whoever watches over it was heard of lately."""
 
     def kill(self) -> None:
-        """End the processes from another thread than the one that waits for them, which sees them die."""
-        for process in tuple(self._processes):
-            process.kill()
+        """End the process, whatever it is doing; may be called from another thread than the one that waits for it."""
 
-    def stop(self) -> None:
-        """Kill the processes, whatever they are doing."""
-        self.kill()
-        for process in self._processes:
-            process.join()
-        for connection in self._connections:
-            connection.close()
-        self._processes, self._connections, self._heartbeats = [], [], []
-        if self._meeting is not None:
-            self._meeting.cleanup()
 
-    def _ask(self, task: Task | None) -> list[object]:
-        """Send a task, if any, and wait for a message of every rank; Died stands for those that do not come."""
-        for heartbeat in self._heartbeats:
-            heartbeat[:] = [NOBODY, time.monotonic()]
-        if task is not None:
-            for connection in self._connections:
-                with suppress(OSError):  # the rank is dead, as waiting for it will tell
-                    connection.send(task)
-        return [self._receive(rank, task) for rank in range(self.ranks)]
+class LocalWorker:
+    """A process of this machine that takes ``seat``; ``kernels`` are what it imports when it starts."""
 
-    def _receive(self, rank: int, task: Task | None) -> object:
-        """The next message of a rank; Died when it or, before it answers, another rank dies or is silent too long."""
-        while not self._connections[rank].poll(POLL_S):
-            for number, (process, heartbeat) in enumerate(zip(self._processes, self._heartbeats, strict=True)):
-                if not process.is_alive() and not self._connections[number].poll():
-                    return self._death(number)
-                culprit, silence_s = int(heartbeat[0]), _patience_s(task, int(heartbeat[0]))
-                if time.monotonic() - heartbeat[1] > silence_s:
-                    return Died(culprit, "timeout", f"no answer{self._named(number)} for {silence_s:g} s")
-        try:
-            return self._connections[rank].recv()
-        except (EOFError, OSError):
-            return self._death(rank)
-
-    def _death(self, rank: int) -> Died:
-        process = self._processes[rank]
-        process.join()
-        return Died(
-            int(self._heartbeats[rank][0]), "crashed", f"the worker{self._named(rank)} {_ending(process.exitcode)}"
+    def __init__(
+        self, seat: Seat, meeting: Meeting, device_type: DeviceType, kernels: Sequence[str], mask: Mask = WHOLE
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._seat = seat
+        self._task: Task | None = None
+        self._connection, self._theirs = context.Pipe()
+        self._heartbeat = cast(MutableSequence[float], context.Array("d", 3, lock=False))
+        self._process = context.Process(
+            target=serve,
+            args=(seat, meeting, device_type, tuple(kernels), mask, self._theirs, self._heartbeat),
+            name=f"moebench-rank-{seat.rank}",
+            daemon=True,
         )
 
-    def _named(self, rank: int) -> str:
-        return f" on rank {rank}" if self.ranks > 1 else ""
+    def start(self) -> None:
+        """Start the process; wait for its answer to know that it is ready."""
+        self._heartbeat[:2] = [NOBODY, time.monotonic()]
+        with uninterrupted():
+            self._process.start()
+        self._theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """The process's number, 0 before it is started."""
+        return self._process.pid or 0
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
+    @property
+    def in_reach(self) -> bool:
+        return True
+
+    def send(self, task: Task) -> None:
+        self._task = task
+        self._heartbeat[:2] = [NOBODY, time.monotonic()]
+        with suppress(OSError):  # it is dead, as waiting for it will tell
+            self._connection.send(task)
+
+    def answer(self, wait_s: float) -> Answer | None:
+        try:
+            if self._connection.poll(wait_s):
+                return cast(Answer, self._connection.recv())
+        except (EOFError, OSError):
+            return self._death()
+        if not self.running and not self._connection.poll():
+            return self._death()
+        culprit, since, joined = self._heartbeat
+        limit_s = _patience_s(self._task, int(culprit))
+        if time.monotonic() - since > limit_s:
+            return Died(int(culprit), "timeout", f"no answer{_on(self._seat)} for {limit_s:g} s", joined=int(joined))
+        return None
+
+    def kill(self) -> None:
+        if self.pid:
+            self._process.kill()
+
+    def stop(self) -> None:
+        """Kill the process and wait until it is gone."""
+        self.kill()
+        if self.pid:
+            self._process.join()
+        self._connection.close()
+        self._theirs.close()
+
+    def _death(self) -> Died:
+        self._process.join()
+        reason = f"the worker{_on(self._seat)} {_ending(self._process.exitcode)}"
+        return Died(int(self._heartbeat[0]), "crashed", reason, seen=True)
+
+
+def _on(seat: Seat) -> str:
+    return f" on rank {seat.rank}" if seat.ranks > 1 else ""
 
 
 def _patience_s(task: Task | None, culprit: int) -> float:
@@ -179,44 +177,53 @@ def _ending(exitcode: int | None) -> str:
     return f"ended with exit code {exitcode}"
 
 
-def _end_with_parent() -> None:
-    """End this process when its parent has ended: nobody is left to read the records, and others want the device."""
+def _count_until_parent_ends(heartbeat: MutableSequence[float], joined: Callable[[], int]) -> None:
+    """Keep the count of collectives; end this process with its parent: nobody is left to read the records."""
     if parent := multiprocessing.parent_process():
-        parent.join()
+        while parent.is_alive():
+            heartbeat[2] = joined()
+            parent.join(COUNT_S)
         os._exit(1)
 
 
 def serve(
-    rank: int,
-    ranks: int,
+    seat: Seat,
+    meeting: Meeting,
     device_type: DeviceType,
     kernels: Sequence[str],
     mask: Mask,
-    rendezvous: Path,
     connection: Connection,
     heartbeat: MutableSequence[float],
 ) -> None:
-    """A worker's life: set up the device, import the kernels, then answer each task until the pipe closes."""
+    """A worker's life: set up the device, import the kernels, then answer each task until the pipe closes.
+
+    One that fails says so and stays, to be killed: its end would have the ranks that wait for it fail as well.
+    """
     mask.apply()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    talk_through(meeting.interface)
 
     def announce(culprit: int) -> None:
-        heartbeat[:] = [culprit, time.monotonic()]
+        heartbeat[:2] = [culprit, time.monotonic()]
 
     # Imported here, so that the process that only waits for records does without torch.
-    from .bench import open_bench  # noqa: PLC0415
+    from .bench import joined_collectives, open_bench  # noqa: PLC0415
     from .failure import first_line  # noqa: PLC0415
 
+    threading.Thread(target=_count_until_parent_ends, args=(heartbeat, joined_collectives), daemon=True).start()
     try:
         for name in kernels:
             KERNELS.load(name)
-        bench = open_bench(rank, ranks, device_type, rendezvous)
+        bench = open_bench(seat, device_type, meeting)
         connection.send(Ready(bench.environment, bench.commit))
         while True:
             task: Task = connection.recv()
-            connection.send(bench.run(task, announce))
+            records = bench.run(task, announce)
+            connection.send(records if seat.rank == 0 else [])
             announce(NOBODY)
     except EOFError:
         return
     except Exception as error:  # noqa: BLE001  # the parent turns it into a record or into its own error
-        connection.send(Died(int(heartbeat[0]), "crashed", first_line(error), spoke=True))
+        where = f"rank {seat.rank}: " if seat.ranks > 1 else ""
+        reason = f"{where}{first_line(error)}"
+        connection.send(Died(int(heartbeat[0]), "crashed", reason, joined=joined_collectives()))
+        connection.poll(None)

@@ -27,16 +27,22 @@ def told() -> Iterator[None]:
     from ..autotune.space import NoConfiguration
     from ..autotune.worker import WorkerError
     from ..kernels.catalog import UnknownName
+    from ..kernels.cluster.machine import InvalidMachine
     from ..kernels.problem import InvalidProblem
     from ..kernels.trace import InvalidTrace
+    from ..results.benchmarks import BenchmarkError
+    from ..results.figures import FiguresError
     from ..results.store import StoreError
     from ..suites.sides import GateError
 
     try:
         yield
     except (
+        BenchmarkError,
         ExecutorError,
+        FiguresError,
         GateError,
+        InvalidMachine,
         InvalidProblem,
         InvalidTrace,
         NoConfiguration,

@@ -18,19 +18,21 @@ class Kind(StrEnum):
     models = "models"
     routers = "routers"
     strategies = "strategies"
+    machines = "machines"
 
 
 def show(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """List kernels, suites, models, routers or strategies of the tuner, each with what it is."""
+    """List kernels, suites, models, routers, strategies of the tuner or described machines, each with what it is."""
     entries = {
         Kind.kernels: _kernels,
         Kind.suites: _suites,
         Kind.models: _models,
         Kind.routers: _routers,
         Kind.strategies: _strategies,
+        Kind.machines: _machines,
     }[kind]()
     if as_json:
         typer.echo(json.dumps(entries, indent=2))
@@ -75,6 +77,12 @@ def _strategies() -> Entries:
     from ..autotune.strategy import STRATEGIES
 
     return {name: STRATEGIES.summary(name) for name in STRATEGIES.names()}
+
+
+def _machines() -> Entries:
+    from ..kernels.cluster.machine import machine, names
+
+    return {name: machine(name).summary for name in names()}
 
 
 def _first_line(documented: Callable[..., object]) -> str:

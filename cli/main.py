@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from . import compare, doctor, gate, gate_study, history, kernels, listing, report, run, tables, tune
+from . import (
+    compare,
+    doctor,
+    export,
+    figures,
+    gate,
+    gate_study,
+    history,
+    kernels,
+    listing,
+    predict,
+    report,
+    run,
+    tables,
+    tune,
+)
 
 app = typer.Typer(
     name="moebench",
@@ -23,6 +38,9 @@ app.command("compare")(compare.compare)
 app.command("gate")(gate.gate)
 app.command("gate-study")(gate_study.gate_study)
 app.command("history")(history.history)
+app.command("figures")(figures.figures)
+app.command("export")(export.export)
+app.command("predict")(predict.predict)
 app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")
 

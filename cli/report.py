@@ -12,7 +12,10 @@ from .errors import COULD_NOT, told
 
 
 def report(
-    files: Annotated[list[Path], typer.Argument(help="Files that `moebench run` wrote.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="Files that `moebench run` wrote, and `moebench predict` beside them.", show_default=False),
+    ],
     output: Annotated[
         Path | None,
         typer.Option(
@@ -25,9 +28,12 @@ def report(
 ) -> None:
     """Make the report of one or several files of records."""
     with told():
+        from ..results.prediction import holds_predictions, read
         from ..results.store import load_all
 
-        loaded = load_all(files)
+        predicted = [path for path in files if holds_predictions(path)]
+        loaded = load_all(path for path in files if path not in predicted)
+        predictions = [one for path in predicted for one in read(path)]
     for problem in loaded.problems:
         typer.echo(f"moebench: {problem}", err=True)
     if not loaded.records:
@@ -44,7 +50,7 @@ def report(
     pages = {".html": write_html, ".md": write_markdown}
     for path in [output] if output else [files[0].with_suffix(suffix) for suffix in pages]:
         if path.suffix in pages:
-            written = pages[path.suffix](loaded.records, loaded.problems, path)
+            written = pages[path.suffix](loaded.records, loaded.problems, path, predictions)
         elif path.suffix in (".csv", ".parquet"):
             written = write_frame(loaded.records, path)
         else:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .errors import BAD_ANSWER, COULD_NOT, told
+from .ranks import workplace
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ..autotune.task import Task
+    from ..results.prediction import Prediction
     from ..results.record import Record
     from ..results.store import Store
     from ..suites.run import Runner
@@ -81,6 +83,13 @@ def run(
     device: Annotated[
         Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
     ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option(
+            help="Predict the scaling suite beyond the ranks there are, for this machine; see `moebench predict`.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON.")] = False,
 ) -> None:
     """Measure suites, checked against the oracle, and show the answers.
@@ -88,9 +97,10 @@ def run(
     Records are written as they are made: Ctrl-C or a kill loses at most the point under way, and running again with the
     same --output continues. Exit code 1 means that an implementation was wrong, implausible, or did not survive.
     """
-    with told():
+    with told(), workplace() as place:
         from rich.console import Console
 
+        from ..results.prediction import write
         from ..results.store import Store
         from ..suites.run import Runner
 
@@ -105,20 +115,23 @@ def run(
             work, notes = as_tuned(work, device.value)
             for note in notes:
                 typer.echo(f"moebench: {note}", err=True)
+        predictions = _predictions(work, machine) if machine else []
         path = output or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
         console = Console(stderr=as_json)
         with Store(path) as store:
             for problem in store.loaded.problems:
                 typer.echo(f"moebench: {problem}", err=True)
-            runner = Runner(store, device.value)
+            runner = Runner(store, device.value, place)
             made, interrupted = _measure(runner, work, console)
             records = [*store.loaded.records, *made]
-    _show(records, path, store, runner, console, as_json=as_json)
-    if interrupted:
-        typer.echo(f"moebench: interrupted; continue with --output {path}", err=True)
-        raise typer.Exit(COULD_NOT)
-    if any(record.status.bad for record in records):
-        raise typer.Exit(BAD_ANSWER)
+        if predictions:
+            write(path.with_suffix(".predictions.jsonl"), predictions)
+        _show(records, predictions, path, store, runner, console, as_json=as_json)
+        if interrupted:
+            typer.echo(f"moebench: interrupted; continue with --output {path}", err=True)
+            raise typer.Exit(COULD_NOT)
+        if any(record.status.bad for record in records):
+            raise typer.Exit(BAD_ANSWER)
 
 
 def _best_device() -> Device:
@@ -194,7 +207,24 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{seconds:02d}"
 
 
-def _show(records: list[Record], path: Path, store: Store, runner: Runner, console: Console, *, as_json: bool) -> None:
+def _predictions(tasks: list[Task], name: str) -> list[Prediction]:
+    """What a described machine should do on more ranks."""
+    from ..kernels.cluster.machine import machine
+    from ..suites.predict import beyond
+
+    return list(beyond(tasks, machine(name)))
+
+
+def _show(
+    records: list[Record],
+    predictions: list[Prediction],
+    path: Path,
+    store: Store,
+    runner: Runner,
+    console: Console,
+    *,
+    as_json: bool,
+) -> None:
     """Tables and pages, or JSON; nothing when there is nothing."""
     if not records:
         return
@@ -202,8 +232,8 @@ def _show(records: list[Record], path: Path, store: Store, runner: Runner, conso
     from ..reports.page import write_html, write_markdown
     from ..reports.terminal import terminal
 
-    html = write_html(records, store.loaded.problems, path.with_suffix(".html"))
-    write_markdown(records, store.loaded.problems, path.with_suffix(".md"))
+    html = write_html(records, store.loaded.problems, path.with_suffix(".html"), predictions)
+    write_markdown(records, store.loaded.problems, path.with_suffix(".md"), predictions)
     spent = runner.spent
     if as_json:
         answer = {

@@ -49,6 +49,7 @@ def tune(
     dtype: Annotated[str, typer.Option(help="Element type.")] = "bfloat16",
     mode: Annotated[Mode, typer.Option(help="What one call is.")] = Mode.forward,
     capacity: Annotated[float | None, typer.Option(help="Capacity factor.", show_default="dropless")] = None,
+    ranks: Annotated[int, typer.Option(min=1, help="Ranks that share the experts.")] = 1,
     load: Annotated[
         str, typer.Option(help="Load to tune for: uniform, zipf:S, … or trace:FILE, a .npy of recorded expert ids.")
     ] = "uniform",
@@ -138,6 +139,7 @@ def tune(
             dtype=dtype,
             mode=mode.value,
             capacity_factor=capacity,
+            ranks=ranks,
         )
         candidates = candidates_of(kernel, device, target, problems[0])
         if compiled:

@@ -34,6 +34,11 @@ class Operations:
     speed: float = 1
     bytes: float = 0
 
+    @property
+    def moved_bytes(self) -> float:
+        """See `Step.moved_bytes`; what stays in the last-level cache is among them."""
+        return self.bytes
+
     def seconds(self, rates: Rates) -> float:
         return sum(self._parts(rates))
 

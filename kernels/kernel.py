@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from .load import Load
+from .parallel.lane import Lane
+from .parallel.ledger import Ledger
 from .problem import Problem
 from .routing import Routing
 from .steps import Step
@@ -26,10 +28,15 @@ Layer = Callable[[Tensor, Routing, Weights], Tensor]
 
 @runtime_checkable
 class Communicates(Protocol):
-    """A layer that counts the payload bytes it has sent to other ranks since it was built."""
+    """A layer of one of several ranks.
+
+    ``ledger`` counts what this rank has sent since the layer was built, ``lane`` is where its collectives run.
+    """
+
+    lane: Lane
 
     @property
-    def sent_bytes(self) -> int: ...
+    def ledger(self) -> Ledger: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +45,13 @@ class Cost:
 
     ``executed_rows`` counts expert-product rows, padding included; ``extra_flops`` what it spends outside the expert
     products (one-hot dispatch, say) in one forward; ``workspace_bytes`` estimates the peak it allocates beyond inputs
-    and outputs; ``traffic_bytes`` the payload that all ranks together send to other ranks.
+    and outputs; ``traffic`` what each rank will have sent, none where nothing is shared.
     """
 
     executed_rows: int
     workspace_bytes: int
     extra_flops: int = 0
-    traffic_bytes: int = 0
+    traffic: tuple[Ledger, ...] = ()
 
 
 class Kernel(ABC):

@@ -29,6 +29,7 @@ RouterName = Literal["softmax_topk", "softmax_topk_renorm", "switch"]
 
 # Of tokens, outputs and biases, which are bfloat16 where the weights are float8_e4m3fn.
 ELEMENT_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 2}
+ROUNDING: tuple[DType, ...] = ("float32", "float16", "bfloat16", "float8_e4m3fn")  # from the finest to the coarsest
 SCALE_BYTES = 4
 ROUTE_BYTES = 8  # an int32 id and a float32 gate weight
 ALIGNMENTS = (16, 8, 4, 2, 1)  # tried in turn by `scaled`: matmuls like aligned widths
@@ -51,6 +52,9 @@ class Problem:
     tokens and outputs are bfloat16, and the products may round tokens and hidden rows to float8_e4m3fn too (W8A8, as
     serving engines run it). It is for inference: there is no training step.
 
+    ``wire`` is the format in which rows travel between ranks, None for the one they are held in. Tokens in
+    float8_e4m3fn have a float32 scale for every 128 elements; what comes back and gradients travel as they are held.
+
     Raises:
         InvalidProblem: at construction, for any value outside its range.
     """
@@ -71,6 +75,7 @@ class Problem:
     ranks: int = 1
     seed: int = 0
     bias: bool = False
+    wire: DType | None = None
 
     def __post_init__(self) -> None:
         self._check_each_field()
@@ -89,6 +94,7 @@ class Problem:
             ("drop", DropPolicy),
             ("mode", Mode),
             ("router", RouterName),
+            ("wire", Literal[DType, None]),
         ):
             if getattr(self, name) not in get_args(choices):
                 valid = ", ".join(str(choice) for choice in get_args(choices))
@@ -102,6 +108,8 @@ class Problem:
             raise InvalidProblem(f"K = {self.K} experts per token, but only E = {self.E} experts: give K <= E")
         if self.ranks > self.E:
             raise InvalidProblem(f"ranks = {self.ranks}, but only E = {self.E} experts: give ranks <= E")
+        if self.wire is not None and self.ranks == 1:
+            raise InvalidProblem(f"wire = {self.wire!r}, but nothing travels with ranks = 1: give more ranks, or None")
         if self.router == "switch" and self.K != 1:
             raise InvalidProblem(f"router = 'switch' takes one expert per token, not K = {self.K}: give K = 1")
         if self.quantised and self.mode == "train":
@@ -119,16 +127,22 @@ class Problem:
         """Every field in one readable, stable word: equal keys are equal problems."""
         capacity = "dropless" if self.capacity_factor is None else f"cf{float(self.capacity_factor)}"
         activation = f"{self.activation}-glu" if self.gated else self.activation
-        bias = ".bias" if self.bias else ""  # a suffix, so that problems without keep the keys they were recorded under
+        # Suffixes, so that problems without keep the keys they were recorded under.
+        bias, wire = ".bias" if self.bias else "", f".wire-{self.wire}" if self.wire else ""
         return (
             f"T{self.T}.D{self.D}.F{self.F}.E{self.E}.K{self.K}.{activation}.{self.dtype}.{capacity}-{self.drop}"
-            f".{self.router}.{label(self.load)}.{self.mode}.r{self.ranks}.s{self.seed}{bias}"
+            f".{self.router}.{label(self.load)}.{self.mode}.r{self.ranks}.s{self.seed}{bias}{wire}"
         )
 
     @property
     def quantised(self) -> bool:
         """Whether the weights have scales."""
         return self.dtype == "float8_e4m3fn"
+
+    @property
+    def rounding(self) -> DType:
+        """The coarsest format that values pass through: what bounds a result's error."""
+        return max((self.dtype, self.wire or self.dtype), key=ROUNDING.index)
 
     @property
     def operand_bytes(self) -> int:
@@ -187,7 +201,7 @@ class Problem:
 
     def dense(self) -> Problem:
         """One expert for all N rows: the matmul chain with the same useful FLOPs as this problem without drops."""
-        return self.replace(T=self.N, E=1, K=1, capacity_factor=None, load="uniform", ranks=1)
+        return self.replace(T=self.N, E=1, K=1, capacity_factor=None, load="uniform", ranks=1, wire=None)
 
     def flops(self, rows: float) -> int:
         """FLOPs of the expert products on ``rows`` rows; a training step is three times a forward."""

@@ -113,3 +113,10 @@ def queue_positions(routing: Routing, policy: DropPolicy) -> Tensor:
     position_N = torch.empty_like(service_N)
     position_N[service_N[order_N]] = torch.arange(service_N.numel(), device=order_N.device) - first_N
     return position_N.view(tokens, chosen)
+
+
+def within_capacity(routing: Routing, policy: DropPolicy, capacity: int) -> Routing:
+    """The routes among the first ``capacity`` of their experts' queues, the others made −1."""
+    kept_TK = queue_positions(routing, policy) < capacity
+    ids_TK = torch.where(kept_TK, routing.ids_TK, NO_ROUTE)
+    return Routing(ids_TK=ids_TK, gates_TK=routing.gates_TK, experts=routing.experts)

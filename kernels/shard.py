@@ -8,9 +8,9 @@ from .problem import Problem
 
 
 def split_evenly(items: int, ranks: int) -> list[int]:
-    """``ranks`` sizes that sum to ``items``: each takes ceil(items / ranks) until they run out."""
-    size = -(-items // ranks)
-    return [max(0, min(size, items - rank * size)) for rank in range(ranks)]
+    """``ranks`` sizes that sum to ``items`` and differ by one at most, the larger first."""
+    size, larger = divmod(items, ranks)
+    return [size + (rank < larger) for rank in range(ranks)]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Shard:
 
     @staticmethod
     def of(problem: Problem, rank: int) -> Shard:
-        """The share of ``rank`` in ``problem``: tokens and experts in order, the last ranks may hold fewer or none."""
+        """The share of ``rank`` in ``problem``: tokens and experts in order, the last ranks may hold one less."""
         return Shard(tokens=_range(problem.T, problem.ranks, rank), experts=_range(problem.E, problem.ranks, rank))
 
 

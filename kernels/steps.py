@@ -25,6 +25,10 @@ class Step(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def moved_bytes(self) -> float:
+        """What passes through memory, in both directions together."""
+
     def seconds(self, rates: Rates) -> float:
         """The time it should take."""
 

@@ -20,6 +20,7 @@ from .problem import Problem
 FORMAT: Final = 1
 SHAPE: Final = (
     *("D", "F", "E", "K", "gated", "activation", "bias", "dtype", "mode", "capacity_factor", "drop", "router", "ranks"),
+    "wire",
 )
 VALIDITY: Final = ("device", "driver", "torch", "triton")
 """What of its environment a table must share with where it is used, besides the kernel's sources."""

@@ -116,6 +116,29 @@ def token_dtype(problem: Problem) -> torch.dtype:
     return torch.bfloat16 if problem.quantised else TORCH_DTYPES[problem.dtype]
 
 
+def without_values(problem: Problem) -> Inputs:
+    """The tensors of a problem on the device ``meta``: shapes and dtypes, no values and no memory."""
+    held, read = TORCH_DTYPES[problem.dtype], token_dtype(problem)
+
+    def tensor(*shape: int, dtype: torch.dtype = read) -> Tensor:
+        return torch.empty(shape, dtype=dtype, device="meta")
+
+    T, D, F, E, K, U = problem.T, problem.D, problem.F, problem.E, problem.K, problem.U
+    return Inputs(
+        x_TD=tensor(T, D),
+        routing=Routing(ids_TK=tensor(T, K, dtype=torch.int32), gates_TK=tensor(T, K, dtype=torch.float32), experts=E),
+        weights=Weights(
+            w_up_EUD=tensor(E, U, D, dtype=held),
+            w_down_EDF=tensor(E, D, F, dtype=held),
+            b_up_EU=tensor(E, U) if problem.bias else None,
+            b_down_ED=tensor(E, D) if problem.bias else None,
+            s_up_EU=tensor(E, U, dtype=torch.float32) if problem.quantised else None,
+            s_down_ED=tensor(E, D, dtype=torch.float32) if problem.quantised else None,
+        ),
+        dy_TD=tensor(T, D),
+    )
+
+
 def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
     """(M, K) in float8_e4m3fn and scales (M,) in float32; the largest of every row becomes the largest there is."""
     largest = torch.finfo(torch.float8_e4m3fn).max

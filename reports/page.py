@@ -17,6 +17,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..results.prediction import Prediction
 from ..results.record import Record
 from . import numbers, plot
 from .answer import Answer, answer
@@ -39,6 +40,12 @@ GLOSSARY: Final = (
     ("peak", "memory that one call allocates beyond its inputs"),
     ("dropped", "share of the routed rows that the capacity left out"),
     ("padding", "executed over useful FLOPs"),
+    ("copies a route", "rows that left their rank over routes that did: deduplication saves some, padding adds some"),
+    (
+        "communicating, waiting",
+        "shares of a call in collectives that all ranks started together, and in waiting for the slowest to start",
+    ),
+    ("hidden", "share of the communication during which the computation went on"),
     (
         REFERENCE,
         "one expert that does the same useful FLOPs in one matmul chain: "
@@ -129,6 +136,7 @@ class Page:
 
     records: Sequence[Record]
     problems: Sequence[str]
+    predictions: Sequence[Prediction] = ()
     glossary: Sequence[tuple[str, str]] = GLOSSARY
 
     @cached_property
@@ -141,23 +149,28 @@ class Page:
 
     @cached_property
     def views(self) -> list[View]:
-        found = sections(self.records)
+        found = sections(self.records, self.predictions)
         chosen = styles(kernel for section in found for kernel in plot.drawn_kernels(section))
         return [View(order, section, chosen) for order, section in enumerate(found, start=1)]
 
 
-def write_html(records: Sequence[Record], problems: Sequence[str], path: Path) -> Path:
+def write_html(
+    records: Sequence[Record], problems: Sequence[str], path: Path, predictions: Sequence[Prediction] = ()
+) -> Path:
     """Write the report as one HTML file without scripts or outside resources, and return its path.
 
-    ``problems`` are sentences about what could not be read; they stand at the top.
+    ``problems`` are sentences about what could not be read; they stand at the top. ``predictions`` are drawn beside
+    the records of the same series.
     """
-    template = _environment().get_template("report.html.j2")
-    return _write(path, template.render(page=Page(records, [numbers.plain(problem) for problem in problems])))
+    page = Page(records, [numbers.plain(problem) for problem in problems], predictions)
+    return _write(path, _environment().get_template("report.html.j2").render(page=page))
 
 
-def write_markdown(records: Sequence[Record], problems: Sequence[str], path: Path) -> Path:
+def write_markdown(
+    records: Sequence[Record], problems: Sequence[str], path: Path, predictions: Sequence[Prediction] = ()
+) -> Path:
     """Write the report as Markdown, with a plot a suite in ``<name>_plots`` beside it, and return its path."""
-    page = Page(records, [numbers.plain(problem) for problem in problems])
+    page = Page(records, [numbers.plain(problem) for problem in problems], predictions)
     folder = path.with_name(f"{path.stem}_plots")
     links = {}
     for view in page.views:

@@ -23,6 +23,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
+from ..results.prediction import Prediction
 from ..results.stats import Interval
 from .numbers import exact, plain
 from .palette import GRID, INK, MUTED, PANEL, REFERENCE_LINE, ROLES, SHADE, Style
@@ -81,7 +82,7 @@ def panels(section: Section, styles: Mapping[str, Style]) -> list[str]:
     for facet, rows in _drawable(section):
         with _drawing():
             figure = Figure(figsize=(WIDTH, _height(rows)), layout="constrained")
-            _panel(figure.subplots(), facet, rows, section.axis, styles)
+            _panel(figure.subplots(), facet, rows, section, styles)
             drawn.append(_svg(figure))
     return drawn
 
@@ -98,7 +99,7 @@ def sheet(section: Section, styles: Mapping[str, Style]) -> str | None:
         figure = Figure(figsize=(WIDTH * across, sum(heights) + 0.5), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False, height_ratios=heights).flatten()
         for axes, (facet, rows) in zip(grid, facets, strict=False):
-            _panel(axes, facet, rows, section.axis, styles)
+            _panel(axes, facet, rows, section, styles)
         for axes in grid[len(facets) :]:
             axes.set_axis_off()
         keys = {name: _key(styles[name]) for name in drawn_kernels(section)}
@@ -160,12 +161,71 @@ def _height(rows: Sequence[Row]) -> float:
     return 1.0 + len(grouped) * max(0.42, 0.13 * kernels)
 
 
-def _panel(axes: Axes, facet: Facet, rows: Sequence[Row], axis: str, styles: Mapping[str, Style]) -> None:
+def _panel(axes: Axes, facet: Facet, rows: Sequence[Row], section: Section, styles: Mapping[str, Style]) -> None:
     axes.set_title(plain(facet.title, 2 * LABEL), loc="left")
-    if any(row.place.numeric for row in rows):
-        _lines(axes, rows, axis, styles)
+    if predictions := section.predicted(facet):
+        _beyond(axes, rows, predictions, section.axis, styles)
+    elif any(row.place.numeric for row in rows):
+        _lines(axes, rows, section.axis, styles)
     else:
-        _dots(axes, rows, axis, styles)
+        _dots(axes, rows, section.axis, styles)
+
+
+def _beyond(
+    axes: Axes, rows: Sequence[Row], predictions: Sequence[Prediction], axis: str, styles: Mapping[str, Style]
+) -> None:
+    """Lines over numbers of ranks: measured as far as there are ranks, and as predicted from the first on."""
+    grouped = {float(place.x): leading(group) for place, group in places(rows).items() if place.numeric}
+    numbers = sorted({*grouped, *(float(one.ranks) for one in predictions)})
+    at = _positions(numbers, [])
+    times = [_times(rows, np.array([]))]
+    for name in sorted({row.kernel for row in rows if row.median}):
+        style = styles[name]
+        found = {
+            one.ranks: 1e3 * one.expected.seconds for one in predictions if one.expected and one.dispatcher == name
+        }
+        middle, low, high = _ends([best.get(name) for best in grouped.values()])
+        ticks = [at[x] for x in grouped]
+        axes.plot([at[x] for x in found], list(found.values()), color=style.colour, linestyle="--", linewidth=1)
+        axes.plot(
+            [at[x] for x in found], list(found.values()), style.marker, color=style.colour, markerfacecolor=PANEL, ms=4
+        )
+        axes.plot(ticks, middle, color=style.colour, linestyle=style.line)
+        _marks(axes, ticks, middle, style, yerr=(low, high))
+        times.append(np.array(list(found.values())))
+    spanned = np.concatenate(times)
+    axes.set_yscale("log" if _spans_decades(spanned) else "linear")
+    _time_axis(axes.yaxis, spanned)
+    floor, ceiling = _limits(spanned)
+    axes.set_ylim(floor, ceiling)
+    _boundary(axes, at, max(grouped))
+    step = math.ceil(len(numbers) / TICKS)
+    labelled = [x for order, x in enumerate(numbers) if (len(numbers) - 1 - order) % step == 0]
+    axes.set_xticks([at[x] for x in labelled], [exact(x) for x in labelled])
+    axes.set_xlabel(plain(axis, 2 * LABEL))
+    axes.set_ylabel("time (ms)")
+    axes.grid(axis="y")
+
+
+def _boundary(axes: Axes, at: Mapping[float | str, float], last: float) -> None:
+    """A line behind the last place that was measured, with a word on either side."""
+    later = [tick for x, tick in at.items() if float(x) > last]
+    if not later:
+        return
+    edge = (at[last] + min(later)) / 2
+    axes.axvline(edge, color=MUTED, linewidth=1)
+    for word, side, shift in (("measured", "right", -4), ("predicted", "left", 4)):
+        axes.annotate(
+            word,
+            (edge, 1),
+            (shift, 0),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            ha=side,
+            va="top",
+            color=MUTED,
+            fontsize=8,
+        )
 
 
 def _lines(axes: Axes, rows: Sequence[Row], axis: str, styles: Mapping[str, Style]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from ..results.prediction import Prediction
 from ..results.record import Environment, Record
 from .numbers import MISSING, counted, exact, number, plain, span
 from .table import Facet, Row, table
@@ -43,11 +44,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Section:
-    """One suite on one machine; ``repeated`` counts records that a later one of the same identity replaces."""
+    """One suite on one machine; ``repeated`` counts records that a later one of the same identity replaces.
+
+    ``predictions`` are of the same lines, on ranks that nobody may have.
+    """
 
     machine: Machine
     records: list[Record]
     repeated: int
+    predictions: list[Prediction]
 
     @property
     def suite(self) -> str:
@@ -76,6 +81,16 @@ class Section:
             grouped.setdefault(row.place.facet, []).append(row)
         return grouped
 
+    def predicted(self, facet: Facet) -> list[Prediction]:
+        """What is predicted of a facet's line, with a time."""
+        return [
+            one
+            for one in self.predictions
+            if one.expected is not None
+            and (facet.series, facet.dtype, facet.mode)
+            == (plain(one.series), plain(str(one.problem.get("dtype"))), plain(str(one.problem.get("mode"))))
+        ]
+
     @property
     def kernels(self) -> list[str]:
         return sorted({row.kernel for row in self.rows})
@@ -91,6 +106,9 @@ class Section:
             notes.append(f"Timed by {' and '.join(ways)}, {samples} samples a median.")
         if throttled := sum(timing.throttled for timing in timings):
             notes.append(f"{counted(throttled, 'sample')} taken while the device was throttled were left out.")
+        if self.predictions:
+            named = ", ".join(sorted({plain(one.machine) for one in self.predictions}))
+            notes.append(f"Hollow marks on dashed lines are not measured: they are predictions for {named}.")
         if self.repeated:
             notes.append(f"{counted(self.repeated, 'earlier record')} of the same trials gave way to the latest.")
         rates: dict[str, list[Record]] = {}
@@ -109,8 +127,8 @@ class Section:
 _CLOCKS = {"perf_counter": "the host clock", "cuda_event": "device events"}
 
 
-def sections(records: Sequence[Record]) -> list[Section]:
-    """The records by suite, then by machine, in order of appearance.
+def sections(records: Sequence[Record], predictions: Sequence[Prediction] = ()) -> list[Section]:
+    """The records by suite, then by machine, in order of appearance, with the predictions of their lines.
 
     Of several records of the same trial on the same machine the one made last counts.
     """
@@ -121,20 +139,26 @@ def sections(records: Sequence[Record]) -> list[Section]:
         grouped.setdefault((record.point.suite, made_on[id(record)]), []).append(record)
     suites = list(dict.fromkeys(suite for suite, _ in grouped))
     return [
-        _section(found[order], grouped[suite, order])
+        _section(found[order], grouped[suite, order], predictions)
         for suite in suites
         for order in range(len(found))
         if (suite, order) in grouped
     ]
 
 
-def _section(machine: Machine, records: list[Record]) -> Section:
+def _section(machine: Machine, records: list[Record], predictions: Sequence[Prediction]) -> Section:
     latest: dict[tuple[object, ...], Record] = {}
     for record in sorted(records, key=lambda record: record.time):
         cache = record.timing.cache if record.timing else None
         latest[(*record.identity, record.point.series, record.point.x, cache)] = record
     kept = set(map(id, latest.values()))
-    return Section(machine, [record for record in records if id(record) in kept], len(records) - len(latest))
+    lines = {record.point.series for record in records}
+    return Section(
+        machine,
+        [record for record in records if id(record) in kept],
+        len(records) - len(latest),
+        [one for one in predictions if one.series in lines],
+    )
 
 
 def machines(records: Sequence[Record]) -> list[Machine]:

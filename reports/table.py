@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import groupby
 from typing import Final
 
-from ..results.record import Record, Status
+from ..results.record import Phases, Record, Status
 from ..results.stats import Interval, median, spread
 from .numbers import MISSING, ends, exact, number, optional, plain, status_words
 
@@ -167,6 +167,41 @@ class Row:
     def sent(self) -> float | None:
         """MiB that all ranks together sent in one call."""
         return sum(self.record.sent_bytes) / MIB if self.passed and self.record.sent_bytes else None
+
+    @property
+    def across(self) -> float | None:
+        """MiB of that which left the node."""
+        traffic = self.record.traffic
+        return sum(traffic.across_bytes) / MIB if self.passed and traffic else None
+
+    @property
+    def copies(self) -> float | None:
+        """Rows that left their rank over the routes that did: below 1 by deduplication, above it by padding."""
+        traffic = self.record.traffic
+        return sum(traffic.rows) / sum(traffic.routes) if self.passed and traffic and any(traffic.routes) else None
+
+    @property
+    def communicating(self) -> float | None:
+        """Share of a call that the ranks spend in collectives once all are there."""
+        return self._share(lambda phases: phases.communication_ns)
+
+    @property
+    def waiting(self) -> float | None:
+        """Share of a call that they wait for the slowest of them."""
+        return self._share(lambda phases: phases.waiting_ns)
+
+    @property
+    def hidden(self) -> float | None:
+        """Share of the communication that passed behind computation."""
+        return self.record.phases.overlap if self.passed and self.record.phases else None
+
+    def _share(self, part: Callable[[Phases], Sequence[float]]) -> float | None:
+        """A part of what the ranks do in a call."""
+        phases = self.record.phases
+        if not self.passed or phases is None:
+            return None
+        whole = sum(map(sum, (phases.compute_ns, phases.communication_ns, phases.waiting_ns)))
+        return sum(part(phases)) / whole
 
     @property
     def energy(self) -> float | None:
@@ -332,6 +367,11 @@ MEASURES: Final = (
     Column("dropped (%)", lambda row: _percent(row.drop_rate), yields=8),
     Column("padding (×)", lambda row: optional(row.padding), yields=8, neutral=number(1)),
     Column("sent (MiB)", lambda row: optional(row.sent), yields=3),
+    Column("across nodes (MiB)", lambda row: optional(row.across), yields=4, neutral=number(0)),
+    Column("copies a route", lambda row: optional(row.copies), yields=8),
+    Column("communicating (%)", lambda row: _percent(row.communicating), yields=5),
+    Column("waiting (%)", lambda row: _percent(row.waiting), yields=6),
+    Column("hidden (%)", lambda row: _percent(row.hidden), yields=5, neutral=number(0)),
     Column("energy (J)", lambda row: optional(row.energy), yields=8),
 )
 

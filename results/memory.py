@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,9 +72,20 @@ def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:
         result = call()
         torch.cuda.synchronize(device)
         return result, torch.cuda.max_memory_allocated(device) - before
+    _import_early()
     with _StorageMeter() as meter:
         result = call()
     return result, meter.peak
+
+
+@cache
+def _import_early() -> None:
+    """Let torch import what it wants for the first operator under a dispatch mode.
+
+    Some 800 modules in the middle of a call, and until they are collected their frames keep what the call had freed.
+    """
+    with _StorageMeter():
+        torch.empty(0)
 
 
 class _StorageMeter(TorchDispatchMode):

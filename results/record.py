@@ -66,6 +66,49 @@ class Memory(_Part):
     saved: int
 
 
+class Traffic(_Part):
+    """Payload of one call, a figure for each rank in order.
+
+    ``self_bytes`` stayed on the rank, ``node_bytes`` went to others of its node, of ``ranks_per_node``, and
+    ``across_bytes`` to other nodes, in ``messages`` to others. ``rows`` are the copies of tokens that left the rank,
+    ``routes`` how many would have, had every route had a copy: what deduplication saved, or padding added.
+    """
+
+    ranks_per_node: int
+    self_bytes: list[int]
+    node_bytes: list[int]
+    across_bytes: list[int]
+    messages: list[int]
+    rows: list[int]
+    routes: list[int]
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes that all ranks together sent to others."""
+        return sum(self.node_bytes) + sum(self.across_bytes)
+
+
+class Phases(_Part):
+    """Where the time of one call went on each rank, in nanoseconds: medians of calls that were watched, not sampled.
+
+    With every collective started by all ranks together, ``waiting_ns`` is what a rank waited for the slowest,
+    ``communication_ns`` what the collectives took, ``compute_ns`` the rest. As the call is sampled, collectives lasted
+    ``busy_ns``, and for ``exposed_ns`` of that the computation stood still.
+    """
+
+    compute_ns: list[float]
+    communication_ns: list[float]
+    waiting_ns: list[float]
+    busy_ns: list[float]
+    exposed_ns: list[float]
+
+    @property
+    def overlap(self) -> float:
+        """Share of the communication that was hidden behind computation."""
+        busy = sum(self.busy_ns)
+        return max(0.0, 1 - sum(self.exposed_ns) / busy) if busy else 0.0
+
+
 class Work(_Part):
     """What the call had to do and did: FLOPs and bytes of the whole call, rows of the expert products."""
 
@@ -149,8 +192,8 @@ class Record(_Part):
 
     ``problem`` is the one that was solved, as plain data: the same, except for a reference rate. ``config`` likewise.
 
-    ``sent_bytes`` holds the payload bytes that each rank sent to others in one call; ``wall_s`` the seconds the trial
-    took in all, of which the samples are the timed part.
+    ``sent_bytes`` holds the payload bytes that each rank sent to others in one call, which ``traffic`` breaks down;
+    ``wall_s`` the seconds the trial took in all, of which the samples are the timed part.
     """
 
     schema_version: Literal[1]
@@ -168,6 +211,8 @@ class Record(_Part):
     work: Work | None = None
     roofline: Roofline | None = None
     sent_bytes: list[int] = Field(default_factory=list)
+    traffic: Traffic | None = None
+    phases: Phases | None = None
     clocks: Clocks | None = None
     environment: Environment
     commit: str

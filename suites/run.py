@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..autotune.group import THIS_MACHINE, Workplace
 from ..autotune.isolated import Isolated, Spent
 from ..autotune.task import Task
 from ..autotune.worker import DeviceType, Ready
@@ -36,11 +37,12 @@ def pending(tasks: Sequence[Task], records: Sequence[Record]) -> list[Task]:
 
 
 class Runner:
-    """Runs tasks on one device into one store."""
+    """Runs tasks on one device, or on several as ranks, into one store."""
 
-    def __init__(self, store: Store, device_type: DeviceType) -> None:
+    def __init__(self, store: Store, device_type: DeviceType, workplace: Workplace = THIS_MACHINE) -> None:
         self._store = store
         self._device_type = device_type
+        self._workplace = workplace
         self.spent = Spent()
 
     def run(self, tasks: Sequence[Task]) -> Iterator[Progress]:
@@ -48,11 +50,11 @@ class Runner:
 
         Raises:
             StoreError: when the store holds records of another machine or of other versions.
-            WorkerError: when no worker can be started.
+            WorkerError: when no worker can be started, or one is out of reach.
         """
         left = pending(tasks, self._store.loaded.records)
         kernels = sorted({who.kernel for task in left for who in task.competitors})
-        with Isolated(self._device_type, kernels) as isolated:
+        with Isolated(self._device_type, kernels, self._workplace) as isolated:
             self.spent = isolated.spent
             if left:
                 self._refuse_to_mix(isolated.open(left[0].problem.ranks))

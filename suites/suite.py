@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..autotune.task import Budget, Competitor, Task
 from ..kernels.catalog import KERNELS, Catalog, UnknownName
 from ..kernels.problem import Problem
 from ..results.record import Point
+
+if TYPE_CHECKING:
+    from ..kernels.kernel import Config  # imports torch
 
 Size = Literal["small", "reduced", "full"]
 
@@ -20,12 +23,16 @@ BUDGETS = {"small": Budget(seconds=1.7), "reduced": Budget(seconds=0.5), "full":
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """One problem, on the line ``series`` at ``x`` of the suite's axis; ``kernels`` empty means the form's."""
+    """One problem, on the line ``series`` at ``x`` of the suite's axis; ``kernels`` empty means the form's.
+
+    They run in their default or tuned configurations, or in the default but for what ``config`` says.
+    """
 
     series: str
     x: float | str
     problem: Problem
     kernels: tuple[str, ...] = ()
+    config: Config | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +52,8 @@ class Suite:
     """A question about a sweep. Its name is the name of its file; the file's ``suite`` is its one instance.
 
     ``axis`` titles the places' ``x``, with its unit. ``small`` fits two CPU cores, ``full`` wants a GPU and time,
-    ``reduced`` a GPU and a minute or two; not every suite has the latter.
+    ``reduced`` a GPU and a minute or two; not every suite has the latter. ``beyond`` are numbers of ranks for which its
+    lines are predicted where a machine is described, each rank with as many tokens as where it is measured.
     """
 
     question: str
@@ -53,6 +61,7 @@ class Suite:
     small: Form
     full: Form
     reduced: Form | None = None
+    beyond: tuple[int, ...] = ()
 
 
 SUITES: Catalog[Suite] = Catalog("suite", f"{__package__}.sweeps", "suite")
@@ -81,7 +90,9 @@ def tasks(name: str, size: Size) -> list[Task]:
                 baseline=form.baseline,
             ),
             problem=place.problem,
-            competitors=tuple(Competitor(kernel=kernel) for kernel in place.kernels or form.kernels or everyone),
+            competitors=tuple(
+                Competitor(kernel=kernel, config=place.config) for kernel in place.kernels or form.kernels or everyone
+            ),
             budget=BUDGETS[size],
         )
         for place in form.places

@@ -26,7 +26,7 @@ def as_tuned(tasks: Sequence[Task], device_type: DeviceType) -> tuple[list[Task]
     missed: Counter[tuple[str, str]] = Counter()
 
     def configured(who: Competitor, problem: Problem) -> Competitor:
-        if who.kernel not in tuned or KERNELS.load(who.kernel).supports(problem, device):
+        if who.config is not None or who.kernel not in tuned or KERNELS.load(who.kernel).supports(problem, device):
             return who
         answer = look_up(problem, who.kernel, device, stale=stale_wanted())
         if not isinstance(answer, Found):

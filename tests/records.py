@@ -12,11 +12,13 @@ from moebench.results.record import (
     Environment,
     Error,
     Memory,
+    Phases,
     Point,
     Record,
     Roofline,
     Status,
     Timing,
+    Traffic,
     Work,
 )
 
@@ -98,6 +100,8 @@ def records() -> st.SearchStrategy[Record]:
             "work": st.none() | WORKS,
             "roofline": st.none() | st.builds(Roofline, flops_per_s=POSITIVE, bytes_per_s=POSITIVE),
             "sent_bytes": st.lists(COUNTS, max_size=3),
+            "traffic": st.none() | st.builds(Traffic, ranks_per_node=COUNTS),
+            "phases": st.none() | st.builds(Phases, **dict.fromkeys(Phases.model_fields, st.lists(FINITE, max_size=3))),
             "clocks": st.none() | st.builds(Clocks, power_w=FINITE, energy_j=st.none() | FINITE),
             "environment": st.builds(Environment, triton=st.none() | st.text(), driver=st.none() | st.text()),
             "wall_s": FINITE,

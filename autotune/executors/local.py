@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from ..executor import Executor, ExecutorError
+from ..group import ThisMachine
 from ..isolated import Isolated
 from ..mask import WHOLE, Cores, Mask, OneGpu
 from ..worker import DeviceType
@@ -22,7 +23,7 @@ def local_executor(device_type: DeviceType, kernels: Sequence[str], *, slots: in
         ExecutorError: when there are fewer devices or cores than slots.
     """
     masks = _gpus(slots) if device_type == "cuda" else _cores(slots or 1)
-    return Pool({name: Isolated(device_type, kernels, mask) for name, mask in masks.items()})
+    return Pool({name: Isolated(device_type, kernels, ThisMachine(mask)) for name, mask in masks.items()})
 
 
 def _gpus(slots: int | None) -> Mapping[str, Mask]:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
-from ...results.record import Environment, Record
+from ...results.record import Environment, Record, Status
 from ..executor import ExecutorError, Finished
-from ..isolated import obituary
-from ..task import NOBODY, Task
-from ..worker import POLL_S, Died, Ready
+from ..isolated import unmeasured
+from ..task import Task
+from ..worker import POLL_S, Ready
 
 RETRIES = 3  # a task whose slot is lost so often after the first time is what loses them
 
@@ -195,10 +195,9 @@ class Pool:
     def _put_back(self, job: _Job, name: str, loss: str, seconds: float) -> None:
         job = dataclasses.replace(job, losses=(*job.losses, loss), lost_by=job.lost_by | {name})
         if len(job.losses) > RETRIES:
-            died = Died(NOBODY, "crashed", f"lost {len(job.losses)} times ({'; '.join(job.losses)})")
-            self._finish(
-                job.task, [obituary(job.task, who, died, self._first) for who in job.task.competitors], seconds
-            )
+            reason = f"lost {len(job.losses)} times ({'; '.join(job.losses)})"
+            lost = [unmeasured(job.task, who, self._first, Status.crashed, reason) for who in job.task.competitors]
+            self._finish(job.task, lost, seconds)
             return
         with self._changed:
             self.losses.append(loss)

@@ -17,6 +17,7 @@ from typing import Any
 
 from ...results.record import Record
 from ..executor import Executor, ExecutorError
+from ..group import ThisMachine
 from ..isolated import Isolated
 from ..mask import WHOLE, Cores, Mask
 from ..task import Task
@@ -107,7 +108,7 @@ def _slots(ray: Any, device_type: DeviceType, kernels: Sequence[str], slots: int
     def slot(mask: Mask, **place: object) -> RaySlot:
         # Closing must not wait for the task that is measured.
         actor = ray.remote(max_concurrency=2, **place)(Isolated)
-        return RaySlot(ray, lambda: actor.remote(device_type, kernels, mask))
+        return RaySlot(ray, lambda: actor.remote(device_type, kernels, ThisMachine(mask)))
 
     if device_type == "cuda":
         free = int(ray.available_resources().get("GPU", 0))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import torch
 import triton
-from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
 from ..catalog import unknown
@@ -17,8 +16,7 @@ from ..gpu.launch import INTERPRETED, Launch, recording
 from ..gpu.occupancy import ROOM, Room
 from ..kernel import Config, Kernel
 from ..problem import Problem
-from ..routing import Routing
-from ..tensors import TORCH_DTYPES, Weights, token_dtype
+from ..tensors import without_values
 from .machine_code import Figures, figures
 
 META = torch.device("meta")
@@ -57,27 +55,13 @@ class Target:
 
 def launches(kernel: Kernel, problem: Problem, config: Config, target: Target) -> list[Launch]:
     """The launches of one call of a layer as it would be built for ``target``; in training, of its backward too."""
-    held, read = TORCH_DTYPES[problem.dtype], token_dtype(problem)
-    trained = problem.mode == "train"
-
-    def operand(*shape: int, dtype: torch.dtype = read) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device=META, requires_grad=trained and dtype.is_floating_point)
-
-    T, D, F, E, K, U = problem.T, problem.D, problem.F, problem.E, problem.K, problem.U
-    x_TD = operand(T, D)
-    routing = Routing(ids_TK=operand(T, K, dtype=torch.int32), gates_TK=operand(T, K, dtype=torch.float32), experts=E)
-    weights = Weights(
-        w_up_EUD=operand(E, U, D, dtype=held),
-        w_down_EDF=operand(E, D, F, dtype=held),
-        b_up_EU=operand(E, U) if problem.bias else None,
-        b_down_ED=operand(E, D) if problem.bias else None,
-        s_up_EU=operand(E, U, dtype=torch.float32) if problem.quantised else None,
-        s_down_ED=operand(E, D, dtype=torch.float32) if problem.quantised else None,
-    )
+    inputs = without_values(problem)
+    if problem.mode == "train":
+        inputs.requires_grad_()
     with assuming(target.hardware), recording() as written:
-        y_TD = kernel.build(problem, config, META)(x_TD, routing, weights)
-        if trained:
-            y_TD.backward(torch.empty_like(y_TD))
+        y_TD = kernel.build(problem, config, META)(inputs.x_TD, inputs.routing, inputs.weights)
+        if problem.mode == "train":
+            y_TD.backward(inputs.dy_TD)
     return written
 
 

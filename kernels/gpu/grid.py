@@ -204,6 +204,11 @@ class Grid:
     persistent: int = 0
 
     @property
+    def moved_bytes(self) -> float:
+        """See `Step.moved_bytes`."""
+        return self.memory_bytes
+
+    @property
     def flops(self) -> float:
         """Of all tiles, padding included."""
         return self.tiles * self.steps * self.program.flops

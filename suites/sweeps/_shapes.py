@@ -21,3 +21,6 @@ GPU_DROPLESS = (
 )
 EVERY_DROPPING = (*DROPPING, *GPU_DROPPING)
 EVERY_DROPLESS = tuple(dict.fromkeys((*DROPLESS, *GPU_DROPLESS)))
+
+# Between ranks. The single-rank implementation that multiplies is part of their configuration.
+DISPATCHERS = ("alltoall", "alltoall_dedup", "hierarchical", "allgather")

@@ -1,29 +1,36 @@
-"""Expert parallelism: the same layer over 1, 2 and 4 ranks, dropless and padded to a capacity."""
+"""Expert parallelism: the dispatchers over 1, 2 and 4 ranks, dropless and padded to a capacity, under two loads."""
 
 from __future__ import annotations
 
+from typing import get_args
+
 from ...kernels.models import model
-from ...kernels.problem import Problem
+from ...kernels.problem import Mode, Problem
 from ..suite import Form, Place, Suite
+from ._shapes import DISPATCHERS
 
 
-def _form(problem: Problem, name: str) -> Form:
+def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> Form:
     places = tuple(
         Place(
-            series=f"{name}, {'dropless' if factor is None else f'capacity factor {factor:g}'}",
-            x=ranks,
-            problem=problem.replace(ranks=ranks, capacity_factor=factor, mode=mode),
+            series=f"{name}, {_capacity(factor)}, {load}",
+            x=count,
+            problem=problem.replace(ranks=count, capacity_factor=factor, mode=mode, load=load),
         )
-        for mode in ("forward", "train")
-        for factor in (None, 1.25)
-        for ranks in (1, 2, 4)
+        for count in ranks  # outermost: other ranks are other processes
+        for mode in get_args(Mode)
+        for factor, load in ((None, "uniform"), (1.25, "uniform"), (None, "zipf:1"))
     )
-    return Form(baseline="expert_parallel", kernels=("expert_parallel",), places=places)
+    return Form(baseline="alltoall", kernels=DISPATCHERS, places=places)
+
+
+def _capacity(factor: float | None) -> str:
+    return "dropless" if factor is None else f"capacity factor {factor:g}"
 
 
 suite = Suite(
-    question="What does sharding the experts over ranks cost in time and in bytes sent?",
+    question="Which dispatch between ranks is fastest, and what does sharding the experts cost in time and bytes sent?",
     axis="ranks",
-    small=_form(model("OLMoE-1B-7B").problem(T=1024).scaled(256), "OLMoE-1B-7B, D=256, T=1024"),
-    full=_form(model("OLMoE-1B-7B").problem(T=8192, dtype="bfloat16"), "OLMoE-1B-7B, T=8192"),
+    small=_form(model("OLMoE-1B-7B").problem(T=1024).scaled(256), "OLMoE-1B-7B, D=256, T=1024", (1, 2, 4)),
+    full=_form(model("OLMoE-1B-7B").problem(T=8192, dtype="bfloat16"), "OLMoE-1B-7B, T=8192", (1, 2, 4, 8)),
 )

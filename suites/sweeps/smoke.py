@@ -20,7 +20,7 @@ def _form(dropless: tuple[str, ...], dropping: tuple[str, ...]) -> Form:
             Place(series="dropless", x="Qwen3-30B-A3B", problem=_QWEN3, kernels=dropless),
             Place(series="dropless", x="Mixtral-8x7B", problem=_TRAINING, kernels=dropless),
             Place(series="capacity factor 1.25", x="Mixtral-8x7B", problem=padded, kernels=dropping),
-            Place(series="two ranks", x="Mixtral-8x7B", problem=parallel, kernels=("expert_parallel",)),
+            Place(series="two ranks", x="Mixtral-8x7B", problem=parallel, kernels=("alltoall",)),
         ),
     )
 

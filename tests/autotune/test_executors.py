@@ -20,7 +20,7 @@ from moebench.autotune.executors.pool import RETRIES, Pool, SlotLost
 from moebench.autotune.isolated import Isolated
 from moebench.autotune.mask import OneGpu
 from moebench.autotune.task import Task
-from moebench.autotune.worker import Ready, WorkerError
+from moebench.autotune.worker import LocalWorker, Ready, WorkerError
 from moebench.results.record import Record, Status
 
 TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two slots want a core each")
@@ -111,7 +111,7 @@ def test_a_replacement_that_differs_is_not_measured_on() -> None:
 
 
 def test_several_ranks_are_refused_by_several_slots() -> None:
-    ranks = task("expert_parallel", problem=PROBLEM.replace(ranks=2))
+    ranks = task("alltoall", problem=PROBLEM.replace(ranks=2))
     with Pool({"a": Faked(), "b": Faked()}) as pool, pytest.raises(ExecutorError, match=r"has 2 ranks.*one slot"):
         pool.submit(ranks)
     with Pool({"a": Faked()}) as pool:
@@ -178,10 +178,11 @@ def test_a_worker_killed_from_outside_costs_one_record_of_its_own_slot(two: Exec
     (killed, _) = two._slots.values()
     assert isinstance(killed, Isolated)
     assert killed._group is not None
-    (process,) = killed._group._processes
+    (worker,) = killed._group._workers
+    assert isinstance(worker, LocalWorker)
     two.submit(task("Hangs", x=1.0, timeout_s=4.0))
     two.submit(task("Hangs", x=2.0, timeout_s=4.0))
-    threading.Timer(1.0, os.kill, (process.pid, signal.SIGKILL)).start()
+    threading.Timer(1.0, os.kill, (worker.pid, signal.SIGKILL)).start()
     found = [record.status for answer in (two.next(), two.next()) for record in answer.records]
     assert found == [Status.crashed, Status.timeout]
 

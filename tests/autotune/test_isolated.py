@@ -17,10 +17,11 @@ from faulty import Name
 from masked import MaskedName
 from points import task
 
+from moebench.autotune.group import ThisMachine
 from moebench.autotune.isolated import Isolated
 from moebench.autotune.mask import Cores, Mask, OneGpu, share
 from moebench.autotune.task import Competitor
-from moebench.autotune.worker import WorkerError
+from moebench.autotune.worker import LocalWorker, WorkerError
 from moebench.results.record import Status
 
 
@@ -53,9 +54,10 @@ def test_an_obituary_keeps_the_configuration_that_died(isolated: Isolated) -> No
 def test_a_worker_that_was_killed_while_it_waited_costs_nobody_a_record(isolated: Isolated) -> None:
     isolated.open()
     assert isolated._group is not None
-    (process,) = isolated._group._processes
-    os.kill(process.pid or 0, signal.SIGKILL)
-    process.join()
+    (worker,) = isolated._group._workers
+    assert isinstance(worker, LocalWorker)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker._process.join()
     assert [record.status for record in isolated.run(task("loop"))] == [Status.passed]
 
 
@@ -63,25 +65,26 @@ def test_closing_ends_what_is_measured_in_another_thread_and_starts_nothing_agai
     isolated = Isolated("cpu", [])
     isolated.open()
     assert isolated._group is not None
-    (process,) = isolated._group._processes
+    (worker,) = isolated._group._workers
     threading.Timer(1.0, isolated.close).start()
     started = time.monotonic()
     with pytest.raises(WorkerError, match="closed"):
         isolated.run(task("Hangs"))
     assert time.monotonic() - started < 10.0
-    assert not process.is_alive()
+    assert not worker.running
     with pytest.raises(WorkerError, match="closed"):
         isolated.open()
 
 
 HANGING_RUN = """
+from moebench.autotune.group import ThisMachine
 from moebench.autotune.isolated import Isolated
 from points import task
 
 if __name__ == "__main__":
     isolated = Isolated("cpu", [])
     isolated.open()
-    print(isolated._group._processes[0].pid, flush=True)
+    print(isolated._group._workers[0].pid, flush=True)
     isolated.run(task("Hangs"))
 """
 
@@ -116,7 +119,7 @@ def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
 def test_a_worker_sees_what_its_mask_leaves(mask: Mask, told: str) -> None:
     before = os.environ.get("CUDA_VISIBLE_DEVICES"), os.sched_getaffinity(0)
     asked = dataclasses.replace(task(), competitors=(Competitor(kernel=MaskedName("TellsItsMask")),))
-    with Isolated("cpu", [], mask) as isolated:
+    with Isolated("cpu", [], ThisMachine(mask)) as isolated:
         (record,) = isolated.run(asked)
     assert told in record.reason
     assert (os.environ.get("CUDA_VISIBLE_DEVICES"), os.sched_getaffinity(0)) == before

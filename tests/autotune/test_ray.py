@@ -42,7 +42,7 @@ def test_a_killed_actor_loses_no_task_and_answers_none_twice(monkeypatch: pytest
         killed = next(iter(executor._slots.values()))
         assert isinstance(killed, RaySlot)
         actor = ray.get(killed._actor.__ray_call__.remote(lambda _: os.getpid()))
-        (worker,) = ray.get(killed._actor.__ray_call__.remote(lambda self: [p.pid for p in self._group._processes]))
+        (worker,) = ray.get(killed._actor.__ray_call__.remote(lambda self: [w.pid for w in self._group._workers]))
         threading.Timer(0.7, os.kill, (actor, signal.SIGKILL)).start()
         found = {finished.task.point.x: finished.records for finished in (executor.next() for _ in range(7))}
         with pytest.raises(LookupError):

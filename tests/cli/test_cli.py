@@ -78,7 +78,7 @@ def test_doctor_tells_device_rates_and_extras(tmp_path: Path) -> None:
 
 
 def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
-    arguments = ["run", "parallel", "--kernel", "expert_parallel", "--output", "out/r.jsonl", "--json"]
+    arguments = ["run", "parallel", "--kernel", "alltoall", "--output", "out/r.jsonl", "--json"]
     with subprocess.Popen(
         [str(MOEBENCH), *arguments], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -102,9 +102,9 @@ def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
     assert again.returncode == 0
     assert f"r.jsonl:{len(kept.records) + 1}: not a record" in again.stderr
     page = path.with_suffix(".html").read_text()
-    assert "expert_parallel" in page
+    assert "alltoall" in page
     told_json = json.loads(moebench("report", str(path), "--json", cwd=tmp_path).stdout)
-    assert told_json["points"][0]["kernels"]["expert_parallel"]["status"] == "passed"
+    assert told_json["points"][0]["kernels"]["alltoall"]["status"] == "passed"
     assert moebench("report", str(path), "-o", "table.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "table.csv").read_text().startswith("suite,series,x,T,D,F,E,K")
     assert moebench("report", str(path), "-o", "page.pdf", cwd=tmp_path).returncode == 2

@@ -20,6 +20,7 @@ SMALL = Problem(T=4, D=8, F=16, E=4, K=2)
 def problems(draw: st.DrawFn) -> Problem:
     E = draw(st.integers(1, 64))
     K = draw(st.integers(1, E))
+    ranks = draw(st.integers(1, E))
     routers = ["softmax_topk", "softmax_topk_renorm"] + (["switch"] if K == 1 else [])
     return Problem(
         T=draw(st.integers(0, 5000)),
@@ -35,9 +36,10 @@ def problems(draw: st.DrawFn) -> Problem:
         router=draw(st.sampled_from(routers)),
         load=draw(st.sampled_from(["uniform", "hot", "zipf:1.2", "dirichlet:0.3"])),
         mode=draw(st.sampled_from(["forward", "train"])),
-        ranks=draw(st.integers(1, E)),
+        ranks=ranks,
         seed=draw(st.integers(0, 3)),
         bias=draw(st.booleans()),
+        wire=draw(st.sampled_from([None, "bfloat16"])) if ranks > 1 else None,
     )
 
 
@@ -155,6 +157,7 @@ def test_wrong_value_is_refused_by_field_and_value(name: str, value: object) -> 
         ({"router": "switch"}, ["'switch'", "K = 2"]),
         ({"dtype": "float8_e4m3fn", "mode": "train"}, ["'train'", "'float8_e4m3fn'", "give mode = 'forward'"]),
         ({"load": "empty:0.75"}, ["empty:0.75", "E = 4", "K = 2"]),
+        ({"wire": "float16"}, ["'float16'", "ranks = 1", "give more ranks"]),
     ],
     ids=str,
 )
@@ -162,6 +165,20 @@ def test_values_that_do_not_go_together_are_refused_by_both(changes: dict[str, o
     with pytest.raises(InvalidProblem) as caught:
         SMALL.replace(**changes)
     assert all(word in str(caught.value) for word in words)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wire", "rounding"),
+    [
+        ("float32", None, "float32"),
+        ("float32", "bfloat16", "bfloat16"),
+        ("bfloat16", "float32", "bfloat16"),
+        ("bfloat16", "float16", "bfloat16"),
+        ("bfloat16", "float8_e4m3fn", "float8_e4m3fn"),
+    ],
+)
+def test_errors_are_bounded_by_the_coarsest_format(dtype: str, wire: str | None, rounding: str) -> None:
+    assert SMALL.replace(dtype=dtype, wire=wire, ranks=2).rounding == rounding
 
 
 def test_no_tokens_is_a_problem_without_work() -> None:
@@ -187,13 +204,14 @@ ONE_CHANGE: dict[str, object] = {
     "ranks": 2,
     "seed": 1,
     "bias": True,
+    "wire": "float16",
 }
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Problem)])
 @pytest.mark.parametrize("factor", [None, 1.0])
 def test_key_tells_every_field_apart(field: str, factor: float | None) -> None:
-    problem = SMALL.replace(capacity_factor=factor)
+    problem = SMALL.replace(capacity_factor=factor, ranks=2 if field == "wire" else 1)
     assert problem.replace(**{field: ONE_CHANGE[field]}).key != problem.key
 
 

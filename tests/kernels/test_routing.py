@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from moebench.kernels.oracle import drop
 from moebench.kernels.problem import DropPolicy, Problem
-from moebench.kernels.routing import NO_ROUTE, Routing, group_by_expert, queue_positions
+from moebench.kernels.routing import NO_ROUTE, Routing, group_by_expert, queue_positions, within_capacity
+from moebench.kernels.shard import split_evenly
 
 GATES = [0.0, 0.125, 0.25, 0.5, 0.75]  # few values, so that tokens tie
 
@@ -32,7 +33,7 @@ def routings(draw: st.DrawFn) -> Routing:
 def simulated_positions(routing: Routing, policy: DropPolicy, ranks: int = 1) -> dict[tuple[int, int], int]:
     """The place of every route in its expert's queue, by letting them line up one at a time, rank by rank."""
     T, K = routing.ids_TK.shape
-    per_rank = max(1, -(-T // ranks))
+    rank_T = [rank for rank, size in enumerate(split_evenly(T, ranks)) for _ in range(size)]
 
     def turn(route: tuple[int, int]) -> tuple[float, ...]:
         t, k = route
@@ -43,8 +44,8 @@ def simulated_positions(routing: Routing, policy: DropPolicy, ranks: int = 1) ->
     for t, k in sorted(((t, k) for t in range(T) for k in range(K)), key=turn):
         expert = int(routing.ids_TK[t, k])
         if expert != NO_ROUTE:
-            positions[t, k] = waiting[t // per_rank, expert]
-            waiting[t // per_rank, expert] += 1
+            positions[t, k] = waiting[rank_T[t], expert]
+            waiting[rank_T[t], expert] += 1
     return positions
 
 
@@ -108,8 +109,7 @@ def test_drop_keeps_exactly_the_positions_below_the_capacity_of_each_rank(
     assert torch.equal(kept.ids_TK, expected_TK)
     assert torch.equal(kept.gates_TK, routing.gates_TK)
     if ranks == 1:
-        below_TK = queue_positions(routing, policy) < problem.capacity
-        assert torch.equal(kept.ids_TK, torch.where(below_TK, routing.ids_TK, NO_ROUTE))
+        assert torch.equal(kept.ids_TK, within_capacity(routing, policy, problem.capacity).ids_TK)
 
 
 def test_gate_weight_serves_first_choices_first_and_the_surest_token_before_others() -> None:

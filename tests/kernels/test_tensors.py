@@ -7,7 +7,7 @@ import torch
 
 from moebench.kernels.problem import Problem
 from moebench.kernels.shard import Shard
-from moebench.kernels.tensors import BIAS_SCALE, Inputs, draw_inputs, draw_weights, quantise
+from moebench.kernels.tensors import BIAS_SCALE, Inputs, draw_inputs, draw_weights, quantise, without_values
 
 CPU = torch.device("cpu")
 PLAIN = Problem(T=7, D=64, F=48, E=5, K=2, ranks=3)
@@ -124,3 +124,18 @@ def test_rows_of_zeros_are_quantised_to_zeros() -> None:
     values, scales = quantise(torch.zeros(3, 8))
     assert not values.float().any()
     assert bool((scales > 0).all())
+
+
+@pytest.mark.parametrize(
+    "problem", [PLAIN, BIASED, QUANTISED, PLAIN.replace(dtype="bfloat16")], ids=["plain", "biased", "quantised", "bf16"]
+)
+def test_tensors_without_values_are_those_with_them_but_for_the_values(problem: Problem) -> None:
+    real, without = draw(problem), without_values(problem)
+
+    def forms(inputs: Inputs) -> dict[str, tuple[torch.Size, torch.dtype]]:
+        tensors = {**inputs.tensors(), "ids": inputs.routing.ids_TK, "dy": inputs.dy_TD}
+        return {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+
+    assert forms(without) == forms(real)
+    assert {tensor.device.type for tensor in without.tensors().values()} == {"meta"}
+    assert without.routing.experts == problem.E

@@ -238,3 +238,27 @@ def test_freed_memory_is_not_asked_for_again() -> None:
     kept, faults = run.stdout.split()
     assert kept == "True"
     assert int(faults) < 9216
+
+
+FIRST = """
+import gc
+import torch
+from moebench.results.memory import peak
+
+def forward():
+    x = torch.ones(1000)
+    y = x * 2
+    return y.sum()
+
+def call():
+    forward()
+    return torch.ones(3000)
+
+gc.disable()
+print(*(peak(call, torch.device("cpu"))[1] for _ in range(3)))
+"""
+
+
+def test_the_first_peak_of_a_process_is_that_of_any_other() -> None:
+    run = subprocess.run([sys.executable, "-c", FIRST], check=True, capture_output=True, text=True)
+    assert run.stdout.split() == ["12000"] * 3

@@ -70,7 +70,7 @@ def test_granularity_keeps_flops_and_parameters(size: Size) -> None:
 
 @pytest.mark.parametrize(
     ("name", "axis", "smallest", "largest"),
-    [("experts", "E", 8, 512), ("tokens", "T", 1, 32768), ("parallel", "ranks", 1, 4), ("peers", "T", 512, 8192)],
+    [("experts", "E", 8, 512), ("tokens", "T", 1, 32768), ("peers", "T", 512, 8192)],
 )
 @pytest.mark.parametrize("size", ["small", "full"])
 def test_sweeps_reach_their_ends(name: str, axis: str, smallest: int, largest: int, size: Size) -> None:
@@ -78,6 +78,25 @@ def test_sweeps_reach_their_ends(name: str, axis: str, smallest: int, largest: i
     values = [getattr(task.problem, axis) for task in points]
     assert (min(values), max(values)) == (smallest, largest)
     assert all(float(task.point.x) == getattr(task.problem, axis) for task in points)
+
+
+@pytest.mark.parametrize(("size", "largest"), [("small", 4), ("full", 8)])
+def test_parallel_asks_every_dispatcher_on_every_number_of_ranks_in_turn(size: Size, largest: int) -> None:
+    points = tasks("parallel", size)
+    ranks = [task.problem.ranks for task in points]
+    assert ranks == sorted(ranks)  # another number of ranks is another group of processes
+    assert set(ranks) == {2**power for power in range(largest.bit_length())}
+    for task in points:
+        names = {who.kernel for who in task.competitors}
+        assert names == {"alltoall", "alltoall_dedup", "hierarchical", "allgather"}
+
+
+def test_overlap_changes_the_chunks_and_nothing_else() -> None:
+    points = tasks("overlap", "small")
+    assert [who.config for task in points for who in task.competitors[:1]] == [
+        {"chunks": task.point.x} for task in points
+    ]
+    assert len({task.problem for task in points}) == 2  # forward and train
 
 
 def test_peers_compares_with_peers_and_a_dense_chain_at_every_point() -> None:

@@ -1,0 +1,68 @@
+"""Which ranks share a node, and which share the experts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """``groups`` expert-parallel groups of ``ranks`` consecutive ranks each, on nodes of ``ranks_per_node``.
+
+    Each group holds all experts and moves its own tokens. Groups are whole nodes, or share a node.
+    """
+
+    ranks: int
+    ranks_per_node: int
+    groups: int = 1
+
+    @staticmethod
+    def of(ranks: int, *, experts: int, ranks_per_node: int) -> Layout:
+        """One group of all ranks where there are experts enough.
+
+        Where there are not, as few equal groups as fill whole nodes, or share one, with no rank without an expert.
+        """
+        fitting = (size for size in range(min(ranks, experts), 0, -1) if ranks % size == 0)
+        aligned = (size for size in fitting if size == ranks or not size % ranks_per_node or not ranks_per_node % size)
+        size = next(aligned)
+        return Layout(ranks=size, ranks_per_node=ranks_per_node, groups=ranks // size)
+
+    @property
+    def local(self) -> int:
+        """Ranks of the group on one node; its last node may hold fewer."""
+        return min(self.ranks, self.ranks_per_node)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes on which the group has ranks."""
+        return -(-self.ranks // self.ranks_per_node)
+
+    @property
+    def groups_per_node(self) -> int:
+        """Groups that share a node."""
+        return max(1, min(self.groups, self.ranks_per_node // self.ranks))
+
+    @property
+    def even(self) -> bool:
+        """Whether the group has as many ranks on each of its nodes."""
+        return self.ranks % self.local == 0
+
+    @property
+    def node_R(self) -> Ints:
+        """The node of every rank."""
+        return np.arange(self.ranks) // self.ranks_per_node
+
+    @property
+    def local_R(self) -> Ints:
+        """The place of every rank on its node."""
+        return np.arange(self.ranks) % self.ranks_per_node
+
+    def owner_E(self, experts: int) -> Ints:
+        """The rank of every expert: in order, in shares that differ by one at most, the larger first."""
+        share, more = divmod(experts, self.ranks)
+        return np.repeat(np.arange(self.ranks), share + (np.arange(self.ranks) < more))

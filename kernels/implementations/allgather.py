@@ -1,0 +1,24 @@
+"""Expert parallelism by all-gather and reduce-scatter: every rank sees every token.
+
+The baseline that wins where there are few tokens, or where each goes to most ranks anyway. Every rank multiplies the
+rows that are for its experts; their sums come home and are added up in float32.
+"""
+
+from __future__ import annotations
+
+from ..parallel.carrier import Everyone
+from ..parallel.kernel import ExpertParallel, Form
+from ..parallel.plan import everywhere
+from ..parallel.traffic import Way, of_tokens, ring, straight_home
+from ..problem import Problem
+
+
+class AllGather(ExpertParallel):
+    """Traffic depends on the number of tokens alone, not on their routes."""
+
+    def form(self, problem: Problem) -> Form:
+        way = Way(rows=of_tokens, out=ring, home=straight_home, told=True, width=problem.K)
+        return Form(planner=everywhere, carrier=Everyone, way=way)
+
+
+kernel = AllGather()

@@ -1,0 +1,34 @@
+"""Expert parallelism by all-to-all, a row for every route (GShard, Lepikhin et al. 2020; Tutel, Hwang et al. 2022).
+
+A dropless problem sends the rows there are, after the ranks have told each other how many. With a capacity every rank
+sends C rows for every expert, in equal splits known beforehand.
+"""
+
+from __future__ import annotations
+
+from ..parallel.carrier import Direct, Known
+from ..parallel.kernel import ExpertParallel, Form
+from ..parallel.plan import by_route, by_slot
+from ..parallel.traffic import Way, of_routes, of_slots, straight, straight_home
+from ..problem import Problem
+
+DROPLESS = Form(
+    planner=by_route,
+    carrier=Direct,
+    way=Way(rows=of_routes, out=straight, home=straight_home, told=True, width=1),
+)
+PADDED = Form(
+    planner=by_slot,
+    carrier=Known,
+    way=Way(rows=of_slots, out=straight, home=straight_home, told=False, width=1),
+)
+
+
+class AllToAll(ExpertParallel):
+    """Every rank sends to every rank directly."""
+
+    def form(self, problem: Problem) -> Form:
+        return DROPLESS if problem.capacity is None else PADDED
+
+
+kernel = AllToAll()

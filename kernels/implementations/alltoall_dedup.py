@@ -1,0 +1,24 @@
+"""Expert parallelism by all-to-all, a row for every rank that a token has a route to (DeepEP, DeepSeek-AI 2024).
+
+However many of a token's experts share a rank, it goes there once with all its routes, and their weighted sum comes
+back in one row. What a capacity drops does not travel.
+"""
+
+from __future__ import annotations
+
+from ..parallel.carrier import Direct
+from ..parallel.kernel import ExpertParallel, Form
+from ..parallel.plan import by_rank
+from ..parallel.traffic import Way, of_ranks, straight, straight_home
+from ..problem import Problem
+
+
+class AllToAllDedup(ExpertParallel):
+    """Every rank sends to every rank directly, each token once."""
+
+    def form(self, problem: Problem) -> Form:
+        way = Way(rows=of_ranks, out=straight, home=straight_home, told=True, width=problem.K)
+        return Form(planner=by_rank, carrier=Direct, way=way)
+
+
+kernel = AllToAllDedup()

@@ -1,0 +1,45 @@
+"""Expert parallelism by all-to-all in two hops, inside the node and then across (Tutel's 2DH, Hwang et al. 2022).
+
+Rows are those of `alltoall`. They cross to another node in one message where that sends one to each of its ranks:
+fewer and larger messages on the slow links, for one more hop on the fast ones.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..parallel.carrier import KnownTwoHops, TwoHops
+from ..parallel.kernel import ExpertParallel, Form
+from ..parallel.plan import by_route, by_slot
+from ..parallel.topology import Topology
+from ..parallel.traffic import Way, of_routes, of_slots, two_hops, two_hops_home
+from ..problem import Problem
+
+DROPLESS = Form(
+    planner=by_route,
+    carrier=TwoHops,
+    way=Way(rows=of_routes, out=two_hops, home=two_hops_home, told=True, width=1),
+)
+PADDED = Form(
+    planner=by_slot,
+    carrier=KnownTwoHops,
+    way=Way(rows=of_slots, out=two_hops, home=two_hops_home, told=False, width=1),
+)
+
+
+class Hierarchical(ExpertParallel):
+    """Wants nodes of equally many ranks."""
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        topology = Topology.here(problem.ranks)
+        if not topology.even:
+            return (
+                f"wants as many ranks on every node, {problem.ranks} ranks fill nodes of {topology.per_node} unevenly"
+            )
+        return super().supports(problem, device)
+
+    def form(self, problem: Problem) -> Form:
+        return DROPLESS if problem.capacity is None else PADDED
+
+
+kernel = Hierarchical()

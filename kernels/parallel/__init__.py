@@ -1,0 +1,1 @@
+"""Expert parallelism: which rows go where, how they travel, and what that took."""

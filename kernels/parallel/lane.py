@@ -1,0 +1,178 @@
+"""Where collectives run: at once, beside the computation, or watched so that it is known what took the time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+Mark = Any
+"""A moment: nanoseconds on a CPU, an event on a GPU."""
+
+Span = tuple[Mark, Mark]
+Result = TypeVar("Result")
+
+
+class Pending(Protocol):
+    """A tensor that is under way."""
+
+    def wait(self) -> Tensor:
+        """The tensor, for the computation that follows."""
+
+
+class Lane(Protocol):
+    """Jobs run one after the other, in the order in which they are submitted, which must be the same on every rank."""
+
+    def submit(self, job: Callable[[], Tensor]) -> Pending: ...
+
+
+@dataclass(frozen=True)
+class Done:
+    """A tensor that is there."""
+
+    tensor: Tensor
+
+    def wait(self) -> Tensor:
+        return self.tensor
+
+
+class Inline:
+    """Every job at once: nothing waits, and nothing is hidden."""
+
+    def submit(self, job: Callable[[], Tensor]) -> Pending:
+        return Done(job())
+
+
+class Beside:
+    """On a CPU: a thread that does nothing else."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="moebench-lane")
+
+    def submit(self, job: Callable[[], Tensor]) -> Pending:
+        return _InThread(self._thread.submit(_without_grad, job))
+
+
+@dataclass(frozen=True)
+class _InThread:
+    future: Future[Tensor]
+
+    def wait(self) -> Tensor:
+        return self.future.result()
+
+
+def _without_grad(job: Callable[[], Tensor]) -> Tensor:
+    with torch.no_grad():  # the mode of the thread that submits is not that of this one
+        return job()
+
+
+class Stream:
+    """On a GPU: a stream that starts when what is computed so far is there. The host waits for nothing."""
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()
+
+    def submit(self, job: Callable[[], Tensor]) -> Pending:
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            tensor = job()
+        return _OnStream(tensor, self._stream.record_event())
+
+
+@dataclass(frozen=True)
+class _OnStream:
+    tensor: Tensor
+    done: torch.cuda.Event
+
+    def wait(self) -> Tensor:
+        torch.cuda.current_stream().wait_event(self.done)
+        self.tensor.record_stream(torch.cuda.current_stream())
+        return self.tensor
+
+
+def lane(device: torch.device, chunks: int) -> Lane:
+    """The lane for so many chunks: with one there is nothing to compute meanwhile."""
+    if chunks == 1:
+        return Inline()
+    return Stream() if device.type == "cuda" else Beside()
+
+
+class InStep:
+    """All ranks start every job together: what a rank waits for the slowest is told from what travelling takes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.waiting_ns = 0
+        self.communication_ns = 0
+
+    def submit(self, job: Callable[[], Tensor]) -> Pending:
+        ready = now_ns(self._device)
+        dist.barrier()
+        started = now_ns(self._device)
+        tensor = job()
+        self.waiting_ns += started - ready
+        self.communication_ns += now_ns(self._device) - started
+        return Done(tensor)
+
+
+class Watched:
+    """Another lane's jobs: how long they took, and for how much of that the computation stood still."""
+
+    def __init__(self, lane: Lane, device: torch.device) -> None:
+        self._lane = lane
+        self._mark: Callable[[], Mark] = _recorded if device.type == "cuda" else time.perf_counter_ns
+        self._busy: list[Span] = []
+        self._exposed: list[Span] = []
+
+    def submit(self, job: Callable[[], Tensor]) -> Pending:
+        def timed() -> Tensor:
+            return self._span(self._busy, job)
+
+        pending = self._span(self._exposed, lambda: self._lane.submit(timed))
+        return _Watched(lambda: self._span(self._exposed, pending.wait))
+
+    @property
+    def busy_ns(self) -> float:
+        return sum(_length_ns(span) for span in self._busy)
+
+    @property
+    def exposed_ns(self) -> float:
+        return sum(_length_ns(span) for span in self._exposed)
+
+    def _span(self, spans: list[Span], do: Callable[[], Result]) -> Result:
+        start = self._mark()
+        result = do()
+        spans.append((start, self._mark()))
+        return result
+
+
+@dataclass(frozen=True)
+class _Watched:
+    wait: Callable[[], Tensor]
+
+
+def _recorded() -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def _length_ns(span: Span) -> float:
+    start, stop = span
+    if isinstance(start, torch.cuda.Event):
+        stop.synchronize()
+        return 1e6 * float(start.elapsed_time(stop))
+    return float(stop - start)
+
+
+def now_ns(device: torch.device) -> int:
+    """The counter, when the device has done what it was told."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter_ns()

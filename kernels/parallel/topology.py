@@ -1,0 +1,41 @@
+"""Who sits where: ranks share a machine, and what they send each other takes another way than what leaves it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Link = Literal["self", "node", "across"]
+"""How far a row travels: nowhere, inside a node, or from node to node."""
+
+LINKS: tuple[Link, ...] = get_args(Link)
+
+
+@dataclass(frozen=True)
+class Topology:
+    """``ranks`` in nodes of ``per_node`` consecutive ones; the last node may hold fewer."""
+
+    ranks: int
+    per_node: int
+
+    @staticmethod
+    def here(ranks: int) -> Topology:
+        """As torchrun says it in LOCAL_WORLD_SIZE; without torchrun all ranks share this machine."""
+        per_node = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
+        return Topology(ranks, max(1, min(per_node, ranks)))
+
+    @property
+    def nodes(self) -> int:
+        return -(-self.ranks // self.per_node)
+
+    @property
+    def even(self) -> bool:
+        """Whether every node holds as many ranks as the others."""
+        return self.ranks % self.per_node == 0
+
+    def link(self, source: int, target: int) -> Link:
+        """What lies between two ranks."""
+        if source == target:
+            return "self"
+        return "node" if source // self.per_node == target // self.per_node else "across"

@@ -1,0 +1,156 @@
+"""A prediction: what a layer call on a cluster should take. It looks like a record and can never be taken for one.
+
+This module imports neither torch nor a sibling folder: a report draws predictions beside records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from .store import StoreError
+
+SCHEMA: Final = 1
+START: Final = b'{"kind":"prediction"'
+"""How a line of a file of predictions begins, as `write` makes it."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Share(_Part):
+    """A part of the time: seconds if nothing hides it, and the same if all ranks had equal shares."""
+
+    seconds: NonNegativeFloat
+    balanced_s: NonNegativeFloat
+
+
+class Sent(_Part):
+    """Bytes that a rank sends in one call, on average: to itself, inside its node, across nodes."""
+
+    itself: NonNegativeFloat
+    node: NonNegativeFloat
+    across: NonNegativeFloat
+
+
+class Held(_Part):
+    """Bytes of the fullest rank, and how many one has."""
+
+    weights: NonNegativeInt
+    tokens: NonNegativeInt
+    buffers: NonNegativeInt
+    available: float
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.tokens + self.buffers
+
+    @property
+    def fits(self) -> bool:
+        return self.total <= self.available
+
+
+class Expected(_Part):
+    """One call: seconds until the slowest rank is done, and what they are made of.
+
+    ``straggling`` is the share of them that equal shares of all ranks would save; ``hidden_s`` of the parts pass behind
+    others; ``bound`` names the longest part.
+    """
+
+    seconds: NonNegativeFloat
+    straggling: float
+    hidden_s: NonNegativeFloat
+    parts: dict[str, Share]
+    bound: str
+    sent: Sent
+    messages: NonNegativeInt
+    memory: Held
+
+
+class Prediction(_Part):
+    """One dispatcher on one cluster. ``series`` names the line of a plot, whose x is ``ranks``.
+
+    ``group`` ranks share the experts, each of the others belongs to another such group; ``problem`` is that of one
+    group. A dispatcher that cannot take the layout has a reason and nothing else.
+    """
+
+    kind: Literal["prediction"] = "prediction"
+    schema_version: Literal[1]
+    series: str
+    machine: str
+    ranks: PositiveInt
+    ranks_per_node: PositiveInt
+    group: PositiveInt
+    key: str
+    problem: dict[str, JsonValue]
+    dispatcher: str
+    wire: str
+    chunks: PositiveInt
+    reason: str = ""
+    expected: Expected | None = None
+    moebench: str
+    time: str = Field(description="when the prediction was made, UTC, ISO 8601")
+
+    @model_validator(mode="after")
+    def _expected_or_reason(self) -> Prediction:
+        if (self.expected is None) != bool(self.reason):
+            raise ValueError("give what is expected, or a reason why nothing is")
+        return self
+
+
+def write(path: Path, predictions: Iterable[Prediction]) -> None:
+    """Write a file of predictions, a line of JSON each, in the place of any that is there.
+
+    Raises:
+        StoreError: when it cannot be written.
+    """
+    lines = "".join(f"{one.model_dump_json(exclude_none=True)}\n" for one in predictions)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(lines, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; give an --output that can be written") from error
+
+
+def holds_predictions(path: Path) -> bool:
+    """Whether a file begins as one of predictions does; what cannot be read is left to whoever reads it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(START)) == START
+    except OSError:
+        return False
+
+
+def read(path: Path) -> list[Prediction]:
+    """The predictions of a file.
+
+    Raises:
+        StoreError: when it cannot be read, or has a line that is none; the message names it.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}; give a file that `moebench predict` wrote") from error
+    try:
+        return [Prediction.model_validate_json(line) for line in lines]
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StoreError(
+            f"{path} holds something else than predictions ({where}: {first['msg']}); give a file that"
+            " `moebench predict` wrote"
+        ) from error

@@ -1,0 +1,27 @@
+"""Overlap: work split in chunks, so that one travels while another is multiplied."""
+
+from __future__ import annotations
+
+from ...kernels.models import model
+from ...kernels.problem import Problem
+from ..suite import Form, Place, Suite
+from ._shapes import DISPATCHERS
+
+CHUNKS = (1, 2, 4, 8)
+
+
+def _form(problem: Problem, name: str) -> Form:
+    places = tuple(
+        Place(series=name, x=chunks, problem=problem.replace(mode=mode), config={"chunks": chunks})
+        for mode in ("forward", "train")
+        for chunks in CHUNKS
+    )
+    return Form(baseline="alltoall", kernels=DISPATCHERS, places=places)
+
+
+suite = Suite(
+    question="How much of the communication hides behind the experts, and in how many chunks?",
+    axis="chunks",
+    small=_form(model("OLMoE-1B-7B").problem(T=4096, ranks=2).scaled(256), "OLMoE-1B-7B, D=256, T=4096, two ranks"),
+    full=_form(model("OLMoE-1B-7B").problem(T=32768, ranks=8, dtype="bfloat16"), "OLMoE-1B-7B, T=32768, eight ranks"),
+)

@@ -1,0 +1,30 @@
+"""Weak scaling: as many tokens on every rank, on as many ranks as there are, and predicted beyond."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from ...kernels.models import model
+from ...kernels.problem import Mode, Problem
+from ..suite import Form, Place, Suite
+from ._shapes import DISPATCHERS
+
+
+def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> Form:
+    places = tuple(
+        Place(series=name, x=count, problem=problem.replace(T=problem.T * count, ranks=count, mode=mode))
+        for count in ranks
+        for mode in get_args(Mode)
+    )
+    return Form(baseline="alltoall", kernels=DISPATCHERS, places=places)
+
+
+suite = Suite(
+    question="How does a layer scale with the ranks, each with as many tokens, and which dispatch scales best?",
+    axis="ranks",
+    small=_form(model("OLMoE-1B-7B").problem(T=512).scaled(256), "OLMoE-1B-7B, D=256, 512 tokens a rank", (1, 2, 4)),
+    full=_form(
+        model("OLMoE-1B-7B").problem(T=4096, dtype="bfloat16"), "OLMoE-1B-7B, 4096 tokens a rank", (1, 2, 4, 8, 16)
+    ),
+    beyond=tuple(2**power for power in range(13)),
+)

@@ -1,0 +1,79 @@
+"""Calls of every dispatcher, for torchrun to start on nodes: what was noted, what crossed, and how long a call took."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from shaped import INTERFACE
+
+from moebench.autotune.exam import call
+from moebench.autotune.meeting import interface_towards, talk_through
+from moebench.kernels.catalog import KERNELS
+from moebench.kernels.kernel import Communicates
+from moebench.kernels.problem import Problem
+from moebench.kernels.shard import Shard
+from moebench.kernels.tensors import draw_inputs, draw_weights
+
+CPU = torch.device("cpu")
+DISPATCHERS = ("alltoall", "alltoall_dedup", "hierarchical", "allgather")
+
+
+def crossed() -> int:
+    """Bytes that this node's interface has sent."""
+    return int(Path(f"/sys/class/net/{INTERFACE}/statistics/tx_bytes").read_text())
+
+
+def measured(problem: Problem, name: str, calls: int) -> dict[str, float]:
+    """Of one rank: payload noted for other nodes, what its node sent meanwhile, and the median time of a call."""
+    weights = draw_weights(problem, seed=0, device=CPU)
+    inputs = draw_inputs(problem, weights, seed=1, device=CPU).shard(Shard.of(problem, dist.get_rank()))
+    kernel = KERNELS.load(name)
+    layer = kernel.build(problem, kernel.space(problem, CPU)[0], CPU)
+    assert isinstance(layer, Communicates)
+    call(problem, layer, inputs)
+    times = [timed(lambda: call(problem, layer, inputs)) for _ in range(calls)]
+    dist.barrier()
+    noted, sent = layer.ledger.bytes["across"], crossed()
+    for _ in range(calls):
+        call(problem, layer, inputs)
+    dist.barrier()
+    return {
+        "noted": layer.ledger.bytes["across"] - noted,
+        "sent": crossed() - sent,
+        "ms": 1e3 * statistics.median(times),
+    }
+
+
+def timed(one: Callable[[], object]) -> float:
+    """Seconds from when all ranks begin until the slowest has done."""
+    dist.barrier()
+    started = time.perf_counter()
+    one()
+    seconds = torch.tensor(time.perf_counter() - started)
+    dist.all_reduce(seconds, dist.ReduceOp.MAX)
+    return float(seconds)
+
+
+def main(calls: int, fields: dict[str, int]) -> None:
+    torch.set_num_threads(1)
+    talk_through(interface_towards(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])))
+    dist.init_process_group("gloo")
+    problem = Problem(**fields).replace(ranks=dist.get_world_size())
+    found = {name: measured(problem, name, calls) for name in DISPATCHERS}
+    everyone: list[dict[str, dict[str, float]]] = [{} for _ in range(dist.get_world_size())]
+    dist.all_gather_object(everyone, found)
+    if dist.get_rank() == 0:
+        sys.stdout.write(f"found {json.dumps(everyone)}\n")
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,0 +1,71 @@
+"""Kernels that crash, hang and fail on rank 1 only; a task that names them makes them known in workers."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from faulty import FAULTY, Dies, Faulty, Hangs, Name, Raises
+from torch import Tensor
+
+from moebench.kernels.catalog import KERNELS
+from moebench.kernels.kernel import Communicates, Config, Cost, Layer
+from moebench.kernels.problem import Problem
+from moebench.kernels.routing import Routing
+from moebench.kernels.tensors import Weights
+
+PARALLEL = "alltoall"
+HONEST = KERNELS.load(PARALLEL)
+
+
+class OnRankOne(Faulty):
+    """A layer over several ranks that is honest on all but one."""
+
+    def supports(self, problem: Problem, device: torch.device) -> str | None:
+        return HONEST.supports(problem, device)
+
+    def space(self, problem: Problem, device: torch.device) -> list[Config]:
+        return HONEST.space(problem, device)
+
+    def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
+        return HONEST.cost(problem, config, routing)
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        honest = HONEST.build(problem, config, device)
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            y_TD = honest(x_TD, routing, weights)
+            return self.falsify(y_TD, x_TD, weights) if dist.get_rank() == 1 else y_TD
+
+        return layer
+
+
+class DiesOnRankOne(OnRankOne, Dies):
+    """Takes the process of rank 1 with it."""
+
+
+class HangsOnRankOne(OnRankOne, Hangs):
+    """Rank 1 never answers, and the others wait for it."""
+
+
+class RaisesOnRankOne(OnRankOne, Raises):
+    """Rank 1 fails with an exception, and the others wait for it."""
+
+
+class SendsTooMuch(OnRankOne):
+    """Rank 1 sends rank 0 a byte more than its routes ask for."""
+
+    def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        layer = HONEST.build(problem, config, device)
+        assert isinstance(layer, Communicates)
+        if dist.get_rank() == 1:
+            layer.ledger.send(0, 1)
+        return layer
+
+
+class RankName(Name):
+    """A name whose unpickling in a worker imports this module."""
+
+    __slots__ = ()
+
+
+FAULTY |= {kind.__name__: kind() for kind in (DiesOnRankOne, HangsOnRankOne, RaisesOnRankOne, SendsTooMuch)}

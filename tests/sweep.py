@@ -1,0 +1,38 @@
+"""`moebench run` over suites made of faults, for torchrun to start."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from faulty_ranks import PARALLEL, RankName
+from points import PROBLEM, task
+
+import moebench.suites.suite
+from moebench.autotune import keeper
+from moebench.autotune.task import Competitor, Task
+from moebench.cli.main import main
+
+
+def asked(x: int, kernel: str, ranks: int, timeout_s: float = 60.0) -> Task:
+    plain = task(x=float(x), problem=PROBLEM.replace(ranks=ranks), timeout_s=timeout_s)
+    return replace(plain, competitors=(Competitor(kernel=RankName(kernel)),))
+
+
+SWEEPS = {
+    "calm": [asked(1, PARALLEL, ranks=2)],
+    "faults": [
+        asked(1, PARALLEL, ranks=2),
+        asked(2, "DiesOnRankOne", ranks=2),
+        asked(3, "HangsOnRankOne", ranks=2, timeout_s=3.0),
+        asked(4, "loop", ranks=1),
+        asked(5, PARALLEL, ranks=3),
+    ],
+    "long": [asked(x, PARALLEL, ranks=2) for x in range(1, 4)],
+    "stuck": [asked(1, PARALLEL, ranks=2), asked(2, "HangsOnRankOne", ranks=2)],
+}
+
+moebench.suites.suite.tasks = lambda name, _size: SWEEPS[name]
+keeper.LOST_S = 4.0
+
+if __name__ == "__main__":
+    main()
