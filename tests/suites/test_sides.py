@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from records import record
 
-from moebench.results.record import Record
+from moebench.results.record import Record, Status
 from moebench.suites.sides import Checkout, GateError, Side
 
 PROJECT = """
@@ -28,11 +30,12 @@ package-dir = {{ "moebench.cli" = "cli" }}
 # Stands in for `moebench run`: writes the records that it holds, after a word on where it runs.
 COMMAND = """
 import os, sys
-import numpy
 
 def main():
     output = sys.argv[sys.argv.index("--output") + 1]
-    print({word!r}, os.environ.get("PYTHONPATH"), *sys.argv[1:-2], file=sys.stderr)
+    said = {word!r} or " ".join([str(os.environ.get("PYTHONPATH")), *sys.argv[1:-2]])
+    print(said)
+    print(said, file=sys.stderr)
     if {records!r} is not None:
         open(output, "w").write({records!r})
     sys.exit({code})
@@ -45,13 +48,16 @@ def git(folder: Path, *arguments: str) -> str:
     return run.stdout.strip()
 
 
-def write(folder: Path, version: str, *records: Record, word: str = "", code: int = 0, silent: bool = False) -> None:
-    """Make the sources those of a command that answers so."""
+def lines(records: Sequence[Record]) -> str:
+    return "".join(one.model_dump_json() + "\n" for one in records)
+
+
+def write(folder: Path, version: str, *records: Record) -> None:
+    """Make the sources those of a command that answers with these records, and needs what is installed here."""
     (folder / "cli").mkdir(parents=True, exist_ok=True)
     (folder / "pyproject.toml").write_text(PROJECT.format(version=version))
-    lines = None if silent else "".join(one.model_dump_json() + "\n" for one in records)
     (folder / "cli" / "__init__.py").touch()
-    (folder / "cli" / "main.py").write_text(COMMAND.format(word=word, records=lines, code=code))
+    (folder / "cli" / "main.py").write_text("import numpy\n" + COMMAND.format(word="", records=lines(records), code=0))
 
 
 @pytest.fixture
@@ -118,31 +124,55 @@ def test_sources_that_cannot_be_installed_are_said(checkout: Path, tmp_path: Pat
         Checkout.around(checkout).working_tree(tmp_path / "new")
 
 
+def answering(folder: Path, *records: Record, code: int = 0, says: str = "", wrote: bool = True) -> Side:
+    """A side whose `moebench` answers so, whatever it is asked."""
+    command = folder / "environment" / "bin" / "moebench"
+    command.parent.mkdir(parents=True)
+    command.write_text(
+        f"#!{sys.executable}\n"
+        + COMMAND.format(word=says, records=lines(records) if wrote else None, code=code)
+        + "main()\n"
+    )
+    command.chmod(0o755)
+    return Side("the side", "0123abc", folder / "environment")
+
+
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("code", "says", "said"),
     [
-        ({"code": 2, "word": "moebench: there is no suite"}, "could not be measured: there is no suite"),
-        ({"code": -9, "word": "so far"}, "could not be measured: so far"),
-        ({"code": 0, "silent": True}, "measured nothing: "),
+        (2, "moebench: there is no suite", "the side could not be measured: there is no suite"),
+        (-9, "so far", "the side could not be measured: so far"),
+        (1, "ZeroDivisionError: division by zero", "the side could not be measured: ZeroDivisionError"),
+        (0, "nothing to do", "the side measured nothing: nothing to do"),
     ],
 )
-def test_a_side_that_breaks_is_not_slower_and_not_fine(
-    checkout: Path, tmp_path: Path, answer: dict[str, object], said: str
-) -> None:
-    write(checkout, "1.0", **answer)  # type: ignore[arg-type]  # as parametrised
-    side = Checkout.around(checkout).working_tree(tmp_path / "new")
-    with pytest.raises(GateError, match=f"the working tree, .* and changes {said}"):
-        run(side, tmp_path / "scratch")
+def test_a_side_that_breaks_is_not_slower_and_not_fine(tmp_path: Path, code: int, says: str, said: str) -> None:
+    with pytest.raises(GateError, match=said):
+        answering(tmp_path, code=code, says=says, wrote=False).run([], tmp_path)
 
 
-def test_a_bad_answer_is_a_record_like_any_other(checkout: Path, tmp_path: Path) -> None:
-    write(checkout, "1.0", record(kernel="wrong"), code=1)
-    side = Checkout.around(checkout).working_tree(tmp_path / "new")
-    assert [one.kernel for one in run(side, tmp_path / "scratch")] == ["wrong"]
+def test_a_bad_answer_is_a_record_like_any_other(tmp_path: Path) -> None:
+    wrong = record(status=Status.wrong, reason="off by 1", timing=None)
+    (found,) = answering(tmp_path, wrong, code=1).run([], tmp_path)
+    assert (found.status, found.commit) == (Status.wrong, "0123abc")
 
 
-def test_records_that_cannot_be_read_are_refused(checkout: Path, tmp_path: Path) -> None:
-    write(checkout, "1.0", record().model_copy(update={"schema_version": 99}))
-    side = Checkout.around(checkout).working_tree(tmp_path / "new")
+def test_a_run_that_breaks_after_good_records_is_broken(tmp_path: Path) -> None:
+    """Python, too, leaves with 1 after a traceback."""
+    with pytest.raises(GateError, match="could not be measured: ZeroDivisionError"):
+        answering(tmp_path, record(), code=1, says="ZeroDivisionError").run([], tmp_path)
+
+
+def test_records_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    future = record().model_copy(update={"schema_version": 99})
     with pytest.raises(GateError, match=r"cannot be compared: .*schema 99, this moebench reads schema 1"):
-        run(side, tmp_path / "scratch")
+        answering(tmp_path, future).run([], tmp_path)
+
+
+def test_a_run_inherits_neither_paths_nor_what_an_earlier_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    (tmp_path / "records.jsonl").write_text(lines([record()]))
+    with pytest.raises(GateError, match="measured nothing: None run suite"):
+        answering(tmp_path, wrote=False).run(["suite"], tmp_path)
