@@ -88,6 +88,13 @@ def gpu(session: nox.Session) -> None:
         session.run(*measure, "models", "granularity", "experts", "capacity", success_codes=[0, 1])
 
 
+@nox.session(name="gate-study")
+def gate_study(session: nox.Session) -> None:
+    """Judge comparisons whose answer is known by the gate's rule and by others: the tables of docs/regression.md."""
+    install(session)
+    session.run("moebench", "gate-study", *(session.posargs or ["results/recorded/cpu-equal.jsonl"]))
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting, and the workflows of CI."""

@@ -33,6 +33,7 @@ def told() -> Iterator[None]:
     from ..results.benchmarks import BenchmarkError
     from ..results.figures import FiguresError
     from ..results.store import StoreError
+    from ..suites.sides import GateError
 
     try:
         yield
@@ -40,6 +41,7 @@ def told() -> Iterator[None]:
         BenchmarkError,
         ExecutorError,
         FiguresError,
+        GateError,
         InvalidMachine,
         InvalidProblem,
         InvalidTrace,

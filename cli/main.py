@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from . import calibrate, doctor, export, figures, kernels, listing, predict, report, run, tables, tune
+from . import (
+    calibrate,
+    compare,
+    doctor,
+    export,
+    figures,
+    gate,
+    gate_study,
+    history,
+    kernels,
+    listing,
+    predict,
+    report,
+    run,
+    tables,
+    tune,
+)
 
 app = typer.Typer(
     name="moebench",
@@ -19,6 +35,10 @@ app.command("list")(listing.show)
 app.command("run")(run.run)
 app.command("report")(report.report)
 app.command("tune")(tune.tune)
+app.command("compare")(compare.compare)
+app.command("gate")(gate.gate)
+app.command("gate-study")(gate_study.gate_study)
+app.command("history")(history.history)
 app.command("figures")(figures.figures)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)

@@ -1,0 +1,48 @@
+"""Sides of a gate that measure nothing and say what they are told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from records import TIMING, record
+
+from moebench.results.record import Record, Status
+
+Times = Callable[[int], dict[str, float]]
+"""What each kernel takes in a turn, in ms; 0 where it crashes."""
+
+Turns = list[tuple[str, tuple[str, ...]]]
+"""Whose turn it was, and what was asked."""
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """A side that measures nothing, and writes down its turn and what it was asked."""
+
+    name: str
+    times: Times
+    turns: Turns
+
+    def run(self, arguments: Sequence[str], scratch: Path) -> list[Record]:
+        turn = len(self.turns)
+        self.turns.append((self.name, tuple(arguments)))
+        named = [value for option, value in pairwise(arguments) if option == "--kernel"]
+        generator = np.random.default_rng(turn)
+        kernels = {kernel: ms for kernel, ms in self.times(turn).items() if not named or kernel in named}
+        return [
+            self._record(kernel, turn, ms * float(np.exp(generator.normal(0, 0.003)))) for kernel, ms in kernels.items()
+        ]
+
+    def _record(self, kernel: str, turn: int, ms: float) -> Record:
+        time = f"2026-03-01T{turn:04}"
+        if not ms:
+            return record(kernel=kernel, time=time, timing=None, status=Status.crashed, reason="SIGSEGV")
+        return record(kernel=kernel, time=time, timing=TIMING.model_copy(update={"samples_ns": [1e6 * ms]}))
+
+
+def always(**times: float) -> Times:
+    return lambda _turn: times

@@ -1,0 +1,115 @@
+"""The gate between two sides that are not really measured: turns, looks, what it asks for and what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+from imagined_sides import Imagined, Times, Turns, always
+
+from moebench.results.compare import Standing
+from moebench.results.difference import TURNS
+from moebench.results.sequential import LOOKS
+from moebench.results.store import Store, load
+from moebench.suites.gate import Gate
+from moebench.suites.sides import GateError, Side
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a gate did and said."""
+
+    verdicts: dict[str, Standing]
+    turns: Turns
+    sentences: list[str]
+    files: tuple[Path, Path]
+
+    @property
+    def order(self) -> str:
+        return "".join(name for name, _ in self.turns)
+
+
+def judged(
+    folder: Path,
+    old: Times,
+    new: Times,
+    *,
+    looks: Sequence[int] = LOOKS,
+    kernels: Sequence[str] = (),
+) -> Judged:
+    turns: Turns = []
+    sentences: list[str] = []
+    files = (folder / "old.jsonl", folder / "new.jsonl")
+    with Store(files[0]) as first, Store(files[1]) as second:
+        gate = Gate(
+            sides=(cast(Side, Imagined("A", old, turns)), cast(Side, Imagined("B", new, turns))),
+            stores=(first, second),
+            suites=["suite"],
+            kernels=kernels,
+            arguments=["--configs", "default"],
+            floor=0.02,
+            scratch=folder,
+            tell=sentences.append,
+        )
+        verdicts = {verdict.key.kernel: verdict.status for verdict in gate.verdicts(looks)}
+    return Judged(verdicts, turns, sentences, files)
+
+
+def test_equal_sides_take_turns_in_eight_processes_each(tmp_path: Path) -> None:
+    gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2))
+    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.same}
+    assert gate.order == 2 * TURNS
+    assert {arguments for _, arguments in gate.turns} == {("suite", "--configs", "default")}
+    assert [len(load(file).records) for file in gate.files] == [16, 16]
+    assert gate.sentences == ["8 processes a side, 0 s more: 2 same"]
+
+
+def test_what_seems_slower_is_measured_anew_and_alone(tmp_path: Path) -> None:
+    gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2.1))
+    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.slower}
+    assert gate.order == 4 * TURNS
+    assert {arguments for _, arguments in gate.turns[16:]} == {("suite", "--kernel", "scatter", "--configs", "default")}
+    assert gate.sentences[1] == "measuring anew what seemed slower: 1 of the points"
+
+
+def test_what_was_slower_only_once_is_the_same(tmp_path: Path) -> None:
+    """A neighbour sits beside every process of the new side, and leaves when the first look is over."""
+    gate = judged(tmp_path, always(loop=1), lambda turn: {"loop": 1.1 if turn < 16 else 1})
+    assert gate.verdicts == {"loop": Standing.same}
+    assert gate.sentences[0].endswith("1 slower")
+
+
+def test_only_what_is_unclear_is_measured_on(tmp_path: Path) -> None:
+    def one_of_two_wavers(turn: int) -> dict[str, float]:
+        return {"loop": 1, "scatter": 2 + turn % 5 / 10}
+
+    gate = judged(tmp_path, one_of_two_wavers, one_of_two_wavers, looks=(8, 12))
+    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.unclear}
+    assert {arguments[:3] for _, arguments in gate.turns[16:]} == {("suite", "--kernel", "scatter")}
+    assert gate.order == 3 * TURNS
+
+
+def test_what_breaks_is_broken_without_another_look(tmp_path: Path) -> None:
+    """Once in sixteen turns, and of one kernel alone."""
+    gate = judged(tmp_path, always(loop=1, scatter=2), lambda turn: {"loop": 1, "scatter": 0 if turn == 7 else 2})
+    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.broken}
+    assert gate.order == 2 * TURNS
+
+
+def test_kernels_that_are_named_are_asked_for(tmp_path: Path) -> None:
+    gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2), kernels=["loop"])
+    assert gate.verdicts == {"loop": Standing.same}
+
+
+def test_a_side_that_cannot_be_measured_ends_the_gate_and_leaves_what_there_is(tmp_path: Path) -> None:
+    def breaks(turn: int) -> dict[str, float]:
+        if turn > 4:
+            raise GateError("no disk")
+        return {"loop": 1}
+
+    with pytest.raises(GateError, match="no disk"):
+        judged(tmp_path, always(loop=1), breaks)
+    assert len(load(tmp_path / "old.jsonl").records) == TURNS[:7].count("A")
