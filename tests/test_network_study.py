@@ -1,0 +1,35 @@
+"""The recorded study of predictions: as near and as well ranked as docs/parallel.md says."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from network_study import LINES, TOKENS, Pair, ranked, recorded, table
+
+
+def pair(dispatcher: str, measured: float, predicted: float) -> Pair:
+    return Pair("a link", 32, dispatcher, measured, predicted)
+
+
+def test_predictions_are_within_15_percent_in_the_median_and_30_at_worst() -> None:
+    errors = [abs(one.error) for one in recorded()]
+    assert len(errors) == 4 * len(LINES) * len(TOKENS)
+    assert median(errors) <= 0.15
+    assert max(errors) <= 0.30
+
+
+def test_nine_pairs_of_ten_that_differ_by_a_tenth_are_ranked_right() -> None:
+    right = list(ranked(recorded()))
+    assert len(right) >= 24
+    assert sum(right) >= 0.9 * len(right)
+
+
+def test_only_pairs_that_are_told_apart_are_ranked() -> None:
+    assert list(ranked([pair("a", 1.0, 2.0), pair("b", 1.05, 1.0)])) == []
+    assert list(ranked([pair("a", 1.0, 2.0), pair("b", 1.2, 3.0)])) == [True]
+    assert list(ranked([pair("a", 1.0, 2.0), pair("b", 1.2, 1.0)])) == [False]
+
+
+def test_the_table_ends_with_how_near_it_came() -> None:
+    *_, said = table(recorded())
+    assert said.startswith(f"{4 * len(LINES) * len(TOKENS)} points; off by ")
