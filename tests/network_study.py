@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,6 +20,7 @@ from network_points import DISPATCHERS, SHAPE, TOKENS
 from shaped import Node, network
 
 from moebench.kernels.cluster.machine import machine
+from moebench.results.environment import usable_cores
 from moebench.results.prediction import Prediction, read, write
 from moebench.results.record import Record, Status
 from moebench.results.store import load
@@ -28,7 +29,7 @@ from moebench.suites.predict import Question, predict
 MOEBENCH = Path(sys.executable).with_name("moebench")
 POINTS = Path(__file__).with_name("network_points.py")
 RECORDED = Path(__file__).parents[1] / "results" / "recorded"
-MEGABITS = (100, 300, 1000)
+MEGABITS = (50, 100, 300)
 PER_NODE = (1, 2)
 NODES = 2
 APART = 0.1  # pairs of dispatchers whose times differ by less are not told apart
@@ -112,12 +113,19 @@ def _run(nodes: Sequence[Node], line: Line, folder: Path, command: Sequence[str 
     with ExitStack() as stack:
         launches: list[Launch] = [
             stack.enter_context(
-                torchrun(folder / f"node {number}", [*where, "--node-rank", str(number), *command], node.inside)
+                torchrun(folder / f"node {number}", [*where, "--node-rank", str(number), *command], start)
             )
-            for number, node in enumerate(nodes)
+            for number, start in enumerate(map(_on_cores, nodes, range(len(nodes))))
         ]
         if any(launch.process.wait(timeout=END_S) for launch in launches):
             raise SystemExit(f"{line.name}: {launches[0].log.read_text()}")
+
+
+def _on_cores(node: Node, number: int) -> Callable[..., list[str]]:
+    """How to start something on a node that has its share of this machine's cores, and no other."""
+    cores = usable_cores()
+    mine = cores[number * len(cores) // NODES : (number + 1) * len(cores) // NODES]
+    return lambda *command: node.inside("taskset", "--cpu-list", ",".join(map(str, mine)), *command)
 
 
 def predicted(folder: Path) -> Iterator[Prediction]:
