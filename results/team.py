@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+DELAY_S = 1e-3  # within which ranks join an exchange: longer than a message takes, shorter than a large one
 WINDOW_S = 0.25  # in which work is done over and over, by all ranks at once: none can be fast at another's cost
 
 
@@ -36,6 +38,7 @@ class Team:
         self.ranks_per_node = min(ranks_per_node, self.ranks)
         self.device = device
         self._groups: dict[tuple[int, ...], dist.ProcessGroup] = {}
+        self._chance = random.Random(0)  # noqa: S311  # moments, not secrets
 
     def rates(self, job: Job) -> Rates:
         """Of rank 0 while the others wait, and the mean of all while they are busy."""
@@ -49,7 +52,11 @@ class Team:
         )
 
     def exchange(self, groups: Sequence[Sequence[int]], sent: Mapping[tuple[int, int], int]) -> float:
-        """Seconds until the slowest rank has exchanged bytes, by source and target, with the others of its group."""
+        """Seconds from when the last rank joins until the slowest has exchanged bytes with the others of its group.
+
+        ``sent`` are bytes by source and target. Ranks join at different moments, as they do when they have computed:
+        what both directions of a pair have in common shows only then.
+        """
         members: Sequence[int] = ()
         for group in groups:
             key = tuple(group)
@@ -61,11 +68,14 @@ class Team:
         receive = [sent.get((other, self.rank), 0) for other in members]
         given = torch.ones(sum(send), dtype=torch.uint8, device=self.device)
         taken = torch.empty(sum(receive), dtype=torch.uint8, device=self.device)
+        delays_s = [self._chance.uniform(0.0, DELAY_S) for _ in range(self.ranks)]  # the same on every rank
         dist.barrier()
         start = self._now()
+        time.sleep(delays_s[self.rank])
         if members:
             dist.all_to_all_single(taken, given, receive, send, group=self._groups[tuple(members)])
-        return self.agreed(self._now() - start, dist.ReduceOp.MAX)
+        joined = max(delays_s[rank] for group in groups for rank in group)
+        return max(0.0, self.agreed(self._now() - start, dist.ReduceOp.MAX) - joined)
 
     def agreed(self, value: float, how: dist.ReduceOp.RedOpType) -> float:
         """What the values of all ranks come to."""
