@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,7 +20,6 @@ from network_points import DISPATCHERS, SHAPE, TOKENS
 from shaped import Node, network
 
 from moebench.kernels.cluster.machine import machine
-from moebench.results.environment import usable_cores
 from moebench.results.prediction import Prediction, read, write
 from moebench.results.record import Record, Status
 from moebench.results.store import load
@@ -113,19 +112,12 @@ def _run(nodes: Sequence[Node], line: Line, folder: Path, command: Sequence[str 
     with ExitStack() as stack:
         launches: list[Launch] = [
             stack.enter_context(
-                torchrun(folder / f"node {number}", [*where, "--node-rank", str(number), *command], start)
+                torchrun(folder / f"node {number}", [*where, "--node-rank", str(number), *command], node.inside)
             )
-            for number, start in enumerate(map(_on_cores, nodes, range(len(nodes))))
+            for number, node in enumerate(nodes)
         ]
         if any(launch.process.wait(timeout=END_S) for launch in launches):
             raise SystemExit(f"{line.name}: {launches[0].log.read_text()}")
-
-
-def _on_cores(node: Node, number: int) -> Callable[..., list[str]]:
-    """How to start something on a node that has its share of this machine's cores, and no other."""
-    cores = usable_cores()
-    mine = cores[number * len(cores) // NODES : (number + 1) * len(cores) // NODES]
-    return lambda *command: node.inside("taskset", "--cpu-list", ",".join(map(str, mine)), *command)
 
 
 def predicted(folder: Path) -> Iterator[Prediction]:
