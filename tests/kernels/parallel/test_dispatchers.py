@@ -148,18 +148,19 @@ def run_rank(name: str, case: Case, ranks: int, rank: int) -> dict[str, object]:
     expected = reference(single, dataclasses.replace(inputs, routing=kept)).shard(shard)
     mine = inputs.shard(shard)
     kernel = KERNELS.load(name)
-    config = {"local": "scatter", "chunks": 1, "shadows": 0} | dict(case.config)
+    config: dict[str, int | float | str | bool] = {"local": "scatter", "chunks": 1, "shadows": 0, **case.config}
     if ranks == 1:
         config |= {"chunks": 1, "shadows": 0}
     layer = kernel.build(problem, config, CPU)
-    assert isinstance(layer, Communicates)
+    counter: object = layer
+    assert isinstance(counter, Communicates)
     result = call(problem, layer, mine.requires_grad_() if problem.mode == "train" else mine)
     result = Result(y_TD=result.y_TD, gradients={k: result.gradients[k] for k in expected.gradients})
     found: dict[str, Error] = errors(result, expected)
     told = None
     if not case.tokens:
         told = facts(kernel.cost(problem, config, kept).traffic[rank])
-    return {"verdict": verdict(found, problem.rounding), "sent": facts(layer.ledger), "told": told}
+    return {"verdict": verdict(found, problem.rounding), "sent": facts(counter.ledger), "told": told}
 
 
 def disagreement(ranks: int, rank: int) -> str:
@@ -172,14 +173,15 @@ def disagreement(ranks: int, rank: int) -> str:
     return "nothing"
 
 
-def facts(ledger: Ledger) -> dict[str, object]:
-    return {**ledger.bytes, "messages": ledger.messages, "rows": ledger.rows, "routes": ledger.routes}
+def facts(ledger: Ledger) -> dict[str, int]:
+    rest = {"messages": ledger.messages, "rows": ledger.rows, "routes": ledger.routes}
+    return {str(link): sent for link, sent in ledger.bytes.items()} | rest
 
 
 def rank_main(rank: int, folder: Path) -> None:
     """One process: every case in every world that has such a rank; results go to a file."""
     torch.set_num_threads(1)
-    results = {}
+    results: dict[str, Any] = {}
     for world, per_node in PLACES.items():
         if rank < world and world > 1:
             os.environ["LOCAL_WORLD_SIZE"] = str(per_node)
