@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import time
 import uuid
@@ -30,6 +31,8 @@ EXPERTS = 8
 COPY_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}  # of every rank: all together they are larger than a cache
 OPERATIONS = 100  # small operations of a layer, besides its products
 TIMEOUT = timedelta(minutes=2)  # of one collective: a rank that is gone is noticed, a slow one is not
+# The launcher puts handlers of its own and leaves them: Ctrl-C would raise something else ever after.
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn)
 
 
@@ -72,11 +75,15 @@ def launch(ranks: int, device_type: Literal["cpu", "cuda"]) -> Probe:
         local_addr="127.0.0.1",
         max_restarts=0,
     )
+    before = {one: signal.getsignal(one) for one in HANDLED}
     try:
         answers: dict[int, Probe] = elastic_launch(config, take_part)(device_type)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise ProbeError(f"rank {rank} of {ranks} failed: {failure.message}") from error
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
     return answers[0]
 
 
