@@ -12,6 +12,7 @@ nox.options.sessions = ["tests", "lint", "types"]
 nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = "constraints.txt"
+RECORDED = Path("results/recorded")
 FOLDERS = ("autotune", "cli", "kernels", "reports", "results", "suites")
 
 # Two batch sizes, a quarter of an hour's worth of sweeping found in a tenth of it (docs/tuning.md).
@@ -92,17 +93,7 @@ def gpu(session: nox.Session) -> None:
 def gate_study(session: nox.Session) -> None:
     """Judge comparisons whose answer is known by the gate's rule and by others: the tables of docs/regression.md."""
     install(session)
-    session.run("moebench", "gate-study", *session.posargs)
-
-
-@nox.session(name="network-study")
-def network_study(session: nox.Session) -> None:
-    """Calibrate links of several bandwidths and measure what was predicted on them: the table of docs/parallel.md.
-
-    Wants Linux, root and iproute2. An argument is the folder to write to, by default results/recorded.
-    """
-    install(session, "test")
-    session.run("python", "tests/network_study.py", *session.posargs)
+    session.run("moebench", "gate-study", *(session.posargs or sorted(map(str, RECORDED.glob("cpu-equal*.jsonl")))))
 
 
 @nox.session

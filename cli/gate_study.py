@@ -20,7 +20,10 @@ NOISE = "noise between processes"
 def gate_study(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Files of records of equal processes, measured one after the other.", show_default="none"),
+        typer.Argument(
+            help="Files of records of equal processes, measured one after the other, each a noise of its own.",
+            show_default="none",
+        ),
     ] = None,
     comparisons: Annotated[int, typer.Option(min=1, help="Comparisons of 20 points for every figure.")] = 1000,
 ) -> None:
@@ -30,20 +33,18 @@ def gate_study(
     """
     from ..results.gate_study import RULES, study
     from ..results.noise import SHAPES, TooFew, recorded, spreads
-    from ..results.store import load_all
+    from ..results.store import load
 
     noises = dict(SHAPES)
-    if files:
+    for path in files or []:
         with told():
-            records = load_all(files).records
+            records = load(path).records
         try:
-            noises["recorded"] = recorded(records)
+            noises[path.stem] = recorded(records)
         except TooFew as error:
-            refuse(str(error))
+            refuse(f"{path}: {error}")
         found = [_percent(spread) for spread in sorted(spreads(records))]
-        typer.echo(
-            f"recorded: {len(found)} points, the medians of whose processes spread by {found[0]} to {found[-1]}\n"
-        )
+        typer.echo(f"{path}: {len(found)} points, whose processes' medians spread by {found[0]} to {found[-1]}\n")
     scores = {name: study(noise, RULES, comparisons) for name, noise in noises.items()}
     shares: dict[str, Callable[[Score], float]] = {
         "False alarms per comparison of 20 equal points": lambda score: score.false_alarms,
