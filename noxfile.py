@@ -92,7 +92,7 @@ def gpu(session: nox.Session) -> None:
 def gate_study(session: nox.Session) -> None:
     """Judge comparisons whose answer is known by the gate's rule and by others: the tables of docs/regression.md."""
     install(session)
-    session.run("moebench", "gate-study", *(session.posargs or ["results/recorded/cpu-equal.jsonl"]))
+    session.run("moebench", "gate-study", *session.posargs)
 
 
 @nox.session(name="network-study")

@@ -82,7 +82,7 @@ class CpuClock:
         def sample() -> Sample:
             call = next(turns)
             with no_garbage_collection():
-                self._flush()
+                self.flush()
                 self._together()  # ranks that share cores are not done with it at the same time
                 start = time.perf_counter_ns()
                 result = call()
@@ -95,7 +95,8 @@ class CpuClock:
     def state(self) -> None:
         return None
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Leave nothing of what was read before in the caches."""
         # Read, not written: dirty lines would be written back to memory while the clock runs.
         self._buffer.sum()
 

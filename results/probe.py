@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import statistics
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -13,9 +16,11 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from .clock import CpuClock
 from .environment import usable_cores
 from .links import Exchange, exchanges
 from .machine import multiplies_float8, product
+from .measure import MIN_SAMPLES
 from .memory import available_bytes, keep_freed_memory
 from .team import Job, Rates, Team
 
@@ -117,7 +122,7 @@ def _probe(team: Team) -> Probe:
         grouped=grouped,
         copies=team.rates(_copy(device)),
         memory_bytes=int(team.agreed(_memory_bytes(team), dist.ReduceOp.MIN)),
-        layer_s=OPERATIONS / team.rates(_small_operations(device)).together,
+        layer_s=_layer_s(team),
     )
 
 
@@ -134,6 +139,38 @@ def _copy(device: torch.device) -> Job:
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return Job(2.0 * size, lambda: target.copy_(source))
+
+
+def _layer_s(team: Team) -> float:
+    """Seconds of what a layer does whatever its size, while all ranks do the same.
+
+    On a CPU as it is timed, with nothing in the caches: small operations, whose code is not there either, and what a
+    first exchange takes beyond a later one.
+    """
+    job = _small_operations(team.device)
+    if team.device.type == "cuda":
+        return OPERATIONS / team.rates(job).together
+    one = torch.zeros(team.ranks, dtype=torch.uint8)
+
+    def exchange() -> None:
+        dist.all_to_all_single(torch.empty_like(one), one)
+
+    mine_s = OPERATIONS / job.amount * _cold_s(job.do) + max(0.0, _cold_s(exchange) - _warm_s(exchange))
+    return team.agreed(mine_s, dist.ReduceOp.SUM) / team.ranks
+
+
+def _cold_s(call: Callable[[], object]) -> float:
+    """Seconds of a call that all ranks begin together with nothing in the caches."""
+    sample = CpuClock(dist.barrier).prepare([call])
+    return statistics.median(sample().ns for _ in range(MIN_SAMPLES)) / 1e9
+
+
+def _warm_s(call: Callable[[], object]) -> float:
+    """Seconds of a call among others like it."""
+    started = time.perf_counter()
+    for _ in range(MIN_SAMPLES):
+        call()
+    return (time.perf_counter() - started) / MIN_SAMPLES
 
 
 def _small_operations(device: torch.device) -> Job:

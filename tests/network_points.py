@@ -12,7 +12,7 @@ from moebench.autotune.task import Budget, Competitor, Task
 from moebench.cli.main import main
 from moebench.kernels.problem import Problem
 
-TOKENS = (32, 128, 512)  # of each rank: from 32 KiB to 512 KiB and more for another rank
+TOKENS = (96, 384)  # of each rank: about 100 and 400 KiB for each other rank, and more
 DISPATCHERS = ("alltoall", "alltoall_dedup", "hierarchical", "allgather")
 SHAPE = Problem(T=1, D=256, F=128, E=16, K=4)
 

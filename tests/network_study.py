@@ -28,7 +28,7 @@ from moebench.suites.predict import Question, predict
 MOEBENCH = Path(sys.executable).with_name("moebench")
 POINTS = Path(__file__).with_name("network_points.py")
 RECORDED = Path(__file__).parents[1] / "results" / "recorded"
-MEGABITS = (100, 300, 1000)
+MEGABITS = (50, 100, 300)
 PER_NODE = (1, 2)
 NODES = 2
 APART = 0.1  # pairs of dispatchers whose times differ by less are not told apart

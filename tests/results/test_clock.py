@@ -46,7 +46,7 @@ def test_order_of_a_sample(clock: CpuClock, monkeypatch: pytest.MonkeyPatch) -> 
 
     sample = clock.prepare([call])
     log.clear()
-    monkeypatch.setattr(clock, "_flush", lambda: log.append("flush"))
+    monkeypatch.setattr(clock, "flush", lambda: log.append("flush"))
     monkeypatch.setattr(clock, "_together", lambda: log.append("together"))
     monkeypatch.setattr(time, "perf_counter_ns", read)
     taken = sample()
@@ -58,7 +58,7 @@ def test_flush_reads_twice_the_cache_without_writing(clock: CpuClock) -> None:
     """The buffer has the size asked for, is made of written pages, and is the same after a flush."""
     assert clock._buffer.nbytes == FLUSH_FACTOR * 2**16
     version = clock._buffer._version
-    clock._flush()
+    clock.flush()
     assert clock._buffer._version == version
     assert bool((clock._buffer == 1).all())
 
