@@ -64,7 +64,10 @@ def test_reports_load_neither_torch_nor_triton_nor_cupy(module: str) -> None:
     assert not modules_after(f"import {name}") & HEAVY
 
 
-@pytest.mark.parametrize("module", ["cli.main", "suites.suite", "suites.run", "results.store", "kernels.models"])
+@pytest.mark.parametrize(
+    "module",
+    ["cli.main", "suites.suite", "suites.run", "suites.predict", "results.store", "kernels.models"],
+)
 def test_what_only_asks_and_waits_does_without_torch(module: str) -> None:
     assert not modules_after(f"import moebench.{module}") & HEAVY
 
