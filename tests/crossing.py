@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -37,16 +38,17 @@ def measured(problem: Problem, name: str, calls: int) -> dict[str, float]:
     inputs = draw_inputs(problem, weights, seed=1, device=CPU).shard(Shard.of(problem, dist.get_rank()))
     kernel = KERNELS.load(name)
     layer = kernel.build(problem, kernel.space(problem, CPU)[0], CPU)
-    assert isinstance(layer, Communicates)
+    counter: object = layer
+    assert isinstance(counter, Communicates)
     call(problem, layer, inputs)
     times = [timed(lambda: call(problem, layer, inputs)) for _ in range(calls)]
     dist.barrier()
-    noted, sent = layer.ledger.bytes["across"], crossed()
+    noted, sent = counter.ledger.bytes["across"], crossed()
     for _ in range(calls):
         call(problem, layer, inputs)
     dist.barrier()
     return {
-        "noted": layer.ledger.bytes["across"] - noted,
+        "noted": counter.ledger.bytes["across"] - noted,
         "sent": crossed() - sent,
         "ms": 1e3 * statistics.median(times),
     }
@@ -62,7 +64,7 @@ def timed(one: Callable[[], object]) -> float:
     return float(seconds)
 
 
-def main(calls: int, fields: dict[str, int]) -> None:
+def main(calls: int, fields: dict[str, Any]) -> None:
     torch.set_num_threads(1)
     talk_through(interface_towards(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])))
     dist.init_process_group("gloo")

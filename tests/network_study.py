@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,6 +20,7 @@ from network_points import DISPATCHERS, SHAPE, TOKENS
 from shaped import Node, network
 
 from moebench.kernels.cluster.machine import machine
+from moebench.results.environment import usable_cores
 from moebench.results.prediction import Prediction, read, write
 from moebench.results.record import Record, Status
 from moebench.results.store import load
@@ -112,12 +113,19 @@ def _run(nodes: Sequence[Node], line: Line, folder: Path, command: Sequence[str 
     with ExitStack() as stack:
         launches: list[Launch] = [
             stack.enter_context(
-                torchrun(folder / f"node {number}", [*where, "--node-rank", str(number), *command], node.inside)
+                torchrun(folder / f"node {number}", [*where, "--node-rank", str(number), *command], start)
             )
-            for number, node in enumerate(nodes)
+            for number, start in enumerate(_on_cores(node, line, number) for number, node in enumerate(nodes))
         ]
         if any(launch.process.wait(timeout=END_S) for launch in launches):
             raise SystemExit(f"{line.name}: {launches[0].log.read_text()}")
+
+
+def _on_cores(node: Node, line: Line, number: int) -> Callable[..., list[str]]:
+    """How to start something on a node that has a core for each of its ranks, shared where there are too few."""
+    cores = usable_cores()
+    mine = {cores[(number * line.per_node + rank) % len(cores)] for rank in range(line.per_node)}
+    return lambda *command: node.inside("taskset", "--cpu-list", ",".join(map(str, sorted(mine))), *command)
 
 
 def predicted(folder: Path) -> Iterator[Prediction]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from statistics import median
 
-from network_study import LINES, TOKENS, Pair, ranked, recorded, table
+from network_points import TOKENS
+from network_study import LINES, Pair, ranked, recorded, table
 
 
 def pair(dispatcher: str, measured: float, predicted: float) -> Pair:

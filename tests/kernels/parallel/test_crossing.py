@@ -19,7 +19,7 @@ NODE = [["--nnodes", "2", "--nproc-per-node", "2", "--master-port", "29500", "--
 def found(tmp_path: Path, bits_per_s: float, calls: int, fields: Mapping[str, int]) -> list[dict[str, Any]]:
     """What each rank says of each dispatcher."""
     with network(2, bits_per_s) as machines, ExitStack() as stack:
-        master = ["--master-addr", machines[0].address, SCRIPT, str(calls), json.dumps(fields)]
+        master: list[str | Path] = ["--master-addr", machines[0].address, SCRIPT, str(calls), json.dumps(fields)]
         here, there = [
             stack.enter_context(torchrun(tmp_path / f"node {number}", [*NODE[number], *master], machine.inside))
             for number, machine in enumerate(machines)

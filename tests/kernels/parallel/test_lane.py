@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def test_jobs_run_in_the_order_in_which_they_are_submitted(one: Lane) -> None:
         order.append(number)
         return torch.tensor(number)
 
-    pending = [one.submit(lambda number=number: job(number)) for number in range(20)]
+    pending = [one.submit(partial(job, number)) for number in range(20)]
     assert [int(each.wait()) for each in reversed(pending)] == list(reversed(range(20)))
     assert order == list(range(20))
 

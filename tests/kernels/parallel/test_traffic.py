@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.kernel import Config
 from moebench.kernels.parallel.ledger import Ledger
 from moebench.kernels.parallel.topology import Topology
 from moebench.kernels.parallel.traffic import ring, two_hops
 from moebench.kernels.problem import Problem
 from moebench.kernels.routing import NO_ROUTE, Routing
 
-PLAIN = {"local": "loop", "chunks": 1, "shadows": 0}
 PROBLEM = Problem(T=4, D=8, F=4, E=4, K=2, ranks=2)
 # Two ranks of two tokens and two experts. Rank 0 sends token 0 once to rank 1; rank 1 sends token 2 once and 3 twice.
 ROUTING = Routing(
@@ -23,10 +23,10 @@ ROUTING = Routing(
 ROW, ROUTE, COUNT = 8 * 4, 8, 8
 
 
-def sent(name: str, **changes: object) -> list[tuple[int, int, int, int]]:
+def sent(name: str, *, chunks: int = 1, shadows: int = 0, **changes: object) -> list[tuple[int, int, int, int]]:
     """Of both ranks: bytes to the other, messages, rows and routes that leave."""
-    config = {name: changes.pop(name) for name in ("chunks", "shadows") if name in changes}
-    cost = KERNELS.load(name).cost(PROBLEM.replace(**changes), PLAIN | config, ROUTING)
+    config: Config = {"local": "loop", "chunks": chunks, "shadows": shadows}
+    cost = KERNELS.load(name).cost(PROBLEM.replace(**changes), config, ROUTING)
     return [(one.bytes["node"] + one.bytes["across"], one.messages, one.rows, one.routes) for one in cost.traffic]
 
 
