@@ -38,14 +38,16 @@ class PerToken:
         mean_R, own_R, shared_R = (totals(part, group_R) for part in (self.mean_R, self.own_R, self.shared_R))
         return PerToken(mean_R=mean_R, own_R=own_R, shared_R=shared_R, total=self.total)
 
-    def at(self, place_R: NDArray[np.int64]) -> PerToken:
-        """To these places, each as often as it is named."""
-        return PerToken(
-            mean_R=self.mean_R[place_R],
-            own_R=self.own_R[place_R],
-            shared_R=self.shared_R[place_R],
-            total=self.total,
-        )
+    def within(self, group_R: NDArray[np.int64]) -> PerToken:
+        """For each place, to all of its group."""
+        of = self.over(group_R)
+        mean_R, own_R, shared_R = (part[group_R] for part in (of.mean_R, of.own_R, of.shared_R))
+        return PerToken(mean_R=mean_R, own_R=own_R, shared_R=shared_R, total=self.total)
+
+    @property
+    def whole(self) -> PerToken:
+        """For each place, to all there are."""
+        return self.within(np.zeros(len(self.mean_R), dtype=np.int64))
 
     def less(self, part: PerToken) -> PerToken:
         """To each place without a part of it."""

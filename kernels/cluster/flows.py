@@ -11,7 +11,6 @@ from ..problem import Mode
 from .amount import Amount
 from .demand import Demand, PerToken
 from .layout import Layout
-from .machine import LinkClass
 from .transfer import Transfer, all_to_all, between, equal, inside, ring, two_hops
 from .wire import Wire
 
@@ -83,8 +82,7 @@ def _direct(demand: Demand, rows: PerToken, *, routes: int) -> Flow:
     """Counts to everyone, then rows to everyone in uneven splits."""
     layout, tokens = demand.layout, demand.tokens
     peers_R = np.bincount(layout.node_R)[layout.node_R]
-    node = rows.over(layout.node_R).at(layout.node_R)
-    whole = rows.over(np.zeros_like(layout.node_R)).at(np.zeros_like(layout.node_R))
+    node, whole = rows.within(layout.node_R), rows.whole
     there = all_to_all(
         layout,
         out={"self": rows.of(tokens), "node": node.less(rows).of(tokens), "across": whole.less(node).of(tokens)},
@@ -116,7 +114,8 @@ def hierarchical(demand: Demand) -> Flow:
     computed = demand.routes.of(demand.everyone)
     if padded is None:
         first, second = _two_hops(demand)
-        sent, passed, received = (_total(first.out), _total(first.into), computed)
+        passed = demand.routes.within(layout.local_R).of(demand.tokens * layout.local)
+        sent, received = demand.routes.whole.of(demand.tokens), computed
     else:
         first, second = two_hops(layout, padded)
         sent = passed = received = _alike(layout, layout.ranks * padded)
@@ -135,11 +134,10 @@ def hierarchical(demand: Demand) -> Flow:
 def _two_hops(demand: Demand) -> tuple[Transfer, Transfer]:
     """Inside the node, then across, in uneven splits."""
     layout, tokens, rank = demand.layout, demand.tokens, demand.routes
-    place = rank.over(layout.local_R).at(layout.local_R)
-    whole = rank.over(np.zeros_like(layout.local_R)).at(np.zeros_like(layout.local_R))
+    place = rank.within(layout.local_R)
     first = inside(
         layout,
-        out={"self": place.of(tokens), "node": whole.less(place).of(tokens)},
+        out={"self": place.of(tokens), "node": rank.whole.less(place).of(tokens)},
         into={"self": place.of(tokens), "node": place.of(tokens * (layout.local - 1))},
     )
     passed = tokens * layout.local
@@ -170,13 +168,6 @@ def allgather(demand: Demand) -> Flow:
 
 def _alike(layout: Layout, amount: float) -> Amount:
     return Amount.fixed(np.full(layout.ranks, float(amount)))
-
-
-def _total(amounts: Mapping[LinkClass, Amount]) -> Amount:
-    first, *others = amounts.values()
-    for other in others:
-        first += other
-    return first
 
 
 FLOWS: Mapping[str, Callable[[Demand], Flow]] = {

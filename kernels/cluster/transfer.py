@@ -82,10 +82,7 @@ def two_hops(layout: Layout, size: float) -> tuple[Transfer, Transfer]:
         return {"self": Amount.fixed(own * everyone), link: Amount.fixed(others * everyone)}
 
     to_peers, to_nodes = alike("node", (peers - 1) * nodes, nodes), alike("across", (nodes - 1) * peers, peers)
-    return (
-        inside(layout, to_peers, to_peers),
-        between(layout, to_nodes, to_nodes),
-    )
+    return inside(layout, to_peers, to_peers), between(layout, to_nodes, to_nodes)
 
 
 def ring(layout: Layout, block: float) -> Transfer:

@@ -39,11 +39,13 @@ def test_rows_to_ranks_and_to_sets_of_them_are_as_the_router_sends_them(load: st
     asked = demand(Problem(T=ranks * 64, D=1, F=1, E=E, K=K, load=load, seed=7), ranks)
     rows_TR = rows(asked, TOKENS)
     node_R = asked.layout.node_R
-    whole, node = asked.routes.over(np.zeros_like(node_R)), asked.routes.over(node_R)
-    others = whole.at(np.zeros_like(node_R)).less(node.at(node_R))
+    others = asked.routes.whole.less(asked.routes.within(node_R))
     for per_token, sampled in (
         (asked.routes, rows_TR),
-        (node, np.stack([rows_TR[:, node_R == n].sum(1) for n in range(node_R.max() + 1)], axis=1)),
+        (
+            asked.routes.over(node_R),
+            np.stack([rows_TR[:, node_R == n].sum(1) for n in range(node_R.max() + 1)], axis=1),
+        ),
         (others, np.stack([rows_TR[:, node_R != n].sum(1) for n in node_R], axis=1)),
     ):
         amount = per_token.of(1)
@@ -67,7 +69,7 @@ def test_deviations_are_exact_for_equally_popular_experts(E: int, K: int, ranks:
 def test_ranks_that_a_token_visits_are_counted_once(load: str, E: int, K: int, ranks: int) -> None:
     asked = demand(Problem(T=ranks * 64, D=1, F=1, E=E, K=K, load=load, seed=7), ranks)
     visits_TR = rows(asked, TOKENS) > 0
-    visited = asked.pairs.over(np.zeros(ranks, dtype=np.int64)).of(1)
+    visited = asked.pairs.whole.of(1)
     np.testing.assert_allclose(asked.pairs.of(1).mean_R, visits_TR.mean(0), atol=0.02)
     assert visited.mean == pytest.approx(visits_TR.sum(1).mean(), rel=0.01)
     deviation = visits_TR.sum(1).std()
