@@ -96,6 +96,16 @@ def gate_study(session: nox.Session) -> None:
     session.run("moebench", "gate-study", *(session.posargs or sorted(map(str, RECORDED.glob("cpu-equal*.jsonl")))))
 
 
+@nox.session(name="network-study")
+def network_study(session: nox.Session) -> None:
+    """Calibrate links of several bandwidths and measure what was predicted on them: the table of docs/parallel.md.
+
+    Wants Linux, root and iproute2. An argument is the folder to write to, by default results/recorded.
+    """
+    install(session, "test")
+    session.run("python", "tests/network_study.py", *session.posargs)
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting, and the workflows of CI."""
