@@ -30,6 +30,14 @@ class Launch:
         self.process.wait(timeout=END_S)
         return self.log.read_text()
 
+    def until(self, happens: Callable[[], bool]) -> None:
+        """Wait until something has happened that it does long before it ends."""
+        deadline = time.monotonic() + END_S
+        while not happens():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+
     def keeper(self, local_rank: int) -> int:
         """The process that torchrun started for a rank of its own."""
         wanted = f"LOCAL_RANK={local_rank}".encode()
