@@ -140,6 +140,11 @@ class Problem:
         return self.dtype == "float8_e4m3fn"
 
     @property
+    def held(self) -> DType:
+        """The format of tokens, results and biases in memory."""
+        return "bfloat16" if self.quantised else self.dtype
+
+    @property
     def rounding(self) -> DType:
         """The coarsest format that values pass through: what bounds a result's error."""
         return max((self.dtype, self.wire or self.dtype), key=ROUNDING.index)

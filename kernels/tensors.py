@@ -113,7 +113,7 @@ class Inputs:
 
 def token_dtype(problem: Problem) -> torch.dtype:
     """Of x, y, their gradients and the biases."""
-    return torch.bfloat16 if problem.quantised else TORCH_DTYPES[problem.dtype]
+    return TORCH_DTYPES[problem.held]
 
 
 def without_values(problem: Problem) -> Inputs:

@@ -14,7 +14,6 @@ from ..kernels.cluster.layout import Layout
 from ..kernels.cluster.machine import Machine
 from ..kernels.cluster.model import Forecast, Setting, forecast
 from ..kernels.cluster.popularity import choices
-from ..kernels.cluster.wire import Wire
 from ..kernels.problem import DType, Problem
 from ..results.prediction import SCHEMA, Expected, Held, Prediction, Sent, Share
 from .suite import SUITES
@@ -63,7 +62,7 @@ def predict(question: Question) -> Iterator[Prediction]:
                 key=problem.key,
                 problem=dataclasses.asdict(problem),
                 dispatcher=dispatcher,
-                wire=Wire.of(problem).there,
+                wire=problem.wire or problem.held,
                 chunks=question.chunks,
                 reason=reason or "",
                 expected=None if reason else _expected(forecast(dispatcher, setting), machine),

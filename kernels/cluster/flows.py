@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..problem import Mode
+from ..parallel.wire import Formats
+from ..problem import Problem
 from .amount import Amount
 from .demand import Demand, PerToken
 from .layout import Layout
 from .transfer import Transfer, all_to_all, between, equal, inside, ring, two_hops
-from .wire import Wire
 
 COUNT_BYTES = 8  # counts travel as int64
 
@@ -35,18 +35,19 @@ class Flow:
     computed: Amount
     copied: Amount
 
-    def transfers(self, wire: Wire, mode: Mode) -> tuple[Transfer, ...]:
+    def transfers(self, problem: Problem) -> tuple[Transfer, ...]:
         """The collectives that move rows, in bytes; gradients go out as the tokens did and back as the results."""
+        rows = Formats.of(problem, self.routes)
         forward = (
-            *(leg.scaled(wire.dispatched(self.routes)) for leg in self.there),
-            *(leg.scaled(wire.returned) for leg in self.back),
+            *(leg.scaled(rows.token.bytes) for leg in self.there),
+            *(leg.scaled(rows.plain.bytes) for leg in self.back),
         )
-        if mode == "forward":
+        if problem.mode == "forward":
             return forward
         return (
             *forward,
-            *(leg.scaled(wire.returned) for leg in self.there),
-            *(leg.scaled(wire.gradient(self.routes)) for leg in self.back),
+            *(leg.scaled(rows.plain.bytes) for leg in self.there),
+            *(leg.scaled(rows.gradient.bytes) for leg in self.back),
         )
 
 

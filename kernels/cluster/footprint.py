@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..parallel.wire import Formats
 from ..problem import ELEMENT_BYTES, ROUTE_BYTES
 from .demand import Demand
 from .flows import Flow
-from .wire import Wire
 
 STAGES = 3  # a row that travels stands packed, in a buffer that is sent, and in one that is received
 
@@ -28,7 +28,7 @@ class Footprint:
 def footprint(demand: Demand, flow: Flow) -> Footprint:
     """As implementations count it: rows on their way, both ways, and what `implementations/grouped.py` allocates."""
     problem, groups = demand.problem, demand.layout.groups
-    element, wire = ELEMENT_BYTES[problem.dtype], Wire.of(problem)
+    element, rows = ELEMENT_BYTES[problem.dtype], Formats.of(problem, flow.routes)
     training = problem.mode == "train"
     passes = 2 if training else 1
     travelling = max(amount.repeated(demand.chunks).largest(groups) for amount in (flow.sent, flow.received))
@@ -38,7 +38,5 @@ def footprint(demand: Demand, flow: Flow) -> Footprint:
     return Footprint(
         weights=passes * demand.slots * problem.weight_bytes // problem.E,
         tokens=2 * passes * tokens * problem.D * element + tokens * problem.K * ROUTE_BYTES,
-        buffers=round(
-            STAGES * travelling * (wire.dispatched(flow.routes) + wire.returned) + multiplied * width * element
-        ),
+        buffers=round(STAGES * travelling * (rows.token.bytes + rows.plain.bytes) + multiplied * width * element),
     )

@@ -23,7 +23,6 @@ from .layout import Layout
 from .machine import LinkClass, Machine
 from .popularity import Choices
 from .transfer import Transfer
-from .wire import Wire
 
 Kind = Literal["communication", "compute", "alone"]
 """What may pass behind compute, behind communication, or behind nothing."""
@@ -111,7 +110,7 @@ def forecast(dispatcher: str, setting: Setting) -> Forecast:
     clock = Clock(link=setting.machine.link, layout=layout)
     slowest = list(_spent(setting, demand, flow, clock))
     equal = list(_spent(setting, demand, flow, dataclasses.replace(clock, balanced=True)))
-    transfers = flow.transfers(Wire.of(setting.problem), setting.problem.mode)
+    transfers = flow.transfers(setting.problem)
     return Forecast(
         dispatcher=dispatcher,
         layout=layout,
@@ -129,7 +128,7 @@ def _spent(setting: Setting, demand: Demand, flow: Flow, clock: Clock) -> Iterat
     problem, machine = setting.problem, setting.machine
     for transfer in flow.counts:
         yield Spent(name="counts", kind="alone", seconds=clock.transfer(transfer).seconds)
-    for transfer in flow.transfers(Wire.of(problem), problem.mode):
+    for transfer in flow.transfers(problem):
         duration = clock.transfer(transfer)
         if duration.limit:
             yield Spent(name="latency", kind="communication", seconds=duration.latency_s)

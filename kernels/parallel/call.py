@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from ..tensors import TORCH_DTYPES
 from .carrier import Carrier, Splits
 from .lane import Lane, Pending
+from .packing import pack, unpack, unpack_words
 from .plan import NOWHERE, Plan
 from .wire import Formats, Row
 
@@ -55,12 +57,12 @@ class Call:
                 copies_mD = rows_TD.index_select(0, token_m.clamp(min=0))  # what only fills its place is never read
             else:
                 copies_mD = rows_TD.new_zeros(len(token_m), rows_TD.shape[1])
-            packed = row.pack(copies_mD, [word_MW[rows] for word_MW in words])
+            packed = pack(row, copies_mD, [word_MW[rows] for word_MW in words])
             self.out[chunk] = self.lane.submit(partial(self.carrier.spread, packed, splits))
 
     def collect(self, row: Row, chunk: int, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> None:
         """Start the rows of a chunk on their way home."""
-        packed = row.pack(rows_MD, words)
+        packed = pack(row, rows_MD, words)
         self.home[chunk] = self.lane.submit(partial(self.carrier.collect, packed, self.splits[chunk]))
 
     def landed(self, row: Row) -> tuple[Tensor, Tensor]:
@@ -72,7 +74,7 @@ class Call:
         buffer_MB = buffers[0] if len(buffers) == 1 else torch.cat(buffers)
         home_M = self.plan.home_M
         order_M = torch.argsort(home_M, stable=True)[int((home_M == NOWHERE).sum()) :]
-        rows_MD = row.unpack(buffer_MB, torch.promote_types(row.dtype, self.dtype))
+        rows_MD = unpack(row, buffer_MB, torch.promote_types(TORCH_DTYPES[row.format], self.dtype))
         if not len(order_M):
             return rows_MD.new_zeros(self.tokens, rows_MD.shape[1], dtype=self.dtype), buffer_MB
         counts_T = torch.bincount(home_M[order_M], minlength=self.tokens)
@@ -118,7 +120,7 @@ class _Depart(torch.autograd.Function):
     def backward(ctx: Any, *_: Tensor) -> tuple[None, Tensor, None, Tensor]:
         call: Call = ctx.call
         dx_TD, buffer_MB = call.landed(call.formats.gradient)
-        dgates_Mk = call.formats.gradient.unpack_words(buffer_MB, torch.float32, 0, call.plan.width)
+        dgates_Mk = unpack_words(buffer_MB, torch.float32, 0, call.plan.width)
         home_Mk = call.plan.home_Mk
         dgates_TK = dgates_Mk.new_zeros(ctx.gates)
         dgates_TK.view(-1)[home_Mk[home_Mk != NOWHERE]] = dgates_Mk[home_Mk != NOWHERE]
@@ -130,10 +132,10 @@ class _Arrive(torch.autograd.Function):
     def forward(ctx: Any, call: Call, chunk: int, ticket: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.call, ctx.chunk = call, chunk
         buffer_MB, width = call.out.pop(chunk).wait(), call.plan.width
-        ids_Mk = call.formats.token.unpack_words(buffer_MB, torch.int32, 0, width)
-        gates_Mk = call.formats.token.unpack_words(buffer_MB, torch.float32, width, width)
+        ids_Mk = unpack_words(buffer_MB, torch.int32, 0, width)
+        gates_Mk = unpack_words(buffer_MB, torch.float32, width, width)
         ctx.mark_non_differentiable(ids_Mk)
-        return call.formats.token.unpack(buffer_MB, call.dtype), ids_Mk, gates_Mk, ticket.new_zeros(())
+        return unpack(call.formats.token, buffer_MB, call.dtype), ids_Mk, gates_Mk, ticket.new_zeros(())
 
     @staticmethod
     @once_differentiable
@@ -154,7 +156,7 @@ class _GoHome(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dticket: Tensor) -> tuple[None, None, Tensor, Tensor, None]:
         call: Call = ctx.call
-        dy_MD = call.formats.plain.unpack(call.out.pop(ctx.chunk).wait(), call.dtype)
+        dy_MD = unpack(call.formats.plain, call.out.pop(ctx.chunk).wait(), call.dtype)
         return None, None, dy_MD, dticket.new_zeros(()), None
 
 

@@ -18,7 +18,6 @@ from moebench.kernels.cluster.layout import Layout
 from moebench.kernels.cluster.machine import LinkClass
 from moebench.kernels.cluster.popularity import choices
 from moebench.kernels.cluster.transfer import Transfer
-from moebench.kernels.cluster.wire import Wire
 from moebench.kernels.parallel.kernel import ExpertParallel
 from moebench.kernels.problem import Problem
 from moebench.kernels.routers import route
@@ -56,7 +55,7 @@ def test_bytes_are_what_the_dispatcher_itself_reckons_from_routes(
     flow, kernel = FLOWS[dispatcher](asked), KERNELS.load(dispatcher)
     assert isinstance(kernel, ExpertParallel)
     drawn = [_bytes(kernel, problem, chunks, seed) for seed in range(DRAWS)]
-    moved = flow.transfers(Wire.of(problem), problem.mode)
+    moved = flow.transfers(problem)
     for place, link in enumerate(get_args(LinkClass)):
         found = np.stack([of_draw[place] for of_draw in drawn])
         expected_R = np.zeros(ranks)
@@ -96,7 +95,7 @@ def transfers(asked: Demand) -> Iterator[tuple[Flow, tuple[Transfer, ...]]]:
     for name, made in FLOWS.items():
         if not unsupported(name, asked.layout):
             flow = made(asked)
-            yield flow, flow.transfers(Wire.of(asked.problem), asked.problem.mode)
+            yield flow, flow.transfers(asked.problem)
 
 
 @given(asked=DEMANDS)
@@ -198,11 +197,11 @@ def test_bytes_of_a_training_step_by_hand() -> None:
     asked = demand(4, 2, mode="train")
     flow = FLOWS["alltoall"](asked)
     rows = flow.there[0].out["node"].mean
-    sent = [one.out["node"].mean for one in flow.transfers(Wire.of(asked.problem), "train")]
+    sent = [one.out["node"].mean for one in flow.transfers(asked.problem)]
     assert sent == pytest.approx([12 * rows, 4 * rows, 4 * rows, 8 * rows])
     gathered = FLOWS["allgather"](asked)
     blocks = gathered.there[0].out["node"].mean
-    dispatched = gathered.transfers(Wire.of(asked.problem), "train")[0].out["node"].mean
+    dispatched = gathered.transfers(asked.problem)[0].out["node"].mean
     assert dispatched == (4 + 3 * 8) * blocks  # the ids and gates of all K choices
 
 
