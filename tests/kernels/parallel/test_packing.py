@@ -49,5 +49,3 @@ def test_every_128_elements_have_a_scale_of_their_own() -> None:
     x_MD = torch.cat((torch.full((1, SCALED), 1e-6), torch.full((1, SCALED), 1e6)), dim=1)
     row = Row(elements=2 * SCALED, format="float8_e4m3fn")
     assert torch.allclose(unpack(row, pack(row, x_MD), torch.float32), x_MD, rtol=1e-6)
-
-
