@@ -17,26 +17,38 @@ from .verdicts import AsJson
 if TYPE_CHECKING:
     from ..results.history import Series
 
+ARCHIVE = Path("results/history")
 SHORT = 10  # digits by which people know a commit
 
 
 def history(
     files: Annotated[
-        list[Path], typer.Argument(help="Files that `moebench run` or `moebench gate` wrote.", show_default=False)
-    ],
+        list[Path] | None,
+        typer.Argument(help="Files that `moebench run` or `moebench gate` wrote.", show_default="what was kept"),
+    ] = None,
     kernel: Annotated[
         list[str] | None, typer.Option("--kernel", "-k", help="Only this kernel; may be given again.")
     ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Add the records of the files to those kept of their machine.")
+    ] = False,
+    archive: Annotated[Path, typer.Option(help="Folder of what is kept, a file for each machine.")] = ARCHIVE,
     as_json: AsJson = False,
 ) -> None:
     """Show the medians of every point over the commits, on each machine, and between which commits they changed."""
-    with told():
-        from ..results.history import history as series_of
-        from ..results.store import load_all
+    if keep and not files:
+        refuse("give the files to keep: those that `moebench run` or `moebench gate` wrote")
+    from ..results.archive import kept
+    from ..results.history import history as series_of
+    from ..results.store import load_all
 
-        loaded = load_all(files)
-    for problem in loaded.problems:
-        typer.echo(f"moebench: {problem}", err=True)
+    with told():
+        if files and keep:
+            _keep(files, archive)
+        loaded = load_all(files) if files and not keep else kept(archive)
+    _tell(loaded.problems)
+    if not files and not loaded.records:
+        refuse(f"nothing is kept in {archive}: give files, with --keep to have them here from now on")
     found = series_of([record for record in loaded.records if not kernel or record.kernel in kernel])
     if not found:
         refuse("no record passed at a known commit: `moebench gate` and `moebench run` in a clean checkout make some")
@@ -50,6 +62,23 @@ def history(
             if _machine(one) == machine:
                 typer.echo(f"### {_point(one)}\n\n{_table(one)}\n")
     typer.echo("\n".join(_summary(found)))
+
+
+def _keep(files: Sequence[Path], archive: Path) -> None:
+    from ..reports.numbers import counted
+    from ..results.archive import keep
+    from ..results.history import dated
+    from ..results.store import load_all
+
+    loaded = load_all(files)
+    _tell(loaded.problems)
+    added = keep(archive, dated(loaded.records))
+    typer.echo(f"moebench: {added} of {counted(len(loaded.records), 'record')} added to {archive}", err=True)
+
+
+def _tell(problems: Sequence[str]) -> None:
+    for problem in problems:
+        typer.echo(f"moebench: {problem}", err=True)
 
 
 def _machine(series: Series) -> str:

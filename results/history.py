@@ -49,9 +49,13 @@ class Series:
 
 def history(records: Sequence[Record]) -> list[Series]:
     """The series of all points, machine by machine; of records that passed at a commit whose sources were unchanged."""
-    dated = [record for record in records if record.timing and COMMIT.fullmatch(record.commit)]
-    (found,) = points(dated)
+    (found,) = points(dated(records))
     return [_series(key, alike) for key, everywhere in found.items() for alike in _machines(everywhere)]
+
+
+def dated(records: Sequence[Record]) -> list[Record]:
+    """Those of them that have a place in a history."""
+    return [record for record in records if record.timing and COMMIT.fullmatch(record.commit)]
 
 
 def _machines(records: Sequence[Record]) -> list[list[Record]]:

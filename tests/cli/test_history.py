@@ -53,6 +53,33 @@ def test_a_table_for_every_point_and_a_line_for_every_change(files: list[Path]) 
     assert answer.stdout.splitlines()[-1] == "2 points, 1 change"
 
 
+def test_what_is_kept_is_shown_without_files(files: list[Path], tmp_path: Path) -> None:
+    archive = ("--archive", tmp_path / "kept")
+    first = moebench(files[0], "--keep", *archive)
+    assert first.stderr == f"moebench: 16 of 16 records added to {tmp_path / 'kept'}\n"
+    both = moebench(*files, "--keep", *archive)
+    assert "moebench: 16 of 32 records added" in both.stderr
+    assert both.stdout == moebench(*archive).stdout == moebench(*files).stdout
+
+
+def test_what_has_no_place_in_a_history_is_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    changed = measured(2, 1.0).model_copy(update={"commit": "f" * 40 + "-dirty"})
+    path.write_text(f"{measured(1, 1.0).model_dump_json()}\n{changed.model_dump_json()}\n")
+    answer = moebench(path, "--keep", "--archive", tmp_path / "kept")
+    assert answer.stderr == f"moebench: 1 of 2 records added to {tmp_path / 'kept'}\n"
+
+
+def test_nothing_to_keep_and_nothing_kept_are_refused(tmp_path: Path) -> None:
+    answer = moebench("--keep", "--archive", tmp_path)
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert "give the files to keep" in answer.stderr
+    answer = moebench("--archive", tmp_path / "kept")
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert f"nothing is kept in {tmp_path / 'kept'}: give files" in answer.stderr
+    assert not (tmp_path / "kept").exists()
+
+
 def test_one_kernel_alone(files: list[Path]) -> None:
     answer = moebench(*files, "--kernel", "scatter")
     assert answer.stdout.splitlines()[-1] == "1 point, 0 changes"
