@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 
 from ..results.clock import Clock, CpuClock
+from ..results.cores import usable_cores
 from ..results.cuda import ColdCudaClock, HotCudaClock, TorchCudaDevice
-from ..results.environment import usable_cores
 from ..results.memory import keep_freed_memory
 from ..results.nvml import connect
 from .meeting import Meeting, Seat

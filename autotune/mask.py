@@ -8,21 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from ..results.cores import usable_cores
+
+SPINS = "10000"  # half a millisecond
 _TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 class Mask(Protocol):
     """Put on by the worker itself; its parent keeps what it has."""
 
-    def apply(self) -> None:
-        """Leave this process, and those it starts, only what the mask leaves."""
+    def apply(self, neighbours: int) -> None:
+        """Leave this process, and those it starts, only what the mask leaves to that many ranks."""
 
 
 @dataclass(frozen=True)
 class Whole:
     """Everything that the parent may use."""
 
-    def apply(self) -> None:
+    def apply(self, neighbours: int) -> None:
         return
 
 
@@ -32,7 +35,7 @@ class OneGpu:
 
     name: str
 
-    def apply(self) -> None:
+    def apply(self, neighbours: int) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = self.name
 
 
@@ -43,8 +46,23 @@ class Cores:
     number: int
     shares: int
 
-    def apply(self) -> None:
+    def apply(self, neighbours: int) -> None:
         os.sched_setaffinity(0, share(sorted(os.sched_getaffinity(0)), self.number, self.shares))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Everything, for a process that takes turns with another one: its threads know their places and make way.
+
+    Where threads of OpenMP may move, one that slept often wakes up on a core that already has one; where they wait for
+    work as long as usual, a dozen milliseconds, they take the time of the other's turn.
+    """
+
+    def apply(self, neighbours: int) -> None:
+        if neighbours == 1:  # else all ranks would be bound to the same cores
+            usable_cores()  # asked before OpenMP binds this thread to one of them
+            os.environ["OMP_PROC_BIND"] = "true"
+            os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
 WHOLE = Whole()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..kernels.problem import Problem
@@ -37,10 +38,14 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One problem and its competitors, measured interleaved."""
+    """One problem and its competitors, measured interleaved.
+
+    ``turns`` is the folder of those who measure at the same time and let each other take samples in turn.
+    """
 
     point: Point
     problem: Problem
     competitors: tuple[Competitor, ...]
     budget: Budget
     cache: Literal["cold", "hot"] = "cold"
+    turns: Path | None = None

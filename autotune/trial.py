@@ -29,9 +29,10 @@ from .check import verdict, worst
 from .exam import Exam, Exams, TouchedInputs, call
 from .failure import ending, first_line
 from .phases import phases
-from .ranks import LockstepClock, gather, ranks, roofline_of_ranks
+from .ranks import LockstepClock, gather, in_step, rank, ranks, roofline_of_ranks
 from .task import NOBODY, Competitor, Task
 from .traffic import traffic, traffic_of_all
+from .turns import turns
 from .work import work_of
 
 GIB = 1 << 30
@@ -90,6 +91,10 @@ class Bench:
 
     def run(self, task: Task, announce: Announce) -> list[Record]:
         """A record of every competitor, in order. On several ranks each runs this, and the records are the same."""
+        with turns(task.turns if rank() == 0 else None) as pass_on:
+            return self._run(task, announce, pass_on)
+
+    def _run(self, task: Task, announce: Announce, pass_on: Callable[[], None]) -> list[Record]:
         started = time.perf_counter()
         entries = [Entry.of(index, who, task.problem, self._device) for index, who in enumerate(task.competitors)]
         work: dict[int, Work] = {}
@@ -105,7 +110,7 @@ class Bench:
             for entry in _alive(entries):
                 announce(entry.index)
                 self._first_call(entry)
-            self._time(task, _alive(entries), announce)
+            self._time(task, _alive(entries), announce, pass_on)
             if task.budget.samples is None:  # a search has no use for it
                 for entry in _alive(entries):
                     announce(entry.index)
@@ -184,8 +189,8 @@ class Bench:
             if reason := verdict(entry.errors, entry.problem.rounding):
                 entry.failure = (Status.wrong, reason)
 
-    def _time(self, task: Task, entries: list[Entry], announce: Announce) -> None:
-        """Sample all entries in turn."""
+    def _time(self, task: Task, entries: list[Entry], announce: Announce, pass_on: Callable[[], None]) -> None:
+        """Sample all entries in turn, and in turn with whoever else measures here."""
         clock = LockstepClock(self._clocks[task.cache])
         exams = {problem: self._exams.first(problem) for problem in {entry.problem for entry in entries}}
         inputs = {problem: exam.copies(problem, clock.copies(problem.input_bytes)) for problem, exam in exams.items()}
@@ -195,6 +200,9 @@ class Bench:
             sample = clock.prepare(calls)
 
             def announced() -> Sample:
+                announce(NOBODY)
+                pass_on()
+                in_step()
                 announce(entry.index)
                 taken = sample()
                 entry.clocks = clock.state()

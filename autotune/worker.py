@@ -199,7 +199,7 @@ def serve(
 
     One that fails says so and stays, to be killed: its end would have the ranks that wait for it fail as well.
     """
-    mask.apply()
+    mask.apply(seat.local_ranks)
     talk_through(meeting.interface)
 
     def announce(culprit: int) -> None:

@@ -90,6 +90,17 @@ def run(
             show_default=False,
         ),
     ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Take so many samples, not as many as the noise asks for.")
+    ] = None,
+    turns: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of all who measure here at the same time, to let each other take samples in turn.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON.")] = False,
 ) -> None:
     """Measure suites, checked against the oracle, and show the answers.
@@ -100,6 +111,8 @@ def run(
     with told(), workplace() as place:
         from rich.console import Console
 
+        from ..autotune.group import THIS_MACHINE, ThisMachine
+        from ..autotune.mask import Bound
         from ..results.prediction import write
         from ..results.store import Store
         from ..suites.run import Runner
@@ -109,6 +122,7 @@ def run(
         work = _tasks(suites or list(MAIN_JOB), size, kernel or [], model)
         if cache is Cache.hot:
             work = _hot(work, device)
+        work = [_sampled(task, samples, turns) for task in work]
         if configs is Configs.tuned:
             from ..suites.tuned import as_tuned
 
@@ -121,7 +135,7 @@ def run(
         with Store(path) as store:
             for problem in store.loaded.problems:
                 typer.echo(f"moebench: {problem}", err=True)
-            runner = Runner(store, device.value, place)
+            runner = Runner(store, device.value, ThisMachine(Bound()) if turns and place is THIS_MACHINE else place)
             made, interrupted = _measure(runner, work, console)
             records = [*store.loaded.records, *made]
         if predictions:
@@ -164,6 +178,14 @@ def _tasks(suites: Sequence[str], size: Size, kernels: Sequence[str], model_name
     if not left:
         raise UnknownName(f"no point of {', '.join(suites)} has the named model and kernels: name others")
     return left
+
+
+def _sampled(task: Task, samples: int | None, turns: Path | None) -> Task:
+    """The same task with so many samples, taken in turn with others."""
+    import dataclasses
+
+    budget = dataclasses.replace(task.budget, samples=samples)
+    return dataclasses.replace(task, budget=budget, turns=turns and turns.resolve())
 
 
 def _hot(tasks: list[Task], device: Device) -> list[Task]:

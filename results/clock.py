@@ -18,7 +18,7 @@ from typing import Final, Literal, Protocol
 
 import torch
 
-from .environment import usable_cores
+from .cores import usable_cores
 from .record import Clocks
 
 ClockName = Literal["perf_counter", "cuda_event"]

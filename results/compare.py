@@ -17,7 +17,7 @@ from typing import Final
 
 from scipy.stats import false_discovery_control
 
-from .difference import BLOCK, UNSEEN_NOISE, Difference, difference, difference_of_few
+from .difference import FEWEST, UNSEEN_NOISE, Difference, difference, difference_of_few
 from .points import Key, conditions, points
 from .record import Record, Status
 from .stats import Interval
@@ -118,7 +118,7 @@ class _Timed:
 
     @property
     def few(self) -> bool:
-        return min(len(self.old), len(self.new)) < BLOCK
+        return min(len(self.old), len(self.new)) < FEWEST
 
     @cached_property
     def difference(self) -> Difference:
@@ -127,7 +127,7 @@ class _Timed:
         return difference([*map(statistics.median, self.old)], [*map(statistics.median, self.new)])
 
     def verdict(self, standing: Standing) -> Verdict:
-        few = f"fewer than {BLOCK} processes a side: noise of {100 * UNSEEN_NOISE:g} % between them is assumed"
+        few = f"fewer than {FEWEST} processes a side: noise of {100 * UNSEEN_NOISE:g} % between them is assumed"
         return Verdict(
             key=self.key,
             status=standing,

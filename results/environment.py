@@ -6,13 +6,13 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
 
 import torch
 
+from .cores import usable_cores
 from .record import Environment
 
 GIT_TIMEOUT_S: Final = 10.0  # git answers in milliseconds; a network disk that hangs must not stop a sweep
@@ -39,11 +39,6 @@ def fingerprint(device_type: Literal["cpu", "cuda"], *, device: str, driver: str
         driver=driver,
         moebench=metadata.version("moebench"),
     )
-
-
-def usable_cores() -> list[int]:
-    """Numbers of the cores that the process may run on."""
-    return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else list(range(os.cpu_count() or 1))
 
 
 def commit(source: Path = Path(__file__)) -> str:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
 from .compare import FLOOR, Standing, Verdict, decide
-from .difference import TURNS, difference
+from .difference import difference
 from .noise import Array, Generator, Noise
 from .points import Key
 from .sequential import LOOKS, Look, judge
@@ -41,8 +41,7 @@ class Lab:
     def sides(self, have: int, want: int) -> tuple[Array, Array]:
         """Samples of both, (points, processes, samples), of the processes a side that are wanted beyond those had."""
         logs = self.noise(self.generator, POINTS, range(2 * have, 2 * want))
-        of_old = np.resize([turn == "A" for turn in TURNS], 2 * (want - have))
-        old, new = np.exp(logs[:, of_old]), np.exp(logs[:, ~of_old])
+        old, new = np.exp(logs[:, ::2]), np.exp(logs[:, 1::2])
         new[0] *= 1 + self.slowdown
         return old, new
 

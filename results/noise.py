@@ -9,12 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .difference import TURNS
 from .points import points
 from .record import Record
 from .stats import spread
 
 SAMPLES: Final = 15  # of each process
+STRETCH: Final = 8  # processes that were recorded one after the other: four pairs
 WITHIN: Final = 0.01  # by which the samples of a process differ
 
 Array = NDArray[np.float64]
@@ -48,7 +48,7 @@ def _bimodal(generator: Generator, count: int, turns: range) -> Array:
 
 @_from
 def _drifting(generator: Generator, count: int, turns: range) -> Array:
-    return generator.normal(0, 0.01, (count, len(turns))) + 0.002 * np.asarray(turns)
+    return generator.normal(0, 0.01, (count, len(turns))) + 0.004 * (np.asarray(turns) // 2)
 
 
 @_from
@@ -61,26 +61,27 @@ SHAPES: Final[Mapping[str, Noise]] = {
     "2 %": _normal(0.02),
     "5 %": _normal(0.05),
     "two modes, 4 % apart": _bimodal,
-    "1 %, and a drift of 0.2 % a process": _drifting,
+    "1 %, and a drift of 0.4 % a pair": _drifting,
     "1 %, and one process in 20 slower by 30 %": _outliers,
 }
 
 
 def recorded(records: Sequence[Record]) -> Noise:
-    """Noise of equal processes that were measured one after the other; every point gets that of a recorded one.
+    """Noise of equal processes that were measured in pairs; every point gets that of a recorded one.
 
-    It comes in stretches of as many processes as are compared with each other, so that what outlasts a process does.
+    It comes in stretches of four pairs, so that what outlasts a pair does.
     """
     series = [_logs(found) for found in points(records)[0].values()]
     length = min(map(len, series), default=0)
-    if length < len(TURNS):
-        raise TooFew(f"{length} processes of a point are recorded, {len(TURNS)} are needed: record more")
+    if length < STRETCH:
+        raise TooFew(f"{length} processes of a point are recorded, {STRETCH} are needed: record more")
     logs = np.stack([one[:length] for one in series])
 
     def noise(generator: Generator, count: int, turns: range) -> Array:
         of_point = generator.integers(len(logs), size=(count, 1))
-        starts = generator.integers(length - len(TURNS), size=(count, len(turns) // len(TURNS)), endpoint=True)
-        of_turn = (starts[..., None] + np.arange(len(TURNS))).reshape(count, -1)
+        stretches = -(-len(turns) // STRETCH)
+        starts = 2 * generator.integers((length - STRETCH) // 2, size=(count, stretches), endpoint=True)
+        of_turn = (starts[..., None] + np.arange(STRETCH)).reshape(count, -1)[:, : len(turns)]
         found: Array = logs[of_point, of_turn]
         return found
 

@@ -18,7 +18,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from .clock import CpuClock
-from .environment import usable_cores
+from .cores import usable_cores
 from .links import Exchange, exchanges
 from .machine import multiplies_float8, product
 from .measure import MIN_SAMPLES

@@ -12,7 +12,7 @@ from typing import Final
 from .compare import Standing, Verdict
 from .points import Key
 
-LOOKS: Final = (8, 12, 16, 24, 32, 48)  # processes a side; whole blocks, few where that is enough
+LOOKS: Final = (8, 12, 16, 24, 32, 48)  # pairs of processes; few where that is enough
 
 Look = Callable[[int, Collection[Key] | None], list[Verdict]]
 """Bring the named points, or all, to so many processes a side, and judge them together with those not named."""

@@ -1,20 +1,24 @@
-"""The gate: two sides measured in turns, in fresh processes, until it is clear which points became slower."""
+"""The gate: two sides measured together, in pairs of fresh processes, until it is clear what became slower."""
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from ..results.compare import Verdict, compare
-from ..results.difference import TURNS
 from ..results.points import Key
 from ..results.record import Record
 from ..results.sequential import Look, judge
 from ..results.store import Store
 from .sides import Side
+
+SAMPLES: Final = 41  # of each process: what processes differ by is larger than what the median of these is off by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +51,21 @@ class Gate:
             self.tell(f"measuring anew what seemed slower: {len(keys)} of the points")
         return _Stage(self, keys).look
 
-    def take(self, side: int, kernels: Sequence[str]) -> list[Record]:
-        """The records of one more process of a side."""
+    def pair(self, number: int, kernels: Sequence[str]) -> list[list[Record]]:
+        """The records of one more process of each side, which take their samples in turn; each side begins in turn."""
         named = [argument for kernel in kernels for argument in ("--kernel", kernel)]
-        records = self.sides[side].run([*self.suites, *named, *self.arguments], self.scratch)
-        for record in records:
-            self.stores[side].append(record)
-        return records
+        arguments = [*self.suites, *named, *self.arguments, "--samples", str(SAMPLES)]
+        with (
+            tempfile.TemporaryDirectory(prefix="pair-", dir=self.scratch) as folder,
+            ThreadPoolExecutor(len(self.sides)) as both,
+        ):
+            order = self.sides if number % 2 == 0 else self.sides[::-1]
+            running = [both.submit(side.run, arguments, Path(folder)) for side in order]
+            found = [side.result() for side in (running if order is self.sides else running[::-1])]
+        for store, records in zip(self.stores, found, strict=True):
+            for record in records:
+                store.append(record)
+        return found
 
 
 @dataclass
@@ -62,17 +74,17 @@ class _Stage:
 
     gate: Gate
     keys: Collection[Key] | None
-    turns: int = 0
+    pairs: int = 0
     records: tuple[list[Record], list[Record]] = field(default_factory=lambda: ([], []))
 
     def look(self, processes: int, unclear: Collection[Key] | None) -> list[Verdict]:
         named = self.keys if unclear is None else unclear
         kernels = self.gate.kernels if named is None else sorted({key.kernel for key in named})
         started = time.monotonic()
-        while self.turns < 2 * processes:
-            side = "AB".index(TURNS[self.turns % len(TURNS)])
-            self.records[side].extend(self.gate.take(side, kernels))
-            self.turns += 1
+        for number in range(self.pairs, processes):
+            for records, more in zip(self.records, self.gate.pair(number, kernels), strict=True):
+                records.extend(more)
+        self.pairs = processes
         verdicts = compare(*self.records, floor=self.gate.floor, keys=self.keys)
         found = Counter(verdict.status.value for verdict in verdicts)
         self.gate.tell(

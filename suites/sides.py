@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 import tomllib
 import venv
 from collections.abc import Sequence
@@ -36,18 +37,19 @@ class Side:
     commit: str
     environment: Path
 
-    def run(self, arguments: Sequence[str], scratch: Path) -> list[Record]:
-        """The records of one fresh `moebench run`, made in the folder ``scratch``.
+    def run(self, arguments: Sequence[str], turns: Path) -> list[Record]:
+        """The records of one fresh `moebench run`, which takes turns with the other side in the folder.
 
         Raises:
             GateError: when it measured nothing, or did not end as a run does.
         """
-        records = scratch / "records.jsonl"
-        records.unlink(missing_ok=True)
-        command = [str(self.environment / "bin" / "moebench"), "run", *arguments, "--output", str(records)]
+        folder = Path(tempfile.mkdtemp(dir=turns))
+        records = folder / "records.jsonl"
+        command = [str(self.environment / "bin" / "moebench"), "run", *arguments]
+        command += ["--turns", str(turns), "--output", str(records)]
         inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         # The arguments are those of this command itself, which `moebench run` checks.
-        ended = subprocess.run(command, cwd=scratch, env=inherited, capture_output=True, text=True, check=False)  # noqa: S603
+        ended = subprocess.run(command, cwd=folder, env=inherited, capture_output=True, text=True, check=False)  # noqa: S603
         loaded = load(records) if records.exists() else Loaded([], [])
         # A run leaves with 1 where something was wrong or crashed, and so does Python where moebench itself did.
         expected = (0, 1) if any(record.status.bad for record in loaded.records) else (0,)

@@ -13,25 +13,26 @@ from records import TIMING, record
 from moebench.results.record import Record, Status
 
 Times = Callable[[int], dict[str, float]]
-"""What each kernel takes in a turn, in ms; 0 where it crashes."""
+"""What each kernel takes in a process of a side, by its number, in ms; 0 where it crashes."""
 
-Turns = list[tuple[str, tuple[str, ...]]]
-"""Whose turn it was, and what was asked."""
+Asked = list[tuple[str, ...]]
+"""What each process of a side was asked."""
 
 
 @dataclass(frozen=True)
 class Imagined:
-    """A side that measures nothing, and writes down its turn and what it was asked."""
+    """A side that measures nothing, and writes down what it was asked."""
 
     name: str
     times: Times
-    turns: Turns
+    asked: Asked
 
-    def run(self, arguments: Sequence[str], scratch: Path) -> list[Record]:
-        turn = len(self.turns)
-        self.turns.append((self.name, tuple(arguments)))
+    def run(self, arguments: Sequence[str], turns: Path) -> list[Record]:
+        assert turns.is_dir()
+        turn = len(self.asked)
+        self.asked.append(tuple(arguments))
         named = [value for option, value in pairwise(arguments) if option == "--kernel"]
-        generator = np.random.default_rng(turn)
+        generator = np.random.default_rng([ord(self.name), turn])
         kernels = {kernel: ms for kernel, ms in self.times(turn).items() if not named or kernel in named}
         return [
             self._record(kernel, turn, ms * float(np.exp(generator.normal(0, 0.003)))) for kernel, ms in kernels.items()
@@ -45,4 +46,4 @@ class Imagined:
 
 
 def always(**times: float) -> Times:
-    return lambda _turn: times
+    return lambda _number: times

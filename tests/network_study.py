@@ -20,7 +20,7 @@ from network_points import DISPATCHERS, SHAPE, TOKENS
 from shaped import Node, network
 
 from moebench.kernels.cluster.machine import machine
-from moebench.results.environment import usable_cores
+from moebench.results.cores import usable_cores
 from moebench.results.prediction import Prediction, read, write
 from moebench.results.record import Record, Status
 from moebench.results.store import load

@@ -19,7 +19,7 @@ from points import task
 
 from moebench.autotune.group import ThisMachine
 from moebench.autotune.isolated import Isolated
-from moebench.autotune.mask import Cores, Mask, OneGpu, share
+from moebench.autotune.mask import Bound, Cores, Mask, OneGpu, share
 from moebench.autotune.task import Competitor
 from moebench.autotune.worker import LocalWorker, WorkerError
 from moebench.results.record import Status
@@ -109,6 +109,7 @@ def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
     ("mask", "told"),
     [
         (OneGpu("GPU-17"), f"GPUs GPU-17, cores {sorted(os.sched_getaffinity(0))}"),
+        (Bound(), f"{len(os.sched_getaffinity(0))} threads"),
         pytest.param(
             Cores(1, 2),
             f"cores {share(sorted(os.sched_getaffinity(0)), 1, 2)}, {len(os.sched_getaffinity(0)) // 2} threads",

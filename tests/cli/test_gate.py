@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from imagined_sides import Imagined, Times, Turns, always
+from imagined_sides import Asked, Imagined, Times, always
 from typer.testing import CliRunner, Result
 
 from moebench.cli import gate
@@ -18,12 +18,12 @@ def moebench(*arguments: object) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
-def imagine(monkeypatch: pytest.MonkeyPatch, old: Times, new: Times) -> Turns:
+def imagine(monkeypatch: pytest.MonkeyPatch, old: Times, new: Times) -> Asked:
     """Have the gate measure these instead of revisions."""
-    turns: Turns = []
-    sides = (Imagined("A", old, turns), Imagined("B", new, turns))
+    asked: Asked = []
+    sides = (Imagined("A", old, asked), Imagined("B", new, []))
     monkeypatch.setattr(gate, "_sides", lambda *_: sides)
-    return turns
+    return asked
 
 
 @pytest.fixture(autouse=True)
@@ -33,12 +33,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_equal_sides_are_the_same_and_leave_their_records(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns = imagine(monkeypatch, always(loop=1), always(loop=1))
+    asked = imagine(monkeypatch, always(loop=1), always(loop=1))
     answer = moebench("gate", "--self", "-o", "out", "-m", "Mixtral-8x7B", "--device", "cpu")
     assert answer.exit_code == 0, answer.output
     assert answer.stdout.endswith("\n1 point: 1 same\n")
     assert "8 processes a side" in answer.stderr
-    assert turns[0][1] == ("gate", "--model", "Mixtral-8x7B", "--device", "cpu", "--configs", "default")
+    options = ("--model", "Mixtral-8x7B", "--device", "cpu", "--configs", "default", "--samples", "41")
+    assert asked == 8 * [("gate", *options)]
     again = moebench("compare", here / "out" / "old.jsonl", here / "out" / "new.jsonl")
     assert again.stdout == answer.stdout
 
@@ -75,7 +76,7 @@ def test_outside_a_checkout_it_is_refused(here: Path) -> None:
 
 
 def test_a_side_that_cannot_be_measured_is_2_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(_turn: int) -> dict[str, float]:
+    def breaks(_number: int) -> dict[str, float]:
         raise GateError("the working tree could not be measured: no disk")
 
     imagine(monkeypatch, always(loop=1), breaks)
@@ -92,8 +93,8 @@ def test_measuring_nothing_in_common_is_2(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_ctrl_c_names_what_judges_the_rest(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(turn: int) -> dict[str, float]:
-        if turn > 9:
+    def interrupted(number: int) -> dict[str, float]:
+        if number > 4:
             raise KeyboardInterrupt
         return {"loop": 1}
 

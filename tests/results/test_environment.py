@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from moebench.results.environment import commit, fingerprint, usable_cores
+from moebench.results.cores import usable_cores
+from moebench.results.environment import commit, fingerprint
 from moebench.results.record import Environment
 
 
@@ -68,8 +69,10 @@ def test_triton_is_not_imported_and_may_be_missing(monkeypatch: pytest.MonkeyPat
 def test_cores_are_those_the_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process bound to two of many cores has two."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 4})
-    assert usable_cores() == [4, 7]
+    usable_cores.cache_clear()
+    assert usable_cores() == (4, 7)
     assert of_cpu().cores == 2
+    usable_cores.cache_clear()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_processes_differ_by_what_the_noise_is_called(name: str, share: float) -
 
 
 def test_drift_goes_on_where_it_was() -> None:
-    noise = SHAPES["1 %, and a drift of 0.2 % a process"]
+    noise = SHAPES["1 %, and a drift of 0.4 % a pair"]
     first, later = (noise(np.random.default_rng(0), 2, turns).mean() for turns in (range(100), range(100, 200)))
     assert later - first == pytest.approx(0.2)
 
@@ -38,7 +38,7 @@ def test_one_process_in_twenty_is_an_outlier() -> None:
     assert (logs.mean(axis=2) > 0.2).mean() == pytest.approx(1 / 20, abs=0.01)
 
 
-def test_recorded_noise_comes_in_stretches_of_eight_turns() -> None:
+def test_recorded_noise_comes_in_stretches_of_four_pairs() -> None:
     """Of a recording in which every process took a hundredth longer than the one before."""
     noise = recorded(processes([1000 * 1.01**at for at in range(30)]))
     logs = noise(np.random.default_rng(0), 20, range(16))
