@@ -43,8 +43,11 @@ def gate_study(
             noises[path.stem] = recorded(records)
         except TooFew as error:
             refuse(f"{path}: {error}")
-        found = [_percent(spread) for spread in sorted(spreads(records))]
-        typer.echo(f"{path}: {len(found)} points, whose processes' medians spread by {found[0]} to {found[-1]}\n")
+        processes, pairs = ([_percent(one) for one in sorted(found)] for found in spreads(records))
+        typer.echo(
+            f"{path}: {len(processes)} points, whose processes' medians spread by {processes[0]} to {processes[-1]}, "
+            f"and the ratios of pairs by {pairs[0]} to {pairs[-1]}\n"
+        )
     scores = {name: study(noise, RULES, comparisons) for name, noise in noises.items()}
     shares: dict[str, Callable[[Score], float]] = {
         "False alarms per comparison of 20 equal points": lambda score: score.false_alarms,

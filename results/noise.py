@@ -88,10 +88,13 @@ def recorded(records: Sequence[Record]) -> Noise:
     return noise
 
 
-def spreads(records: Sequence[Record]) -> list[float]:
-    """By how much the medians of the processes of every point spread, relative to their median."""
+def spreads(records: Sequence[Record]) -> tuple[list[float], list[float]]:
+    """By how much, at every point, the medians of processes spread, and the ratios of pairs; relative to the middle."""
     (found,) = points(records)
-    return [spread([median(one.timing.samples_ns) for one in alike if one.timing]) for alike in found.values()]
+    times = [[median(one.timing.samples_ns) for one in alike if one.timing] for alike in found.values()]
+    return [spread(one) for one in times], [
+        spread([new / old for old, new in zip(one[::2], one[1::2], strict=False)]) for one in times
+    ]
 
 
 def _logs(records: Sequence[Record]) -> Array:

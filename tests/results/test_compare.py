@@ -69,7 +69,7 @@ def test_samples_of_one_process_are_one_witness() -> None:
     old, new = (processes(times, count=1, noise=0)[0] for times in (1.0, 1.1))
     verdict = only(compare([old], [new]))
     assert verdict.status is Standing.unclear
-    assert verdict.reason == "fewer than 4 processes a side: noise of 10 % between them is assumed"
+    assert verdict.reason == "fewer than 6 processes a side: noise of 10 % between them is assumed"
     assert only(compare([old], processes(2.0, count=1))).status is Standing.slower
 
 
