@@ -27,9 +27,9 @@ class Pattern:
         return {
             (source, target): size
             for group in self.groups
-            for source in group
+            for source in (group if self.senders is None else self.senders)
             for target in group
-            if source != target and (self.senders is None or source in self.senders)
+            if source != target
         }
 
 
@@ -47,7 +47,7 @@ class Exchange:
 
 
 def patterns(ranks: int, ranks_per_node: int) -> list[Pattern]:
-    """All ranks, nodes, the same places of all nodes, and pairs: in both directions, and from one rank or node only."""
+    """All ranks, nodes, the same places of all nodes, and pairs, each in both directions and from one rank only."""
     everyone = tuple(range(ranks))
     nodes = tuple(everyone[first : first + ranks_per_node] for first in range(0, ranks, ranks_per_node))
     places = tuple(everyone[place::ranks_per_node] for place in range(ranks_per_node))
@@ -57,7 +57,6 @@ def patterns(ranks: int, ranks_per_node: int) -> list[Pattern]:
     ]
     if len(nodes) > 1 and ranks_per_node > 1:
         found += [Pattern(name="inside", groups=nodes), Pattern(name="across", groups=places)]
-        found.append(Pattern(name="a node across", groups=places, senders=nodes[0]))
     if ranks_per_node > 1:
         found += _pair("inside", 1)
     if len(nodes) > 1:

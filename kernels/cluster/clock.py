@@ -11,7 +11,7 @@ from .machine import Link, Network, Rate
 from .transfer import Transfer
 
 WHERE: Mapping[Network, str] = {"node": "inside", "across": "across"}
-RING_TURNS = 0.5  # gloo passes a block on in halves, one while it receives the other
+RING_HALVES = 2  # gloo passes a block on in halves, one while it receives the other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +62,13 @@ class Clock:
 
     def _limits(self, transfer: Transfer, link: Network) -> Iterator[tuple[float, str]]:
         """Seconds that each limit of a link class takes, and its name."""
-        rate, where, layout = self.link(link).rate, WHERE[link], self.layout
-        of_one, of_all = (self._waiting(transfer, link, ranks) for ranks in (1, layout.local * layout.groups_per_node))
+        described, where, layout = self.link(link), WHERE[link], self.layout
+        rate, messages = described.rate, self._opposed(transfer, link)
+        of_all = messages * layout.local * layout.groups_per_node
         out, into = transfer.out[link], transfer.into[link]
         for one, other in ((out, into), (into, out)):
-            of_rank = self._of_ranks(one + other.scaled(of_one))
-            of_node = self._of_nodes(self._nodes(one) + self._nodes(other).scaled(of_all))
+            of_rank = self._of_ranks(_volume(one, other, messages, described))
+            of_node = self._of_nodes(_volume(self._nodes(one), self._nodes(other), of_all, described))
             if transfer.ring and link == "across":
                 # NCCL lays rings over all ports of a node, so that only what they do together counts.
                 yield of_node / min(rate.node, rate.rank * layout.local), f"node, {where}"
@@ -75,18 +76,11 @@ class Clock:
                 yield of_rank / rate.rank, f"rank, {where}"
                 yield of_node / rate.node, f"node, {where}"
 
-    def _waiting(self, transfer: Transfer, link: Network, ranks: int) -> float:
-        """The share of one direction that passes while the other stands still, over a limit that ``ranks`` share.
-
-        Where the two directions of a pair take turns, pairs that share a limit fill each other's pauses; what is left
-        is the message that the last of them cannot send before it has received its own.
-        """
-        turns = self.link(link).turns
-        if turns is None:
-            return 0.0
-        if transfer.ring:  # nothing comes back from the next rank, unless there are but two
-            return RING_TURNS * turns.value if self.layout.ranks == 2 else 0.0
-        return turns.value / (ranks * transfer.messages[link])
+    def _opposed(self, transfer: Transfer, link: Network) -> int:
+        """Messages of a rank to ranks that send it some at the same time."""
+        if not transfer.ring:
+            return transfer.messages[link]
+        return RING_HALVES if self.layout.ranks == 2 else 0  # else the next rank is not the one before
 
     def _nodes(self, amount: Amount) -> Amount:
         return amount.summed(self.layout.node_R).repeated(self.layout.groups_per_node)
@@ -96,3 +90,14 @@ class Clock:
 
     def _of_nodes(self, amount: Amount) -> float:
         return amount.mean if self.balanced else amount.largest(self.layout.groups // self.layout.groups_per_node)
+
+
+def _volume(one: Amount, other: Amount, messages: int, link: Link) -> Amount:
+    """Bytes that a limit takes its time for: those that go one way, and a message of the other direction.
+
+    Where the two directions of a pair take turns, pairs that share a limit fill each other's pauses; what is left is
+    that the last of them begins to send when it has received.
+    """
+    if link.turns is None or not messages:
+        return one
+    return one + other.scaled(link.turns.value / messages)

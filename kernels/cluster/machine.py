@@ -78,8 +78,8 @@ class Link(_Shared):
 
     An exchange with one peer takes ``latency_s`` before the first byte, and ``message_s`` for each further message
     that a rank sends in it. ``bytes_per_s`` are those of one rank in one direction, ``node_bytes_per_s`` those of all
-    ranks of a node together: the egress of a node, or a memory bus. ``turns`` says how far the two directions of a pair
-    of ranks keep each other waiting: not at all where it is left out, one for the other where it is 1.
+    ranks of a node together: the egress of a node, or a memory bus. ``turns`` is the share of a message that a pair of
+    ranks cannot send while it receives the other's: 1 where both directions of a pair wait for each other.
     """
 
     latency_s: Figure

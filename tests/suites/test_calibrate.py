@@ -55,7 +55,7 @@ def test_every_figure_says_how_well_it_fits() -> None:
     assert not found.fit.bad
     across = found.machine.link("across")
     for figure in (across.latency_s, across.message_s, across.bytes_per_s, across.reached):
-        assert figure.source.startswith("fitted, and differs from 63 measured exchanges by 0 % in the median")
+        assert figure.source.startswith("fitted, and differs from 56 measured exchanges by 0 % in the median")
 
 
 def test_links_that_are_not_there_are_left_out() -> None:

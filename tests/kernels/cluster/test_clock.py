@@ -79,7 +79,7 @@ def test_a_ring_waits_for_every_message() -> None:
 
 @pytest.mark.parametrize(("pairs", "turns", "longer"), [(1, 1.0, 2.0), (1, 0.5, 1.5), (4, 1.0, 1.25), (1, None, 1.0)])
 def test_pairs_that_take_turns_fill_each_others_pauses(pairs: int, turns: float | None, longer: float) -> None:
-    """Every rank of one node with every rank of another over one link: one pair takes twice as long."""
+    """Every rank of one node with every rank of another over one link: one pair takes twice as long, many hardly."""
     local = round(pairs**0.5)
     layout = Layout(ranks=2 * local, ranks_per_node=local)
     across = link(bytes_per_s=B, node_bytes_per_s=B, turns=turns)

@@ -18,7 +18,7 @@ SIZES = (256, 16384, 262144, 1 << 20, 1 << 22)
 
 
 def transfers(layout: Layout) -> list[Transfer]:
-    """Everyone, nodes, places, and a pair each way and one way, inside and across; a node across, one way."""
+    """Everyone, nodes, places, and a pair each way and one way, inside and across."""
     ranks = np.arange(layout.ranks)
     same_node = layout.node_R[:, None] == layout.node_R
     same_place = layout.local_R[:, None] == layout.local_R
@@ -30,9 +30,9 @@ def transfers(layout: Layout) -> list[Transfer]:
         joined.append(np.outer(pair, pair) & apart)
         one_way.append(joined[-1])
     found = [exchange(layout, size * who.astype(float), who) for who in joined for size in SIZES]
-    for who in (*one_way, joined[2]):
+    for who in one_way:
         sent = who.astype(float)
-        sent[1 if who is not joined[2] else layout.ranks_per_node :] = 0
+        sent[1:] = 0
         found += [exchange(layout, size * sent, who) for size in SIZES]
     return [one for one in found if any(amount.mean_R.any() for name, amount in one.out.items() if name != "self")]
 
