@@ -1,6 +1,7 @@
 """What is decided before anything is imported, for the tests and the processes that they start.
 
 Where there is no GPU, the kernels in Triton run in its interpreter. No test sees the tuned tables of whoever runs it.
+Threads that wait for work sleep: those of several test processes would else keep each other from working.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import os
 import tempfile
 
-import torch
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch  # noqa: E402
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
