@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -106,9 +107,9 @@ def test_a_delay_is_added_where_the_kernel_can(delay_s: float) -> None:
 
 
 def left() -> list[str]:
-    """Namespaces of the tests that are there."""
+    """Namespaces that are there of this process's tests."""
     shown = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
-    return [line for line in shown.splitlines() if line.startswith("moebench-")]
+    return [line for line in shown.splitlines() if line.startswith(f"moebench-{os.getpid()}-")]
 
 
 def test_nothing_is_left_behind_after_a_failure() -> None:

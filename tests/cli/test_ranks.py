@@ -16,6 +16,8 @@ from shaped import network
 from moebench.results.record import Record, Status
 from moebench.results.store import load
 
+pytestmark = pytest.mark.xdist_group("torchrun")  # a sweep that was stopped is what several start from
+
 ONE_NODE = ("--standalone", "--nproc-per-node", "2", SWEEP)
 
 

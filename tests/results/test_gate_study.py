@@ -13,6 +13,8 @@ from moebench.results.noise import SHAPES, Noise, recorded
 from moebench.results.sequential import LOOKS
 from moebench.results.store import load
 
+pytestmark = pytest.mark.xdist_group("gate study")  # the scores are what all judge
+
 RECORDED = Path(__file__).parents[2] / "results" / "recorded"
 COMPARISONS = 60
 NOISES: dict[str, Noise] = dict(SHAPES) | {
