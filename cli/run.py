@@ -91,7 +91,7 @@ def run(
         ),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Take so many samples, not as many as the noise asks for.")
+        int | None, typer.Option(min=1, help="Take no more samples than this, though the noise ask for more.")
     ] = None,
     turns: Annotated[
         Path | None,

@@ -18,7 +18,7 @@ from ..results.sequential import Look, judge
 from ..results.store import Store
 from .sides import Side
 
-SAMPLES: Final = 41  # of each process: what processes differ by is larger than what the median of these is off by
+SAMPLES: Final = 41  # of each process at most: processes differ by more than the median of these is off by
 
 
 @dataclass(frozen=True, kw_only=True)

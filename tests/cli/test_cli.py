@@ -44,6 +44,7 @@ def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
         (["run", "smoke", "--device", "cpu", "--cache", "hot"], "use cold"),
         (["run", "smoke", "--size", "reduced"], "one of capacity, experts, granularity, models"),
         (["run", "smoke", "--outptu", "x.jsonl"], "--output"),
+        (["run", "smoke", "--turns", "/nowhere"], "--turns"),
         (["rum"], "run"),
         (["list", "kernel"], "'kernels'"),
         (["report", "missing.jsonl"], "missing.jsonl"),
@@ -75,6 +76,21 @@ def test_doctor_tells_device_rates_and_extras(tmp_path: Path) -> None:
     assert found["measured"]["float32"]["matmul_tflop_per_s"] > 0
     assert found["kernels"]["scatter"] == "usable"
     assert set(found["extras"].values()) >= {"installed"} or all("pip install" in v for v in found["extras"].values())
+
+
+def test_two_runs_take_turns_and_no_more_samples_than_they_are_told(tmp_path: Path) -> None:
+    turns = tmp_path / "turns"
+    turns.mkdir()
+    arguments = ["run", "smoke", "--kernel", "scatter", "--device", "cpu", "--samples", "12", "--turns", str(turns)]
+    outputs = [tmp_path / "one.jsonl", tmp_path / "other.jsonl"]
+    both = [subprocess.Popen([str(MOEBENCH), *arguments, "--output", str(output)], cwd=tmp_path) for output in outputs]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
+    assert len(list(turns.glob("*.here"))) == 2
+    for output in outputs:
+        for record in load(output).records:
+            assert record.timing is not None
+            assert len(record.timing.samples_ns) <= 12
+            assert record.environment.threads == record.environment.cores  # bound, but not to one core
 
 
 def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
