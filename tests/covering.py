@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import combinations
 
 from moebench.kernels.kernel import Config
@@ -21,4 +22,10 @@ def covering(configs: list[Config]) -> list[Config]:
 
 def pairs(config: Config) -> set[tuple[tuple[str, object], ...]]:
     """Every two of its values; how many warps and stages there are, and of which precision, only a compiler sees."""
-    return set(combinations(sorted((k, v) for k, v in config.items() if k not in ("warps", "stages", "precision")), 2))
+    seen = {name: _without_warps(value) for name, value in config.items() if name != "precision"}
+    return set(combinations(sorted(seen.items()), 2))
+
+
+def _without_warps(value: object) -> object:
+    """A tile's sides without its warps and stages; any other value as it is."""
+    return re.sub(r"w\d+s\d+$", "", value) if isinstance(value, str) else value

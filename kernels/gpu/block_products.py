@@ -24,36 +24,35 @@ class BlockProducts(Products):
     @property
     def side(self) -> int:
         """B."""
-        return self.tiles.block_m
+        return self.tiles.up.rows
 
     def weight_gradient(self, p: Tensor, q: Tensor, *, tokens: str, shape: torch.Size) -> Tensor:
         """The sum over every expert's rows of p^T q, (E, …); ``tokens`` names the one that is not hidden."""
         hidden, rows = (q, p) if tokens == "p" else (p, q)
         width, height = hidden.shape[1], rows.shape[1]
-        side = self.side
-        block_h, block_d = max(side, self.tiles.block_w), self.tiles.block_w
-        step = min(side, self.tiles.block_k)
+        side, tile = self.side, self.tiles.weights
+        block_h, block_d = max(side, tile.rows), tile.columns
+        step = min(side, tile.step)
         values = self._described(_blocks(hidden, side), [1, step, side]) if block_h == side else hidden
         rows_operand = self._described(rows, [step, block_d])
-        topology = Topology.of(self.schedule, columns=width // side)
+        topology = Topology.of(self.schedules[side], columns=width // side)
         dw = p.new_empty(shape)
         launch(
             transposed_product,
-            self._share(shape[0] * triton.cdiv(width, block_h) * triton.cdiv(height, block_d)),
+            self._share(tile, shape[0] * triton.cdiv(width, block_h) * triton.cdiv(height, block_d)),
             values, rows_operand, dw, topology.transpose_Z, topology.row_Z, topology.first_J, shape[0],
             H=width, D=height, HIDDEN_FIRST=hidden is p, SIDE=side, BLOCK_H=block_h, BLOCK_D=block_d, BLOCK_B=step,
             GROUP_H=self.tiles.group_m, VALUES_TILED=isinstance(values, TensorDescriptor),
             ROWS_TILED=isinstance(rows_operand, TensorDescriptor), PRECISION=self.tiles.precision, UPCAST=INTERPRETED,
-            warps=self.tiles.warps,
-            stages=self._stages_of_gather,
+            warps=tile.warps, stages=self._stages_of_gather(tile),
         )  # fmt: skip
         return dw
 
     def _hidden_operand(self, a: Tensor) -> Operand:
         """A descriptor takes part of one block; steps over several blocks are loaded by pointer."""
-        if self.tiles.block_k > self.side:
+        if self.tiles.down.step > self.side:
             return a
-        return self._described(_blocks(a, self.side), [1, self.side, self.tiles.block_k])
+        return self._described(_blocks(a, self.side), [1, self.side, self.tiles.down.step])
 
 
 class BlockPlan(Plan):

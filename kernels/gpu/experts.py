@@ -53,11 +53,12 @@ class Plan:
         """The rows of a call in their order."""
         problem = self.problem
         by_gate = problem.capacity is not None and problem.drop == "gate_weight"
-        found, (schedule,) = order(
+        heights = self.tiles.heights(problem)
+        found, schedules = order(
             routing.ids_TK,
             experts=problem.E,
             layout=self.layout,
-            blocks=(self.tiles.block_m,),
+            blocks=heights,
             limit=problem.capacity,
             service_N=service_order(routing.gates_TK) if by_gate else None,
         )
@@ -66,7 +67,7 @@ class Plan:
             tiles=self.tiles,
             hardware=self.hardware,
             order=found,
-            schedule=schedule,
+            schedules=dict(zip(heights, schedules, strict=True)),
             gathered=self.gathered,
         )
 

@@ -190,6 +190,7 @@ class Grid:
 
     ``idle`` programs find no tile. With ``persistent`` programs a processor each takes tile after tile. ``useful`` of
     the FLOPs are not padding. ``l2_bytes`` are asked of the L2, of which ``memory_bytes`` come from or go to memory.
+    In a ``flattened`` loop the first steps of a persistent program's next tile load while this one is stored.
     """
 
     name: str
@@ -202,6 +203,7 @@ class Grid:
     l2_bytes: float
     memory_bytes: float
     persistent: int = 0
+    flattened: bool = False
 
     @property
     def moved_bytes(self) -> float:
@@ -289,8 +291,8 @@ class Grid:
         first_s = CHAIN * chip.l2_cycles / chip.clock_hz + load_s
         if not self.persistent:
             first_s += START_CYCLES / chip.clock_hz
-        if program.specialise:
-            first_s = 0.0  # the warps that copy have long begun the next tile
+        if program.specialise or self.flattened:
+            first_s = 0.0  # the copies of the next tile have long begun
         return first_s + steps * max(busy_s, load_s / program.loading) + program.store_s
 
 

@@ -11,7 +11,7 @@ Rows and experts are addressed with 64 bits: T * D, N * U and E * U * D may pass
 import triton
 import triton.language as tl
 
-from .tile_ops import act, act_slope, cells, dot, halve, narrow, place, quarter, rows_of
+from .tile_ops import act, act_slope, cells, dot, eighths, follow, halve, narrow, place, rows_of
 
 
 @triton.jit
@@ -21,13 +21,13 @@ def multiply(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     SIDE: tl.constexpr, A_TILED: tl.constexpr, B_TILED: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """Two float32 tiles: rows @ weights[e][n0:n0 + BLOCK_N], and the same N rows of weights further on.
+    """One float32 tile (BLOCK_M, BLOCK_N) of rows times the weights of expert e, from column n0 on.
 
-    With one half the second stays zero and costs nothing. With a SIDE, A stands in blocks (`cells`). A descriptor of A
-    reads on past the rows that stand.
+    With two HALVES the left half of the tile are the columns from n0 on, the right half those N further on: gate and up
+    projection come out of one product. With a SIDE, A stands in blocks (`cells`). A descriptor of A reads on past the
+    rows that stand.
     """
-    left_MN = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
-    right_MN = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
+    acc_MN = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     k_K = tl.arange(0, BLOCK_K)
     if not A_TILED:
         a_M = a + row_M * a_row
@@ -44,30 +44,30 @@ def multiply(
         else:
             inside_MK = stands_M[:, None] & (k0 + k_K < K)[None, :]
             a_MK = tl.load(a_M[:, None] + (k0 + k_K).to(tl.int64)[None, :] * a_col, mask=inside_MK, other=0.0)
-        b_KN = weight_tile(b, e, n0, k0, 0, b_expert, b_n, b_k, N, K, B_NK, BLOCK_N, BLOCK_K, B_TILED)
-        left_MN = dot(a_MK, b_KN, left_MN, PRECISION, UPCAST)
-        if HALVES == 2:
-            b_KN = weight_tile(b, e, n0, k0, N, b_expert, b_n, b_k, N, K, B_NK, BLOCK_N, BLOCK_K, B_TILED)
-            right_MN = dot(a_MK, b_KN, right_MN, PRECISION, UPCAST)
-    return left_MN, right_MN
+        b_KN = weight_tile(b, e, n0, k0, b_expert, b_n, b_k, N, K, HALVES, B_NK, BLOCK_N, BLOCK_K, B_TILED)
+        acc_MN = dot(a_MK, b_KN, acc_MN, PRECISION, UPCAST)
+    return acc_MN
 
 
 @triton.jit
 def weight_tile(
-    b, e, n0, k0, shift: tl.constexpr, b_expert, b_n, b_k, N: tl.constexpr, K: tl.constexpr, B_NK: tl.constexpr,
+    b, e, n0, k0, b_expert, b_n, b_k, N: tl.constexpr, K: tl.constexpr, HALVES: tl.constexpr, B_NK: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, B_TILED: tl.constexpr,
 ):  # fmt: skip
-    """(BLOCK_K, BLOCK_N) of expert e's weights, which stand as (N, K) when B_NK, else as (K, N)."""
+    """(BLOCK_K, BLOCK_N) of the weights of expert e, which stand as (HALVES * N, K) when B_NK, else as (K, N)."""
     if B_TILED:
         if B_NK:
-            b_KN = b.load([e.to(tl.int32), shift + n0, k0]).reshape(BLOCK_N, BLOCK_K).T
+            b_KN = b.load([e.to(tl.int32), 0, n0, k0]).reshape(BLOCK_N, BLOCK_K).T
         else:
             b_KN = b.load([e.to(tl.int32), k0, n0]).reshape(BLOCK_K, BLOCK_N)
     else:
-        n_N = n0 + tl.arange(0, BLOCK_N)
+        WIDTH: tl.constexpr = BLOCK_N // HALVES
+        i_N = tl.arange(0, BLOCK_N)
+        n_N = n0 + i_N % WIDTH
+        row_N = i_N // WIDTH * N + n_N
         k_K = k0 + tl.arange(0, BLOCK_K)
-        pointer = b + e * b_expert + k_K.to(tl.int64)[:, None] * b_k + (shift + n_N).to(tl.int64)[None, :] * b_n
-        if N % BLOCK_N == 0 and K % BLOCK_K == 0:
+        pointer = b + e * b_expert + k_K.to(tl.int64)[:, None] * b_k + row_N.to(tl.int64)[None, :] * b_n
+        if N % WIDTH == 0 and K % BLOCK_K == 0:
             b_KN = tl.load(pointer)
         else:
             b_KN = tl.load(pointer, mask=(k_K[:, None] < K) & (n_N[None, :] < N), other=0.0)
@@ -94,35 +94,42 @@ def up(
     x_row, x_col, w_expert, w_row, w_col,
     D: tl.constexpr, F: tl.constexpr, CHOSEN: tl.constexpr, GATHER: tl.constexpr, GATED: tl.constexpr,
     ACTIVATION: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    GROUP_M: tl.constexpr, SIDE: tl.constexpr, A_TILED: tl.constexpr, B_TILED: tl.constexpr, SPECIALISE: tl.constexpr,
-    PRECISION: tl.constexpr, UPCAST: tl.constexpr,
+    GROUP_M: tl.constexpr, SIDE: tl.constexpr, A_TILED: tl.constexpr, B_TILED: tl.constexpr, FLATTEN: tl.constexpr,
+    SPECIALISE: tl.constexpr, PDL: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """a (R, F) = act(x W_up[e]^T + bias), gated or not; the pre-activations go to h (R, U) unless it is None.
 
     Scales, where there are any, are those of tokens (T,) and of weights (E, U).
     """
     HALVES: tl.constexpr = 2 if GATED else 1
-    TILES_N: tl.constexpr = (F + BLOCK_N - 1) // BLOCK_N
+    COLUMNS: tl.constexpr = BLOCK_N // HALVES
+    TILES_N: tl.constexpr = (F + COLUMNS - 1) // COLUMNS
+    follow(PDL)
     used = tl.load(tiles)
-    for tile in tl.range(tl.program_id(0), used * TILES_N, tl.num_programs(0), warp_specialize=SPECIALISE):
+    for tile in tl.range(
+        tl.program_id(0), used * TILES_N, tl.num_programs(0), flatten=FLATTEN, warp_specialize=SPECIALISE
+    ):
         m, n = place(tile, used, TILES_N, GROUP_M)
         e, first, row_M, stands_M, source_M = tile_of_rows(
             m, expert_M, block_M, base_E, counts_E, route_R, CHOSEN, GATHER, BLOCK_M
         )
-        gate_MN, up_MN = multiply(
-            x, source_M, stands_M, first, x_row, x_col, w, e, n * BLOCK_N, w_expert, w_row, w_col, 0, D,
+        h_MN = multiply(
+            x, source_M, stands_M, first, x_row, x_col, w, e, n * COLUMNS, w_expert, w_row, w_col, 0, D,
             F, D, HALVES, True, BLOCK_M, BLOCK_N, BLOCK_K, 0, A_TILED, B_TILED, PRECISION, UPCAST,
         )  # fmt: skip
         if x_scales is not None:
             token_M = tl.load(route_R + row_M, mask=stands_M, other=0).to(tl.int64) // CHOSEN
-            scale_M1 = tl.load(x_scales + token_M, mask=stands_M, other=0.0)[:, None]
-            gate_MN *= scale_M1
-            up_MN *= scale_M1
-        gate_left, gate_right = halve(gate_MN)
-        up_left, up_right = halve(up_MN)
-        n_N = n * BLOCK_N + tl.arange(0, BLOCK_N // 2)
+            h_MN *= tl.load(x_scales + token_M, mask=stands_M, other=0.0)[:, None]
+        first_half, second_half = halve(h_MN)
+        if GATED:
+            gate_left, gate_right = halve(first_half)
+            up_left, up_right = halve(second_half)
+        else:
+            gate_left, gate_right = first_half, second_half
+            up_left, up_right = gate_left, gate_right
+        n_N = n * COLUMNS + tl.arange(0, COLUMNS // 2)
         activate(gate_left, up_left, e, n_N, first, stands_M, w_scales, bias, a, h, F, SIDE, GATED, ACTIVATION, UPCAST)
-        n_N += BLOCK_N // 2
+        n_N += COLUMNS // 2
         activate(
             gate_right, up_right, e, n_N, first, stands_M, w_scales, bias, a, h, F, SIDE, GATED, ACTIVATION, UPCAST
         )
@@ -163,8 +170,8 @@ def down(
     a_row, w_expert, w_n, w_k, y_rows,
     N: tl.constexpr, K: tl.constexpr, W_NK: tl.constexpr, SCATTER: tl.constexpr, SPLITS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, GROUP_M: tl.constexpr,
-    SIDE: tl.constexpr, A_TILED: tl.constexpr, B_TILED: tl.constexpr, SPECIALISE: tl.constexpr, PRECISION: tl.constexpr,
-    UPCAST: tl.constexpr,
+    SIDE: tl.constexpr, A_TILED: tl.constexpr, B_TILED: tl.constexpr, FLATTEN: tl.constexpr, SPECIALISE: tl.constexpr,
+    PDL: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """y = gate * (a W[e] + bias): rows of the buffer times weights (N, K) when W_NK, else (K, N).
 
@@ -174,14 +181,17 @@ def down(
     """
     TILES_N: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
     SHARE: tl.constexpr = ((K + BLOCK_K - 1) // BLOCK_K + SPLITS - 1) // SPLITS * BLOCK_K
+    follow(PDL)
     used = tl.load(tiles)
-    for turn in tl.range(tl.program_id(0), used * TILES_N * SPLITS, tl.num_programs(0), warp_specialize=SPECIALISE):
+    for turn in tl.range(
+        tl.program_id(0), used * TILES_N * SPLITS, tl.num_programs(0), flatten=FLATTEN, warp_specialize=SPECIALISE
+    ):
         split = turn % SPLITS
         m, n = place(turn // SPLITS, used, TILES_N, GROUP_M)
         e, first, row_M, stands_M, source_M = tile_of_rows(
             m, expert_M, block_M, base_E, counts_E, route_R, 1, False, BLOCK_M
         )
-        y_MN, _ = multiply(
+        y_MN = multiply(
             a, source_M, stands_M, first, a_row, 1, w, e, n * BLOCK_N, w_expert, w_n, w_k,
             split * SHARE, tl.minimum(K, (split + 1) * SHARE),
             N, K, 1, W_NK, BLOCK_M, BLOCK_N, BLOCK_K, SIDE, A_TILED, B_TILED, PRECISION, UPCAST,
@@ -225,20 +235,20 @@ def down_backward(
         e, first, row_M, stands_M, source_M = tile_of_rows(
             m, expert_M, block_M, base_E, counts_E, route_R, CHOSEN, GATHER, BLOCK_M
         )
-        da_MN, _ = multiply(
+        da_MN = multiply(
             dy, source_M, stands_M, first, dy_row, dy_col, w, e, n * BLOCK_N, w_expert, w_n, w_k, 0, D,
             F, D, 1, False, BLOCK_M, BLOCK_N, BLOCK_K, 0, A_TILED, B_TILED, PRECISION, UPCAST,
         )  # fmt: skip
         route_M = tl.load(route_R + row_M, mask=stands_M, other=0).to(tl.int64)
         g_M1 = tl.load(gates + route_M, mask=stands_M, other=0.0)[:, None]
-        n_N = n * BLOCK_N + tl.arange(0, BLOCK_N // 4)
+        n_N = n * BLOCK_N + tl.arange(0, BLOCK_N // 8)
         part_M = tl.zeros((BLOCK_M,), tl.float32)
-        quarters = quarter(da_MN)
-        for q in tl.static_range(4):
+        parts = eighths(da_MN)
+        for i in tl.static_range(8):
             part_M += activate_backward(
-                quarters[q], g_M1, n_N, first, stands_M, h, dh, ga, F, SIDE, GATED, ACTIVATION, UPCAST
+                parts[i], g_M1, n_N, first, stands_M, h, dh, ga, F, SIDE, GATED, ACTIVATION, UPCAST
             )
-            n_N += BLOCK_N // 4
+            n_N += BLOCK_N // 8
         tl.store(dgates + n.to(tl.int64) * dgates_tile + route_M, part_M, mask=stands_M)
 
 

@@ -25,6 +25,7 @@ class Launch:
     constants: Mapping[str, Any]
     warps: int
     stages: int
+    pdl: bool = False
 
     @property
     def name(self) -> str:
@@ -35,7 +36,8 @@ class Launch:
     def options(self) -> dict[str, Any]:
         """What the compiler is told besides the constants."""
         # Said aloud, because the default of Triton 3.10 is another: a product is added without rounding it first.
-        return {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
+        options = {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
+        return options | {"launch_pdl": True} if self.pdl else options  # only NVIDIA's compiler knows the option
 
 
 _written: ContextVar[list[Launch] | None] = ContextVar("_written", default=None)
@@ -52,12 +54,31 @@ def recording() -> Iterator[list[Launch]]:
         _written.reset(token)
 
 
-def launch(kernel: Any, programs: int, *arguments: Any, warps: int = 4, stages: int = 1, **constants: Any) -> None:
-    """Start ``programs`` programs of a kernel with its positional arguments and its constexprs by name; 0 is none."""
+def launch(
+    kernel: Any,
+    programs: int,
+    *arguments: Any,
+    warps: int = 4,
+    stages: int = 1,
+    pdl: bool | None = None,
+    **constants: Any,
+) -> None:
+    """Start ``programs`` programs of a kernel with its positional arguments and its constexprs by name; 0 is none.
+
+    A kernel that takes ``PDL`` may start while the launch before it ends: give ``pdl`` to say whether it does.
+    """
     if programs == 0:
         return
+    if pdl is not None:
+        constants["PDL"] = pdl and not INTERPRETED
     start = Launch(
-        kernel=kernel, programs=programs, arguments=arguments, constants=constants, warps=warps, stages=stages
+        kernel=kernel,
+        programs=programs,
+        arguments=arguments,
+        constants=constants,
+        warps=warps,
+        stages=stages,
+        pdl=bool(constants.get("PDL")),
     )
     written = _written.get()
     if written is None:

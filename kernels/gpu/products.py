@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,7 +17,7 @@ from . import grouped_gemm, rows, weight_gradient
 from .hardware import Hardware
 from .launch import INTERPRETED, launch
 from .order import Order, Schedule
-from .tiles import DESCRIPTOR_BYTES, SMALLEST, Tiles
+from .tiles import DESCRIPTOR_BYTES, Tile, Tiles
 
 COLUMNS = 1024  # of a row that one program sums
 COPIED = 8192  # elements that one program copies: more do not fit its registers
@@ -33,14 +34,15 @@ class Products:
     """Everything that is multiplied, copied and summed in one call, on rows in a known order.
 
     Rows stand in a buffer of R rows, those of an expert together. With ``gathered`` tokens are read where they are, by
-    the route of every row; else they have been copied into the buffer by `dispatch`.
+    the route of every row; else they have been copied into the buffer by `dispatch`. ``schedules`` are the row tiles by
+    their height.
     """
 
     problem: Problem
     tiles: Tiles
     hardware: Hardware
     order: Order
-    schedule: Schedule
+    schedules: Mapping[int, Schedule]
     gathered: bool
 
     @property
@@ -74,13 +76,14 @@ class Products:
         if self.gathered:
             return x_TD
         x_RD = x_TD.new_empty(self.order.rows, self.problem.D)
-        block = min(COPIED // self.schedule.rows, triton.next_power_of_2(self.problem.D))
+        schedule = self.schedules[self.tiles.up.rows]
+        block = min(COPIED // schedule.rows, triton.next_power_of_2(self.problem.D))
         launch(
             rows.copy_rows,
-            self.schedule.expert_M.numel() * triton.cdiv(self.problem.D, block),
-            x_TD, x_RD, *self._tiles[:2], *self._rows, *x_TD.stride(),
-            D=self.problem.D, CHOSEN=self.order.chosen, BLOCK_M=self.schedule.rows, BLOCK_D=block,
-            PAD=self.side > 0,
+            schedule.expert_M.numel() * triton.cdiv(self.problem.D, block),
+            x_TD, x_RD, schedule.expert_M, schedule.block_M, *self._rows, *x_TD.stride(),
+            D=self.problem.D, CHOSEN=self.order.chosen, BLOCK_M=schedule.rows, BLOCK_D=block,
+            PAD=self.side > 0, **self._pdl,
         )  # fmt: skip
         return x_RD
 
@@ -88,19 +91,22 @@ class Products:
         self, x: Tensor, w_up_EUD: Tensor, b_up_EU: Tensor | None, h_RU: Tensor | None, scales: Scales = UNSCALED
     ) -> Tensor:
         """The hidden rows (R, F); the pre-activations go to ``h_RU`` when it is given."""
-        problem, tiles = self.problem, self.tiles
-        block_n = self._columns_of_hidden
+        problem, tile = self.problem, self.tiles.up
+        halves = 2 if problem.gated else 1
         a_RF = x.new_empty(self.order.rows, problem.F, dtype=token_dtype(problem))
-        x_operand = x if self.gathered else self._described(x, [tiles.block_m, tiles.block_k])
-        w_operand = self._described(w_up_EUD, [1, block_n, tiles.block_k])
+        x_operand = x if self.gathered else self._described(x, [tile.rows, tile.step])
+        # One copy brings the columns of both halves, as they stand.
+        w_operand = self._described(
+            w_up_EUD, [1, halves, tile.columns // halves, tile.step], view=w_up_EUD.unflatten(1, (halves, problem.F))
+        )
         launch(
             grouped_gemm.up,
-            self._programs(problem.F, block_n),
-            x_operand, w_operand, *scales, b_up_EU, a_RF, h_RU, *self._tiles, *self._rows,
+            self._programs(tile, problem.F, tile.columns // halves),
+            x_operand, w_operand, *scales, b_up_EU, a_RF, h_RU, *self._row_tiles(tile), *self._rows,
             *x.stride(), *w_up_EUD.stride(),
             D=problem.D, F=problem.F, CHOSEN=self.order.chosen, GATHER=self.gathered, GATED=problem.gated,
-            ACTIVATION=problem.activation, BLOCK_N=block_n, **self._constants(x_operand, w_operand),
-            **self._launch,
+            ACTIVATION=problem.activation, **self._constants(tile, x_operand, w_operand),
+            **self._flattened(x_operand, w_operand), **self._pdl,
         )  # fmt: skip
         return a_RF
 
@@ -135,39 +141,37 @@ class Products:
         self, dy: Tensor, w_down_EDF: Tensor, h_RU: Tensor, gates_TK: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """dh (R, U), the hidden rows times their gates (R, F), and the gates' gradient (N,) without the bias' part."""
-        problem, tiles = self.problem, self.tiles
-        block_n = self._columns_of_hidden
+        problem, tile = self.problem, self.tiles.down_backward
         dh_RU, ga_RF = torch.empty_like(h_RU), h_RU.new_empty(self.order.rows, problem.F)
         # A route without a row is written by nobody.
-        parts_SN = gates_TK.new_zeros(triton.cdiv(problem.F, block_n), gates_TK.numel())
-        dy_operand = dy if self.gathered else self._described(dy, [tiles.block_m, tiles.block_k])
-        w_operand = self._described(w_down_EDF, [1, tiles.block_k, block_n])
+        parts_SN = gates_TK.new_zeros(triton.cdiv(problem.F, tile.columns), gates_TK.numel())
+        dy_operand = dy if self.gathered else self._described(dy, [tile.rows, tile.step])
+        w_operand = self._described(w_down_EDF, [1, tile.step, tile.columns])
         launch(
             grouped_gemm.down_backward,
-            self._programs(problem.F, block_n),
-            dy_operand, w_operand, h_RU, gates_TK, dh_RU, ga_RF, parts_SN, *self._tiles, *self._rows,
+            self._programs(tile, problem.F, tile.columns),
+            dy_operand, w_operand, h_RU, gates_TK, dh_RU, ga_RF, parts_SN, *self._row_tiles(tile), *self._rows,
             *dy.stride(), *w_down_EDF.stride(), parts_SN.stride(0),
             D=problem.D, F=problem.F, CHOSEN=self.order.chosen, GATHER=self.gathered, GATED=problem.gated,
-            ACTIVATION=problem.activation, BLOCK_N=block_n, **self._constants(dy_operand, w_operand),
-            **self._launch,
+            ACTIVATION=problem.activation, **self._constants(tile, dy_operand, w_operand),
         )  # fmt: skip
         return dh_RU, ga_RF, parts_SN.sum(0)
 
     def weight_gradient(self, p: Tensor, q: Tensor, *, tokens: str, shape: torch.Size) -> Tensor:
         """The sum over every expert's rows of p^T q, (E, …); ``tokens`` says which of ``p`` and ``q`` are tokens."""
         _, M, N = shape
-        side = self.tiles.block_w
+        tile = self.tiles.weights
         dw = p.new_empty(shape)
         gather_p, gather_q = (self.gathered and tokens == name for name in ("p", "q"))
         launch(
             weight_gradient.weight_gradient,
-            self._share(shape[0] * triton.cdiv(M, side) * triton.cdiv(N, side)),
+            self._share(tile, shape[0] * triton.cdiv(M, tile.rows) * triton.cdiv(N, tile.columns)),
             p, q, dw, *self._rows, shape[0], *p.stride(), *q.stride(),
             M=M, N=N, CHOSEN=self.order.chosen, GATHER_P=gather_p, GATHER_Q=gather_q,
-            BLOCK_M=side, BLOCK_N=side, BLOCK_B=self.tiles.step_w, GROUP_M=self.tiles.group_m,
+            BLOCK_M=tile.rows, BLOCK_N=tile.columns, BLOCK_B=tile.step, GROUP_M=self.tiles.group_m,
             P_TILED=self._describable(p) and not gather_p, Q_TILED=self._describable(q) and not gather_q,
-            PRECISION=self.tiles.precision, UPCAST=INTERPRETED, warps=self.tiles.warps,
-            stages=self._stages_of_gather if self.gathered else self.tiles.stages,
+            PRECISION=self.tiles.precision, UPCAST=INTERPRETED, warps=tile.warps,
+            stages=self._stages_of_gather(tile) if self.gathered else tile.stages,
         )  # fmt: skip
         return dw
 
@@ -194,7 +198,7 @@ class Products:
             rows.sum_rows,
             tokens * triton.cdiv(width, block),
             y_SMD, self.order.slot_N, y_TD, y_SMD.shape[0], y_SMD.stride(0),
-            D=width, CHOSEN=self.order.chosen, BY_ROUTE=by_route, BLOCK_D=block, UPCAST=INTERPRETED,
+            D=width, CHOSEN=self.order.chosen, BY_ROUTE=by_route, BLOCK_D=block, UPCAST=INTERPRETED, **self._pdl,
         )  # fmt: skip
         return y_TD
 
@@ -203,75 +207,88 @@ class Products:
         *, strides: list[int], nk: bool, scatter: bool,
     ) -> None:  # fmt: skip
         splits, _, width = y_SMD.shape
-        tiles = self.tiles
+        tile = self.tiles.down
         a_operand = self._hidden_operand(a)
-        sides = [tiles.block_n, tiles.block_k]
-        w_operand = self._described(w, [1, *(sides if nk else sides[::-1])])
+        if nk:
+            w_operand = self._described(w, [1, 1, tile.columns, tile.step], view=w.unsqueeze(1))
+        else:
+            w_operand = self._described(w, [1, tile.step, tile.columns])
         launch(
             grouped_gemm.down,
-            self._programs(width, tiles.block_n, splits),
-            a_operand, w_operand, *scales, bias, gates, y_SMD, *self._tiles, *self._rows,
+            self._programs(tile, width, tile.columns, splits),
+            a_operand, w_operand, *scales, bias, gates, y_SMD, *self._row_tiles(tile), *self._rows,
             a.stride(0), w.stride(0), *strides, y_SMD.shape[1],
-            N=width, K=a.shape[1], W_NK=nk, SCATTER=scatter, SPLITS=splits, BLOCK_N=tiles.block_n,
-            **self._constants(a_operand, w_operand), **self._launch,
+            N=width, K=a.shape[1], W_NK=nk, SCATTER=scatter, SPLITS=splits,
+            **self._constants(tile, a_operand, w_operand), **self._flattened(a_operand, w_operand), **self._pdl,
         )  # fmt: skip
 
-    @property
-    def _tiles(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The row tiles, and how many of them are used."""
-        return self.schedule.expert_M, self.schedule.block_M, self.schedule.first_E[-1:]
+    def _row_tiles(self, tile: Tile) -> tuple[Tensor, Tensor, Tensor]:
+        """The row tiles as high as ``tile``, and how many of them are used."""
+        schedule = self.schedules[tile.rows]
+        return schedule.expert_M, schedule.block_M, schedule.first_E[-1:]
 
     @property
     def _rows(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.order.base_E, self.order.counts_E, self.order.route_R
 
-    @property
-    def _columns_of_hidden(self) -> int:
-        """Columns of one half: both halves of a gated tile together are as wide as any other tile."""
-        return max(SMALLEST, self.tiles.block_n // 2) if self.problem.gated else self.tiles.block_n
+    def _programs(self, tile: Tile, width: int, columns: int, splits: int = 1) -> int:
+        """Programs for all row tiles of a product ``width`` wide, ``columns`` of which a tile holds."""
+        return self._share(tile, self.schedules[tile.rows].expert_M.numel() * triton.cdiv(width, columns) * splits)
 
-    def _programs(self, width: int, block: int, splits: int = 1) -> int:
-        return self._share(self.schedule.expert_M.numel() * triton.cdiv(width, block) * splits)
-
-    def _share(self, tiles: int) -> int:
-        """Programs for so many tiles: one each, or as many as run side by side."""
+    def _share(self, tile: Tile, count: int) -> int:
+        """Programs for ``count`` tiles: one each, or when they are persistent as many as run side by side."""
         if not self.tiles.persistent:
-            return tiles
-        return min(tiles, self.hardware.processors * self.tiles.persistent)
+            return count
+        return min(count, self.hardware.processors * tile.beside(self.problem, self.hardware))
 
-    @property
-    def _stages_of_gather(self) -> int:
+    def _stages_of_gather(self, tile: Tile) -> int:
         """On NVIDIA devices Triton puts half of its stages between an index and the copy that it is for."""
-        return 2 * self.tiles.stages - 1 if self.hardware.maker == "nvidia" else self.tiles.stages
+        return 2 * tile.stages - 1 if self.hardware.maker == "nvidia" else tile.stages
 
     @property
-    def _launch(self) -> dict[str, int]:
-        return {"warps": self.tiles.warps, "stages": self.tiles.stages}
+    def _pdl(self) -> dict[str, bool]:
+        """Whether a launch starts while the one before it ends."""
+        return {"pdl": self.tiles.pdl}
 
-    def _constants(self, a: Operand, b: Operand) -> dict[str, Any]:
+    def _constants(self, tile: Tile, a: Operand, b: Operand) -> dict[str, Any]:
         tiled = isinstance(a, TensorDescriptor), isinstance(b, TensorDescriptor)
         return {
-            "BLOCK_M": self.tiles.block_m,
-            "BLOCK_K": self.tiles.block_k,
+            "BLOCK_M": tile.rows,
+            "BLOCK_N": tile.columns,
+            "BLOCK_K": tile.step,
             "GROUP_M": self.tiles.group_m,
             "SIDE": self.side,
             "A_TILED": tiled[0],
             "B_TILED": tiled[1],
             # A warp that only copies can start tensor descriptors' copies, not gather rows.
-            "SPECIALISE": self.tiles.specialise and all(tiled),
+            "SPECIALISE": self.tiles.specialise and all(tiled) and self._specialisable(tile),
             "PRECISION": self.tiles.precision,
             "UPCAST": INTERPRETED,
+            "warps": tile.warps,
+            "stages": tile.stages,
         }
+
+    def _flattened(self, a: Operand, b: Operand) -> dict[str, bool]:
+        """Whether the loops over tiles and over steps are made one, so that an epilogue overlaps with the next tile.
+
+        Rows that are gathered by pointer would lose their asynchronous copies.
+        """
+        tiled = isinstance(a, TensorDescriptor) and isinstance(b, TensorDescriptor)
+        return {"FLATTEN": self.tiles.persistent and tiled}
+
+    def _specialisable(self, tile: Tile) -> bool:
+        return tile.rows * tile.columns <= self.hardware.specialised_tile
 
     def _hidden_operand(self, a: Tensor) -> Operand:
         """Hidden rows as the left factor of a product."""
-        return self._described(a, [self.tiles.block_m, self.tiles.block_k])
+        return self._described(a, [self.tiles.down.rows, self.tiles.down.step])
 
-    def _described(self, tensor: Tensor, box: list[int]) -> Operand:
-        """A descriptor of the tensor when there are to be any and it can have one."""
+    def _described(self, tensor: Tensor, box: list[int], *, view: Tensor | None = None) -> Operand:
+        """A descriptor of the tensor, as it is or in a view of it, when there are to be any and it can have one."""
         if not self._describable(tensor):
             return tensor
-        return TensorDescriptor(tensor, list(tensor.shape), list(tensor.stride()), box)
+        described = tensor if view is None else view
+        return TensorDescriptor(described, list(described.shape), list(described.stride()), box)
 
     def _describable(self, tensor: Tensor) -> bool:
         step = DESCRIPTOR_BYTES // tensor.element_size()

@@ -3,16 +3,18 @@
 import triton
 import triton.language as tl
 
-from .tile_ops import narrow
+from .tile_ops import follow, narrow
 
 
 @triton.jit
 def copy_rows(
     x, rows, expert_M, block_M, base_E, counts_E, route_R, x_row, x_col,
     D: tl.constexpr, CHOSEN: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_D: tl.constexpr, PAD: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
     """Copy every token to its rows (R, D), one program for a tile of rows; zeros below them in the tile when PAD."""
     TILES_D: tl.constexpr = (D + BLOCK_D - 1) // BLOCK_D
+    follow(PDL)
     m = tl.program_id(0) // TILES_D
     e = tl.load(expert_M + m).to(tl.int64)
     if e >= 0:
@@ -32,12 +34,14 @@ def copy_rows(
 def sum_rows(
     rows, slot_N, y, splits, rows_split,
     D: tl.constexpr, CHOSEN: tl.constexpr, BY_ROUTE: tl.constexpr, BLOCK_D: tl.constexpr, UPCAST: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
     """y (T, D): the rows of every token's routes added up in float32, route by route and split by split.
 
     A row is found at its route when BY_ROUTE, else at its slot; a slot of -1 adds nothing.
     """
     TILES_D: tl.constexpr = (D + BLOCK_D - 1) // BLOCK_D
+    follow(PDL)
     t = (tl.program_id(0) // TILES_D).to(tl.int64)
     d_D = tl.program_id(0) % TILES_D * BLOCK_D + tl.arange(0, BLOCK_D)
     y_D = tl.zeros((BLOCK_D,), tl.float32)

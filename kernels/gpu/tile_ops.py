@@ -5,6 +5,15 @@ Names follow the shape letters; a trailing M, N or K is the side of the tile tha
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+
+
+@triton.jit
+def follow(PDL: tl.constexpr):
+    """With PDL: let the next launch start, then wait until the launches before this one are done and visible."""
+    if PDL:
+        gdc_launch_dependents()
+        gdc_wait()
 
 
 @triton.jit
@@ -70,12 +79,16 @@ def halve(x_MN):
 
 
 @triton.jit
-def quarter(x_MN):
-    """Four parts of a tile's columns, from left to right."""
+def eighths(x_MN):
+    """Eight parts of a tile's columns, from left to right."""
     left, right = halve(x_MN)
     first, second = halve(left)
     third, fourth = halve(right)
-    return first, second, third, fourth
+    a, b = halve(first)
+    c, d = halve(second)
+    e, f = halve(third)
+    g, h = halve(fourth)
+    return a, b, c, d, e, f, g, h
 
 
 @triton.jit

@@ -19,9 +19,9 @@ from .chips import CHIPS
 from .grid import Grid, Program, Stream
 from .hardware import Hardware
 from .order import block_bound
-from .tiles import HANDED_BYTES, SMALLEST, TF32_PARTS, Tiles
+from .tiles import HANDED_BYTES, TF32_PARTS, Tile, Tiles
 
-ORDER_CALLS = 3  # that count and place the routes
+ORDER_CALLS = 2  # that count and place the routes
 INDEX_BYTES = 4
 BIAS_ROWS = 32  # of one step of a bias' gradient
 
@@ -65,7 +65,12 @@ class Call:
         splits = self.tiles.split_k
         part_bytes = self._element if splits == 1 else 4
         yield self._rows_times(
-            "down", columns=problem.D, depth=problem.F, splits=splits, stored_bytes=splits * problem.D * part_bytes
+            "down",
+            self.tiles.down,
+            width=problem.D,
+            depth=problem.F,
+            splits=splits,
+            stored_bytes=splits * problem.D * part_bytes,
         )
         yield self._combine(splits * part_bytes)
 
@@ -73,17 +78,17 @@ class Call:
         problem = self.problem
         element = self._element
         yield from self._dispatch(element)
-        half = self._columns_of_hidden
+        tile = self.tiles.down_backward
         # Besides dy: h is read, dh and the gated hidden rows are written.
         yield self._rows_times(
             "down_backward",
-            columns=problem.F,
+            tile,
+            width=problem.F,
             depth=problem.D,
-            block=half,
             gathered=self.gathered,
             stored_bytes=(2 * problem.U + problem.F) * element,
         )
-        parts = _up(problem.F, half) // half
+        parts = -(-problem.F // tile.columns)
         yield Stream(name="gate gradients", moved_bytes=3 * 4 * parts * problem.N, calls=2)
         yield self._weight_gradient("down_weights", problem.D, problem.F)
         if problem.bias:
@@ -92,7 +97,9 @@ class Call:
         yield self._weight_gradient("up_weights", problem.U, problem.D)
         if problem.bias:
             yield self._bias_gradient("up_bias", problem.U)
-        yield self._rows_times("tokens", columns=problem.D, depth=problem.U, stored_bytes=problem.D * element)
+        yield self._rows_times(
+            "tokens", self.tiles.down, width=problem.D, depth=problem.U, stored_bytes=problem.D * element
+        )
         yield self._combine(element)
 
     @property
@@ -111,21 +118,14 @@ class Call:
     def _touched(self) -> int:
         return sum(count > 0 for count in self.counts)
 
-    @cached_property
-    def _row_tiles_E(self) -> NDArray[np.int64]:
-        return -(-self._counts_E // self.tiles.block_m)
+    def _row_tiles_E(self, tile: Tile) -> NDArray[np.int64]:
+        return -(-self._counts_E // tile.rows)
 
-    @cached_property
-    def _most_row_tiles(self) -> int:
+    def _most_row_tiles(self, tile: Tile) -> int:
         """Row tiles that the host starts programs for: as many as any routing may need."""
-        problem, block = self.problem, self.tiles.block_m
+        problem, block = self.problem, tile.rows
         limit = problem.capacity or max(1, problem.N)
         return min(block_bound(problem.N, problem.E, block), problem.E * (_up(limit, block) // block))
-
-    @property
-    def _columns_of_hidden(self) -> int:
-        """Of one half, when there are two."""
-        return max(SMALLEST, self.tiles.block_n // 2) if self.problem.gated else self.tiles.block_n
 
     def _missed(self, held_bytes: float) -> float:
         """Share of so many bytes that is no longer in L2 when they are read again."""
@@ -137,8 +137,11 @@ class Call:
 
     def _dispatch(self, element: int) -> Iterator[Stream]:
         if not self.gathered:
-            rows = int(self._row_tiles_E.sum()) * self.tiles.block_m if self.blocked else self._kept
-            yield Stream(name="dispatch", moved_bytes=(self._kept + rows) * self.problem.D * element)
+            tile = self.tiles.up
+            rows = int(self._row_tiles_E(tile).sum()) * tile.rows if self.blocked else self._kept
+            row_bytes = self.problem.D * element
+            moved = self._rows_read(row_bytes, gathered=True) + rows * row_bytes
+            yield Stream(name="dispatch", moved_bytes=moved)
 
     def _combine(self, row_bytes: int) -> Stream:
         """Rows of so many bytes an element summed, over all splits."""
@@ -149,9 +152,9 @@ class Call:
         problem = self.problem
         return self._rows_times(
             "up",
-            columns=problem.F,
+            self.tiles.up,
+            width=problem.F,
             depth=problem.D,
-            block=self._columns_of_hidden,
             halves=2 if problem.gated else 1,
             gathered=self.gathered,
             stored_bytes=stored * self._element,
@@ -160,50 +163,55 @@ class Call:
     def _rows_times(
         self,
         name: str,
+        tile: Tile,
         *,
-        columns: int,
+        width: int,
         depth: int,
         stored_bytes: int,
-        block: int | None = None,
         halves: int = 1,
         splits: int = 1,
         gathered: bool = False,
     ) -> Grid:
-        """Rows of the buffer times their experts' weights, ``halves`` of ``columns`` wide, contracted over ``depth``.
+        """Rows of the buffer times their experts' weights, ``halves`` of ``width`` columns, contracted over ``depth``.
 
         ``stored_bytes`` are read or written besides the operands, for every row.
         """
         tiles, element = self.tiles, self.problem.operand_bytes
-        block = tiles.block_n if block is None else block
-        program = self._program(tiles.block_m, halves * block, tiles.block_k, gathered=gathered)
-        column_tiles = -(-columns // block)
-        used = int(self._row_tiles_E.sum())
-        steps = -(-depth // tiles.block_k)
+        program = self._program(tile, gathered=gathered)
+        column_tiles = -(-halves * width // tile.columns)
+        row_tiles_E = self._row_tiles_E(tile)
+        used = int(row_tiles_E.sum())
+        steps = -(-depth // tile.step)
         steps_split = -(-steps // splits)
         # Programs that run at the same time read the same weights, whether their rows are of one group or not.
         abreast = max(tiles.group_m, program.resident * self.hardware.processors // (column_tiles * splits))
-        sweeps_E = -(-self._row_tiles_E // abreast)
-        weight_bytes = halves * columns * depth * element
+        sweeps_E = -(-row_tiles_E // abreast)
+        weight_bytes = halves * width * depth * element
         again = int(sweeps_E.sum()) - self._touched
         weights = weight_bytes * (self._touched + again * self._missed(weight_bytes))
         read_rows = self._rows_read(depth * element, gathered=gathered)
-        group_bytes = tiles.group_m * tiles.block_m * depth * element
+        group_bytes = tiles.group_m * tile.rows * depth * element
         read_rows += self._kept * depth * element * (column_tiles - 1) * self._missed(group_bytes)
         stored = self._kept * stored_bytes
-        asked = (used * halves * block + self._kept) * column_tiles * depth * element
+        asked = (used * tile.columns + self._kept) * column_tiles * depth * element
         every = column_tiles * splits
         return Grid(
             name=name,
             program=program,
             tiles=used * every,
-            idle=0 if tiles.persistent else (self._most_row_tiles - used) * every,
+            idle=0 if tiles.persistent else (self._most_row_tiles(tile) - used) * every,
             steps=steps_split,
             longest=steps_split,
-            useful=2 * self._kept * halves * columns * depth,
+            useful=2 * self._kept * halves * width * depth,
             l2_bytes=asked + stored,
             memory_bytes=weights + read_rows + stored,
-            persistent=tiles.persistent,
+            persistent=self._persistent(tile),
+            flattened=tiles.persistent and tiles.descriptors and not gathered,
         )
+
+    def _persistent(self, tile: Tile) -> int:
+        """Programs a processor that take tile after tile; 0 when there is one for each tile."""
+        return tile.beside(self.problem, self.hardware) if self.tiles.persistent else 0
 
     def _rows_read(self, row_bytes: int, *, gathered: bool) -> float:
         """Bytes of rows that come from memory when they are read once by expert; a token gathered may still be near."""
@@ -214,12 +222,12 @@ class Call:
 
     def _weight_gradient(self, name: str, height: int, width: int) -> Grid:
         """Sums over an expert's rows of p^T q, ``height`` by ``width``; a program takes all rows of its expert."""
-        tiles, element = self.tiles, self._element
-        side = tiles.block_w
-        program = self._program(side, side, tiles.step_w, gathered=self.gathered)
-        down, across = -(-height // side), -(-width // side)
-        rows_E = self._row_tiles_E * tiles.block_m if self.blocked else self._counts_E
-        steps_E = -(-rows_E // tiles.step_w)
+        tiles, tile, element = self.tiles, self.tiles.weights, self._element
+        program = self._program(tile, gathered=self.gathered)
+        down, across = -(-height // tile.rows), -(-width // tile.columns)
+        up = tiles.up
+        rows_E = self._row_tiles_E(up) * up.rows if self.blocked else self._counts_E
+        steps_E = -(-rows_E // tile.step)
         every = down * across
         mean = self._kept / max(1, len(self.counts))
         row_bytes = (height + width) * element
@@ -234,9 +242,9 @@ class Call:
             steps=float(steps_E.mean()),
             longest=float(steps_E.max()),
             useful=2 * self._kept * height * width,
-            l2_bytes=int(rows_E.sum()) * every * 2 * side * element + stored,
+            l2_bytes=int(rows_E.sum()) * every * (tile.rows + tile.columns) * element + stored,
             memory_bytes=self._kept * row_bytes + again + stored,
-            persistent=tiles.persistent,
+            persistent=self._persistent(tile),
         )
 
     def _bias_gradient(self, name: str, width: int) -> Stream:
@@ -245,22 +253,23 @@ class Call:
         chain = -(-max(self.counts) // BIAS_ROWS) * chip.memory_cycles / chip.clock_hz
         return Stream(name=name, moved_bytes=self._kept * width * self._element, chain_s=chain)
 
-    def _program(self, rows: int, columns: int, step: int, *, gathered: bool) -> Program:
+    def _program(self, tile: Tile, *, gathered: bool) -> Program:
         tiles, problem, hardware = self.tiles, self.problem, self.hardware
         tf32 = tiles.precision != "ieee"
         # A warp that only copies cannot gather rows.
         specialise = tiles.specialise and not gathered
-        parts = TF32_PARTS * (rows + columns) * step * problem.operand_bytes if tf32 else 0
-        handed = min(rows * columns * self._element, HANDED_BYTES)
+        sides = tile.rows + tile.columns
+        parts = TF32_PARTS * sides * tile.step * problem.operand_bytes if tf32 else 0
+        handed = min(tile.rows * tile.columns * self._element, HANDED_BYTES)
         return Program(
             hardware=hardware,
-            rows=rows,
-            columns=columns,
-            step=step,
+            rows=tile.rows,
+            columns=tile.columns,
+            step=tile.step,
             element=problem.operand_bytes,
-            warps=tiles.warps,
-            stages=tiles.stages,
-            by_pointer=(rows if gathered else 0) if tiles.descriptors else rows + columns,
+            warps=tile.warps,
+            stages=tile.stages,
+            by_pointer=(tile.rows if gathered else 0) if tiles.descriptors else sides,
             more_bytes=parts + handed if specialise else 0,
             specialise=specialise,
             tensor_cores=problem.dtype != "float32" or tf32 or hardware.maker == "amd",

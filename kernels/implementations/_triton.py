@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from ..gpu.hardware import hardware
-from ..gpu.tiles import SHAPES, Shape, Tiles, tilings
+from ..gpu.tiles import MOST_ACCUMULATORS, SHAPES, Shape, Tiles, tilings
 from ..kernel import Config, Kernel, one_rank
 from ..problem import Problem
 from ..routing import Routing
@@ -23,19 +23,23 @@ else:
 
 
 class TritonKernel(Kernel):
-    """Tiles of the grouped product are the space.
+    """The tiles of the grouped products are the space.
 
-    ``gathered``: tokens are read where they are, else they are copied. ``blocked``: hidden rows stand in square blocks.
+    A configuration that has ``gathered`` set reads tokens where they are, else they are copied. ``blocked``: hidden
+    rows stand in square blocks.
     """
 
-    gathered: ClassVar[bool] = False
     blocked: ClassVar[bool] = False
+    most_accumulators: ClassVar[int] = MOST_ACCUMULATORS
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         return runs_on(device) or one_rank(problem) or multiplied_on(problem, device)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        return [tiles.config() for tiles in tilings(problem, hardware(device), self.shapes(problem))]
+        found = tilings(
+            problem, hardware(device), self.shapes(problem), most_accumulators=self.most_accumulators
+        )
+        return [tiles.config() for tiles in found]
 
     def shapes(self, problem: Problem) -> list[Shape]:
         """The shapes of tiles to choose from."""
@@ -52,7 +56,7 @@ class TritonKernel(Kernel):
             tiles=Tiles.of(config),
             hardware=hardware(device),
             counts=rows_of_experts(routing),
-            gathered=self.gathered,
+            gathered=bool(config.get("gathered")),
             blocked=self.blocked,
         )
         return call.steps()
@@ -74,9 +78,16 @@ def multiplied_on(problem: Problem, device: torch.device) -> str | None:
     return f"the device has no such products, the problem has dtype = {problem.dtype}"
 
 
-def tile_rows(counts_E: torch.Tensor, block: int) -> int:
-    """Rows of all tiles, those that only pad included."""
-    return int((-(-counts_E // block) * block).sum())
+def executed_rows(problem: Problem, tiles: Tiles, counts_E: torch.Tensor) -> int:
+    """Rows of the expert products with those that only pad a tile: the mean of the products by their FLOPs."""
+    products = [(problem.U, tiles.up.rows), (problem.F, tiles.down.rows)]
+    if problem.mode == "train":
+        step = tiles.weights.step
+        products += [
+            (problem.F, tiles.down_backward.rows), (problem.U, tiles.down.rows), (problem.U, step), (problem.F, step)
+        ]
+    rows = {height: int((-(-counts_E // height) * height).sum()) for _, height in products}
+    return round(sum(width * rows[height] for width, height in products) / sum(width for width, _ in products))
 
 
 def quantised_bytes(problem: Problem, rows: int) -> int:

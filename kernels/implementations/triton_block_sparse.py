@@ -16,7 +16,7 @@ from ..gpu.tiles import Shape, Tiles
 from ..kernel import Config, Cost, Layer, dropless, unscaled
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
-from ._triton import TritonKernel, tile_rows
+from ._triton import TritonKernel, executed_rows
 
 
 class TritonBlockSparse(TritonKernel):
@@ -24,6 +24,7 @@ class TritonBlockSparse(TritonKernel):
 
     family = "block_sparse"
     blocked = True
+    most_accumulators = 64  # the addresses of cells in blocks take registers too; with 128 it spills
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         if not self.shapes(problem):
@@ -36,10 +37,16 @@ class TritonBlockSparse(TritonKernel):
         return [shape for shape in super().shapes(problem) if problem.F % shape[0] == 0]
 
     def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
-        block = int(config["block_m"])
+        tiles = Tiles.of(config)
+        block = tiles.up.rows
         if problem.F % block:
             return f"blocks of side {block} do not divide F = {problem.F}"
+        if tiles.heights(problem) != (block,):
+            return f"blocks have one side, the tiles have {', '.join(map(str, tiles.heights(problem)))} rows"
         return super().fault(problem, config, device)
+
+    def space(self, problem: Problem, device: torch.device) -> list[Config]:
+        return [config for config in super().space(problem, device) if len(Tiles.of(config).heights(problem)) == 1]
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         from ..gpu.block_products import BlockPlan
@@ -49,8 +56,8 @@ class TritonBlockSparse(TritonKernel):
             problem=problem,
             tiles=tiles,
             hardware=hardware(device),
-            layout=Blocked(block=tiles.block_m),
-            gathered=self.gathered,
+            layout=Blocked(block=tiles.up.rows),
+            gathered=False,
             scatter=False,
         )
 
@@ -58,10 +65,10 @@ class TritonBlockSparse(TritonKernel):
         width = problem.F + 2 * problem.D
         if problem.mode == "train":
             width = 2 * problem.U + problem.F + 2 * problem.D
-        block = Tiles.of(config).block_m
-        rows = Blocked(block=block).rows(problem.N, problem.E, max(1, problem.N))
+        tiles = Tiles.of(config)
+        rows = Blocked(block=tiles.up.rows).rows(problem.N, problem.E, max(1, problem.N))
         return Cost(
-            executed_rows=tile_rows(routing.counts_E(), block),
+            executed_rows=executed_rows(problem, tiles, routing.counts_E()),
             workspace_bytes=rows * width * ELEMENT_BYTES[problem.dtype],
         )
 

@@ -13,7 +13,7 @@ from ..gpu.tiles import Tiles
 from ..kernel import Config, Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
-from ._triton import TritonKernel, quantised_bytes, tile_rows
+from ._triton import TritonKernel, executed_rows, quantised_bytes
 
 
 class TritonPadded(TritonKernel):
@@ -36,7 +36,7 @@ class TritonPadded(TritonKernel):
             tiles=Tiles.of(config),
             hardware=hardware(device),
             layout=Capacity(capacity=_capacity(problem)),
-            gathered=self.gathered,
+            gathered=False,
             scatter=False,
         )
 
@@ -46,7 +46,7 @@ class TritonPadded(TritonKernel):
             width = 2 * problem.U + problem.F + 2 * problem.D
         rows = problem.E * _capacity(problem)
         return Cost(
-            executed_rows=tile_rows(routing.counts_E(), Tiles.of(config).block_m),
+            executed_rows=executed_rows(problem, Tiles.of(config), routing.counts_E()),
             workspace_bytes=rows * width * ELEMENT_BYTES[problem.dtype] + quantised_bytes(problem, rows),
         )
 

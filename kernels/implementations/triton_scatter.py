@@ -1,7 +1,9 @@
 """ScatterMoE's idea (Tan et al. 2024) in Triton: tokens gathered by the first product, rows scattered by the second.
 
-No padded and no grouped copy of the tokens. Whether the second product stores its rows by route, or where they stand
-for the sum over a token's routes to gather, is a choice to tune (SonicMoE, Guo et al. 2025, found the latter faster).
+Two choices are to be tuned. Whether the first product gathers its tokens, or they are copied to their rows first, so
+that both of its operands come by tensor descriptor and the copies of the next tile run during an epilogue. And whether
+the second product stores its rows by route, or where they stand for the sum over a token's routes to gather (SonicMoE,
+Guo et al. 2025, found the latter faster).
 """
 
 from __future__ import annotations
@@ -14,18 +16,23 @@ from ..gpu.tiles import Tiles
 from ..kernel import Config, Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
-from ._triton import TritonKernel, quantised_bytes, tile_rows
+from ._triton import TritonKernel, executed_rows, quantised_bytes
 
+COPY_PAYS = 5  # times the width D that the columns of the first product must be: a copy costs 4 D bytes for each row
 
 class TritonScatter(TritonKernel):
     """Rows of an expert stand together between the products, without a gap."""
 
     family = "scatter"
-    gathered = True
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        tilings = super().space(problem, device)
-        return [{**tiles, "scatter": scatter} for scatter in (False, True) for tiles in tilings]
+        found = []
+        for tiles in super().space(problem, device):
+            copies = bool(tiles["persistent"])  # what is gained is in the persistent loop
+            copied = copies and problem.U >= COPY_PAYS * problem.D
+            for gathered in dict.fromkeys((not copied, True, not copies)):
+                found += [{**tiles, "gathered": gathered, "scatter": scatter} for scatter in (False, True)]
+        return found
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         from ..gpu.experts import Plan
@@ -35,7 +42,7 @@ class TritonScatter(TritonKernel):
             tiles=Tiles.of(config),
             hardware=hardware(device),
             layout=COMPACT,
-            gathered=self.gathered,
+            gathered=bool(config["gathered"]),
             scatter=bool(config["scatter"]),
         )
 
@@ -43,9 +50,11 @@ class TritonScatter(TritonKernel):
         width = problem.F + problem.D
         if problem.mode == "train":
             width = 2 * problem.U + problem.F + problem.D
+        if not config["gathered"]:
+            width += problem.D
         rows_bytes = problem.N * width * ELEMENT_BYTES[problem.dtype]
         return Cost(
-            executed_rows=tile_rows(routing.counts_E(), Tiles.of(config).block_m),
+            executed_rows=executed_rows(problem, Tiles.of(config), routing.counts_E()),
             workspace_bytes=rows_bytes + quantised_bytes(problem, problem.N),
         )
 
