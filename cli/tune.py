@@ -174,14 +174,12 @@ def _compile(candidates: Candidates, problems: Sequence[Problem]) -> None:
     """Leave out what spills or does not compile, and say how far that is."""
     from rich.console import Console
 
-    from ..kernels.compiled.survey import unable
-
-    if reason := unable():
-        refuse(reason)
-    with Console(stderr=True).status("compiling") as status:
+    if reason := candidates.uncompiled:
+        refuse(f"--compile: {reason}")
+    with Console(stderr=True).status("compiling") as status, candidates.compiling() as faults:
         for problem in problems:
             total = len(candidates.space(problem))
-            for done in candidates.drop_what_compiles_badly(problem):
+            for done in candidates.leave_out_faults(problem, faults):
                 status.update(f"T = {problem.T}: {done} of {total} configurations compiled")
 
 

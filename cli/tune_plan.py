@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 SHARE = 0.1  # of the space: by then the default strategy is within 2 % of the best (docs/tuning.md)
 LEAST_TRIALS = 16
 QUOTED_S = {"cpu": 1.0, "cuda": 0.3}  # timed seconds of a finalist: a GPU's clock is quieter
+# Of silence, after which a candidate hangs. A call on a CPU takes seconds. On a GPU it takes milliseconds and the code
+# is compiled before; where it is not, the eight launches of a training step take some seconds.
+HANG_S = {"cpu": 60.0, "cuda": 20.0}
 
 
 class Sizes(TypedDict):
@@ -140,6 +143,7 @@ def plan_of(
         trials=trials or max(LEAST_TRIALS, round(SHARE * largest)),
         seconds=float("inf") if seconds is None else seconds,
         quoted_s=QUOTED_S[candidates.device_type],
+        hang_s=HANG_S[candidates.device_type],
         seed=seed,
         robust=robust,
         cache=cache,

@@ -256,6 +256,24 @@ def test_it_finds_the_best_when_it_may_try_everything(name: str) -> None:
     assert strategy.told.best() == np.argmin(landscape.times)
 
 
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_unproven_is_tried_when_nothing_else_is_left(name: str, guided: bool) -> None:
+    """Though it is what the predictions promise the most of, and the neighbour of the best."""
+    rows = [{"x": x, "risky": risky} for x in range(8) for risky in (False, True)]
+    unproven = frozenset(range(1, len(rows), 2))
+    space = Space(kernel="risky", configs=tuple(rows), unproven=unproven)
+    times = [1 + abs(int(row["x"]) - 5) - 0.5 * int(row["risky"]) for row in rows]
+    strategy = make(name, space, predicted=times if guided else None)
+    tried: list[int] = []
+    while not strategy.done:
+        for ask in strategy.ask(2):
+            tried += [ask.index] if ask.index not in tried else []
+            strategy.tell(ask.index, ask.samples, times[ask.index])
+    assert set(tried) == set(range(1, len(rows)))
+    assert set(tried[-len(unproven) :]) == unproven
+
+
 def test_wrong_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="2 predictions for 3 configurations"):
         make("exhaustive", line(3), predicted=[1.0, 2.0])

@@ -21,7 +21,15 @@ from moebench.results.store import Store
 
 SMALL, LARGE = (Problem(T=T, D=32, F=48, E=4, K=2) for T in (64, 256))
 PLAN = Plan(
-    kernel="scatter", source=SOURCE, problems=(SMALL,), strategy="model", trials=12, seconds=1e9, quoted_s=0.1, seed=1
+    kernel="scatter",
+    source=SOURCE,
+    problems=(SMALL,),
+    strategy="model",
+    trials=12,
+    seconds=1e9,
+    quoted_s=0.1,
+    hang_s=60.0,
+    seed=1,
 )
 
 

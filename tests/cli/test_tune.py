@@ -122,6 +122,7 @@ def tuned(path: Path, landscape: Landscape, monkeypatch: pytest.MonkeyPatch) -> 
         trials=8,
         seconds=1e9,
         quoted_s=0.1,
+        hang_s=60.0,
     )
     candidates = Candidates(kernel=KERNELS.load("scatter"), device=CPU)
     monkeypatch.setattr(Candidates, "space", lambda *_: SPACE)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import faulty_compiler
+import pretended_gpu
 import pytest
 
 from moebench.kernels.compiled import compilers
@@ -59,3 +65,21 @@ def test_who_stops_asking_leaves_no_process_behind() -> None:
         outcomes.close()
         compiled(two, "fine", "fine")
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.xdist_group("compiled")
+def test_a_launch_on_the_gpu_finds_all_of_its_code_in_the_cache(tmp_path: Path) -> None:
+    """Launched by Triton itself on tensors with memory, forward and backward, for every kind of layer."""
+    answer = subprocess.run(
+        [sys.executable, pretended_gpu.__file__],
+        env={name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        | {"TRITON_CACHE_DIR": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told = json.loads(answer.stdout)
+    assert not any(told["errors"])
+    assert {name for name, _ in told["launched"]} >= {"up", "down", "sum_rows", "copy_rows", "down_backward"}
+    assert [name for name, in_cache in told["launched"] if not in_cache] == []
