@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -57,7 +57,7 @@ class Compilers:
             compiler.end()
         self._idle.clear()
 
-    def compile(self, work: Sequence[Case]) -> Iterator[Outcome]:
+    def compile(self, work: Sequence[Case]) -> Generator[Outcome, None, None]:
         """Outcomes in the order of the work. Of a case that fails no further launch is compiled."""
         stride = LAUNCHES if len(work) < self._processes else 1
         parts = [Part(case, first, stride) for case in work for first in range(stride)]
