@@ -92,8 +92,8 @@ class Candidates:
 
     @property
     def device_type(self) -> DeviceType:
-        """What workers measure on."""
-        return "cuda" if self.device.type == "cuda" else "cpu"
+        """What workers measure on, here or where the target is."""
+        return "cuda" if self.device.type == "cuda" or self.target else "cpu"
 
     @property
     def gpu(self) -> str | None:

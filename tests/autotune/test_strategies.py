@@ -53,6 +53,7 @@ SHORT = {
     "copies": (False, True),
     "order": "xy",
 }
+WIDE = {**FULL, "group_m": (8, 16, 32), "copies": (False, True)}
 
 
 @dataclass(frozen=True)
@@ -464,6 +465,21 @@ def test_batches_of_four_cost_little() -> None:
                 strategy.tell(ask.index, ask.samples, landscape.measured(ask))
         found.append(landscape.regret(strategy))
     assert np.median(found) <= 0.02
+
+
+def test_32_trials_find_the_best_of_a_thousand() -> None:
+    """In batches of four; among the finalists, which are compared anew."""
+    found = []
+    for seed in range(8):
+        landscape = Landscape.draw(WIDE, seed)
+        assert len(landscape.space) > 1000
+        strategy = make(DEFAULT_STRATEGY, landscape.space, seed, landscape.predicted)
+        for _ in range(32 // 4):
+            for ask in strategy.ask(4):
+                strategy.tell(ask.index, ask.samples, landscape.measured(ask))
+        finalists = [DEFAULT, *strategy.told.finalists()]
+        found.append(landscape.times[finalists].min() / landscape.times.min() - 1)
+    assert np.median(found) < 0.02
 
 
 @pytest.mark.parametrize("name", NAMES)
