@@ -9,17 +9,22 @@ from dataclasses import dataclass, field
 import torch
 
 from ..kernels.catalog import KERNELS
-from ..kernels.gpu.hardware import HARDWARE, assuming
+from ..kernels.compiled.compilers import Compilers
+from ..kernels.compiled.machine_code import resources
+from ..kernels.compiled.survey import unable
+from ..kernels.gpu.hardware import HARDWARE, assuming, hardware
+from ..kernels.implementations._triton import TritonKernel
 from ..kernels.kernel import Config, Kernel
 from ..kernels.oracle import drop
-from ..kernels.problem import InvalidProblem, Problem
+from ..kernels.problem import Problem
 from ..kernels.routers import route
 from ..kernels.routing import Routing
 from ..kernels.steps import Rates
 from ..kernels.tensors import TORCH_DTYPES
 from ..kernels.trace import PREFIX
+from ..results.cores import usable_cores
 from ..results.machine import Machine
-from .prune import compiled_faults
+from .prune import Ahead, Faults, none_known
 from .replay import Sweep
 from .space import Space
 from .static import Estimate, estimate, predict, rates, rates_of_target, target_of
@@ -56,27 +61,39 @@ class Candidates:
         with self._there():
             return self.kernel.supports(problem, self.device)
 
-    def drop_what_compiles_badly(self, problem: Problem) -> Iterator[int]:
-        """Compile all candidates but the default, and leave out what spills or does not compile; counts them.
+    @contextmanager
+    def compiling(self) -> Iterator[Faults]:
+        """Compilers on all cores, which end with the context; where there is no GPU to compile for, no faults."""
+        if self.uncompiled:
+            yield none_known
+            return
+        with self._there():
+            there = hardware(self.device)
+        with Compilers(len(usable_cores()), resources) as compilers:
+            yield Ahead(self.kernel.name, str(self.gpu), there, compilers)
 
-        Raises:
-            InvalidProblem: where the device is no GPU that can be compiled for.
-        """
-        space = self.space(problem)
-        target = self.gpu
-        if target is None:
-            raise InvalidProblem(f"{self.device} is no GPU that kernels are compiled for: give a --target")
-        faults: dict[int, str] = {}
-        for done, (index, fault) in enumerate(compiled_faults(self.kernel.name, problem, space.configs, target)):
+    @property
+    def uncompiled(self) -> str | None:
+        """None, or why candidates are not compiled before they are measured, with the remedy."""
+        if self.gpu is None:
+            return f"{self.device} is no GPU that kernels are compiled for: give a --target"
+        if not isinstance(self.kernel, TritonKernel):
+            return f"{self.kernel.name} is no Triton kernel of moebench: it is compiled where it is measured"
+        return unable()
+
+    def leave_out_faults(self, problem: Problem, faults: Faults) -> Iterator[int]:
+        """Leave all candidates with a fault out of the space, but not the default; counts them as they are compiled."""
+        space, found = self.space(problem), dict[int, str]()
+        for index, fault in enumerate(faults(problem, space.configs)):
             if fault and index != DEFAULT:
-                faults[index] = fault
-            yield done + 1
-        self._spaces[problem] = space.without(faults)
+                found[index] = fault
+            yield index + 1
+        self._spaces[problem] = space.without(found)
 
     @property
     def device_type(self) -> DeviceType:
-        """What workers measure on."""
-        return "cuda" if self.device.type == "cuda" else "cpu"
+        """What workers measure on, here or where the target is."""
+        return "cuda" if self.device.type == "cuda" or self.target else "cpu"
 
     @property
     def gpu(self) -> str | None:

@@ -1,38 +1,62 @@
-"""Configurations that the compiler refuses for a GPU, or whose code would be slow there; needs no GPU."""
+"""Candidates compiled for a GPU before they are measured: whoever measures finds the code, and some have faults."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from ..kernels.compiled.survey import Case, Outcome, compile_cases, unable
-from ..kernels.gpu.hardware import HARDWARE
+from ..kernels.compiled.compilers import Compilers
+from ..kernels.compiled.survey import Case, Outcome
+from ..kernels.gpu.hardware import HARDWARE, Hardware
 from ..kernels.kernel import Config
 from ..kernels.problem import Problem
 
+Faults = Callable[[Problem, Sequence[Config]], Iterator[str | None]]
+"""Of every configuration in turn, as soon as it is known: None, or why it is not worth measuring."""
 
-def compiled_faults(
-    kernel_name: str, problem: Problem, configs: Sequence[Config], target: str, processes: int = 2
-) -> Iterator[tuple[int, str | None]]:
-    """The index of every configuration in turn, with None or why it should be dropped, as soon as it is known.
 
-    One is dropped that does not compile, that keeps registers in memory, or of which not even one program fits a
-    processor. Compiling takes seconds each, shared by ``processes``.
+def none_known(problem: Problem, configs: Sequence[Config]) -> Iterator[str | None]:  # noqa: ARG001  # as all `Faults`
+    """What is known where nothing is compiled ahead."""
+    return iter([None] * len(configs))
 
-    Raises:
-        RuntimeError: where nothing can be compiled in this process, with the remedy.
+
+class Ahead:
+    """`Faults` of one kernel by compiling it for ``target``, or for the ``hardware`` of such a device.
+
+    A configuration is at fault that does not compile, that keeps registers in memory, or of which not even one program
+    fits a processor. The code of all stands in Triton's cache on disk afterwards, under the keys that launches on the
+    device look for.
     """
-    if reason := unable():
-        raise RuntimeError(reason)
-    work = [Case(kernel=kernel_name, model="", problem=problem, config=config, target=target) for config in configs]
-    for index, outcome in enumerate(compile_cases(work, processes)):
-        yield index, fault_of(outcome)
+
+    def __init__(self, kernel: str, target: str, hardware: Hardware, compilers: Compilers) -> None:
+        self._kernel = kernel
+        self._target = target
+        self._hardware = hardware
+        self._compilers = compilers
+        self._known: dict[tuple[Problem, frozenset[tuple[str, int | float | str | bool]]], str | None] = {}
+
+    def __call__(self, problem: Problem, configs: Sequence[Config]) -> Iterator[str | None]:
+        keys = [(problem, frozenset(config.items())) for config in configs]
+        new = {key: config for key, config in zip(keys, configs, strict=True) if key not in self._known}
+        outcomes = zip(
+            new, self._compilers.compile([self._case(problem, config) for config in new.values()]), strict=True
+        )
+        for key in keys:
+            while key not in self._known:
+                compiled, outcome = next(outcomes)
+                self._known[compiled] = fault_of(outcome)
+            yield self._known[key]
+
+    def _case(self, problem: Problem, config: Config) -> Case:
+        return Case(
+            kernel=self._kernel, model="", problem=problem, config=config, target=self._target, hardware=self._hardware
+        )
 
 
 def fault_of(outcome: Outcome) -> str | None:
-    """None, or why a case that was compiled should be dropped."""
+    """None, or why a case that was compiled is not worth measuring."""
     if outcome.error:
         return f"does not compile: {outcome.error}"
-    most = HARDWARE[outcome.case.target].shared_bytes
+    most = (outcome.case.hardware or HARDWARE[outcome.case.target]).shared_bytes
     for name, figures in outcome.figures.items():
         if figures.shared_bytes > most:
             return f"{name} needs {figures.shared_bytes} bytes of shared memory of {most}"

@@ -52,7 +52,8 @@ class Space:
     """The distinct configurations of ``kernel`` that can be built, the default first.
 
     ``faults`` counts the configurations that each constraint excludes, by its words with the numbers blanked, and
-    ``examples`` holds one of those sentences whole.
+    ``examples`` holds one of those sentences whole. The places in ``unproven`` are those of configurations that rely on
+    what has never run on hardware.
 
     Raises:
         ValueError: when a configuration has other names in it than the default.
@@ -62,6 +63,7 @@ class Space:
     configs: tuple[Config, ...]
     faults: Mapping[str, int] = field(default_factory=dict)
     examples: Mapping[str, str] = field(default_factory=dict)
+    unproven: frozenset[int] = frozenset()
 
     def __post_init__(self) -> None:
         for config in self.configs:
@@ -93,7 +95,9 @@ class Space:
         # In two steps: the declared default may be among those that cannot be built.
         first = next(index for index in reasons if index not in faults)
         order = [first, *(index for index in reasons if index != first)]
-        whole = Space(kernel=kernel.name, configs=tuple(declared[index] for index in order))
+        configs = tuple(declared[index] for index in order)
+        unproven = frozenset(place for place, config in enumerate(configs) if kernel.unproven(config))
+        whole = Space(kernel=kernel.name, configs=configs, unproven=unproven)
         return whole.without({place: faults[index] for place, index in enumerate(order) if index in faults})
 
     @staticmethod
@@ -105,9 +109,11 @@ class Space:
         """The same space less some configurations, each with the reason; never the default."""
         counts = Counter(self.faults)
         counts.update(NUMBER.sub(BLANK, fault) for fault in faults.values())
+        kept = [index for index in range(len(self)) if index not in faults]
         return Space(
             kernel=self.kernel,
-            configs=tuple(config for index, config in enumerate(self.configs) if index not in faults),
+            configs=tuple(self.configs[index] for index in kept),
+            unproven=frozenset(place for place, index in enumerate(kept) if index in self.unproven),
             faults=dict(counts.most_common()),
             examples={
                 **self.examples,

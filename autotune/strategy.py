@@ -89,7 +89,8 @@ class Strategy(ABC):
 
     ``predicted`` holds the seconds that a static model expects of each configuration. The default, which every batch
     is measured beside, is known from the start. What was measured before may be told before anything is asked, and
-    several configurations may be asked for before one is told. Equal seeds and equal talk give equal answers.
+    several configurations may be asked for before one is told. Equal seeds and equal talk give equal answers. What is
+    unproven is asked for when nothing else is left to be tried.
 
     Raises:
         ValueError: when there is not one prediction for each configuration.
@@ -143,7 +144,17 @@ class Strategy(ABC):
         return self._planned
 
     def _open(self, index: int, samples: int = FULL_SAMPLES) -> bool:
-        """Whether a configuration could still be asked for with so many samples."""
+        """Whether a configuration may be asked for with so many samples: one that is unproven after all others."""
+        if index in self.space.unproven and index not in self.told and self._proven_is_left(samples):
+            return False
+        return self._unknown(index, samples)
+
+    def _proven_is_left(self, samples: int) -> bool:
+        proven = (index for index in range(len(self.space)) if index not in self.space.unproven)
+        return any(self._unknown(index, samples) for index in proven)
+
+    def _unknown(self, index: int, samples: int) -> bool:
+        """Whether a configuration has neither failed nor been measured or asked for with so many samples."""
         return (
             index not in self.told.failed
             and self.told.samples(index) < samples
@@ -159,10 +170,9 @@ class Strategy(ABC):
         return [int(index) for index in self._random.permutation(len(self.space))]
 
     def _ranking(self) -> list[int]:
-        """All configurations, the fastest by prediction first; as declared where there is none."""
-        if self._predicted is None:
-            return list(range(len(self.space)))
-        return [int(index) for index in np.argsort(self._predicted, kind="stable")]
+        """All configurations, the fastest by prediction first, as declared where there is none; the unproven last."""
+        order = range(len(self.space)) if self._predicted is None else np.argsort(self._predicted, kind="stable")
+        return sorted(map(int, order), key=lambda index: index in self.space.unproven)
 
 
 def _usable(space: Space, predicted: Sequence[float]) -> NDArray[np.float64] | None:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from ..kernels.kernel import Config
 from ..kernels.problem import Problem
-from ..results.record import Point, Record
+from ..results.environment import commit
+from ..results.record import Point, Record, Status
 from ..results.store import Store
 from .executor import Executor
+from .isolated import unmeasured
+from .prune import Faults, none_known
 from .rounds import SUITE, Batch, Stage, batches, belongs, distinct, last_number, score, series
 from .space import Space
 from .strategy import FULL_SAMPLES, STRATEGIES, Ask, Strategy
 from .task import Budget, Competitor, Task
+from .worker import Ready
 
 QUESTION = "Which configuration of {kernel} is the fastest?"
 BATCH = 4  # candidates in one task beside the default: more leave the search less to learn from, fewer cost its samples
-HANG_S = 60.0  # a candidate that compiles or runs longer than this is none
 
 
 class DefaultFails(Exception):
@@ -34,7 +40,7 @@ class Plan:
     Under the ``loads`` the choice is compared too; with ``robust`` each of them is searched. ``held_out`` are batch
     sizes that no table holds: what a table says of them is compared with what a search finds. A search tries first what
     ``starts`` has for its batch size. ``trials`` and ``seconds`` bound the search for one problem; ``quoted_s`` are the
-    timed seconds of each finalist.
+    timed seconds of each finalist. A candidate that is silent for ``hang_s`` is taken for one that hangs.
     """
 
     kernel: str
@@ -44,6 +50,7 @@ class Plan:
     trials: int
     seconds: float
     quoted_s: float
+    hang_s: float
     seed: int = 0
     loads: tuple[str, ...] = ()
     held_out: tuple[Problem, ...] = ()
@@ -70,16 +77,17 @@ class Progress:
 
 @dataclass
 class Spent:
-    """Of searches: ``waited_s`` for trials, of ``total_s`` in all, and how many ``trials`` were asked for."""
+    """Of searches: ``waited_s`` for trials and ``compiled_s``, of ``total_s`` in all, and the ``trials`` asked for."""
 
     total_s: float = 0.0
     waited_s: float = 0.0
+    compiled_s: float = 0.0
     trials: int = 0
 
     @property
     def own_s(self) -> float:
         """Seconds a trial that are the tuner's own."""
-        return (self.total_s - self.waited_s) / self.trials if self.trials else 0.0
+        return (self.total_s - self.waited_s - self.compiled_s) / self.trials if self.trials else 0.0
 
 
 @dataclass
@@ -106,10 +114,18 @@ class Search:
         if self.default_ns is None:
             raise DefaultFails(f"{default.status.value}: {default.reason}")
         for record in batch:
-            if record.config != dict(self.space.default) and record.config in self.space.configs:
-                self.strategy.tell(self.space.index(record.config), *score(record, self.default_ns))
-                self.trials += 1
+            self._learn(record, self.default_ns)
         self.seconds += sum(record.wall_s for record in batch)
+
+    def leave_out(self, faulty: Sequence[Record]) -> None:
+        """Take the records of candidates that were not measured for what the compiler said of them."""
+        for record in faulty:
+            self._learn(record, math.inf)
+
+    def _learn(self, record: Record, default_ns: float) -> None:
+        if record.config != dict(self.space.default) and record.config in self.space.configs:
+            self.strategy.tell(self.space.index(record.config), *score(record, default_ns))
+            self.trials += 1
 
     @property
     def finalists(self) -> list[Config]:
@@ -125,7 +141,9 @@ class Search:
 class Tuner:
     """Carries out a plan: its records go to the store as they are made, and what the store holds is not made again.
 
-    ``space_of`` gives the candidates for a problem, ``predict`` what the static model says of them, or None.
+    ``space_of`` gives the candidates for a problem, ``predict`` what the static model says of them, or None, and
+    ``faults`` what the compiler says of them. It is asked before they are measured, so that whoever measures them finds
+    them compiled, and one with a fault costs a record and no worker.
     """
 
     def __init__(
@@ -136,15 +154,18 @@ class Tuner:
         *,
         space_of: Callable[[Problem], Space],
         predict: Callable[[Problem, Sequence[Config]], Sequence[float] | None],
+        faults: Faults = none_known,
     ) -> None:
         self._plan = plan
         self._executor = executor
         self._store = store
         self._space_of = space_of
         self._predict = predict
+        self._faults = faults
         self._searches: dict[Problem, Search] = {}
         self._numbers: Counter[tuple[Stage, Problem]] = Counter()
         self._waited_s = 0.0
+        self._compiled_s = 0.0
         self.spent = Spent()
         self.interrupted = False
         self.records = [
@@ -210,14 +231,14 @@ class Tuner:
                 yield from batch.others
 
     def _search(self, problem: Problem) -> Iterator[Progress]:
-        started, waited_s = time.perf_counter(), self._waited_s
+        started, waited_s, compiled_s = time.perf_counter(), self._waited_s, self._compiled_s
         search = self._searches[problem] = self._open(problem)
         pending = 0
         try:
             while True:
                 while pending < self._executor.slots and (asks := self._ask(search, pending)):
                     for task in self._tasks(search, asks):
-                        self._executor.submit(task)
+                        search.leave_out(self._submit(task))
                         pending += 1
                 if not pending:
                     break
@@ -228,6 +249,7 @@ class Tuner:
         finally:
             self.spent.total_s += time.perf_counter() - started
             self.spent.waited_s += self._waited_s - waited_s
+            self.spent.compiled_s += self._compiled_s - compiled_s
 
     def _open(self, problem: Problem) -> Search:
         """A search that knows what the records say."""
@@ -272,7 +294,7 @@ class Tuner:
             held = [record.config for record in batch.others]
             if all(dict(config) in held for config in configs):
                 return
-        self._executor.submit(self._task(stage, problem, configs, None))
+        self._submit(self._task(stage, problem, configs, None))
         self._finished()
         yield self._progress(stage, problem)
 
@@ -294,19 +316,45 @@ class Tuner:
             point=point,
             problem=problem,
             competitors=tuple(Competitor(kernel=self._plan.kernel, config=config) for config in configs),
-            budget=Budget(seconds=self._plan.quoted_s, timeout_s=HANG_S, samples=samples),
+            budget=Budget(seconds=self._plan.quoted_s, timeout_s=self._plan.hang_s, samples=samples),
             cache=self._plan.cache,
         )
+
+    def _submit(self, task: Task) -> list[Record]:
+        """Compile a task's candidates and have them measured, less those with a fault, whose records are kept.
+
+        The default is measured whatever the compiler says of it.
+        """
+        started = time.perf_counter()
+        default = self._space_of(task.problem).default
+        faults = list(self._faults(task.problem, [who.config or default for who in task.competitors]))
+        self._compiled_s += time.perf_counter() - started
+        faulty = {
+            index: unmeasured(task, who, self._ready, Status.uncompilable, fault)
+            for index, (who, fault) in enumerate(zip(task.competitors, faults, strict=True))
+            if fault and who.config != default
+        }
+        self._keep(list(faulty.values()))
+        fit = tuple(who for index, who in enumerate(task.competitors) if index not in faulty)
+        self._executor.submit(dataclasses.replace(task, competitors=fit))
+        return list(faulty.values())
+
+    @cached_property
+    def _ready(self) -> Ready:
+        return Ready(self._executor.environment, commit())
 
     def _finished(self) -> list[Record]:
         """The records of the next task that is done, kept."""
         started = time.perf_counter()
         finished = self._executor.next()
         self._waited_s += time.perf_counter() - started
-        for record in finished.records:
-            self._store.append(record)
-        self.records += finished.records
+        self._keep(finished.records)
         return finished.records
+
+    def _keep(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._store.append(record)
+        self.records += records
 
     def _progress(self, stage: Stage, problem: Problem) -> Progress:
         search = self._searches.get(problem)

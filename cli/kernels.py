@@ -61,7 +61,10 @@ def compile_(
     whole: Annotated[
         bool, typer.Option("--all", help="Every valid configuration, not the default ones only: hours for all kernels.")
     ] = False,
-    processes: Annotated[int, typer.Option("--processes", "-j", min=1, help="Compilers at work side by side.")] = 2,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", "-j", min=1, help="Compilers at work side by side.", show_default="one a core"),
+    ] = None,
     snapshot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Accept the figures of all default configurations into FILE.")
     ] = None,
@@ -127,17 +130,19 @@ def _accepted(path: Path) -> Snapshot:
     return accepted
 
 
-def _compile(work: Sequence[Case], processes: int) -> list[Outcome]:
+def _compile(work: Sequence[Case], processes: int | None) -> list[Outcome]:
     """Outcomes in the order of the work, as far as Ctrl-C lets it come."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from ..kernels.compiled.survey import compile_cases
+    from ..kernels.compiled.compilers import Compilers
+    from ..results.cores import usable_cores
 
     outcomes: list[Outcome] = []
     columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TextColumn("layers,"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress, suppress(KeyboardInterrupt):
-        outcomes.extend(progress.track(compile_cases(work, processes), total=len(work)))
+    shown = Progress(*columns, console=Console(stderr=True), transient=True)
+    with shown as progress, Compilers(processes or len(usable_cores())) as compilers, suppress(KeyboardInterrupt):
+        outcomes.extend(progress.track(compilers.compile(work), total=len(work)))
     return outcomes
 
 

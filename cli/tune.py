@@ -70,7 +70,7 @@ def tune(
     strategy: Annotated[str, typer.Option(help="How to search; `moebench list strategies` shows them.")] = "model",
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Most candidates tried at a batch size.", show_default="a tenth of the space"),
+        typer.Option(min=1, help="Most candidates tried at a batch size.", show_default="a tenth, 16 to 32"),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Most seconds of trials at a batch size.", show_default="no limit")
@@ -95,7 +95,9 @@ def tune(
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option("--target", "-t", help="With --show-space or --explain: for this GPU.", show_default="the device"),
+        typer.Option(
+            "--target", "-t", help="With --show-space, --explain or --plan: for this GPU.", show_default="the device"
+        ),
     ] = None,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Leave out what does not compile or spills; on a GPU or with --target.")
@@ -104,6 +106,13 @@ def tune(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print why the static model ranks configurations as it does, and stop.")
     ] = False,
+    show_plan: Annotated[
+        bool, typer.Option("--plan", help="Print what the search will try and how long it should take, and stop.")
+    ] = False,
+    cores: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --plan: of the machine that will compile.", show_default="of this one"),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="With --explain: how many of the best.")] = 3,
     replay: Annotated[
         list[Path] | None,
@@ -125,8 +134,8 @@ def tune(
         return
     if kernel is None:
         refuse("name a kernel to tune; `moebench list kernels` shows them")
-    if target and not (show_space or explain):
-        refuse(f"--target {target} is for --show-space and --explain: what is measured is the device")
+    if target and not (show_space or explain or show_plan):
+        refuse(f"--target {target} is for --show-space, --explain and --plan: what is measured is the device")
     with told():
         from .tune_plan import candidates_of, plan_of, problems_of
 
@@ -152,8 +161,6 @@ def tune(
             if explain:
                 show_explanation(candidates, problems, top, as_json=as_json)
             return
-        from .tune_session import session
-
         plan = plan_of(
             candidates,
             problems,
@@ -167,6 +174,13 @@ def tune(
             robust=robust,
             cache=cache.value,
         )
+        if show_plan:
+            from .tune_views import show_reckoning
+
+            show_reckoning(plan, candidates, cores, as_json=as_json)
+            return
+        from .tune_session import session
+
         session(plan, candidates, _executor(executor, candidates, address, slots), output, as_json=as_json)
 
 
@@ -174,14 +188,12 @@ def _compile(candidates: Candidates, problems: Sequence[Problem]) -> None:
     """Leave out what spills or does not compile, and say how far that is."""
     from rich.console import Console
 
-    from ..kernels.compiled.survey import unable
-
-    if reason := unable():
-        refuse(reason)
-    with Console(stderr=True).status("compiling") as status:
+    if reason := candidates.uncompiled:
+        refuse(f"--compile: {reason}")
+    with Console(stderr=True).status("compiling") as status, candidates.compiling() as faults:
         for problem in problems:
             total = len(candidates.space(problem))
-            for done in candidates.drop_what_compiles_badly(problem):
+            for done in candidates.leave_out_faults(problem, faults):
                 status.update(f"T = {problem.T}: {done} of {total} configurations compiled")
 
 

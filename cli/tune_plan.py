@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from ..kernels.kernel import Config
     from ..kernels.problem import Problem
 
-SHARE = 0.1  # of the space: by then the default strategy is within 2 % of the best (docs/tuning.md)
-LEAST_TRIALS = 16
+# A share of the space, within bounds: by then the default strategy is within 2 % of the best (docs/tuning.md).
+SHARE = 0.1
+LEAST_TRIALS, MOST_TRIALS = 16, 32
 QUOTED_S = {"cpu": 1.0, "cuda": 0.3}  # timed seconds of a finalist: a GPU's clock is quieter
+# Of silence, after which a candidate hangs. A call on a CPU takes seconds. On a GPU it takes milliseconds and the code
+# is compiled before; where it is not, the eight launches of a training step take some seconds.
+HANG_S = {"cpu": 60.0, "cuda": 20.0}
 
 
 class Sizes(TypedDict):
@@ -116,7 +120,7 @@ def plan_of(
     robust: bool,
     cache: Literal["cold", "hot"],
 ) -> Plan:
-    """What to tune; a tenth of the largest space is tried where nothing else is said.
+    """What to tune; where nothing else is said a tenth of the largest space is tried, but no more than 32.
 
     Raises:
         NoConfiguration: when nothing can be built for a problem.
@@ -137,9 +141,10 @@ def plan_of(
         starts=_starts(start, candidates.kernel.name, [*(problem.T for problem in problems), *later]),
         loads=tuple(load_of(load) for load in loads),
         strategy=strategy,
-        trials=trials or max(LEAST_TRIALS, round(SHARE * largest)),
+        trials=trials or min(max(LEAST_TRIALS, round(SHARE * largest)), MOST_TRIALS),
         seconds=float("inf") if seconds is None else seconds,
         quoted_s=QUOTED_S[candidates.device_type],
+        hang_s=HANG_S[candidates.device_type],
         seed=seed,
         robust=robust,
         cache=cache,

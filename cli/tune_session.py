@@ -48,10 +48,10 @@ def session(
 
     console = Console(stderr=as_json, highlight=False)
     failure, stopped = "", False
-    with console.status("starting workers") as status, workers as executor:
+    with console.status("starting workers") as status, candidates.compiling() as faults, workers as executor:
         path = output or _own_file(plan, executor)
         with Store(path) as store:
-            tuner = Tuner(plan, executor, store, space_of=candidates.space, predict=candidates.predict)
+            tuner = Tuner(plan, executor, store, space_of=candidates.space, predict=candidates.predict, faults=faults)
             try:
                 with _stopping(tuner, console):
                     _follow(tuner.search(), plan, status.update)
@@ -162,6 +162,7 @@ def _effort(tuner: Tuner) -> str:
     failures = ", ".join(f"{count} {status}" for status, count in tuner.failures().items())
     return (
         f"{tuner.spent.trials} candidates tried in {tuner.spent.total_s:.0f} s of search"
+        + (f", {tuner.spent.compiled_s:.0f} s of them compiling" if tuner.spent.compiled_s >= 1 else "")
         + (f"; failed: {failures}" if failures else "")
         + (f"; {1e3 * tuner.spent.own_s:.1f} ms of each trial were the tuner's own" if tuner.spent.trials else "")
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from .errors import refuse
 from .markdown import markdown
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from ..autotune.space import Space
     from ..autotune.static import Estimate
     from ..autotune.tables import HeldOut
+    from ..autotune.tuner import Plan
     from ..kernels.kernel import Config
     from ..kernels.problem import Problem
     from ..kernels.table import Bucket, Entry, Table
@@ -104,6 +106,48 @@ def _plain_estimate(rank: int, estimate: Estimate) -> dict[str, object]:
         "seconds": estimate.seconds,
         "parts": [asdict(part) for part in estimate.parts],
     }
+
+
+def show_reckoning(plan: Plan, candidates: Candidates, cores: int | None, *, as_json: bool) -> None:
+    """What each batch size will cost on a GPU when its candidates are compiled on so many cores."""
+    from ..autotune.reckon import START_S, reckon
+    from ..results.cores import usable_cores
+
+    if candidates.gpu is None:
+        refuse(f"--plan reckons for GPUs, {candidates.device} is none: give a --target")
+
+    def call_s(problem: Problem) -> float:
+        predicted = candidates.predict(problem, [candidates.space(problem).default])
+        if predicted is None:
+            refuse(f"--plan: there is no static model of {plan.kernel}, so that nothing is known of its calls")
+        return predicted[0]
+
+    cores = cores or len(usable_cores())
+    found = reckon(plan, lambda problem: len(candidates.space(problem)), call_s, cores)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) | {"seconds": one.seconds} for one in found], indent=2))
+        return
+    titles = [
+        "batch size",
+        "configurations",
+        "trials",
+        "compiling, s",
+        "sampling, s",
+        "checks, s",
+        "comparing, s",
+        "all, s",
+    ]
+    rows = [
+        [
+            str(one.problem.T),
+            str(len(candidates.space(one.problem))),
+            str(one.trials),
+            *(f"{s:.0f}" for s in (one.compiling_s, one.sampling_s, one.checking_s, one.comparing_s, one.seconds)),
+        ]
+        for one in found
+    ]
+    total = START_S + sum(one.seconds for one in found)
+    typer.echo(f"{markdown(titles, rows)}\n\nabout {total:.0f} s with the start, compiled on {cores} cores; reckoned")
 
 
 def answer(table: Table, shape: Problem) -> Iterator[str]:

@@ -94,6 +94,10 @@ class Kernel(ABC):
         """Whether a configuration of the space can be built for this problem on this device."""
         return self.fault(problem, config, device) is None
 
+    def unproven(self, config: Config) -> bool:
+        """Whether a configuration relies on what has never run on hardware, so that a search tries it last."""
+        return False
+
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
         """What one call will do, step by step, for a static model of its time; nothing where there is none.
 

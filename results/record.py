@@ -17,7 +17,7 @@ class Status(StrEnum):
     """How a trial ended. Samples exist only where it passed.
 
     A problem may be ``unsupported``; for one that is not, a configuration may be ``invalid``, which is known before it
-    is built, or ``uncompilable``.
+    is built, or ``uncompilable``: the compiler refuses it, or a search leaves its code unmeasured because it spills.
     """
 
     passed = "passed"

@@ -1,18 +1,25 @@
-"""What a worker does when the compiler takes its process down with it."""
+"""What a compiler's process does when the compiler takes it down, or never ends."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from multiprocessing.connection import Connection
 
-from moebench.kernels.compiled.survey import Case, Outcome
+from moebench.kernels.compiled.compilers import Part
+from moebench.kernels.compiled.machine_code import Figures, Reader
+from moebench.kernels.compiled.survey import Outcome
+
+FIGURES = Figures(warps=4, occupancy=2, registers=128, shared_bytes=0, code_bytes=16)
 
 
-def work(connection: Connection) -> None:
-    """Compile nothing: die of cases of the kernel `fatal`, answer all others."""
+def work(connection: Connection, read: Reader) -> None:  # noqa: ARG001  # as the function whose place it takes
+    """Compile nothing: die of cases of the kernel `fatal`, hang in those of `endless`, answer all others at once."""
     while True:
-        case: Case = connection.recv()
-        if case.kernel == "fatal":
+        part: Part = connection.recv()
+        if part.case.kernel == "fatal":
             os.kill(os.getpid(), signal.SIGSEGV)
-        connection.send(Outcome(case=case, figures={}))
+        if part.case.kernel == "endless":
+            time.sleep(600)
+        connection.send(Outcome(case=part.case, figures={f"launch {part.first}": FIGURES}))

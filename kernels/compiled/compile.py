@@ -17,22 +17,18 @@ from ..gpu.occupancy import ROOM, Room
 from ..kernel import Config, Kernel
 from ..problem import Problem
 from ..tensors import without_values
-from .machine_code import Figures, figures
+from .machine_code import Figures, Reader, figures
 
 META = torch.device("meta")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A GPU to compile for: its ``name``, and how Triton calls it."""
+    """A GPU to compile for: its ``name``, how Triton calls it, and what configurations ask of it."""
 
     name: str
     gpu: GPUTarget
-
-    @property
-    def hardware(self) -> Hardware:
-        """What configurations ask of it."""
-        return HARDWARE[self.name]
+    hardware: Hardware
 
     @property
     def room(self) -> Room:
@@ -48,9 +44,9 @@ class Target:
         """
         if name not in HARDWARE:
             raise unknown("target", name, list(HARDWARE))
-        if HARDWARE[name].maker == "amd":
-            return Target(name=name, gpu=GPUTarget("hip", name, 64))
-        return Target(name=name, gpu=GPUTarget("cuda", int(name.removeprefix("sm_")), 32))
+        amd = HARDWARE[name].maker == "amd"
+        gpu = GPUTarget("hip", name, 64) if amd else GPUTarget("cuda", int(name.removeprefix("sm_")), 32)
+        return Target(name=name, gpu=gpu, hardware=HARDWARE[name])
 
 
 def launches(kernel: Kernel, problem: Problem, config: Config, target: Target) -> list[Launch]:
@@ -65,8 +61,8 @@ def launches(kernel: Kernel, problem: Problem, config: Config, target: Target) -
     return written
 
 
-def compile_launch(launch: Launch, target: Target) -> Figures:
-    """What the machine code of a launch says.
+def compile_launch(launch: Launch, target: Target, read: Reader = figures) -> Figures:
+    """What the machine code of a launch says. Triton keeps the code in its cache on disk, and compiles nothing twice.
 
     Raises:
         RuntimeError: when Triton interprets kernels in this process.
@@ -78,7 +74,7 @@ def compile_launch(launch: Launch, target: Target) -> Figures:
         compiled = launch.kernel.warmup(
             *launch.arguments, grid=(launch.programs,), **launch.options, **launch.constants
         )
-    return figures(compiled, target.room)
+    return read(compiled, target.room)
 
 
 class _Driver:

@@ -6,7 +6,7 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -48,11 +48,25 @@ class Figures:
     spills: Mapping[str, int] = field(default_factory=dict)
 
 
+Reader = Callable[[Any, Room], Figures]
+"""What reads figures from a kernel that Triton compiled, on a processor that has room: `figures` or `resources`."""
+
+
 @cache  # Triton keeps what it compiled, and gives the same kernel for an equal launch
 def figures(compiled: Any, room: Room) -> Figures:
-    """Of a kernel that Triton compiled, on a processor that has ``room``."""
+    """All figures; to disassemble the code takes about as long as to compile it."""
+    return _figures(compiled, room, "-res-usage", "-sass")
+
+
+@cache
+def resources(compiled: Any, room: Room) -> Figures:
+    """The figures but for the size of the code and the counts of instructions, in a few milliseconds."""
+    return _figures(compiled, room, "-res-usage")
+
+
+def _figures(compiled: Any, room: Room, *wanted: str) -> Figures:
     metadata, code = compiled.metadata, compiled.asm
-    said = _of_sass(_disassembled(code["cubin"])) if "cubin" in code else _of_gcn(code["amdgcn"])
+    said = _of_sass(_dumped(code["cubin"], *wanted)) if "cubin" in code else _of_gcn(code["amdgcn"])
     # Since Hopper the system's part of shared memory is in the binary.
     shared_bytes = metadata.shared + max(0, said.static_bytes - room.reserved_bytes)
     tensor_columns = getattr(metadata, "tmem_size", 0)
@@ -105,11 +119,11 @@ class _Said:
         return {name: count for name, count in sorted(self.instructions.items()) if pattern.fullmatch(name)}
 
 
-def _disassembled(cubin: bytes) -> str:
+def _dumped(cubin: bytes, *wanted: str) -> str:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", "-sass", file.name]
+        command = [triton.knobs.nvidia.cuobjdump.path, *wanted, file.name]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603  # Triton's own
 
 

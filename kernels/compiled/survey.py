@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import sys
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from typing import cast, get_args
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 
 from ..catalog import KERNELS, unknown
-from ..gpu.hardware import HARDWARE, assuming
+from ..gpu.hardware import HARDWARE, Hardware, assuming
 from ..implementations._triton import MISSING, TritonKernel
 from ..kernel import Config, Kernel
 from ..models import model
 from ..problem import DType, Problem
-from ..spawn import uninterrupted
-from .machine_code import Figures
+from .machine_code import Figures, Reader
 
 META = torch.device("meta")
 TIGHT = 1.0  # the capacity factor for implementations that want one
@@ -30,13 +23,17 @@ TIGHT = 1.0  # the capacity factor for implementations that want one
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """One layer to compile: a kernel and a target by name, one layer of a ``model``, one configuration."""
+    """One layer to compile: a kernel and a target by name, one layer of a ``model``, one configuration.
+
+    ``hardware`` is what a device at hand says of itself; without it the layer is built for what the table says.
+    """
 
     kernel: str
     model: str
     problem: Problem
     config: Config
     target: str
+    hardware: Hardware | None = None
 
     @property
     def title(self) -> str:
@@ -132,101 +129,28 @@ def unable() -> str | None:
     return None
 
 
-def compile_case(case: Case) -> Outcome:
-    """Compile every launch of a case in this process; the second one of a name is called ``name 2``, and so on."""
+def compile_case(case: Case, read: Reader, *, first: int = 0, stride: int = 1) -> Outcome:
+    """Compile the ``first`` launch of a case and every ``stride``-th after it, in this process.
+
+    The second launch of a name is called ``name 2``, and so on.
+    """
     from .compile import Target, compile_launch, launches  # noqa: PLC0415  # imports Triton
 
     target = Target.named(case.target)
+    if case.hardware is not None:
+        target = replace(target, hardware=case.hardware)
     figures: dict[str, Figures] = {}
     turns: Counter[str] = Counter()
     name = "layer"
     try:
-        for launch in launches(KERNELS.load(case.kernel), case.problem, case.config, target):
+        for number, launch in enumerate(launches(KERNELS.load(case.kernel), case.problem, case.config, target)):
             turns[launch.name] += 1
             name = launch.name if turns[launch.name] == 1 else f"{launch.name} {turns[launch.name]}"
-            figures[name] = compile_launch(launch, target)
+            if number % stride == first:
+                figures[name] = compile_launch(launch, target, read)
     except Exception as error:  # noqa: BLE001  # a compiler may raise anything; the case says it in words
         return Outcome(case=case, figures=figures, error=f"{name}: {_in_a_line(error)}")
     return Outcome(case=case, figures=figures)
-
-
-def compile_cases(work: Sequence[Case], processes: int = 2) -> Iterator[Outcome]:
-    """Outcomes in the order of the work, compiled by processes of their own, which a compiler may take down with it."""
-    waiting = deque(enumerate(work))
-    idle: list[_Worker] = []
-    busy: dict[_Worker, int] = {}
-    done: dict[int, Outcome] = {}
-    try:
-        with uninterrupted():
-            idle.extend(_Worker() for _ in range(min(processes, len(work))))
-        for number in range(len(work)):
-            while number not in done:
-                while waiting and idle:
-                    given, case = waiting.popleft()
-                    worker = idle.pop()
-                    worker.start(case)
-                    busy[worker] = given
-                for worker in _ready(busy):
-                    given = busy.pop(worker)
-                    outcome = worker.finish()
-                    done[given] = outcome or Outcome(case=work[given], figures={}, error=worker.ending())
-                    idle.append(worker if outcome else _Worker())
-            yield done.pop(number)
-    finally:
-        for worker in (*idle, *busy):
-            worker.end()
-
-
-def _ready(workers: Iterable[_Worker]) -> list[_Worker]:
-    """Those that have finished, or died; waits for the first."""
-    by_connection = {worker.connection: worker for worker in workers}
-    return [by_connection[connection] for connection in wait(list(by_connection))]  # type: ignore[index]
-
-
-class _Worker:
-    """A process that compiles one case after another."""
-
-    def __init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.connection, there = context.Pipe()
-        self._process = context.Process(target=_work, args=(there,), daemon=True)
-        with uninterrupted():
-            self._process.start()
-        there.close()
-
-    def start(self, case: Case) -> None:
-        """Let it compile; the connection is ready when it has, or when it died of it."""
-        with suppress(OSError):  # it is dead already, as `finish` will tell
-            self.connection.send(case)
-
-    def finish(self) -> Outcome | None:
-        """What came of the case, or None from a dead process."""
-        try:
-            return cast(Outcome, self.connection.recv())
-        except (EOFError, OSError):
-            self.end()
-            return None
-
-    def ending(self) -> str:
-        """How a dead process ended."""
-        code = self._process.exitcode or 0
-        return f"the compiler was killed by {signal.Signals(-code).name}" if code < 0 else f"its exit code is {code}"
-
-    def end(self) -> None:
-        """Kill it, whatever it does."""
-        if self.connection.closed:
-            return
-        self.connection.close()
-        self._process.kill()
-        self._process.join()
-
-
-def _work(connection: Connection) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # what fails is dumped there in full by LLVM
-    torch.set_num_threads(1)
-    with suppress(EOFError):
-        while True:
-            connection.send(compile_case(connection.recv()))
 
 
 def _in_a_line(error: BaseException) -> str:

@@ -1,8 +1,9 @@
-// Routes in expert order: a stable counting sort in two launches.
+// Routes in expert order: a stable counting sort in two launches, or in one of a single block.
 //
 // The routes, in the order in which they are served, are cut into one segment for every block, and a segment into one
 // part for every placing warp. `count_routes` leaves a histogram of every segment. In `place_routes` every block adds up
-// the histograms by itself, so that no block waits for another, and puts its routes into their rows.
+// the histograms by itself, so that no block waits for another, and puts its routes into their rows. A single block makes
+// its histogram by itself, and `count_routes` is not launched.
 //
 // All results are integers, and each is written once: they do not depend on the order in which threads run.
 
@@ -70,24 +71,38 @@ __device__ int owner(const int* first, int count, long long place) {
     return low;
 }
 
+// Leaves in counts[0 .. experts) how many routes of the turns start .. end go to every expert. For whole blocks.
+__device__ void histogram(const int* ids, const int* service, long long start, long long end, int experts,
+                          int* counts) {
+    for (int e = threadIdx.x; e < experts; e += blockDim.x) counts[e] = 0;
+    __syncthreads();
+    for (long long turn = start + threadIdx.x; turn < end; turn += blockDim.x) {
+        const int e = expert_of(ids, served(service, turn), experts);
+        if (e != NONE) atomicAdd(&counts[e], 1);
+    }
+    __syncthreads();
+}
+
+// How many routes of the first segments go to an expert.
+__device__ int routes_of(const int* partial, int segments, int experts, int e) {
+    int sum = 0;
+    for (int segment = 0; segment < segments; ++segment) sum += partial[(long long)segment * experts + e];
+    return sum;
+}
+
 // partial (gridDim.x, experts): how many routes of every segment go to every expert. Shared: experts ints.
 extern "C" __global__ void __launch_bounds__(512)
     count_routes(const int* ids, const int* service, long long routes, int experts, long long segment, int* partial) {
     extern __shared__ int shared[];
-    for (int e = threadIdx.x; e < experts; e += blockDim.x) shared[e] = 0;
-    __syncthreads();
     const long long start = blockIdx.x * segment, end = least(start + segment, routes);
-    for (long long turn = start + threadIdx.x; turn < end; turn += blockDim.x) {
-        const int e = expert_of(ids, served(service, turn), experts);
-        if (e != NONE) atomicAdd(&shared[e], 1);
-    }
-    __syncthreads();
+    histogram(ids, service, start, end, experts, shared);
     for (int e = threadIdx.x; e < experts; e += blockDim.x) partial[(long long)blockIdx.x * experts + e] = shared[e];
 }
 
-// `capacity` rows for every expert, or when that is 0 its kept rows rounded up to `align`. `schedules` holds, for each
-// of the four with rows, the experts and the blocks of its tiles and the first tiles (experts + 1), each of the three
-// padded to 4 ints. `segment` is a multiple of warps * 32. Shared: (warps + 1) * experts + 32 ints.
+// `partial` as count_routes leaves it, or null in a single block. `capacity` rows for every expert, or when that is 0 its
+// kept rows rounded up to `align`. `schedules` holds, for each of the four with rows, the experts and the blocks of its
+// tiles and the first tiles (experts + 1), each of the three padded to 4 ints. `segment` is a multiple of warps * 32.
+// Shared: (warps + 1) * experts + 32 ints.
 extern "C" __global__ void __launch_bounds__(512)
     place_routes(const int* ids, const int* service, long long routes, int experts, long long segment,
                  const int* partial, int warps, int limit, int capacity, int align, int rows, int* counts, int* base,
@@ -99,10 +114,12 @@ extern "C" __global__ void __launch_bounds__(512)
     int* const kept = cursors;             // of every expert, until its place is taken by cursors
     int* const scratch = cursors + warps * experts;
 
+    if (partial)
+        for (int e = threadIdx.x; e < experts; e += blockDim.x) kept[e] = routes_of(partial, gridDim.x, experts, e);
+    else
+        histogram(ids, service, 0, routes, experts, kept);
     for (int e = threadIdx.x; e < experts; e += blockDim.x) {
-        int count = 0;
-        for (int block = 0; block < gridDim.x; ++block) count += partial[(long long)block * experts + e];
-        kept[e] = count < limit ? count : limit;
+        kept[e] = (int)least(kept[e], limit);
         if (blockIdx.x == 0) counts[e] = kept[e];
     }
     __syncthreads();
@@ -151,8 +168,7 @@ extern "C" __global__ void __launch_bounds__(512)
     }
     __syncthreads();
     for (int e = threadIdx.x; e < experts; e += blockDim.x) {
-        int before = 0;
-        for (int block = 0; block < blockIdx.x; ++block) before += partial[(long long)block * experts + e];
+        int before = routes_of(partial, blockIdx.x, experts, e);
         for (int other = 0; other < warps; ++other) {
             const int own = cursors[other * experts + e];
             cursors[other * experts + e] = before;

@@ -19,6 +19,7 @@ _WARP = 32
 _WARPS = 16  # of a block; all count, and as many place as there is shared memory for
 _BLOCKS = 128  # every block adds up the histograms of all, so that more would not be faster
 _ROUTES = 128  # a warp takes at least so many before another block is worth its start
+_ROUTES_ALONE = 256  # of a warp: eight steps, about as long as it takes to start the second launch
 
 
 class Tiles(NamedTuple):
@@ -49,15 +50,15 @@ def sort_routes(
     are the rows of a tile and the number M of tiles, for each schedule to return.
     """
     routes, experts, rows = ids_N.shape[0], counts_E.shape[0], route_R.shape[0]
-    warps = min(_WARPS, max(1, (module.SHARED_BYTES // 4 - _WARP) // experts - 1))
-    blocks = min(_BLOCKS, max(1, -(-routes // (warps * _ROUTES))))
+    warps, blocks = _cut(routes, experts)
     part = -(-routes // (blocks * warps * _WARP)) * _WARP
-    partial_PE = ids_N.new_empty(blocks, experts)
+    partial_PE = ids_N.new_empty(blocks, experts) if blocks > 1 else None
     schedules, found = _room_for(tiles, experts, ids_N.device)
     launch = partial(module.launch, "routing", device=ids_N.device, grid=blocks, threads=_WARPS * _WARP)
     segment = (ids_N, service_N, np.int64(routes), np.int32(experts), np.int64(part * warps), partial_PE)
     unused = [(0, 0)] * (MOST_SCHEDULES - len(tiles))
-    launch("count_routes", *segment, shared=4 * experts)
+    if partial_PE is not None:
+        launch("count_routes", *segment, shared=4 * experts)
     launch(
         "place_routes",
         *segment,
@@ -67,6 +68,19 @@ def sort_routes(
         shared=4 * ((warps + 1) * experts + _WARP),
     )
     return found
+
+
+def launches(routes: int, experts: int) -> int:
+    """How many launches `sort_routes` takes: one for up to 4096 routes, of more than 1443 experts for fewer."""
+    _, blocks = _cut(routes, experts)
+    return 1 if blocks == 1 else 2
+
+
+def _cut(routes: int, experts: int) -> tuple[int, int]:
+    """How many warps of a block place routes, and how many blocks there are."""
+    warps = min(_WARPS, max(1, (module.SHARED_BYTES // 4 - _WARP) // experts - 1))
+    blocks = 1 if routes <= warps * _ROUTES_ALONE else min(_BLOCKS, -(-routes // (warps * _ROUTES)))
+    return warps, blocks
 
 
 def _room_for(tiles: Sequence[tuple[int, int]], experts: int, device: torch.device) -> tuple[Tensor, list[Tiles]]:

@@ -14,6 +14,9 @@ from ..problem import Problem
 from ..routing import Routing
 from ..steps import Step
 
+# Specialised warps and programmatic dependent launches have been compiled and interpreted, and never run.
+UNPROVEN = ("specialise", "pdl")
+
 try:
     from ..gpu.launch import INTERPRETED
 except ImportError as error:
@@ -47,6 +50,9 @@ class TritonKernel(Kernel):
 
     def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
         return Tiles.of(config).fault(problem, hardware(device))
+
+    def unproven(self, config: Config) -> bool:
+        return any(config.get(name) for name in UNPROVEN)
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
         from ..gpu.traffic import Call, rows_of_experts

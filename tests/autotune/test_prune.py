@@ -1,4 +1,4 @@
-"""Configurations dropped by what their compiled code says, on a machine without the GPU they are for."""
+"""Candidates compiled before they are measured, on a machine without the GPU they are for."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from moebench.autotune import prune
-from moebench.autotune.prune import compiled_faults, fault_of
+from moebench.autotune import candidates
+from moebench.autotune.candidates import Candidates
+from moebench.autotune.prune import Ahead, fault_of, none_known
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiled.machine_code import Figures
 from moebench.kernels.compiled.survey import Case, Outcome
+from moebench.kernels.gpu.hardware import HARDWARE
 from moebench.kernels.gpu.tiles import Tiles
 from moebench.kernels.problem import Problem
 
@@ -21,11 +28,11 @@ pytest.importorskip("triton")
 
 PROBLEM = Problem(T=256, D=256, F=256, E=4, K=2, dtype="bfloat16")
 CASE = Case(kernel="triton_scatter", model="", problem=PROBLEM, config={}, target="sm_80")
+FIGURES = {"warps": 4, "occupancy": 2, "registers": 128, "shared_bytes": 1 << 16, "code_bytes": 999}
 
 
-def outcome(error: str = "", **changes: object) -> Outcome:
-    fields = {"warps": 4, "occupancy": 2, "registers": 128, "shared_bytes": 1 << 16, "code_bytes": 999} | changes
-    return Outcome(case=CASE, figures={"up": Figures(**fields)}, error=error)  # type: ignore[arg-type]
+def outcome(error: str = "", case: Case = CASE, **changes: object) -> Outcome:
+    return Outcome(case=case, figures={"up": Figures(**FIGURES | changes)}, error=error)  # type: ignore[arg-type]
 
 
 def test_what_compiles_and_fits_stays() -> None:
@@ -40,25 +47,72 @@ def test_what_compiles_and_fits_stays() -> None:
         (outcome(spill_bytes=8), "up spills 8 bytes a thread"),
         (outcome(spills={"STL": 3}), "up spills"),
         (outcome(occupancy=0, registers=255, warps=16), "up has 255 registers and 16 warps"),
+        (
+            outcome(case=replace(CASE, hardware=replace(HARDWARE["sm_80"], shared_bytes=50_000))),
+            "up needs 65536 bytes of shared memory of 50000",
+        ),
     ],
 )
-def test_what_does_not_is_dropped_with_the_reason(found: Outcome, reason: str) -> None:
+def test_what_does_not_is_at_fault_with_the_reason(found: Outcome, reason: str) -> None:
     assert str(fault_of(found)).startswith(reason)
 
 
+class Spilling:
+    """Compilers of code that spills where ``spills`` is set; ``asked`` for these."""
+
+    def __init__(self) -> None:
+        self.asked: list[Case] = []
+
+    def compile(self, work: Sequence[Case]) -> Iterator[Outcome]:
+        for case in work:
+            self.asked.append(case)
+            yield outcome(case=case, spill_bytes=8 * int(case.config["spills"]))
+
+
+def test_each_is_compiled_once_for_the_device_at_hand_and_told_as_soon_as_it_is_known() -> None:
+    device, compilers = replace(HARDWARE["sm_90"], processors=114), Spilling()
+    faults: Any = Ahead("triton_scatter", "sm_90", device, compilers)  # type: ignore[arg-type]
+    configs = [{"spills": False}, {"spills": True}, {"spills": False}]
+    told = faults(PROBLEM, configs)
+    assert next(told) is None
+    assert len(compilers.asked) == 1
+    assert list(told) == ["up spills 8 bytes a thread", None]
+    assert list(faults(PROBLEM, configs[:2])) == [None, "up spills 8 bytes a thread"]
+    assert [case.config for case in compilers.asked] == configs[:2]
+    assert list(faults(PROBLEM.replace(T=512), configs[:1])) == [None]
+    assert {(case.target, case.hardware) for case in compilers.asked} == {("sm_90", device)}
+    assert len(compilers.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("kernel", "target", "why"),
+    [("scatter", None, "give a --target"), ("scatter", "sm_90", "it is compiled where it is measured")],
+)
+def test_what_is_not_compiled_ahead_is_said_and_has_no_faults(kernel: str, target: str | None, why: str) -> None:
+    found = Candidates(kernel=KERNELS.load(kernel), device=torch.device("cpu"), target=target)
+    assert why in str(found.uncompiled)
+    with found.compiling() as faults:
+        assert faults is none_known
+        assert list(faults(PROBLEM, [{}, {}])) == [None, None]
+
+
 def test_where_nothing_compiles_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prune, "unable", lambda: "TRITON_INTERPRET is set: unset it")
-    with pytest.raises(RuntimeError, match="unset it"):
-        list(compiled_faults("triton_scatter", PROBLEM, [{}], "sm_80"))
+    monkeypatch.setattr(candidates, "unable", lambda: "TRITON_INTERPRET is set: unset it")
+    found = Candidates(kernel=KERNELS.load("triton_scatter"), device=torch.device("meta"), target="sm_90")
+    assert "unset it" in str(found.uncompiled)
 
 
 COMPILED = """
 import json, sys
-from moebench.autotune.prune import compiled_faults
+import torch
+from moebench.autotune.candidates import Candidates
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
 if __name__ == "__main__":
     problem, configs = json.loads(sys.argv[1])
-    print(json.dumps(list(compiled_faults("triton_scatter", Problem(**problem), configs, "sm_80"))))
+    found = Candidates(kernel=KERNELS.load("triton_scatter"), device=torch.device("meta"), target="sm_80")
+    with found.compiling() as faults:
+        print(json.dumps(list(faults(Problem(**problem), configs))))
 """
 
 
@@ -79,7 +133,6 @@ def test_sums_too_many_for_the_registers_are_found_in_real_code(tmp_path: Path) 
         text=True,
         check=True,
     )
-    (first, none), (second, reason) = json.loads(answer.stdout)
-    assert (first, second) == (0, 1)
+    none, reason = json.loads(answer.stdout)
     assert none is None
     assert "spills" in reason

@@ -36,6 +36,9 @@ class Declared(Kernel):
         block = config["block"]
         return f"{block} is more than {self.limit:g} of the sm_90" if float(block) > self.limit else None
 
+    def unproven(self, config: Config) -> bool:
+        return bool(config.get("risky"))
+
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         raise AssertionError("a space is read without building anything")
 
@@ -66,6 +69,22 @@ def test_a_space_holds_what_can_be_built_once_each_with_the_default_first() -> N
     assert [config["block"] for config in space.configs] == [64, 16, 32]
     assert space.default == {"block": 64}
     assert (len(space), space.declared) == (3, 5)
+
+
+def test_what_is_unproven_is_known_whatever_is_left_out() -> None:
+    configs = [{"block": block, "risky": block in (128, 32, 64)} for block in (128, 16, 32, 48, 64)]
+    space = Space.of(Declared(configs), PROBLEM, CPU)
+    assert [space.configs[place]["block"] for place in sorted(space.unproven)] == [32, 64]
+    less = space.without({1: "it spills"})
+    assert [less.configs[place]["block"] for place in sorted(less.unproven)] == [64]
+
+
+def test_specialised_warps_are_unproven() -> None:
+    with assuming(HARDWARE["sm_90"]):
+        space = Space.of(KERNELS.load("triton_scatter"), PROBLEM.replace(dtype="bfloat16"), torch.device("meta"))
+    assert 0 < len(space.unproven) < len(space)
+    assert all(space.configs[place]["specialise"] for place in space.unproven)
+    assert KERNELS.load("triton_scatter").unproven({**space.default, "pdl": True})
 
 
 def test_faults_that_differ_in_numbers_are_counted_together_with_an_example() -> None:

@@ -53,6 +53,7 @@ SHORT = {
     "copies": (False, True),
     "order": "xy",
 }
+WIDE = {**FULL, "group_m": (8, 16, 32), "copies": (False, True)}
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,24 @@ def test_it_finds_the_best_when_it_may_try_everything(name: str) -> None:
     assert strategy.told.best() == np.argmin(landscape.times)
 
 
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_unproven_is_tried_when_nothing_else_is_left(name: str, guided: bool) -> None:
+    """Though it is what the predictions promise the most of, and the neighbour of the best."""
+    rows = [{"x": x, "risky": risky} for x in range(8) for risky in (False, True)]
+    unproven = frozenset(range(1, len(rows), 2))
+    space = Space(kernel="risky", configs=tuple(rows), unproven=unproven)
+    times = [1 + abs(int(row["x"]) - 5) - 0.5 * int(row["risky"]) for row in rows]
+    strategy = make(name, space, predicted=times if guided else None)
+    tried: list[int] = []
+    while not strategy.done:
+        for ask in strategy.ask(2):
+            tried += [ask.index] if ask.index not in tried else []
+            strategy.tell(ask.index, ask.samples, times[ask.index])
+    assert set(tried) == set(range(1, len(rows)))
+    assert set(tried[-len(unproven) :]) == unproven
+
+
 def test_wrong_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match="2 predictions for 3 configurations"):
         make("exhaustive", line(3), predicted=[1.0, 2.0])
@@ -446,6 +465,21 @@ def test_batches_of_four_cost_little() -> None:
                 strategy.tell(ask.index, ask.samples, landscape.measured(ask))
         found.append(landscape.regret(strategy))
     assert np.median(found) <= 0.02
+
+
+def test_32_trials_find_the_best_of_a_thousand() -> None:
+    """In batches of four; among the finalists, which are compared anew."""
+    found = []
+    for seed in range(8):
+        landscape = Landscape.draw(WIDE, seed)
+        assert len(landscape.space) > 1000
+        strategy = make(DEFAULT_STRATEGY, landscape.space, seed, landscape.predicted)
+        for _ in range(32 // 4):
+            for ask in strategy.ask(4):
+                strategy.tell(ask.index, ask.samples, landscape.measured(ask))
+        finalists = [DEFAULT, *strategy.told.finalists()]
+        found.append(landscape.times[finalists].min() / landscape.times.min() - 1)
+    assert np.median(found) < 0.02
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from imagined import SOURCE, SPACE, Imagined, configs_of, tiles_near_100
 
+from moebench.autotune import isolated
+from moebench.autotune.prune import Faults, none_known
 from moebench.autotune.rounds import stage_of
 from moebench.autotune.strategy import FINALISTS
 from moebench.autotune.tables import derive, winners
@@ -21,13 +23,21 @@ from moebench.results.store import Store
 
 SMALL, LARGE = (Problem(T=T, D=32, F=48, E=4, K=2) for T in (64, 256))
 PLAN = Plan(
-    kernel="scatter", source=SOURCE, problems=(SMALL,), strategy="model", trials=12, seconds=1e9, quoted_s=0.1, seed=1
+    kernel="scatter",
+    source=SOURCE,
+    problems=(SMALL,),
+    strategy="model",
+    trials=12,
+    seconds=1e9,
+    quoted_s=0.1,
+    hang_s=60.0,
+    seed=1,
 )
 
 
-def tuned(path: Path, executor: Imagined, plan: Plan = PLAN) -> Tuner:
+def tuned(path: Path, executor: Imagined, plan: Plan = PLAN, faults: Faults = none_known) -> Tuner:
     with Store(path) as store:
-        tuner = Tuner(plan, executor, store, space_of=lambda _: SPACE, predict=lambda *_: None)
+        tuner = Tuner(plan, executor, store, space_of=lambda _: SPACE, predict=lambda *_: None, faults=faults)
         executor.interrupt = tuner.stop
         for _ in tuner.search():
             pass
@@ -146,6 +156,32 @@ def test_failing_candidates_are_recorded_and_avoided(tmp_path: Path) -> None:
     assert tuner.passed() > 0
     (bucket,) = derive(tuner.records).tables[0].entries[0].buckets
     assert derive(tuner.records).tables[0].entries[0].configs[bucket.chosen]["order"] == "a"
+
+
+def test_what_does_not_compile_is_a_record_and_costs_no_trial_of_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is compiled before it is handed out, in every stage; the default is measured whatever the compiler says."""
+    monkeypatch.setattr(isolated, "source_hash", lambda _: SOURCE)
+    compiled: list[tuple[Problem, Config]] = []
+
+    def faults(problem: Problem, configs: Sequence[Config]) -> Iterator[str | None]:
+        compiled.extend((problem, config) for config in configs)
+        yield from ("spills" if config["order"] == "b" or config == SPACE.default else None for config in configs)
+
+    plan = dataclasses.replace(PLAN, problems=(SMALL, LARGE), trials=20)
+    executor = Imagined()
+    tuner = tuned(tmp_path / "r.jsonl", executor, plan, faults)
+    measured = [(task.problem, config) for task in executor.tasks for config in configs_of(task)]
+    assert all(one in compiled for one in measured)
+    assert all(config["order"] == "a" for _, config in measured)
+    assert tuner.failures() == {"uncompilable": sum(config["order"] == "b" for _, config in compiled)}
+    assert {record.reason for record in tuner.records if record.timing is None} == {"spills"}
+    searched = [record for record in tuner.records if stage_of(record) == "search"]
+    assert sum(record.config != dict(SPACE.default) for record in searched) == 2 * plan.trials
+    again = Imagined()
+    tuned(tmp_path / "r.jsonl", again, plan, faults)
+    assert not again.tasks
 
 
 def test_all_candidates_failing_leaves_the_default(tmp_path: Path) -> None:

@@ -86,7 +86,12 @@ def test_json_for_machines_and_a_check_that_fails_with_the_way_to_accept(tmp_pat
 
 def test_interrupted_it_ends_its_compilers_and_says_how_far_it_came(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [*COMMAND, "--all"], cwd=tmp_path, env=COMPILING, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, "--all", "--processes", "2"],
+        cwd=tmp_path,
+        env=COMPILING,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         deadline = time.monotonic() + 60
         while len(compilers := compilers_of(process.pid)) < 2:

@@ -49,7 +49,10 @@ def moebench(*arguments: object) -> Result:
         (("scatter", *TINY, "--strategy", "luck"), "no strategy is named 'luck'"),
         (("scatter", *TINY, "--load", "zipf"), "load = 'zipf'"),
         (("scatter", *TINY, "--load", "trace:missing.npy"), "missing.npy"),
-        (("scatter", *TINY, "--target", "sm_90"), "--show-space and --explain"),
+        (("scatter", *TINY, "--target", "sm_90"), "--show-space, --explain and --plan"),
+        (("scatter", *TINY, "--plan"), "cpu is none: give a --target"),
+        (("padded", *TINY, "--plan", "--target", "sm_90", "--capacity", "1"), "no static model of padded"),
+        (("scatter", *TINY, "--compile"), "--compile: cpu is no GPU"),
         (("scatter", *TINY, "--start", "E=8,N=64,device_name=X.json"), "have the tiles of vllm_fused_moe"),
         (("scatter", *TINY, "--address", "auto"), "--executor ray"),
         (("triton_scatter", *TINY, "--target", "sm_91", "--explain"), "did you mean sm_90"),
@@ -90,6 +93,20 @@ def test_the_model_explains_the_best_and_the_default() -> None:
     assert best["seconds"] <= default["seconds"] == pytest.approx(sum(part["seconds"] for part in default["parts"]))
 
 
+def test_a_plan_tells_what_is_tried_and_how_long_it_takes() -> None:
+    arguments = ("tune", "triton_scatter", "--model", "Qwen3-30B-A3B", "--target", "sm_90", "-T", "16,64", "--plan")
+    answer = moebench(*arguments, "--cores", 16)
+    assert answer.exit_code == 0
+    assert "| batch size | configurations | trials |" in answer.output
+    assert "compiled on 16 cores" in answer.output
+    small, large = json.loads(moebench(*arguments, "--cores", 16, "--json").output)
+    assert (small["problem"]["T"], large["problem"]["T"]) == (16, 64)
+    parts = ("compiling_s", "sampling_s", "checking_s", "comparing_s")
+    assert large["seconds"] == pytest.approx(sum(large[part] for part in parts))
+    (fewer,) = json.loads(moebench(*arguments[:-2], "64", "--plan", "--cores", 1, "--trials", 8, "--json").output)
+    assert fewer["trials"] == 8 < large["trials"]
+
+
 def test_tuning_ends_in_a_table_that_layers_and_runs_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOEBENCH_TUNED", str(tmp_path))
     arguments = ("tune", "scatter", *TINY, "--tokens", "32,128", "--trials", 3, "--held-out", "64")
@@ -122,6 +139,7 @@ def tuned(path: Path, landscape: Landscape, monkeypatch: pytest.MonkeyPatch) -> 
         trials=8,
         seconds=1e9,
         quoted_s=0.1,
+        hang_s=60.0,
     )
     candidates = Candidates(kernel=KERNELS.load("scatter"), device=CPU)
     monkeypatch.setattr(Candidates, "space", lambda *_: SPACE)

@@ -63,7 +63,7 @@ def test_amd_code_is_read_from_its_text() -> None:
 
 
 def test_nvidia_code_is_read_from_its_disassembly(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine_code, "_disassembled", lambda _: SASS)
+    monkeypatch.setattr(machine_code, "_dumped", lambda *_: SASS)
     metadata = SimpleNamespace(shared=65536, num_warps=8, tmem_size=0)
     found = figures(Compiled({"cubin": b""}, metadata), ROOM["sm_90"])
     assert found == Figures(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
 from cuda_on_cpu import Machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orders import Case, awkward, cases, large, listed
+from orders import Case, awkward, cases, drawn, large, listed
 
-from moebench.kernels.cuda import module
+from moebench.kernels.cuda import module, routing
+from moebench.kernels.gpu.order import Blocked, Capacity, Layout
 
 pytestmark = pytest.mark.gpu
 
@@ -26,12 +28,43 @@ def test_cuda_is_torch_bit_for_bit(machine: Machine, name: str) -> None:
     assert found == listed(CASES[name].order(CPU))
 
 
+@pytest.mark.parametrize("routes_of_a_warp", [routing._ROUTES_ALONE, 0], ids=["one launch", "two launches"])
 @given(case=cases(), seed=st.integers(0, 1000))
 @settings(max_examples=40)
-def test_cuda_is_torch_for_any_routes_and_any_order_of_threads(machine: Machine, case: Case, seed: int) -> None:
-    with machine(seed) as device:
+def test_cuda_is_torch_for_any_routes_and_any_order_of_threads(
+    machine: Machine, routes_of_a_warp: int, case: Case, seed: int
+) -> None:
+    with machine(seed) as device, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(routing, "_ROUTES_ALONE", routes_of_a_warp)
+        patch.setattr(routing, "_ROUTES", 1)
         found = listed(case.order(device))
     assert found == listed(case.order(CPU))
+
+
+@pytest.mark.parametrize("layout", [Blocked(block=16), Capacity(capacity=40)])
+@pytest.mark.parametrize(
+    ("routes", "experts", "launches"),
+    [(0, 1, 1), (1, 1, 1), (4096, 1, 1), (4096, 512, 1), (4096, 1443, 1), (4096, 1444, 2), (4097, 512, 2)],
+)
+def test_few_routes_are_ordered_in_one_launch(
+    machine: Machine, routes: int, experts: int, launches: int, layout: Layout
+) -> None:
+    """With every argument that an order takes: routes out of range, a limit, a service order, four schedules."""
+    ids_TK, service_N = drawn(routes, 1, experts, low=-2, high=experts + 2, served=True)
+    case = Case(ids_TK=ids_TK, experts=experts, layout=layout, limit=37, service_N=service_N, blocks=(16, 64, 128, 1))
+    started: list[str] = []
+    with machine(7) as device, pytest.MonkeyPatch.context() as patch:
+        launch = module.launch
+
+        def counted(file: str, kernel: str, *arguments: Any, **rest: Any) -> None:
+            started.append(kernel)
+            launch(file, kernel, *arguments, **rest)
+
+        patch.setattr(module, "launch", counted)
+        found = listed(case.order(device))
+    assert found == listed(case.order(CPU))
+    assert started == ["count_routes", "place_routes"][-launches:]
+    assert routing.launches(routes, experts) == launches
 
 
 def test_more_experts_or_schedules_than_the_kernel_takes_are_left_to_torch(
