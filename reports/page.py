@@ -33,7 +33,8 @@ GLOSSARY: Final = (
     ("tied", "the interval reaches into that of the fastest: these samples do not tell them apart"),
     (
         "lower bound",
-        "the larger of useful FLOPs over the measured matmul rate and ideal bytes over the measured copy bandwidth",
+        "the larger of useful FLOPs over the measured matmul rate and ideal bytes over the measured rate of memory, "
+        "which is the better of a copy and of a stream that only reads",
     ),
     ("of bound", "lower bound over median; 100 % is all that the machine can do"),
     ("useful TFLOP/s", "FLOPs of the expert products on kept rows over the median; padding does not count"),

@@ -119,7 +119,7 @@ class Section:
             lines = [record.roofline for record in measured if record.roofline]
             notes.append(
                 f"Lower bound in {dtype}: a matmul at {span([line.flops_per_s / 1e12 for line in lines])} TFLOP/s, "
-                f"a copy at {span([line.bytes_per_s / 1e9 for line in lines])} GB/s, both measured."
+                f"memory at {span([line.bytes_per_s / 1e9 for line in lines])} GB/s, both measured."
             )
         return notes
 

@@ -24,7 +24,9 @@ from .record import Clocks
 ClockName = Literal["perf_counter", "cuda_event"]
 CacheState = Literal["cold", "hot"]
 
-FLUSH_FACTOR: Final = 2  # caches are not perfectly least-recently-used; twice their size leaves nothing of the call's
+FLUSH_FACTOR: Final = (
+    2  # caches hash addresses and are not perfectly least-recently-used; twice their size replaces all
+)
 UNKNOWN_CACHE_BYTES: Final = 64 * 2**20  # where the system does not tell: at least the last level of a desktop CPU
 WARM_UPS: Final = 1  # the call was checked before, and by that compiled; this one fills the allocator's pools
 
@@ -59,6 +61,19 @@ class Clock(Protocol):
         """State of the device, asked for straight after a sample; it belongs to the work sampled last."""
 
 
+class Flush:
+    """Fills the caches with clean lines of a buffer of its own, so that nothing of what a call touched is left."""
+
+    def __init__(self, cache_bytes: int, device: str) -> None:
+        # Ones, not zeros or empty: pages of a CPU that were never written share one zero page, and reading it evicts
+        # nothing.
+        self._buffer = torch.ones(FLUSH_FACTOR * cache_bytes // 4, dtype=torch.float32, device=device)
+
+    def __call__(self) -> None:
+        # Read, not written: dirty lines would be written back to memory while the clock runs.
+        self._buffer.sum()
+
+
 class CpuClock:
     """``perf_counter_ns`` around one call whose inputs are in no cache; ``together`` waits for the other ranks."""
 
@@ -67,8 +82,7 @@ class CpuClock:
 
     def __init__(self, together: Callable[[], object] = lambda: None) -> None:
         self._together = together
-        # Ones, not zeros or empty: pages that were never written share one zero page, and reading it evicts nothing.
-        self._buffer = torch.ones(FLUSH_FACTOR * last_level_cache_bytes() // 4, dtype=torch.float32)
+        self.flush = Flush(last_level_cache_bytes(), "cpu")
 
     def copies(self, touched_bytes: int) -> int:
         return 1
@@ -94,11 +108,6 @@ class CpuClock:
 
     def state(self) -> None:
         return None
-
-    def flush(self) -> None:
-        """Leave nothing of what was read before in the caches."""
-        # Read, not written: dirty lines would be written back to memory while the clock runs.
-        self._buffer.sum()
 
 
 @contextmanager

@@ -20,11 +20,10 @@ from typing import Final, Protocol, Self
 import torch
 import torch.distributed as dist
 
-from .clock import WARM_UPS, CacheState, ClockName, Sample, no_garbage_collection
+from .clock import WARM_UPS, CacheState, ClockName, Flush, Sample, no_garbage_collection
 from .nvml import SLOWDOWNS, Telemetry
 from .record import Clocks
 
-FLUSH_FACTOR: Final = 2  # the L2 hashes addresses and is not perfectly least-recently-used; twice its size replaces all
 BLOCK_MS: Final = 1.0  # several times what it takes to enqueue a layer of some dozen kernels
 MAX_BLOCK_MS: Final = 128.0  # longer than enqueuing any layer takes; a call not enqueued by then waits for the device
 SLEEP_CYCLES_PER_MS: Final = 2_000_000  # no device is clocked far above 2 GHz; on a slower one the block lasts longer
@@ -58,7 +57,7 @@ class CudaDevice(Protocol):
     l2_bytes: int
 
     def flush(self) -> None:
-        """Replace the contents of the L2."""
+        """Replace the contents of the L2 by clean lines."""
 
     def block(self, ms: float) -> None:
         """Keep the device busy for at least ``ms`` milliseconds."""
@@ -81,14 +80,14 @@ class CudaDevice(Protocol):
 
 
 class TorchCudaDevice:
-    """The current CUDA device and stream of torch; holds a flush buffer of twice the L2."""
+    """The current CUDA device and stream of torch."""
 
     def __init__(self) -> None:
         self.l2_bytes = torch.cuda.get_device_properties().L2_cache_size
-        self._buffer = torch.empty(FLUSH_FACTOR * self.l2_bytes, dtype=torch.int8, device="cuda")
+        self._flush = Flush(self.l2_bytes, "cuda")
 
     def flush(self) -> None:
-        self._buffer.zero_()
+        self._flush()
 
     def block(self, ms: float) -> None:
         # torch has no public kernel that waits.
@@ -185,7 +184,7 @@ class _Stopwatch:
 class ColdCudaClock:
     """One call with nothing of its own in the L2.
 
-    Protocol: overwrite twice the L2; block the device; start event; call; stop event; wait. Nothing waits between the
+    Protocol: read twice the L2; block the device; start event; call; stop event; wait. Nothing waits between the
     flush and the start. The state has no energy: most of what the device spends here is the flush and the block.
     """
 

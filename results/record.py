@@ -126,7 +126,10 @@ class Work(_Part):
 
 
 class Roofline(_Part):
-    """What the machine was measured to do: FLOP/s of a dense matmul in the record's dtype, bytes/s of a copy."""
+    """What the machine was measured to do: FLOP/s of a dense matmul in the record's dtype, bytes/s of memory.
+
+    The latter is the better of a copy, read and write both counted, and of a stream that only reads.
+    """
 
     flops_per_s: float = Field(gt=0, allow_inf_nan=False)
     bytes_per_s: float = Field(gt=0, allow_inf_nan=False)

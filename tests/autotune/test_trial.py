@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
 from moebench.kernels.source import source_hash
 from moebench.kernels.tensors import Weights, draw_weights
+from moebench.results.clock import CacheState, ClockName, Sample
 from moebench.results.measure import MIN_SAMPLES
 from moebench.results.record import Record, Status
 
@@ -163,6 +165,37 @@ def test_inputs_that_were_written_to_do_not_come_back(bench: Bench, vandal: str)
     assert run(bench, "loop", "scatter")["loop"].status is Status.passed
     # In one task too: who comes after it is given inputs as they were.
     assert run(bench, vandal, "loop")["loop"].status is Status.passed
+
+
+class StreamingClock:
+    """A clock of a device on which every call of the problem reads its ideal bytes at a rate."""
+
+    name: ClockName = "cuda_event"
+    cache: CacheState = "cold"
+
+    def __init__(self, problem: Problem, bytes_per_s: float) -> None:
+        self._ns = 1e9 * problem.ideal_bytes(problem.E) / bytes_per_s
+
+    def copies(self, touched_bytes: int) -> int:
+        return 1
+
+    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+        return lambda: Sample(ns=self._ns, throttled=False)
+
+    def state(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("read", "status"), [(3.15e12, Status.passed), (2.9e12, Status.implausible)])
+def test_a_kernel_may_read_faster_than_the_machine_copies(
+    read: float, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding reads weights and writes next to nothing: 3.1 TB/s is no wonder where reading reaches 3.15."""
+    problem = Problem(T=16, D=64, F=128, E=4, K=4)
+    bench = Bench(torch.device("cpu"), {"cold": StreamingClock(problem, 3.1e12)})
+    for name, rate in (("_matmul_rate", 1e18), ("_copy_rate", 3.0e12), ("_read_rate", read)):
+        monkeypatch.setattr(bench._machine, name, lambda *_, rate=rate: rate)
+    assert run(bench, "loop", problem=problem)["loop"].status is status
 
 
 def test_a_configuration_that_cannot_be_built_is_invalid(bench: Bench) -> None:
