@@ -64,9 +64,6 @@ class LockstepClock:
         self.name = clock.name
         self.cache = clock.cache
 
-    def copies(self, touched_bytes: int) -> int:
-        return self._clock.copies(touched_bytes)
-
     def state(self) -> Clocks | None:
         return self._clock.state()
 

@@ -106,7 +106,7 @@ class Bench:
                 exam = self._exams.first(entry.problem)
                 entry.cost = entry.kernel.cost(entry.problem, entry.config, exam.kept)
                 work[entry.index] = work_of(entry.problem, exam.routed, exam.kept, entry.cost)
-            self._refuse_too_large(entries, lambda p: p.output_bytes)
+            self._refuse_too_large(entries, lambda p: p.output_bytes + self._copied_bytes(task, p))
             for entry in _alive(entries):
                 announce(entry.index)
                 self._first_call(entry)
@@ -130,6 +130,15 @@ class Bench:
         """Bytes that a problem takes until its implementations are called."""
         drawn = 0 if self._exams.holds(problem) else problem.input_bytes + reference_bytes(problem)
         return problem.output_bytes + drawn
+
+    def _sets(self, task: Task, problem: Problem) -> int:
+        """Sets of inputs that the calls go round, by what a call reads of one; the same number on every rank."""
+        read = problem.read_bytes(self._exams.first(problem).kept.touched()) // problem.ranks
+        return self._clocks[task.cache].copies(read)
+
+    def _copied_bytes(self, task: Task, problem: Problem) -> int:
+        """Bytes of the sets beside the first. Experts without a token are copied too: they lie among the others."""
+        return (self._sets(task, problem) - 1) * problem.input_bytes // problem.ranks
 
     def _refuse_too_large(self, entries: list[Entry], shared_bytes: Callable[[Problem], int]) -> None:
         """Fail whoever needs more memory than there is, before it is allocated."""
@@ -193,7 +202,7 @@ class Bench:
         """Sample all entries in turn, and in turn with whoever else measures here."""
         clock = LockstepClock(self._clocks[task.cache])
         exams = {problem: self._exams.first(problem) for problem in {entry.problem for entry in entries}}
-        inputs = {problem: exam.copies(problem, clock.copies(problem.input_bytes)) for problem, exam in exams.items()}
+        inputs = {problem: exam.copies(problem, self._sets(task, problem)) for problem, exam in exams.items()}
 
         def sampler(entry: Entry) -> Callable[[], Sample]:
             calls = [lambda i=i: call(entry.problem, entry.built, i) for i in inputs[entry.problem]]

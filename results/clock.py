@@ -8,6 +8,7 @@ garbage collector is off meanwhile.
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,8 @@ FLUSH_FACTOR: Final = (
     2  # caches hash addresses and are not perfectly least-recently-used; twice their size replaces all
 )
 UNKNOWN_CACHE_BYTES: Final = 64 * 2**20  # where the system does not tell: at least the last level of a desktop CPU
+ROTATION_FACTOR: Final = 2  # a buffer's turn comes again when twice the cache has passed through it
+MAX_COPIES: Final = 64  # what is read of under 1/32 of the cache stays in it; launches bound its call, not the memory
 WARM_UPS: Final = 1  # the call was checked before, and by that compiled; this one fills the allocator's pools
 
 _CPUS = Path("/sys/devices/system/cpu")
@@ -47,8 +50,8 @@ class Clock(Protocol):
     name: ClockName
     cache: CacheState
 
-    def copies(self, touched_bytes: int) -> int:
-        """How many sets of input buffers a call that touches so many bytes must rotate over; 1 unless hot."""
+    def copies(self, read_bytes: int) -> int:
+        """How many sets of inputs calls must go round that read so many bytes of one; 1 where caches are flushed."""
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
         """Warm up and return the function that takes one sample, in nanoseconds per call.
@@ -84,7 +87,7 @@ class CpuClock:
         self._together = together
         self.flush = Flush(last_level_cache_bytes(), "cpu")
 
-    def copies(self, touched_bytes: int) -> int:
+    def copies(self, read_bytes: int) -> int:
         return 1
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
@@ -108,6 +111,12 @@ class CpuClock:
 
     def state(self) -> None:
         return None
+
+
+def rotation(cache_bytes: int, read_bytes: int) -> int:
+    """How many sets of inputs calls go round that read so many bytes of one, so that none finds its own in a cache."""
+    wanted = math.ceil(ROTATION_FACTOR * cache_bytes / read_bytes) if read_bytes else 1
+    return min(max(wanted, 1), MAX_COPIES)
 
 
 @contextmanager

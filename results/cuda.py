@@ -20,15 +20,13 @@ from typing import Final, Protocol, Self
 import torch
 import torch.distributed as dist
 
-from .clock import WARM_UPS, CacheState, ClockName, Flush, Sample, no_garbage_collection
+from .clock import WARM_UPS, CacheState, ClockName, Flush, Sample, no_garbage_collection, rotation
 from .nvml import SLOWDOWNS, Telemetry
 from .record import Clocks
 
 BLOCK_MS: Final = 1.0  # several times what it takes to enqueue a layer of some dozen kernels
 MAX_BLOCK_MS: Final = 128.0  # longer than enqueuing any layer takes; a call not enqueued by then waits for the device
 SLEEP_CYCLES_PER_MS: Final = 2_000_000  # no device is clocked far above 2 GHz; on a slower one the block lasts longer
-ROTATION_FACTOR: Final = 2  # a buffer's turn comes again when twice the L2 has passed through it
-MAX_COPIES: Final = 64  # inputs under 1/32 of the L2 stay in it; their call is bound by launches, not by memory
 ENERGY_MS: Final = 500.0  # the energy counter moves every 20 to 100 ms; this sees several of its ticks
 ENERGY_BATCH_MS: Final = 10.0  # reading the counter takes well under 1 % of this, so the device is never idle for long
 EVENT_MS: Final = 1e-3  # what an event resolves; shorter times are taken for this
@@ -195,7 +193,7 @@ class ColdCudaClock:
         self._device = device
         self._telemetry = telemetry
 
-    def copies(self, touched_bytes: int) -> int:
+    def copies(self, read_bytes: int) -> int:
         return 1
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
@@ -228,9 +226,8 @@ class HotCudaClock:
         self._telemetry = telemetry
         self._energy_j: float | None = None
 
-    def copies(self, touched_bytes: int) -> int:
-        wanted = math.ceil(ROTATION_FACTOR * self._device.l2_bytes / max(touched_bytes, 1))
-        return min(max(wanted, 1), MAX_COPIES)
+    def copies(self, read_bytes: int) -> int:
+        return rotation(self._device.l2_bytes, read_bytes)
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
         """See ``Clock.prepare``.

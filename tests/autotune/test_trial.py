@@ -17,7 +17,7 @@ from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
 from moebench.kernels.source import source_hash
 from moebench.kernels.tensors import Weights, draw_weights
-from moebench.results.clock import CacheState, ClockName, Sample
+from moebench.results.clock import CacheState, ClockName, Sample, rotation
 from moebench.results.measure import MIN_SAMPLES
 from moebench.results.record import Record, Status
 
@@ -176,7 +176,7 @@ class StreamingClock:
     def __init__(self, problem: Problem, bytes_per_s: float) -> None:
         self._ns = 1e9 * problem.ideal_bytes(problem.E) / bytes_per_s
 
-    def copies(self, touched_bytes: int) -> int:
+    def copies(self, read_bytes: int) -> int:
         return 1
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
@@ -196,6 +196,47 @@ def test_a_kernel_may_read_faster_than_the_machine_copies(
     for name, rate in (("_matmul_rate", 1e18), ("_copy_rate", 3.0e12), ("_read_rate", read)):
         monkeypatch.setattr(bench._machine, name, lambda *_, rate=rate: rate)
     assert run(bench, "loop", problem=problem)["loop"].status is status
+
+
+class RotatingClock(StreamingClock):
+    """A hot clock of a device with a small cache; it counts the sets of inputs that the calls go round."""
+
+    cache: CacheState = "hot"
+    sets = 0
+
+    def copies(self, read_bytes: int) -> int:
+        return rotation(CACHE_BYTES, read_bytes)
+
+    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+        self.sets = len(calls)
+        return super().prepare(calls)
+
+
+CACHE_BYTES = 100_000
+DECODE = Problem(T=1, D=32, F=64, E=16, K=2)  # 2 of 16 experts of 24 KB are read
+
+
+def hot(clock: RotatingClock) -> Record:
+    bench = Bench(torch.device("cpu"), {"hot": clock})
+    (record,) = bench.run(dataclasses.replace(task("loop", problem=DECODE), cache="hot"), lambda _: None)
+    return record
+
+
+def test_a_hot_cache_is_passed_through_by_what_is_read_of_the_inputs() -> None:
+    """All experts are twice the cache and more, but the two that a token is for are not: five sets of them are."""
+    clock = RotatingClock(DECODE, 1e6)
+    assert hot(clock).status is Status.passed
+    assert rotation(CACHE_BYTES, DECODE.input_bytes) == 1
+    assert clock.sets == rotation(CACHE_BYTES, DECODE.read_bytes(2)) == 5
+
+
+def test_sets_of_inputs_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer would stay in the cache, and the time would be neither hot nor cold."""
+    monkeypatch.setattr(trial, "available_bytes", lambda _: 4 * DECODE.input_bytes)
+    record = hot(RotatingClock(DECODE, 1e6))
+    assert record.status is Status.out_of_memory
+    monkeypatch.setattr(trial, "available_bytes", lambda _: 6 * DECODE.input_bytes)
+    assert hot(RotatingClock(DECODE, 1e6)).status is Status.passed
 
 
 def test_a_configuration_that_cannot_be_built_is_invalid(bench: Bench) -> None:

@@ -14,11 +14,10 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from moebench.results import cuda
-from moebench.results.clock import Clock, Flush
+from moebench.results.clock import MAX_COPIES, Clock, Flush
 from moebench.results.cuda import (
     BLOCK_MS,
     MAX_BLOCK_MS,
-    MAX_COPIES,
     CannotCapture,
     ColdCudaClock,
     HotCudaClock,
@@ -309,11 +308,11 @@ def test_hot_sample_is_one_replay_over_its_calls(device: FakeDevice) -> None:
 
 
 @pytest.mark.parametrize(
-    ("touched", "copies"), [(5_000_000, 1), (2_000_000, 1), (1_999_999, 2), (100_000, 20), (1, MAX_COPIES)]
+    ("read", "copies"), [(5_000_000, 1), (2_000_000, 1), (1_999_999, 2), (100_000, 20), (1, MAX_COPIES), (0, 1)]
 )
-def test_hot_buffers_exceed_the_l2(device: FakeDevice, touched: int, copies: int) -> None:
-    """The sets together are twice the L2 of 1 MB, up to a limit that bounds the graph."""
-    assert HotCudaClock(device, NoTelemetry("none")).copies(touched) == copies
+def test_hot_buffers_exceed_the_l2(device: FakeDevice, read: int, copies: int) -> None:
+    """What is read of all sets is twice the L2 of 1 MB, up to a limit that bounds the graph."""
+    assert HotCudaClock(device, NoTelemetry("none")).copies(read) == copies
 
 
 def test_hot_energy_is_that_of_one_call(device: FakeDevice) -> None:
