@@ -39,7 +39,8 @@ class Place:
 class Form:
     """Where a suite asks and who answers; ``baseline`` is the kernel that others are compared with.
 
-    ``kernels`` empty means every kernel there is.
+    ``kernels`` empty means every kernel there is. The forms for a GPU are asked with hot caches too, so their baseline
+    must not wait for the host: a CUDA graph could not hold its call.
     """
 
     baseline: str

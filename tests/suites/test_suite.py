@@ -5,9 +5,18 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
+import torch
 
+from moebench.autotune.count import of_call
+from moebench.autotune.space import Space
 from moebench.kernels.catalog import KERNELS, UnknownName
+from moebench.kernels.compiled.survey import compiled_kernels
+from moebench.kernels.kernel import Kernel
+from moebench.kernels.problem import Problem
+from moebench.results.figures import Number
+from moebench.suites.figures import Case, small
 from moebench.suites.suite import REFERENCES, SUITES, Size, tasks
+from moebench.suites.sweeps._shapes import DISPATCHERS
 
 SIZES = get_args(Size)
 
@@ -105,3 +114,36 @@ def test_peers_compares_with_peers_and_a_dense_chain_at_every_point() -> None:
     assert {task.problem.dtype for task in asked} == {"float32", "bfloat16"}
     for task in asked:
         assert {"dense", "transformers_eager", "transformers_grouped_mm"} <= {who.kernel for who in task.competitors}
+
+
+def host_waits(name: str, problem: Problem) -> Number:
+    """How often a call waits for the host: counted as on an H100, or on a CPU at a smaller scale."""
+
+    def called(kernel: Kernel, problem: Problem, space: Space, device: torch.device) -> dict[str, Number]:
+        return of_call(kernel, problem, space.default, device)
+
+    kernel, compiled = KERNELS.load(name), name in compiled_kernels()
+    asked, target = (problem, "sm_90") if compiled else (small(problem), None)
+    return Case(kernel=kernel, model="", problem=asked, parts=(called,), target=target).figures()["host_waits"]
+
+
+@pytest.mark.parametrize("size", ["reduced", "full"])
+@pytest.mark.parametrize("name", SUITES.names())
+def test_the_baseline_on_a_gpu_is_asked_everywhere_and_goes_into_a_graph(name: str, size: Size) -> None:
+    """With hot caches a call that waits for the host is unsupported, and there would be nothing to compare with.
+
+    Dispatchers all wait, a rank having to know what it will be sent; a run with hot caches refuses their suites.
+    """
+    if size == "reduced" and SUITES.load(name).reduced is None:
+        return
+    asked = [task for task in tasks(name, size) if not {who.kernel for who in task.competitors} <= set(DISPATCHERS)]
+    kinds = {}
+    for task in asked:
+        assert task.point.baseline in {who.kernel for who in task.competitors}, task.point
+        kind = (task.point.baseline, task.problem.mode, task.problem.capacity_factor is None)
+        kinds.setdefault(kind, (task.point.baseline, task.problem))
+    assert all(host_waits(*one) == 0 for one in kinds.values())
+
+
+def test_what_reads_counts_on_the_host_is_seen_to_wait() -> None:
+    assert host_waits("padded", tasks("capacity", "reduced")[0].problem) > 0
