@@ -19,11 +19,12 @@ from markupsafe import Markup
 
 from ..results.prediction import Prediction
 from ..results.record import Record
+from ..results.references import REFERENCES
 from . import numbers, plot
 from .answer import Answer, answer
 from .palette import Style, styles
 from .section import Machine, Section, machines, period, sections
-from .table import KERNEL, MEASURES, OUTCOME, REFERENCE, Column, Row, leading, place_columns, places, where, worth
+from .table import KERNEL, MEASURES, OUTCOME, Column, Row, leading, place_columns, places, where, worth
 
 SUMMARISED: Final = 30  # rows that are read at a glance; a longer table is folded behind a summary
 
@@ -47,10 +48,13 @@ GLOSSARY: Final = (
         "shares of a call in collectives that all ranks started together, and in waiting for the slowest to start",
     ),
     ("hidden", "share of the communication during which the computation went on"),
+    *(
+        (name, f"{words}: a rate to compare with, not a rival; its lower bound is its own")
+        for name, words in REFERENCES.items()
+    ),
     (
-        REFERENCE,
-        "one expert that does the same useful FLOPs in one matmul chain: "
-        "a rate to compare with, not a rival; its lower bound is its own",
+        "of matmul, of dense",
+        "useful TFLOP/s over those of that reference; dense is not fused, so matmul is the stricter",
     ),
 )
 

@@ -9,13 +9,13 @@ from ..autotune.task import Budget, Competitor, Task
 from ..kernels.catalog import KERNELS, Catalog, UnknownName
 from ..kernels.problem import Problem
 from ..results.record import Point
+from ..results.references import REFERENCES
 
 if TYPE_CHECKING:
     from ..kernels.kernel import Config  # imports torch
 
 Size = Literal["small", "reduced", "full"]
 
-REFERENCES = ("dense",)  # rates to compare with, not competitors: a suite asks for them by name
 # Small: enough samples for the two checks of every implementation to stay a small part of the whole. Reduced: on a GPU
 # most of the time goes into compiling for each shape, and its clock is quieter.
 BUDGETS = {"small": Budget(seconds=1.7), "reduced": Budget(seconds=0.5), "full": Budget(seconds=10.0)}

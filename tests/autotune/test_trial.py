@@ -10,11 +10,12 @@ import torch
 from points import PROBLEM, task
 
 from moebench.autotune import trial
-from moebench.autotune.exam import Exam
+from moebench.autotune.exam import Exam, Subject
 from moebench.autotune.task import NOBODY, Budget, Competitor
 from moebench.autotune.trial import Bench
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
+from moebench.kernels.question import LAYER
 from moebench.kernels.source import source_hash
 from moebench.kernels.tensors import Weights, draw_weights
 from moebench.results.clock import CacheState, ClockName, Sample, rotation
@@ -129,7 +130,7 @@ def test_every_competitor_is_announced_before_its_code_runs(bench: Bench) -> Non
 def test_copies_for_a_training_step_are_trainable_and_apart() -> None:
     problem = PROBLEM.replace(mode="train")
     cpu = torch.device("cpu")
-    exam = Exam.draw(problem, draw_weights(problem, seed=0, device=cpu), seed=1, device=cpu)
+    exam = Exam.draw(Subject(problem, LAYER), draw_weights(problem, seed=0, device=cpu), seed=1, device=cpu)
     first, second = exam.copies(problem, 2)
     for name, tensor in first.differentiable().items():
         other = second.differentiable()[name]
@@ -144,9 +145,9 @@ def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
     drawn: list[Problem] = []
     honest = Exam.draw
 
-    def counted(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Exam:
-        drawn.append(problem)
-        return honest(problem, weights, seed=seed, device=device)
+    def counted(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+        drawn.append(subject.problem)
+        return honest(subject, weights, seed=seed, device=device)
 
     monkeypatch.setattr(Exam, "draw", staticmethod(counted))
     one, other = PROBLEM.replace(seed=1), PROBLEM.replace(seed=2)
@@ -157,6 +158,18 @@ def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
     assert len(drawn) == 4
     run(bench, "loop", problem=one)
     assert len(drawn) == 6  # only the problems at hand are kept
+
+
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_references_of_one_problem_are_asked_different_questions(bench: Bench, mode: str) -> None:
+    """Both stand for all N rows and one expert, and each is right by its own truth."""
+    records = run(bench, "loop", "dense", "matmul", problem=PROBLEM.replace(mode=mode))
+    assert records["matmul"].problem == PROBLEM.dense().replace(mode=mode).__dict__
+    assert records["matmul"].status is records["loop"].status is Status.passed
+    assert records["dense"].status is (Status.passed if mode == "forward" else Status.unsupported)
+    assert records["matmul"].work is not None
+    assert records["loop"].work is not None
+    assert records["matmul"].work.useful_flops == records["loop"].work.useful_flops
 
 
 @pytest.mark.parametrize("vandal", ["WritesToInput", "WritesLater"])

@@ -14,8 +14,9 @@ from moebench.kernels.compiled.survey import compiled_kernels
 from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem
 from moebench.results.figures import Number
+from moebench.results.references import REFERENCES
 from moebench.suites.figures import Case, small
-from moebench.suites.suite import REFERENCES, SUITES, Size, tasks
+from moebench.suites.suite import SUITES, Size, tasks
 from moebench.suites.sweeps._shapes import DISPATCHERS
 
 SIZES = get_args(Size)
@@ -51,6 +52,10 @@ def test_a_reduced_form_asks_less_of_the_same(name: str) -> None:
 def test_a_suite_without_a_reduced_form_says_which_have_one() -> None:
     with pytest.raises(UnknownName, match="one of capacity, experts, granularity, models"):
         tasks("smoke", "reduced")
+
+
+def test_references_are_the_kernels_of_that_family() -> None:
+    assert set(REFERENCES) == {name for name in KERNELS.names() if KERNELS.load(name).family == "reference"}
 
 
 def test_a_suite_without_kernels_takes_every_competitor() -> None:
@@ -108,12 +113,14 @@ def test_overlap_changes_the_chunks_and_nothing_else() -> None:
     assert len({task.problem for task in points}) == 2  # forward and train
 
 
-def test_peers_compares_with_peers_and_a_dense_chain_at_every_point() -> None:
+def test_peers_compares_with_peers_and_dense_products_at_every_point() -> None:
     asked = tasks("peers", "small")
     assert len(asked) == 20
     assert {task.problem.dtype for task in asked} == {"float32", "bfloat16"}
     for task in asked:
-        assert {"dense", "transformers_eager", "transformers_grouped_mm"} <= {who.kernel for who in task.competitors}
+        assert {*REFERENCES, "transformers_eager", "transformers_grouped_mm"} <= {
+            who.kernel for who in task.competitors
+        }
 
 
 def host_waits(name: str, problem: Problem) -> Number:
