@@ -9,13 +9,15 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
-from ..results.clock import Clock, CpuClock
+from ..results.clock import Clock, CpuClock, last_level_cache_bytes
 from ..results.cores import usable_cores
 from ..results.cuda import ColdCudaClock, HotCudaClock, TorchCudaDevice
+from ..results.eager import EagerClock
 from ..results.memory import keep_freed_memory
-from ..results.nvml import connect
+from ..results.nvml import NoTelemetry, connect
+from ..results.record import CacheState
 from .meeting import Meeting, Seat
-from .ranks import in_step
+from .ranks import in_step, slowest
 from .store import open_store
 from .trial import Bench
 
@@ -48,7 +50,7 @@ def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting
             world_size=seat.ranks,
             timeout=COLLECTIVE_TIMEOUT,
         )
-    return Bench(device, _clocks(device))
+    return Bench(device, clocks_of(device))
 
 
 def joined_collectives() -> int:
@@ -61,8 +63,15 @@ def joined_collectives() -> int:
     )
 
 
-def _clocks(device: torch.device) -> Mapping[Literal["cold", "hot"], Clock]:
+def clocks_of(device: torch.device) -> Mapping[CacheState, Clock]:
+    """The clocks that there are for a device, the current one of torch where it is a GPU."""
     if device.type == "cpu":
-        return {"cold": CpuClock(in_step)}
+        nothing = NoTelemetry("a CPU does not tell")
+        eager = EagerClock(last_level_cache_bytes(), nothing, wait=lambda: None, slowest=slowest)
+        return {"cold": CpuClock(in_step), "eager": eager}
     cuda, telemetry = TorchCudaDevice(), connect(device.index)
-    return {"cold": ColdCudaClock(cuda, telemetry), "hot": HotCudaClock(cuda, telemetry)}
+    return {
+        "cold": ColdCudaClock(cuda, telemetry),
+        "hot": HotCudaClock(cuda, telemetry),
+        "eager": EagerClock(cuda.l2_bytes, telemetry, wait=cuda.synchronize, slowest=slowest),
+    }

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
 
 import torch
 
@@ -24,7 +23,20 @@ from ..results.environment import commit, fingerprint
 from ..results.machine import Machine
 from ..results.measure import Samples, measure
 from ..results.memory import available_bytes, count_saved, peak
-from ..results.record import SCHEMA, Clocks, Error, Memory, Phases, Record, Roofline, Status, Timing, Traffic, Work
+from ..results.record import (
+    SCHEMA,
+    CacheState,
+    Clocks,
+    Error,
+    Memory,
+    Phases,
+    Record,
+    Roofline,
+    Status,
+    Timing,
+    Traffic,
+    Work,
+)
 from .check import verdict, worst
 from .exam import Exam, Exams, Subject, TouchedInputs, call
 from .failure import ending, first_line
@@ -83,7 +95,7 @@ class Entry:
 class Bench:
     """A device ready for trials: its clocks, its measured rates, its fingerprint. One for each worker process."""
 
-    def __init__(self, device: torch.device, clocks: Mapping[Literal["cold", "hot"], Clock]) -> None:
+    def __init__(self, device: torch.device, clocks: Mapping[CacheState, Clock]) -> None:
         self._device = device
         self._clocks = clocks
         self._machine = Machine(device)
@@ -264,6 +276,7 @@ class Bench:
                 clock=clock.name,
                 cache=clock.cache,
                 samples_ns=entry.samples.ns,
+                calls=entry.samples.calls,
                 throttled=entry.samples.throttled,
                 stopped=entry.samples.stopped,
             )

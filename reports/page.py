@@ -30,6 +30,12 @@ SUMMARISED: Final = 30  # rows that are read at a glance; a longer table is fold
 
 GLOSSARY: Final = (
     ("median", "the middle of all samples, with the 95 % bootstrap interval of the median"),
+    (
+        "cold, hot, eager",
+        "three ways to time a call, never compared with each other: with nothing of it in the caches; as one of many "
+        "in a CUDA graph, over more inputs than the cache holds; as Python makes one call after the other, by the "
+        "host's clock, so that launching counts too",
+    ),
     ("spread", "half the interquartile range over the median"),
     ("tied", "the interval reaches into that of the fastest: these samples do not tell them apart"),
     (

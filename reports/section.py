@@ -101,7 +101,7 @@ class Section:
         timings = [record.timing for record in self.records if record.timing]
         notes = []
         if timings:
-            ways = sorted({f"{_CLOCKS[timing.clock]} with a {timing.cache} cache" for timing in timings})
+            ways = sorted({f"{_CLOCKS[timing.clock]} {_CACHES[timing.cache]}" for timing in timings})
             samples = span([len(timing.samples_ns) for timing in timings], write=exact)
             notes.append(f"Timed by {' and '.join(ways)}, {samples} samples a median.")
         if throttled := sum(timing.throttled for timing in timings):
@@ -125,6 +125,7 @@ class Section:
 
 
 _CLOCKS = {"perf_counter": "the host clock", "cuda_event": "device events"}
+_CACHES = {"cold": "with a cold cache", "hot": "with a hot cache", "eager": "in eager calls"}
 
 
 def sections(records: Sequence[Record], predictions: Sequence[Prediction] = ()) -> list[Section]:

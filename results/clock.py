@@ -20,10 +20,10 @@ from typing import Final, Literal, Protocol
 import torch
 
 from .cores import usable_cores
-from .record import Clocks
+from .nvml import SLOWDOWNS, Telemetry
+from .record import CacheState, Clocks
 
 ClockName = Literal["perf_counter", "cuda_event"]
-CacheState = Literal["cold", "hot"]
 
 FLUSH_FACTOR: Final = (
     2  # caches hash addresses and are not perfectly least-recently-used; twice their size replaces all
@@ -38,10 +38,14 @@ _CPUS = Path("/sys/devices/system/cpu")
 
 @dataclass(frozen=True)
 class Sample:
-    """Nanoseconds of one call, and whether the device slowed itself down meanwhile (such a sample is to be dropped)."""
+    """Nanoseconds of one call, on average of the ``calls`` that were timed together.
+
+    ``throttled`` says that the device slowed itself down meanwhile; such a sample is to be dropped.
+    """
 
     ns: float
     throttled: bool
+    calls: int = 1
 
 
 class Clock(Protocol):
@@ -117,6 +121,11 @@ def rotation(cache_bytes: int, read_bytes: int) -> int:
     """How many sets of inputs calls go round that read so many bytes of one, so that none finds its own in a cache."""
     wanted = math.ceil(ROTATION_FACTOR * cache_bytes / read_bytes) if read_bytes else 1
     return min(max(wanted, 1), MAX_COPIES)
+
+
+def throttled(telemetry: Telemetry) -> bool:
+    """Whether the device says that it is slowing itself down, which makes a sample unfit."""
+    return not SLOWDOWNS.isdisjoint(telemetry.throttle_reasons())
 
 
 @contextmanager

@@ -20,9 +20,9 @@ from typing import Final, Protocol, Self
 import torch
 import torch.distributed as dist
 
-from .clock import WARM_UPS, CacheState, ClockName, Flush, Sample, no_garbage_collection, rotation
-from .nvml import SLOWDOWNS, Telemetry
-from .record import Clocks
+from .clock import WARM_UPS, ClockName, Flush, Sample, no_garbage_collection, rotation, throttled
+from .nvml import Telemetry
+from .record import CacheState, Clocks
 
 BLOCK_MS: Final = 1.0  # several times what it takes to enqueue a layer of some dozen kernels
 MAX_BLOCK_MS: Final = 128.0  # longer than enqueuing any layer takes; a call not enqueued by then waits for the device
@@ -203,7 +203,7 @@ class ColdCudaClock:
 
         def sample() -> Sample:
             ms = stopwatch.elapsed_ms(next(turns), before=self._device.flush)
-            return Sample(ns=1e6 * ms, throttled=_throttled(self._telemetry))
+            return Sample(ns=1e6 * ms, throttled=throttled(self._telemetry))
 
         return sample
 
@@ -244,7 +244,7 @@ class HotCudaClock:
         def sample() -> Sample:  # keeps ``calls``, and with them the buffers that the graph reads
             ms = stopwatch.elapsed_ms(replay)
             self._energy_j = energy_j / len(calls) if energy_j else None
-            return Sample(ns=1e6 * ms / len(calls), throttled=_throttled(self._telemetry))
+            return Sample(ns=1e6 * ms / len(calls), throttled=throttled(self._telemetry), calls=len(calls))
 
         return sample
 
@@ -271,7 +271,3 @@ class HotCudaClock:
             return None
         (first_j, first), (last_j, last) = ticks[0], ticks[-1]
         return (last_j - first_j) / (last - first)
-
-
-def _throttled(telemetry: Telemetry) -> bool:
-    return not SLOWDOWNS.isdisjoint(telemetry.throttle_reasons())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..autotune.task import Budget, Competitor, Task
 from ..kernels.catalog import KERNELS, Catalog, UnknownName
 from ..kernels.problem import Problem
-from ..results.record import Point
+from ..results.record import CacheState, Point
 from ..results.references import REFERENCES
+from .sweeps._shapes import DISPATCHERS
 
 if TYPE_CHECKING:
     from ..kernels.kernel import Config  # imports torch
@@ -65,6 +68,14 @@ class Suite:
     beyond: tuple[int, ...] = ()
 
 
+# As which series stand beside the cold ones.
+SERIES: dict[CacheState, str] = {"hot": "hot caches", "eager": "eager calls"}
+
+
+class CannotTime(ValueError):
+    """Calls cannot be timed in the way that was asked for; the message says why, and which way there is."""
+
+
 SUITES: Catalog[Suite] = Catalog("suite", f"{__package__}.sweeps", "suite")
 
 
@@ -97,4 +108,26 @@ def tasks(name: str, size: Size) -> list[Task]:
             budget=BUDGETS[size],
         )
         for place in form.places
+    ]
+
+
+def timed(tasks: Sequence[Task], cache: CacheState, device_type: Literal["cpu", "cuda"]) -> list[Task]:
+    """The tasks with their calls timed in this way, as series of their own unless cold: one file may hold them all.
+
+    Raises:
+        CannotTime: when there is no such clock on the device, or it can time none of the kernels.
+    """
+    if cache == "cold":
+        return list(tasks)
+    if cache == "hot" and device_type == "cpu":
+        raise CannotTime("hot replays a CUDA graph, and the device is cpu: use cold or eager")
+    if cache == "hot" and all(who.kernel in DISPATCHERS for task in tasks for who in task.competitors):
+        raise CannotTime("hot replays a CUDA graph, and dispatchers between ranks wait for the host: use cold or eager")
+    return [
+        dataclasses.replace(
+            task,
+            cache=cache,
+            point=task.point.model_copy(update={"series": f"{task.point.series}, {SERIES[cache]}"}),
+        )
+        for task in tasks
     ]

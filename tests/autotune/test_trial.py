@@ -10,6 +10,7 @@ import torch
 from points import PROBLEM, task
 
 from moebench.autotune import trial
+from moebench.autotune.bench import clocks_of
 from moebench.autotune.exam import Exam, Subject
 from moebench.autotune.task import NOBODY, Budget, Competitor
 from moebench.autotune.trial import Bench
@@ -264,6 +265,17 @@ def test_what_a_compiler_refuses_is_uncompilable(bench: Bench) -> None:
     record = run(bench, "loop", "DoesNotCompile")["DoesNotCompile"]
     assert record.status is Status.uncompilable
     assert "CompilationError" in record.reason
+
+
+def test_eager_calls_are_a_record_of_their_own() -> None:
+    """By the host's clock, many calls to a sample, and all of them counted as timed."""
+    bench = Bench(torch.device("cpu"), clocks_of(torch.device("cpu")))
+    (record,) = bench.run(dataclasses.replace(task("loop"), cache="eager"), lambda _: None)
+    assert record.timing is not None
+    assert (record.timing.cache, record.timing.clock) == ("eager", "perf_counter")
+    assert record.timing.calls > 1
+    assert record.timing.timed_s == pytest.approx(record.timing.calls * sum(record.timing.samples_ns) / 1e9)
+    assert record.timing.timed_s < record.wall_s
 
 
 def test_few_samples_are_enough_where_few_are_asked_for(bench: Bench) -> None:

@@ -305,6 +305,7 @@ def test_hot_sample_is_one_replay_over_its_calls(device: FakeDevice) -> None:
     taken = sample()
     assert device.log == [f"block {BLOCK_MS:g}", "event", "replay", *["call"] * 3, "event", "synchronize"]
     assert taken.ns == pytest.approx(0.3e6)
+    assert taken.calls == 3
 
 
 @pytest.mark.parametrize(

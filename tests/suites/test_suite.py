@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 import torch
@@ -14,9 +14,10 @@ from moebench.kernels.compiled.survey import compiled_kernels
 from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem
 from moebench.results.figures import Number
+from moebench.results.record import CacheState
 from moebench.results.references import REFERENCES
 from moebench.suites.figures import Case, small
-from moebench.suites.suite import SUITES, Size, tasks
+from moebench.suites.suite import SUITES, CannotTime, Size, tasks, timed
 from moebench.suites.sweeps._shapes import DISPATCHERS
 
 SIZES = get_args(Size)
@@ -103,6 +104,25 @@ def test_parallel_asks_every_dispatcher_on_every_number_of_ranks_in_turn(size: S
     for task in points:
         names = {who.kernel for who in task.competitors}
         assert names == {"alltoall", "alltoall_dedup", "hierarchical", "allgather"}
+
+
+@pytest.mark.parametrize(("cache", "label"), [("hot", "hot caches"), ("eager", "eager calls")])
+def test_what_is_timed_otherwise_is_a_series_of_its_own(cache: CacheState, label: str) -> None:
+    """The same problems and competitors, never at the place of a cold record."""
+    cold = tasks("models", "reduced")
+    other = timed(cold, cache, "cuda")
+    assert [task.cache for task in other] == [cache] * len(cold)
+    assert [task.point.series for task in other] == [f"{task.point.series}, {label}" for task in cold]
+    assert [task.competitors for task in other] == [task.competitors for task in cold]
+    assert timed(cold, "cold", "cuda") == cold
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "why"), [("tokens", "cpu", "the device is cpu"), ("parallel", "cuda", "dispatchers between")]
+)
+def test_hot_is_refused_where_no_kernel_can_be_timed_so(name: str, device: Literal["cpu", "cuda"], why: str) -> None:
+    with pytest.raises(CannotTime, match=f"{why}.* use cold or eager"):
+        timed(tasks(name, "full"), "hot", device)
 
 
 def test_overlap_changes_the_chunks_and_nothing_else() -> None:
