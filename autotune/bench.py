@@ -24,24 +24,32 @@ from .trial import Bench
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the parent's own limits come first; this one only ends orphans
 
 
+def open_device(device_type: Literal["cpu", "cuda"], local_rank: int = 0, local_ranks: int = 1) -> torch.device:
+    """Set torch up for measuring, and say on which of the machine's devices.
+
+    Raises:
+        RuntimeError: when torch sees fewer CUDA devices than there are ranks on this machine.
+    """
+    if device_type == "cuda":
+        if torch.cuda.device_count() <= local_rank:
+            raise RuntimeError(
+                f"torch sees {torch.cuda.device_count()} CUDA devices, {local_ranks} wanted; use --device cpu"
+            )
+        torch.cuda.set_device(local_rank)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        return torch.device("cuda", local_rank)
+    torch.set_num_threads(max(1, len(usable_cores()) // local_ranks))
+    keep_freed_memory()
+    return torch.device("cpu")
+
+
 def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting) -> Bench:
     """A bench for this process, which takes ``seat`` in the process group that meets at ``meeting``.
 
     Raises:
         RuntimeError: when torch sees fewer CUDA devices than there are ranks on this machine.
     """
-    if device_type == "cuda":
-        if torch.cuda.device_count() <= seat.local_rank:
-            raise RuntimeError(
-                f"torch sees {torch.cuda.device_count()} CUDA devices, {seat.local_ranks} wanted; use --device cpu"
-            )
-        torch.cuda.set_device(seat.local_rank)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        device = torch.device("cuda", seat.local_rank)
-    else:
-        torch.set_num_threads(max(1, len(usable_cores()) // seat.local_ranks))
-        device = torch.device("cpu")
-        keep_freed_memory()
+    device = open_device(device_type, seat.local_rank, seat.local_ranks)
     if seat.ranks > 1:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
