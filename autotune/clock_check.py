@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import torch
@@ -137,7 +138,7 @@ def _checked_calls(kernel: Kernel, asked: Problem, device: torch.device, clock: 
     if wrong := verdict(exam.grade(lambda: call(problem, layer, exam.inputs)), problem.rounding):
         raise ValueError(wrong)
     sets = exam.copies(problem, clock.copies(problem.read_bytes(exam.kept.touched())))
-    return [lambda inputs=inputs: call(problem, layer, inputs) for inputs in sets]
+    return [partial(call, problem, layer, inputs) for inputs in sets]
 
 
 def _median_ms(clock: Clock, calls: Calls) -> float:

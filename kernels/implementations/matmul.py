@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Final
 
 import torch
 from torch import Tensor
@@ -52,7 +51,7 @@ class Matmul(Kernel):
     """x (N, D) times a matrix (U + F, D), transposed: 2 N D (U + F) FLOPs, and three times that in training."""
 
     family = "reference"
-    question: Final = Question(given=_given, truth=_truth, truth_bytes=_truth_bytes)
+    question = Question(given=_given, truth=_truth, truth_bytes=_truth_bytes)
 
     def solves(self, problem: Problem) -> Problem:
         return problem.dense()
