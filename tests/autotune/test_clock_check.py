@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
+from typing import get_args
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from moebench.autotune import clock_check
 from moebench.autotune.bench import clocks_of
 from moebench.autotune.clock_check import BATCH, LONG, SHORT, Calls, Comparison, Pair, Skipped, check, pairs
 from moebench.kernels.problem import Problem
-from moebench.results.clock import ClockName, Sample, rotation
+from moebench.results.clock import Clock, ClockName, Sample, rotation
 from moebench.results.record import CacheState
 
 CPU = torch.device("cpu")
@@ -100,7 +101,7 @@ def test_on_a_gpu_every_clock_has_a_rival(monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("do_bench", "do_bench_cudagraph"):
         monkeypatch.setattr(module, name, timed(name))
     monkeypatch.setattr(clock_check, "_written", lambda _: Steady("cold"))
-    clocks = {cache: Steady(cache, cache_bytes=30_000) for cache in ("cold", "hot", "eager")}
+    clocks: dict[CacheState, Clock] = {cache: Steady(cache) for cache in get_args(CacheState)}
     compared = pairs(torch.device("cuda"), clocks)
     assert [(one.tokens, one.clock.cache, one.rival) for one in compared] == [
         (LONG, "cold", "triton.testing.do_bench"),

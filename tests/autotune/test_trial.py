@@ -19,9 +19,9 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.question import LAYER
 from moebench.kernels.source import source_hash
 from moebench.kernels.tensors import Weights, draw_weights
-from moebench.results.clock import CacheState, ClockName, Sample, rotation
+from moebench.results.clock import ClockName, Sample, rotation
 from moebench.results.measure import MIN_SAMPLES
-from moebench.results.record import Record, Status
+from moebench.results.record import CacheState, Record, Status
 
 
 def run(bench: Bench, *kernels: str, problem: Problem = PROBLEM) -> dict[str, Record]:

@@ -71,7 +71,15 @@ def test_a_sample_waits_before_and_after_and_never_between(host: Host) -> None:
 def test_calls_take_turns_and_ranks_make_as_many(host: Host) -> None:
     """As many as the slowest rank makes in a sample, each set of inputs equally often."""
     made: list[int] = []
-    calls = [lambda one=one: (made.append(one), host.call(1e6, 0)()) for one in range(3)]
+
+    def noted(one: int) -> Callable[[], None]:
+        def call() -> None:
+            made.append(one)
+            host.call(1e6, 0)()
+
+        return call
+
+    calls = [noted(one) for one in range(3)]
     sample = host.clock(slowest=lambda ns: 2 * ns).prepare(calls)
     made.clear()
     taken = sample()
@@ -81,7 +89,12 @@ def test_calls_take_turns_and_ranks_make_as_many(host: Host) -> None:
 
 def test_the_collector_is_off_meanwhile(host: Host) -> None:
     seen: list[bool] = []
-    host.clock().prepare([lambda: (seen.append(gc.isenabled()), host.call(1e6, 0)())])()
+
+    def call() -> None:
+        seen.append(gc.isenabled())
+        host.call(1e6, 0)()
+
+    host.clock().prepare([call])()
     assert not any(seen)
     assert gc.isenabled()
 

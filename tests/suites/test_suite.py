@@ -164,7 +164,7 @@ def test_the_baseline_on_a_gpu_is_asked_everywhere_and_goes_into_a_graph(name: s
     if size == "reduced" and SUITES.load(name).reduced is None:
         return
     asked = [task for task in tasks(name, size) if not {who.kernel for who in task.competitors} <= set(DISPATCHERS)]
-    kinds = {}
+    kinds: dict[object, tuple[str, Problem]] = {}
     for task in asked:
         assert task.point.baseline in {who.kernel for who in task.competitors}, task.point
         kind = (task.point.baseline, task.problem.mode, task.problem.capacity_factor is None)
