@@ -85,8 +85,8 @@ def run(
     cache: Annotated[
         Timed,
         typer.Option(
-            help="Caches flushed before each sample; a CUDA graph going round large buffers; or the wall time of calls "
-            "that Python makes one after the other."
+            help="Cold: caches are flushed before each sample. Hot: a CUDA graph goes round large buffers. Eager: "
+            "Python makes one call after the other, by the host's clock."
         ),
     ] = Timed.cold,
     configs: Annotated[

@@ -42,7 +42,7 @@ def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
         (["run", "skew", "--model", "Mixtral-8x7B"], "no point of skew"),
         (["run", "smoke", "--device", "tpu"], "'cpu', 'cuda'"),
         (["run", "smoke", "--device", "cpu", "--cache", "hot"], "use cold or eager"),
-        (["run", "smoke", "--size", "reduced"], "one of capacity, experts, granularity, models"),
+        (["run", "smoke", "--size", "reduced"], "one of capacity, experts, granularity, models, tokens"),
         (["run", "smoke", "--outptu", "x.jsonl"], "--output"),
         (["run", "smoke", "--turns", "/nowhere"], "--turns"),
         (["clock", "--output", "/nowhere/x.json"], "--output /nowhere/x.json: No such file or directory"),

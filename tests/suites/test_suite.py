@@ -51,7 +51,7 @@ def test_a_reduced_form_asks_less_of_the_same(name: str) -> None:
 
 
 def test_a_suite_without_a_reduced_form_says_which_have_one() -> None:
-    with pytest.raises(UnknownName, match="one of capacity, experts, granularity, models"):
+    with pytest.raises(UnknownName, match="one of capacity, experts, granularity, models, tokens"):
         tasks("smoke", "reduced")
 
 
