@@ -12,8 +12,9 @@ import triton.testing
 from faulty import Name
 
 from moebench.autotune import clock_check
-from moebench.autotune.bench import clocks_of
+from moebench.autotune.bench import clocks_of, open_device
 from moebench.autotune.clock_check import BATCH, LONG, SHORT, Calls, Comparison, Pair, Skipped, check, pairs
+from moebench.kernels.models import model
 from moebench.kernels.problem import Problem
 from moebench.results.clock import Clock, ClockName, Sample, rotation
 from moebench.results.record import CacheState
@@ -131,3 +132,17 @@ def test_a_cpu_has_an_eager_rival_and_a_flush_that_writes() -> None:
     for one in found:
         assert isinstance(one, Comparison)
         assert 1 / 3 < one.ours_ms / one.rival_ms < 3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_has_a_rival_for_every_clock() -> None:
+    """For real: nothing is skipped, and times of calls that are long enough agree with those of Triton."""
+    device = open_device("cuda")
+    shape = model("Mixtral-8x7B").problem(T=1, dtype="bfloat16").scaled(1024)
+    found = list(check(device, shape, ["matmul", "triton_scatter"], pairs(device, clocks_of(device))))
+    assert len(found) == 10
+    for one in found:
+        assert isinstance(one, Comparison), one
+        if one.tokens == LONG:
+            assert 0.5 < one.ours_ms / one.rival_ms < 2
