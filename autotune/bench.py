@@ -9,17 +9,38 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
-from ..results.clock import Clock, CpuClock
+from ..results.clock import Clock, CpuClock, last_level_cache_bytes
 from ..results.cores import usable_cores
 from ..results.cuda import ColdCudaClock, HotCudaClock, TorchCudaDevice
+from ..results.eager import EagerClock
 from ..results.memory import keep_freed_memory
-from ..results.nvml import connect
+from ..results.nvml import NoTelemetry, connect
+from ..results.record import CacheState
 from .meeting import Meeting, Seat
-from .ranks import in_step
+from .ranks import in_step, slowest
 from .store import open_store
 from .trial import Bench
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the parent's own limits come first; this one only ends orphans
+
+
+def open_device(device_type: Literal["cpu", "cuda"], local_rank: int = 0, local_ranks: int = 1) -> torch.device:
+    """Set torch up for measuring, and say on which of the machine's devices.
+
+    Raises:
+        RuntimeError: when torch sees fewer CUDA devices than there are ranks on this machine.
+    """
+    if device_type == "cuda":
+        if torch.cuda.device_count() <= local_rank:
+            raise RuntimeError(
+                f"torch sees {torch.cuda.device_count()} CUDA devices, {local_ranks} wanted; use --device cpu"
+            )
+        torch.cuda.set_device(local_rank)
+        torch.backends.cuda.matmul.allow_tf32 = False
+        return torch.device("cuda", local_rank)
+    torch.set_num_threads(max(1, len(usable_cores()) // local_ranks))
+    keep_freed_memory()
+    return torch.device("cpu")
 
 
 def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting) -> Bench:
@@ -28,18 +49,7 @@ def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting
     Raises:
         RuntimeError: when torch sees fewer CUDA devices than there are ranks on this machine.
     """
-    if device_type == "cuda":
-        if torch.cuda.device_count() <= seat.local_rank:
-            raise RuntimeError(
-                f"torch sees {torch.cuda.device_count()} CUDA devices, {seat.local_ranks} wanted; use --device cpu"
-            )
-        torch.cuda.set_device(seat.local_rank)
-        torch.backends.cuda.matmul.allow_tf32 = False
-        device = torch.device("cuda", seat.local_rank)
-    else:
-        torch.set_num_threads(max(1, len(usable_cores()) // seat.local_ranks))
-        device = torch.device("cpu")
-        keep_freed_memory()
+    device = open_device(device_type, seat.local_rank, seat.local_ranks)
     if seat.ranks > 1:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
@@ -48,7 +58,7 @@ def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting
             world_size=seat.ranks,
             timeout=COLLECTIVE_TIMEOUT,
         )
-    return Bench(device, _clocks(device))
+    return Bench(device, clocks_of(device))
 
 
 def joined_collectives() -> int:
@@ -61,8 +71,15 @@ def joined_collectives() -> int:
     )
 
 
-def _clocks(device: torch.device) -> Mapping[Literal["cold", "hot"], Clock]:
+def clocks_of(device: torch.device) -> Mapping[CacheState, Clock]:
+    """The clocks that there are for a device, the current one of torch where it is a GPU."""
     if device.type == "cpu":
-        return {"cold": CpuClock(in_step)}
+        nothing = NoTelemetry("a CPU does not tell")
+        eager = EagerClock(last_level_cache_bytes(), nothing, wait=lambda: None, slowest=slowest)
+        return {"cold": CpuClock(in_step), "eager": eager}
     cuda, telemetry = TorchCudaDevice(), connect(device.index)
-    return {"cold": ColdCudaClock(cuda, telemetry), "hot": HotCudaClock(cuda, telemetry)}
+    return {
+        "cold": ColdCudaClock(cuda, telemetry),
+        "hot": HotCudaClock(cuda, telemetry),
+        "eager": EagerClock(cuda.l2_bytes, telemetry, wait=cuda.synchronize, slowest=slowest),
+    }

@@ -61,7 +61,7 @@ def of_space(space: Space) -> dict[str, Number]:
 
 def of_call(kernel: Kernel, problem: Problem, config: Config, device: torch.device) -> dict[str, Number]:
     """One call: memory, operators, waits. On ``meta`` it has no values, and the launches of Triton are written down."""
-    inputs = _inputs(problem, device)
+    inputs = _inputs(kernel, problem, device)
     layer = kernel.build(problem, config, device)
     without = tuple(inputs.weights.named().values())
     with undisturbed(), _launches(device) as launches, count_operators() as operators, count_saved(without) as saved:
@@ -102,10 +102,11 @@ def _launches(device: torch.device) -> Iterator[Sequence[object]]:
         yield launches
 
 
-def _inputs(problem: Problem, device: torch.device) -> Inputs:
+def _inputs(kernel: Kernel, problem: Problem, device: torch.device) -> Inputs:
     if device.type == "meta":
         inputs = without_values(problem)
     else:
         weights = draw_weights(problem, seed=problem.seed, device=device)
         inputs = draw_inputs(problem, weights, seed=problem.seed + 1, device=device)
+    inputs = kernel.question.given(problem, inputs)
     return inputs.requires_grad_() if problem.mode == "train" else inputs

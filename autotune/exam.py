@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from ..kernels.kernel import Layer
-from ..kernels.oracle import Result, drop, reference, reference_bytes
+from ..kernels.oracle import Result, drop
 from ..kernels.problem import Problem
+from ..kernels.question import Question
 from ..kernels.routing import Routing
 from ..kernels.shard import Shard
 from ..kernels.tensors import Inputs, Weights, draw_inputs, draw_weights
@@ -30,8 +31,22 @@ def call(problem: Problem, layer: Layer, inputs: Inputs) -> Result:
             return Result(y_TD=layer(inputs.x_TD, inputs.routing, inputs.weights), gradients={})
     y_TD = layer(inputs.x_TD, inputs.routing, inputs.weights)
     wanted = inputs.differentiable()
-    gradients = torch.autograd.grad(y_TD, list(wanted.values()), inputs.dy_TD)
+    # What is not used has a gradient of zeros. Where that is wrong, so is the result.
+    gradients = torch.autograd.grad(y_TD, list(wanted.values()), inputs.dy_TD, materialize_grads=True)
     return Result(y_TD=y_TD.detach(), gradients=dict(zip(wanted, gradients, strict=True)))
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an exam is about: a problem, and the question that is asked of it."""
+
+    problem: Problem
+    question: Question
+
+    @property
+    def drawing_bytes(self) -> int:
+        """Bytes that drawing an exam allocates at its peak, beside the result of an implementation."""
+        return self.problem.input_bytes + self.question.truth_bytes(self.problem)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +63,11 @@ class Exam:
     checksums: Mapping[str, float]
 
     @staticmethod
-    def draw(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
         """Fresh tokens and routes for given weights, never the ones of another seed."""
-        everyone = draw_inputs(problem, weights, seed=seed, device=device)
-        expected = reference(problem, everyone)
+        problem, question = subject.problem, subject.question
+        everyone = question.given(problem, draw_inputs(problem, weights, seed=seed, device=device))
+        expected = question.truth(problem, everyone)
         mine = everyone
         if problem.ranks > 1:
             shard = Shard.of(problem, rank())
@@ -93,48 +109,49 @@ class Exam:
 
 
 class Exams:
-    """The two exams of each problem at hand: one before timing, one on inputs that a layer has not seen.
+    """The two exams of each subject at hand: one before timing, one on inputs that a layer has not seen.
 
-    They are kept while the same problem is asked for again, as a tuner does: the reference would be most of its time.
+    They are kept while the same subject is asked for again, as a tuner does: the reference would be most of its time.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._weights: dict[Problem, Weights] = {}
-        self._drawn: dict[Problem, dict[int, Exam]] = {}
+        self._weights: dict[Subject, Weights] = {}
+        self._drawn: dict[Subject, dict[int, Exam]] = {}
 
-    def keep(self, problems: Collection[Problem]) -> None:
-        """Forget all other problems."""
-        for problem in self._weights.keys() - problems:
-            self.forget(problem)
+    def keep(self, subjects: Collection[Subject]) -> None:
+        """Forget all others."""
+        for subject in self._weights.keys() - subjects:
+            self.forget(subject)
 
-    def forget(self, problem: Problem) -> None:
+    def forget(self, subject: Subject) -> None:
         """Draw it anew, the same again, when it is next asked for."""
-        self._weights.pop(problem, None)
-        self._drawn.pop(problem, None)
+        self._weights.pop(subject, None)
+        self._drawn.pop(subject, None)
 
-    def holds(self, problem: Problem) -> bool:
+    def holds(self, subject: Subject) -> bool:
         """Whether its first exam needs no drawing."""
-        return 0 in self._drawn.get(problem, {})
+        return 0 in self._drawn.get(subject, {})
 
-    def first(self, problem: Problem) -> Exam:
+    def first(self, subject: Subject) -> Exam:
         """The exam before timing."""
-        return self._exam(problem, 0)
+        return self._exam(subject, 0)
 
-    def last(self, problem: Problem) -> Exam:
+    def last(self, subject: Subject) -> Exam:
         """The exam after timing; the first one is forgotten where memory is short."""
-        drawn = self._drawn.setdefault(problem, {})
-        if 1 not in drawn and available_bytes(self._device) < problem.input_bytes + reference_bytes(problem):
+        drawn = self._drawn.setdefault(subject, {})
+        if 1 not in drawn and available_bytes(self._device) < subject.drawing_bytes:
             drawn.clear()
-        return self._exam(problem, 1)
+        return self._exam(subject, 1)
 
-    def _exam(self, problem: Problem, turn: int) -> Exam:
-        if problem not in self._weights:
-            self._weights[problem] = draw_weights(problem, seed=problem.seed, device=self._device)
-        drawn = self._drawn.setdefault(problem, {})
+    def _exam(self, subject: Subject, turn: int) -> Exam:
+        problem = subject.problem
+        if subject not in self._weights:
+            self._weights[subject] = draw_weights(problem, seed=problem.seed, device=self._device)
+        drawn = self._drawn.setdefault(subject, {})
         if turn not in drawn:
             seed = 2 * problem.seed + 1 + turn
-            drawn[turn] = Exam.draw(problem, self._weights[problem], seed=seed, device=self._device)
+            drawn[turn] = Exam.draw(subject, self._weights[subject], seed=seed, device=self._device)
         return drawn[turn]
 
 

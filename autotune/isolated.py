@@ -103,7 +103,7 @@ class Isolated:
             answer = group.run(task)
             self.spent.trials_s += time.monotonic() - started
             if not isinstance(answer, Died):
-                self.spent.timed_s += sum(sum(record.timing.samples_ns) for record in answer if record.timing) / 1e9
+                self.spent.timed_s += sum(record.timing.timed_s for record in answer if record.timing)
                 return records + answer
             self._refuse_if_closed()
             culprits = task.competitors if answer.culprit == NOBODY else (task.competitors[answer.culprit],)

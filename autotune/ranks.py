@@ -31,6 +31,11 @@ def gather_floats(values: Sequence[float]) -> list[list[float]]:
     return [of_rank.tolist() for of_rank in everyone]
 
 
+def slowest(value: float) -> float:
+    """The largest of the ranks' values."""
+    return max(of_rank[0] for of_rank in gather_floats([value]))
+
+
 def in_step() -> None:
     """Wait until all ranks are here."""
     if ranks() > 1:
@@ -64,9 +69,6 @@ class LockstepClock:
         self.name = clock.name
         self.cache = clock.cache
 
-    def copies(self, touched_bytes: int) -> int:
-        return self._clock.copies(touched_bytes)
-
     def state(self) -> Clocks | None:
         return self._clock.state()
 
@@ -79,7 +81,7 @@ class LockstepClock:
             in_step()
             mine = sample()
             everyone = gather_floats([mine.ns, float(mine.throttled)])
-            slowest, throttled = (max(column) for column in zip(*everyone, strict=True))
-            return Sample(ns=slowest, throttled=bool(throttled))
+            longest, throttled = (max(column) for column in zip(*everyone, strict=True))
+            return Sample(ns=longest, throttled=bool(throttled), calls=mine.calls)
 
         return together

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..kernels.problem import Problem
-from ..results.record import Point
+from ..results.record import CacheState, Point
 
 if TYPE_CHECKING:
     from ..kernels.kernel import Config
@@ -47,5 +47,5 @@ class Task:
     problem: Problem
     competitors: tuple[Competitor, ...]
     budget: Budget
-    cache: Literal["cold", "hot"] = "cold"
+    cache: CacheState = "cold"
     turns: Path | None = None

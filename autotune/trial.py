@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
 
 import torch
 
 from ..kernels.catalog import KERNELS
 from ..kernels.device import device_name, driver
 from ..kernels.kernel import Communicates, Config, Cost, Kernel, Layer
-from ..kernels.oracle import Result, reference_bytes
+from ..kernels.oracle import Result
 from ..kernels.problem import Problem
 from ..kernels.source import source_hash
 from ..kernels.tensors import TORCH_DTYPES
@@ -24,9 +23,22 @@ from ..results.environment import commit, fingerprint
 from ..results.machine import Machine
 from ..results.measure import Samples, measure
 from ..results.memory import available_bytes, count_saved, peak
-from ..results.record import SCHEMA, Clocks, Error, Memory, Phases, Record, Roofline, Status, Timing, Traffic, Work
+from ..results.record import (
+    SCHEMA,
+    CacheState,
+    Clocks,
+    Error,
+    Memory,
+    Phases,
+    Record,
+    Roofline,
+    Status,
+    Timing,
+    Traffic,
+    Work,
+)
 from .check import verdict, worst
-from .exam import Exam, Exams, TouchedInputs, call
+from .exam import Exam, Exams, Subject, TouchedInputs, call
 from .failure import ending, first_line
 from .phases import phases
 from .ranks import LockstepClock, gather, in_step, rank, ranks, roofline_of_ranks
@@ -70,6 +82,10 @@ class Entry:
         return Entry(index, kernel, solved, config, failure=(Status.invalid, fault) if fault else None)
 
     @property
+    def subject(self) -> Subject:
+        return Subject(self.problem, self.kernel.question)
+
+    @property
     def built(self) -> Layer:
         if self.layer is None:
             raise RuntimeError(f"{self.kernel.name} is asked for before it is built")
@@ -79,7 +95,7 @@ class Entry:
 class Bench:
     """A device ready for trials: its clocks, its measured rates, its fingerprint. One for each worker process."""
 
-    def __init__(self, device: torch.device, clocks: Mapping[Literal["cold", "hot"], Clock]) -> None:
+    def __init__(self, device: torch.device, clocks: Mapping[CacheState, Clock]) -> None:
         self._device = device
         self._clocks = clocks
         self._machine = Machine(device)
@@ -99,14 +115,14 @@ class Bench:
         entries = [Entry.of(index, who, task.problem, self._device) for index, who in enumerate(task.competitors)]
         work: dict[int, Work] = {}
         roofline = None
-        self._exams.keep({entry.problem for entry in _alive(entries)})
+        self._exams.keep({entry.subject for entry in _alive(entries)})
         self._refuse_too_large(entries, self._first_bytes)
         if _alive(entries):
             for entry in _alive(entries):
-                exam = self._exams.first(entry.problem)
+                exam = self._exams.first(entry.subject)
                 entry.cost = entry.kernel.cost(entry.problem, entry.config, exam.kept)
                 work[entry.index] = work_of(entry.problem, exam.routed, exam.kept, entry.cost)
-            self._refuse_too_large(entries, lambda p: p.output_bytes)
+            self._refuse_too_large(entries, lambda subject: self._called_bytes(task, subject))
             for entry in _alive(entries):
                 announce(entry.index)
                 self._first_call(entry)
@@ -117,7 +133,7 @@ class Bench:
                     self._watch(entry)
             announce(NOBODY)
             for entry in _alive(entries):
-                self._exams.last(entry.problem)
+                self._exams.last(entry.subject)
             for entry in _alive(entries):
                 announce(entry.index)
                 self._last_call(entry)
@@ -126,23 +142,35 @@ class Bench:
         wall_s = (time.perf_counter() - started) / len(entries)
         return [self._record(task, entry, work.get(entry.index), roofline, wall_s) for entry in entries]
 
-    def _first_bytes(self, problem: Problem) -> int:
-        """Bytes that a problem takes until its implementations are called."""
-        drawn = 0 if self._exams.holds(problem) else problem.input_bytes + reference_bytes(problem)
-        return problem.output_bytes + drawn
+    def _first_bytes(self, subject: Subject) -> int:
+        """Bytes that a subject takes until its implementations are called."""
+        return subject.problem.output_bytes + (0 if self._exams.holds(subject) else subject.drawing_bytes)
 
-    def _refuse_too_large(self, entries: list[Entry], shared_bytes: Callable[[Problem], int]) -> None:
+    def _called_bytes(self, task: Task, subject: Subject) -> int:
+        """Bytes that it takes when they are: a result, and the sets of inputs beside the first.
+
+        Experts without a token are copied too, for they lie among the others.
+        """
+        problem = subject.problem
+        return problem.output_bytes + (self._sets(task, subject) - 1) * problem.input_bytes // problem.ranks
+
+    def _sets(self, task: Task, subject: Subject) -> int:
+        """Sets of inputs that the calls go round, by what a call reads of one; the same number on every rank."""
+        problem, touched = subject.problem, self._exams.first(subject).kept.touched()
+        return self._clocks[task.cache].copies(problem.read_bytes(touched) // problem.ranks)
+
+    def _refuse_too_large(self, entries: list[Entry], shared_bytes: Callable[[Subject], int]) -> None:
         """Fail whoever needs more memory than there is, before it is allocated."""
         available = min(gather(available_bytes(self._device)))
         for entry in _alive(entries):
-            needed = shared_bytes(entry.problem) + (entry.cost.workspace_bytes if entry.cost else 0)
+            needed = shared_bytes(entry.subject) + (entry.cost.workspace_bytes if entry.cost else 0)
             if needed > available:
                 reason = f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
                 entry.failure = (Status.out_of_memory, reason)
 
     def _first_call(self, entry: Entry) -> None:
         """Build, and grade a call whose memory and traffic are watched."""
-        exam = self._exams.first(entry.problem)
+        exam = self._exams.first(entry.subject)
 
         def watched() -> Result:
             entry.layer = layer = entry.kernel.build(entry.problem, entry.config, self._device)
@@ -164,12 +192,12 @@ class Bench:
         """See where the time of a call on several ranks goes."""
         layer: object = entry.built
         if isinstance(layer, Communicates) and ranks() > 1:
-            inputs = self._exams.first(entry.problem).inputs
+            inputs = self._exams.first(entry.subject).inputs
             entry.phases = phases(layer, lambda: call(entry.problem, entry.built, inputs), self._device)
 
     def _last_call(self, entry: Entry) -> None:
         """Grade a call on inputs that the layer has not seen."""
-        exam = self._exams.last(entry.problem)
+        exam = self._exams.last(entry.subject)
         self._grade(entry, exam, lambda: call(entry.problem, entry.built, exam.inputs))
 
     def _grade(self, entry: Entry, exam: Exam, take: Callable[[], Result]) -> None:
@@ -177,7 +205,7 @@ class Bench:
         try:
             found = exam.grade(take)
         except TouchedInputs as error:
-            self._exams.forget(entry.problem)
+            self._exams.forget(entry.subject)
             entry.failure = (Status.wrong, str(error))
         except Exception as error:  # whatever an implementation raises is its record
             status = ending(error)
@@ -192,11 +220,11 @@ class Bench:
     def _time(self, task: Task, entries: list[Entry], announce: Announce, pass_on: Callable[[], None]) -> None:
         """Sample all entries in turn, and in turn with whoever else measures here."""
         clock = LockstepClock(self._clocks[task.cache])
-        exams = {problem: self._exams.first(problem) for problem in {entry.problem for entry in entries}}
-        inputs = {problem: exam.copies(problem, clock.copies(problem.input_bytes)) for problem, exam in exams.items()}
+        exams = {subject: self._exams.first(subject) for subject in {entry.subject for entry in entries}}
+        inputs = {subject: exam.copies(subject.problem, self._sets(task, subject)) for subject, exam in exams.items()}
 
         def sampler(entry: Entry) -> Callable[[], Sample]:
-            calls = [lambda i=i: call(entry.problem, entry.built, i) for i in inputs[entry.problem]]
+            calls = [lambda i=i: call(entry.problem, entry.built, i) for i in inputs[entry.subject]]
             sample = clock.prepare(calls)
 
             def announced() -> Sample:
@@ -218,9 +246,9 @@ class Bench:
             except CannotCapture as error:
                 entry.failure = (Status.unsupported, str(error))
         samples = measure(samplers, time_limit_s=task.budget.seconds, enough=task.budget.samples)
-        for problem, exam in exams.items():
+        for subject, exam in exams.items():
             if exam.changed():  # by whom, the check afterwards tells
-                self._exams.forget(problem)
+                self._exams.forget(subject)
         for entry in _alive(entries):
             entry.samples = samples[str(entry.index)]
             if not entry.samples.stable:
@@ -248,6 +276,7 @@ class Bench:
                 clock=clock.name,
                 cache=clock.cache,
                 samples_ns=entry.samples.ns,
+                calls=entry.samples.calls,
                 throttled=entry.samples.throttled,
                 stopped=entry.samples.stopped,
             )

@@ -15,7 +15,7 @@ def work_of(problem: Problem, routed: Routing, kept: Routing, cost: Cost) -> Wor
     return Work(
         useful_flops=problem.flops(rows),
         executed_flops=problem.flops(cost.executed_rows) + forwards * cost.extra_flops,
-        ideal_bytes=problem.ideal_bytes(int((kept.counts_E() > 0).sum())),
+        ideal_bytes=problem.ideal_bytes(kept.touched()),
         routed_rows=_rows(routed),
         kept_rows=rows,
         capacity=problem.capacity,

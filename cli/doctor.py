@@ -40,12 +40,12 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         "environment": environment.model_dump() | {"commit": commit()},
         "available_gib": round(available_bytes(device) / 2**30, 1),
         "measured": {
-            dtype: {
-                "matmul_tflop_per_s": round(rate.flops_per_s / 1e12, 3),
-                "copy_gb_per_s": round(rate.bytes_per_s / 1e9, 1),
+            "memory": {
+                "copy_gb_per_s": round(machine.memory.copy / 1e9, 1),
+                "read_gb_per_s": round(machine.memory.read / 1e9, 1),
             }
-            for dtype, rate in rates.items()
-        },
+        }
+        | {dtype: {"matmul_tflop_per_s": round(rate.flops_per_s / 1e12, 3)} for dtype, rate in rates.items()},
         "kernels": {name: KERNELS.load(name).supports(problem, device) or "usable" for name in KERNELS.names()},
         "extras": {
             name: "installed" if find_spec(name) else f"missing; pip install 'moebench[{extra}]'"

@@ -34,11 +34,13 @@ def told() -> Iterator[None]:
     from ..results.figures import FiguresError
     from ..results.store import StoreError
     from ..suites.sides import GateError
+    from ..suites.suite import CannotTime
 
     try:
         yield
     except (
         BenchmarkError,
+        CannotTime,
         ExecutorError,
         FiguresError,
         GateError,

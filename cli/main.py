@@ -6,6 +6,7 @@ import typer
 
 from . import (
     calibrate,
+    clock,
     compare,
     doctor,
     export,
@@ -43,6 +44,7 @@ app.command("figures")(figures.figures)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("calibrate")(calibrate.calibrate)
+app.command("clock")(clock.clock)
 app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")
 

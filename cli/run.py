@@ -42,6 +42,14 @@ class Cache(StrEnum):
     hot = "hot"
 
 
+class Timed(StrEnum):
+    """How calls are timed; see `results.record.CacheState`."""
+
+    cold = "cold"
+    hot = "hot"
+    eager = "eager"
+
+
 class Configs(StrEnum):
     """Which configuration of a kernel."""
 
@@ -75,8 +83,12 @@ def run(
         Size | None, typer.Option(help="The form of the suites.", show_default="small on a CPU, full on a GPU")
     ] = None,
     cache: Annotated[
-        Cache, typer.Option(help="Caches flushed before each sample, or a CUDA graph going round large buffers.")
-    ] = Cache.cold,
+        Timed,
+        typer.Option(
+            help="Cold: caches are flushed before each sample. Hot: a CUDA graph goes round large buffers. Eager: "
+            "Python makes one call after the other, by the host's clock."
+        ),
+    ] = Timed.cold,
     configs: Annotated[
         Configs, typer.Option(help="What `moebench tune` found where it was tuned, or each kernel's default.")
     ] = Configs.tuned,
@@ -116,12 +128,11 @@ def run(
         from ..results.prediction import write
         from ..results.store import Store
         from ..suites.run import Runner
+        from ..suites.suite import timed
 
         device = device or _best_device()
         size = size or (Size.small if device is Device.cpu else Size.full)
-        work = _tasks(suites or list(MAIN_JOB), size, kernel or [], model)
-        if cache is Cache.hot:
-            work = _hot(work, device)
+        work = timed(_tasks(suites or list(MAIN_JOB), size, kernel or [], model), cache.value, device.value)
         work = [_sampled(task, samples, turns) for task in work]
         if configs is Configs.tuned:
             from ..suites.tuned import as_tuned
@@ -186,19 +197,6 @@ def _sampled(task: Task, samples: int | None, turns: Path | None) -> Task:
 
     budget = dataclasses.replace(task.budget, samples=samples)
     return dataclasses.replace(task, budget=budget, turns=turns and turns.resolve())
-
-
-def _hot(tasks: list[Task], device: Device) -> list[Task]:
-    """The same tasks with hot caches, as series of their own: one file may hold both."""
-    import dataclasses
-
-    if device is Device.cpu:
-        raise typer.BadParameter("hot replays a CUDA graph, and the device is cpu: use cold", param_hint="--cache")
-    hot = []
-    for task in tasks:
-        point = task.point.model_copy(update={"series": f"{task.point.series}, hot caches"})
-        hot.append(dataclasses.replace(task, cache="hot", point=point))
-    return hot
 
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:

@@ -70,7 +70,7 @@ def _able(names: tuple[str, ...], problem: Problem, device: torch.device, reason
     for name in names:
         kernel = KERNELS.load(name)
         reason = kernel.supports(problem, device)
-        if reason is None and kernel.solves(problem) != problem:
+        if reason is None and not kernel.answers(problem):
             reason = "is a reference rate, which computes something else"
         if reason is None:
             for config in kernel.space(problem, device):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from .load import Load
 from .parallel.lane import Lane
 from .parallel.ledger import Ledger
 from .problem import Problem
+from .question import LAYER, Question
 from .routing import Routing
 from .steps import Step
 from .tensors import Weights
@@ -57,10 +58,11 @@ class Cost:
 class Kernel(ABC):
     """One competing implementation. Its name is the name of its file; the file's ``kernel`` is its one instance.
 
-    ``family`` groups implementations of one idea in reports.
+    ``family`` groups implementations of one idea in reports; ``question`` is what they answer.
     """
 
     family: str
+    question: ClassVar[Question] = LAYER
 
     @property
     def name(self) -> str:
@@ -69,6 +71,10 @@ class Kernel(ABC):
     def solves(self, problem: Problem) -> Problem:
         """The problem that its layer is built for and fed: the one asked for, except for a reference rate."""
         return problem
+
+    def answers(self, problem: Problem) -> bool:
+        """Whether its result is that of the problem's layer, which a reference rate's is not."""
+        return self.question is LAYER and self.solves(problem) == problem
 
     @abstractmethod
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:

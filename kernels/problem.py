@@ -233,18 +233,17 @@ class Problem:
         A training step reads x, dy, the weights and the routes, and writes y, dx, the gradients of all weights
         (zeros count) and of the gate weights.
         """
-        weights = self.weight_bytes // self.E * touched_experts
-        routes = self.N * ROUTE_BYTES
-        forward = 2 * self.token_bytes + weights + routes
-        if self.mode == "forward":
-            return forward
-        return forward + 2 * self.token_bytes + self.weight_bytes + self.N * 4
+        return self.read_bytes(touched_experts) + self.output_bytes
+
+    def read_bytes(self, touched_experts: int) -> int:
+        """Every input, and every weight of an expert that receives a token, read once."""
+        tokens = self.token_bytes * (2 if self.mode == "train" else 1)
+        return tokens + self.weight_bytes // self.E * touched_experts + self.N * ROUTE_BYTES
 
     @property
     def input_bytes(self) -> int:
         """Bytes that exist before any implementation runs: x, the weights, the routes, and in training dy."""
-        tokens = self.token_bytes * (2 if self.mode == "train" else 1)
-        return tokens + self.weight_bytes + self.N * ROUTE_BYTES
+        return self.read_bytes(self.E)
 
     @property
     def output_bytes(self) -> int:

@@ -44,6 +44,10 @@ class Routing:
         flat = self.ids_TK.flatten()
         return torch.bincount(flat[flat != NO_ROUTE], minlength=self.experts)
 
+    def touched(self) -> int:
+        """How many experts receive a row; on a GPU the host waits for it."""
+        return int((self.counts_E() > 0).sum())
+
     def offsets_E(self) -> Tensor:
         """End of each expert's rows in expert order, int32 (E,)."""
         return torch.cumsum(self.counts_E(), 0, dtype=torch.int32)

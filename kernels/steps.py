@@ -10,8 +10,8 @@ from typing import Protocol
 class Rates:
     """What a device does at best, measured or from its data sheet.
 
-    FLOP/s of dense products in the dtype of the problem, bytes/s of a copy (read and write both counted), and the
-    seconds that starting one operation takes, whatever it does.
+    FLOP/s of dense products in the dtype of the problem, bytes/s of memory (a copy's, read and write both counted, or
+    a reading stream's), and the seconds that starting one operation takes, whatever it does.
     """
 
     flops_per_s: float

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..results.record import Status
+from ..results.references import REFERENCES
 from .numbers import counted, exact, number, number_of, span, status_words
 from .section import Section
-from .table import REFERENCE, Facet, Place, Row, Standing, leading, places, where
+from .table import Facet, Place, Row, Standing, leading, places, where
 
 NAMED = 3  # kernels that a sentence names; more would be a table
 
@@ -25,7 +26,7 @@ class Answer:
 def answer(section: Section) -> Answer:
     """Compute the answer from the section's rows alone.
 
-    The reference kernel never wins. Kernels whose 95 % interval reaches into the fastest one's are tied with it. A
+    References never win. Kernels whose 95 % interval reaches into the fastest one's are tied with it. A
     point at which one kernel passed is no contest.
     """
     grouped = places(section.rows)
@@ -34,7 +35,7 @@ def answer(section: Section) -> Answer:
         return Answer(f"No competing kernel passed: {_endings(section.rows)}.", [])
     details = [
         _alone(grouped),
-        _against_reference(grouped, best),
+        *(_against_reference(best, name, words) for name, words in REFERENCES.items()),
         _bound(section),
         _growth(best, section.axis),
         _drops(best),
@@ -84,7 +85,7 @@ def _uncontested(grouped: dict[Place, list[Row]]) -> str:
 def _against_baseline(grouped: dict[Place, list[Row]], best: dict[Place, Row], baseline: str) -> str:
     """The baseline's median over the fastest one's, at the points both passed."""
     contested = any(_standing(grouped, standing) for standing in (Standing.fastest, Standing.tied))
-    if not contested or baseline in ("", REFERENCE):
+    if not contested or baseline in ("", *REFERENCES):
         return ""
     ratios, beaten = [], False
     for place, row in best.items():
@@ -107,16 +108,10 @@ def _alone(grouped: dict[Place, list[Row]]) -> str:
     return f"At {_of(alone, all_places)} only one kernel passed, which is no contest."
 
 
-def _against_reference(grouped: dict[Place, list[Row]], best: dict[Place, Row]) -> str:
-    """The share of the reference's useful FLOP/s that the fastest kernel reaches, where both passed."""
-    shares = []
-    for place, row in best.items():
-        reference = leading(grouped[place]).get(REFERENCE)
-        if reference and reference.tflops and row.tflops:
-            shares.append(100 * row.tflops / reference.tflops)
-    if not shares:
-        return ""
-    return f"The fastest reaches {span(shares, ' %')} of the rate of one dense expert of the same size ({REFERENCE})."
+def _against_reference(best: dict[Place, Row], name: str, words: str) -> str:
+    """The share of a reference's useful FLOP/s that the fastest kernel reaches, where both passed."""
+    shares = [100 * share for row in best.values() if (share := row.rate_over(name))]
+    return f"The fastest reaches {span(shares, ' %')} of the rate of {words} ({name})." if shares else ""
 
 
 def _bound(section: Section) -> str:
@@ -173,7 +168,7 @@ def _failures(rows: list[Row]) -> str:
 
 
 def _endings(rows: list[Row]) -> str:
-    count = Counter(status_words(row.record.status) for row in rows if row.record.kernel != REFERENCE)
+    count = Counter(status_words(row.record.status) for row in rows if not row.reference)
     return ", ".join(f"{number_of(times)} {words}" for words, times in count.items()) or "there are no trials"
 
 

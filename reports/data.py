@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pydantic import JsonValue
 
 from ..results.record import Record, Status
+from ..results.references import REFERENCES
 from .section import Section, sections
-from .table import REFERENCE, Place, Row, places
+from .table import Place, Row, places
 
 PEER = "peer"
 
@@ -17,8 +18,8 @@ def points(records: Sequence[Record]) -> list[JsonValue]:
     """Every point of every suite: its kernels' medians in ms with 95 % intervals, and the ratios between them.
 
     ``ratios`` divides medians: ``peer_over_best`` is the fastest peer over the fastest of our own, above 1 where ours
-    is faster; ``baseline_over_best`` likewise; ``rate_over_dense`` is the fastest's useful FLOP/s over the dense
-    chain's. A ratio is there only where both of its sides passed.
+    is faster; ``baseline_over_best`` likewise; ``rate_over_matmul`` and ``rate_over_dense`` are the fastest's useful
+    FLOP/s over those of a reference. A ratio is there only where both of its sides passed.
     """
     return [
         _point(section, place, rows) for section in sections(records) for place, rows in places(section.rows).items()
@@ -53,16 +54,14 @@ def _kernel(row: Row) -> JsonValue:
 
 def _ratios(section: Section, rows: list[Row]) -> dict[str, JsonValue]:
     times = {row.kernel: row.median.value for row in rows if row.median}
-    ours = {row.kernel: times[row.kernel] for row in rows if row.competes and row.record.family != PEER}
+    ours = [row for row in rows if row.competes and row.record.family != PEER]
     if not ours:
         return {}
-    best = min(ours, key=lambda kernel: ours[kernel])
-    ratios: dict[str, JsonValue] = {"best": best}
+    best = min(ours, key=lambda row: times[row.kernel])
+    ratios: dict[str, JsonValue] = {"best": best.kernel}
     if peers := [times[row.kernel] for row in rows if row.passed and row.record.family == PEER]:
-        ratios["peer_over_best"] = min(peers) / ours[best]
+        ratios["peer_over_best"] = min(peers) / times[best.kernel]
     if section.baseline in times:
-        ratios["baseline_over_best"] = times[section.baseline] / ours[best]
-    rates = {row.kernel: row.tflops for row in rows if row.tflops}
-    if REFERENCE in rates and best in rates:
-        ratios["rate_over_dense"] = rates[best] / rates[REFERENCE]
-    return ratios
+        ratios["baseline_over_best"] = times[section.baseline] / times[best.kernel]
+    shares = {f"rate_over_{name}": best.rate_over(name) for name in REFERENCES}
+    return ratios | {name: share for name, share in shares.items() if share is not None}

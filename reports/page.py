@@ -19,21 +19,29 @@ from markupsafe import Markup
 
 from ..results.prediction import Prediction
 from ..results.record import Record
+from ..results.references import REFERENCES
 from . import numbers, plot
 from .answer import Answer, answer
 from .palette import Style, styles
 from .section import Machine, Section, machines, period, sections
-from .table import KERNEL, MEASURES, OUTCOME, REFERENCE, Column, Row, leading, place_columns, places, where, worth
+from .table import KERNEL, MEASURES, OUTCOME, Column, Row, leading, place_columns, places, where, worth
 
 SUMMARISED: Final = 30  # rows that are read at a glance; a longer table is folded behind a summary
 
 GLOSSARY: Final = (
     ("median", "the middle of all samples, with the 95 % bootstrap interval of the median"),
+    (
+        "cold, hot, eager",
+        "three ways to time a call, never compared with each other: with nothing of it in the caches; as one of many "
+        "in a CUDA graph, over more inputs than the cache holds; as Python makes one call after the other, by the "
+        "host's clock, so that launching counts too",
+    ),
     ("spread", "half the interquartile range over the median"),
     ("tied", "the interval reaches into that of the fastest: these samples do not tell them apart"),
     (
         "lower bound",
-        "the larger of useful FLOPs over the measured matmul rate and ideal bytes over the measured copy bandwidth",
+        "the larger of useful FLOPs over the measured matmul rate and ideal bytes over the measured rate of memory, "
+        "which is the better of a copy and of a stream that only reads",
     ),
     ("of bound", "lower bound over median; 100 % is all that the machine can do"),
     ("useful TFLOP/s", "FLOPs of the expert products on kept rows over the median; padding does not count"),
@@ -46,10 +54,13 @@ GLOSSARY: Final = (
         "shares of a call in collectives that all ranks started together, and in waiting for the slowest to start",
     ),
     ("hidden", "share of the communication during which the computation went on"),
+    *(
+        (name, f"{words}: a rate to compare with, not a rival; its lower bound is its own")
+        for name, words in REFERENCES.items()
+    ),
     (
-        REFERENCE,
-        "one expert that does the same useful FLOPs in one matmul chain: "
-        "a rate to compare with, not a rival; its lower bound is its own",
+        "of matmul, of dense",
+        "useful TFLOP/s over those of that reference; dense is not fused, so matmul is the stricter",
     ),
 )
 

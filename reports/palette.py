@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from .table import REFERENCE
+from ..results.references import REFERENCES
 
 Line = Literal["-", "-.", "--"]
 
@@ -28,6 +28,7 @@ MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
 LINES: Final[tuple[Line, ...]] = ("-", "-.")
 """Colours come again on a line of another kind."""
 REFERENCE_LINE: Final[Line] = "--"
+REFERENCE_MARKERS: Final = ("+", "x")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Style:
 
 
 def styles(kernels: Iterable[str]) -> dict[str, Style]:
-    """A style for every kernel, by the order of their names; the reference is a dashed line in ink."""
-    competitors = sorted(set(kernels) - {REFERENCE})
+    """A style for every kernel, by the order of their names; references are dashed lines in ink."""
+    competitors = sorted(set(kernels) - set(REFERENCES))
     chosen = {
         name: Style(
             COLOURS[order % len(COLOURS)],
@@ -52,4 +53,5 @@ def styles(kernels: Iterable[str]) -> dict[str, Style]:
         )
         for order, name in enumerate(competitors)
     }
-    return chosen | {REFERENCE: Style(INK, "x", line=REFERENCE_LINE)}
+    marked = zip(REFERENCES, REFERENCE_MARKERS, strict=True)
+    return chosen | {name: Style(INK, marker, line=REFERENCE_LINE) for name, marker in marked}

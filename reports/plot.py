@@ -313,7 +313,7 @@ def _bounds(groups: Iterable[Sequence[Row]]) -> _Floats:
 
 
 def _bound(rows: Sequence[Row]) -> float | None:
-    """The lowest lower bound of the competitors at one place; the reference solves another problem."""
+    """The lowest lower bound of the competitors at one place; a reference solves another problem."""
     return min((row.bound for row in rows if row.bound is not None and not row.reference), default=None)
 
 

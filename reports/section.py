@@ -101,7 +101,7 @@ class Section:
         timings = [record.timing for record in self.records if record.timing]
         notes = []
         if timings:
-            ways = sorted({f"{_CLOCKS[timing.clock]} with a {timing.cache} cache" for timing in timings})
+            ways = sorted({f"{_CLOCKS[timing.clock]} {_CACHES[timing.cache]}" for timing in timings})
             samples = span([len(timing.samples_ns) for timing in timings], write=exact)
             notes.append(f"Timed by {' and '.join(ways)}, {samples} samples a median.")
         if throttled := sum(timing.throttled for timing in timings):
@@ -119,12 +119,13 @@ class Section:
             lines = [record.roofline for record in measured if record.roofline]
             notes.append(
                 f"Lower bound in {dtype}: a matmul at {span([line.flops_per_s / 1e12 for line in lines])} TFLOP/s, "
-                f"a copy at {span([line.bytes_per_s / 1e9 for line in lines])} GB/s, both measured."
+                f"memory at {span([line.bytes_per_s / 1e9 for line in lines])} GB/s, both measured."
             )
         return notes
 
 
 _CLOCKS = {"perf_counter": "the host clock", "cuda_event": "device events"}
+_CACHES = {"cold": "with a cold cache", "hot": "with a hot cache", "eager": "in eager calls"}
 
 
 def sections(records: Sequence[Record], predictions: Sequence[Prediction] = ()) -> list[Section]:

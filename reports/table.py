@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from itertools import groupby
 from typing import Final
 
 from ..results.record import Phases, Record, Status
+from ..results.references import REFERENCES
 from ..results.stats import Interval, median, spread
 from .numbers import MISSING, ends, exact, number, optional, plain, status_words
-
-REFERENCE: Final = "dense"
-"""The kernel that is no competitor: one expert that does the same useful FLOPs, the rate to strive for."""
 
 MIB: Final = 2**20
 
@@ -64,7 +63,8 @@ class Standing(StrEnum):
 class Row:
     """One record as it is read: derived quantities in the units of the tables, None where they do not exist.
 
-    ``varied`` are the choices of its configuration in which the kernel's records differ.
+    ``varied`` are the choices of its configuration in which the kernel's records differ, ``rates`` the useful TFLOP/s
+    of the references that passed at its place.
     """
 
     place: Place
@@ -73,6 +73,7 @@ class Row:
     spread: float | None
     varied: frozenset[str] = frozenset()
     standing: Standing = Standing.slower
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def kernel(self) -> str:
@@ -94,7 +95,7 @@ class Row:
 
     @property
     def reference(self) -> bool:
-        return self.record.kernel == REFERENCE
+        return self.record.kernel in REFERENCES
 
     @property
     def competes(self) -> bool:
@@ -128,7 +129,7 @@ class Row:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """None for the reference, whose tokens are routed rows."""
+        """None for a reference, whose tokens are routed rows."""
         tokens = self.record.problem.get("T")
         if self.median is None or self.reference or not isinstance(tokens, int):
             return None
@@ -140,6 +141,11 @@ class Row:
         if self.median is None or self.record.work is None:
             return None
         return self.record.work.useful_flops / self.median.value / 1e9
+
+    def rate_over(self, reference: str) -> float | None:
+        """Its useful FLOP/s over those of a reference at the same place."""
+        rate = self.rates.get(reference)
+        return self.tflops / rate if rate and self.tflops is not None else None
 
     @property
     def peak(self) -> float | None:
@@ -283,11 +289,11 @@ def _row(record: Record, detail: str, varied: frozenset[str]) -> Row:
 def _details(records: Sequence[Record]) -> list[str]:
     """For every record, the fields in which the problems at its place differ, with its own values.
 
-    The reference solves another problem by intent, so it does not count as a difference.
+    References solve another problem by intent, so they do not count as a difference.
     """
     values: dict[tuple[object, ...], dict[str, set[str]]] = {}
     for record in records:
-        if record.kernel != REFERENCE:
+        if record.kernel not in REFERENCES:
             seen = values.setdefault(_corner(record), {})
             for name, value in _facts(record).items():
                 seen.setdefault(name, set()).add(value)
@@ -319,14 +325,16 @@ def _speed(row: Row) -> float:
 
 def _ranked(rows: list[Row]) -> list[Row]:
     """The rows of one place with their standings: tied with the fastest is whose interval reaches into its own."""
-    contest = [row for row in leading(rows).values() if row.competes]
+    leaders = leading(rows)
+    rates = {name: row.tflops for name in REFERENCES if (row := leaders.get(name)) and row.tflops}
+    contest = [row for row in leaders.values() if row.competes]
     standings = {id(row): Standing.reference for row in rows if row.passed and not row.competes}
     if contest and contest[0].median:
         edge = contest[0].median.high
         front = [row for row in contest if row.median and row.median.low <= edge]
         shared = Standing.tied if len(front) > 1 else Standing.fastest
         standings |= dict.fromkeys(map(id, front), shared if len(contest) > 1 else Standing.alone)
-    ranked = [replace(row, standing=standings.get(id(row), Standing.slower)) for row in rows]
+    ranked = [replace(row, standing=standings.get(id(row), Standing.slower), rates=rates) for row in rows]
     return sorted(ranked, key=lambda row: (_speed(row), row.kernel))
 
 
@@ -352,6 +360,10 @@ def _percent(value: float | None) -> str:
     return optional(None if value is None else 100 * value)
 
 
+def _rate_over(reference: str, row: Row) -> str:
+    return _percent(row.rate_over(reference))
+
+
 KERNEL: Final = Column("kernel", lambda row: row.kernel, numeric=False)
 OUTCOME: Final = Column("outcome", lambda row: row.outcome, numeric=False)
 MEASURES: Final = (
@@ -362,6 +374,7 @@ MEASURES: Final = (
     Column("tokens/s", lambda row: optional(row.tokens_per_s), yields=6),
     Column("useful TFLOP/s", lambda row: optional(row.tflops), yields=5),
     Column("of bound (%)", lambda row: _percent(row.share), yields=1),
+    *(Column(f"of {name} (%)", partial(_rate_over, name), yields=2) for name in REFERENCES),
     Column("peak (MiB)", lambda row: optional(row.peak), yields=2),
     Column("saved for backward (MiB)", lambda row: optional(row.saved), yields=3),
     Column("dropped (%)", lambda row: _percent(row.drop_rate), yields=8),

@@ -8,6 +8,7 @@ garbage collector is off meanwhile.
 from __future__ import annotations
 
 import gc
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,13 +20,17 @@ from typing import Final, Literal, Protocol
 import torch
 
 from .cores import usable_cores
-from .record import Clocks
+from .nvml import SLOWDOWNS, Telemetry
+from .record import CacheState, Clocks
 
 ClockName = Literal["perf_counter", "cuda_event"]
-CacheState = Literal["cold", "hot"]
 
-FLUSH_FACTOR: Final = 2  # caches are not perfectly least-recently-used; twice their size leaves nothing of the call's
+FLUSH_FACTOR: Final = (
+    2  # caches hash addresses and are not perfectly least-recently-used; twice their size replaces all
+)
 UNKNOWN_CACHE_BYTES: Final = 64 * 2**20  # where the system does not tell: at least the last level of a desktop CPU
+ROTATION_FACTOR: Final = 2  # a buffer's turn comes again when twice the cache has passed through it
+MAX_COPIES: Final = 64  # what is read of under 1/32 of the cache stays in it; launches bound its call, not the memory
 WARM_UPS: Final = 1  # the call was checked before, and by that compiled; this one fills the allocator's pools
 
 _CPUS = Path("/sys/devices/system/cpu")
@@ -33,10 +38,14 @@ _CPUS = Path("/sys/devices/system/cpu")
 
 @dataclass(frozen=True)
 class Sample:
-    """Nanoseconds of one call, and whether the device slowed itself down meanwhile (such a sample is to be dropped)."""
+    """Nanoseconds of one call, on average of the ``calls`` that were timed together.
+
+    ``throttled`` says that the device slowed itself down meanwhile; such a sample is to be dropped.
+    """
 
     ns: float
     throttled: bool
+    calls: int = 1
 
 
 class Clock(Protocol):
@@ -45,8 +54,8 @@ class Clock(Protocol):
     name: ClockName
     cache: CacheState
 
-    def copies(self, touched_bytes: int) -> int:
-        """How many sets of input buffers a call that touches so many bytes must rotate over; 1 unless hot."""
+    def copies(self, read_bytes: int) -> int:
+        """How many sets of inputs calls must go round that read so many bytes of one; 1 where caches are flushed."""
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
         """Warm up and return the function that takes one sample, in nanoseconds per call.
@@ -59,6 +68,19 @@ class Clock(Protocol):
         """State of the device, asked for straight after a sample; it belongs to the work sampled last."""
 
 
+class Flush:
+    """Fills the caches with clean lines of a buffer of its own, so that nothing of what a call touched is left."""
+
+    def __init__(self, cache_bytes: int, device: str) -> None:
+        # Ones, not zeros or empty: pages of a CPU that were never written share one zero page, and reading it evicts
+        # nothing.
+        self._buffer = torch.ones(FLUSH_FACTOR * cache_bytes // 4, dtype=torch.float32, device=device)
+
+    def __call__(self) -> None:
+        # Read, not written: dirty lines would be written back to memory while the clock runs.
+        self._buffer.sum()
+
+
 class CpuClock:
     """``perf_counter_ns`` around one call whose inputs are in no cache; ``together`` waits for the other ranks."""
 
@@ -67,10 +89,9 @@ class CpuClock:
 
     def __init__(self, together: Callable[[], object] = lambda: None) -> None:
         self._together = together
-        # Ones, not zeros or empty: pages that were never written share one zero page, and reading it evicts nothing.
-        self._buffer = torch.ones(FLUSH_FACTOR * last_level_cache_bytes() // 4, dtype=torch.float32)
+        self.flush = Flush(last_level_cache_bytes(), "cpu")
 
-    def copies(self, touched_bytes: int) -> int:
+    def copies(self, read_bytes: int) -> int:
         return 1
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
@@ -95,10 +116,16 @@ class CpuClock:
     def state(self) -> None:
         return None
 
-    def flush(self) -> None:
-        """Leave nothing of what was read before in the caches."""
-        # Read, not written: dirty lines would be written back to memory while the clock runs.
-        self._buffer.sum()
+
+def rotation(cache_bytes: int, read_bytes: int) -> int:
+    """How many sets of inputs calls go round that read so many bytes of one, so that none finds its own in a cache."""
+    wanted = math.ceil(ROTATION_FACTOR * cache_bytes / read_bytes) if read_bytes else 1
+    return min(max(wanted, 1), MAX_COPIES)
+
+
+def throttled(telemetry: Telemetry) -> bool:
+    """Whether the device says that it is slowing itself down, which makes a sample unfit."""
+    return not SLOWDOWNS.isdisjoint(telemetry.throttle_reasons())
 
 
 @contextmanager

@@ -20,16 +20,13 @@ from typing import Final, Protocol, Self
 import torch
 import torch.distributed as dist
 
-from .clock import WARM_UPS, CacheState, ClockName, Sample, no_garbage_collection
-from .nvml import SLOWDOWNS, Telemetry
-from .record import Clocks
+from .clock import WARM_UPS, ClockName, Flush, Sample, no_garbage_collection, rotation, throttled
+from .nvml import Telemetry
+from .record import CacheState, Clocks
 
-FLUSH_FACTOR: Final = 2  # the L2 hashes addresses and is not perfectly least-recently-used; twice its size replaces all
 BLOCK_MS: Final = 1.0  # several times what it takes to enqueue a layer of some dozen kernels
 MAX_BLOCK_MS: Final = 128.0  # longer than enqueuing any layer takes; a call not enqueued by then waits for the device
 SLEEP_CYCLES_PER_MS: Final = 2_000_000  # no device is clocked far above 2 GHz; on a slower one the block lasts longer
-ROTATION_FACTOR: Final = 2  # a buffer's turn comes again when twice the L2 has passed through it
-MAX_COPIES: Final = 64  # inputs under 1/32 of the L2 stay in it; their call is bound by launches, not by memory
 ENERGY_MS: Final = 500.0  # the energy counter moves every 20 to 100 ms; this sees several of its ticks
 ENERGY_BATCH_MS: Final = 10.0  # reading the counter takes well under 1 % of this, so the device is never idle for long
 EVENT_MS: Final = 1e-3  # what an event resolves; shorter times are taken for this
@@ -58,7 +55,7 @@ class CudaDevice(Protocol):
     l2_bytes: int
 
     def flush(self) -> None:
-        """Replace the contents of the L2."""
+        """Replace the contents of the L2 by clean lines."""
 
     def block(self, ms: float) -> None:
         """Keep the device busy for at least ``ms`` milliseconds."""
@@ -81,14 +78,14 @@ class CudaDevice(Protocol):
 
 
 class TorchCudaDevice:
-    """The current CUDA device and stream of torch; holds a flush buffer of twice the L2."""
+    """The current CUDA device and stream of torch."""
 
     def __init__(self) -> None:
         self.l2_bytes = torch.cuda.get_device_properties().L2_cache_size
-        self._buffer = torch.empty(FLUSH_FACTOR * self.l2_bytes, dtype=torch.int8, device="cuda")
+        self._flush = Flush(self.l2_bytes, "cuda")
 
     def flush(self) -> None:
-        self._buffer.zero_()
+        self._flush()
 
     def block(self, ms: float) -> None:
         # torch has no public kernel that waits.
@@ -185,7 +182,7 @@ class _Stopwatch:
 class ColdCudaClock:
     """One call with nothing of its own in the L2.
 
-    Protocol: overwrite twice the L2; block the device; start event; call; stop event; wait. Nothing waits between the
+    Protocol: read twice the L2; block the device; start event; call; stop event; wait. Nothing waits between the
     flush and the start. The state has no energy: most of what the device spends here is the flush and the block.
     """
 
@@ -196,7 +193,7 @@ class ColdCudaClock:
         self._device = device
         self._telemetry = telemetry
 
-    def copies(self, touched_bytes: int) -> int:
+    def copies(self, read_bytes: int) -> int:
         return 1
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
@@ -206,7 +203,7 @@ class ColdCudaClock:
 
         def sample() -> Sample:
             ms = stopwatch.elapsed_ms(next(turns), before=self._device.flush)
-            return Sample(ns=1e6 * ms, throttled=_throttled(self._telemetry))
+            return Sample(ns=1e6 * ms, throttled=throttled(self._telemetry))
 
         return sample
 
@@ -229,9 +226,8 @@ class HotCudaClock:
         self._telemetry = telemetry
         self._energy_j: float | None = None
 
-    def copies(self, touched_bytes: int) -> int:
-        wanted = math.ceil(ROTATION_FACTOR * self._device.l2_bytes / max(touched_bytes, 1))
-        return min(max(wanted, 1), MAX_COPIES)
+    def copies(self, read_bytes: int) -> int:
+        return rotation(self._device.l2_bytes, read_bytes)
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
         """See ``Clock.prepare``.
@@ -248,7 +244,7 @@ class HotCudaClock:
         def sample() -> Sample:  # keeps ``calls``, and with them the buffers that the graph reads
             ms = stopwatch.elapsed_ms(replay)
             self._energy_j = energy_j / len(calls) if energy_j else None
-            return Sample(ns=1e6 * ms / len(calls), throttled=_throttled(self._telemetry))
+            return Sample(ns=1e6 * ms / len(calls), throttled=throttled(self._telemetry), calls=len(calls))
 
         return sample
 
@@ -275,7 +271,3 @@ class HotCudaClock:
             return None
         (first_j, first), (last_j, last) = ticks[0], ticks[-1]
         return (last_j - first_j) / (last - first)
-
-
-def _throttled(telemetry: Telemetry) -> bool:
-    return not SLOWDOWNS.isdisjoint(telemetry.throttle_reasons())

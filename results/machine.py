@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -21,9 +22,24 @@ WIDER = {
     torch.bfloat16: (torch.float32,),
     torch.float16: (torch.float32,),
 }
-COPY_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}  # several times the last-level cache
+MEMORY_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}  # several times the last-level cache
+ROW_WORDS = 8192  # of 4 bytes, summed by one thread of a CPU or one block of a GPU
 PROBE_S = 0.1  # a CPU reaches its rate at once and loses it to neighbours: many short tries, the best one counts
 MIN_TRIES = 3
+CALLS_A_TRY = {"cpu": 1, "cuda": 8}  # launching one call on a GPU and waiting for it would be 2 % of its time
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRates:
+    """Bytes/s of memory: of a copy, read and write both counted, and of a stream that only reads."""
+
+    copy: float
+    read: float
+
+    @property
+    def best(self) -> float:
+        """What no call can exceed. Reading alone is the faster on a GPU, whose memory loses time when it turns."""
+        return max(self.copy, self.read)
 
 
 class Machine:
@@ -32,9 +48,15 @@ class Machine:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._rooflines: dict[torch.dtype, Roofline] = {}
+        self._memory = MemoryRates(copy=0.0, read=0.0)
+
+    @property
+    def memory(self) -> MemoryRates:
+        """The rates of memory that the latest roofline was made with."""
+        return self._memory
 
     def roofline(self, dtype: torch.dtype) -> Roofline:
-        """FLOP/s of the fastest dense matmul of ``dtype`` and bytes/s of a copy (read and write both counted).
+        """FLOP/s of the fastest dense matmul of ``dtype``, and bytes/s of memory, copied or only read.
 
         The matmul may be in a wider dtype, where that is faster: an implementation may do so too.
         """
@@ -43,10 +65,11 @@ class Machine:
     def doubt(self, dtype: torch.dtype) -> Roofline:
         """Measure again and keep the better of old and new: for when something seems faster than the machine."""
         old = self._rooflines.get(dtype)
-        flops, copied = self._matmul_rate(dtype), self._copy_rate()
-        if old is not None:
-            flops, copied = max(flops, old.flops_per_s), max(copied, old.bytes_per_s)
-        self._rooflines[dtype] = Roofline(flops_per_s=flops, bytes_per_s=copied)
+        flops = max(self._matmul_rate(dtype), old.flops_per_s if old else 0.0)
+        self._memory = MemoryRates(
+            copy=max(self._copy_rate(), self._memory.copy), read=max(self._read_rate(), self._memory.read)
+        )
+        self._rooflines[dtype] = Roofline(flops_per_s=flops, bytes_per_s=self._memory.best)
         return self._rooflines[dtype]
 
     def _matmul_rate(self, dtype: torch.dtype) -> float:
@@ -64,22 +87,32 @@ class Machine:
         return best
 
     def _copy_rate(self) -> float:
-        size = COPY_BYTES[self._device.type]
+        size = MEMORY_BYTES[self._device.type]
         source = torch.ones(size, dtype=torch.uint8, device=self._device)
         target = torch.empty_like(source)
         return 2 * size / self._fastest(lambda: target.copy_(source))
 
+    def _read_rate(self) -> float:
+        size = MEMORY_BYTES[self._device.type]
+        # float32 is summed as it is; integers are converted in a pass of their own.
+        words = torch.ones(size // 4, dtype=torch.float32, device=self._device)
+        rows = words.view(-1, ROW_WORDS)
+        # One sum of all keeps every processor busy to the end, sums of rows need no second step.
+        return size / min(self._fastest(words.sum), self._fastest(lambda: rows.sum(1)))
+
     def _fastest(self, call: Callable[[], object]) -> float:
-        """Seconds of the fastest of many tries, after a first one that does not count."""
+        """Seconds of a call in the fastest of many tries, after a first one that does not count."""
         call()
+        calls = CALLS_A_TRY[self._device.type]
         tries: list[float] = []
         while len(tries) < MIN_TRIES or sum(tries) < PROBE_S:
             self._synchronize()
             start = time.perf_counter()
-            call()
+            for _ in range(calls):
+                call()
             self._synchronize()
             tries.append(time.perf_counter() - start)
-        return min(tries)
+        return min(tries) / calls
 
     def _synchronize(self) -> None:
         if self._device.type == "cuda":

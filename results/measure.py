@@ -22,15 +22,20 @@ Stop = Literal["settled", "plateau", "time_limit", "enough"]
 
 @dataclass
 class Samples:
-    """What one competitor has given so far: valid samples in ns, the count of throttled ones, and why it stopped."""
+    """What one competitor has given so far: valid samples in ns, the count of throttled ones, and why it stopped.
+
+    ``calls`` were timed together in each sample.
+    """
 
     ns: list[float] = field(default_factory=list)
     throttled: int = 0
+    calls: int = 1
     stopped: Stop | None = None
     _spreads: list[float] = field(default_factory=list)
 
     def add(self, sample: Sample, time_limit_ns: float, enough: int | None = None) -> None:
         """Keep a sample and decide whether it was the last one."""
+        self.calls = sample.calls
         if sample.throttled:
             self.throttled += 1
         else:
@@ -49,7 +54,7 @@ class Samples:
         recent = self._spreads[-PLATEAU_SAMPLES:]
         if len(self.ns) >= 2 * PLATEAU_SAMPLES and max(recent) - min(recent) < PLATEAU_CHANGE * recent[-1]:
             return "plateau"
-        return "time_limit" if sum(self.ns) > time_limit_ns else None
+        return "time_limit" if self.calls * sum(self.ns) > time_limit_ns else None
 
     @property
     def median_ns(self) -> float:

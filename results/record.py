@@ -12,6 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveFloat, mod
 
 SCHEMA: Final = 1
 
+CacheState = Literal["cold", "hot", "eager"]
+"""What a timed call finds, and what is counted in its time: three numbers that are never compared.
+
+``cold``: caches without anything of the call's; on a GPU the device's time alone. ``hot``: a CUDA graph of many calls
+that go round more inputs than the cache holds. ``eager``: calls that Python makes one after the other over such inputs,
+by the host's clock, the launches included.
+"""
+
 
 class Status(StrEnum):
     """How a trial ended. Samples exist only where it passed.
@@ -126,7 +134,10 @@ class Work(_Part):
 
 
 class Roofline(_Part):
-    """What the machine was measured to do: FLOP/s of a dense matmul in the record's dtype, bytes/s of a copy."""
+    """What the machine was measured to do: FLOP/s of a dense matmul in the record's dtype, bytes/s of memory.
+
+    The latter is the better of a copy, read and write both counted, and of a stream that only reads.
+    """
 
     flops_per_s: float = Field(gt=0, allow_inf_nan=False)
     bytes_per_s: float = Field(gt=0, allow_inf_nan=False)
@@ -139,16 +150,22 @@ class Roofline(_Part):
 class Timing(_Part):
     """Raw samples of the call in nanoseconds, in the order they were taken.
 
-    ``clock`` names what measured them (``perf_counter`` or ``cuda_event``), ``cache`` whether it was flushed before
-    each sample; ``throttled`` counts samples that were dropped because the device slowed itself down; ``stopped`` says
-    which rule ended the sampling; ``enough`` means as many as were asked for, which may be few.
+    ``clock`` names what measured them (``perf_counter`` or ``cuda_event``), ``cache`` how calls were timed;
+    ``throttled`` counts samples that were dropped because the device slowed itself down; ``stopped`` says which rule
+    ended the sampling; ``enough`` means as many as were asked for, which may be few.
     """
 
     clock: Literal["perf_counter", "cuda_event"]
-    cache: Literal["cold", "hot"]
+    cache: CacheState
     samples_ns: list[PositiveFloat] = Field(min_length=1)
+    calls: int = Field(default=1, description="calls timed together in each sample, which is their average")
     throttled: int = 0
     stopped: Literal["settled", "plateau", "time_limit", "enough"]
+
+    @property
+    def timed_s(self) -> float:
+        """Seconds of all the calls in the samples."""
+        return self.calls * sum(self.samples_ns) / 1e9
 
 
 class Clocks(_Part):

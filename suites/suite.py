@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ..autotune.task import Budget, Competitor, Task
 from ..kernels.catalog import KERNELS, Catalog, UnknownName
 from ..kernels.problem import Problem
-from ..results.record import Point
+from ..results.record import CacheState, Point
+from ..results.references import REFERENCES
+from .sweeps._shapes import DISPATCHERS
 
 if TYPE_CHECKING:
     from ..kernels.kernel import Config  # imports torch
 
 Size = Literal["small", "reduced", "full"]
 
-REFERENCES = ("dense",)  # rates to compare with, not competitors: a suite asks for them by name
 # Small: enough samples for the two checks of every implementation to stay a small part of the whole. Reduced: on a GPU
 # most of the time goes into compiling for each shape, and its clock is quieter.
 BUDGETS = {"small": Budget(seconds=1.7), "reduced": Budget(seconds=0.5), "full": Budget(seconds=10.0)}
@@ -39,7 +42,8 @@ class Place:
 class Form:
     """Where a suite asks and who answers; ``baseline`` is the kernel that others are compared with.
 
-    ``kernels`` empty means every kernel there is.
+    ``kernels`` empty means every kernel there is. The forms for a GPU are asked with hot caches too, so their baseline
+    must not wait for the host: a CUDA graph could not hold its call.
     """
 
     baseline: str
@@ -62,6 +66,14 @@ class Suite:
     full: Form
     reduced: Form | None = None
     beyond: tuple[int, ...] = ()
+
+
+# As which series stand beside the cold ones.
+SERIES: dict[CacheState, str] = {"hot": "hot caches", "eager": "eager calls"}
+
+
+class CannotTime(ValueError):
+    """Calls cannot be timed in the way that was asked for; the message says why, and which way there is."""
 
 
 SUITES: Catalog[Suite] = Catalog("suite", f"{__package__}.sweeps", "suite")
@@ -96,4 +108,26 @@ def tasks(name: str, size: Size) -> list[Task]:
             budget=BUDGETS[size],
         )
         for place in form.places
+    ]
+
+
+def timed(tasks: Sequence[Task], cache: CacheState, device_type: Literal["cpu", "cuda"]) -> list[Task]:
+    """The tasks with their calls timed in this way, as series of their own unless cold: one file may hold them all.
+
+    Raises:
+        CannotTime: when there is no such clock on the device, or it can time none of the kernels.
+    """
+    if cache == "cold":
+        return list(tasks)
+    if cache == "hot" and device_type == "cpu":
+        raise CannotTime("hot replays a CUDA graph, and the device is cpu: use cold or eager")
+    if cache == "hot" and all(who.kernel in DISPATCHERS for task in tasks for who in task.competitors):
+        raise CannotTime("hot replays a CUDA graph, and dispatchers between ranks wait for the host: use cold or eager")
+    return [
+        dataclasses.replace(
+            task,
+            cache=cache,
+            point=task.point.model_copy(update={"series": f"{task.point.series}, {SERIES[cache]}"}),
+        )
+        for task in tasks
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 DROPPING = ("padded", "gshard_einsum")
 DROPLESS = ("loop", "padded", "block_sparse", "scatter", "grouped", "transformers_eager", "transformers_grouped_mm")
 
+# The baseline on a GPU wherever a capacity drops: it is also dropless, and its calls go into a CUDA graph.
+GPU_BASELINE = "triton_scatter"
 GPU_DROPPING = ("triton_padded", "triton_scatter")
 # Without those that wait for the host at every expert. Of torch's grouped product the baseline is the form of
 # transformers, which waits for nothing. Peers that are not installed are refused with the reason.

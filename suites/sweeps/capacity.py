@@ -7,7 +7,7 @@ from typing import get_args
 from ...kernels.models import model
 from ...kernels.problem import Mode, Problem
 from ..suite import Form, Place, Suite
-from ._shapes import DROPLESS, DROPPING, EVERY_DROPLESS, EVERY_DROPPING, GPU_DROPLESS, GPU_DROPPING
+from ._shapes import DROPLESS, DROPPING, EVERY_DROPLESS, EVERY_DROPPING, GPU_BASELINE, GPU_DROPLESS, GPU_DROPPING
 
 FACTORS = (1.0, 1.25, 1.5, 2.0, 4.0)
 
@@ -38,7 +38,7 @@ suite = Suite(
         places=_places(model("Mixtral-8x7B").problem(T=512).scaled(256), "Mixtral-8x7B, D=256, T=512", FACTORS),
     ),
     full=Form(
-        baseline="padded",
+        baseline=GPU_BASELINE,
         places=tuple(
             place
             for name in ("Mixtral-8x7B", "OLMoE-1B-7B", "Qwen3-30B-A3B")
@@ -47,7 +47,7 @@ suite = Suite(
         ),
     ),
     reduced=Form(
-        baseline="padded",
+        baseline=GPU_BASELINE,
         places=_places(*_large("Mixtral-8x7B"), (1.25,), ("padded", *GPU_DROPPING), ("padded", *GPU_DROPLESS)),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...kernels.models import model
 from ...kernels.problem import Problem
 from ..suite import Form, Place, Suite
-from ._shapes import DROPPING, GPU_DROPPING
+from ._shapes import DROPPING, GPU_BASELINE, GPU_DROPPING
 
 OWN = ("loop", "padded", "block_sparse", "scatter", "grouped")  # peers change with their own releases
 GPU_OWN = ("grouped", "triton_scatter", "triton_padded", "triton_block_sparse")
@@ -33,7 +33,7 @@ suite = Suite(
         places=_places(_MIXTRAL.problem(T=256).scaled(128), _QWEN3.problem(T=256).scaled(256), DROPPING),
     ),
     full=Form(
-        baseline="grouped",
+        baseline=GPU_BASELINE,
         kernels=GPU_OWN,
         places=_places(
             _MIXTRAL.problem(T=4096, dtype="bfloat16"), _QWEN3.problem(T=4096, dtype="bfloat16"), GPU_DROPPING

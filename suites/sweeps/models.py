@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...kernels.models import MODELS, Model, model
+from ...results.references import REFERENCES
 from ..suite import Form, Place, Suite
 from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS
 
@@ -30,7 +31,7 @@ suite = Suite(
     # Few wide experts, and many narrow ones; decode, prefill and a training step.
     reduced=Form(
         baseline="transformers_grouped_mm",
-        kernels=(*GPU_DROPLESS, "dense"),
+        kernels=(*GPU_DROPLESS, *REFERENCES),
         places=_places((model("Mixtral-8x7B"), model("Qwen3-30B-A3B"))),
     ),
 )

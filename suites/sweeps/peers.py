@@ -1,9 +1,10 @@
-"""Peers: against the experts of Hugging Face transformers, and against one dense matmul chain of the same FLOPs."""
+"""Peers: against the experts of Hugging Face transformers, and against dense products of the same FLOPs."""
 
 from __future__ import annotations
 
 from ...kernels.models import model
 from ...kernels.problem import DType
+from ...results.references import REFERENCES
 from ..suite import Form, Place, Suite
 from ._shapes import DROPLESS, EVERY_DROPLESS
 
@@ -19,18 +20,18 @@ def _places(name: str, D: int, dtype: DType) -> tuple[Place, ...]:
 
 
 suite = Suite(
-    question="Is the best dispatch here at least as fast as transformers' best, and how close to a dense matmul chain?",
+    question="Is the best dispatch here at least as fast as transformers' best, and how close to dense products?",
     axis="tokens T",
     small=Form(
         baseline="transformers_grouped_mm",
-        kernels=(*DROPLESS, "dense"),
+        kernels=(*DROPLESS, *REFERENCES),
         places=tuple(
             place for dtype in ("float32", "bfloat16") for name in MODELS for place in _places(name, 512, dtype)
         ),
     ),
     full=Form(
         baseline="transformers_grouped_mm",
-        kernels=(*EVERY_DROPLESS, "dense"),
+        kernels=(*EVERY_DROPLESS, *REFERENCES),
         places=tuple(place for name in MODELS for place in _places(name, 1 << 20, "bfloat16")),
     ),
 )

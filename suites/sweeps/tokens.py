@@ -5,9 +5,11 @@ from __future__ import annotations
 from ...kernels.models import model
 from ...kernels.problem import DType
 from ..suite import Form, Place, Suite
-from ._shapes import DROPLESS, EVERY_DROPLESS
+from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS
 
 COUNTS = (1, 4, 16, 64, 256, 1024, 4096, 32768)
+DECODED = (1, 4, 64)
+MODELS = ("Mixtral-8x7B", "Qwen3-30B-A3B")
 
 
 def _places(name: str, D: int, dtype: DType, counts: tuple[int, ...]) -> tuple[Place, ...]:
@@ -23,8 +25,11 @@ suite = Suite(
     full=Form(
         baseline="transformers_grouped_mm",
         kernels=EVERY_DROPLESS,
-        places=tuple(
-            place for name in ("Mixtral-8x7B", "Qwen3-30B-A3B") for place in _places(name, 4096, "bfloat16", COUNTS)
-        ),
+        places=tuple(place for name in MODELS for place in _places(name, 4096, "bfloat16", COUNTS)),
+    ),
+    reduced=Form(
+        baseline="transformers_grouped_mm",
+        kernels=GPU_DROPLESS,
+        places=tuple(place for name in MODELS for place in _places(name, 4096, "bfloat16", DECODED)),
     ),
 )

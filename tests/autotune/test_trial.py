@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from points import PROBLEM, task
 
 from moebench.autotune import trial
-from moebench.autotune.exam import Exam
+from moebench.autotune.bench import clocks_of
+from moebench.autotune.exam import Exam, Subject
 from moebench.autotune.task import NOBODY, Budget, Competitor
 from moebench.autotune.trial import Bench
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
+from moebench.kernels.question import LAYER
 from moebench.kernels.source import source_hash
 from moebench.kernels.tensors import Weights, draw_weights
+from moebench.results.clock import ClockName, Sample, rotation
 from moebench.results.measure import MIN_SAMPLES
-from moebench.results.record import Record, Status
+from moebench.results.record import CacheState, Record, Status
 
 
 def run(bench: Bench, *kernels: str, problem: Problem = PROBLEM) -> dict[str, Record]:
@@ -127,7 +131,7 @@ def test_every_competitor_is_announced_before_its_code_runs(bench: Bench) -> Non
 def test_copies_for_a_training_step_are_trainable_and_apart() -> None:
     problem = PROBLEM.replace(mode="train")
     cpu = torch.device("cpu")
-    exam = Exam.draw(problem, draw_weights(problem, seed=0, device=cpu), seed=1, device=cpu)
+    exam = Exam.draw(Subject(problem, LAYER), draw_weights(problem, seed=0, device=cpu), seed=1, device=cpu)
     first, second = exam.copies(problem, 2)
     for name, tensor in first.differentiable().items():
         other = second.differentiable()[name]
@@ -142,9 +146,9 @@ def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
     drawn: list[Problem] = []
     honest = Exam.draw
 
-    def counted(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Exam:
-        drawn.append(problem)
-        return honest(problem, weights, seed=seed, device=device)
+    def counted(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+        drawn.append(subject.problem)
+        return honest(subject, weights, seed=seed, device=device)
 
     monkeypatch.setattr(Exam, "draw", staticmethod(counted))
     one, other = PROBLEM.replace(seed=1), PROBLEM.replace(seed=2)
@@ -157,12 +161,96 @@ def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
     assert len(drawn) == 6  # only the problems at hand are kept
 
 
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_references_of_one_problem_are_asked_different_questions(bench: Bench, mode: str) -> None:
+    """Both stand for all N rows and one expert, and each is right by its own truth."""
+    records = run(bench, "loop", "dense", "matmul", problem=PROBLEM.replace(mode=mode))
+    assert records["matmul"].problem == PROBLEM.dense().replace(mode=mode).__dict__
+    assert records["matmul"].status is records["loop"].status is Status.passed
+    assert records["dense"].status is (Status.passed if mode == "forward" else Status.unsupported)
+    assert records["matmul"].work is not None
+    assert records["loop"].work is not None
+    assert records["matmul"].work.useful_flops == records["loop"].work.useful_flops
+
+
 @pytest.mark.parametrize("vandal", ["WritesToInput", "WritesLater"])
 def test_inputs_that_were_written_to_do_not_come_back(bench: Bench, vandal: str) -> None:
     assert run(bench, "loop", vandal)[vandal].status is Status.wrong
     assert run(bench, "loop", "scatter")["loop"].status is Status.passed
     # In one task too: who comes after it is given inputs as they were.
     assert run(bench, vandal, "loop")["loop"].status is Status.passed
+
+
+class StreamingClock:
+    """A clock of a device on which every call of the problem reads its ideal bytes at a rate."""
+
+    name: ClockName = "cuda_event"
+    cache: CacheState = "cold"
+
+    def __init__(self, problem: Problem, bytes_per_s: float) -> None:
+        self._ns = 1e9 * problem.ideal_bytes(problem.E) / bytes_per_s
+
+    def copies(self, read_bytes: int) -> int:
+        return 1
+
+    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+        return lambda: Sample(ns=self._ns, throttled=False)
+
+    def state(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("read", "status"), [(3.15e12, Status.passed), (2.9e12, Status.implausible)])
+def test_a_kernel_may_read_faster_than_the_machine_copies(
+    read: float, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding reads weights and writes next to nothing: 3.1 TB/s is no wonder where reading reaches 3.15."""
+    problem = Problem(T=16, D=64, F=128, E=4, K=4)
+    bench = Bench(torch.device("cpu"), {"cold": StreamingClock(problem, 3.1e12)})
+    for name, rate in (("_matmul_rate", 1e18), ("_copy_rate", 3.0e12), ("_read_rate", read)):
+        monkeypatch.setattr(bench._machine, name, lambda *_, rate=rate: rate)
+    assert run(bench, "loop", problem=problem)["loop"].status is status
+
+
+class RotatingClock(StreamingClock):
+    """A hot clock of a device with a small cache; it counts the sets of inputs that the calls go round."""
+
+    cache: CacheState = "hot"
+    sets = 0
+
+    def copies(self, read_bytes: int) -> int:
+        return rotation(CACHE_BYTES, read_bytes)
+
+    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+        self.sets = len(calls)
+        return super().prepare(calls)
+
+
+CACHE_BYTES = 100_000
+DECODE = Problem(T=1, D=32, F=64, E=16, K=2)  # 2 of 16 experts of 24 KB are read
+
+
+def hot(clock: RotatingClock) -> Record:
+    bench = Bench(torch.device("cpu"), {"hot": clock})
+    (record,) = bench.run(dataclasses.replace(task("loop", problem=DECODE), cache="hot"), lambda _: None)
+    return record
+
+
+def test_a_hot_cache_is_passed_through_by_what_is_read_of_the_inputs() -> None:
+    """All experts are twice the cache and more, but the two that a token is for are not: five sets of them are."""
+    clock = RotatingClock(DECODE, 1e6)
+    assert hot(clock).status is Status.passed
+    assert rotation(CACHE_BYTES, DECODE.input_bytes) == 1
+    assert clock.sets == rotation(CACHE_BYTES, DECODE.read_bytes(2)) == 5
+
+
+def test_sets_of_inputs_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer would stay in the cache, and the time would be neither hot nor cold."""
+    monkeypatch.setattr(trial, "available_bytes", lambda _: 4 * DECODE.input_bytes)
+    record = hot(RotatingClock(DECODE, 1e6))
+    assert record.status is Status.out_of_memory
+    monkeypatch.setattr(trial, "available_bytes", lambda _: 6 * DECODE.input_bytes)
+    assert hot(RotatingClock(DECODE, 1e6)).status is Status.passed
 
 
 def test_a_configuration_that_cannot_be_built_is_invalid(bench: Bench) -> None:
@@ -177,6 +265,17 @@ def test_what_a_compiler_refuses_is_uncompilable(bench: Bench) -> None:
     record = run(bench, "loop", "DoesNotCompile")["DoesNotCompile"]
     assert record.status is Status.uncompilable
     assert "CompilationError" in record.reason
+
+
+def test_eager_calls_are_a_record_of_their_own() -> None:
+    """By the host's clock, many calls to a sample, and all of them counted as timed."""
+    bench = Bench(torch.device("cpu"), clocks_of(torch.device("cpu")))
+    (record,) = bench.run(dataclasses.replace(task("loop"), cache="eager"), lambda _: None)
+    assert record.timing is not None
+    assert (record.timing.cache, record.timing.clock) == ("eager", "perf_counter")
+    assert record.timing.calls > 1
+    assert record.timing.timed_s == pytest.approx(record.timing.calls * sum(record.timing.samples_ns) / 1e9)
+    assert record.timing.timed_s < record.wall_s
 
 
 def test_few_samples_are_enough_where_few_are_asked_for(bench: Bench) -> None:

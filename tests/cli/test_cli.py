@@ -41,10 +41,11 @@ def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
         (["run", "models", "--model", "Mixtral-8x7"], "did you mean Mixtral-8x7B"),
         (["run", "skew", "--model", "Mixtral-8x7B"], "no point of skew"),
         (["run", "smoke", "--device", "tpu"], "'cpu', 'cuda'"),
-        (["run", "smoke", "--device", "cpu", "--cache", "hot"], "use cold"),
-        (["run", "smoke", "--size", "reduced"], "one of capacity, experts, granularity, models"),
+        (["run", "smoke", "--device", "cpu", "--cache", "hot"], "use cold or eager"),
+        (["run", "smoke", "--size", "reduced"], "one of capacity, experts, granularity, models, tokens"),
         (["run", "smoke", "--outptu", "x.jsonl"], "--output"),
         (["run", "smoke", "--turns", "/nowhere"], "--turns"),
+        (["clock", "--output", "/nowhere/x.json"], "--output /nowhere/x.json: No such file or directory"),
         (["rum"], "run"),
         (["list", "kernel"], "'kernels'"),
         (["report", "missing.jsonl"], "missing.jsonl"),
@@ -74,8 +75,20 @@ def test_doctor_tells_device_rates_and_extras(tmp_path: Path) -> None:
     found = json.loads(moebench("doctor", "--json", cwd=tmp_path).stdout)
     assert found["environment"]["device"]
     assert found["measured"]["float32"]["matmul_tflop_per_s"] > 0
+    assert min(found["measured"]["memory"][rate] for rate in ("copy_gb_per_s", "read_gb_per_s")) > 0
     assert found["kernels"]["scatter"] == "usable"
     assert set(found["extras"].values()) >= {"installed"} or all("pip install" in v for v in found["extras"].values())
+
+
+def test_clock_says_by_how_much_the_clocks_differ(tmp_path: Path) -> None:
+    told = moebench("clock", "--device", "cpu", "--output", "clock.json", cwd=tmp_path)
+    found = json.loads((tmp_path / "clock.json").read_text())
+    assert found["skipped"] == []
+    assert {one["rival"] for one in found["comparisons"]} == {"torch.utils.benchmark", "a flush that writes"}
+    for one in found["comparisons"]:
+        assert one["difference"] == pytest.approx(one["ours_ms"] / one["rival_ms"] - 1)
+        assert f"{100 * one['difference']:+.1f}" in told.stdout
+    assert found["environment"]["device_type"] == "cpu"
 
 
 def test_two_runs_take_turns_and_no_more_samples_than_they_are_told(tmp_path: Path) -> None:

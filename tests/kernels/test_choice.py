@@ -78,8 +78,12 @@ def test_when_nobody_can_every_reason_is_given() -> None:
 
 
 def test_a_reference_rate_is_no_layer() -> None:
+    """Not even with one expert, where both are built for the same problem."""
     with pytest.raises(ValueError, match="dense: is a reference rate"):
         choose(FEW, CPU, "dense")
+    for problem in (FEW, FEW.replace(E=1, K=1)):
+        with pytest.raises(ValueError, match="matmul: is a reference rate"):
+            choose(problem, CPU, "matmul")
 
 
 def test_an_unknown_name_is_said_to_be_one() -> None:

@@ -84,6 +84,16 @@ def test_the_reference_is_a_rate_and_not_a_rival(make: Make) -> None:
     assert found.details[0] == "The fastest reaches 50.0 % of the rate of one dense expert of the same size (dense)."
 
 
+def test_every_reference_has_its_sentence_the_stricter_first(make: Make) -> None:
+    one_expert = {"T": 8192, "E": 1, "K": 1}
+    references = [make(name, ms=ms, noise=0, problem=one_expert) for name, ms in (("dense", 1.0), ("matmul", 0.8))]
+    found = _answer([make("a", ms=2.0, noise=0), make("loop", ms=4.0, noise=0), *references])
+    assert found.details[:2] == [
+        "The fastest reaches 40.0 % of the rate of one plain matmul of the same FLOPs (matmul).",
+        "The fastest reaches 50.0 % of the rate of one dense expert of the same size (dense).",
+    ]
+
+
 def test_dropping_rows_earns_no_share_of_the_reference(make: Make) -> None:
     dense = make("dense", ms=1.0, noise=0, problem={"T": 8192, "E": 1, "K": 1})
     found = _answer([make("a", ms=1.0, noise=0, kept=0.5), make("loop", ms=4.0, noise=0), dense])

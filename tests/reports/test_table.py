@@ -9,6 +9,7 @@ import pytest
 from moebench.reports.numbers import exact
 from moebench.reports.table import MEASURES, Standing, leading, place_columns, places, table, worth
 from moebench.results.record import Clocks, Record, Status
+from moebench.results.references import REFERENCES
 
 Make = Callable[..., Record]
 
@@ -66,6 +67,25 @@ def test_the_reference_never_competes(make: Make) -> None:
         ("b", Standing.slower),
     ]
     assert rows[0].tokens_per_s is None, "its tokens are routed rows"
+
+
+def test_rows_are_held_against_the_references_at_their_place(make: Make) -> None:
+    """By useful FLOP/s: `make` gives a reference an expert's row for each of the eight routes of a token."""
+    one_expert = {"T": 8192, "E": 1, "K": 1}
+    records = [
+        make("matmul", ms=1.0, noise=0, problem=one_expert),
+        make("dense", ms=2.0, noise=0, problem=one_expert),
+        make("a", ms=4.0, noise=0),
+        make("a", ms=3.0, noise=0, x=2048.0),
+    ]
+    rows = table(records)
+    shares = {(row.kernel, row.place.x): [row.rate_over(name) for name in REFERENCES] for row in rows}
+    assert shares["a", 1024.0] == pytest.approx([0.25, 0.5])
+    assert shares["dense", 1024.0] == pytest.approx([0.5, 1.0])
+    assert shares["a", 2048.0] == [None, None]
+    headings = [column.heading for column in worth(MEASURES, rows)]
+    assert {"of matmul (%)", "of dense (%)"} <= set(headings)
+    assert "of matmul (%)" not in [column.heading for column in worth(MEASURES, table(records[2:]))]
 
 
 def test_configurations_of_one_kernel_do_not_compete_with_each_other(make: Make) -> None:

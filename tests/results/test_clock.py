@@ -56,11 +56,11 @@ def test_order_of_a_sample(clock: CpuClock, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_flush_reads_twice_the_cache_without_writing(clock: CpuClock) -> None:
     """The buffer has the size asked for, is made of written pages, and is the same after a flush."""
-    assert clock._buffer.nbytes == FLUSH_FACTOR * 2**16
-    version = clock._buffer._version
+    assert clock.flush._buffer.nbytes == FLUSH_FACTOR * 2**16
+    version = clock.flush._buffer._version
     clock.flush()
-    assert clock._buffer._version == version
-    assert bool((clock._buffer == 1).all())
+    assert clock.flush._buffer._version == version
+    assert bool((clock.flush._buffer == 1).all())
 
 
 def test_sample_contains_the_whole_call(clock: CpuClock) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from moebench.results.clock import Clock
+from moebench.results import cuda
+from moebench.results.clock import MAX_COPIES, Clock, Flush
 from moebench.results.cuda import (
     BLOCK_MS,
     MAX_BLOCK_MS,
-    MAX_COPIES,
     CannotCapture,
     ColdCudaClock,
     HotCudaClock,
@@ -26,6 +30,48 @@ POWER_W = 500.0
 TICK_MS = 90.0
 READING_MS = 0.05
 FLUSH_MS = 0.03
+L2_BYTES = 1_000_000
+WRITE_BACK_MS = 0.02  # what a whole L2 of dirty lines takes
+RESULT_BYTES = 300_000  # what a call leaves in the L2, written
+
+
+class WriteBackCache(TorchDispatchMode):
+    """What operators leave in a cache that writes back late: bytes of whom, from the oldest, and whether written."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._size = size
+        self._lines: list[tuple[object, int, bool]] = []
+
+    def touch(self, owner: object, size: int, *, written: bool) -> None:
+        self._lines.append((owner, size, written))
+        while (beyond := sum(size for _, size, _ in self._lines) - self._size) > 0:
+            owner, size, written = self._lines.pop(0)
+            if size > beyond:
+                self._lines.insert(0, (owner, size - beyond, written))
+
+    def held(self, owner: object) -> int:
+        return sum(size for one, size, _ in self._lines if one == owner)
+
+    @property
+    def dirty(self) -> int:
+        return sum(size for _, size, written in self._lines if written)
+
+    def __torch_dispatch__(
+        self,
+        function: OpOverload[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for argument, tensor in zip(function._schema.arguments, args, strict=False):
+            if isinstance(tensor, torch.Tensor):
+                written = argument.alias_info is not None and argument.alias_info.is_write
+                self.touch(tensor.untyped_storage()._cdata, tensor.nbytes, written=written)
+        if isinstance(result, torch.Tensor) and function._schema.returns[0].alias_info is None:
+            self.touch(result.untyped_storage()._cdata, result.nbytes, written=True)
+        return result
 
 
 class FakeEvent:
@@ -50,9 +96,11 @@ class FakeEvent:
 class FakeDevice:
     """A host and a device that each have a time: work is enqueued by the one and done in order by the other."""
 
-    l2_bytes = 1000
+    l2_bytes = L2_BYTES
 
     def __init__(self) -> None:
+        self.l2 = WriteBackCache(L2_BYTES)
+        self.fill: Callable[[], object] = Flush(L2_BYTES, "cpu")
         self.log: list[str] = []
         self.other_rank = 0.0
         self.host_ms = 0.0
@@ -65,6 +113,8 @@ class FakeDevice:
     def flush(self) -> None:
         self.log.append("flush")
         self.enqueue(FLUSH_MS)
+        with self.l2:
+            self.fill()
 
     def block(self, ms: float) -> None:
         self.log.append(f"block {ms:g}")
@@ -90,11 +140,14 @@ class FakeDevice:
 
         return replay
 
-    def work(self, kernels: int, launch_ms: float, kernel_ms: float) -> Callable[[], object]:
+    def work(self, kernels: int, launch_ms: float, kernel_ms: float, result_bytes: int = 0) -> Callable[[], object]:
         def call() -> None:
             self.log.append("call")
+            self.enqueue(WRITE_BACK_MS * self.l2.dirty / L2_BYTES)
+            self.l2.touch("inputs", L2_BYTES, written=False)
             for _ in range(kernels):
                 self.enqueue(kernel_ms, launch_ms)
+            self.l2.touch("result", result_bytes, written=True)
 
         return call
 
@@ -142,6 +195,36 @@ def test_order_of_a_cold_sample(device: FakeDevice) -> None:
     assert device.log == ["flush", f"block {BLOCK_MS:g}", "event", "call", "event", "synchronize"]
     assert taken.ns == pytest.approx(0.6e6)
     assert not taken.throttled
+
+
+def test_a_cold_sample_finds_nothing_of_the_call_and_writes_nothing_back(device: FakeDevice) -> None:
+    """The result of the call before was written; the flush evicts it, and leaves no dirty lines of its own."""
+    sample = ColdCudaClock(device, NoTelemetry("none")).prepare([device.work(1, 0.0, 0.2, RESULT_BYTES)])
+    assert device.l2.dirty == RESULT_BYTES
+    assert sample().ns == pytest.approx(0.2e6)
+    device.flush()
+    assert device.l2.held("result") == device.l2.held("inputs") == 0
+    assert device.l2.dirty < 100
+
+
+def test_a_flush_that_writes_is_in_the_sample(device: FakeDevice) -> None:
+    """The fake device tells the two apart: evicting what was written takes the call's time."""
+    buffer = torch.ones(2 * L2_BYTES // 4)
+    device.fill = buffer.zero_
+    sample = ColdCudaClock(device, NoTelemetry("none")).prepare([device.work(1, 0.0, 0.2)])
+    assert sample().ns == pytest.approx((0.2 + WRITE_BACK_MS) * 1e6)
+
+
+def test_the_flush_of_a_device_of_torch_only_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twice its L2, as on the fake device."""
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: SimpleNamespace(L2_cache_size=L2_BYTES))
+    monkeypatch.setattr(cuda, "Flush", lambda size, _: Flush(size, "cpu"))
+    real, l2 = TorchCudaDevice(), WriteBackCache(L2_BYTES)
+    l2.touch("result", RESULT_BYTES, written=True)
+    with l2:
+        real.flush()
+    assert l2.held("result") == 0
+    assert l2.dirty < 100
 
 
 def test_cold_result_lives_until_the_device_is_done(device: FakeDevice) -> None:
@@ -222,12 +305,15 @@ def test_hot_sample_is_one_replay_over_its_calls(device: FakeDevice) -> None:
     taken = sample()
     assert device.log == [f"block {BLOCK_MS:g}", "event", "replay", *["call"] * 3, "event", "synchronize"]
     assert taken.ns == pytest.approx(0.3e6)
+    assert taken.calls == 3
 
 
-@pytest.mark.parametrize(("touched", "copies"), [(5000, 1), (2000, 1), (1999, 2), (100, 20), (1, MAX_COPIES)])
-def test_hot_buffers_exceed_the_l2(device: FakeDevice, touched: int, copies: int) -> None:
-    """The sets together are twice the L2 of 1000 bytes, up to a limit that bounds the graph."""
-    assert HotCudaClock(device, NoTelemetry("none")).copies(touched) == copies
+@pytest.mark.parametrize(
+    ("read", "copies"), [(5_000_000, 1), (2_000_000, 1), (1_999_999, 2), (100_000, 20), (1, MAX_COPIES), (0, 1)]
+)
+def test_hot_buffers_exceed_the_l2(device: FakeDevice, read: int, copies: int) -> None:
+    """What is read of all sets is twice the L2 of 1 MB, up to a limit that bounds the graph."""
+    assert HotCudaClock(device, NoTelemetry("none")).copies(read) == copies
 
 
 def test_hot_energy_is_that_of_one_call(device: FakeDevice) -> None:

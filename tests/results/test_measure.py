@@ -75,6 +75,13 @@ def test_a_noise_that_grows_is_no_plateau_and_ends_at_the_time_limit() -> None:
     assert (samples.stopped, len(samples.ns)) == ("time_limit", 40)
 
 
+def test_the_limit_counts_every_call_of_a_sample() -> None:
+    """Eight calls to a sample reach it three samples earlier: 8 (2^0 + … + 2^(n - 1)) > 1e12 ns."""
+    turns = ever_noisier()
+    samples = measure({"it": lambda: Sample(ns=next(turns), throttled=False, calls=8)}, time_limit_s=1e3)["it"]
+    assert (samples.stopped, len(samples.ns)) == ("time_limit", 37)
+
+
 def test_however_short_the_limit_there_are_enough_samples_to_quote() -> None:
     samples = alone(ever_noisier(), time_limit_s=0.0)
     assert (samples.stopped, len(samples.ns)) == ("time_limit", MIN_SAMPLES)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
+import torch
 
+from moebench.autotune.count import of_call
+from moebench.autotune.space import Space
 from moebench.kernels.catalog import KERNELS, UnknownName
-from moebench.suites.suite import REFERENCES, SUITES, Size, tasks
+from moebench.kernels.compiled.survey import compiled_kernels
+from moebench.kernels.kernel import Kernel
+from moebench.kernels.problem import Problem
+from moebench.results.figures import Number
+from moebench.results.record import CacheState
+from moebench.results.references import REFERENCES
+from moebench.suites.figures import Case, small
+from moebench.suites.suite import SUITES, CannotTime, Size, tasks, timed
+from moebench.suites.sweeps._shapes import DISPATCHERS
 
 SIZES = get_args(Size)
 
@@ -40,8 +51,12 @@ def test_a_reduced_form_asks_less_of_the_same(name: str) -> None:
 
 
 def test_a_suite_without_a_reduced_form_says_which_have_one() -> None:
-    with pytest.raises(UnknownName, match="one of capacity, experts, granularity, models"):
+    with pytest.raises(UnknownName, match="one of capacity, experts, granularity, models, tokens"):
         tasks("smoke", "reduced")
+
+
+def test_references_are_the_kernels_of_that_family() -> None:
+    assert set(REFERENCES) == {name for name in KERNELS.names() if KERNELS.load(name).family == "reference"}
 
 
 def test_a_suite_without_kernels_takes_every_competitor() -> None:
@@ -91,6 +106,25 @@ def test_parallel_asks_every_dispatcher_on_every_number_of_ranks_in_turn(size: S
         assert names == {"alltoall", "alltoall_dedup", "hierarchical", "allgather"}
 
 
+@pytest.mark.parametrize(("cache", "label"), [("hot", "hot caches"), ("eager", "eager calls")])
+def test_what_is_timed_otherwise_is_a_series_of_its_own(cache: CacheState, label: str) -> None:
+    """The same problems and competitors, never at the place of a cold record."""
+    cold = tasks("models", "reduced")
+    other = timed(cold, cache, "cuda")
+    assert [task.cache for task in other] == [cache] * len(cold)
+    assert [task.point.series for task in other] == [f"{task.point.series}, {label}" for task in cold]
+    assert [task.competitors for task in other] == [task.competitors for task in cold]
+    assert timed(cold, "cold", "cuda") == cold
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "why"), [("tokens", "cpu", "the device is cpu"), ("parallel", "cuda", "dispatchers between")]
+)
+def test_hot_is_refused_where_no_kernel_can_be_timed_so(name: str, device: Literal["cpu", "cuda"], why: str) -> None:
+    with pytest.raises(CannotTime, match=f"{why}.* use cold or eager"):
+        timed(tasks(name, "full"), "hot", device)
+
+
 def test_overlap_changes_the_chunks_and_nothing_else() -> None:
     points = tasks("overlap", "small")
     assert [who.config for task in points for who in task.competitors[:1]] == [
@@ -99,9 +133,44 @@ def test_overlap_changes_the_chunks_and_nothing_else() -> None:
     assert len({task.problem for task in points}) == 2  # forward and train
 
 
-def test_peers_compares_with_peers_and_a_dense_chain_at_every_point() -> None:
+def test_peers_compares_with_peers_and_dense_products_at_every_point() -> None:
     asked = tasks("peers", "small")
     assert len(asked) == 20
     assert {task.problem.dtype for task in asked} == {"float32", "bfloat16"}
     for task in asked:
-        assert {"dense", "transformers_eager", "transformers_grouped_mm"} <= {who.kernel for who in task.competitors}
+        assert {*REFERENCES, "transformers_eager", "transformers_grouped_mm"} <= {
+            who.kernel for who in task.competitors
+        }
+
+
+def host_waits(name: str, problem: Problem) -> Number:
+    """How often a call waits for the host: counted as on an H100, or on a CPU at a smaller scale."""
+
+    def called(kernel: Kernel, problem: Problem, space: Space, device: torch.device) -> dict[str, Number]:
+        return of_call(kernel, problem, space.default, device)
+
+    kernel, compiled = KERNELS.load(name), name in compiled_kernels()
+    asked, target = (problem, "sm_90") if compiled else (small(problem), None)
+    return Case(kernel=kernel, model="", problem=asked, parts=(called,), target=target).figures()["host_waits"]
+
+
+@pytest.mark.parametrize("size", ["reduced", "full"])
+@pytest.mark.parametrize("name", SUITES.names())
+def test_the_baseline_on_a_gpu_is_asked_everywhere_and_goes_into_a_graph(name: str, size: Size) -> None:
+    """With hot caches a call that waits for the host is unsupported, and there would be nothing to compare with.
+
+    Dispatchers all wait, a rank having to know what it will be sent; a run with hot caches refuses their suites.
+    """
+    if size == "reduced" and SUITES.load(name).reduced is None:
+        return
+    asked = [task for task in tasks(name, size) if not {who.kernel for who in task.competitors} <= set(DISPATCHERS)]
+    kinds: dict[object, tuple[str, Problem]] = {}
+    for task in asked:
+        assert task.point.baseline in {who.kernel for who in task.competitors}, task.point
+        kind = (task.point.baseline, task.problem.mode, task.problem.capacity_factor is None)
+        kinds.setdefault(kind, (task.point.baseline, task.problem))
+    assert all(host_waits(*one) == 0 for one in kinds.values())
+
+
+def test_what_reads_counts_on_the_host_is_seen_to_wait() -> None:
+    assert host_waits("padded", tasks("capacity", "reduced")[0].problem) > 0

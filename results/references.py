@@ -1,0 +1,12 @@
+"""Reference rates: kernels that compute no MoE layer, and with whose FLOP/s the others are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+REFERENCES: Final[Mapping[str, str]] = {
+    "matmul": "one plain matmul of the same FLOPs",
+    "dense": "one dense expert of the same size",
+}
+"""What each of them is, in words. They are in a suite where it names them."""
