@@ -15,7 +15,6 @@ from ....autotune.task import Budget, Competitor, Task
 from ....kernels.catalog import KERNELS
 from ....kernels.compiled.survey import Case, compile_cases, unable
 from ....kernels.kernel import Config
-from ....kernels.problem import Problem
 from ....results.record import Point, Record
 from ....results.store import Store
 from ..forms import Form, form
