@@ -121,8 +121,9 @@ def _conclude(journal: Journal, asked: Sequence[Step], output: Path) -> None:
     from collections import Counter
 
     from ..suites.firstlight.journal import NAME
+    from ..suites.firstlight.steps import PAGE
 
-    ended = [journal.entry(one.name) for one in asked]
+    ended = [journal.entry(name) for name in (*(one.name for one in asked), PAGE)]
     counts = Counter(entry.status.value for entry in ended)
     typer.echo(f"{', '.join(f'{count} {status}' for status, count in counts.items())}: {output / NAME}")
     if any(entry.status.bad for entry in ended):

@@ -22,7 +22,7 @@ def judged(ended: Ended, *, said: str, limit_s: float) -> tuple[Status, str]:
     """The status and the reason of a step, from how its command ended and what it ``said`` last."""
     code = ended.exit_code
     if code is None:
-        return Status.timeout, f"was killed after {limit_s:g} s"
+        return Status.timeout, f"took longer than the {limit_s:g} s it has, and was ended"
     if code == 0:
         return Status.done, ""
     last = last_line(said)

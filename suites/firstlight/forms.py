@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal
 
 from ...autotune.worker import DeviceType
 from ...kernels.catalog import unknown
@@ -22,13 +21,14 @@ class Form:
     """The same steps for different machines.
 
     ``device``: what is measured on. ``size``, ``kernels`` and ``samples`` of the suites: no kernels means all of them,
-    no samples as many as the noise asks for. ``hot``: the cache of the steady state, and ``hot_kernels`` in it.
+    no samples as many as the noise asks for. ``hot``: how the steady state is measured, of ``hot_kernels``.
     ``check``: a small problem, checked in every element type. ``compiled``: what is compiled beforehand, None for what
     the suites will measure. ``variants``: where each choice of a kernel is changed by itself, at most ``most`` of them.
     ``traced``: what profilers look into. ``tiny``: what runs under a memory checker. ``rivals``: where the peers
     ``rival_kernels`` are measured. ``tuned``: the kernel to tune, at two shapes with their batch sizes, in ``trials``
     each; ``swept`` configurations are drawn by chance. ``interpreted``: kernels in Triton run in its interpreter.
-    ``tests``: further words for pytest. ``tools``: whether the profiler and the memory checker are the real ones.
+    ``tests``: the part of the tests to run, with further words for pytest. ``tools``: whether the profiler and the
+    memory checker are the real ones.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Form:
     kernels: tuple[str, ...]
     hot_kernels: tuple[str, ...]
     samples: int | None
-    hot: Literal["cold", "hot"]
+    hot: tuple[str, ...]
     check: Problem
     compiled: tuple[Problem, ...] | None
     variants: tuple[Problem, ...]
@@ -52,7 +52,8 @@ class Form:
     trials: int
     swept: int
     interpreted: bool
-    tests: tuple[str, ...]
+    tests: str
+    tests_words: tuple[str, ...]
     tools: bool
 
     @property
@@ -76,6 +77,7 @@ _MIXTRAL = model("Mixtral-8x7B")
 _FINE = Problem(T=24576, D=1536, F=256, E=128, K=8, dtype="bfloat16")  # SonicMoE's finest experts (Guo et al. 2025)
 _LARGE = Problem(T=32768, D=4096, F=1024, E=128, K=8, dtype="bfloat16")  # the default of its benchmark
 _SMALL = Problem(T=40, D=64, F=32, E=8, K=2)
+_TINY = Problem(T=6, D=32, F=16, E=2, K=1)
 
 GPU = Form(
     name="gpu",
@@ -84,7 +86,7 @@ GPU = Form(
     kernels=(),
     hot_kernels=("triton_scatter", "triton_block_sparse", "dense", "transformers_grouped_mm"),
     samples=None,
-    hot="hot",
+    hot=("--cache", "hot"),
     check=Problem(T=300, D=256, F=192, E=8, K=2),
     compiled=None,
     variants=(
@@ -106,7 +108,8 @@ GPU = Form(
     trials=24,
     swept=40,
     interpreted=False,
-    tests=("-n", "8", "--dist", "loadgroup"),
+    tests=".",
+    tests_words=("-n", "8", "--dist", "loadgroup"),
     tools=True,
 )  # fmt: skip
 
@@ -117,13 +120,13 @@ REHEARSAL = Form(
     kernels=("scatter",),
     hot_kernels=("scatter",),
     samples=2,
-    hot="cold",
-    check=_SMALL,
+    hot=("--cache", "cold", "--model", "Mixtral-8x7B"),
+    check=_TINY,
     compiled=(_MIXTRAL.problem(T=16, dtype="bfloat16"),),
-    variants=(_SMALL,),
+    variants=(_TINY,),
     most=2,
-    traced=_SMALL,
-    tiny=_SMALL.replace(T=9),
+    traced=_TINY,
+    tiny=_TINY,
     rivals=(_SMALL,),
     rival_kernels=("scatter", "scattermoe"),
     tuned="scatter",
@@ -132,7 +135,8 @@ REHEARSAL = Form(
     trials=2,
     swept=4,
     interpreted=True,
-    tests=("-n", "2", "-k", "order"),
+    tests="kernels/cuda",
+    tests_words=("-n", "2", "--dist", "loadgroup"),
     tools=False,
 )
 

@@ -126,7 +126,7 @@ def declared(form: Form, *, tests: Path | None) -> list[Step]:
             name="hot",
             worth="the steady state of a CUDA graph, and joules a call",
             command=_run(
-                form, *MEASURED, output="hot.jsonl", kernels=form.hot_kernels, words=("--cache", form.hot)
+                form, *MEASURED, output="hot.jsonl", kernels=form.hot_kernels, words=form.hot
             ),
             limit_s=105,
             files=("hot.jsonl", "hot.html", "hot.md"),
@@ -219,14 +219,15 @@ def _tests(form: Form, tests: Path | None) -> Step:
         obstacle = "there are no tests here: start it in a checkout, or give --tests"
     elif not find_spec("pytest"):
         obstacle = "pytest is not installed; carry its wheel (docs/gpu.md)"
-    side_by_side = form.tests if find_spec("xdist") else _alone(form.tests)
+    where = [str(tests / form.tests)] if tests else []
+    side_by_side = form.tests_words if find_spec("xdist") else _alone(form.tests_words)
     return Step(
         number="1.2",
         name="tests",
         worth="everything else that is marked for a GPU, the layers of transformers among it",
         command=(
             sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-W", "default", "--continue-on-collection-errors",
-            "-p", "no:cacheprovider", "--junitxml", "tests.xml", *side_by_side, str(tests),
+            "-p", "no:cacheprovider", "--junitxml", "tests.xml", *side_by_side, *where,
         ),
         limit_s=90,
         files=("tests.xml",),
