@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ....autotune.task import Budget, Competitor, Task
-from ....kernels.compiled.survey import compile_cases, unable
+from ....kernels.compiled.survey import unable
 from ....results.record import Point
 from ....results.store import Store
 from ...run import Runner
 from ...suite import BUDGETS
 from ..forms import Form, form
 from ._progress import told
-from .precompile import cases, cores, layers
+from .precompile import cases, compiled, layers
 
 HANG_S = 30.0  # a small layer that compiles and runs for longer hangs
 FEW = 1  # samples where only the numbers that come out matter
@@ -26,7 +26,7 @@ def main() -> None:
     chosen = form(name)
     tasks = list({"check": checks, "rivals": rivals}[which](chosen))
     if which == "check" and unable() is None:
-        list(compile_cases(cases(layers(task.problem for task in tasks)), cores()))
+        compiled(cases(layers(task.problem for task in tasks)))
     with Store(Path(path)) as store:
         bad = [told(progress.task, progress.records) for progress in Runner(store, chosen.device).run(tasks)]
     sys.exit(int(any(bad)))

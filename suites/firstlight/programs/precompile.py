@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 
 from ....kernels.catalog import KERNELS
-from ....kernels.compiled.survey import Case, compile_cases, compiled_kernels, unable
+from ....kernels.compiled.survey import Case, Outcome, compile_cases, compiled_kernels, unable
 from ....kernels.gpu.hardware import HARDWARE, assuming, hardware
 from ....kernels.problem import Problem
+from ....results.cores import usable_cores
 from ..forms import form
 
 TARGET = "sm_90"  # where there is no GPU that could say its own
@@ -27,14 +27,14 @@ def main() -> None:
         sys.exit(reason)
     started = time.perf_counter()
     work = cases(layers(form(name).precompiled))
-    outcomes = list(compile_cases(work, cores()))
+    outcomes = compiled(work)
     failures = {f"{one.case.kernel} {one.case.problem.key}": one.error for one in outcomes if one.error}
     found = {
         "target": target(),
         "layers": len(outcomes),
         "launches": sum(len(one.figures) for one in outcomes),
         "spilt": sum(figures.spill_bytes > 0 for one in outcomes for figures in one.figures.values()),
-        "processes": cores(),
+        "processes": len(usable_cores()),
         "seconds": round(time.perf_counter() - started, 1),
         "failures": failures,
     }
@@ -80,9 +80,9 @@ def target() -> str:
     return hardware(torch.device("cuda")).target if torch.cuda.is_available() else TARGET
 
 
-def cores() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
+def compiled(work: Sequence[Case]) -> list[Outcome]:
+    """What came of cases that all cores compiled, into the cache that Triton looks into in every process."""
+    return list(compile_cases(work, len(usable_cores())))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from ....autotune.isolated import Isolated
 from ....autotune.space import Space
 from ....autotune.task import Budget, Competitor, Task
 from ....kernels.catalog import KERNELS
-from ....kernels.compiled.survey import Case, compile_cases, unable
+from ....kernels.compiled.survey import Case, unable
 from ....kernels.kernel import Config
 from ....results.record import Point, Record
 from ....results.store import Store
 from ..forms import Form, form
 from ._progress import told
-from .precompile import cores, target
+from .precompile import compiled, target
 
 KERNEL = "triton_scatter"
 HANG_S = 30.0  # a variant that compiles or runs for longer hangs
@@ -94,7 +94,7 @@ def compile_all(task: Task) -> None:
             for who in task.competitors
             if who.config is not None
         ]
-        list(compile_cases(work, cores()))
+        compiled(work)
 
 
 def ratios(records: Sequence[Record]) -> list[str]:
