@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...autotune.worker import DeviceType
@@ -27,8 +28,8 @@ class Form:
     ``traced``: what profilers look into. ``tiny``: what runs under a memory checker. ``rivals``: where the peers
     ``rival_kernels`` are measured. ``tuned``: the kernel to tune, at two shapes with their batch sizes, in ``trials``
     each; ``swept`` configurations are drawn by chance. ``interpreted``: kernels in Triton run in its interpreter.
-    ``tests``: the part of the tests to run, with further words for pytest. ``tools``: whether the profiler and the
-    memory checker are the real ones.
+    ``environment``: variables of all steps. ``tests``: the part of the tests to run, with further words for pytest.
+    ``tools``: whether the profiler and the memory checker are the real ones.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Form:
     trials: int
     swept: int
     interpreted: bool
+    environment: Mapping[str, str]
     tests: str
     tests_words: tuple[str, ...]
     tools: bool
@@ -108,6 +110,7 @@ GPU = Form(
     trials=24,
     swept=40,
     interpreted=False,
+    environment={},
     tests=".",
     tests_words=("-n", "8", "--dist", "loadgroup"),
     tools=True,
@@ -135,6 +138,8 @@ REHEARSAL = Form(
     trials=2,
     swept=4,
     interpreted=True,
+    # Threads that wait for work sleep: beside other processes they would keep each other from it for seconds.
+    environment={"OMP_WAIT_POLICY": "passive"},
     tests="kernels/cuda",
     tests_words=("-n", "2", "--dist", "loadgroup"),
     tools=False,

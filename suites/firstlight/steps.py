@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 
 from .forms import COMPLETING, MEASURED, Form
 from .step import Step
@@ -23,7 +25,12 @@ SECTIONS = (
 
 def declared(form: Form, *, tests: Path | None) -> list[Step]:
     """All steps but the page, in order; ``tests`` is the folder of moebench's tests where there is one."""
-    interpreted = {"TRITON_INTERPRET": "1"} if form.interpreted else {}
+    steps = (*_first(form, tests), *_second(form), *_third(form))
+    return [replace(step, environment={**form.environment, **step.environment}) for step in steps]
+
+
+def _first(form: Form, tests: Path | None) -> list[Step]:
+    """Is it right, and how fast is it."""
     return [
         Step(
             number="1.1",
@@ -40,7 +47,7 @@ def declared(form: Form, *, tests: Path | None) -> list[Step]:
             command=_program("measure", form.name, "check", "check.jsonl"),
             limit_s=55,
             files=("check.jsonl",),
-            environment=interpreted,
+            environment=_interpreted(form),
         ),
         _tests(form, tests),
         Step(
@@ -77,6 +84,12 @@ def declared(form: Form, *, tests: Path | None) -> list[Step]:
             limit_s=20,
             files=("eager.jsonl", "eager.html", "eager.md"),
         ),
+    ]
+
+
+def _second(form: Form) -> list[Step]:
+    """Why it is as fast as that."""
+    return [
         Step(
             number="2.1",
             name="variants",
@@ -84,7 +97,7 @@ def declared(form: Form, *, tests: Path | None) -> list[Step]:
             command=_program("variants", form.name, "variants.jsonl"),
             limit_s=230,
             files=("variants.jsonl",),
-            environment=interpreted,
+            environment=_interpreted(form),
         ),
         _under_tool(
             form,
@@ -117,8 +130,14 @@ def declared(form: Form, *, tests: Path | None) -> list[Step]:
             command=_program("trace", form.name, "forward.trace.json.gz", "train.trace.json.gz"),
             limit_s=40,
             files=("forward.trace.json.gz", "train.trace.json.gz"),
-            environment=interpreted,
+            environment=_interpreted(form),
         ),
+    ]  # fmt: skip
+
+
+def _third(form: Form) -> list[Step]:
+    """How much faster it can be, how steadily, and than whom."""
+    return [
         _tune(form, "3.1", "tune-fine", form.tuned_fine, limit_s=80),
         _tune(form, "3.1", "tune-model", form.tuned_model, limit_s=100),
         Step(
@@ -181,6 +200,11 @@ def page(folder: Path) -> Step:
         files=("page.html",),
         obstacle="" if records else "no step has left a record yet",
     )
+
+
+def _interpreted(form: Form) -> dict[str, str]:
+    """The variables of a step whose kernels in Triton run without a GPU, where the form has none."""
+    return {"TRITON_INTERPRET": "1"} if form.interpreted else {}
 
 
 def _program(name: str, *words: str) -> tuple[str, ...]:
@@ -251,7 +275,7 @@ def _under_tool(
     program: Sequence[str],
     limit_s: float,
     files: tuple[str, ...] = (),
-    environment: dict[str, str] | None = None,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Step:
     """A program under one of NVIDIA's tools, which is named as the step is."""
     found = tool(name, real=form.tools)
@@ -262,6 +286,6 @@ def _under_tool(
         command=(*(found or (name,)), *words, *program),
         limit_s=limit_s,
         files=files,
-        environment={**(environment or {}), **({"TRITON_INTERPRET": "1"} if form.interpreted else {})},
+        environment={**environment, **_interpreted(form)},
         obstacle="" if found else f"{name} is not here: put the CUDA toolkit's folder of it in PATH",
     )
