@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 
+from ....autotune.worker import DeviceType
 from ....kernels.device import device_name, driver
 from ....kernels.gpu.hardware import hardware
 from ....results.environment import commit, fingerprint
 from ....results.machine import COPY_BYTES, Machine
-from ....results.nvml import NoTelemetry, connect
+from ....results.nvml import NoTelemetry, Telemetry, connect
 from ..forms import form
 
 READINGS = 10
@@ -27,17 +28,17 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 def main() -> None:
     """Arguments: the form, and the JSON file to write; it is written anew whenever something more is known."""
     name, path = sys.argv[1:]
-    device = torch.device(form(name).device)
+    chosen = form(name)
     found: dict[str, object] = {}
-    for part, value in parts(device):
+    for part, value in parts(chosen.device):
         found[part] = value
         Path(path).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
         print(f"{part}: {json.dumps(value)}")  # noqa: T201  # the log
 
 
-def parts(device: torch.device) -> Iterator[tuple[str, object]]:
+def parts(kind: DeviceType) -> Iterator[tuple[str, object]]:
     """What is known, the quickest first."""
-    kind = "cuda" if device.type == "cuda" else "cpu"
+    device = torch.device(kind)
     yield "environment", fingerprint(kind, device=device_name(device), driver=driver(device)).model_dump()
     yield "commit", commit()
     yield "hardware", asdict(hardware(device))
@@ -59,7 +60,7 @@ def telemetry(device: torch.device) -> dict[str, object]:
     """Several readings of the device's clocks, power and temperature, and the milliseconds that one takes."""
     if device.type != "cuda":
         return {"reason": f"there are no readings of the device {device.type}"}
-    source = connect(device.index or 0)
+    source: Telemetry = connect(device.index or 0)
     if isinstance(source, NoTelemetry):
         return {"reason": source.reason}
     states, milliseconds = [], []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from scipy.stats import spearmanr
@@ -12,6 +13,8 @@ from scipy.stats import spearmanr
 from ....autotune.candidates import predictions_of
 from ....autotune.replay import Sweep, pruning, sweeps
 from ....results.store import load
+
+FEWEST = 3  # numbers that have an order worth a word
 
 
 def main() -> None:
@@ -26,34 +29,38 @@ def main() -> None:
 
 
 def compared(sweep: Sweep) -> dict[str, object]:
-    """Of one sweep: rank correlation, the place of the best in the model's order, and every pair of times in ms."""
+    """Of one sweep: rank correlation, the place of the best in the model's order, and every pair of times."""
     told: dict[str, object] = {"kernel": sweep.space.kernel, "problem": sweep.key, "configurations": len(sweep.space)}
-    predicted = predictions_of(sweep)
-    if predicted is None:
+    predicted, timing = predictions_of(sweep), sweep.default.timing
+    if predicted is None or timing is None:
         return {**told, "reason": f"there is no static model of {sweep.space.kernel} here"}
-    timing = sweep.default.timing
-    if timing is None:
-        return {**told, "reason": "the default has no time"}
     default_ms = statistics.median(timing.samples_ns) / 1e6
-    pairs = [
-        (1e3 * predicted[index], default_ms * sweep.score(index)) for index, tries in enumerate(sweep.pairs) if tries
-    ]
-    ratios = [measured / reckoned for reckoned, measured in pairs]
+    measured = [index for index, tries in enumerate(sweep.pairs) if tries]
+    expected_ms = [1e3 * predicted[index] for index in measured]
+    measured_ms = [default_ms * sweep.score(index) for index in measured]
+    ratios = [true / expected for true, expected in zip(measured_ms, expected_ms, strict=True)]
     return {
         **told,
-        "measured": len(pairs),
-        "rank_correlation": round(float(spearmanr(*zip(*pairs, strict=True)).statistic), 3) if len(pairs) > 2 else None,
+        "measured": len(measured),
+        "rank_correlation": correlation(expected_ms, measured_ms),
         "best_in_top": round(pruning(sweep, predicted), 3),
         "median_measured_over_predicted": round(statistics.median(ratios), 3),
         "pairs": [
-            {"predicted_ms": round(reckoned, 4), "measured_ms": round(measured, 4), "config": dict(config)}
-            for (reckoned, measured), config in zip(
-                pairs,
-                (config for config, tries in zip(sweep.space.configs, sweep.pairs, strict=True) if tries),
-                strict=True,
-            )
+            {
+                "predicted_ms": round(expected, 4),
+                "measured_ms": round(true, 4),
+                "config": dict(sweep.space.configs[index]),
+            }
+            for index, expected, true in zip(measured, expected_ms, measured_ms, strict=True)
         ],
     }
+
+
+def correlation(one: Sequence[float], other: Sequence[float]) -> float | None:
+    """Spearman's rank correlation; None where a constant or too few numbers have none."""
+    if len(one) < FEWEST or 1 in (len(set(one)), len(set(other))):
+        return None
+    return round(float(spearmanr(one, other).statistic), 3)
 
 
 if __name__ == "__main__":

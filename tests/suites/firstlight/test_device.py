@@ -53,7 +53,7 @@ def test_others_are_refused_in_one_line(changes: dict[str, Any], value: str, rem
 
 def answering(monkeypatch: pytest.MonkeyPatch, code: int, out: str, err: str = "") -> None:
     done = subprocess.CompletedProcess([], code, out, err)
-    monkeypatch.setattr(device.subprocess, "run", lambda *_args, **_kwargs: done)
+    monkeypatch.setattr(subprocess, "run", lambda *_args, **_kwargs: done)
 
 
 def test_the_properties_come_back_from_the_process_that_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_a_driver_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(command: list[str], **_: object) -> None:
         raise subprocess.TimeoutExpired(command, device.LIMIT_S)
 
-    monkeypatch.setattr(device.subprocess, "run", hang)
+    monkeypatch.setattr(subprocess, "run", hang)
     with pytest.raises(DeviceError, match="nvidia-smi"):
         ask()
 
@@ -112,8 +112,8 @@ class FakeCuda:
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_what_the_first_use_raises_is_a_property(broken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program.torch, "cuda", FakeCuda(broken=broken))
-    monkeypatch.setattr(program.torch, "ones", lambda size, **_: torch.zeros(size))
+    monkeypatch.setattr(torch, "cuda", FakeCuda(broken=broken))
+    monkeypatch.setattr(torch, "ones", lambda size, **_: torch.zeros(size))
     monkeypatch.setattr(program, "compute_mode", lambda: 0)
     found = program.properties()
     said = refusal(found)

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from cheap_steps import DECLARED, cheap, held
 
-from moebench.suites.firstlight import journal as module
 from moebench.suites.firstlight.journal import NAME, Journal, JournalError, Status, begun, hold, read
 
 
@@ -61,7 +60,7 @@ def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path, monkeypatch: p
     def full(_file: int) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     later = fresh()
     later.steps[0].status = Status.done
     with pytest.raises(JournalError, match="No space left on device; make room"):

@@ -15,6 +15,7 @@ from records import TIMING, record
 
 from moebench.autotune.space import Space
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.compiled.survey import compiled_kernels, unable
 from moebench.kernels.gpu.hardware import HARDWARE, assuming
 from moebench.kernels.problem import Problem
 from moebench.results.record import Timing
@@ -84,7 +85,7 @@ def test_every_kernel_in_triton_is_checked_in_every_element_type_and_mode() -> N
     tasks = list(measure.checks(GPU))
     seen = {(who.kernel, task.problem.dtype, task.problem.mode) for task in tasks for who in task.competitors}
     dtypes = ("bfloat16", "float16", "float32")
-    kernels = precompile.compiled_kernels()
+    kernels = compiled_kernels()
     assert seen == {(kernel, dtype, mode) for kernel in kernels for dtype in dtypes for mode in ("forward", "train")}
     assert {task.problem.T for task in tasks} == {300}
 
@@ -96,7 +97,7 @@ def test_rivals_are_asked_at_both_shapes_with_ours_as_the_baseline() -> None:
 
 
 def test_what_is_compiled_is_the_default_of_each_layer() -> None:
-    wanted = "meta" if precompile.unable() is None else "cpu"
+    wanted = "meta" if unable() is None else "cpu"
     assert precompile.here() == torch.device("cuda" if torch.cuda.is_available() else wanted)
     with assuming(HARDWARE["sm_90"]):
         found = precompile.cases([("triton_scatter", GPU.rivals[0])])
@@ -105,7 +106,7 @@ def test_what_is_compiled_is_the_default_of_each_layer() -> None:
 
 
 def test_a_machine_is_told_part_by_part_with_rates_that_were_measured() -> None:
-    found = dict(machine.parts(torch.device("cpu")))
+    found = dict(machine.parts("cpu"))
     assert list(found)[:2] == ["environment", "commit"]
     assert float(str(found["read_gb_per_s"])) > 0
     rates = found["float32"]
@@ -152,7 +153,7 @@ def test_layers_are_called_in_every_layout_under_the_memory_checker(tmp_path: Pa
         check=True,
     )
     called = [line.split()[0] for line in done.stdout.splitlines()]
-    assert set(called) == set(precompile.compiled_kernels())
+    assert set(called) == set(compiled_kernels())
     assert sum(".train." in line for line in done.stdout.splitlines()) == len(called) / 2
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,6 @@ def test_tests_run_in_eight_processes_with_warnings_left_alone_and_their_report_
 
 
 def without(names: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    find_spec = steps.find_spec
     monkeypatch.setattr(steps, "find_spec", lambda name: None if name in names else find_spec(name))
 
 
