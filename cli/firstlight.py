@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ..suites.firstlight.step import Step
 
 ALL = "all"
+REQUIRED = ("torch", "triton", "numpy", "scipy", "pandas", "pydantic", "jinja2", "filelock", "rich")
 TESTS = Path("tests")
 
 
@@ -48,6 +50,8 @@ def firstlight(
     Every step is a process with a time limit, and none stops the next: OUTPUT/steps.json says how each ended. Running
     it again with the same --output does what is not done yet. Exit code 1 means that a step did not end well.
     """
+    if missing := [name for name in REQUIRED if not find_spec(name)]:
+        refuse(f"{', '.join(missing)} cannot be imported: install it, or carry its wheel here (docs/gpu.md)")
     from ..suites.firstlight.device import DeviceError, fit
     from ..suites.firstlight.forms import GPU, REHEARSAL
     from ..suites.firstlight.journal import JournalError, begun, hold, read

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ ALONE = {name: value for name, value in os.environ.items() if not name.startswit
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a device")
 
 
-def firstlight(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def firstlight(*arguments: str, cwd: Path, environment: Mapping[str, str] = ALONE) -> subprocess.CompletedProcess[str]:
     command = [*MOEBENCH, *arguments]
-    return subprocess.run(command, cwd=cwd, env=ALONE, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
 def entries(folder: Path) -> dict[str, dict[str, Any]]:
@@ -126,24 +127,25 @@ def running(folder: Path) -> list[str]:
     return found
 
 
+def lacking(folder: Path, *names: str) -> dict[str, str]:
+    """The variables of a Python on which some packages are not installed; from a path that is relative to a folder."""
+    (folder / "sitecustomize.py").write_text(
+        "import importlib.machinery\n"
+        "find_spec = importlib.machinery.PathFinder.find_spec\n"
+        "def without(name, path=None, target=None):\n"
+        f"    return None if name.partition('.')[0] in {names} else find_spec(name, path, target)\n"
+        "importlib.machinery.PathFinder.find_spec = without\n"
+    )
+    return ALONE | {"PYTHONPATH": "."}
+
+
 def test_what_a_bare_machine_lacks_costs_only_what_needs_it(tmp_path: Path) -> None:
     """No nox, no tests and nothing to run them, no peers, no plots: sentences, and everything else is there."""
     absent = ("cupy", "hypothesis", "matplotlib", "nox", "optuna", "pynvml", "pytest", "ray", "transformers", "xdist")
-    (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.machinery\n"
-        "find_spec = importlib.machinery.PathFinder.find_spec\n"
-        f"absent = {absent}\n"
-        "def without(name, path=None, target=None):\n"
-        "    return None if name.partition('.')[0] in absent else find_spec(name, path, target)\n"
-        "importlib.machinery.PathFinder.find_spec = without\n"
-    )
-    answer = subprocess.run(
-        [*MOEBENCH, "--output", "o", "--rehearse", "--tests", str(TESTS), "--step", "tests", "--step", "complete"],
+    answer = firstlight(
+        *("--output", "o", "--rehearse", "--tests", str(TESTS), "--step", "tests", "--step", "complete"),
         cwd=tmp_path,
-        env=ALONE | {"PYTHONPATH": "."},  # relative: the steps run in another folder
-        capture_output=True,
-        text=True,
-        check=False,
+        environment=lacking(tmp_path, *absent),
     )
     found = entries(tmp_path / "o")
     assert answer.returncode == 0, answer.stderr
@@ -152,6 +154,14 @@ def test_what_a_bare_machine_lacks_costs_only_what_needs_it(tmp_path: Path) -> N
     assert found["complete"]["status"] == "done"
     assert found["page"]["status"] == "done"
     assert "there are no plots, matplotlib cannot be imported" in (tmp_path / "o" / "page.html").read_text()
+
+
+def test_what_nothing_can_be_done_without_is_named(tmp_path: Path) -> None:
+    answer = firstlight("--output", "o", "--rehearse", cwd=tmp_path, environment=lacking(tmp_path, "jinja2"))
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("moebench: jinja2 cannot be imported")
+    assert "docs/gpu.md" in answer.stderr
+    assert answer.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

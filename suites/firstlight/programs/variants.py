@@ -15,6 +15,7 @@ from ....autotune.task import Budget, Competitor, Task
 from ....kernels.catalog import KERNELS
 from ....kernels.compiled.survey import Case, unable
 from ....kernels.kernel import Config
+from ....kernels.problem import Problem
 from ....results.record import Point, Record
 from ....results.store import Store
 from ..forms import Form, form
@@ -22,6 +23,7 @@ from ._progress import told
 from .precompile import compiled, target
 
 KERNEL = "triton_scatter"
+TOGETHER = 8  # in one task: so few are lost when time is up
 HANG_S = 30.0  # a variant that compiles or runs for longer hangs
 UNPROVEN = ("specialise",)  # has never run on hardware, and may hang
 
@@ -32,8 +34,8 @@ def main() -> None:
     chosen = form(name)
     bad = False
     with Store(Path(path)) as store, Isolated(chosen.device, [KERNEL]) as isolated:
-        done = {record.key for record in store.loaded.records}
-        for task in (task for task in tasks(chosen) if task.problem.key not in done):
+        done = [(record.point, record.key) for record in store.loaded.records]
+        for task in (task for task in tasks(chosen) if (task.point, task.problem.key) not in done):
             compile_all(task)
             records = isolated.run(task)
             for record in records:
@@ -45,28 +47,32 @@ def main() -> None:
 
 
 def tasks(chosen: Form) -> list[Task]:
-    """The default twice, whose difference is the noise, and all variants, at every problem."""
+    """The variants at every problem, some in a task, beside the default twice: their difference is the noise."""
     device = torch.device(chosen.device)
     found = []
     for problem in chosen.variants:
         space = Space.of(KERNELS.load(KERNEL), problem, device)
-        configs = [space.default, space.default, *one_change(space, chosen.most)]
-        found.append(
-            Task(
-                point=Point(
-                    suite="variants",
-                    question="What is each choice of the kernel worth by itself?",
-                    axis="tokens T",
-                    series=f"D={problem.D}, F={problem.F}, E={problem.E}, K={problem.K}, {problem.mode}",
-                    x=problem.T,
-                    baseline=KERNEL,
-                ),
-                problem=problem,
-                competitors=tuple(Competitor(kernel=KERNEL, config=config) for config in configs),
-                budget=Budget(seconds=0.3, timeout_s=HANG_S, samples=chosen.samples),
-            )
-        )
+        variants = one_change(space, chosen.most)
+        for number, start in enumerate(range(0, len(variants), TOGETHER), start=1):
+            configs = [space.default, space.default, *variants[start : start + TOGETHER]]
+            found.append(_task(chosen, problem, configs, number))
     return found
+
+
+def _task(chosen: Form, problem: Problem, configs: Sequence[Config], number: int) -> Task:
+    return Task(
+        point=Point(
+            suite="variants",
+            question="What is each choice of the kernel worth by itself?",
+            axis="tokens T",
+            series=f"D={problem.D}, F={problem.F}, E={problem.E}, K={problem.K}, {problem.mode}, group {number}",
+            x=problem.T,
+            baseline=KERNEL,
+        ),
+        problem=problem,
+        competitors=tuple(Competitor(kernel=KERNEL, config=config) for config in configs),
+        budget=Budget(seconds=0.3, timeout_s=HANG_S, samples=chosen.samples),
+    )
 
 
 def one_change(space: Space, most: int) -> list[Config]:
