@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nox
@@ -64,13 +65,14 @@ def regression(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def gpu(session: nox.Session) -> None:
-    """On a GPU: prove it right there, measure, look into it and tune it, into runs/gpu; arguments: `-- --stage 1`.
+    """On a GPU: prove it right there, measure, look into it and tune it; arguments: `-- --stage 1 --output DIR`.
 
     Runs in the environment that nox runs in and installs nothing but moebench itself: a machine with a GPU brings its
     own torch, Triton and CuPy. A machine without nox or a network needs neither: docs/gpu.md.
     """
     session.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".")
-    session.run("python", "-m", "moebench.cli.main", "firstlight", "--output", "runs/gpu", *session.posargs)
+    folder = f"runs/gpu-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    session.run("python", "-m", "moebench.cli.main", "firstlight", "--output", folder, *session.posargs)
 
 
 @nox.session(name="gate-study")

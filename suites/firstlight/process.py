@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 GRACE_S = 3.0  # for a command that is asked to end to write what it has
+DEATH_S = 5.0  # for a killed process to be gone
 POLL_S = 0.05  # how late an end may be noticed; at first much less, for the shortest commands
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -69,7 +70,8 @@ def run(
             _wait(process.pid, started + limit_s, stop)
     finally:
         _signal(process.pid, signal.SIGKILL)
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):  # one that waits inside a driver is left to it
+            process.wait(DEATH_S)
     return Ended(process.returncode if in_time else None, time.monotonic() - started)
 
 

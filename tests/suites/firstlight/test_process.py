@@ -67,6 +67,18 @@ def test_a_command_that_hears_nothing_is_killed_at_its_limit(tmp_path: Path) -> 
     assert ended.seconds == pytest.approx(0.4, abs=2)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Popen says that it is left behind
+def test_a_command_that_cannot_be_killed_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one is that waits inside a driver: signals reach it when the driver is done."""
+    monkeypatch.setattr(process, "DEATH_S", 0.1)
+    monkeypatch.setattr(process, "_signal", lambda *_: None)
+    ended = ran(tmp_path, "/bin/sh", "-c", "echo $$ > leader; exec sleep 60", limit_s=0.3)
+    monkeypatch.undo()
+    os.killpg(int((tmp_path / "leader").read_text()), signal.SIGKILL)
+    assert ended.exit_code is None
+    assert ended.seconds < 5
+
+
 def test_a_command_may_write_what_it_has_before_its_limit(tmp_path: Path) -> None:
     writes = "pathlib.Path('part').write_text('half')"
     code = f"import pathlib, time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: {writes}"

@@ -10,7 +10,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import typer
+from cheap_steps import NOT_YET
 
+from moebench.cli.main import app
 from moebench.kernels.catalog import UnknownName
 from moebench.suites.firstlight import device, steps, tools
 from moebench.suites.firstlight.forms import COMPLETING, GPU, MEASURED, REHEARSAL, Form, form
@@ -81,6 +84,24 @@ def test_programs_are_modules_and_everything_else_is_a_verb_pytest_or_a_tool(of:
             assert callable(importlib.import_module(module).main)
         else:
             assert module in ("moebench.cli.main", "pytest")
+
+
+VERBS = [
+    pytest.param(step, marks=[pytest.mark.xfail] if step.name in NOT_YET else [], id=f"{of.name} {step.name}")
+    for of in (GPU, REHEARSAL)
+    for step in declared(of, tests=None)
+    if "moebench.cli.main" in step.command
+]
+
+
+@pytest.mark.parametrize("step", VERBS)
+def test_verbs_understand_the_words_they_are_given(step: Step) -> None:
+    """Here too those for a GPU, which nothing here can run."""
+    name, *words = step.command[3:]
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    verb = command.commands[name]
+    verb.make_context(name, list(words))  # parses, and raises where it does not understand
 
 
 @FORMS
