@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 import torch
 from cheap_steps import NOT_YET
+from typer.testing import CliRunner
 
+from moebench.cli.main import app
 from moebench.results.store import load
+from moebench.suites.firstlight import device
 from moebench.suites.firstlight.forms import REHEARSAL
 from moebench.suites.firstlight.steps import declared
 
@@ -53,6 +56,25 @@ def test_bad_input_is_one_line_with_the_remedy_and_exit_code_2(arguments: list[s
     assert answer.stderr.count("\n") == 1
     assert not answer.stdout
     assert not list(tmp_path.rglob("*.json*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"capability": (7, 5)}, "an old GPU has compute capability 7.5: the kernels want 8.0 or later"),
+        ({"compute_mode": 3}, "an old GPU is in compute mode exclusive"),
+        ({"held_bytes": 30 << 30, "total_bytes": 80 << 30}, "an old GPU is busy, others hold 30.0 of its 80.0 GiB"),
+    ],
+)
+def test_an_unfit_device_is_refused_before_anything_is_measured(
+    changes: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device, "ask", lambda: device.Properties(name="an old GPU", **changes))
+    answer = CliRunner().invoke(app, ["firstlight", "--output", str(tmp_path / "o")])
+    assert answer.exit_code == 2
+    assert answer.stderr.startswith(f"moebench: {said}")
+    assert answer.stderr.count("\n") == 1
+    assert not (tmp_path / "o" / "steps.json").exists()
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -47,21 +48,19 @@ def prepared(kernel_name: str, problem: Problem, device: torch.device) -> Callab
     return lambda: call(problem, layer, inputs)
 
 
-class watched:  # noqa: N801  # a context manager, read as a word
-    """What a profiler that was started with ``--profile-from-start off`` sees."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-
-    def __enter__(self) -> None:
-        synchronize(self._device)
-        if self._device.type == "cuda":
-            torch.cuda.profiler.start()
-
-    def __exit__(self, *_: object) -> None:
-        synchronize(self._device)
-        if self._device.type == "cuda":
-            torch.cuda.profiler.stop()
+@contextmanager
+def watched(device: torch.device) -> Iterator[None]:
+    """Be seen by a profiler that was started with ``--profile-from-start off``."""
+    synchronize(device)
+    if device.type != "cuda":
+        yield
+        return
+    torch.cuda.profiler.start()
+    try:
+        yield
+        synchronize(device)
+    finally:
+        torch.cuda.profiler.stop()
 
 
 def synchronize(device: torch.device) -> None:
