@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nox
@@ -17,16 +18,6 @@ FOLDERS = ("autotune", "cli", "kernels", "reports", "results", "suites")
 
 # Two batch sizes, a quarter of an hour's worth of sweeping found in a tenth of it (docs/tuning.md).
 CPU_TUNING = ("scatter", "--model", "Qwen3-30B-A3B", "--width", "512", "--tokens", "256,1024")
-
-WHY_NO_GPU = """
-try:
-    import torch
-except ImportError:
-    print("this python has no torch: run `nox -s gpu` in an environment that has one for the GPU")
-else:
-    if not torch.cuda.is_available():
-        print("torch sees no CUDA device: `nox -s tests` proves what can be proved without one")
-"""
 
 
 def install(session: nox.Session, *groups: str, editable: bool = True) -> None:
@@ -74,19 +65,14 @@ def regression(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def gpu(session: nox.Session) -> None:
-    """On a GPU: prove it right there, measure the reduced suites cold and hot, and make the report.
+    """On a GPU: prove it right there, measure, look into it and tune it; arguments: `-- --stage 1 --output DIR`.
 
     Runs in the environment that nox runs in and installs nothing but moebench itself: a machine with a GPU brings its
-    own torch, Triton and CuPy. An argument is the file of records, by default runs/gpu.jsonl.
+    own torch, Triton and CuPy. A machine without nox or a network needs neither: docs/gpu.md.
     """
-    records = session.posargs[0] if session.posargs else "runs/gpu.jsonl"
-    if why := session.run("python", "-c", WHY_NO_GPU, silent=True, log=False):
-        session.error(str(why).strip())
     session.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".")
-    session.run("python", "-m", "pytest", "-q", "-m", "gpu")
-    for cache in ("cold", "hot"):
-        measure = ["moebench", "run", "--device", "cuda", "--size", "reduced", "--cache", cache, "--output", records]
-        session.run(*measure, "models", "granularity", "experts", "capacity", success_codes=[0, 1])
+    folder = f"runs/gpu-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+    session.run("python", "-m", "moebench.cli.main", "firstlight", "--output", folder, *session.posargs)
 
 
 @nox.session(name="gate-study")

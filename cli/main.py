@@ -11,6 +11,7 @@ from . import (
     doctor,
     export,
     figures,
+    firstlight,
     gate,
     gate_study,
     history,
@@ -41,6 +42,7 @@ app.command("gate")(gate.gate)
 app.command("gate-study")(gate_study.gate_study)
 app.command("history")(history.history)
 app.command("figures")(figures.figures)
+app.command("firstlight")(firstlight.firstlight)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)
 app.command("calibrate")(calibrate.calibrate)
@@ -52,3 +54,7 @@ app.add_typer(kernels.app, name="kernels")
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 the answer is bad, 2 it could not be done."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -149,6 +149,7 @@ class Page:
     problems: Sequence[str]
     predictions: Sequence[Prediction] = ()
     glossary: Sequence[tuple[str, str]] = GLOSSARY
+    plots_missing: str = plot.MISSING
 
     @cached_property
     def machines(self) -> list[Machine]:

@@ -14,13 +14,7 @@ from io import StringIO
 from itertools import count
 from typing import Any, Final
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from ..results.prediction import Prediction
@@ -29,6 +23,18 @@ from .numbers import exact, plain
 from .palette import GRID, INK, MUTED, PANEL, REFERENCE_LINE, ROLES, SHADE, Style
 from .section import Section
 from .table import Facet, Row, leading, places
+
+try:
+    import matplotlib as mpl
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+except ImportError as error:
+    MISSING = f"there are no plots, matplotlib cannot be imported ({error}): pip install matplotlib"
+else:
+    MISSING = ""
 
 WIDTH, HEIGHT = 4.8, 3.1  # inches of a panel: its 9 pt text stays readable on a phone 360 px wide
 LOG_AXIS = 8  # an axis that spans more than this is drawn in powers of two
@@ -149,6 +155,9 @@ def inlined(svg: str, prefix: str) -> str:
 
 
 def _drawable(section: Section) -> list[tuple[Facet, list[Row]]]:
+    """What there is to draw: nothing without matplotlib."""
+    if MISSING:
+        return []
     return [(facet, rows) for facet, rows in section.facets.items() if any(row.median for row in rows)]
 
 

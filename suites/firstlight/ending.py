@@ -1,0 +1,59 @@
+"""What the end of a command says of its step: a status, and the reason in one line."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from .journal import Status
+from .process import Ended
+
+BAD_ANSWER = 1  # of `moebench`, of pytest with failures, of compute-sanitizer as it is asked
+TRACEBACK = "Traceback (most recent call last)"
+MEMORY = re.compile(r"OutOfMemoryError|\bMemoryError\b|CUDA out of memory|ALLOC_FAILED|\bout of memory\b")
+LONGEST = 240  # characters of a reason
+
+
+def judged(ended: Ended, *, said: str, limit_s: float) -> tuple[Status, str]:
+    """The status and the reason of a step, from how its command ended and what it ``said`` last."""
+    code = ended.exit_code
+    if code is None:
+        return Status.timeout, f"took longer than the {limit_s:g} s it has, and was ended"
+    if code == 0:
+        return Status.done, ""
+    last = last_line(said)
+    if code < 0:
+        name = signal.Signals(-code).name
+        return Status.crashed, f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+    if MEMORY.search(last):
+        return Status.out_of_memory, last
+    if code == BAD_ANSWER and TRACEBACK not in said:
+        return Status.wrong, last or "its answer is bad, see its log"
+    return Status.failed, last or f"ended with exit code {code} and said nothing"
+
+
+def last_line(said: str) -> str:
+    """The last line that is not empty, where a command says why it ended."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    return lines[-1].removeprefix("moebench: ")[:LONGEST] if lines else ""
+
+
+def tally(files: Iterable[Path]) -> dict[str, int]:
+    """How many records of each status files of records hold; a line that was cut off is none."""
+    counts: Counter[str] = Counter()
+    for file in files:
+        for line in file.read_bytes().splitlines():
+            try:
+                counts[str(json.loads(line)["status"])] += 1
+            except (ValueError, KeyError, TypeError):
+                continue
+    return dict(counts.most_common())
+
+
+def counted(records: dict[str, int]) -> str:
+    """A tally in words."""
+    return ", ".join(f"{count} {status}" for status, count in records.items())

@@ -1,0 +1,168 @@
+"""The journal of a session, steps.json: how every step ended, why, how long it took and what it left."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .step import Step
+
+NAME = "steps.json"
+LOCK = ".steps.lock"
+
+
+class JournalError(Exception):
+    """A folder or a journal that cannot be used for a session; the message says why, and the remedy."""
+
+
+class Status(StrEnum):
+    """How far a step has come."""
+
+    waiting = "waiting"
+    running = "running"
+    done = "done"
+    wrong = "wrong"
+    failed = "failed"
+    timeout = "timeout"
+    out_of_memory = "out_of_memory"
+    crashed = "crashed"
+    skipped = "skipped"
+    interrupted = "interrupted"
+
+    @property
+    def settled(self) -> bool:
+        """Whether running the session again leaves the step alone."""
+        return self is Status.done
+
+    @property
+    def bad(self) -> bool:
+        """Whether a session in which a step ended so has a bad answer."""
+        return self in (Status.wrong, Status.failed, Status.timeout, Status.out_of_memory, Status.crashed)
+
+
+class Entry(BaseModel):
+    """One step: what it is, and how it ended.
+
+    ``exit_code`` is negative where a signal ended it, None where nothing ran. ``files`` are those that exist, the logs
+    among them; ``records`` counts the records in them by status. ``reason`` is one line, for every status but `done`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    number: str
+    name: str
+    worth: str
+    command: list[str]
+    limit_s: float
+    status: Status = Status.waiting
+    seconds: float = 0.0
+    exit_code: int | None = None
+    reason: str = ""
+    files: list[str] = []
+    records: dict[str, int] = {}
+    started: str = ""
+
+
+TOLD = {"status", "seconds", "exit_code", "reason", "files", "records", "started"}  # by running it
+
+
+class Journal(BaseModel):
+    """All steps of a session in order. ``form`` says whether it is one on a GPU or a rehearsal."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    form: str
+    moebench: str
+    device: str
+    steps: list[Entry]
+
+    def entry(self, name: str) -> Entry:
+        """The entry of a step by its name."""
+        return next(entry for entry in self.steps if entry.name == name)
+
+    def save(self, folder: Path) -> None:
+        """Write it whole or not at all.
+
+        Raises:
+            JournalError: when the disk takes no more.
+        """
+        path = folder / NAME
+        beside = path.with_name(f".{NAME}.new")
+        try:
+            with beside.open("w", encoding="utf-8") as file:
+                file.write(self.model_dump_json(indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        except OSError as error:
+            raise JournalError(f"{path}: {error.strerror}; make room, and run it again to continue") from error
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Make a folder, and be the only session in it.
+
+    Raises:
+        JournalError: when it cannot be written, or another session is at work in it.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise JournalError(f"{folder}: another session is at work in it; wait, or give another --output") from None
+    except OSError as error:
+        raise JournalError(f"{folder}: {error.strerror}; give an --output that can be written") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def read(folder: Path) -> Journal | None:
+    """The journal that a folder holds, None where it holds none.
+
+    Raises:
+        JournalError: when there is one that cannot be understood.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        return Journal.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        what = str(error).splitlines()[0]
+        raise JournalError(f"{path} is no journal of a session ({what}): give another --output") from error
+
+
+def begun(steps: Sequence[Step], *, form: str, moebench: str, device: str, before: Journal | None) -> Journal:
+    """A journal of these steps in which everything that an earlier one knows of them is kept.
+
+    Raises:
+        JournalError: when the earlier one is of a rehearsal and this one is not, or is of another device.
+    """
+    if before is not None:
+        for word, old, new in (("form", before.form, form), ("device", before.device, device)):
+            if old != new:
+                raise JournalError(
+                    f"it holds a session of another {word} ({old}, this is {new}): give another --output"
+                )
+    known = {entry.name: entry for entry in before.steps} if before else {}
+    return Journal(
+        form=form, moebench=moebench, device=device, steps=[_entry(step, known.get(step.name)) for step in steps]
+    )
+
+
+def _entry(step: Step, before: Entry | None) -> Entry:
+    fresh = Entry(
+        number=step.number, name=step.name, worth=step.worth, command=list(step.command), limit_s=step.limit_s
+    )
+    return fresh if before is None else fresh.model_copy(update=before.model_dump(include=TOLD))

@@ -1,0 +1,1 @@
+"""What steps run that is no verb of `moebench`: one program a file, started as ``python -m``."""

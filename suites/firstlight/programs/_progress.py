@@ -1,0 +1,20 @@
+"""What a program says while it measures: a line for each task, so that its log tells how far it came."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ....autotune.task import Task
+from ....results.record import Record
+
+
+def told(task: Task, records: Sequence[Record]) -> bool:
+    """Print what came of a task; whether any of it is bad."""
+    point = task.point
+    statuses = Counter(record.status.value for record in records)
+    print(f"{point.series}, {point.axis} {point.x}: {', '.join(f'{n} {word}' for word, n in statuses.items())}")  # noqa: T201  # the log
+    for record in records:
+        if record.reason:
+            print(f"  {record.kernel}: {record.status.value}: {record.reason}")  # noqa: T201  # the log
+    return any(record.status.bad for record in records)

@@ -1,0 +1,95 @@
+"""What a device is and can do: versions, readings of its clocks with what each costs, and the rates of a bound."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from ....autotune.worker import DeviceType
+from ....kernels.device import device_name, driver
+from ....kernels.gpu.hardware import hardware
+from ....results.environment import commit, fingerprint
+from ....results.machine import COPY_BYTES, Machine
+from ....results.nvml import NoTelemetry, Telemetry, connect
+from ..forms import form
+
+READINGS = 10
+TRIES = 10
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+
+
+def main() -> None:
+    """Arguments: the form, and the JSON file to write; it is written anew whenever something more is known."""
+    name, path = sys.argv[1:]
+    chosen = form(name)
+    found: dict[str, object] = {}
+    for part, value in parts(chosen.device):
+        found[part] = value
+        Path(path).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        print(f"{part}: {json.dumps(value)}")  # noqa: T201  # the log
+
+
+def parts(kind: DeviceType) -> Iterator[tuple[str, object]]:
+    """What is known, the quickest first."""
+    device = torch.device(kind)
+    yield "environment", fingerprint(kind, device=device_name(device), driver=driver(device)).model_dump()
+    yield "commit", commit()
+    yield "hardware", asdict(hardware(device))
+    yield "telemetry", telemetry(device)
+    yield "read_gb_per_s", round(read_rate(device) / 1e9, 1)
+    machine = Machine(device)
+    for dtype in DTYPES:
+        roofline = machine.roofline(dtype)
+        yield (
+            str(dtype).removeprefix("torch."),
+            {
+                "matmul_tflop_per_s": round(roofline.flops_per_s / 1e12, 3),
+                "copy_gb_per_s": round(roofline.bytes_per_s / 1e9, 1),
+            },
+        )
+
+
+def telemetry(device: torch.device) -> dict[str, object]:
+    """Several readings of the device's clocks, power and temperature, and the milliseconds that one takes."""
+    if device.type != "cuda":
+        return {"reason": f"there are no readings of the device {device.type}"}
+    source: Telemetry = connect(device.index or 0)
+    if isinstance(source, NoTelemetry):
+        return {"reason": source.reason}
+    states, milliseconds = [], []
+    for _ in range(READINGS):
+        started = time.perf_counter()
+        state = source.state(energy_j=source.energy_j())
+        milliseconds.append(round(1e3 * (time.perf_counter() - started), 3))
+        states.append(None if state is None else state.model_dump())
+    return {"median_ms": statistics.median(milliseconds), "ms": milliseconds, "states": states}
+
+
+def read_rate(device: torch.device) -> float:
+    """Bytes per second of a sum over a large tensor, the fastest of some tries."""
+    size = COPY_BYTES[device.type]
+    source = torch.ones(size // 4, dtype=torch.float32, device=device)
+    seconds = []
+    for _ in range(TRIES):
+        _wait(device)
+        started = time.perf_counter()
+        source.sum()
+        _wait(device)
+        seconds.append(time.perf_counter() - started)
+    return size / min(seconds)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Measure a list of tasks that is no suite of its own: ``check`` or ``rivals`` of a form, into a file of records."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ....autotune.task import Budget, Competitor, Task
+from ....kernels.compiled.survey import unable
+from ....results.record import Point
+from ....results.store import Store
+from ...run import Runner
+from ...suite import BUDGETS
+from ..forms import Form, form
+from ._progress import told
+from .precompile import cases, compiled, layers
+
+HANG_S = 30.0  # a small layer that compiles and runs for longer hangs
+FEW = 1  # samples where only the numbers that come out matter
+
+
+def main() -> None:
+    """Arguments: the form, which list, and the file of records to write or continue. Exit code 1 means a bad answer."""
+    name, which, path = sys.argv[1:]
+    chosen = form(name)
+    tasks = list({"check": checks, "rivals": rivals}[which](chosen))
+    if which == "check" and unable() is None:
+        compiled(cases(layers(task.problem for task in tasks)))
+    with Store(Path(path)) as store:
+        bad = [told(progress.task, progress.records) for progress in Runner(store, chosen.device).run(tasks)]
+    sys.exit(int(any(bad)))
+
+
+def checks(chosen: Form) -> Iterator[Task]:
+    """A small layer in every element type, forward and training, by every kernel in Triton that takes it."""
+    for problem in chosen.checks:
+        kernels = [kernel for kernel, _ in layers([problem])]
+        capacity = "dropless" if problem.capacity_factor is None else f"capacity factor {problem.capacity_factor:g}"
+        yield Task(
+            point=Point(
+                suite="check",
+                question="Are the kernels in Triton right in every element type?",
+                axis="element type",
+                series=f"{problem.mode}, {capacity}, T={problem.T}",
+                x=problem.dtype,
+                baseline="triton_scatter",
+            ),
+            problem=problem,
+            competitors=tuple(Competitor(kernel=kernel) for kernel in kernels),
+            budget=Budget(seconds=0.1, timeout_s=HANG_S, samples=FEW),
+        )
+
+
+def rivals(chosen: Form) -> Iterator[Task]:
+    """The peers that are installed, at shapes of many fine experts."""
+    for problem in chosen.rivals:
+        yield Task(
+            point=Point(
+                suite="rivals",
+                question="How fast are others' kernels at many fine experts?",
+                axis="tokens T",
+                series=f"D={problem.D}, F={problem.F}, E={problem.E}, K={problem.K}",
+                x=problem.T,
+                baseline=chosen.rival_kernels[0],
+            ),
+            problem=problem,
+            competitors=tuple(Competitor(kernel=kernel) for kernel in chosen.rival_kernels),
+            budget=BUDGETS[chosen.size],
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Trace a forward and a training step with torch's profiler, for chrome://tracing or Perfetto."""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from ..forms import form
+from .call import PROFILED, prepared, synchronize
+
+WARM_UPS = 2
+CALLS = 3  # in a trace: the gap between one call and the next is in it
+
+
+def main() -> None:
+    """Arguments: the form, the file for the forward, and the file for the training step."""
+    name, *paths = sys.argv[1:]
+    chosen = form(name)
+    device = torch.device(chosen.device)
+    for mode, path in zip(("forward", "train"), paths, strict=True):
+        step = prepared(PROFILED, chosen.traced.replace(mode=mode), device)
+        for _ in range(WARM_UPS):
+            step()
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+        with profile(activities=activities) as profiler:
+            for _ in range(CALLS):
+                step()
+            synchronize(device)
+        profiler.export_chrome_trace(path)
+        print(profiler.key_averages().table(sort_by=f"self_{device.type}_time_total", row_limit=20))  # noqa: T201  # the log
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""A session: steps in turn, each in a process of its own; none stops the next, and the journal says how each ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from .ending import counted, judged, tally
+from .journal import Entry, Journal, Status
+from .process import Ended, Stop, Stopped, run
+from .step import Step
+
+LOGS = "logs"
+# Of whoever started the session, and nothing of the steps': an interpreter instead of a compiler, say.
+FORGOTTEN = ("TRITON_INTERPRET",)
+
+
+class Session:
+    """The steps of one folder; ``tell`` is told of every step when it starts and when it has ended."""
+
+    def __init__(self, folder: Path, journal: Journal, tell: Callable[[Entry], None], stop: Stop) -> None:
+        self._folder = folder
+        self._journal = journal
+        self._tell = tell
+        self._stop = stop
+
+    def run(self, steps: Sequence[Step], last: Callable[[], Step]) -> None:
+        """Carry out steps, and then the one that is made of what they left.
+
+        Raises:
+            JournalError: when the disk takes no more.
+            Stopped: when this process is asked to stop; the journal says so.
+        """
+        (self._folder / LOGS).mkdir(exist_ok=True)
+        for step in steps:
+            self._carry_out(step)
+        self._carry_out(last())
+
+    def _carry_out(self, step: Step) -> None:
+        entry = self._journal.entry(step.name)
+        entry.command, entry.seconds, entry.exit_code = list(step.command), 0.0, None
+        if step.obstacle:
+            self._end(step, entry, Status.skipped, step.obstacle)
+            return
+        entry.status, entry.reason = Status.running, "is under way, or the session was killed in it"
+        entry.started = datetime.now(UTC).isoformat(timespec="seconds")
+        self._journal.save(self._folder)
+        self._tell(entry)
+        out, err = (self._folder / LOGS / f"{step.name}.{which}" for which in ("out", "err"))
+        before = _size(out), _size(err)
+        try:
+            ended = self._run(step, out, err)
+        except OSError as error:
+            self._end(step, entry, Status.failed, f"cannot be started: {error}")
+            return
+        except Stopped:
+            self._end(step, entry, Status.interrupted, "the session was asked to stop; running it again continues")
+            raise
+        entry.seconds, entry.exit_code = round(ended.seconds, 1), ended.exit_code
+        said = _since(err, before[1]) or _since(out, before[0])
+        self._end(step, entry, *judged(ended, said=said, limit_s=step.limit_s))
+
+    def _run(self, step: Step, out: Path, err: Path) -> Ended:
+        return run(
+            step.command,
+            limit_s=step.limit_s,
+            folder=self._folder,
+            environment={**_inherited(os.environ), **step.environment},
+            out=out,
+            err=err,
+            stop=self._stop,
+        )
+
+    def _end(self, step: Step, entry: Entry, status: Status, reason: str) -> None:
+        made = [self._folder / name for name in step.files if (self._folder / name).is_file()]
+        logs = sorted(file for file in (self._folder / LOGS).glob(f"{step.name}.*") if file.stat().st_size)
+        entry.files = [str(file.relative_to(self._folder)) for file in (*made, *logs)]
+        entry.records = tally(file for file in made if file.suffix == ".jsonl")
+        if status is Status.wrong and entry.records:
+            reason = f"of its records {counted(entry.records)}"
+        entry.status, entry.reason = status, reason
+        self._journal.save(self._folder)
+        self._tell(entry)
+
+
+def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of this process for one that runs in another folder, and whose output is never held back."""
+    kept = {name: value for name, value in environment.items() if name not in FORGOTTEN}
+    if "PYTHONPATH" in kept:
+        folders = kept["PYTHONPATH"].split(os.pathsep)
+        kept["PYTHONPATH"] = os.pathsep.join(str(Path(folder).absolute()) for folder in folders if folder)
+    return {**kept, "PYTHONUNBUFFERED": "1"}
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _since(file: Path, start: int) -> str:
+    with file.open("rb") as opened:
+        opened.seek(start)
+        return opened.read().decode(errors="replace").strip()

@@ -1,0 +1,291 @@
+"""The steps of a session, in the order of what they are worth: three stages of under nine minutes on one GPU."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from types import MappingProxyType
+
+from .forms import COMPLETING, MEASURED, Form
+from .step import Step
+from .tools import tool
+
+STAGES = ("1", "2", "3")
+MOEBENCH = (sys.executable, "-m", "moebench.cli.main")
+PAGE = "page"
+# What ncu collects, each in a few replays of a kernel: how near it is to the limits, and what its warps wait for.
+SECTIONS = (
+    "SpeedOfLight", "ComputeWorkloadAnalysis", "MemoryWorkloadAnalysis", "WarpStateStats", "SchedulerStats",
+    "Occupancy", "LaunchStats",
+)  # fmt: skip
+
+
+def declared(form: Form, *, tests: Path | None) -> list[Step]:
+    """All steps but the page, in order; ``tests`` is the folder of moebench's tests where there is one."""
+    steps = (*_first(form, tests), *_second(form), *_third(form))
+    return [replace(step, environment={**form.environment, **step.environment}) for step in steps]
+
+
+def _first(form: Form, tests: Path | None) -> list[Step]:
+    """Is it right, and how fast is it."""
+    return [
+        Step(
+            number="1.1",
+            name="machine",
+            worth="versions, device, readings of its clocks, and the rates that every share is of",
+            command=_program("machine", form.name, "machine.json"),
+            limit_s=30,
+            files=("machine.json",),
+        ),
+        Step(
+            number="1.2",
+            name="check",
+            worth="are the Triton kernels right in every element type, forward and in training",
+            command=_program("measure", form.name, "check", "check.jsonl"),
+            limit_s=55,
+            files=("check.jsonl",),
+            environment=_interpreted(form),
+        ),
+        _tests(form, tests),
+        Step(
+            number="1.3",
+            name="compile",
+            worth="compiles what is measured next with all cores, which one process would do one by one",
+            command=_program("precompile", form.name, "compile.json"),
+            limit_s=45,
+            files=("compile.json",),
+        ),
+        Step(
+            number="1.4",
+            name="cold",
+            worth="decode, prefill, fine experts and training against the bound: the first numbers to quote",
+            command=_run(form, *MEASURED, output="cold.jsonl", kernels=form.kernels),
+            limit_s=200,
+            files=("cold.jsonl", "cold.html", "cold.md"),
+        ),
+        Step(
+            number="1.5",
+            name="clock",
+            worth="do our clocks agree with triton.testing.do_bench, and does the flush leave work behind",
+            command=(*MOEBENCH, "clock", "--device", form.device, "--output", "clock.json"),
+            limit_s=35,
+            files=("clock.json",),
+        ),
+        Step(
+            number="1.5",
+            name="eager",
+            worth="what a call takes in a loop of Python, launches included",
+            command=_run(
+                form, "models", output="eager.jsonl", kernels=form.hot_kernels[:1], words=("--cache", "eager")
+            ),
+            limit_s=20,
+            files=("eager.jsonl", "eager.html", "eager.md"),
+        ),
+    ]
+
+
+def _second(form: Form) -> list[Step]:
+    """Why it is as fast as that."""
+    return [
+        Step(
+            number="2.1",
+            name="variants",
+            worth="every choice of the kernels changed by itself, in turn with the default: what to write next",
+            command=_program("variants", form.name, "variants.jsonl"),
+            limit_s=230,
+            files=("variants.jsonl",),
+            environment=_interpreted(form),
+        ),
+        _under_tool(
+            form,
+            number="2.2",
+            name="ncu",
+            worth="per kernel the tensor pipe, L2, shared memory, and what warps wait for",
+            words=(
+                "--clock-control", "none", "--profile-from-start", "off", "--force-overwrite", "--page", "details",
+                *(word for section in SECTIONS for word in ("--section", section)), "--export", "ncu.ncu-rep",
+            ),
+            program=_program("call", form.name, "traced"),
+            limit_s=105,
+            files=("ncu.ncu-rep",),
+        ),
+        _under_tool(
+            form,
+            number="2.3",
+            name="compute-sanitizer",
+            worth="accesses past the end of a tensor, which the interpreter cannot see",
+            words=("--tool", "memcheck", "--error-exitcode", "1"),
+            program=_program("call", form.name, "tiny"),
+            limit_s=90,
+            # Each tensor in memory of its own: within a block of torch's allocator nothing is out of bounds.
+            environment={"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
+        ),
+        Step(
+            number="2.4",
+            name="trace",
+            worth="gaps between launches, in a forward and in a training step",
+            command=_program("trace", form.name, "forward.trace.json.gz", "train.trace.json.gz"),
+            limit_s=40,
+            files=("forward.trace.json.gz", "train.trace.json.gz"),
+            environment=_interpreted(form),
+        ),
+    ]  # fmt: skip
+
+
+def _third(form: Form) -> list[Step]:
+    """How much faster it can be, how steadily, and than whom."""
+    return [
+        _tune(form, "3.1", "tune-fine", form.tuned_fine, limit_s=80),
+        _tune(form, "3.1", "tune-model", form.tuned_model, limit_s=100),
+        Step(
+            number="3.2",
+            name="hot",
+            worth="the steady state of a CUDA graph, and joules a call",
+            command=_run(
+                form, *MEASURED, output="hot.jsonl", kernels=form.hot_kernels, words=form.hot
+            ),
+            limit_s=105,
+            files=("hot.jsonl", "hot.html", "hot.md"),
+        ),
+        Step(
+            number="3.3",
+            name="complete",
+            worth="many experts and capacity factors: the rest of the page",
+            command=_run(form, *COMPLETING, output="complete.jsonl", kernels=form.kernels),
+            limit_s=75,
+            files=("complete.jsonl", "complete.html", "complete.md"),
+        ),
+        Step(
+            number="3.4",
+            name="peers",
+            worth="against whom: the peers that are installed, at fine experts and at the shape they quote",
+            command=_program("measure", form.name, "rivals", "peers.jsonl"),
+            limit_s=55,
+            files=("peers.jsonl",),
+        ),
+        Step(
+            number="3.5",
+            name="sweep",
+            worth="configurations chosen by chance, for strategies to be compared on without a GPU",
+            command=(
+                *MOEBENCH, "tune", form.tuned, *form.tuned_fine, "--device", form.device, "--strategy", "random",
+                "--trials", str(form.swept), "--output", "sweep.jsonl",
+            ),
+            limit_s=45,
+            files=("sweep.jsonl",),
+        ),
+        Step(
+            number="3.5",
+            name="predicted",
+            worth="is the static model true: its order and its times beside the measured ones",
+            command=_program("predicted", "sweep.jsonl", "predicted.json"),
+            limit_s=15,
+            files=("predicted.json",),
+        ),
+    ]  # fmt: skip
+
+
+def page(folder: Path) -> Step:
+    """The last step of every stage: one page of all records that are there by now."""
+    records = sorted(file.name for file in folder.glob("*.jsonl"))
+    return Step(
+        number="all",
+        name=PAGE,
+        worth="all records so far on one page",
+        command=(*MOEBENCH, "report", *records, "--output", "page.html"),
+        limit_s=20,
+        files=("page.html",),
+        obstacle="" if records else "no step has left a record yet",
+    )
+
+
+def _interpreted(form: Form) -> dict[str, str]:
+    """The variables of a step whose kernels in Triton run without a GPU, where the form has none."""
+    return {"TRITON_INTERPRET": "1"} if form.interpreted else {}
+
+
+def _program(name: str, *words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", f"{__package__}.programs.{name}", *words)
+
+
+def _run(form: Form, *suites: str, output: str, kernels: Sequence[str], words: Sequence[str] = ()) -> tuple[str, ...]:
+    """`moebench run` in default configurations: what was tuned here before changes nothing."""
+    only = [word for kernel in kernels for word in ("--kernel", kernel)]
+    samples = [] if form.samples is None else ["--samples", str(form.samples)]
+    return (
+        *MOEBENCH, "run", *suites, "--device", form.device, "--size", form.size, "--configs", "default",
+        "--output", output, *only, *samples, *words,
+    )  # fmt: skip
+
+
+def _tune(form: Form, number: str, name: str, shape: Sequence[str], limit_s: float) -> Step:
+    records = f"{name}.jsonl"
+    return Step(
+        number=number,
+        name=name,
+        worth="the same with the best configuration that a short search finds",
+        command=(
+            *MOEBENCH, "tune", form.tuned, *shape, "--device", form.device, "--trials", str(form.trials),
+            "--output", records,
+        ),
+        limit_s=limit_s,
+        files=(records,),
+    )  # fmt: skip
+
+
+def _tests(form: Form, tests: Path | None) -> Step:
+    """The tests for a GPU, whatever else of what they import is missing."""
+    obstacle = ""
+    if tests is None:
+        obstacle = "there are no tests here: start it in a checkout, or give --tests"
+    elif not find_spec("pytest"):
+        obstacle = "pytest is not installed; carry its wheel (docs/gpu.md)"
+    where = [str(tests / form.tests)] if tests else []
+    side_by_side = form.tests_words if find_spec("xdist") else _alone(form.tests_words)
+    return Step(
+        number="1.2",
+        name="tests",
+        worth="everything else that is marked for a GPU, the layers of transformers among it",
+        command=(
+            sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-W", "default", "--continue-on-collection-errors",
+            "-p", "no:cacheprovider", "--junitxml", "tests.xml", *side_by_side, *where,
+        ),
+        limit_s=90,
+        files=("tests.xml",),
+        obstacle=obstacle,
+    )  # fmt: skip
+
+
+def _alone(words: Sequence[str]) -> tuple[str, ...]:
+    """The same words for pytest without those of pytest-xdist."""
+    spread = {"-n", "--dist"}
+    return tuple(word for word, before in zip(words, ("", *words), strict=False) if not {word, before} & spread)
+
+
+def _under_tool(
+    form: Form,
+    *,
+    number: str,
+    name: str,
+    worth: str,
+    words: Sequence[str],
+    program: Sequence[str],
+    limit_s: float,
+    files: tuple[str, ...] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Step:
+    """A program under one of NVIDIA's tools, which is named as the step is."""
+    found = tool(name, real=form.tools)
+    return Step(
+        number=number,
+        name=name,
+        worth=worth,
+        command=(*(found or (name,)), *words, *program),
+        limit_s=limit_s,
+        files=files,
+        environment={**environment, **_interpreted(form)},
+        obstacle="" if found else f"{name} is not here: put the CUDA toolkit's folder of it in PATH",
+    )

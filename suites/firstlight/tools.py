@@ -1,0 +1,30 @@
+"""Where NVIDIA's profiler and memory checker are; in a rehearsal, what stands for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+PLACES = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/nvidia/nsight-compute/*")
+
+
+def tool(name: str, *, real: bool) -> tuple[str, ...] | None:
+    """The words that start a tool, None where it is not to be found."""
+    if not real:
+        return (sys.executable, "-m", f"{__package__}.programs.stand_in", name)
+    found = shutil.which(name) or _in(_places(), name)
+    return (found,) if found else None
+
+
+def _places() -> Iterable[Path]:
+    """Where CUDA's toolkit keeps them, whether or not PATH says so; the newest first."""
+    home = os.environ.get("CUDA_HOME")
+    for pattern in (*([f"{home}/bin"] if home else []), *PLACES):
+        yield from sorted(Path("/").glob(pattern.removeprefix("/")), reverse=True)
+
+
+def _in(folders: Iterable[Path], name: str) -> str | None:
+    return shutil.which(name, path=os.pathsep.join(map(str, folders)))

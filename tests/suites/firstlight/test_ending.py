@@ -1,0 +1,42 @@
+"""From the end of a command to a status and a line of reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from moebench.suites.firstlight.ending import LONGEST, counted, judged, last_line
+from moebench.suites.firstlight.journal import Status
+from moebench.suites.firstlight.process import Ended
+
+TRACE = "Traceback (most recent call last):\n  File x\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "status", "reason"),
+    [
+        (0, "a warning", Status.done, ""),
+        (1, "moebench: 2 of 3 are wrong", Status.wrong, "2 of 3 are wrong"),
+        (1, "", Status.wrong, "its answer is bad, see its log"),
+        (1, f"{TRACE}ModuleNotFoundError: No module named 'pydantic'", Status.failed, "No module named 'pydantic'"),
+        (1, f"{TRACE}torch.OutOfMemoryError: CUDA out of memory.", Status.out_of_memory, "CUDA out of memory"),
+        (1, f"{TRACE}MemoryError", Status.out_of_memory, "MemoryError"),
+        (2, "moebench: give another --output", Status.failed, "give another --output"),
+        (-9, "", Status.crashed, "SIGKILL (out of memory?)"),
+        (-11, "words", Status.crashed, "was killed by SIGSEGV"),
+        (None, "words", Status.timeout, "longer than the 30 s"),
+    ],
+)
+def test_what_an_end_says(code: int | None, said: str, status: Status, reason: str) -> None:
+    found = judged(Ended(code, 1.0), said=said, limit_s=30)
+    assert found[0] is status
+    assert reason in found[1]
+
+
+def test_a_reason_is_one_short_line() -> None:
+    assert last_line("first\n\n  last  \n\n") == "last"
+    assert last_line("\n") == ""
+    assert len(last_line("x" * 10_000)) == LONGEST
+
+
+def test_counts_are_said_in_words() -> None:
+    assert counted({"passed": 3, "wrong": 1}) == "3 passed, 1 wrong"
