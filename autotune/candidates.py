@@ -19,6 +19,7 @@ from ..kernels.steps import Rates
 from ..kernels.tensors import TORCH_DTYPES
 from ..kernels.trace import PREFIX
 from ..results.machine import Machine
+from ..results.memory import give_back
 from .prune import compiled_faults
 from .replay import Sweep
 from .space import Space
@@ -118,6 +119,7 @@ class Candidates:
                 if target
                 else rates(Machine(self.device).roofline(TORCH_DTYPES[problem.dtype]), self.device_type)
             )
+            give_back(self.device)  # to the worker that measures
         return self._rates[problem.dtype]
 
 

@@ -13,7 +13,7 @@ from ..kernels.problem import Problem
 from ..kernels.routing import Routing
 from ..kernels.shard import Shard
 from ..kernels.tensors import Inputs, Weights, draw_inputs, draw_weights
-from ..results.memory import available_bytes
+from ..results.memory import available_bytes, give_back
 from ..results.record import Error
 from .check import errors
 from .ranks import gather, rank, worst_of_ranks
@@ -105,13 +105,14 @@ class Exams:
 
     def keep(self, problems: Collection[Problem]) -> None:
         """Forget all other problems."""
-        for problem in self._weights.keys() - problems:
+        for problem in self._weights.keys() - set(problems):
             self.forget(problem)
 
     def forget(self, problem: Problem) -> None:
-        """Draw it anew, the same again, when it is next asked for."""
+        """Give its memory back, and draw it anew, the same again, when it is next asked for."""
         self._weights.pop(problem, None)
         self._drawn.pop(problem, None)
+        give_back(self._device)
 
     def holds(self, problem: Problem) -> bool:
         """Whether its first exam needs no drawing."""
@@ -126,6 +127,7 @@ class Exams:
         drawn = self._drawn.setdefault(problem, {})
         if 1 not in drawn and available_bytes(self._device) < problem.input_bytes + reference_bytes(problem):
             drawn.clear()
+            give_back(self._device)
         return self._exam(problem, 1)
 
     def _exam(self, problem: Problem, turn: int) -> Exam:

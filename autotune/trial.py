@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -17,25 +17,26 @@ from ..kernels.kernel import Communicates, Config, Cost, Kernel, Layer
 from ..kernels.oracle import Result, reference_bytes
 from ..kernels.problem import Problem
 from ..kernels.source import source_hash
-from ..kernels.tensors import TORCH_DTYPES
+from ..kernels.tensors import TORCH_DTYPES, Inputs
 from ..results.clock import Clock, Sample
 from ..results.cuda import CannotCapture
 from ..results.environment import commit, fingerprint
 from ..results.machine import Machine
 from ..results.measure import Samples, measure
-from ..results.memory import available_bytes, count_saved, peak
+from ..results.memory import count_saved, peak
 from ..results.record import SCHEMA, Clocks, Error, Memory, Phases, Record, Roofline, Status, Timing, Traffic, Work
+from .afford import GIB, Short, afford, least_available
 from .check import verdict, worst
 from .exam import Exam, Exams, TouchedInputs, call
 from .failure import ending, first_line
 from .phases import phases
-from .ranks import LockstepClock, gather, in_step, rank, ranks, roofline_of_ranks
+from .ranks import LockstepClock, in_step, rank, ranks, roofline_of_ranks
 from .task import NOBODY, Competitor, Task
 from .traffic import traffic, traffic_of_all
 from .turns import turns
 from .work import work_of
 
-GIB = 1 << 30
+T = TypeVar("T")
 
 Announce = Callable[[int], None]
 """Told the index of the competitor whose code runs next, so that a hang or a crash has a name."""
@@ -50,6 +51,7 @@ class Entry:
     problem: Problem
     config: Config
     failure: tuple[Status, str] | None = None
+    needed_bytes: int | None = None
     cost: Cost | None = None
     layer: Layer | None = None
     errors: dict[str, Error] = field(default_factory=dict)
@@ -100,12 +102,9 @@ class Bench:
         work: dict[int, Work] = {}
         roofline = None
         self._exams.keep({entry.problem for entry in _alive(entries)})
-        self._refuse_too_large(entries, self._first_bytes)
+        for problem in _problems(entries):
+            work |= self._begin(_alive(entries, problem))
         if _alive(entries):
-            for entry in _alive(entries):
-                exam = self._exams.first(entry.problem)
-                entry.cost = entry.kernel.cost(entry.problem, entry.config, exam.kept)
-                work[entry.index] = work_of(entry.problem, exam.routed, exam.kept, entry.cost)
             self._refuse_too_large(entries, lambda p: p.output_bytes)
             for entry in _alive(entries):
                 announce(entry.index)
@@ -116,8 +115,8 @@ class Bench:
                     announce(entry.index)
                     self._watch(entry)
             announce(NOBODY)
-            for entry in _alive(entries):
-                self._exams.last(entry.problem)
+            for problem in _problems(entries):
+                self._draw(self._exams.last, _alive(entries, problem))
             for entry in _alive(entries):
                 announce(entry.index)
                 self._last_call(entry)
@@ -126,6 +125,17 @@ class Bench:
         wall_s = (time.perf_counter() - started) / len(entries)
         return [self._record(task, entry, work.get(entry.index), roofline, wall_s) for entry in entries]
 
+    def _begin(self, entries: list[Entry]) -> dict[int, Work]:
+        """Draw the first exam of the one problem of ``entries``, and say what each of them will do to it."""
+        self._refuse_too_large(entries, self._first_bytes)
+        if not _alive(entries) or (exam := self._draw(self._exams.first, entries)) is None:
+            return {}
+        work = {}
+        for entry in entries:
+            entry.cost = entry.kernel.cost(entry.problem, entry.config, exam.kept)
+            work[entry.index] = work_of(entry.problem, exam.routed, exam.kept, entry.cost)
+        return work
+
     def _first_bytes(self, problem: Problem) -> int:
         """Bytes that a problem takes until its implementations are called."""
         drawn = 0 if self._exams.holds(problem) else problem.input_bytes + reference_bytes(problem)
@@ -133,16 +143,35 @@ class Bench:
 
     def _refuse_too_large(self, entries: list[Entry], shared_bytes: Callable[[Problem], int]) -> None:
         """Fail whoever needs more memory than there is, before it is allocated."""
-        available = min(gather(available_bytes(self._device)))
+        available = least_available(self._device)
         for entry in _alive(entries):
             needed = shared_bytes(entry.problem) + (entry.cost.workspace_bytes if entry.cost else 0)
             if needed > available:
                 reason = f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
-                entry.failure = (Status.out_of_memory, reason)
+                entry.failure, entry.needed_bytes = (Status.out_of_memory, reason), needed
+
+    def _draw(self, draw: Callable[[Problem], Exam], entries: list[Entry]) -> Exam | None:
+        """An exam of the one problem of ``entries``, or None: they then know that there is no memory for it."""
+        problem = entries[0].problem
+        needed = problem.input_bytes + reference_bytes(problem)
+        return self._afford(lambda: draw(problem), "drawing the inputs and the reference", needed, entries)
+
+    def _afford(self, take: Callable[[], T], what: str, needed: int, entries: list[Entry]) -> T | None:
+        """See `afford`; None where memory ends: ``entries`` have failed then, and what they are fed is forgotten."""
+        taken = afford(take, what=what, needed=needed, device=self._device)
+        if not isinstance(taken, Short):
+            return taken
+        for entry in entries:
+            entry.failure, entry.needed_bytes = (Status.out_of_memory, taken.reason), taken.needed
+        for problem in {entry.problem for entry in entries}:
+            self._exams.forget(problem)
+        return None
 
     def _first_call(self, entry: Entry) -> None:
         """Build, and grade a call whose memory and traffic are watched."""
-        exam = self._exams.first(entry.problem)
+        exam = self._draw(self._exams.first, [entry])
+        if exam is None:
+            return
 
         def watched() -> Result:
             entry.layer = layer = entry.kernel.build(entry.problem, entry.config, self._device)
@@ -192,11 +221,10 @@ class Bench:
     def _time(self, task: Task, entries: list[Entry], announce: Announce, pass_on: Callable[[], None]) -> None:
         """Sample all entries in turn, and in turn with whoever else measures here."""
         clock = LockstepClock(self._clocks[task.cache])
-        exams = {problem: self._exams.first(problem) for problem in {entry.problem for entry in entries}}
-        inputs = {problem: exam.copies(problem, clock.copies(problem.input_bytes)) for problem, exam in exams.items()}
+        rotated = {problem: self._rotated(clock, _alive(entries, problem)) for problem in _problems(entries)}
 
         def sampler(entry: Entry) -> Callable[[], Sample]:
-            calls = [lambda i=i: call(entry.problem, entry.built, i) for i in inputs[entry.problem]]
+            calls = [lambda i=i: call(entry.problem, entry.built, i) for i in rotated[entry.problem]]
             sample = clock.prepare(calls)
 
             def announced() -> Sample:
@@ -211,15 +239,18 @@ class Bench:
             return announced
 
         samplers = {}
-        for entry in entries:
+        for entry in _alive(entries):
             announce(entry.index)
             try:
                 samplers[str(entry.index)] = sampler(entry)
-            except CannotCapture as error:
-                entry.failure = (Status.unsupported, str(error))
+            except Exception as error:
+                status = ending(error)
+                entry.failure = (status, str(error) if isinstance(error, CannotCapture) else first_line(error))
+                if status is Status.crashed or (ranks() > 1 and status is Status.out_of_memory):
+                    raise  # the context is lost, or the other ranks wait: this process cannot go on
         samples = measure(samplers, time_limit_s=task.budget.seconds, enough=task.budget.samples)
-        for problem, exam in exams.items():
-            if exam.changed():  # by whom, the check afterwards tells
+        for problem, inputs in rotated.items():
+            if inputs and self._exams.first(problem).changed():  # by whom, the check afterwards tells
                 self._exams.forget(problem)
         for entry in _alive(entries):
             entry.samples = samples[str(entry.index)]
@@ -227,17 +258,41 @@ class Bench:
                 valid, throttled = len(entry.samples.ns), entry.samples.throttled
                 entry.failure = (Status.unstable, f"{throttled} samples were throttled, {valid} were not")
 
-    def _roofline_that_holds(self, problem: Problem, entries: list[Entry], work: dict[int, Work]) -> Roofline:
-        """The machine's rates; a time under the bound first makes them doubted, then is implausible."""
-        dtype = TORCH_DTYPES[problem.dtype]
-        roofline = roofline_of_ranks(self._machine.roofline(dtype))
-        if any(_beats(entry, work, roofline) for entry in entries):
-            roofline = roofline_of_ranks(self._machine.doubt(dtype))
-        for entry in entries:
+    def _rotated(self, clock: LockstepClock, entries: list[Entry]) -> list[Inputs]:
+        """The sets of inputs that calls go round; none where there is no memory for them."""
+        problem = entries[0].problem
+        exam, sets = self._draw(self._exams.first, entries), clock.copies(problem.input_bytes)
+        if exam is None:
+            return []
+        what, needed = f"going round {sets} sets of inputs", (sets - 1) * problem.input_bytes
+        return self._afford(lambda: exam.copies(problem, sets), what, needed, entries) or []
+
+    def _roofline_that_holds(self, problem: Problem, entries: list[Entry], work: dict[int, Work]) -> Roofline | None:
+        """The machine's rates; a time under the bound first makes them doubted, then is implausible.
+
+        None where there is no memory to measure them with: a time without a bound is no result.
+        """
+        roofline = self._rates(self._machine.roofline, problem, entries)
+        if roofline is None:
+            return None
+        if beating := [entry for entry in entries if _beats(entry, work, roofline)]:
+            roofline = self._rates(self._machine.doubt, problem, beating) or roofline
+        for entry in _alive(beating):
             if _beats(entry, work, roofline):
                 bound_ms = roofline.bound_ns(work[entry.index]) / 1e6
                 entry.failure = (Status.implausible, f"faster than the lower bound of {bound_ms:.3g} ms")
         return roofline
+
+    def _rates(
+        self, measured: Callable[[torch.dtype], Roofline], problem: Problem, entries: list[Entry]
+    ) -> Roofline | None:
+        """All ranks' rates together; the exams make room for measuring them."""
+        needed = self._machine.probe_bytes
+        if least_available(self._device) < needed:
+            self._exams.keep(())
+        dtype = TORCH_DTYPES[problem.dtype]
+        rates = self._afford(lambda: measured(dtype), "measuring the machine's rates", needed, entries)
+        return rates and roofline_of_ranks(rates)
 
     def _record(self, task: Task, entry: Entry, work: Work | None, roofline: Roofline | None, wall_s: float) -> Record:
         status, reason = entry.failure or (Status.passed, "")
@@ -261,6 +316,7 @@ class Bench:
             config=dict(entry.config),
             status=status,
             reason=reason,
+            needed_bytes=entry.needed_bytes if status is Status.out_of_memory else None,
             timing=timing,
             errors=entry.errors,
             memory=entry.memory,
@@ -278,8 +334,14 @@ class Bench:
         )
 
 
-def _alive(entries: list[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.failure is None]
+def _alive(entries: list[Entry], problem: Problem | None = None) -> list[Entry]:
+    """Those that have not failed, of one problem or of all."""
+    return [entry for entry in entries if entry.failure is None and problem in (None, entry.problem)]
+
+
+def _problems(entries: list[Entry]) -> list[Problem]:
+    """The problems of those that have not failed, in the same order on every rank."""
+    return list(dict.fromkeys(entry.problem for entry in _alive(entries)))
 
 
 def _sent_bytes(traffic: Traffic | None) -> list[int]:

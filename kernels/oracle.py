@@ -139,7 +139,8 @@ def _add_rows(problem: Problem, inputs: Inputs, result: Result, e: int, token_n:
     result.y_TD.index_add_(0, token_n, rows_nD.detach())
     if not result.gradients:
         return
-    gradients = dict(zip(part, torch.autograd.grad(rows_nD, list(part.values()), inputs.dy_TD[token_n].double())))
+    found = torch.autograd.grad(rows_nD, list(part.values()), inputs.dy_TD[token_n].double())
+    gradients = dict(zip(part, found, strict=True))
     result.gradients["x"].index_add_(0, token_n, gradients.pop("x"))
     result.gradients["gates"].view(-1)[route_n] = gradients.pop("gates")
     for name, gradient in gradients.items():

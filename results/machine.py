@@ -33,6 +33,11 @@ class Machine:
         self._device = device
         self._rooflines: dict[torch.dtype, Roofline] = {}
 
+    @property
+    def probe_bytes(self) -> int:
+        """Bytes that measuring takes at its peak: both sides of the copy, which is larger than any of the products."""
+        return 2 * COPY_BYTES[self._device.type]
+
     def roofline(self, dtype: torch.dtype) -> Roofline:
         """FLOP/s of the fastest dense matmul of ``dtype`` and bytes/s of a copy (read and write both counted).
 

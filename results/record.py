@@ -205,6 +205,7 @@ class Record(_Part):
     config: dict[str, JsonValue]
     status: Status
     reason: str = ""
+    needed_bytes: int | None = Field(default=None, description="reckoned, of a point that is out_of_memory")
     timing: Timing | None = None
     errors: dict[str, Error] = Field(default_factory=dict)
     memory: Memory | None = None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from points import PROBLEM, task
 
-from moebench.autotune import trial
+from moebench.autotune import afford
 from moebench.autotune.exam import Exam
 from moebench.autotune.task import NOBODY, Budget, Competitor
 from moebench.autotune.trial import Bench
@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated(bench: Bench) -> No
 def test_a_workspace_that_does_not_fit_is_refused_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem(T=512, D=64, F=64, E=64, K=2, capacity_factor=64.0)
     einsum_needs = 3 * 4 * 512 * 64 * 512
-    monkeypatch.setattr(trial, "available_bytes", lambda _: einsum_needs)
+    monkeypatch.setattr(afford, "available_bytes", lambda _: einsum_needs)
     records = run(bench, "padded", "gshard_einsum", problem=problem)
     assert records["padded"].status is Status.passed
     assert records["gshard_einsum"].status is Status.out_of_memory

@@ -287,7 +287,12 @@ SHAPES = {
 }
 
 
-CHANGES: list[dict[str, object]] = [{}, {"dtype": "bfloat16", "bias": True}, {"capacity_factor": 1.0}, {"load": "zipf:1.0"}]
+CHANGES: list[dict[str, object]] = [
+    {},
+    {"dtype": "bfloat16", "bias": True},
+    {"capacity_factor": 1.0},
+    {"load": "zipf:1.0"},
+]
 CHANGES = [{"mode": mode, **changes} for mode in ("forward", "train") for changes in CHANGES]
 CHANGES.append({"dtype": "float8_e4m3fn"})  # has no training step
 
