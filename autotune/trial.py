@@ -12,15 +12,15 @@ from typing import Literal, TypeVar
 import torch
 
 from ..kernels.catalog import KERNELS
-from ..kernels.device import device_name, driver
 from ..kernels.kernel import Communicates, Config, Cost, Kernel, Layer
 from ..kernels.oracle import Result, reference_bytes
 from ..kernels.problem import Problem
 from ..kernels.source import source_hash
 from ..kernels.tensors import TORCH_DTYPES, Inputs
+from ..kernels.unimportable import Unimportable
 from ..results.clock import Clock, Sample
 from ..results.cuda import CannotCapture
-from ..results.environment import commit, fingerprint
+from ..results.environment import commit
 from ..results.machine import Machine
 from ..results.measure import Samples, measure
 from ..results.memory import count_saved, peak
@@ -29,6 +29,7 @@ from .afford import GIB, Short, afford, least_available
 from .check import verdict, worst
 from .exam import Exam, Exams, TouchedInputs, call
 from .failure import ending, first_line
+from .here import environment_of
 from .phases import phases
 from .ranks import LockstepClock, in_step, rank, ranks, roofline_of_ranks
 from .task import NOBODY, Competitor, Task
@@ -65,7 +66,8 @@ class Entry:
     def of(index: int, competitor: Competitor, problem: Problem, device: torch.device) -> Entry:
         kernel = KERNELS.load(competitor.kernel)
         if refusal := kernel.supports(problem, device):
-            return Entry(index, kernel, problem, {}, failure=(Status.unsupported, refusal))
+            status = Status.crashed if isinstance(kernel, Unimportable) else Status.unsupported
+            return Entry(index, kernel, problem, {}, failure=(status, refusal))
         solved = kernel.solves(problem)
         config = {**kernel.space(solved, device)[0], **(competitor.config or {})}
         fault = kernel.fault(solved, config, device)
@@ -86,9 +88,7 @@ class Bench:
         self._clocks = clocks
         self._machine = Machine(device)
         self._exams = Exams(device)
-        self.environment = fingerprint(
-            "cuda" if device.type == "cuda" else "cpu", device=device_name(device), driver=driver(device)
-        )
+        self.environment = environment_of(device)
         self.commit = commit()
 
     def run(self, task: Task, announce: Announce) -> list[Record]:

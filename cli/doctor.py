@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
+from functools import partial
+from importlib import import_module
 from typing import Annotated
 
 import typer
@@ -22,10 +23,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     """Show the device, its measured rates, and which implementations and extras are usable here."""
     import torch
 
+    from ..autotune.here import environment_of
     from ..kernels.catalog import KERNELS
-    from ..kernels.device import device_name, driver
     from ..kernels.models import model
-    from ..results.environment import commit, fingerprint
+    from ..results.environment import commit
     from ..results.machine import Machine
     from ..results.memory import available_bytes
 
@@ -33,11 +34,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     problem = model("Mixtral-8x7B").problem(T=512)
     machine = Machine(device)
     rates = {str(dtype).removeprefix("torch."): machine.roofline(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    environment = fingerprint(
-        "cuda" if device.type == "cuda" else "cpu", device=device_name(device), driver=driver(device)
-    )
     found = {
-        "environment": environment.model_dump() | {"commit": commit()},
+        "environment": environment_of(device).model_dump() | {"commit": commit()},
         "available_gib": round(available_bytes(device) / 2**30, 1),
         "measured": {
             dtype: {
@@ -47,10 +45,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
             for dtype, rate in rates.items()
         },
         "kernels": {name: KERNELS.load(name).supports(problem, device) or "usable" for name in KERNELS.names()},
-        "extras": {
-            name: "installed" if find_spec(name) else f"missing; pip install 'moebench[{extra}]'"
-            for name, extra in OPTIONAL.items()
-        },
+        "extras": {name: _state(name, extra) for name, extra in OPTIONAL.items()},
     }
     if as_json:
         typer.echo(json.dumps(found, indent=2))
@@ -61,3 +56,14 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         for name, fact in rows:
             shown = ", ".join(f"{key} {value}" for key, value in fact.items()) if isinstance(fact, dict) else fact
             typer.echo(f"  {name:<24} {shown}")
+
+
+def _state(package: str, extra: str) -> str:
+    """Whether a package of an extra can be imported, not only found."""
+    from ..kernels.optional import Unusable, use
+
+    try:
+        use(package, partial(import_module, package), remedy=f"pip install 'moebench[{extra}]'")
+    except Unusable as error:
+        return str(error)
+    return "installed"

@@ -36,6 +36,8 @@ class Machine:
             ("Triton", plain(known.triton or MISSING)),
             ("CUDA", plain(known.cuda or MISSING)),
             ("driver", plain(known.driver or MISSING)),
+            ("CuPy", plain(known.cupy or MISSING)),
+            ("routes ordered by", plain(known.routes_by or MISSING)),
             ("moebench", plain(known.moebench)),
             ("commit", ", ".join(dict.fromkeys(plain(record.commit) for record in self.records))),
             ("measured (UTC)", period(self.records)),

@@ -163,7 +163,11 @@ class Clocks(_Part):
 
 
 class Environment(_Part):
-    """The machine and the software that made a record."""
+    """The machine and the software that made a record.
+
+    ``cupy`` is the version of the CuPy that ran our CUDA kernels, None where they did not run. ``routes_by`` says what
+    ordered the routes: ``CUDA``, or ``torch`` and on a GPU why. It is None in records from before it was recorded.
+    """
 
     device: str
     device_type: Literal["cpu", "cuda"]
@@ -176,14 +180,20 @@ class Environment(_Part):
     triton: str | None = None
     cuda: str | None = None
     driver: str | None = None
+    cupy: str | None = None
+    routes_by: str | None = None
     moebench: str
 
     def differs(self, other: Environment) -> list[str]:
-        """The fields in which two environments differ, as ``name: this / other``; ``threads`` varies with the ranks."""
+        """The fields in which two environments differ, as ``name: this / other``.
+
+        ``threads`` is none of them, it varies with the ranks; nor is CuPy where one of the two does not tell of it.
+        """
+        silent = {"threads"} | ({"cupy", "routes_by"} if None in (self.routes_by, other.routes_by) else set())
         return [
             f"{name}: {getattr(self, name)} / {getattr(other, name)}"
             for name in type(self).model_fields
-            if name != "threads" and getattr(self, name) != getattr(other, name)
+            if name not in silent and getattr(self, name) != getattr(other, name)
         ]
 
 

@@ -185,6 +185,8 @@ class Name(str):
 
 
 def _load(self: Catalog[Kernel], name: str) -> Kernel:
+    if name == "CannotBeImported":
+        raise RuntimeError("built for another driver\nsecond line")
     return FAULTY[name] if name in FAULTY else _honest_load(self, name)
 
 

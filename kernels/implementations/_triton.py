@@ -10,14 +10,22 @@ import torch
 from ..gpu.hardware import hardware
 from ..gpu.tiles import SHAPES, Shape, Tiles, tilings
 from ..kernel import Config, Kernel, one_rank
+from ..optional import Unusable, use
 from ..problem import Problem
 from ..routing import Routing
 from ..steps import Step
 
-try:
+
+def _interpreted() -> bool:
     from ..gpu.launch import INTERPRETED
-except ImportError as error:
-    MISSING = f"Triton cannot be imported ({error}); pip install triton"
+
+    return INTERPRETED
+
+
+try:
+    INTERPRETED = use("triton", _interpreted, remedy="pip install triton")
+except Unusable as error:
+    MISSING = str(error)
 else:
     MISSING = ""
 
