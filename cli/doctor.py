@@ -29,6 +29,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     from ..results.environment import commit
     from ..results.machine import Machine
     from ..results.memory import available_bytes
+    from ..results.nvml import connect
 
     device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
     problem = model("Mixtral-8x7B").problem(T=512)
@@ -36,6 +37,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     rates = {str(dtype).removeprefix("torch."): machine.roofline(dtype) for dtype in (torch.float32, torch.bfloat16)}
     found = {
         "environment": environment_of(device).model_dump() | {"commit": commit()},
+        **({"state": connect(device.index).state(energy_j=None).model_dump()} if device.type == "cuda" else {}),
         "available_gib": round(available_bytes(device) / 2**30, 1),
         "measured": {
             dtype: {

@@ -152,14 +152,18 @@ class Timing(_Part):
 
 
 class Clocks(_Part):
-    """State of an NVIDIA device after the last sample: MHz, watts, degrees Celsius, joules per call."""
+    """State of an NVIDIA device after the last sample: MHz, watts, degrees Celsius, joules per call.
 
-    sm_mhz: int
-    memory_mhz: int
-    power_w: float
-    temperature_c: int
-    throttle_reasons: list[str]
+    What could not be read is None; ``unread`` then says why the first reading of the process that failed did.
+    """
+
+    sm_mhz: int | None = None
+    memory_mhz: int | None = None
+    power_w: float | None = None
+    temperature_c: int | None = None
+    throttle_reasons: list[str] | None = None
     energy_j: float | None = None
+    unread: str = ""
 
 
 class Environment(_Part):

@@ -34,7 +34,7 @@ EXTRAS = ("cupy", "transformers", "ray", "optuna", "pyarrow")
 
 @pytest.fixture(params=BREAKS)
 def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A folder in which every optional package but pynvml, which torch itself imports, is there and fails in one way."""
+    """A folder of all optional packages, each failing in one way; of pynvml not, which torch itself imports."""
     for name in (*EXTRAS, "triton"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(BREAKS[request.param])
