@@ -13,6 +13,7 @@ import torch
 
 from ..kernels.catalog import KERNELS
 from ..kernels.kernel import Communicates, Config, Cost, Kernel, Layer
+from ..kernels.launches import count_launches
 from ..kernels.oracle import Result, reference_bytes
 from ..kernels.problem import Problem
 from ..kernels.source import source_hash
@@ -24,7 +25,21 @@ from ..results.environment import commit
 from ..results.machine import Machine
 from ..results.measure import Samples, measure
 from ..results.memory import count_saved, peak
-from ..results.record import SCHEMA, Clocks, Error, Memory, Phases, Record, Roofline, Status, Timing, Traffic, Work
+from ..results.operators import count_operators
+from ..results.record import (
+    SCHEMA,
+    Clocks,
+    Error,
+    Launches,
+    Memory,
+    Phases,
+    Record,
+    Roofline,
+    Status,
+    Timing,
+    Traffic,
+    Work,
+)
 from .afford import GIB, Short, afford, least_available
 from .check import verdict, worst
 from .exam import Exam, Exams, TouchedInputs, call
@@ -57,6 +72,7 @@ class Entry:
     layer: Layer | None = None
     errors: dict[str, Error] = field(default_factory=dict)
     memory: Memory | None = None
+    launches: Launches | None = None
     traffic: Traffic | None = None
     phases: Phases | None = None
     samples: Samples | None = None
@@ -168,17 +184,18 @@ class Bench:
         return None
 
     def _first_call(self, entry: Entry) -> None:
-        """Build, and grade a call whose memory and traffic are watched."""
+        """Build, and grade a call whose memory, launches and traffic are watched."""
         exam = self._draw(self._exams.first, [entry])
         if exam is None:
             return
 
         def watched() -> Result:
             entry.layer = layer = entry.kernel.build(entry.problem, entry.config, self._device)
-            weights = exam.inputs.weights
-            with count_saved(without=tuple(weights.named().values())) as saved:
+            weights = tuple(exam.inputs.weights.named().values())
+            with count_launches() as kernels, count_operators() as operators, count_saved(without=weights) as saved:
                 result, peak_bytes = peak(lambda: call(entry.problem, layer, exam.inputs), self._device)
             entry.memory = Memory(peak=peak_bytes, saved=saved.bytes)
+            entry.launches = Launches(kernels=kernels, operators=operators.names, host_waits=operators.waits)
             return result
 
         self._grade(entry, exam, watched)
@@ -320,6 +337,7 @@ class Bench:
             timing=timing,
             errors=entry.errors,
             memory=entry.memory,
+            launches=entry.launches,
             work=work,
             roofline=roofline,
             sent_bytes=_sent_bytes(entry.traffic),

@@ -66,6 +66,18 @@ class Memory(_Part):
     saved: int
 
 
+class Launches(_Part):
+    """What one call starts, by name: kernels of this package, and torch operators that compute or copy.
+
+    On a GPU an operator is one launch or more; what another package starts by itself is not seen. ``host_waits`` are
+    operators whose result the host has to wait for.
+    """
+
+    kernels: dict[str, int] = Field(default_factory=dict)
+    operators: dict[str, int] = Field(default_factory=dict)
+    host_waits: int = 0
+
+
 class Traffic(_Part):
     """Payload of one call, a figure for each rank in order.
 
@@ -223,6 +235,7 @@ class Record(_Part):
     timing: Timing | None = None
     errors: dict[str, Error] = Field(default_factory=dict)
     memory: Memory | None = None
+    launches: Launches | None = None
     work: Work | None = None
     roofline: Roofline | None = None
     sent_bytes: list[int] = Field(default_factory=list)

@@ -13,6 +13,7 @@ from moebench.autotune.exam import Exam
 from moebench.autotune.task import NOBODY, Budget, Competitor
 from moebench.autotune.trial import Bench
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.implementations._triton import runs_on
 from moebench.kernels.problem import Problem
 from moebench.kernels.source import source_hash
 from moebench.kernels.tensors import Weights, draw_weights
@@ -185,3 +186,30 @@ def test_few_samples_are_enough_where_few_are_asked_for(bench: Bench) -> None:
     assert record.timing is not None
     assert len(record.timing.samples_ns) == 3
     assert record.timing.stopped == "enough"
+
+
+def test_a_record_names_what_a_call_starts(bench: Bench) -> None:
+    """Of three experts with rows: two products each, and what surrounds them; a training step starts more."""
+    problem = PROBLEM.replace(E=3, K=1)
+    forward = run(bench, "loop", problem=problem)["loop"].launches
+    train = run(bench, "loop", problem=problem.replace(mode="train"))["loop"].launches
+    assert forward is not None
+    assert train is not None
+    assert forward.kernels == {}
+    assert forward.operators["aten.mm"] == 6
+    assert train.operators["aten.mm"] == 18
+    assert forward.host_waits >= 1  # it asks for the counts of the experts
+
+
+@pytest.mark.skipif(runs_on(torch.device("cpu")) is not None, reason="needs Triton's interpreter")
+def test_a_record_names_the_kernels_of_ours(bench: Bench) -> None:
+    problem = Problem(T=16, D=32, F=32, E=2, K=1, mode="train")
+    records = run(bench, "triton_scatter", "loop", problem=problem)
+    assert records["triton_scatter"].status is Status.passed, records["triton_scatter"].reason
+    launches = records["triton_scatter"].launches
+    assert launches is not None
+    assert launches.kernels["up"] == 1
+    assert launches.kernels["weight_gradient"] == 2
+    assert launches.host_waits == 0
+    assert records["loop"].launches is not None
+    assert records["loop"].launches.kernels == {}
