@@ -12,6 +12,7 @@ import torch.distributed as dist
 from ..results.clock import Clock, CpuClock
 from ..results.cores import usable_cores
 from ..results.cuda import ColdCudaClock, HotCudaClock, TorchCudaDevice
+from ..results.gpu import check_gpu, check_idle
 from ..results.memory import keep_freed_memory
 from ..results.nvml import connect
 from .meeting import Meeting, Seat
@@ -22,17 +23,18 @@ from .trial import Bench
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the parent's own limits come first; this one only ends orphans
 
 
-def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting) -> Bench:
+def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting, *, alone: bool) -> Bench:
     """A bench for this process, which takes ``seat`` in the process group that meets at ``meeting``.
 
+    It is to have its GPU ``alone``, or takes turns with others.
+
     Raises:
-        RuntimeError: when torch sees fewer CUDA devices than there are ranks on this machine.
+        UnfitGpu: when this rank's GPU is not there or cannot be measured on.
     """
     if device_type == "cuda":
-        if torch.cuda.device_count() <= seat.local_rank:
-            raise RuntimeError(
-                f"torch sees {torch.cuda.device_count()} CUDA devices, {seat.local_ranks} wanted; use --device cpu"
-            )
+        if alone:
+            check_idle(seat.local_rank)
+        check_gpu(seat.local_rank, seat.local_ranks)
         torch.cuda.set_device(seat.local_rank)
         torch.backends.cuda.matmul.allow_tf32 = False
         device = torch.device("cuda", seat.local_rank)

@@ -16,7 +16,7 @@ from typing import Literal, Protocol, cast
 from ..kernels.catalog import KERNELS
 from ..kernels.spawn import uninterrupted
 from ..results.record import Environment, Record
-from .mask import WHOLE, Mask
+from .mask import WHOLE, Bound, Mask
 from .meeting import Meeting, Seat, talk_through
 from .task import NOBODY, Task
 
@@ -213,7 +213,7 @@ def serve(
     try:
         for name in kernels:
             KERNELS.load(name)
-        bench = open_bench(seat, device_type, meeting)
+        bench = open_bench(seat, device_type, meeting, alone=not isinstance(mask, Bound))
         connection.send(Ready(bench.environment, bench.commit))
         while True:
             task: Task = connection.recv()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from functools import partial
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    import torch
 
 OPTIONAL = {
     "cupy": "gpu",
@@ -23,24 +26,31 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     """Show the device, its measured rates, and which implementations and extras are usable here."""
     import torch
 
+    from ..autotune.afford import Short, afford
     from ..autotune.here import environment_of
     from ..kernels.catalog import KERNELS
     from ..kernels.models import model
     from ..results.environment import commit
     from ..results.machine import Machine
     from ..results.memory import available_bytes
-    from ..results.nvml import connect
 
-    device = torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    device, gpu = _device()
     problem = model("Mixtral-8x7B").problem(T=512)
     machine = Machine(device)
-    rates = {str(dtype).removeprefix("torch."): machine.roofline(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    rates = {
+        str(dtype).removeprefix("torch."): afford(
+            partial(machine.roofline, dtype), what="measuring the rates", needed=machine.probe_bytes, device=device
+        )
+        for dtype in (torch.float32, torch.bfloat16)
+    }
     found = {
+        "gpu": gpu,
         "environment": environment_of(device).model_dump() | {"commit": commit()},
-        **({"state": connect(device.index).state(energy_j=None).model_dump()} if device.type == "cuda" else {}),
         "available_gib": round(available_bytes(device) / 2**30, 1),
         "measured": {
-            dtype: {
+            dtype: rate.reason
+            if isinstance(rate, Short)
+            else {
                 "matmul_tflop_per_s": round(rate.flops_per_s / 1e12, 3),
                 "copy_gb_per_s": round(rate.bytes_per_s / 1e9, 1),
             }
@@ -58,6 +68,23 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         for name, fact in rows:
             shown = ", ".join(f"{key} {value}" for key, value in fact.items()) if isinstance(fact, dict) else fact
             typer.echo(f"  {name:<24} {shown}")
+
+
+def _device() -> tuple[torch.device, dict[str, object] | str]:
+    """What to measure on: the GPU with its readings where it can be, else the CPU and why."""
+    import torch
+
+    from ..results.gpu import UnfitGpu, check_gpu, check_idle
+    from ..results.nvml import connect
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu"), "torch sees none"
+    try:
+        check_idle(0)
+        check_gpu(0, wanted=1)
+    except UnfitGpu as error:
+        return torch.device("cpu"), str(error)
+    return torch.device("cuda", 0), connect(0).state(energy_j=None).model_dump()
 
 
 def _state(package: str, extra: str) -> str:

@@ -7,14 +7,17 @@ but nobody knows whether the device was throttled: ``connect`` then returns a ``
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import torch
 
 from .record import Clocks
+
+T = TypeVar("T")
 
 
 class _Reason(IntFlag):
@@ -113,15 +116,26 @@ class NvmlTelemetry:
             unread=self._unread,  # last: the readings above are among those it speaks of
         )
 
+    def compute_mode(self) -> int | None:
+        """Who may use the device, as NVML numbers it: 0 is everybody."""
+        return self._integer("nvmlDeviceGetComputeMode")
+
+    def busy_percent(self) -> int | None:
+        """Share of the last moments, up to a second, in which anybody's kernel ran."""
+        return self._read("nvmlDeviceGetUtilizationRates", lambda rates: int(rates.gpu))
+
     def _reasons(self) -> list[str] | None:
         bits = self._integer("nvmlDeviceGetCurrentClocksEventReasons")
         return None if bits is None else [reason.name for reason in _Reason if bits & reason and reason.name]
 
     def _integer(self, function: str, *constants: str) -> int | None:
+        return self._read(function, int, *constants)
+
+    def _read(self, function: str, read: Callable[[Any], T], *constants: str) -> T | None:
         """What a function of NVML says of the device, or None where it fails in any way."""
         try:
             arguments = [getattr(self._nvml, constant) for constant in constants]
-            return int(getattr(self._nvml, function)(self._device, *arguments))
+            return read(getattr(self._nvml, function)(self._device, *arguments))
         except self._nvml.NVMLError_NotSupported:
             return None
         except Exception as error:  # noqa: BLE001  # NVML's, and another version's that lacks the function
