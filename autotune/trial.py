@@ -185,8 +185,7 @@ class Bench:
 
     def _first_call(self, entry: Entry) -> None:
         """Build, and grade a call whose memory, launches and traffic are watched."""
-        exam = self._draw(self._exams.first, [entry])
-        if exam is None:
+        if (exam := self._draw(self._exams.first, [entry])) is None:
             return
 
         def watched() -> Result:
@@ -209,14 +208,15 @@ class Bench:
     def _watch(self, entry: Entry) -> None:
         """See where the time of a call on several ranks goes."""
         layer: object = entry.built
-        if isinstance(layer, Communicates) and ranks() > 1:
-            inputs = self._exams.first(entry.problem).inputs
-            entry.phases = phases(layer, lambda: call(entry.problem, entry.built, inputs), self._device)
+        if not isinstance(layer, Communicates) or ranks() == 1:
+            return
+        if exam := self._draw(self._exams.first, [entry]):
+            entry.phases = phases(layer, lambda: call(entry.problem, entry.built, exam.inputs), self._device)
 
     def _last_call(self, entry: Entry) -> None:
         """Grade a call on inputs that the layer has not seen."""
-        exam = self._exams.last(entry.problem)
-        self._grade(entry, exam, lambda: call(entry.problem, entry.built, exam.inputs))
+        if exam := self._draw(self._exams.last, [entry]):
+            self._grade(entry, exam, lambda: call(entry.problem, entry.built, exam.inputs))
 
     def _grade(self, entry: Entry, exam: Exam, take: Callable[[], Result]) -> None:
         """Grade one call; whatever goes wrong in it becomes the entry's failure."""
@@ -230,6 +230,7 @@ class Bench:
             entry.failure = (status, first_line(error))
             if ranks() > 1 or (self._device.type == "cuda" and status is Status.crashed):
                 raise  # the other ranks wait, or the context is lost: this process cannot go on
+            entry.layer = None  # with what it holds
         else:
             entry.errors = worst(found, entry.errors) if entry.errors else found
             if reason := verdict(entry.errors, entry.problem.rounding):

@@ -51,9 +51,12 @@ class Catalog(Generic[Plugin]):
         return cast(Plugin, getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute))
 
     def summary(self, name: str) -> str:
-        """The first line of its file's docstring, read without importing it."""
+        """The first line of its file's docstring, read without importing it; in its place, that it is no Python."""
         source = files(self.package).joinpath(f"{name}.py").read_text(encoding="utf-8")
-        return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        try:
+            return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        except SyntaxError as error:
+            return f"no Python: {error.msg} in line {error.lineno}"
 
 
 def _is_plugin(filename: str) -> bool:

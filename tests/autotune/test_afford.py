@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from copy import copy
 from functools import partial
@@ -117,6 +118,25 @@ def test_one_of_two_problems_does_not_fit(bench: Bench, monkeypatch: pytest.Monk
     assert dense in given_back
     again = by_kernel(bench.run(task("loop", x=2.0), lambda _: None))
     assert again["loop"].status is Status.passed
+
+
+@pytest.mark.parametrize("drawing", [2, 3], ids=["before timing", "after it"])
+def test_what_has_to_be_drawn_anew_does_not_fit(bench: Bench, monkeypatch: pytest.MonkeyPatch, drawing: int) -> None:
+    """A layer wrote to its inputs, so that the next one is fed others: there the memory is gone."""
+    honest, drawings = Exam.draw, itertools.count(1)
+
+    def draw(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+        if next(drawings) == drawing:
+            raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
+        return honest(problem, weights, seed=seed, device=device)
+
+    monkeypatch.setattr(Exam, "draw", staticmethod(draw))
+    vandal = "WritesToInput" if drawing == 2 else "WritesLater"
+    asked = task(vandal, "loop", problem=PROBLEM.replace(seed=21))
+    records = by_kernel(bench.run(asked, lambda _: None))
+    assert records[vandal].status is Status.wrong
+    assert records["loop"].status is Status.out_of_memory
+    assert "drawing the inputs" in records["loop"].reason
 
 
 def test_copies_of_the_inputs_do_not_fit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

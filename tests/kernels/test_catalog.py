@@ -39,6 +39,11 @@ def test_plugin_is_the_attribute_of_its_module(gadgets: Catalog[str]) -> None:
     assert gadgets.load("whisk") == "a whisk"
 
 
+def test_a_plugin_that_is_no_python_has_a_summary_all_the_same(gadgets: Catalog[str], tmp_path: Path) -> None:
+    (tmp_path / "gadget_package" / "broken.py").write_text("\ngadget =\n")
+    assert gadgets.summary("broken") == "no Python: invalid syntax in line 2"
+
+
 def test_error_inside_a_plugin_is_its_own(gadgets: Catalog[str]) -> None:
     with pytest.raises(RuntimeError, match="imported"):
         gadgets.load("broken")
