@@ -13,6 +13,7 @@ from ..results.clock import Clock, CpuClock, last_level_cache_bytes
 from ..results.cores import usable_cores
 from ..results.cuda import ColdCudaClock, HotCudaClock, TorchCudaDevice
 from ..results.eager import EagerClock
+from ..results.gpu import check_gpu, check_idle
 from ..results.memory import keep_freed_memory
 from ..results.nvml import NoTelemetry, connect
 from ..results.record import CacheState
@@ -28,13 +29,10 @@ def open_device(device_type: Literal["cpu", "cuda"], local_rank: int = 0, local_
     """Set torch up for measuring, and say on which of the machine's devices.
 
     Raises:
-        RuntimeError: when torch sees fewer CUDA devices than there are ranks on this machine.
+        UnfitGpu: when the GPU is not there or cannot be measured on.
     """
     if device_type == "cuda":
-        if torch.cuda.device_count() <= local_rank:
-            raise RuntimeError(
-                f"torch sees {torch.cuda.device_count()} CUDA devices, {local_ranks} wanted; use --device cpu"
-            )
+        check_gpu(local_rank, local_ranks)
         torch.cuda.set_device(local_rank)
         torch.backends.cuda.matmul.allow_tf32 = False
         return torch.device("cuda", local_rank)
@@ -43,12 +41,16 @@ def open_device(device_type: Literal["cpu", "cuda"], local_rank: int = 0, local_
     return torch.device("cpu")
 
 
-def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting) -> Bench:
+def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting, *, alone: bool) -> Bench:
     """A bench for this process, which takes ``seat`` in the process group that meets at ``meeting``.
 
+    It is to have its GPU ``alone``, or takes turns with others.
+
     Raises:
-        RuntimeError: when torch sees fewer CUDA devices than there are ranks on this machine.
+        UnfitGpu: when this rank's GPU is not there or cannot be measured on.
     """
+    if device_type == "cuda" and alone:
+        check_idle(seat.local_rank)
     device = open_device(device_type, seat.local_rank, seat.local_ranks)
     if seat.ranks > 1:
         dist.init_process_group(

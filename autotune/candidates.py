@@ -24,6 +24,7 @@ from ..kernels.tensors import TORCH_DTYPES
 from ..kernels.trace import PREFIX
 from ..results.cores import usable_cores
 from ..results.machine import Machine
+from ..results.memory import give_back
 from .prune import Ahead, Faults, none_known
 from .replay import Sweep
 from .space import Space
@@ -135,6 +136,7 @@ class Candidates:
                 if target
                 else rates(Machine(self.device).roofline(TORCH_DTYPES[problem.dtype]), self.device_type)
             )
+            give_back(self.device)  # to the worker that measures
         return self._rates[problem.dtype]
 
 

@@ -14,7 +14,7 @@ from ..kernels.question import Question
 from ..kernels.routing import Routing
 from ..kernels.shard import Shard
 from ..kernels.tensors import Inputs, Weights, draw_inputs, draw_weights
-from ..results.memory import available_bytes
+from ..results.memory import available_bytes, give_back
 from ..results.record import Error
 from .check import errors
 from .ranks import gather, rank, worst_of_ranks
@@ -121,13 +121,14 @@ class Exams:
 
     def keep(self, subjects: Collection[Subject]) -> None:
         """Forget all others."""
-        for subject in self._weights.keys() - subjects:
+        for subject in self._weights.keys() - set(subjects):
             self.forget(subject)
 
     def forget(self, subject: Subject) -> None:
-        """Draw it anew, the same again, when it is next asked for."""
+        """Give its memory back, and draw it anew, the same again, when it is next asked for."""
         self._weights.pop(subject, None)
         self._drawn.pop(subject, None)
+        give_back(self._device)
 
     def holds(self, subject: Subject) -> bool:
         """Whether its first exam needs no drawing."""
@@ -142,6 +143,7 @@ class Exams:
         drawn = self._drawn.setdefault(subject, {})
         if 1 not in drawn and available_bytes(self._device) < subject.drawing_bytes:
             drawn.clear()
+            give_back(self._device)
         return self._exam(subject, 1)
 
     def _exam(self, subject: Subject, turn: int) -> Exam:

@@ -7,27 +7,31 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import torch
 
 from ..kernels.catalog import KERNELS
-from ..kernels.device import device_name, driver
 from ..kernels.kernel import Communicates, Config, Cost, Kernel, Layer
+from ..kernels.launches import count_launches
 from ..kernels.oracle import Result
 from ..kernels.problem import Problem
 from ..kernels.source import source_hash
-from ..kernels.tensors import TORCH_DTYPES
+from ..kernels.tensors import TORCH_DTYPES, Inputs
+from ..kernels.unimportable import Unimportable
 from ..results.clock import Clock, Sample
 from ..results.cuda import CannotCapture
-from ..results.environment import commit, fingerprint
+from ..results.environment import commit
 from ..results.machine import Machine
 from ..results.measure import Samples, measure
-from ..results.memory import available_bytes, count_saved, peak
+from ..results.memory import count_saved, peak
+from ..results.operators import count_operators
 from ..results.record import (
     SCHEMA,
     CacheState,
     Clocks,
     Error,
+    Launches,
     Memory,
     Phases,
     Record,
@@ -37,17 +41,19 @@ from ..results.record import (
     Traffic,
     Work,
 )
+from .afford import GIB, Short, afford, least_available
 from .check import verdict, worst
 from .exam import Exam, Exams, Subject, TouchedInputs, call
 from .failure import ending, first_line
+from .here import environment_of
 from .phases import phases
-from .ranks import LockstepClock, gather, in_step, rank, ranks, roofline_of_ranks
+from .ranks import LockstepClock, in_step, rank, ranks, roofline_of_ranks
 from .task import NOBODY, Competitor, Task
 from .traffic import traffic, traffic_of_all
 from .turns import turns
 from .work import work_of
 
-GIB = 1 << 30
+T = TypeVar("T")
 
 Announce = Callable[[int], None]
 """Told the index of the competitor whose code runs next, so that a hang or a crash has a name."""
@@ -62,10 +68,12 @@ class Entry:
     problem: Problem
     config: Config
     failure: tuple[Status, str] | None = None
+    needed_bytes: int | None = None
     cost: Cost | None = None
     layer: Layer | None = None
     errors: dict[str, Error] = field(default_factory=dict)
     memory: Memory | None = None
+    launches: Launches | None = None
     traffic: Traffic | None = None
     phases: Phases | None = None
     samples: Samples | None = None
@@ -75,7 +83,8 @@ class Entry:
     def of(index: int, competitor: Competitor, problem: Problem, device: torch.device) -> Entry:
         kernel = KERNELS.load(competitor.kernel)
         if refusal := kernel.supports(problem, device):
-            return Entry(index, kernel, problem, {}, failure=(Status.unsupported, refusal))
+            status = Status.crashed if isinstance(kernel, Unimportable) else Status.unsupported
+            return Entry(index, kernel, problem, {}, failure=(status, refusal))
         solved = kernel.solves(problem)
         config = {**kernel.space(solved, device)[0], **(competitor.config or {})}
         fault = kernel.fault(solved, config, device)
@@ -100,9 +109,7 @@ class Bench:
         self._clocks = clocks
         self._machine = Machine(device)
         self._exams = Exams(device)
-        self.environment = fingerprint(
-            "cuda" if device.type == "cuda" else "cpu", device=device_name(device), driver=driver(device)
-        )
+        self.environment = environment_of(device)
         self.commit = commit()
 
     def run(self, task: Task, announce: Announce) -> list[Record]:
@@ -116,12 +123,9 @@ class Bench:
         work: dict[int, Work] = {}
         roofline = None
         self._exams.keep({entry.subject for entry in _alive(entries)})
-        self._refuse_too_large(entries, self._first_bytes)
+        for subject in _subjects(entries):
+            work |= self._begin(_alive(entries, subject))
         if _alive(entries):
-            for entry in _alive(entries):
-                exam = self._exams.first(entry.subject)
-                entry.cost = entry.kernel.cost(entry.problem, entry.config, exam.kept)
-                work[entry.index] = work_of(entry.problem, exam.routed, exam.kept, entry.cost)
             self._refuse_too_large(entries, lambda subject: self._called_bytes(task, subject))
             for entry in _alive(entries):
                 announce(entry.index)
@@ -132,8 +136,8 @@ class Bench:
                     announce(entry.index)
                     self._watch(entry)
             announce(NOBODY)
-            for entry in _alive(entries):
-                self._exams.last(entry.subject)
+            for subject in _subjects(entries):
+                self._draw(self._exams.last, _alive(entries, subject))
             for entry in _alive(entries):
                 announce(entry.index)
                 self._last_call(entry)
@@ -141,6 +145,17 @@ class Bench:
             roofline = self._roofline_that_holds(task.problem, _alive(entries), work)
         wall_s = (time.perf_counter() - started) / len(entries)
         return [self._record(task, entry, work.get(entry.index), roofline, wall_s) for entry in entries]
+
+    def _begin(self, entries: list[Entry]) -> dict[int, Work]:
+        """Draw the first exam of the one subject of ``entries``, and say what each of them will do."""
+        self._refuse_too_large(entries, self._first_bytes)
+        if not (alive := _alive(entries)) or (exam := self._draw(self._exams.first, alive)) is None:
+            return {}
+        work = {}
+        for entry in alive:
+            entry.cost = entry.kernel.cost(entry.problem, entry.config, exam.kept)
+            work[entry.index] = work_of(entry.problem, exam.routed, exam.kept, entry.cost)
+        return work
 
     def _first_bytes(self, subject: Subject) -> int:
         """Bytes that a subject takes until its implementations are called."""
@@ -161,23 +176,42 @@ class Bench:
 
     def _refuse_too_large(self, entries: list[Entry], shared_bytes: Callable[[Subject], int]) -> None:
         """Fail whoever needs more memory than there is, before it is allocated."""
-        available = min(gather(available_bytes(self._device)))
+        available = least_available(self._device)
         for entry in _alive(entries):
             needed = shared_bytes(entry.subject) + (entry.cost.workspace_bytes if entry.cost else 0)
             if needed > available:
                 reason = f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
-                entry.failure = (Status.out_of_memory, reason)
+                entry.failure, entry.needed_bytes = (Status.out_of_memory, reason), needed
+
+    def _draw(self, draw: Callable[[Subject], Exam], entries: list[Entry]) -> Exam | None:
+        """An exam of the one subject of ``entries``, or None: they then know that there is no memory for it."""
+        subject = entries[0].subject
+        what = "drawing the inputs and the reference"
+        return self._afford(lambda: draw(subject), what, subject.drawing_bytes, entries)
+
+    def _afford(self, take: Callable[[], T], what: str, needed: int, entries: list[Entry]) -> T | None:
+        """See `afford`; None where memory ends: ``entries`` have failed then, and what they are fed is forgotten."""
+        taken = afford(take, what=what, needed=needed, device=self._device)
+        if not isinstance(taken, Short):
+            return taken
+        for entry in entries:
+            entry.failure, entry.needed_bytes = (Status.out_of_memory, taken.reason), taken.needed
+        for subject in {entry.subject for entry in entries}:
+            self._exams.forget(subject)
+        return None
 
     def _first_call(self, entry: Entry) -> None:
-        """Build, and grade a call whose memory and traffic are watched."""
-        exam = self._exams.first(entry.subject)
+        """Build, and grade a call whose memory, launches and traffic are watched."""
+        if (exam := self._draw(self._exams.first, [entry])) is None:
+            return
 
         def watched() -> Result:
             entry.layer = layer = entry.kernel.build(entry.problem, entry.config, self._device)
-            weights = exam.inputs.weights
-            with count_saved(without=tuple(weights.named().values())) as saved:
+            weights = tuple(exam.inputs.weights.named().values())
+            with count_launches() as kernels, count_operators() as operators, count_saved(without=weights) as saved:
                 result, peak_bytes = peak(lambda: call(entry.problem, layer, exam.inputs), self._device)
             entry.memory = Memory(peak=peak_bytes, saved=saved.bytes)
+            entry.launches = Launches(kernels=kernels, operators=operators.names, host_waits=operators.waits)
             return result
 
         self._grade(entry, exam, watched)
@@ -191,14 +225,15 @@ class Bench:
     def _watch(self, entry: Entry) -> None:
         """See where the time of a call on several ranks goes."""
         layer: object = entry.built
-        if isinstance(layer, Communicates) and ranks() > 1:
-            inputs = self._exams.first(entry.subject).inputs
-            entry.phases = phases(layer, lambda: call(entry.problem, entry.built, inputs), self._device)
+        if not isinstance(layer, Communicates) or ranks() == 1:
+            return
+        if exam := self._draw(self._exams.first, [entry]):
+            entry.phases = phases(layer, lambda: call(entry.problem, entry.built, exam.inputs), self._device)
 
     def _last_call(self, entry: Entry) -> None:
         """Grade a call on inputs that the layer has not seen."""
-        exam = self._exams.last(entry.subject)
-        self._grade(entry, exam, lambda: call(entry.problem, entry.built, exam.inputs))
+        if exam := self._draw(self._exams.last, [entry]):
+            self._grade(entry, exam, lambda: call(entry.problem, entry.built, exam.inputs))
 
     def _grade(self, entry: Entry, exam: Exam, take: Callable[[], Result]) -> None:
         """Grade one call; whatever goes wrong in it becomes the entry's failure."""
@@ -212,6 +247,7 @@ class Bench:
             entry.failure = (status, first_line(error))
             if ranks() > 1 or (self._device.type == "cuda" and status is Status.crashed):
                 raise  # the other ranks wait, or the context is lost: this process cannot go on
+            entry.layer = None  # with what it holds
         else:
             entry.errors = worst(found, entry.errors) if entry.errors else found
             if reason := verdict(entry.errors, entry.problem.rounding):
@@ -220,11 +256,10 @@ class Bench:
     def _time(self, task: Task, entries: list[Entry], announce: Announce, pass_on: Callable[[], None]) -> None:
         """Sample all entries in turn, and in turn with whoever else measures here."""
         clock = LockstepClock(self._clocks[task.cache])
-        exams = {subject: self._exams.first(subject) for subject in {entry.subject for entry in entries}}
-        inputs = {subject: exam.copies(subject.problem, self._sets(task, subject)) for subject, exam in exams.items()}
+        rotated = {subject: self._rotated(task, _alive(entries, subject)) for subject in _subjects(entries)}
 
         def sampler(entry: Entry) -> Callable[[], Sample]:
-            calls = [lambda i=i: call(entry.problem, entry.built, i) for i in inputs[entry.subject]]
+            calls = [lambda i=i: call(entry.problem, entry.built, i) for i in rotated[entry.subject]]
             sample = clock.prepare(calls)
 
             def announced() -> Sample:
@@ -239,15 +274,18 @@ class Bench:
             return announced
 
         samplers = {}
-        for entry in entries:
+        for entry in _alive(entries):
             announce(entry.index)
             try:
                 samplers[str(entry.index)] = sampler(entry)
-            except CannotCapture as error:
-                entry.failure = (Status.unsupported, str(error))
+            except Exception as error:
+                status = ending(error)
+                entry.failure = (status, str(error) if isinstance(error, CannotCapture) else first_line(error))
+                if status is Status.crashed or (ranks() > 1 and status is Status.out_of_memory):
+                    raise  # the context is lost, or the other ranks wait: this process cannot go on
         samples = measure(samplers, time_limit_s=task.budget.seconds, enough=task.budget.samples)
-        for subject, exam in exams.items():
-            if exam.changed():  # by whom, the check afterwards tells
+        for subject, inputs in rotated.items():
+            if inputs and self._exams.first(subject).changed():  # by whom, the check afterwards tells
                 self._exams.forget(subject)
         for entry in _alive(entries):
             entry.samples = samples[str(entry.index)]
@@ -255,17 +293,42 @@ class Bench:
                 valid, throttled = len(entry.samples.ns), entry.samples.throttled
                 entry.failure = (Status.unstable, f"{throttled} samples were throttled, {valid} were not")
 
-    def _roofline_that_holds(self, problem: Problem, entries: list[Entry], work: dict[int, Work]) -> Roofline:
-        """The machine's rates; a time under the bound first makes them doubted, then is implausible."""
-        dtype = TORCH_DTYPES[problem.dtype]
-        roofline = roofline_of_ranks(self._machine.roofline(dtype))
-        if any(_beats(entry, work, roofline) for entry in entries):
-            roofline = roofline_of_ranks(self._machine.doubt(dtype))
-        for entry in entries:
+    def _rotated(self, task: Task, entries: list[Entry]) -> list[Inputs]:
+        """The sets of inputs that calls go round; none where there is no memory for them."""
+        subject, problem = entries[0].subject, entries[0].problem
+        exam = self._draw(self._exams.first, entries)
+        if exam is None:
+            return []
+        sets = self._sets(task, subject)
+        what, needed = f"going round {sets} sets of inputs", (sets - 1) * problem.input_bytes
+        return self._afford(lambda: exam.copies(problem, sets), what, needed, entries) or []
+
+    def _roofline_that_holds(self, problem: Problem, entries: list[Entry], work: dict[int, Work]) -> Roofline | None:
+        """The machine's rates; a time under the bound first makes them doubted, then is implausible.
+
+        None where there is no memory to measure them with: a time without a bound is no result.
+        """
+        roofline = self._rates(self._machine.roofline, problem, entries)
+        if roofline is None:
+            return None
+        if beating := [entry for entry in entries if _beats(entry, work, roofline)]:
+            roofline = self._rates(self._machine.doubt, problem, beating) or roofline
+        for entry in _alive(beating):
             if _beats(entry, work, roofline):
                 bound_ms = roofline.bound_ns(work[entry.index]) / 1e6
                 entry.failure = (Status.implausible, f"faster than the lower bound of {bound_ms:.3g} ms")
         return roofline
+
+    def _rates(
+        self, measured: Callable[[torch.dtype], Roofline], problem: Problem, entries: list[Entry]
+    ) -> Roofline | None:
+        """All ranks' rates together; the exams make room for measuring them."""
+        needed = self._machine.probe_bytes
+        if least_available(self._device) < needed:
+            self._exams.keep(())
+        dtype = TORCH_DTYPES[problem.dtype]
+        rates = self._afford(lambda: measured(dtype), "measuring the machine's rates", needed, entries)
+        return rates and roofline_of_ranks(rates)
 
     def _record(self, task: Task, entry: Entry, work: Work | None, roofline: Roofline | None, wall_s: float) -> Record:
         status, reason = entry.failure or (Status.passed, "")
@@ -290,9 +353,11 @@ class Bench:
             config=dict(entry.config),
             status=status,
             reason=reason,
+            needed_bytes=entry.needed_bytes if status is Status.out_of_memory else None,
             timing=timing,
             errors=entry.errors,
             memory=entry.memory,
+            launches=entry.launches,
             work=work,
             roofline=roofline,
             sent_bytes=_sent_bytes(entry.traffic),
@@ -307,8 +372,14 @@ class Bench:
         )
 
 
-def _alive(entries: list[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.failure is None]
+def _alive(entries: list[Entry], subject: Subject | None = None) -> list[Entry]:
+    """Those that have not failed, of one subject or of all."""
+    return [entry for entry in entries if entry.failure is None and subject in (None, entry.subject)]
+
+
+def _subjects(entries: list[Entry]) -> list[Subject]:
+    """The subjects of those that have not failed, in the same order on every rank."""
+    return list(dict.fromkeys(entry.subject for entry in _alive(entries)))
 
 
 def _sent_bytes(traffic: Traffic | None) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Literal, Protocol, cast
 from ..kernels.catalog import KERNELS
 from ..kernels.spawn import uninterrupted
 from ..results.record import Environment, Record
-from .mask import WHOLE, Mask
+from .mask import WHOLE, Bound, Mask
 from .meeting import Meeting, Seat, talk_through
 from .task import NOBODY, Task
 
@@ -46,7 +46,7 @@ class Died:
     """
 
     culprit: int
-    status: Literal["crashed", "timeout"]
+    status: Literal["crashed", "out_of_memory", "timeout"]
     reason: str
     seen: bool = False
     joined: int = 0
@@ -207,13 +207,13 @@ def serve(
 
     # Imported here, so that the process that only waits for records does without torch.
     from .bench import joined_collectives, open_bench  # noqa: PLC0415
-    from .failure import first_line  # noqa: PLC0415
+    from .failure import ending, first_line  # noqa: PLC0415
 
     threading.Thread(target=_count_until_parent_ends, args=(heartbeat, joined_collectives), daemon=True).start()
     try:
         for name in kernels:
             KERNELS.load(name)
-        bench = open_bench(seat, device_type, meeting)
+        bench = open_bench(seat, device_type, meeting, alone=not isinstance(mask, Bound))
         connection.send(Ready(bench.environment, bench.commit))
         while True:
             task: Task = connection.recv()
@@ -225,5 +225,6 @@ def serve(
     except Exception as error:  # noqa: BLE001  # the parent turns it into a record or into its own error
         where = f"rank {seat.rank}: " if seat.ranks > 1 else ""
         reason = f"{where}{first_line(error)}"
-        connection.send(Died(int(heartbeat[0]), "crashed", reason, joined=joined_collectives()))
+        how: Literal["crashed", "out_of_memory"] = "out_of_memory" if ending(error) == "out_of_memory" else "crashed"
+        connection.send(Died(int(heartbeat[0]), how, reason, joined=joined_collectives()))
         connection.poll(None)

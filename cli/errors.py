@@ -28,6 +28,7 @@ def told() -> Iterator[None]:
     from ..autotune.worker import WorkerError
     from ..kernels.catalog import UnknownName
     from ..kernels.cluster.machine import InvalidMachine
+    from ..kernels.optional import Unusable
     from ..kernels.problem import InvalidProblem
     from ..kernels.trace import InvalidTrace
     from ..results.benchmarks import BenchmarkError
@@ -52,6 +53,7 @@ def told() -> Iterator[None]:
         ServingError,
         StoreError,
         UnknownName,
+        Unusable,
         WorkerError,
     ) as error:
         typer.echo(f"moebench: {error}", err=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -28,16 +30,16 @@ def export(
     the names of those that `pytest suites` measures.
     """
     with told():
+        from ..kernels.optional import use
         from ..results.benchmarks import document
         from ..results.store import load_all
 
         loaded = load_all(files)
         for problem in loaded.problems:
             typer.echo(f"moebench: {problem}", err=True)
-        try:
-            text = document(loaded.records)
-        except ImportError as error:
-            refuse(f"{form.value} cannot be imported ({error}); pip install 'moebench[benchmark]'")
+        writer = partial(import_module, "pytest_benchmark.stats")
+        use("pytest_benchmark", writer, remedy="pip install 'moebench[benchmark]'")
+        text = document(loaded.records)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:

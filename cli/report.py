@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +46,7 @@ def report(
 
         typer.echo(json.dumps({"points": points(loaded.records), "problems": loaded.problems}, indent=2))
         return
+    from ..kernels.optional import use
     from ..reports.frame import write_frame
     from ..reports.page import write_html, write_markdown
 
@@ -52,6 +55,9 @@ def report(
         if path.suffix in pages:
             written = pages[path.suffix](loaded.records, loaded.problems, path, predictions)
         elif path.suffix in (".csv", ".parquet"):
+            if path.suffix == ".parquet":
+                with told():
+                    use("pyarrow", partial(import_module, "pyarrow.parquet"), remedy="pip install 'moebench[parquet]'")
             written = write_frame(loaded.records, path)
         else:
             typer.echo(f"moebench: {path}: give a name that ends in .html, .md, .csv or .parquet", err=True)

@@ -118,7 +118,8 @@ def run(
     """Measure suites, checked against the oracle, and show the answers.
 
     Records are written as they are made: Ctrl-C or a kill loses at most the point under way, and running again with the
-    same --output continues. Exit code 1 means that an implementation was wrong, implausible, or did not survive.
+    same --output continues. Exit code 1 means that an implementation was wrong, implausible, or did not survive. The
+    last line says so where memory was too small for a point.
     """
     with told(), workplace() as place:
         from rich.console import Console
@@ -250,11 +251,12 @@ def _show(
         return
     from ..reports.data import points
     from ..reports.page import write_html, write_markdown
+    from ..reports.shortage import shortage
     from ..reports.terminal import terminal
 
     html = write_html(records, store.loaded.problems, path.with_suffix(".html"), predictions)
     write_markdown(records, store.loaded.problems, path.with_suffix(".md"), predictions)
-    spent = runner.spent
+    spent, short = runner.spent, shortage(records)
     if as_json:
         answer = {
             "records": str(path),
@@ -262,6 +264,7 @@ def _show(
             "startup_s": round(spent.startup_s, 3),
             "trials_s": round(spent.trials_s, 3),
             "harness_share": round(spent.harness, 4),
+            "out_of_memory": short and short.plain(),
             "points": points(records),
         }
         typer.echo(json.dumps(answer, indent=2))
@@ -275,3 +278,5 @@ def _show(
             highlight=False,
         )
     console.print(f"records: {path}\nreport:  {html}", highlight=False, soft_wrap=True)
+    if short:
+        console.print(short.sentence, highlight=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
@@ -51,13 +51,43 @@ class Catalog(Generic[Plugin]):
         return cast(Plugin, getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute))
 
     def summary(self, name: str) -> str:
-        """The first line of its file's docstring, read without importing it."""
+        """The first line of its file's docstring, read without importing it; in its place, that it is no Python."""
         source = files(self.package).joinpath(f"{name}.py").read_text(encoding="utf-8")
-        return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        try:
+            return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        except SyntaxError as error:
+            return f"no Python: {error.msg} in line {error.lineno}"
 
 
 def _is_plugin(filename: str) -> bool:
     return filename.endswith(".py") and not filename.startswith("_")
 
 
-KERNELS: Catalog[Kernel] = Catalog("kernel", f"{__package__}.implementations", "kernel")
+@dataclass(frozen=True)
+class Kernels(Catalog["Kernel"]):
+    """The kernels; of one whose file cannot be imported what is loaded says why, and refuses every problem."""
+
+    unimportable: dict[str, Kernel] = field(default_factory=dict)
+
+    def load(self, name: str) -> Kernel:
+        """The kernel of that name, or what stands in its place.
+
+        Raises:
+            UnknownName: with the nearest valid names.
+        """
+        if name in self.unimportable:  # an import that fails starts from the beginning each time
+            return self.unimportable[name]
+        try:
+            return super().load(name)
+        except UnknownName:
+            raise
+        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a file raises is its reason
+            from .unimportable import Unimportable  # noqa: PLC0415  # imports torch
+
+            said = (str(error) or "no message").splitlines()[0]
+            reason = f"{name}.py cannot be imported ({type(error).__name__}: {said}); mend it, or leave the kernel out"
+            self.unimportable[name] = Unimportable(name, reason)
+            return self.unimportable[name]
+
+
+KERNELS = Kernels("kernel", f"{__package__}.implementations", "kernel")

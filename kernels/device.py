@@ -9,6 +9,8 @@ from pathlib import Path
 
 import torch
 
+from .optional import Unusable, use
+
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -37,11 +39,12 @@ def driver(device: torch.device) -> str | None:
 @cache
 def _nvidia_driver() -> str | None:
     try:
-        nvml = importlib.import_module("pynvml")
-    except ImportError:
+        return use("pynvml", _ask_nvml, remedy="pip install 'moebench[gpu]'")
+    except Unusable:
         return None
-    try:
-        nvml.nvmlInit()
-        return str(nvml.nvmlSystemGetDriverVersion())
-    except nvml.NVMLError:
-        return None
+
+
+def _ask_nvml() -> str:
+    nvml = importlib.import_module("pynvml")
+    nvml.nvmlInit()
+    return str(nvml.nvmlSystemGetDriverVersion())

@@ -7,23 +7,21 @@ before they are timed; the tests hold the two equal.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .activations import activate
+from .cluster.popularity import choices
 from .problem import Problem
 from .routing import NO_ROUTE, Routing, group_by_expert
 from .shard import Shard, split_evenly
 from .tensors import Inputs
 
+ROWS = 4096  # of an expert at a time in `reference`: enough for a product at full speed
 OF_TOKENS = ("x", "gates")  # the gradients with a row for each token; the others have one for each expert
-
-Experts = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
-"""w_up (E, U, D), w_down (E, D, F), and for the outputs of each the biases (E, U) and (E, D), or zeros of (E, 1), and
-the scales, or ones of (E, 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,58 +73,14 @@ def drop(problem: Problem, routing: Routing) -> Routing:
 def oracle(problem: Problem, inputs: Inputs) -> Result:
     """y_t = sum over kept k of g_tk * (W_down[e] act(W_up[e] x_t + b_up[e]) + b_down[e]), token by token.
 
-    W is what is held times its scales, where there are any.
-    """
-
-    def forward(x_TD: Tensor, gates_TK: Tensor, weights: Experts, routing: Routing) -> Tensor:
-        w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, s_up_EU, s_down_ED = weights
-        rows = []
-        for t, ids in enumerate(routing.ids_TK.tolist()):
-            y_D = torch.zeros_like(x_TD[t])
-            for k, e in enumerate(ids):
-                if e != NO_ROUTE:
-                    h_F = activate(problem, w_up_EUD[e].double() @ x_TD[t] * s_up_EU[e] + b_up_EU[e])
-                    y_D = y_D + gates_TK[t, k] * (w_down_EDF[e].double() @ h_F * s_down_ED[e] + b_down_ED[e])
-            rows.append(y_D)
-        return torch.stack(rows) if rows else torch.zeros_like(x_TD)
-
-    return _evaluate(problem, inputs, forward)
-
-
-def reference(problem: Problem, inputs: Inputs) -> Result:
-    """As `oracle`, with one product for all rows of an expert."""
-
-    def forward(x_TD: Tensor, gates_TK: Tensor, weights: Experts, routing: Routing) -> Tensor:
-        w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, s_up_EU, s_down_ED = weights
-        groups = group_by_expert(routing)
-        rows = []
-        for e, start, end in groups.slices():
-            h_nU = x_TD[groups.token_N[start:end]] @ w_up_EUD[e].double().T * s_up_EU[e] + b_up_EU[e]
-            rows.append(activate(problem, h_nU) @ w_down_EDF[e].double().T * s_down_ED[e] + b_down_ED[e])
-        if not rows:
-            return torch.zeros_like(x_TD)
-        y_ND = torch.cat(rows) * gates_TK.flatten()[groups.route_N, None]
-        return torch.zeros_like(x_TD).index_add(0, groups.token_N, y_ND)
-
-    return _evaluate(problem, inputs, forward)
-
-
-def _evaluate(problem: Problem, inputs: Inputs, forward: Callable[..., Tensor]) -> Result:
-    """Run ``forward`` in float64 on the kept routes; what does not depend on an input has a gradient of zeros.
-
-    Without gradients the weights stay as they are, and ``forward`` converts one expert at a time. Where there is no
-    bias, ``forward`` is given zeros, and ones where there are no scales.
+    W is what is held times its scales, where there are any. What does not depend on an input has a gradient of zeros.
     """
     training = problem.mode == "train"
-    leaves = {name: tensor.detach() for name, tensor in inputs.tensors().items()}
-    leaves |= {name: leaves[name].double() for name in (leaves if training else leaves.keys() - {"w_up", "w_down"})}
-    for leaf in leaves.values():
-        leaf.requires_grad_(training)
-    zeros_E1, ones_E1 = leaves["x"].new_zeros(problem.E, 1), leaves["x"].new_ones(problem.E, 1)
-    biases = (leaves.get("b_up", zeros_E1), leaves.get("b_down", zeros_E1))
-    scales = (leaves.get("s_up", ones_E1), leaves.get("s_down", ones_E1))
-    weights = (leaves["w_up"], leaves["w_down"], *biases, *scales)
-    y_TD = forward(leaves["x"], leaves["gates"], weights, drop(problem, inputs.routing))
+    leaves = {
+        name: tensor.detach().double().requires_grad_(training and name in inputs.differentiable())
+        for name, tensor in inputs.tensors().items()
+    }
+    y_TD = _token_by_token(problem, leaves, drop(problem, inputs.routing).ids_TK.tolist())
     if not training:
         return Result(y_TD=y_TD, gradients={})
     gradients = [torch.zeros_like(leaf) for leaf in leaves.values()]
@@ -137,10 +91,95 @@ def _evaluate(problem: Problem, inputs: Inputs, forward: Callable[..., Tensor]) 
     return Result(y_TD=y_TD.detach(), gradients=dict(zip(leaves, gradients, strict=True)))
 
 
+def _token_by_token(problem: Problem, leaves: dict[str, Tensor], ids: list[list[int]]) -> Tensor:
+    x_TD, gates_TK = leaves["x"], leaves["gates"]
+    zeros_E1, ones_E1 = x_TD.new_zeros(problem.E, 1), x_TD.new_ones(problem.E, 1)
+    w_up_EUD, b_up_EU, s_up_EU = leaves["w_up"], leaves.get("b_up", zeros_E1), leaves.get("s_up", ones_E1)
+    w_down_EDF, b_down_ED, s_down_ED = leaves["w_down"], leaves.get("b_down", zeros_E1), leaves.get("s_down", ones_E1)
+    rows = []
+    for t, experts in enumerate(ids):
+        y_D = torch.zeros_like(x_TD[t])
+        for k, e in enumerate(experts):
+            if e != NO_ROUTE:
+                h_F = activate(problem, w_up_EUD[e] @ x_TD[t] * s_up_EU[e] + b_up_EU[e])
+                y_D = y_D + gates_TK[t, k] * (w_down_EDF[e] @ h_F * s_down_ED[e] + b_down_ED[e])
+        rows.append(y_D)
+    return torch.stack(rows) if rows else torch.zeros_like(x_TD)
+
+
+def reference(problem: Problem, inputs: Inputs) -> Result:
+    """As `oracle`, with one product for up to `ROWS` rows of an expert.
+
+    An expert is finished, gradients included, before the next one begins, so that there are float64 copies of one
+    expert's weights and rows at a time; see `reference_bytes`.
+    """
+    training = problem.mode == "train"
+    groups = group_by_expert(drop(problem, inputs.routing))
+    token_N = groups.token_N
+    y_TD = torch.zeros_like(inputs.x_TD, dtype=torch.float64, requires_grad=False)
+    sums = inputs.differentiable() if training else {}
+    sums = {name: torch.zeros_like(tensor, dtype=torch.float64, requires_grad=False) for name, tensor in sums.items()}
+    result = Result(y_TD=y_TD, gradients=sums)
+    with torch.set_grad_enabled(training):
+        for e, start, end in groups.slices():
+            for first in range(start, end, ROWS):
+                rows = slice(first, min(first + ROWS, end))
+                _add_rows(problem, inputs, result, e, token_N[rows], groups.route_N[rows])
+    return result
+
+
+def _add_rows(problem: Problem, inputs: Inputs, result: Result, e: int, token_n: Tensor, route_n: Tensor) -> None:
+    """Add to ``result`` what the routes ``route_n`` of the tokens ``token_n`` to expert ``e`` contribute."""
+    part = {name: tensor.detach()[e] for name, tensor in inputs.weights.named().items()}
+    part |= {"x": inputs.x_TD.detach()[token_n], "gates": inputs.routing.gates_TK.detach().flatten()[route_n]}
+    part = {name: tensor.double().requires_grad_(bool(result.gradients)) for name, tensor in part.items()}
+    a_nF = activate(problem, _product(part, "up", part["x"]))
+    rows_nD = _product(part, "down", a_nF) * part["gates"][:, None]
+    del a_nF  # autograd keeps it where it is needed
+    result.y_TD.index_add_(0, token_n, rows_nD.detach())
+    if not result.gradients:
+        return
+    found = torch.autograd.grad(rows_nD, list(part.values()), inputs.dy_TD[token_n].double())
+    gradients = dict(zip(part, found, strict=True))
+    result.gradients["x"].index_add_(0, token_n, gradients.pop("x"))
+    result.gradients["gates"].view(-1)[route_n] = gradients.pop("gates")
+    for name, gradient in gradients.items():
+        result.gradients[name][e] += gradient
+
+
+def _product(part: dict[str, Tensor], name: str, rows: Tensor) -> Tensor:
+    """Rows times an expert's matrix of this name, times its scales and plus its bias where there are any."""
+    product = rows @ part[f"w_{name}"].T
+    if f"s_{name}" in part:
+        product = product * part[f"s_{name}"]
+    return product + part[f"b_{name}"] if f"b_{name}" in part else product
+
+
 def reference_bytes(problem: Problem) -> int:
-    """About what `reference` allocates at its peak: float64 operands, the rows of all experts, and their gradients."""
-    weights = problem.D * (problem.U + problem.F)
-    rows = problem.N * (3 * problem.D + problem.U + 2 * problem.F)
+    """Bytes that `reference` allocates at its peak: the tests hold it within a tenth of the measured one.
+
+    All tensors but the sorted routes are float64: the result, and for the rows of one expert at a time its weights, its
+    rows at both ends, and the most of what stands between them at any moment.
+    """
+    D, U, F = problem.D, problem.U, problem.F
+    n = min(ROWS, _fullest(problem))
+    activation = 2 * F if problem.gated else F  # the activated half, and its product with the other
+    matrices, vectors = D * (U + F), (U + D) * (problem.bias + problem.quantised)
+    held = problem.T * D + 2 * problem.N + matrices + vectors + n * (D + 1)
     if problem.mode == "forward":
-        return 8 * (problem.T * problem.D + weights + rows)
-    return 2 * 8 * (problem.T * problem.D + problem.E * weights + rows)
+        outputs = 2 if problem.bias or problem.quantised else 1  # scaling and adding a bias each make a new one
+        return 8 * (held + n * max(outputs * U, U + activation, F + outputs * D, 2 * D))
+    held += problem.T * D + problem.N + problem.E * (matrices + vectors) + 2 * n * D
+    at_the_gates = n * (U + activation + 3 * D)
+    at_the_second_product = n * (U + activation + F + D) + D * F
+    at_the_activation = n * (U + 2 * activation) + D * F
+    at_the_first_product = n * (U + D) + matrices
+    return 8 * (held + max(at_the_gates, at_the_second_product, at_the_activation, at_the_first_product))
+
+
+def _fullest(problem: Problem) -> int:
+    """About how many rows the fullest expert receives: what the most popular one is expected to, and the spread."""
+    share = float(choices(problem).included_E.max())
+    spread = math.sqrt(2 * problem.T * share * max(0.0, 1 - share) * math.log(problem.E))
+    most = problem.T if problem.capacity is None else problem.capacity * problem.ranks
+    return min(math.ceil(problem.T * share + spread), most)

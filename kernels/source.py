@@ -25,13 +25,16 @@ def source_hash(kernel_name: str) -> str:
 
     These are its own file, the modules of this package that it imports, directly or through others, and the CUDA
     sources beside them. Comments, docstrings and the static model (`Kernel.steps` and what only it imports) do not
-    count. Of a kernel from outside the package it is its own file; "" where there is none.
+    count. Of a kernel from outside the package it is its own file; "" where there is none, or one that is no Python.
 
     Raises:
         UnknownName: for a name that is no kernel's.
     """
     if kernel_name in KERNELS.names():
-        return hash_of(_ROOT / "implementations" / f"{kernel_name}.py", _ROOT)
+        try:
+            return hash_of(_ROOT / "implementations" / f"{kernel_name}.py", _ROOT)
+        except SyntaxError:
+            return ""
     file = sys.modules[type(KERNELS.load(kernel_name)).__module__].__file__
     return _digest([Path(file)], Path(file).parent) if file else ""
 

@@ -49,6 +49,7 @@ def _kernel(row: Row) -> JsonValue:
         "high_ms": row.median.high,
         "useful_tflop_per_s": row.tflops,
         "share_of_bound": row.share,
+        "launches": row.record.launches.model_dump() if row.record.launches else None,
     }
 
 

@@ -36,6 +36,8 @@ class Machine:
             ("Triton", plain(known.triton or MISSING)),
             ("CUDA", plain(known.cuda or MISSING)),
             ("driver", plain(known.driver or MISSING)),
+            ("CuPy", plain(known.cupy or MISSING)),
+            ("routes ordered by", plain(known.routes_by or MISSING)),
             ("moebench", plain(known.moebench)),
             ("commit", ", ".join(dict.fromkeys(plain(record.commit) for record in self.records))),
             ("measured (UTC)", period(self.records)),
@@ -106,6 +108,10 @@ class Section:
             notes.append(f"Timed by {' and '.join(ways)}, {samples} samples a median.")
         if throttled := sum(timing.throttled for timing in timings):
             notes.append(f"{counted(throttled, 'sample')} taken while the device was throttled were left out.")
+        if unread := [record.clocks.unread for record in self.records if record.clocks and record.clocks.unread]:
+            notes.append(
+                f"Of {counted(len(unread), 'record')} the device's state is not fully known: {plain(unread[0])}."
+            )
         if self.predictions:
             named = ", ".join(sorted({plain(one.machine) for one in self.predictions}))
             notes.append(f"Hollow marks on dashed lines are not measured: they are predictions for {named}.")

@@ -185,5 +185,5 @@ def _times(records: list[Record]) -> list[list[float]]:
 
 def _clock(records: list[Record]) -> float | None:
     """The median clock of a GPU's multiprocessors, MHz."""
-    clocks = [record.clocks.sm_mhz for record in records if record.clocks]
+    clocks = [record.clocks.sm_mhz for record in records if record.clocks and record.clocks.sm_mhz is not None]
     return statistics.median(clocks) if clocks else None

@@ -207,7 +207,7 @@ class ColdCudaClock:
 
         return sample
 
-    def state(self) -> Clocks | None:
+    def state(self) -> Clocks:
         return self._telemetry.state(energy_j=None)
 
 
@@ -248,7 +248,7 @@ class HotCudaClock:
 
         return sample
 
-    def state(self) -> Clocks | None:
+    def state(self) -> Clocks:
         """State of the device, with the energy of one call of the work sampled last."""
         return self._telemetry.state(energy_j=self._energy_j)
 
@@ -259,14 +259,14 @@ class HotCudaClock:
         """
         ms = self._device.slowest(max(ms, EVENT_MS))
         batch = math.ceil(ENERGY_BATCH_MS / ms)
-        readings: list[tuple[float | None, int]] = []
+        readings: list[tuple[float, int]] = []
         for replays in range(batch, math.ceil(ENERGY_MS / ms) + batch, batch):
             _run([replay], batch)
             self._device.synchronize()
             joules = self._telemetry.energy_j()
-            if not readings or joules != readings[-1][0]:
+            if joules is not None and (not readings or joules != readings[-1][0]):
                 readings.append((joules, replays))
-        ticks = [(joules, replays) for joules, replays in readings[1:] if joules is not None]  # the first is no tick
+        ticks = readings[1:]  # the first is no tick
         if len(ticks) < 2:
             return None
         (first_j, first), (last_j, last) = ticks[0], ticks[-1]

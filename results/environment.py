@@ -19,10 +19,19 @@ GIT_TIMEOUT_S: Final = 10.0  # git answers in milliseconds; a network disk that 
 SOURCES: Final = (":(top)*.py", ":(top)*.cu", ":(top)*.cuh")  # a results file in the checkout changes no number
 
 
-def fingerprint(device_type: Literal["cpu", "cuda"], *, device: str, driver: str | None) -> Environment:
-    """The environment of a record made now on the CPU or on torch's current CUDA device, given its name and driver.
+def fingerprint(
+    device_type: Literal["cpu", "cuda"],
+    *,
+    device: str,
+    driver: str | None,
+    cupy: str | None = None,
+    routes_by: str | None = None,
+) -> Environment:
+    """The environment of a record made now on the CPU or on torch's current CUDA device.
 
-    ``memory_bytes`` is the memory of that device; ``cores`` are those the process may use; ``cuda`` is None on the CPU.
+    Given are the device's name and driver, the CuPy that runs there and what orders routes, for which see
+    ``Environment``. ``memory_bytes`` is the memory of that device; ``cores`` are those the process may use; ``cuda`` is
+    None on the CPU.
     """
     on_cuda = device_type == "cuda"
     return Environment(
@@ -37,6 +46,8 @@ def fingerprint(device_type: Literal["cpu", "cuda"], *, device: str, driver: str
         triton=_version("triton"),
         cuda=torch.version.cuda if on_cuda else None,
         driver=driver,
+        cupy=cupy,
+        routes_by=routes_by,
         moebench=metadata.version("moebench"),
     )
 

@@ -55,6 +55,11 @@ class Machine:
         """The rates of memory that the latest roofline was made with."""
         return self._memory
 
+    @property
+    def probe_bytes(self) -> int:
+        """Bytes that measuring takes at its peak: both sides of the copy, which is larger than any of the products."""
+        return 2 * COPY_BYTES[self._device.type]
+
     def roofline(self, dtype: torch.dtype) -> Roofline:
         """FLOP/s of the fastest dense matmul of ``dtype``, and bytes/s of memory, copied or only read.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,15 +29,29 @@ _GROUP = Path("/sys/fs/cgroup")
 def available_bytes(device: torch.device, meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int:
     """Bytes that can still be allocated on the device.
 
+    On a GPU what torch's caching allocator holds for later is among them: it is used again, or given back when another
+    size is asked for.
+
     Raises:
         OSError: where the system does not tell.
     """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + cached
     for line in meminfo.read_text().splitlines():
         if line.startswith("MemAvailable:"):
             return min(int(line.split()[1]) * 1024, _left_in(group))
     raise OSError(f"{meminfo} does not say MemAvailable; moebench measures on Linux")
+
+
+def give_back(device: torch.device) -> None:
+    """Return to the device what nobody uses any more.
+
+    Torch's caching allocator keeps freed blocks in the sizes they had, of which a larger one cannot be made.
+    """
+    gc.collect()  # a cycle of references may still hold tensors
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _left_in(group: Path) -> int:

@@ -7,14 +7,17 @@ but nobody knows whether the device was throttled: ``connect`` then returns a ``
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import torch
 
 from .record import Clocks
+
+T = TypeVar("T")
 
 
 class _Reason(IntFlag):
@@ -48,20 +51,20 @@ competitor. All reasons go into the record.
 
 
 class Telemetry(Protocol):
-    """Readings of one device."""
+    """Readings of one device. None of them is an error: what cannot be read is not known."""
 
     @property
     def driver(self) -> str | None:
         """Version of the driver."""
 
     def throttle_reasons(self) -> list[str]:
-        """Why the clocks are not at their highest just now; see ``SLOWDOWNS``."""
+        """Why the clocks are not at their highest just now; see ``SLOWDOWNS``. Nothing where it is not known."""
 
     def energy_j(self) -> float | None:
         """Joules since the driver was loaded; None where the device does not count them."""
 
-    def state(self, energy_j: float | None) -> Clocks | None:
-        """The readings of this moment with the joules that one call took; None where there are no readings."""
+    def state(self, energy_j: float | None) -> Clocks:
+        """The readings of this moment with the joules that one call took, and why some are missing."""
 
 
 @dataclass(frozen=True)
@@ -77,42 +80,67 @@ class NoTelemetry:
     def energy_j(self) -> None:
         return None
 
-    def state(self, energy_j: float | None) -> None:
-        return None
+    def state(self, energy_j: float | None) -> Clocks:
+        return Clocks(unread=self.reason)
 
 
 class NvmlTelemetry:
     """Readings of the device with this UUID (``GPU-…``) through an initialised ``pynvml``.
 
+    A reading that fails is None, and the next one may succeed again; why the first one failed is kept.
+
     Raises:
-        pynvml.NVMLError: from any reading that the driver refuses, and when there is no such device.
+        pynvml.NVMLError: when there is no such device, or the driver does not answer.
     """
 
     def __init__(self, nvml: ModuleType, uuid: str) -> None:
         self._nvml: Any = nvml
         self._device = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+        self._unread = ""
         self.driver: str = self._nvml.nvmlSystemGetDriverVersion()
 
     def throttle_reasons(self) -> list[str]:
-        bits = self._nvml.nvmlDeviceGetCurrentClocksEventReasons(self._device)
-        return [reason.name for reason in _Reason if bits & reason and reason.name]
+        return self._reasons() or []
 
     def energy_j(self) -> float | None:
-        try:
-            return float(self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._device)) / 1e3
-        except self._nvml.NVMLError_NotSupported:
-            return None
+        return _thousandth(self._integer("nvmlDeviceGetTotalEnergyConsumption"))
 
     def state(self, energy_j: float | None) -> Clocks:
-        nvml, device = self._nvml, self._device
         return Clocks(
-            sm_mhz=nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_SM),
-            memory_mhz=nvml.nvmlDeviceGetClockInfo(device, nvml.NVML_CLOCK_MEM),
-            power_w=nvml.nvmlDeviceGetPowerUsage(device) / 1e3,
-            temperature_c=nvml.nvmlDeviceGetTemperature(device, nvml.NVML_TEMPERATURE_GPU),
-            throttle_reasons=self.throttle_reasons(),
+            sm_mhz=self._integer("nvmlDeviceGetClockInfo", "NVML_CLOCK_SM"),
+            memory_mhz=self._integer("nvmlDeviceGetClockInfo", "NVML_CLOCK_MEM"),
+            power_w=_thousandth(self._integer("nvmlDeviceGetPowerUsage")),
+            temperature_c=self._integer("nvmlDeviceGetTemperature", "NVML_TEMPERATURE_GPU"),
+            throttle_reasons=self._reasons(),
             energy_j=energy_j,
+            unread=self._unread,  # last: the readings above are among those it speaks of
         )
+
+    def compute_mode(self) -> int | None:
+        """Who may use the device, as NVML numbers it: 0 is everybody."""
+        return self._integer("nvmlDeviceGetComputeMode")
+
+    def busy_percent(self) -> int | None:
+        """Share of the last moments, up to a second, in which anybody's kernel ran."""
+        return self._read("nvmlDeviceGetUtilizationRates", lambda rates: int(rates.gpu))
+
+    def _reasons(self) -> list[str] | None:
+        bits = self._integer("nvmlDeviceGetCurrentClocksEventReasons")
+        return None if bits is None else [reason.name for reason in _Reason if bits & reason and reason.name]
+
+    def _integer(self, function: str, *constants: str) -> int | None:
+        return self._read(function, int, *constants)
+
+    def _read(self, function: str, read: Callable[[Any], T], *constants: str) -> T | None:
+        """What a function of NVML says of the device, or None where it fails in any way."""
+        try:
+            arguments = [getattr(self._nvml, constant) for constant in constants]
+            return read(getattr(self._nvml, function)(self._device, *arguments))
+        except self._nvml.NVMLError_NotSupported:
+            return None
+        except Exception as error:  # noqa: BLE001  # NVML's, and another version's that lacks the function
+            self._unread = self._unread or f"{function} failed ({_in_a_line(error)})"
+            return None
 
 
 def connect(index: int) -> NvmlTelemetry | NoTelemetry:
@@ -122,13 +150,22 @@ def connect(index: int) -> NvmlTelemetry | NoTelemetry:
     """
     try:
         nvml = importlib.import_module("pynvml")
-    except ImportError:
+    except ModuleNotFoundError:
         return NoTelemetry("nvidia-ml-py is not installed; install moebench[gpu]")
-    uuid = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
+    except Exception as error:  # noqa: BLE001  # whatever a broken install raises is the reason
+        return NoTelemetry(f"nvidia-ml-py cannot be imported ({_in_a_line(error)}); install moebench[gpu] anew")
+    device = f"device {index}"
     try:
+        device = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
         nvml.nvmlInit()
-        telemetry = NvmlTelemetry(nvml, uuid)
-        telemetry.state(energy_j=None)
-    except nvml.NVMLError as error:
-        return NoTelemetry(f"NVML cannot read device {uuid}: {error}")
-    return telemetry
+        return NvmlTelemetry(nvml, device)
+    except Exception as error:  # noqa: BLE001  # as above: without readings there are numbers all the same
+        return NoTelemetry(f"NVML cannot read {device}: {_in_a_line(error)}")
+
+
+def _thousandth(value: int | None) -> float | None:
+    return None if value is None else value / 1e3
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"

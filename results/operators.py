@@ -6,9 +6,10 @@ the operator. That is what `torch.cuda.set_sync_debug_mode` watches for on a dev
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Final
 
@@ -44,10 +45,18 @@ COPIES: Final = (
 
 @dataclass
 class Operators:
-    """``started`` compute or copy: on a GPU one kernel each, or more. ``waits`` hold the host up until it is done."""
+    """``names`` counts by name what computes or copies: on a GPU one kernel each, or more.
 
-    started: int = 0
+    ``waits`` hold the host up until it is done.
+    """
+
+    names: Counter[str] = field(default_factory=Counter)
     waits: int = 0
+
+    @property
+    def started(self) -> int:
+        """How many compute or copy."""
+        return self.names.total()
 
 
 @contextmanager
@@ -97,7 +106,8 @@ class _Dispatched(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         arguments = kwargs or {}
-        self._counted.started += _starts(function)
+        if _starts(function):
+            self._counted.names[str(function.overloadpacket)] += 1
         self._counted.waits += _waits(function, args, arguments)
         return function(*args, **arguments)
 

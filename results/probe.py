@@ -19,6 +19,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from .clock import CpuClock
 from .cores import usable_cores
+from .gpu import UnfitGpu, check_gpu, check_idle
 from .links import Exchange, exchanges
 from .machine import multiplies_float8, product
 from .measure import MIN_SAMPLES
@@ -91,11 +92,16 @@ def take_part(device_type: Literal["cpu", "cuda"]) -> Probe:
     """Measure as one of the ranks that torchrun started, whose nodes are as LOCAL_WORLD_SIZE says.
 
     Raises:
-        ProbeError: when torch sees too few devices.
+        ProbeError: when torch sees too few devices, or this rank's cannot be measured on.
     """
     place, neighbours = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     _check_devices(device_type, neighbours)
     if device_type == "cuda":
+        try:
+            check_idle(place)
+            check_gpu(place, neighbours)
+        except UnfitGpu as error:
+            raise ProbeError(str(error)) from error
         torch.cuda.set_device(place)
         device = torch.device("cuda", place)
     else:

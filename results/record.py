@@ -74,6 +74,18 @@ class Memory(_Part):
     saved: int
 
 
+class Launches(_Part):
+    """What one call starts, by name: kernels of this package, and torch operators that compute or copy.
+
+    On a GPU an operator is one launch or more; what another package starts by itself is not seen. ``host_waits`` are
+    operators whose result the host has to wait for.
+    """
+
+    kernels: dict[str, int] = Field(default_factory=dict)
+    operators: dict[str, int] = Field(default_factory=dict)
+    host_waits: int = 0
+
+
 class Traffic(_Part):
     """Payload of one call, a figure for each rank in order.
 
@@ -169,18 +181,26 @@ class Timing(_Part):
 
 
 class Clocks(_Part):
-    """State of an NVIDIA device after the last sample: MHz, watts, degrees Celsius, joules per call."""
+    """State of an NVIDIA device after the last sample: MHz, watts, degrees Celsius, joules per call.
 
-    sm_mhz: int
-    memory_mhz: int
-    power_w: float
-    temperature_c: int
-    throttle_reasons: list[str]
+    What could not be read is None; ``unread`` then says why the first reading of the process that failed did.
+    """
+
+    sm_mhz: int | None = None
+    memory_mhz: int | None = None
+    power_w: float | None = None
+    temperature_c: int | None = None
+    throttle_reasons: list[str] | None = None
     energy_j: float | None = None
+    unread: str = ""
 
 
 class Environment(_Part):
-    """The machine and the software that made a record."""
+    """The machine and the software that made a record.
+
+    ``cupy`` is the version of the CuPy that ran our CUDA kernels, None where they did not run. ``routes_by`` says what
+    ordered the routes: ``CUDA``, or ``torch`` and on a GPU why. It is None in records from before it was recorded.
+    """
 
     device: str
     device_type: Literal["cpu", "cuda"]
@@ -193,14 +213,20 @@ class Environment(_Part):
     triton: str | None = None
     cuda: str | None = None
     driver: str | None = None
+    cupy: str | None = None
+    routes_by: str | None = None
     moebench: str
 
     def differs(self, other: Environment) -> list[str]:
-        """The fields in which two environments differ, as ``name: this / other``; ``threads`` varies with the ranks."""
+        """The fields in which two environments differ, as ``name: this / other``.
+
+        ``threads`` is none of them, it varies with the ranks; nor is CuPy where one of the two does not tell of it.
+        """
+        silent = {"threads"} | ({"cupy", "routes_by"} if None in (self.routes_by, other.routes_by) else set())
         return [
             f"{name}: {getattr(self, name)} / {getattr(other, name)}"
             for name in type(self).model_fields
-            if name != "threads" and getattr(self, name) != getattr(other, name)
+            if name not in silent and getattr(self, name) != getattr(other, name)
         ]
 
 
@@ -222,9 +248,11 @@ class Record(_Part):
     config: dict[str, JsonValue]
     status: Status
     reason: str = ""
+    needed_bytes: int | None = Field(default=None, description="reckoned, of a point that is out_of_memory")
     timing: Timing | None = None
     errors: dict[str, Error] = Field(default_factory=dict)
     memory: Memory | None = None
+    launches: Launches | None = None
     work: Work | None = None
     roofline: Roofline | None = None
     sent_bytes: list[int] = Field(default_factory=list)

@@ -150,6 +150,15 @@ class RunsOutOfMemory(Faulty):
         raise torch.OutOfMemoryError("tried to allocate 1000 GiB")
 
 
+class RunsOutOfMemoryLater(Faulty):
+    """Asks for more than there is when it is sampled, after it was checked."""
+
+    from_call = 3
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        raise torch.OutOfMemoryError("tried to allocate 1000 GiB")
+
+
 class Dies(Faulty):
     """Takes its process with it, as an illegal memory access does."""
 
@@ -176,6 +185,8 @@ class Name(str):
 
 
 def _load(self: Catalog[Kernel], name: str) -> Kernel:
+    if name == "CannotBeImported":
+        raise RuntimeError("built for another driver\nsecond line")
     return FAULTY[name] if name in FAULTY else _honest_load(self, name)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from faulty import FAULTY, Dies, Faulty, Hangs, Name, Raises
+from faulty import FAULTY, Dies, Faulty, Hangs, Name, Raises, RunsOutOfMemory
 from torch import Tensor
 
+from moebench.autotune.exam import Exam
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Communicates, Config, Cost, Layer
 from moebench.kernels.problem import Problem
@@ -51,6 +52,10 @@ class RaisesOnRankOne(OnRankOne, Raises):
     """Rank 1 fails with an exception, and the others wait for it."""
 
 
+class RunsOutOfMemoryOnRankOne(OnRankOne, RunsOutOfMemory):
+    """Rank 1 asks for more than there is, and the others wait for it."""
+
+
 class SendsTooMuch(OnRankOne):
     """Rank 1 sends rank 0 a byte more than its routes ask for."""
 
@@ -62,10 +67,23 @@ class SendsTooMuch(OnRankOne):
         return layer
 
 
+TOO_LARGE = 13  # a seed: the inputs and the reference of its problem do not fit rank 1
+
+
+def _draw(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+    if problem.seed == TOO_LARGE and dist.get_rank() == 1:
+        raise torch.OutOfMemoryError("tried to allocate 1000 GiB")
+    return _honest_draw(problem, weights, seed=seed, device=device)
+
+
+_honest_draw = Exam.draw
+Exam.draw = staticmethod(_draw)  # type: ignore[method-assign]  # the fault that is injected
+
+
 class RankName(Name):
     """A name whose unpickling in a worker imports this module."""
 
     __slots__ = ()
 
 
-FAULTY |= {kind.__name__: kind() for kind in (DiesOnRankOne, HangsOnRankOne, RaisesOnRankOne, SendsTooMuch)}
+FAULTY |= {kind.__name__: kind() for kind in OnRankOne.__subclasses__()}

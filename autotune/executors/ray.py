@@ -13,8 +13,10 @@ import socket
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
+from ...kernels.optional import use
 from ...results.record import Record
 from ..executor import Executor, ExecutorError
 from ..group import ThisMachine
@@ -49,7 +51,8 @@ def ray_executor(
     connected to already.
 
     Raises:
-        ExecutorError: when ray is not installed, the cluster does not answer or has too little room.
+        ExecutorError: when the cluster does not answer or has too little room.
+        Unusable: when ray is missing or broken.
         WorkerError: when a worker does not come up.
     """
     with _connected(address) as ray, Pool(_slots(ray, device_type, kernels, slots)) as pool:
@@ -59,10 +62,7 @@ def ray_executor(
 @contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
     with _environment(QUIET | (OWN if address is None else {})):
-        try:
-            ray = importlib.import_module("ray")
-        except ImportError as error:
-            raise ExecutorError("ray is not installed: pip install 'moebench[ray]'") from error
+        ray: Any = use("ray", partial(importlib.import_module, "ray"), remedy="pip install 'moebench[ray]'")
         mine = not ray.is_initialized()
         if mine:
             own = {"include_dashboard": False, "object_store_memory": OBJECTS_BYTES} if address is None else {}

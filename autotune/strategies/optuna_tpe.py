@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from ...kernels.optional import use
 from ..space import Axis, Space
 from ..strategy import Ask, Strategy
 
@@ -21,7 +23,7 @@ class OptunaTpe(Strategy):
     predictions, or drawn by chance without them.
 
     Raises:
-        ModuleNotFoundError: when Optuna is not installed.
+        Unusable: when Optuna is missing or broken.
     """
 
     def __init__(self, space: Space, *, seed: int, predicted: Sequence[float] | None = None) -> None:
@@ -74,13 +76,8 @@ class OptunaTpe(Strategy):
 
 def _optuna() -> Any:
     """The module, its log silenced."""
-    try:
-        optuna = importlib.import_module("optuna")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the strategy optuna_tpe needs Optuna: pip install 'moebench[search]', or choose another strategy",
-            name=error.name,
-        ) from error
+    remedy = "pip install 'moebench[search]', or choose another strategy than optuna_tpe"
+    optuna: Any = use("optuna", partial(importlib.import_module, "optuna"), remedy=remedy)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 

@@ -6,13 +6,16 @@ The first use of a kernel on a device compiles and loads it, which a CUDA graph 
 from __future__ import annotations
 
 import importlib
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..launches import launched
+from ..optional import Unusable, use
 
 OPTIONS = ("--std=c++17",)
 """Options of the compiler besides the architecture."""
@@ -30,10 +33,41 @@ def source(file: str) -> str:
 
 
 def usable(tensor: Tensor) -> bool:
-    """Whether kernels of this folder can take ``tensor``: on an NVIDIA GPU since Ampere, which CuPy finds too."""
-    if not tensor.is_cuda or torch.version.hip is not None or not _cupy_finds_a_gpu():
-        return False
-    return torch.cuda.get_device_capability(tensor.device) >= (8, 0)
+    """Whether kernels of this folder can take ``tensor``, which else has torch's operators to be ordered by."""
+    return tensor.is_cuda and refusal(tensor.device.index) is None
+
+
+@cache  # what fails, fails again, and takes as long
+def refusal(device: int) -> str | None:
+    """Why kernels of this folder cannot run on that CUDA device, in one sentence, or None. Compiles all of them."""
+    if torch.version.hip is not None:
+        return "the CUDA sources are for NVIDIA's GPUs, torch is built for AMD's"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < (8, 0):
+        return "the CUDA sources need compute capability 8.0, the device has {}.{}".format(*capability)
+    try:
+        use("cupy", partial(_compile_all, device), remedy="pip install 'moebench[gpu]', built for this CUDA")
+    except Unusable as error:
+        return str(error)
+    return None
+
+
+def ordering(device: torch.device) -> tuple[str | None, str]:
+    """The version of the CuPy that runs kernels of this folder, or None, and in words what orders routes on a device.
+
+    Where kernels of this folder do not, operators of torch do: about 25 launches instead of two.
+    """
+    if device.type != "cuda":
+        return None, "torch"
+    reason = refusal(device.index)
+    return (str(_cupy().__version__), "CUDA") if reason is None else (None, f"torch: {reason}")
+
+
+def _compile_all(device: int) -> None:
+    """Find the GPU, the compiler and the driver, of which any may not fit CuPy although its import succeeds."""
+    with _cupy().cuda.Device(device):
+        for file in sorted(Path(__file__).parent.glob("*.cu")):
+            _module(file.stem).compile()
 
 
 def launch(
@@ -49,6 +83,7 @@ def launch(
         function = _function(file, kernel, index)
         with _stream(index, torch.cuda.current_stream(index).cuda_stream):
             function((grid,), (threads,), values, shared_mem=shared)
+    launched(kernel)
 
 
 def _value(argument: Argument) -> np.int32 | np.int64:
@@ -59,14 +94,6 @@ def _value(argument: Argument) -> np.int32 | np.int64:
 
 def _cupy() -> Any:
     return importlib.import_module("cupy")
-
-
-@cache
-def _cupy_finds_a_gpu() -> bool:
-    try:
-        return bool(_cupy().cuda.is_available())
-    except ImportError:
-        return False
 
 
 @cache

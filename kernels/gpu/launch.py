@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import triton
 
+from ..launches import launched
+
 INTERPRETED: bool = triton.knobs.runtime.interpret
 """Whether kernels run in Triton's interpreter: on CPU tensors, because TRITON_INTERPRET=1 was set before its import."""
 
@@ -84,6 +86,7 @@ def launch(
     if written is None:
         # In a context of its own: whoever else uses Triton keeps his allocator, and the thread of a backward has none.
         copy_context().run(_start, start)
+        launched(start.name)
     else:
         written.append(start)
 

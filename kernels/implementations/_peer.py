@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..kernel import Config, Cost, Kernel, dropless, every_route, one_rank, unscaled
+from ..optional import Unusable, is_installed, use
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
 
@@ -44,15 +43,14 @@ class Peer(Kernel):
     def missing(self, device: torch.device) -> str | None:
         """What this machine lacks to run it, with the remedy, or None."""
         for package in dict.fromkeys(module.partition(".")[0] for module in self.modules):
-            if importlib.util.find_spec(package) is None:
+            if not is_installed(package):
                 return f"{package} is not installed; {self.remedy}"
         if device.type != "cuda":
             return f"{self.name} needs a CUDA device, not {device.type}; run it on a machine with one"
         found = torch.cuda.get_device_capability(device)
         if found < self.capability:
             return f"{self.name} needs compute capability {_version(self.capability)}, the device has {_version(found)}"
-        broken = _broken(self.modules)
-        return broken and f"{broken}; {self.remedy}"
+        return _broken(self.modules, self.remedy)
 
     def refuses(self, problem: Problem) -> str | None:
         """What of the problem it cannot take, or None."""
@@ -96,21 +94,22 @@ class Once(Generic[Loaded]):
         return loaded
 
 
-def peer_module(name: str) -> Any:
-    """A peer's module; what it warns of while it is imported is not ours to mend."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module(name)
+def peer_module(name: str, remedy: str = "install it anew") -> Any:
+    """A peer's module.
+
+    Raises:
+        Unusable: when it cannot be imported.
+    """
+    return use(name, partial(importlib.import_module, name), remedy=remedy)
 
 
 @cache  # an import that fails starts from the beginning each time
-def _broken(modules: tuple[str, ...]) -> str | None:
+def _broken(modules: tuple[str, ...], remedy: str) -> str | None:
     for name in modules:
         try:
-            peer_module(name)
-        except Exception as error:  # noqa: BLE001  # whatever a broken install raises is the reason
-            why = str(error).partition("\n")[0]
-            return f"{name} is installed and cannot be imported ({type(error).__name__}: {why})"
+            peer_module(name, remedy)
+        except Unusable as error:
+            return str(error)
     return None
 
 

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
 from ..kernel import Config, Cost, Kernel, Layer, every_route
+from ..optional import Unusable, use
 from ..problem import ELEMENT_BYTES, Problem
 from ..routing import Routing
 from ..tensors import Weights
 
-try:
+if TYPE_CHECKING:
     from transformers import MixtralConfig
     from transformers.models.mixtral.modeling_mixtral import MixtralExperts
-except ImportError as error:
-    MISSING = f"transformers 5 cannot be imported ({error}); pip install 'moebench[peers]'"
+
+
+def _mixtral() -> tuple[type[MixtralConfig], type[MixtralExperts]]:
+    """What transformers 5 has, and transformers 4 has not."""
+    from transformers import MixtralConfig
+    from transformers.models.mixtral.modeling_mixtral import MixtralExperts
+
+    return MixtralConfig, MixtralExperts
+
+
+try:
+    _mixtral_config, _mixtral_experts = use("transformers", _mixtral, remedy="pip install 'moebench[peers]'")
+except Unusable as error:
+    MISSING = str(error)
 else:
     MISSING = ""
 
@@ -36,7 +49,7 @@ class TransformersExperts(Kernel):
         return super().supports(problem, device) or every_route(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        settings = MixtralConfig(
+        settings = _mixtral_config(
             hidden_size=problem.D,
             intermediate_size=problem.F,
             num_local_experts=problem.E,
@@ -45,7 +58,7 @@ class TransformersExperts(Kernel):
         )
         settings._experts_implementation = self.implementation  # noqa: SLF001  # what from_pretrained sets
         with torch.device("meta"):
-            experts = MixtralExperts(settings)
+            experts = _mixtral_experts(settings)
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             parameters = {"gate_up_proj": weights.w_up_EUD, "down_proj": weights.w_down_EDF}

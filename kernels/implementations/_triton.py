@@ -10,6 +10,7 @@ import torch
 from ..gpu.hardware import hardware
 from ..gpu.tiles import MOST_ACCUMULATORS, SHAPES, Shape, Tiles, tilings
 from ..kernel import Config, Kernel, one_rank
+from ..optional import Unusable, use
 from ..problem import Problem
 from ..routing import Routing
 from ..steps import Step
@@ -17,10 +18,17 @@ from ..steps import Step
 # Specialised warps and programmatic dependent launches have been compiled and interpreted, and never run.
 UNPROVEN = ("specialise", "pdl")
 
-try:
+
+def _interpreted() -> bool:
     from ..gpu.launch import INTERPRETED
-except ImportError as error:
-    MISSING = f"Triton cannot be imported ({error}); pip install triton"
+
+    return INTERPRETED
+
+
+try:
+    INTERPRETED = use("triton", _interpreted, remedy="pip install triton")
+except Unusable as error:
+    MISSING = str(error)
 else:
     MISSING = ""
 
@@ -39,9 +47,7 @@ class TritonKernel(Kernel):
         return runs_on(device) or one_rank(problem) or multiplied_on(problem, device)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        found = tilings(
-            problem, hardware(device), self.shapes(problem), most_accumulators=self.most_accumulators
-        )
+        found = tilings(problem, hardware(device), self.shapes(problem), most_accumulators=self.most_accumulators)
         return [tiles.config() for tiles in found]
 
     def shapes(self, problem: Problem) -> list[Shape]:
@@ -90,7 +96,10 @@ def executed_rows(problem: Problem, tiles: Tiles, counts_E: torch.Tensor) -> int
     if problem.mode == "train":
         step = tiles.weights.step
         products += [
-            (problem.F, tiles.down_backward.rows), (problem.U, tiles.down.rows), (problem.U, step), (problem.F, step)
+            (problem.F, tiles.down_backward.rows),
+            (problem.U, tiles.down.rows),
+            (problem.U, step),
+            (problem.F, step),
         ]
     rows = {height: int((-(-counts_E // height) * height).sum()) for _, height in products}
     return round(sum(width * rows[height] for width, height in products) / sum(width for width, _ in products))

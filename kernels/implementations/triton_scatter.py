@@ -20,6 +20,7 @@ from ._triton import TritonKernel, executed_rows, quantised_bytes
 
 COPY_PAYS = 5  # times the width D that the columns of the first product must be: a copy costs 4 D bytes for each row
 
+
 class TritonScatter(TritonKernel):
     """Rows of an expert stand together between the products, without a gap."""
 

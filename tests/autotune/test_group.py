@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from faulty_ranks import PARALLEL, RankName
+from faulty_ranks import PARALLEL, TOO_LARGE, RankName
 from listening import listening, needs_ss
 from points import PROBLEM, task
 
@@ -72,6 +72,20 @@ def test_a_rank_that_sends_more_than_its_routes_ask_for_is_wrong(pair: WorkerGro
     assert "by its routes it should be" in answer[0].reason
 
 
+def test_memory_that_ends_on_one_rank_before_the_call_ends_it_for_all_in_step(pair: WorkerGroup) -> None:
+    """The same workers then measure what fits."""
+    if not pair.running:
+        pair.start()
+    fits = asked(PARALLEL)
+    answer = pair.run(replace(fits, problem=fits.problem.replace(seed=TOO_LARGE)))
+    assert isinstance(answer, list)
+    assert answer[0].status is Status.out_of_memory
+    assert "drawing the inputs and the reference needs about" in answer[0].reason
+    again = pair.run(fits)
+    assert isinstance(again, list)
+    assert again[0].status is Status.passed
+
+
 @needs_ss
 def test_workers_of_one_machine_listen_on_its_loopback_only(pair: WorkerGroup) -> None:
     if not pair.running:
@@ -106,3 +120,10 @@ def test_a_rank_that_hangs_is_named_and_not_the_one_that_waits_for_it(pair: Work
 def test_a_rank_that_fails_is_named_with_its_error(pair: WorkerGroup) -> None:
     died = run(pair, "RaisesOnRankOne")
     assert (died.culprit, died.status, died.reason) == (0, "crashed", "rank 1: RuntimeError: no such luck")
+
+
+def test_a_call_that_does_not_fit_one_rank_is_out_of_memory(pair: WorkerGroup) -> None:
+    """The other rank waits in the middle of it: the workers are replaced."""
+    died = run(pair, "RunsOutOfMemoryOnRankOne")
+    assert (died.culprit, died.status) == (0, "out_of_memory")
+    assert died.reason == "rank 1: OutOfMemoryError: tried to allocate 1000 GiB"

@@ -45,6 +45,24 @@ def test_a_crash_and_a_hang_cost_one_record_each(isolated: Isolated) -> None:
     assert spent.trials_s > 8.0 > spent.timed_s > 0
 
 
+def test_a_kernel_whose_file_cannot_be_imported_costs_its_records_alone() -> None:
+    """It is imported before the worker is ready, and in the process that waits for the worker."""
+    with Isolated("cpu", [Name("CannotBeImported"), "loop"]) as isolated:
+        records = {record.kernel: record for record in isolated.run(task("CannotBeImported", "loop"))}
+    assert records["loop"].status is Status.passed
+    broken = records["CannotBeImported"]
+    assert broken.status is Status.crashed  # its own fault, so that the answer of a run is bad
+    assert "cannot be imported (RuntimeError: built for another driver)" in broken.reason
+
+
+def test_memory_that_ends_in_a_sample_is_told_as_such(isolated: Isolated) -> None:
+    records = isolated.run(task("loop", "RunsOutOfMemoryLater"))
+    assert {record.kernel: record.status for record in records} == {
+        "RunsOutOfMemoryLater": Status.out_of_memory,
+        "loop": Status.passed,
+    }
+
+
 def test_an_obituary_keeps_the_configuration_that_died(isolated: Isolated) -> None:
     asked = dataclasses.replace(task(), competitors=(Competitor(kernel=Name("Dies"), config={"tile": 16}),))
     (record,) = isolated.run(asked)

@@ -29,6 +29,7 @@ from moebench.autotune.strategy import (
     Strategy,
     Told,
 )
+from moebench.kernels.optional import Unusable
 from moebench.results.measure import MIN_SAMPLES
 
 NAMES = STRATEGIES.names()
@@ -419,7 +420,7 @@ def test_optuna_that_is_missing_is_named_with_its_remedy(monkeypatch: pytest.Mon
 
     kind = STRATEGIES.load("optuna_tpe")
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ModuleNotFoundError, match=r"needs Optuna: pip install 'moebench\[search\]'"):
+    with pytest.raises(Unusable, match=r"optuna is not installed; pip install 'moebench\[search\]', or choose another"):
         kind(line(3), seed=0)
 
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from points import PROBLEM, task
 
-from moebench.autotune import trial
+from moebench.autotune import afford, trial
 from moebench.autotune.bench import clocks_of
 from moebench.autotune.exam import Exam, Subject
 from moebench.autotune.task import NOBODY, Budget, Competitor
 from moebench.autotune.trial import Bench
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.implementations._triton import runs_on
 from moebench.kernels.problem import Problem
 from moebench.kernels.question import LAYER
 from moebench.kernels.source import source_hash
@@ -109,7 +110,7 @@ def test_what_does_not_fit_is_refused_before_it_is_allocated(bench: Bench) -> No
 def test_a_workspace_that_does_not_fit_is_refused_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem(T=512, D=64, F=64, E=64, K=2, capacity_factor=64.0)
     einsum_needs = 3 * 4 * 512 * 64 * 512
-    monkeypatch.setattr(trial, "available_bytes", lambda _: einsum_needs)
+    monkeypatch.setattr(afford, "available_bytes", lambda _: einsum_needs)
     records = run(bench, "padded", "gshard_einsum", problem=problem)
     assert records["padded"].status is Status.passed
     assert records["gshard_einsum"].status is Status.out_of_memory
@@ -284,3 +285,30 @@ def test_few_samples_are_enough_where_few_are_asked_for(bench: Bench) -> None:
     assert record.timing is not None
     assert len(record.timing.samples_ns) == 3
     assert record.timing.stopped == "enough"
+
+
+def test_a_record_names_what_a_call_starts(bench: Bench) -> None:
+    """Of three experts with rows: two products each, and what surrounds them; a training step starts more."""
+    problem = PROBLEM.replace(E=3, K=1)
+    forward = run(bench, "loop", problem=problem)["loop"].launches
+    train = run(bench, "loop", problem=problem.replace(mode="train"))["loop"].launches
+    assert forward is not None
+    assert train is not None
+    assert forward.kernels == {}
+    assert forward.operators["aten.mm"] == 6
+    assert train.operators["aten.mm"] == 18
+    assert forward.host_waits >= 1  # it asks for the counts of the experts
+
+
+@pytest.mark.skipif(runs_on(torch.device("cpu")) is not None, reason="needs Triton's interpreter")
+def test_a_record_names_the_kernels_of_ours(bench: Bench) -> None:
+    problem = Problem(T=16, D=32, F=32, E=2, K=1, mode="train")
+    records = run(bench, "triton_scatter", "loop", problem=problem)
+    assert records["triton_scatter"].status is Status.passed, records["triton_scatter"].reason
+    launches = records["triton_scatter"].launches
+    assert launches is not None
+    assert launches.kernels["up"] == 1
+    assert launches.kernels["weight_gradient"] == 2
+    assert launches.host_waits == 0
+    assert records["loop"].launches is not None
+    assert records["loop"].launches.kernels == {}

@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from moebench.results.store import load
+from moebench.autotune.isolated import unmeasured
+from moebench.autotune.task import Competitor
+from moebench.autotune.worker import Ready
+from moebench.results.environment import fingerprint
+from moebench.results.record import Status
+from moebench.results.store import Store, load
+from moebench.suites.suite import tasks
 
 MOEBENCH = Path(sys.executable).with_name("moebench")
 
@@ -137,6 +143,25 @@ def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
     assert moebench("report", str(path), "-o", "table.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "table.csv").read_text().startswith("suite,series,x,T,D,F,E,K")
     assert moebench("report", str(path), "-o", "page.pdf", cwd=tmp_path).returncode == 2
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_last_line_of_a_run_says_what_memory_was_too_small_for(tmp_path: Path, as_json: bool) -> None:
+    """It continues a file with points that did not fit. Like a refusal, they leave the exit code at 0."""
+    environment = fingerprint("cpu", device="a CPU", driver=None)
+    with Store(tmp_path / "r.jsonl") as store:
+        for asked in tasks("smoke", "small"):
+            ready = Ready(environment, "0123abc")
+            made = unmeasured(asked, Competitor(kernel="scatter"), ready, Status.out_of_memory, "needs about 57.0 GiB")
+            store.append(made.model_copy(update={"needed_bytes": 57 << 30}))
+    arguments = ["run", "smoke", "--kernel", "scatter", "--device", "cpu", "--output", "r.jsonl"]
+    answer = moebench(*arguments, *(["--json"] if as_json else []), cwd=tmp_path)
+    assert answer.returncode == 0
+    if as_json:
+        assert json.loads(answer.stdout)["out_of_memory"]["needed_bytes"] == 57 << 30
+    else:
+        last = answer.stdout.splitlines()[-1]
+        assert "out_of_memory, the largest needed about 57.0 GiB" in last
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

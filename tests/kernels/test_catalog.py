@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
-from moebench.kernels.catalog import KERNELS, Catalog, UnknownName, unknown
+from moebench.kernels.catalog import KERNELS, Catalog, Kernels, UnknownName, unknown
 from moebench.kernels.kernel import Kernel
+from moebench.kernels.problem import Problem
 
 
 @pytest.fixture
@@ -37,9 +39,42 @@ def test_plugin_is_the_attribute_of_its_module(gadgets: Catalog[str]) -> None:
     assert gadgets.load("whisk") == "a whisk"
 
 
+def test_a_plugin_that_is_no_python_has_a_summary_all_the_same(gadgets: Catalog[str], tmp_path: Path) -> None:
+    (tmp_path / "gadget_package" / "broken.py").write_text("\ngadget =\n")
+    assert gadgets.summary("broken") == "no Python: invalid syntax in line 2"
+
+
 def test_error_inside_a_plugin_is_its_own(gadgets: Catalog[str]) -> None:
     with pytest.raises(RuntimeError, match="imported"):
         gadgets.load("broken")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["raise RuntimeError('built for another driver\\nline two')", "kernel =", "raise SystemExit(3)", "kernels = 1"],
+    ids=["raises", "no Python", "exits", "no kernel"],
+)
+def test_a_kernel_that_cannot_be_imported_refuses_every_problem(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = f"kernels_{abs(hash(text))}"
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("")
+    (tmp_path / package / "own.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    kernels = Kernels("kernel", package, "kernel")
+    problem, cpu = Problem(T=8, D=8, F=8, E=2, K=1), torch.device("cpu")
+    kernel = kernels.load("own")
+    assert kernel is kernels.load("own")
+    assert kernel.name == "own"
+    reason = kernel.supports(problem, cpu)
+    assert reason
+    assert reason.startswith("own.py cannot be imported (")
+    assert "\n" not in reason
+    with pytest.raises(ImportError, match=r"own\.py cannot be imported"):
+        kernel.build(problem, {}, cpu)
+    with pytest.raises(UnknownName):
+        kernels.load("others")
 
 
 @pytest.mark.parametrize("name", ["wisk", "Whisk", "WHISKS"])

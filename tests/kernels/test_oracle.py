@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from moebench.kernels.oracle import Result, drop, oracle, reference
+from moebench.kernels import oracle as module
+from moebench.kernels.oracle import ROWS, Result, drop, oracle, reference, reference_bytes
 from moebench.kernels.problem import Activation, Problem
 from moebench.kernels.routing import NO_ROUTE, Routing
 from moebench.kernels.shard import Shard
 from moebench.kernels.tensors import Inputs, Weights, draw_inputs, draw_weights
+from moebench.results.memory import peak
 
 CPU = torch.device("cpu")
 EVALUATORS: list[Callable[[Problem, Inputs], Result]] = [oracle, reference]
@@ -266,3 +268,55 @@ def test_quantised_weights_count_as_their_rows_times_their_scales(
     )
     expected = evaluate(problem.replace(dtype="bfloat16"), dataclasses.replace(inputs, weights=whole))
     assert_same(evaluate(problem, inputs), expected)
+
+
+def peak_of_reference(problem: Problem) -> int:
+    inputs = draw(problem)
+    if problem.mode == "train":
+        inputs.requires_grad_()
+    return peak(lambda: reference(problem, inputs), CPU)[1]
+
+
+SHAPES = {
+    "few wide experts": Problem(T=512, D=256, F=896, E=8, K=2),
+    "few experts, most memory in rows": Problem(T=1024, D=64, F=512, E=4, K=1),
+    "many narrow experts": Problem(T=512, D=128, F=48, E=64, K=8),
+    "the narrowest": Problem(T=1536, D=96, F=16, E=64, K=8),
+    "one expert, in parts": Problem(T=ROWS + 904, D=64, F=256, E=1, K=1),
+    "decode": Problem(T=8, D=128, F=256, E=16, K=4),
+}
+
+
+CHANGES: list[dict[str, object]] = [
+    {},
+    {"dtype": "bfloat16", "bias": True},
+    {"capacity_factor": 1.0},
+    {"load": "zipf:1.0"},
+]
+CHANGES = [{"mode": mode, **changes} for mode in ("forward", "train") for changes in CHANGES]
+CHANGES.append({"dtype": "float8_e4m3fn"})  # has no training step
+
+
+@pytest.mark.parametrize("gated", [True, False])
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_reference_takes_the_memory_that_is_reckoned(shape: str, changes: dict[str, object], gated: bool) -> None:
+    problem = SHAPES[shape].replace(gated=gated, **changes)
+    assert reference_bytes(problem) == pytest.approx(peak_of_reference(problem), rel=0.1)
+
+
+def test_float64_weights_are_those_of_one_expert() -> None:
+    """A forward takes no more for four times the experts, a training step one float64 gradient of each weight."""
+    few = Problem(T=8, D=64, F=128, E=4, K=1)
+    many = few.replace(E=16)
+    weights = 8 * 64 * 3 * 128
+    assert peak_of_reference(many) < peak_of_reference(few) + weights / 10
+    trained = peak_of_reference(many.replace(mode="train")) - peak_of_reference(few.replace(mode="train"))
+    assert trained == pytest.approx(12 * weights, rel=0.01)
+
+
+def test_an_expert_taken_in_parts_is_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(T=17, D=4, F=3, E=2, K=2, mode="train", bias=True)
+    inputs = draw(problem)
+    monkeypatch.setattr(module, "ROWS", 5)
+    assert_same(reference(problem, inputs), oracle(problem, inputs))

@@ -359,6 +359,22 @@ def test_no_energy_where_the_device_counts_none(device: FakeDevice) -> None:
     assert state.energy_j is None
 
 
+def test_a_counter_that_fails_at_times_gives_the_energy_of_one_call_all_the_same(device: FakeDevice) -> None:
+    """The first reading is the one that no energy is counted from: it must be one."""
+
+    class Fails(FakeTelemetry):
+        readings = 0
+
+        def energy_j(self) -> float | None:
+            self.readings += 1
+            joules = super().energy_j()
+            return None if self.readings % 7 == 1 else joules
+
+    clock = HotCudaClock(device, Fails(device))
+    clock.prepare([device.work(1, 0.0, 0.3)] * 4)()
+    assert clock.state().energy_j == pytest.approx(POWER_W * 0.3e-3, rel=0.05)
+
+
 def test_cold_state_has_no_energy(device: FakeDevice) -> None:
     """The flush and the block would be counted in it."""
     clock = ColdCudaClock(device, FakeTelemetry(device, "gpu_idle"))

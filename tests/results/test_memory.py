@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from moebench.results.memory import available_bytes, count_saved, peak
+from moebench.results.memory import available_bytes, count_saved, give_back, peak
 
 CPU = torch.device("cpu")
 KB = 1000  # bytes of the tensors below
@@ -262,3 +263,39 @@ print(*(peak(call, torch.device("cpu"))[1] for _ in range(3)))
 def test_the_first_peak_of_a_process_is_that_of_any_other() -> None:
     run = subprocess.run([sys.executable, "-c", FIRST], check=True, capture_output=True, text=True)
     assert run.stdout.split() == ["12000"] * 3
+
+
+class FakeAllocator:
+    """A GPU of 100 bytes: others hold 30, and torch's allocator 60, of which tensors take 45."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.reserved, self.allocated = 60, 45
+        patch.setattr(torch.cuda, "mem_get_info", lambda _: (70 - self.reserved, 100))
+        patch.setattr(torch.cuda, "memory_reserved", lambda _: self.reserved)
+        patch.setattr(torch.cuda, "memory_allocated", lambda _: self.allocated)
+        patch.setattr(torch.cuda, "empty_cache", self.empty_cache)
+
+    def empty_cache(self) -> None:
+        self.reserved = self.allocated
+
+
+class Holder:
+    """Something that holds GPU memory until it is collected, as a graph of gradients that refers to itself."""
+
+    def __init__(self, allocator: FakeAllocator) -> None:
+        self.itself = self
+        weakref.finalize(self, setattr, allocator, "allocated", 0)
+
+
+def test_what_the_caching_allocator_holds_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    allocator = FakeAllocator(monkeypatch)
+    assert available_bytes(torch.device("cuda", 0)) == 25
+    allocator.allocated = 0
+    assert available_bytes(torch.device("cuda", 0)) == 70
+
+
+def test_what_nobody_uses_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    allocator = FakeAllocator(monkeypatch)
+    Holder(allocator)
+    give_back(torch.device("cuda", 0))
+    assert torch.cuda.mem_get_info(0)[0] == 70

@@ -3,70 +3,15 @@
 from __future__ import annotations
 
 import sys
-from types import ModuleType, SimpleNamespace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from fake_nvml import UUID, FakeError, FakeNotSupported, FakeNvml
 
 from moebench.results.nvml import SLOWDOWNS, NoTelemetry, NvmlTelemetry, Telemetry, connect
-
-UUID = "0f1e2d3c-aaaa-bbbb-cccc-000000000001"
-
-
-class FakeError(Exception):
-    """NVML's error."""
-
-
-class FakeNotSupported(FakeError):
-    """NVML's refusal of a reading that the device does not have."""
-
-
-class FakeNvml(ModuleType):
-    """A ``pynvml`` with one device; ``refuses`` names functions that raise, with the error."""
-
-    NVMLError = FakeError
-    NVMLError_NotSupported = FakeNotSupported
-    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
-
-    def __init__(self) -> None:
-        super().__init__("pynvml")
-        self.refuses: dict[str, FakeError] = {}
-        self.reasons = 0
-        self.initialised = False
-
-    def _check(self, name: str) -> None:
-        if name in self.refuses:
-            raise self.refuses[name]
-
-    def nvmlInit(self) -> None:
-        self._check("nvmlInit")
-        self.initialised = True
-
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
-        assert self.initialised
-        if uuid != f"GPU-{UUID}":
-            raise FakeError("Not Found")
-        return "handle"
-
-    def nvmlSystemGetDriverVersion(self) -> str:
-        return "580.65.06"
-
-    def nvmlDeviceGetClockInfo(self, handle: str, kind: int) -> int:
-        return {self.NVML_CLOCK_SM: 1755, self.NVML_CLOCK_MEM: 2619}[kind]
-
-    def nvmlDeviceGetPowerUsage(self, handle: str) -> int:
-        self._check("nvmlDeviceGetPowerUsage")
-        return 650_250
-
-    def nvmlDeviceGetTemperature(self, handle: str, sensor: int) -> int:
-        return 61
-
-    def nvmlDeviceGetCurrentClocksEventReasons(self, handle: str) -> int:
-        return self.reasons
-
-    def nvmlDeviceGetTotalEnergyConsumption(self, handle: str) -> int:
-        self._check("nvmlDeviceGetTotalEnergyConsumption")
-        return 12_345
+from moebench.results.record import Clocks
 
 
 @pytest.fixture
@@ -88,7 +33,6 @@ def test_readings_and_units(nvml: FakeNvml) -> None:
     assert telemetry.driver == "580.65.06"
     assert telemetry.energy_j() == 12.345
     state = telemetry.state(energy_j=0.25)
-    assert state is not None
     assert state.model_dump() == {
         "sm_mhz": 1755,
         "memory_mhz": 2619,
@@ -96,6 +40,7 @@ def test_readings_and_units(nvml: FakeNvml) -> None:
         "temperature_c": 61,
         "throttle_reasons": ["sw_power_cap", "hw_thermal_slowdown"],
         "energy_j": 0.25,
+        "unread": "",
     }
 
 
@@ -122,13 +67,52 @@ def test_constants_are_those_of_the_real_library() -> None:
 
 
 def test_a_device_without_energy_counter(nvml: FakeNvml) -> None:
-    """Only what is not supported is None; any other error is one."""
+    """What is not supported is not known, and nothing has failed."""
     telemetry = connect(3)
     nvml.refuses["nvmlDeviceGetTotalEnergyConsumption"] = FakeNotSupported("Not Supported")
     assert telemetry.energy_j() is None
+    assert telemetry.state(energy_j=None).unread == ""
+
+
+READINGS = {
+    "nvmlDeviceGetClockInfo": {"sm_mhz", "memory_mhz"},
+    "nvmlDeviceGetPowerUsage": {"power_w"},
+    "nvmlDeviceGetTemperature": {"temperature_c"},
+    "nvmlDeviceGetCurrentClocksEventReasons": {"throttle_reasons"},
+}
+
+
+@pytest.mark.parametrize("error", [FakeError("GPU is lost\nline two"), AttributeError("no such function")], ids=str)
+@pytest.mark.parametrize("function", READINGS)
+def test_a_reading_that_fails_in_mid_run_is_not_known(nvml: FakeNvml, function: str, error: Exception) -> None:
+    """The others are, and the record says why; when it succeeds again, what failed before is still told."""
+    telemetry = connect(3)
+    assert isinstance(telemetry, NvmlTelemetry)
+    nvml.reasons = 0x40
+    nvml.refuses[function] = error
+    state = telemetry.state(energy_j=0.25)
+    assert {name for name, value in state.model_dump().items() if value is None} == READINGS[function]
+    assert state.unread == f"{function} failed ({type(error).__name__}: {str(error).splitlines()[0]})"
+    del nvml.refuses[function]
+    again = telemetry.state(energy_j=0.25)
+    assert None not in again.model_dump().values()
+    assert again.unread == state.unread
+
+
+def test_what_slows_the_device_down_is_not_assumed(nvml: FakeNvml) -> None:
+    """A sample whose throttling is not known is kept."""
+    telemetry = connect(3)
+    nvml.reasons = 0x40
+    nvml.refuses["nvmlDeviceGetCurrentClocksEventReasons"] = FakeError("Unknown Error")
+    assert telemetry.throttle_reasons() == []
+    assert telemetry.state(energy_j=None).throttle_reasons is None
+
+
+def test_the_energy_counter_that_fails_is_told(nvml: FakeNvml) -> None:
+    telemetry = connect(3)
     nvml.refuses["nvmlDeviceGetTotalEnergyConsumption"] = FakeError("GPU is lost")
-    with pytest.raises(FakeError, match="lost"):
-        telemetry.energy_j()
+    assert telemetry.energy_j() is None
+    assert "GPU is lost" in telemetry.state(energy_j=None).unread
 
 
 @pytest.mark.usefixtures("nvml")
@@ -139,13 +123,17 @@ def test_the_device_is_found_by_its_uuid_or_refused() -> None:
     assert "GPU-other" in missing.reason
 
 
-@pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetPowerUsage"])
-def test_a_driver_that_refuses(nvml: FakeNvml, function: str) -> None:
-    """No library, or a device that hides a reading: a reason in words at the start, no error in a sample."""
-    nvml.refuses[function] = FakeError("NVML Shared Library Not Found")
+@pytest.mark.parametrize(
+    "error", [FakeError("NVML Shared Library Not Found"), OSError("no libnvidia-ml.so.1")], ids=str
+)
+@pytest.mark.parametrize("function", ["nvmlInit", "nvmlSystemGetDriverVersion"])
+def test_a_driver_that_refuses(nvml: FakeNvml, function: str, error: Exception) -> None:
+    """A reason in words at the start, which every record then has; no error in a sample."""
+    nvml.refuses[function] = error
     missing = connect(3)
     assert isinstance(missing, NoTelemetry)
-    assert "Shared Library Not Found" in missing.reason
+    assert str(error) in missing.reason
+    assert missing.state(energy_j=None) == Clocks(unread=missing.reason)
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +142,16 @@ def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = connect(0)
     assert isinstance(missing, NoTelemetry)
     assert "moebench[gpu]" in missing.reason
-    assert _readings(missing) == (None, [], None, None)
+    assert _readings(missing) == (None, [], None, Clocks(unread=missing.reason))
+
+
+def test_a_package_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pynvml.py").write_text("raise RuntimeError('built for another driver')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    missing = connect(0)
+    assert isinstance(missing, NoTelemetry)
+    assert "cannot be imported (RuntimeError: built for another driver)" in missing.reason
 
 
 def _readings(telemetry: Telemetry) -> tuple[object, ...]:

@@ -40,9 +40,10 @@ def test_a_time_that_no_clock_gives_is_left_out(ns: float) -> None:
 
 @pytest.mark.parametrize("field", [name for name in type(ENVIRONMENT).model_fields if name != "moebench"])
 def test_conditions_differ_in_every_field_of_the_environment_but_our_own_version(field: str) -> None:
-    value = {int: 99, str: "other"}.get(type(getattr(ENVIRONMENT, field)), "other")
-    other = record(environment=ENVIRONMENT.model_copy(update={field: value, "moebench": "9"}))
-    assert conditions(record(), other) == [f"{field}: {getattr(ENVIRONMENT, field)} / {value}"]
+    here = ENVIRONMENT.model_copy(update={"routes_by": "CUDA"})
+    value = {int: 99, str: "other"}.get(type(getattr(here, field)), "other")
+    other = record(environment=here.model_copy(update={field: value, "moebench": "9"}))
+    assert conditions(record(environment=here), other) == [f"{field}: {getattr(here, field)} / {value}"]
 
 
 def test_conditions_differ_in_the_clock_and_the_cache() -> None:

@@ -100,9 +100,22 @@ def test_rates_are_positive_numbers(rate: float) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(Environment.model_fields) - {"threads", "device_type"}))
 def test_environments_differ_in_every_field_but_the_threads(name: str) -> None:
-    other = ENVIRONMENT.model_copy(update={name: "other"})
-    assert other.differs(ENVIRONMENT) == [f"{name}: other / {getattr(ENVIRONMENT, name)}"]
-    assert ENVIRONMENT.model_copy(update={"threads": 99}).differs(ENVIRONMENT) == []
+    here = ENVIRONMENT.model_copy(update={"routes_by": "CUDA"})
+    other = here.model_copy(update={name: "other"})
+    assert other.differs(here) == [f"{name}: other / {getattr(here, name)}"]
+    assert here.model_copy(update={"threads": 99}).differs(here) == []
+
+
+def test_an_environment_from_before_cupy_was_recorded_is_the_same_machine() -> None:
+    """As it is read from a file of then, and as it is written again now; its other fields still tell machines apart."""
+    fields = ENVIRONMENT.model_dump(exclude={"cupy", "routes_by"})
+    old = Environment.model_validate(fields)
+    now = Environment.model_validate({**fields, "cupy": "14.2.0", "routes_by": "CUDA"})
+    for before in (old, Environment.model_validate_json(old.model_dump_json())):
+        assert before.differs(now) == now.differs(before) == []
+        assert before.model_copy(update={"torch": "2.9"}).differs(now) == [f"torch: 2.9 / {now.torch}"]
+    without = now.model_copy(update={"cupy": None, "routes_by": "torch: cupy is not installed"})
+    assert [difference.partition(":")[0] for difference in now.differs(without)] == ["cupy", "routes_by"]
 
 
 @given(config=st.dictionaries(st.sampled_from("abcd"), st.integers(0, 3)))

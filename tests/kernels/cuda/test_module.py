@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 from cuda_on_cpu import SOURCES, kernels_of
 
 from moebench.kernels.cuda import module
+from moebench.kernels.launches import count_launches
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])
@@ -31,3 +37,33 @@ def test_source_compiles_with_nvrtc(file: str, architecture: str) -> None:
 
 def test_a_cpu_tensor_is_not_for_cuda() -> None:
     assert not module.usable(torch.zeros(1))
+
+
+class FakeCupy:
+    """CuPy as far as a launch goes through it; its kernels do nothing."""
+
+    def __init__(self) -> None:
+        self.cuda = SimpleNamespace(
+            Device=lambda _: nullcontext(), Stream=SimpleNamespace(from_external=lambda _: nullcontext())
+        )
+
+    def RawModule(self, **_: object) -> Any:
+        def get_function(_: str) -> Any:
+            def kernel(*_: object, shared_mem: int) -> None: ...
+
+            return kernel
+
+        return SimpleNamespace(get_function=get_function)
+
+
+def test_launches_are_counted_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cached in (module._module, module._function, module._stream):
+        cached.cache_clear()
+    monkeypatch.setitem(sys.modules, "cupy", FakeCupy())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=7))
+    with count_launches() as counted:
+        for kernel in ("count_routes", "place_routes", "place_routes"):
+            module.launch("routing", kernel, device=torch.device("cuda", 0), grid=1, threads=32)
+    assert counted == {"count_routes": 1, "place_routes": 2}
+    for cached in (module._module, module._function, module._stream):
+        cached.cache_clear()

@@ -13,12 +13,14 @@ pytest.importorskip("triton")
 from triton.runtime import _allocation
 
 from moebench.kernels.gpu.launch import launch, recording
+from moebench.kernels.launches import count_launches
 
 
 class Kernel:
     """Stands for a compiled kernel: remembers what it was started with, and which allocator Triton would ask."""
 
     def __init__(self) -> None:
+        self.__name__ = "stand_in"
         self.starts: list[tuple[Any, ...]] = []
         self.allocators: list[Any] = []
 
@@ -45,6 +47,20 @@ def test_no_programs_are_no_start() -> None:
     launch(kernel, 0)
     assert not kernel.starts
     assert not launches
+
+
+def test_starts_are_counted_by_name_in_whatever_thread() -> None:
+    """A backward on a GPU starts its kernels from a thread of autograd's; what is only written down has not started."""
+    kernel = Kernel()
+    launch(kernel, 1)
+    with count_launches() as outer, ThreadPoolExecutor(1) as pool:
+        launch(kernel, 1)
+        with count_launches() as inner:
+            pool.submit(launch, kernel, 1).result()
+        launch(kernel, 0)
+        with recording():
+            launch(kernel, 1)
+    assert (outer, inner) == ({"stand_in": 2}, {"stand_in": 1})
 
 
 def test_what_is_recorded_is_not_run() -> None:

@@ -1,0 +1,81 @@
+"""Whether a GPU can be measured on: if not, one line says why and what to do, before anything is measured."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import torch
+
+from .nvml import NvmlTelemetry, connect
+
+OLDEST: Final = (8, 0)  # compute capability of Ampere: bfloat16 on tensor cores, and copies past the registers
+# NVML's nvmlComputeMode_t; 0 is for everybody.
+MODES: Final = {1: "exclusive-thread", 2: "prohibited", 3: "exclusive-process"}
+BUSY_PERCENT: Final = 10  # of the last moments; an idle device shows 0, one that draws a desktop a few
+CALM_S: Final = 3.0  # what has just ended is seen for a second or so
+POLL_S: Final = 0.25
+
+
+class UnfitGpu(RuntimeError):
+    """A GPU that cannot be measured on; the message names it, what it is or does, and the remedy."""
+
+
+def check_gpu(index: int, wanted: int) -> None:
+    """Open torch's CUDA device ``index``, of ``wanted`` devices in all.
+
+    Raises:
+        UnfitGpu: when it is not there, older than Ampere, without bfloat16, not to be shared, or does not open.
+    """
+    count = torch.cuda.device_count()
+    if count <= index:
+        raise UnfitGpu(f"torch sees {count} CUDA devices, {wanted} wanted; use --device cpu")
+    try:
+        reason = _refusal(index)
+    except Exception as error:  # noqa: BLE001  # of torch's, the driver's or the device's: it does not open
+        said = str(error).splitlines()[0]
+        reason = (
+            f"cannot be opened ({said}): end what holds it, which nvidia-smi shows, share it with "
+            f"`nvidia-smi -i {index} -c DEFAULT`, or use --device cpu"
+        )
+    if reason:
+        raise UnfitGpu(f"GPU {index} {reason}")
+
+
+def _refusal(index: int) -> str | None:
+    """Why the device is none to measure on, or None once it is open."""
+    name, capability = torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
+    if capability < OLDEST:
+        needs = "{}.{}, moebench measures from {}.{} (Ampere) on".format(*capability, *OLDEST)
+        return f"({name}) has compute capability {needs}: use a newer GPU, or --device cpu"
+    telemetry = connect(index)
+    mode = MODES.get(telemetry.compute_mode() or 0) if isinstance(telemetry, NvmlTelemetry) else None
+    if mode:  # the command asks the device for its name, and each of its workers measures on it
+        return (
+            f"({name}) is in {mode} mode, moebench uses it from several processes: `nvidia-smi -i {index} -c DEFAULT`"
+        )
+    torch.zeros(1, device=f"cuda:{index}")
+    torch.cuda.synchronize(index)
+    with torch.cuda.device(index):
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            return f"({name}) has no products of bfloat16, which suites measure: use another GPU, or --device cpu"
+    return None
+
+
+def check_idle(index: int) -> None:
+    """Wait a moment for what has just ended on the device; where NVML does not tell, it is taken for idle.
+
+    Raises:
+        UnfitGpu: when somebody else computes on it and does not stop.
+    """
+    telemetry = connect(index)
+    if not isinstance(telemetry, NvmlTelemetry):
+        return
+    started = time.monotonic()
+    while (percent := telemetry.busy_percent() or 0) >= BUSY_PERCENT:
+        if time.monotonic() - started > CALM_S:
+            raise UnfitGpu(
+                f"GPU {index} ({torch.cuda.get_device_name(index)}) is busy, {percent} % of the time, with the work of "
+                "others, and would give false times: end it, which nvidia-smi shows, or use another GPU"
+            )
+        time.sleep(POLL_S)

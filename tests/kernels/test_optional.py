@@ -1,0 +1,180 @@
+"""A package that is missing or broken in any way is a sentence, for whoever wants one."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from moebench.kernels import device
+from moebench.kernels.cuda import module as cuda
+from moebench.kernels.optional import Unusable, is_installed, use
+
+BREAKS = {
+    "ImportError": "raise ImportError('libnvrtc.so.13: cannot open shared object file')",
+    "RuntimeError": "raise RuntimeError('compiled for another numpy\\nsecond line')",
+    "OSError": "raise OSError('libcudart.so.12: file too short')",
+    "AttributeError": "import os; os.no_such_name",
+    "SystemExit": "raise SystemExit('no GPU, good bye')",
+    "UserWarning": "import warnings; warnings.warn('soon to go'); raise TypeError('after a warning')",
+}
+
+EXTRAS = ("cupy", "transformers", "ray", "optuna", "pyarrow")
+
+
+@pytest.fixture(params=BREAKS)
+def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder of all optional packages, each failing in one way; of pynvml not, which torch itself imports."""
+    for name in (*EXTRAS, "triton"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(BREAKS[request.param])
+    return tmp_path
+
+
+def test_a_package_that_is_not_there_is_told_from_one_that_is_broken() -> None:
+    with pytest.raises(Unusable, match=r"^no_such_package is not installed; get it$"):
+        use("no_such_package", partial(importlib.import_module, "no_such_package"), remedy="get it")
+    assert not is_installed("no_such_package")
+
+    def lacks() -> object:
+        return importlib.import_module("another_package_it_needs")
+
+    said = r"^json is installed and cannot be imported \(ModuleNotFoundError: No module named 'another.*'\); get it$"
+    with pytest.raises(Unusable, match=said):
+        use("json", lacks, remedy="get it")
+    assert is_installed("json")
+
+
+def test_what_stands_in_the_place_of_a_package_is_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "stand_in", SimpleNamespace(__spec__=None))
+    assert is_installed("stand_in")
+
+
+def test_warnings_of_an_import_are_not_ours() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert use("json", lambda: warnings.warn("soon to go", stacklevel=1), remedy="") is None
+
+
+def python(code: str, folder: Path) -> Any:
+    """What a fresh process prints as JSON in which the packages of ``folder`` come first."""
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+ALL_KERNELS = """
+import json, torch
+from moebench.kernels.catalog import KERNELS
+from moebench.kernels.models import model
+problem = model("Mixtral-8x7B").problem(T=8).scaled(64)
+print(json.dumps({name: KERNELS.load(name).supports(problem, torch.device("cpu")) for name in KERNELS.names()}))
+"""
+
+
+def test_a_broken_package_costs_its_kernels_a_sentence_and_the_others_nothing(broken: Path) -> None:
+    reasons = python(ALL_KERNELS, broken)
+    assert reasons["scatter"] is reasons["grouped"] is None
+    for name, package in {"transformers_eager": "transformers", "triton_scatter": "triton"}.items():
+        assert reasons[name].startswith(f"{package} is installed and cannot be imported (")
+        assert "pip install" in reasons[name]
+        assert "\n" not in reasons[name]
+
+
+def test_the_doctor_says_what_is_broken(broken: Path) -> None:
+    code = "import sys; from moebench.cli.main import main; sys.argv = ['moebench', 'doctor', '--json']; main()"
+    found = python(code, broken)
+    for package in EXTRAS:
+        assert found["extras"][package].startswith(f"{package} is installed and cannot be imported (")
+    assert found["kernels"]["scatter"] == "usable"
+    assert "cannot be imported" in found["kernels"]["triton_scatter"]
+
+
+class FakeCupy:
+    """CuPy as far as it is used before a launch; ``fails`` is what breaks: its compiler, or nothing."""
+
+    def __init__(self, fails: Exception | None = None) -> None:
+        self.__version__ = "14.2.0"
+        self.fails = fails
+        self.compiled: list[str] = []
+        self.cuda = SimpleNamespace(Device=lambda _: self)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def RawModule(self, *, code: str, options: tuple[str, ...]) -> Any:
+        def compile_it() -> None:
+            if self.fails:
+                raise self.fails
+            self.compiled.append(code)
+
+        return SimpleNamespace(compile=compile_it)
+
+
+@pytest.fixture
+def hopper(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A function that puts a CuPy into a machine with an H100."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+
+    def put(cupy: FakeCupy | None) -> None:
+        cuda.refusal.cache_clear()
+        cuda._module.cache_clear()
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+    yield put
+    cuda.refusal.cache_clear()
+    cuda._module.cache_clear()
+
+
+GPU = torch.device("cuda", 0)
+
+
+def test_cupy_that_works_orders_the_routes(hopper: Any) -> None:
+    cupy = FakeCupy()
+    hopper(cupy)
+    assert cuda.ordering(GPU) == ("14.2.0", "CUDA")
+    assert len(cupy.compiled) == 2
+    assert cuda.ordering(torch.device("cpu")) == (None, "torch")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CuPy failed to load libnvrtc.so.13"), OSError("no driver")], ids=str)
+def test_cupy_whose_compiler_does_not_work_is_done_without(hopper: Any, error: Exception) -> None:
+    """Its import succeeds, and its first kernel would have been the end of every Triton layer."""
+    hopper(FakeCupy(fails=error))
+    version, words = cuda.ordering(GPU)
+    assert version is None
+    assert words.startswith("torch: cupy is installed and cannot be imported (")
+    assert str(error) in words
+
+
+def test_cupy_that_is_missing_is_done_without(hopper: Any) -> None:
+    hopper(None)
+    assert cuda.ordering(GPU) == (
+        None,
+        "torch: cupy is not installed; pip install 'moebench[gpu]', built for this CUDA",
+    )
+
+
+def test_an_old_gpu_is_done_without(hopper: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    hopper(FakeCupy())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
+    assert "the device has 7.5" in cuda.ordering(GPU)[1]
+
+
+def test_a_driver_that_cannot_be_asked_in_any_way_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    device._nvidia_driver.cache_clear()
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace())
+    assert device.driver(GPU) is None
+    device._nvidia_driver.cache_clear()
