@@ -58,7 +58,7 @@ class Machine:
     @property
     def probe_bytes(self) -> int:
         """Bytes that measuring takes at its peak: both sides of the copy, which is larger than any of the products."""
-        return 2 * COPY_BYTES[self._device.type]
+        return 2 * MEMORY_BYTES[self._device.type]
 
     def roofline(self, dtype: torch.dtype) -> Roofline:
         """FLOP/s of the fastest dense matmul of ``dtype``, and bytes/s of memory, copied or only read.

@@ -240,7 +240,7 @@ def tilings(
     default = _default(problem, hardware, shapes, most_accumulators)
     heights = _near(problem, shapes)
     near = [tile for shape in shapes if shape[0] in heights for tile in _depths(shape, problem, hardware)]
-    found = [default, *_around(default, problem, near), *_forward(default, problem, near)]
+    found = [default, *_around(default, problem, near), *_forward(default, near)]
     if problem.mode == "train":
         roomy = [tile for tile in near if tile.accumulators <= most_accumulators]
         found += _backward(default, problem, hardware, roomy)
@@ -259,7 +259,7 @@ def _around(default: Tiles, problem: Problem, near: Sequence[Tile]) -> Iterator[
             yield dataclasses.replace(default, up=down, down=down, precision=precision)
 
 
-def _forward(default: Tiles, problem: Problem, near: Sequence[Tile]) -> Iterator[Tiles]:
+def _forward(default: Tiles, near: Sequence[Tile]) -> Iterator[Tiles]:
     for up, down in itertools.product(near, near):
         for persistent in {False, default.descriptors}:
             for split_k in SPLITS if down.rows <= FEW_ROWS else (1,):
