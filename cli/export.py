@@ -37,8 +37,8 @@ def export(
         loaded = load_all(files)
         for problem in loaded.problems:
             typer.echo(f"moebench: {problem}", err=True)
-        writer = partial(import_module, "pytest_benchmark.stats")
-        use("pytest_benchmark", writer, remedy="pip install 'moebench[benchmark]'")
+        for module in ("pytest_benchmark", "pytest_benchmark.stats"):
+            use(module, partial(import_module, module), remedy="pip install 'moebench[benchmark]'")
         text = document(loaded.records)
     try:
         output.write_text(text, encoding="utf-8")

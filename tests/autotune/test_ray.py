@@ -17,6 +17,7 @@ from points import task
 from moebench.autotune.executor import ExecutorError
 from moebench.autotune.executors.pool import Pool
 from moebench.autotune.executors.ray import RaySlot, ray_executor
+from moebench.kernels.optional import Unusable
 from moebench.results.record import Status
 
 TESTS = Path(__file__).parents[1]
@@ -69,7 +70,10 @@ def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
 
 def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ExecutorError, match=r"pip install 'moebench\[ray\]'"), ray_executor("cpu", []):
+    with (
+        pytest.raises(Unusable, match=r"^ray is not installed; pip install 'moebench\[ray\]'"),
+        ray_executor("cpu", []),
+    ):
         pass
 
 
