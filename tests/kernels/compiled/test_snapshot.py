@@ -25,7 +25,7 @@ CASE = Case(
     kernel="triton_scatter",
     model="Mixtral-8x7B",
     problem=model("Mixtral-8x7B").problem(T=16),
-    config={"block_m": 16},
+    config={"up": "16x128x128w4s4"},
     target="sm_90",
 )
 
@@ -70,14 +70,14 @@ def test_complaints_name_case_launch_and_changed_configuration(tmp_path: Path) -
     snapshot = read(path)
     same = Outcome(case=CASE, figures={"up": BEFORE, "down": BEFORE})
     assert list(snapshot.complaints(same)) == []
-    larger = dataclasses.replace(CASE, config={"block_m": 128})
+    larger = dataclasses.replace(CASE, config={"up": "128x256x64w8s4"})
     found = Outcome(case=larger, figures={"up": dataclasses.replace(BEFORE, registers=255), "fused": BEFORE})
     case = "sm_90 triton_scatter: Mixtral-8x7B T=16 forward float32"
     assert list(snapshot.complaints(found)) == [
         f"{case}: down: is in the snapshot only",
         f"{case}: up: registers 128 -> 255",
         f"{case}: fused: is not in the snapshot",
-        f"{case}: the default configuration is another: block_m 16 -> 128",
+        f"{case}: the default configuration is another: up 16x128x128w4s4 -> 128x256x64w8s4",
     ]
 
 

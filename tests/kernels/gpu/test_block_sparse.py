@@ -19,7 +19,7 @@ from moebench.kernels.activations import activate
 from moebench.kernels.gpu.block_products import BlockPlan, BlockProducts
 from moebench.kernels.gpu.hardware import INTERPRETER
 from moebench.kernels.gpu.order import Blocked
-from moebench.kernels.gpu.tiles import Tiles
+from moebench.kernels.gpu.tiles import Tile, Tiles
 from moebench.kernels.gpu.topology import Topology
 from moebench.kernels.problem import Problem
 from moebench.kernels.routing import Routing
@@ -29,13 +29,21 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIDE = 16
 COUNTS = [0, 1, SIDE - 1, SIDE, SIDE + 1, 0]
 PROBLEM = Problem(T=sum(COUNTS), D=40, F=48, E=len(COUNTS), K=1, mode="train", bias=True)
-BY_POINTER = Tiles(block_m=SIDE, block_n=32, block_k=32, block_w=32, warps=4, stages=2)
+
+
+def tiles(columns: int = 32, step: int = 32, weights: int = 32, **others: object) -> Tiles:
+    """Tiles as high as a block, and square ones for the gradient of the weights."""
+    tile = Tile(SIDE, columns, step, warps=4, stages=2)
+    square = Tile(weights, weights, step, warps=4, stages=2)
+    return dataclasses.replace(Tiles.same(tile, **others), weights=square)
+
+
 TILES = {
-    "by pointer, steps over several blocks": BY_POINTER,
-    "by descriptor, a block at a time": dataclasses.replace(BY_POINTER, block_k=16, block_w=16, descriptors=True),
-    "by descriptor, several blocks at a time": dataclasses.replace(BY_POINTER, block_n=64, descriptors=True),
-    "persistent": dataclasses.replace(BY_POINTER, block_k=16, block_w=16, descriptors=True, persistent=1, group_m=2),
-    "wider than the hidden rows": dataclasses.replace(BY_POINTER, block_n=128, block_w=128),
+    "by pointer, steps over several blocks": tiles(),
+    "by descriptor, a block at a time": tiles(step=16, weights=16, descriptors=True),
+    "by descriptor, several blocks at a time": tiles(columns=64, descriptors=True),
+    "persistent": tiles(step=16, weights=16, descriptors=True, persistent=True, group_m=2),
+    "wider than the hidden rows": tiles(columns=128, weights=128),
 }
 BOUNDS = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 2e-2}
 CASES = [

@@ -106,7 +106,7 @@ def test_the_layer_is_the_one_written_out(name: str, changes: dict[str, object])
 
 def one_of_each(configs: list[Config]) -> list[Config]:
     """For every value of what the interpreter can tell, the first configuration that has it."""
-    told = ("block_m", "descriptors", "persistent", "specialise", "split_k", "scatter")
+    told = ("up", "down", "descriptors", "persistent", "specialise", "split_k", "gathered", "scatter")
     firsts = {(name, config[name]): config for config in reversed(configs) for name in told if name in config}
     return list({id(config): config for config in firsts.values()}.values())
 

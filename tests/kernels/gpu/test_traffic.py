@@ -11,7 +11,7 @@ from moebench.kernels.catalog import KERNELS
 from moebench.kernels.gpu.chips import CHIPS
 from moebench.kernels.gpu.grid import Grid, Stream
 from moebench.kernels.gpu.hardware import HARDWARE, assuming
-from moebench.kernels.gpu.tiles import Tiles
+from moebench.kernels.gpu.tiles import Tile, Tiles
 from moebench.kernels.gpu.traffic import Call
 from moebench.kernels.kernel import Config
 from moebench.kernels.models import model
@@ -21,8 +21,8 @@ from moebench.kernels.steps import Rates, Step
 
 META = torch.device("meta")
 TRITON = ("triton_scatter", "triton_padded", "triton_block_sparse")
-LARGE = Tiles(block_m=128, block_n=128, block_k=64, warps=8)
-SMALL = Tiles(block_m=16, block_n=128, block_k=64)
+LARGE = Tiles.same(Tile(128, 128, 64, 8, 3))
+SMALL = Tiles.same(Tile(16, 128, 64, 4, 3))
 
 
 def rates(target: str = "sm_90", dtype: str = "bfloat16") -> Rates:
@@ -166,7 +166,7 @@ def test_few_rows_an_expert_want_low_tiles_and_many_want_high_ones() -> None:
 
 def test_decoding_takes_about_as_long_as_its_weights_take_to_arrive() -> None:
     problem = model("Mixtral-8x7B").problem(T=64, dtype="bfloat16")
-    tiles = Tiles(block_m=16, block_n=128, block_k=128, stages=4)
+    tiles = Tiles.same(Tile(16, 128, 128, 4, 4))
     assert 1.0 <= seconds(problem, tiles) / (problem.weight_bytes / rates().bytes_per_s) < 1.5
     assert grids(call_of(problem, tiles).steps())["up"].why(rates()).startswith("memory:")
 
@@ -186,8 +186,8 @@ def test_a_last_wave_that_is_not_full_takes_as_long_as_one_that_is() -> None:
 
 def test_sums_that_find_no_register_are_dear() -> None:
     problem = model("Mixtral-8x7B").problem(T=8192, dtype="bfloat16")
-    spilling = Tiles(block_m=128, block_n=256, block_k=64, warps=4)
-    fitting = Tiles(block_m=128, block_n=256, block_k=64, warps=8)
+    spilling = Tiles.same(Tile(128, 256, 64, 4, 3))
+    fitting = Tiles.same(Tile(128, 256, 64, 8, 3))
     assert "spilled" in grids(call_of(problem, spilling).steps())["down"].why(rates())
     assert "spilled" not in grids(call_of(problem, fitting).steps())["down"].why(rates())
     assert seconds(problem, spilling) > 1.05 * seconds(problem, fitting)
@@ -195,15 +195,15 @@ def test_sums_that_find_no_register_are_dear() -> None:
 
 def test_too_few_buffers_leave_the_latency_of_loads_to_be_seen() -> None:
     problem = model("Mixtral-8x7B").problem(T=8, dtype="bfloat16")
-    waiting, hiding = (Tiles(block_m=16, block_n=64, block_k=64, stages=stages, persistent=1) for stages in (2, 4))
+    waiting, hiding = (Tiles.same(Tile(16, 64, 64, 4, stages), persistent=True) for stages in (2, 4))
     assert seconds(problem, waiting) > 1.2 * seconds(problem, hiding)
     assert grids(call_of(problem, waiting).steps())["down"].why(rates()).startswith("program:")
 
 
 def test_tensor_cores_make_float32_faster_in_three_products() -> None:
     problem = model("Mixtral-8x7B").problem(T=8192, dtype="float32")
-    plain = Tiles(block_m=64, block_n=128, block_k=16, warps=8, precision="ieee")
-    parts = Tiles(block_m=64, block_n=128, block_k=16, warps=8, precision="tf32x3")
+    plain = Tiles.same(Tile(64, 128, 16, 8, 3), precision="ieee")
+    parts = Tiles.same(Tile(64, 128, 16, 8, 3), precision="tf32x3")
     assert seconds(problem, parts) < seconds(problem, plain)
 
 
@@ -211,7 +211,7 @@ def test_parts_of_a_split_contraction_are_written_and_read_in_float32() -> None:
     problem = Problem(T=64, D=512, F=1024, E=8, K=2, dtype="bfloat16")
 
     def moved(splits: int) -> tuple[float, float]:
-        tiles = Tiles(block_m=16, block_n=64, block_k=64, split_k=splits)
+        tiles = Tiles.same(Tile(16, 64, 64, 4, 3), split_k=splits)
         steps = {step.name: step for step in call_of(problem, tiles).steps()}
         combine, down = steps["combine"], steps["down"]
         assert isinstance(combine, Stream)
@@ -227,7 +227,7 @@ def test_groups_of_row_tiles_spare_memory_where_weights_exceed_the_cache() -> No
     problem = Problem(T=1 << 16, D=8192, F=32768, E=2, K=1, dtype="bfloat16")
 
     def moved(group: int) -> float:
-        tiles = Tiles(block_m=128, block_n=128, block_k=64, warps=8, group_m=group)
+        tiles = Tiles.same(Tile(128, 128, 64, 8, 3), group_m=group)
         return grids(call_of(problem, tiles).steps())["up"].memory_bytes
 
     assert moved(16) < 0.2 * moved(1)
