@@ -40,7 +40,8 @@ class Program:
     """``rows`` by ``columns`` of a product in steps of ``step``, of elements of ``element`` bytes, in ``stages``.
 
     Of the rows and columns, ``by_pointer`` are copied by threads, the others by tensor descriptor. ``more_bytes`` of
-    shared memory are not buffers of operands.
+    shared memory are not buffers of operands. Of a thread's registers, ``fixed_registers`` hold neither accumulators nor
+    operands.
     """
 
     hardware: Hardware
@@ -55,6 +56,7 @@ class Program:
     specialise: bool
     tensor_cores: bool
     tf32: bool
+    fixed_registers: int = FIXED_REGISTERS
 
     @property
     def chip(self) -> Chip:
@@ -147,7 +149,7 @@ class Program:
     def _wanted_registers(self) -> tuple[int, int]:
         """Registers of a thread that must be, and those beside them that hold operands and pointers if they can."""
         threads = self.warps * self.chip.lanes
-        needed = FIXED_REGISTERS + self.rows * self.columns // threads
+        needed = self.fixed_registers + self.rows * self.columns // threads
         pointers = 2 * self.by_pointer * self.step * self.element // (COPY_BYTES * threads)
         if not self.tensor_cores:
             # A thread multiplies slices as long as the sides of its part of the tile; half of them wait in registers.

@@ -269,12 +269,9 @@ class Products:
         }
 
     def _flattened(self, a: Operand, b: Operand) -> dict[str, bool]:
-        """Whether the loops over tiles and over steps are made one, so that an epilogue overlaps with the next tile.
-
-        Rows that are gathered by pointer would lose their asynchronous copies.
-        """
+        """See `Tiles.flattened`."""
         tiled = isinstance(a, TensorDescriptor) and isinstance(b, TensorDescriptor)
-        return {"FLATTEN": self.tiles.persistent and tiled}
+        return {"FLATTEN": self.tiles.flattened and tiled}
 
     def _specialisable(self, tile: Tile) -> bool:
         return tile.rows * tile.columns <= self.hardware.specialised_tile

@@ -32,6 +32,7 @@ MOST_ACCUMULATORS = 128  # of a thread: half of its registers
 FIXED_REGISTERS = 64  # of a thread beside its accumulators; seen in compiled code
 # Seen in compiled code, in powers of two above the largest.
 BARRIER_BYTES = 8 << 10  # barriers of the copies, and the routes of gathered rows on their way to registers
+FLATTENED_BARRIER_BYTES = 1 << 10  # no rows are gathered in a flattened loop
 HANDED_BYTES = 16 << 10  # of results that specialised warps hand over at a time
 TF32_PARTS = 3  # buffers that specialised warps keep the parts of operands in
 
@@ -110,9 +111,10 @@ class Tile:
         """Elements of the tile for each thread."""
         return self.rows * self.columns // (THREADS * self.warps)
 
-    def shared_bytes(self, problem: Problem, hardware: Hardware) -> int:
+    def shared_bytes(self, problem: Problem, hardware: Hardware, *, flattened: bool = False) -> int:
         """Shared memory of a program: its buffers of both operands, or the tile on its way to memory.
 
+        In a ``flattened`` loop the tile goes to memory while the buffers fill again, so that both are there at once.
         At least what Triton 3.6 and 3.9 take. Without tensor descriptors it is what they take; with them up to one
         buffer less, because products of few rows and of float32 pass through registers there too.
         """
@@ -120,7 +122,9 @@ class Tile:
         buffers = self.stages if hardware.tensor_descriptors else max(1, self.stages - 1)
         operands = buffers * (self.rows + self.columns) * self.step * problem.operand_bytes
         result = self.rows * self.columns * ELEMENT_BYTES[problem.dtype]
-        return max(operands, result) + (BARRIER_BYTES if hardware.maker == "nvidia" else 0)
+        barriers = BARRIER_BYTES if hardware.maker == "nvidia" else 0
+        both = operands + result // 2 + FLATTENED_BARRIER_BYTES if flattened else 0
+        return max(operands + barriers, result + barriers, both)
 
     def beside(self, problem: Problem, hardware: Hardware) -> int:
         """Programs of this tile that a processor holds at once, by its shared memory and its registers."""
@@ -178,11 +182,6 @@ class Tiles:
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: str(value) if isinstance(value, Tile) else value for name, value in values.items()}
 
-    def used(self, problem: Problem) -> list[Tile]:
-        """The tiles of the products that a call of the problem has."""
-        forward = [self.up, self.down]
-        return [*forward, self.down_backward, self.weights] if problem.mode == "train" else forward
-
     def heights(self, problem: Problem) -> tuple[int, ...]:
         """The heights of the row tiles that a call needs, in ascending order."""
         tiles = (self.up, self.down, self.down_backward) if problem.mode == "train" else (self.up, self.down)
@@ -190,11 +189,23 @@ class Tiles:
 
     def shared_bytes(self, problem: Problem, hardware: Hardware) -> int:
         """Shared memory of the largest product, see `Tile.shared_bytes`."""
-        return max(self._shared_bytes(tile, problem, hardware) for tile in self.used(problem))
+        backward = (self.down_backward, self.weights) if problem.mode == "train" else ()
+        return max(
+            *(self._shared_bytes(tile, problem, hardware, flattened=self.flattened) for tile in (self.up, self.down)),
+            *(self._shared_bytes(tile, problem, hardware, flattened=False) for tile in backward),
+        )
 
-    def _shared_bytes(self, tile: Tile, problem: Problem, hardware: Hardware) -> int:
+    @property
+    def flattened(self) -> bool:
+        """Whether the loops over tiles and over steps are one, so that an epilogue overlaps with the next tile's copies.
+
+        Only products whose operands both come by descriptor: pointers would lose their asynchronous copies.
+        """
+        return self.persistent and self.descriptors
+
+    def _shared_bytes(self, tile: Tile, problem: Problem, hardware: Hardware, *, flattened: bool) -> int:
         if not self.specialise:
-            return tile.shared_bytes(problem, hardware)
+            return tile.shared_bytes(problem, hardware, flattened=flattened)
         parts = TF32_PARTS * (tile.rows + tile.columns) * tile.step * 4 if problem.dtype == "float32" else 0
         handed = min(tile.rows * tile.columns * ELEMENT_BYTES[problem.dtype], HANDED_BYTES)
         return tile.shared_bytes(problem, hardware) + parts + handed

@@ -12,16 +12,17 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cuda.routing import launches
 from ..problem import ELEMENT_BYTES, SCALE_BYTES, Problem
 from ..routing import Routing
 from ..steps import Step
 from .chips import CHIPS
-from .grid import Grid, Program, Stream
+from .grid import FIXED_REGISTERS, Grid, Program, Stream
 from .hardware import Hardware
 from .order import block_bound
 from .tiles import HANDED_BYTES, TF32_PARTS, Tile, Tiles
 
-ORDER_CALLS = 2  # that count and place the routes
+HIDDEN_GRADIENT_REGISTERS = 124  # of a thread of `down_backward` beside its accumulators; seen in compiled code
 INDEX_BYTES = 4
 BIAS_ROWS = 32  # of one step of a bias' gradient
 
@@ -54,7 +55,7 @@ class Call:
 
     def _forward(self) -> Iterator[Step]:
         problem, quantised = self.problem, self.problem.quantised
-        yield Stream(name="order", moved_bytes=4 * INDEX_BYTES * problem.N, calls=ORDER_CALLS)
+        yield Stream(name="order", moved_bytes=4 * INDEX_BYTES * problem.N, calls=launches(problem.N, problem.E))
         if quantised:
             yield self._quantise("tokens", problem.T, problem.D)
         yield from self._dispatch(problem.operand_bytes)
@@ -70,6 +71,7 @@ class Call:
             width=problem.D,
             depth=problem.F,
             splits=splits,
+            flattened=self.tiles.flattened,
             stored_bytes=splits * problem.D * part_bytes,
         )
         yield self._combine(splits * part_bytes)
@@ -86,6 +88,7 @@ class Call:
             width=problem.F,
             depth=problem.D,
             gathered=self.gathered,
+            fixed_registers=HIDDEN_GRADIENT_REGISTERS,
             stored_bytes=(2 * problem.U + problem.F) * element,
         )
         parts = -(-problem.F // tile.columns)
@@ -98,7 +101,12 @@ class Call:
         if problem.bias:
             yield self._bias_gradient("up_bias", problem.U)
         yield self._rows_times(
-            "tokens", self.tiles.down, width=problem.D, depth=problem.U, stored_bytes=problem.D * element
+            "tokens",
+            self.tiles.down,
+            width=problem.D,
+            depth=problem.U,
+            flattened=self.tiles.flattened,
+            stored_bytes=problem.D * element,
         )
         yield self._combine(element)
 
@@ -157,6 +165,7 @@ class Call:
             depth=problem.D,
             halves=2 if problem.gated else 1,
             gathered=self.gathered,
+            flattened=self.tiles.flattened and not self.gathered,
             stored_bytes=stored * self._element,
         )
 
@@ -171,13 +180,15 @@ class Call:
         halves: int = 1,
         splits: int = 1,
         gathered: bool = False,
+        flattened: bool = False,
+        fixed_registers: int = FIXED_REGISTERS,
     ) -> Grid:
         """Rows of the buffer times their experts' weights, ``halves`` of ``width`` columns, contracted over ``depth``.
 
         ``stored_bytes`` are read or written besides the operands, for every row.
         """
         tiles, element = self.tiles, self.problem.operand_bytes
-        program = self._program(tile, gathered=gathered)
+        program = self._program(tile, gathered=gathered, fixed_registers=fixed_registers)
         column_tiles = -(-halves * width // tile.columns)
         row_tiles_E = self._row_tiles_E(tile)
         used = int(row_tiles_E.sum())
@@ -206,7 +217,7 @@ class Call:
             l2_bytes=asked + stored,
             memory_bytes=weights + read_rows + stored,
             persistent=self._persistent(tile),
-            flattened=tiles.persistent and tiles.descriptors and not gathered,
+            flattened=flattened,
         )
 
     def _persistent(self, tile: Tile) -> int:
@@ -253,7 +264,7 @@ class Call:
         chain = -(-max(self.counts) // BIAS_ROWS) * chip.memory_cycles / chip.clock_hz
         return Stream(name=name, moved_bytes=self._kept * width * self._element, chain_s=chain)
 
-    def _program(self, tile: Tile, *, gathered: bool) -> Program:
+    def _program(self, tile: Tile, *, gathered: bool, fixed_registers: int = FIXED_REGISTERS) -> Program:
         tiles, problem, hardware = self.tiles, self.problem, self.hardware
         tf32 = tiles.precision != "ieee"
         # A warp that only copies cannot gather rows.
@@ -271,6 +282,7 @@ class Call:
             stages=tile.stages,
             by_pointer=(tile.rows if gathered else 0) if tiles.descriptors else sides,
             more_bytes=parts + handed if specialise else 0,
+            fixed_registers=fixed_registers,
             specialise=specialise,
             tensor_cores=problem.dtype != "float32" or tf32 or hardware.maker == "amd",
             tf32=tf32,

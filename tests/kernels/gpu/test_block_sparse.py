@@ -111,7 +111,7 @@ class Call:
     def dense(self, hidden: Tensor) -> Tensor:
         """Hidden rows put where the topology says in a matrix of zeros, (P, E * width)."""
         columns = hidden.shape[1] // SIDE
-        topology = Topology.of(self.products.schedule, columns=columns)
+        topology = Topology.of(self.products.schedules[SIDE], columns=columns)
         values = hidden.reshape(-1, SIDE, SIDE).float()
         dense = values.new_zeros(len(self.route_P), self.problem.E * columns * SIDE)
         offsets = topology.first_J.tolist()

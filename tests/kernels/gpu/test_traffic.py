@@ -92,7 +92,7 @@ def test_the_steps_are_the_launches_of_the_layer_with_as_many_programs(
     from moebench.kernels.compiled.compile import Target, launches  # noqa: PLC0415  # imports Triton
 
     problem, kernel, target = layer(name, **fields), KERNELS.load(name), Target.named("sm_90")
-    config: Config = {**tiles.config(), "scatter": False}
+    config: Config = {**tiles.config(), "gathered": name == "triton_scatter", "scatter": False}
     with assuming(target.hardware):
         if kernel.supports(problem, META):
             pytest.skip("the kernel takes no such problem")
@@ -194,10 +194,11 @@ def test_sums_that_find_no_register_are_dear() -> None:
 
 
 def test_too_few_buffers_leave_the_latency_of_loads_to_be_seen() -> None:
-    problem = model("Mixtral-8x7B").problem(T=8, dtype="bfloat16")
-    waiting, hiding = (Tiles.same(Tile(16, 64, 64, 4, stages), persistent=True) for stages in (2, 4))
+    """Of a single program on each processor."""
+    problem = Problem(T=16, D=16384, F=2048, E=1, K=1, dtype="bfloat16")
+    waiting, hiding = (Tiles.same(Tile(16, 64, 64, 4, stages)) for stages in (2, 4))
     assert seconds(problem, waiting) > 1.2 * seconds(problem, hiding)
-    assert grids(call_of(problem, waiting).steps())["down"].why(rates()).startswith("program:")
+    assert grids(call_of(problem, waiting).steps())["up"].why(rates()).startswith("program:")
 
 
 def test_tensor_cores_make_float32_faster_in_three_products() -> None:
