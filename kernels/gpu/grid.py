@@ -40,8 +40,8 @@ class Program:
     """``rows`` by ``columns`` of a product in steps of ``step``, of elements of ``element`` bytes, in ``stages``.
 
     Of the rows and columns, ``by_pointer`` are copied by threads, the others by tensor descriptor. ``more_bytes`` of
-    shared memory are not buffers of operands. Of a thread's registers, ``fixed_registers`` hold neither accumulators nor
-    operands.
+    shared memory are not buffers of operands. ``fixed_registers`` of a thread hold neither accumulators
+    nor operands.
     """
 
     hardware: Hardware

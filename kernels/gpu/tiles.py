@@ -197,7 +197,7 @@ class Tiles:
 
     @property
     def flattened(self) -> bool:
-        """Whether the loops over tiles and over steps are one, so that an epilogue overlaps with the next tile's copies.
+        """Whether the loops over tiles and over steps are one: an epilogue overlaps with the copies of the next tile.
 
         Only products whose operands both come by descriptor: pointers would lose their asynchronous copies.
         """

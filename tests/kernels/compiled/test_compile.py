@@ -77,6 +77,26 @@ def test_hopper_products_use_wgmma_and_tma_without_spills(hopper: list[dict[str,
 
 
 @comparable
+def test_gate_and_up_come_out_of_one_product_of_256_columns(hopper: list[dict[str, Any]]) -> None:
+    """Of a step of 64: four products of 16 for each group of warps, and one copy of the weights of both halves."""
+    for layer in hopper:
+        if ".train." in layer["problem"]:
+            assert layer["config"]["up"].startswith("128x256x64w8")
+            assert layer["launches"]["up"]["tensor_core"] == {"HGMMA": 4}
+            stages = int(layer["config"]["up"].rpartition("s")[2])
+            gathered = "LDGSTS" in layer["launches"]["up"]["bulk_copies"]
+            assert layer["launches"]["up"]["bulk_copies"]["UTMALDG"] == (stages if gathered else 2 * stages)
+
+
+@comparable
+def test_gradients_leave_room_for_two_programs_or_have_the_largest_tile(hopper: list[dict[str, Any]]) -> None:
+    for layer in hopper:
+        if ".train." in layer["problem"] and layer["kernel"] != "triton_block_sparse":
+            assert layer["launches"]["down_backward"]["occupancy"] == 2
+            assert layer["config"]["weights"].startswith("128x256x64w8")
+
+
+@comparable
 def test_valid_reckons_with_the_shared_memory_that_is_used(hopper: list[dict[str, Any]]) -> None:
     """With no less, and with no more than a quarter above in the large tiles of training."""
     for case, layer in zip(cases("sm_90", [], references(dtype="bfloat16"), whole=False), hopper, strict=True):

@@ -40,6 +40,20 @@ def test_a_start_passes_programs_arguments_and_options() -> None:
     assert (options["num_warps"], options["num_stages"], options["BLOCK"]) == (8, 3, 16)
 
 
+def test_a_dependent_launch_is_told_to_the_kernel_and_to_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both or neither: a kernel that starts early and does not wait would read what is not written yet."""
+    monkeypatch.setattr("moebench.kernels.gpu.launch.INTERPRETED", False)
+    kernel = Kernel()
+    for pdl in (True, False):
+        launch(kernel, 1, pdl=pdl)
+    launch(kernel, 1)
+    early, late, unaware = (options for _, _, options in kernel.starts)
+    assert (early["PDL"], early["launch_pdl"]) == (True, True)
+    assert late["PDL"] is False
+    assert "launch_pdl" not in late
+    assert not {"PDL", "launch_pdl"} & unaware.keys()
+
+
 def test_no_programs_are_no_start() -> None:
     kernel = Kernel()
     with recording() as launches:
