@@ -12,10 +12,10 @@ from .strategy import FINALISTS, FULL_SAMPLES
 from .tuner import BATCH, Plan
 
 # Seconds of one core for a candidate of triton_scatter, and for the longest launch of a batch of four, the cache being
-# empty: means of 72 and of 60 candidates drawn for Mixtral-8x7B and Qwen3-30B-A3B, bfloat16, sm_90, Triton 3.9, on one
-# core of an AMD EPYC (family 26).
-COMPILE_S = {"forward": 0.9, "train": 2.4}
-LONGEST_LAUNCH_S = {"forward": 0.9, "train": 1.2}
+# empty: means of 20 candidates each, drawn for Mixtral-8x7B and Qwen3-30B-A3B at T = 16 and 1024, bfloat16, sm_90,
+# Triton 3.9, on one core of an AMD EPYC (family 26) whose other core was busy.
+COMPILE_S = {"forward": 1.0, "train": 2.8}
+LONGEST_LAUNCH_S = {"forward": 0.9, "train": 1.7}
 # Nobody has measured these yet: what a sample takes besides the call (the L2 is replaced, the clocks are read), the two
 # checks of a competitor, the inputs and float64 references of a problem, the start of workers and compilers.
 SAMPLE_S = 0.013

@@ -70,7 +70,7 @@ def tune(
     strategy: Annotated[str, typer.Option(help="How to search; `moebench list strategies` shows them.")] = "model",
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Most candidates tried at a batch size.", show_default="a tenth, 16 to 32"),
+        typer.Option(min=1, help="Most candidates tried at a batch size.", show_default="a tenth, 16 to 24"),
     ] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Most seconds of trials at a batch size.", show_default="no limit")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # A share of the space, within bounds: by then the default strategy is within 2 % of the best (docs/tuning.md).
 SHARE = 0.1
-LEAST_TRIALS, MOST_TRIALS = 16, 32
+LEAST_TRIALS, MOST_TRIALS = 16, 24
 QUOTED_S = {"cpu": 1.0, "cuda": 0.3}  # timed seconds of a finalist: a GPU's clock is quieter
 # Of silence, after which a candidate hangs. A call on a CPU takes seconds. On a GPU it takes milliseconds and the code
 # is compiled before; where it is not, the eight launches of a training step take some seconds.
@@ -120,7 +120,7 @@ def plan_of(
     robust: bool,
     cache: Literal["cold", "hot"],
 ) -> Plan:
-    """What to tune; where nothing else is said a tenth of the largest space is tried, but no more than 32.
+    """What to tune; where nothing else is said a tenth of the largest space is tried, but no more than 24.
 
     Raises:
         NoConfiguration: when nothing can be built for a problem.
