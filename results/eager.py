@@ -25,7 +25,7 @@ class EagerClock:
     Protocol: wait for the device; read the counter; calls, each result dropped before the next call, as in a model;
     wait; read the counter; divide by the calls. The calls go round sets of inputs that ``cache_bytes`` do not hold,
     since in a model the other layers run in between. ``slowest`` is the largest value of all ranks, so that each makes
-    as many calls.
+    as many calls. ``telemetry`` is None for a CPU, which has no state to tell.
     """
 
     name: ClockName = "perf_counter"
@@ -34,7 +34,7 @@ class EagerClock:
     def __init__(
         self,
         cache_bytes: int,
-        telemetry: Telemetry,
+        telemetry: Telemetry | None,
         *,
         wait: Callable[[], object],
         slowest: Callable[[float], float],
@@ -65,9 +65,10 @@ class EagerClock:
             times = len(calls) * math.ceil(times / len(calls) * SAMPLE_NS / ns)
 
         def sample() -> Sample:
-            return Sample(ns=elapsed_ns(times) / times, throttled=throttled(self._telemetry), calls=times)
+            ns = elapsed_ns(times) / times
+            return Sample(ns=ns, throttled=bool(self._telemetry and throttled(self._telemetry)), calls=times)
 
         return sample
 
     def state(self) -> Clocks | None:
-        return self._telemetry.state(energy_j=None)
+        return self._telemetry.state(energy_j=None) if self._telemetry else None

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from faulty import FAULTY, Dies, Faulty, Hangs, Name, Raises, RunsOutOfMemory
 from torch import Tensor
 
-from moebench.autotune.exam import Exam
+from moebench.autotune.exam import Exam, Subject
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Communicates, Config, Cost, Layer
 from moebench.kernels.problem import Problem
@@ -70,10 +70,10 @@ class SendsTooMuch(OnRankOne):
 TOO_LARGE = 13  # a seed: the inputs and the reference of its problem do not fit rank 1
 
 
-def _draw(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Exam:
-    if problem.seed == TOO_LARGE and dist.get_rank() == 1:
+def _draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+    if subject.problem.seed == TOO_LARGE and dist.get_rank() == 1:
         raise torch.OutOfMemoryError("tried to allocate 1000 GiB")
-    return _honest_draw(problem, weights, seed=seed, device=device)
+    return _honest_draw(subject, weights, seed=seed, device=device)
 
 
 _honest_draw = Exam.draw

@@ -14,11 +14,12 @@ from points import PROBLEM, task
 
 from moebench.autotune import afford, exam
 from moebench.autotune.afford import Short
-from moebench.autotune.exam import Exam, Exams
+from moebench.autotune.exam import Exam, Exams, Subject
 from moebench.autotune.task import Competitor
 from moebench.autotune.trial import Bench
 from moebench.kernels.oracle import reference_bytes
 from moebench.kernels.problem import Problem
+from moebench.kernels.question import LAYER
 from moebench.kernels.tensors import Inputs, Weights
 from moebench.results.clock import CpuClock
 from moebench.results.machine import Machine
@@ -87,10 +88,10 @@ def ends_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Memory ends when that exam of the problem `dense` solves is drawn, and for no other problem."""
     honest, asked = Exam.draw, PROBLEM.dense()
 
-    def draw(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Exam:
-        if problem == asked and seed == 2 * problem.seed + 1 + request.param:
+    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+        if subject.problem == asked and seed == 2 * asked.seed + 1 + request.param:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
-        return honest(problem, weights, seed=seed, device=device)
+        return honest(subject, weights, seed=seed, device=device)
 
     monkeypatch.setattr(Exam, "draw", staticmethod(draw))
 
@@ -101,9 +102,9 @@ def test_one_of_two_problems_does_not_fit(bench: Bench, monkeypatch: pytest.Monk
     given_back: list[Problem] = []
     honest = Exams.forget
 
-    def forget(self: Exams, problem: Problem) -> None:
-        given_back.append(problem)
-        honest(self, problem)
+    def forget(self: Exams, subject: Subject) -> None:
+        given_back.append(subject.problem)
+        honest(self, subject)
 
     monkeypatch.setattr(Exams, "forget", forget)
     records = by_kernel(bench.run(task("loop", "dense", "scatter"), lambda _: None))
@@ -125,10 +126,10 @@ def test_what_has_to_be_drawn_anew_does_not_fit(bench: Bench, monkeypatch: pytes
     """A layer wrote to its inputs, so that the next one is fed others: there the memory is gone."""
     honest, drawings = Exam.draw, itertools.count(1)
 
-    def draw(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
         if next(drawings) == drawing:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
-        return honest(problem, weights, seed=seed, device=device)
+        return honest(subject, weights, seed=seed, device=device)
 
     monkeypatch.setattr(Exam, "draw", staticmethod(draw))
     vandal = "WritesToInput" if drawing == 2 else "WritesLater"
@@ -189,7 +190,7 @@ def test_exams_make_room_for_measuring_the_rates(fresh: Bench, monkeypatch: pyte
     honest = Machine.roofline
 
     def roofline(self: Machine, dtype: torch.dtype) -> Roofline:
-        held.append(fresh._exams.holds(PROBLEM))
+        held.append(fresh._exams.holds(Subject(PROBLEM, LAYER)))
         return honest(self, dtype)
 
     monkeypatch.setattr(Machine, "roofline", roofline)

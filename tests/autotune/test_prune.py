@@ -21,7 +21,7 @@ from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiled.machine_code import Figures
 from moebench.kernels.compiled.survey import Case, Outcome
 from moebench.kernels.gpu.hardware import HARDWARE
-from moebench.kernels.gpu.tiles import Tiles
+from moebench.kernels.gpu.tiles import Tile, Tiles
 from moebench.kernels.problem import Problem
 
 pytest.importorskip("triton")
@@ -119,8 +119,8 @@ if __name__ == "__main__":
 @pytest.mark.slow
 @pytest.mark.xdist_group("compiled")
 def test_sums_too_many_for_the_registers_are_found_in_real_code(tmp_path: Path) -> None:
-    fitting = Tiles(block_m=16, block_n=64, block_k=64, stages=2)
-    spilling = Tiles(block_m=128, block_n=256, block_k=64, warps=4, stages=2)
+    fitting = Tiles.same(Tile.parse("16x64x64w4s2"))
+    spilling = Tiles.same(Tile.parse("128x256x64w4s2"))
     configs = [{**tiles.config(), "scatter": False} for tiles in (fitting, spilling)]
     fields = {"T": 256, "D": 256, "F": 256, "E": 4, "K": 2, "dtype": "bfloat16"}
     script = tmp_path / "compiled.py"

@@ -79,12 +79,12 @@ def test_what_is_unproven_is_known_whatever_is_left_out() -> None:
     assert [less.configs[place]["block"] for place in sorted(less.unproven)] == [64]
 
 
-def test_specialised_warps_are_unproven() -> None:
+def test_specialised_warps_and_dependent_launches_are_unproven() -> None:
     with assuming(HARDWARE["sm_90"]):
         space = Space.of(KERNELS.load("triton_scatter"), PROBLEM.replace(dtype="bfloat16"), torch.device("meta"))
     assert 0 < len(space.unproven) < len(space)
-    assert all(space.configs[place]["specialise"] for place in space.unproven)
-    assert KERNELS.load("triton_scatter").unproven({**space.default, "pdl": True})
+    relying = {place for place, config in enumerate(space.configs) if config["specialise"] or config["pdl"]}
+    assert space.unproven == relying
 
 
 def test_faults_that_differ_in_numbers_are_counted_together_with_an_example() -> None:

@@ -36,7 +36,8 @@ def test_an_estimate_is_the_sum_of_its_parts_and_what_is_predicted() -> None:
     for config, seconds, one in zip(configs, predicted, found, strict=True):
         assert one is not None
         assert one.config == config
-        assert [part.name for part in one.parts] == ["order", "up", "down", "combine"]
+        copies = [] if config["gathered"] else ["dispatch"]
+        assert [part.name for part in one.parts] == ["order", *copies, "up", "down", "combine"]
         assert one.seconds == sum(part.seconds for part in one.parts) == seconds
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from points import PROBLEM, task
 
-from moebench.autotune import afford, trial
+from moebench.autotune import afford
 from moebench.autotune.bench import clocks_of
 from moebench.autotune.exam import Exam, Subject
 from moebench.autotune.task import NOBODY, Budget, Competitor
@@ -247,10 +247,10 @@ def test_a_hot_cache_is_passed_through_by_what_is_read_of_the_inputs() -> None:
 
 def test_sets_of_inputs_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer would stay in the cache, and the time would be neither hot nor cold."""
-    monkeypatch.setattr(trial, "available_bytes", lambda _: 4 * DECODE.input_bytes)
+    monkeypatch.setattr(afford, "available_bytes", lambda _: 4 * DECODE.input_bytes)
     record = hot(RotatingClock(DECODE, 1e6))
     assert record.status is Status.out_of_memory
-    monkeypatch.setattr(trial, "available_bytes", lambda _: 6 * DECODE.input_bytes)
+    monkeypatch.setattr(afford, "available_bytes", lambda _: 6 * DECODE.input_bytes)
     assert hot(RotatingClock(DECODE, 1e6)).status is Status.passed
 
 

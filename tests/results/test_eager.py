@@ -11,7 +11,6 @@ import pytest
 
 from moebench.results.clock import Clock, rotation
 from moebench.results.eager import SAMPLE_NS, EagerClock
-from moebench.results.nvml import NoTelemetry
 
 CACHE_BYTES = 1000
 WAIT_NS = 10_000.0
@@ -38,7 +37,7 @@ class Host:
         self.now_ns = max(self.now_ns, self.free_ns) + WAIT_NS
 
     def clock(self, slowest: Callable[[float], float] = lambda value: value) -> EagerClock:
-        return EagerClock(CACHE_BYTES, NoTelemetry("none"), wait=self.wait, slowest=slowest)
+        return EagerClock(CACHE_BYTES, None, wait=self.wait, slowest=slowest)
 
 
 @pytest.fixture
