@@ -27,7 +27,7 @@ class TritonScatter(TritonKernel):
     family = "scatter"
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        found = []
+        found: list[Config] = []
         for tiles in super().space(problem, device):
             copies = bool(tiles["persistent"])  # what is gained is in the persistent loop
             copied = copies and problem.U >= COPY_PAYS * problem.D
