@@ -15,7 +15,7 @@ from ..results.cuda import ColdCudaClock, HotCudaClock, TorchCudaDevice
 from ..results.eager import EagerClock
 from ..results.gpu import check_gpu, check_idle
 from ..results.memory import keep_freed_memory
-from ..results.nvml import NoTelemetry, connect
+from ..results.nvml import connect
 from ..results.record import CacheState
 from .meeting import Meeting, Seat
 from .ranks import in_step, slowest
@@ -76,8 +76,7 @@ def joined_collectives() -> int:
 def clocks_of(device: torch.device) -> Mapping[CacheState, Clock]:
     """The clocks that there are for a device, the current one of torch where it is a GPU."""
     if device.type == "cpu":
-        nothing = NoTelemetry("a CPU does not tell")
-        eager = EagerClock(last_level_cache_bytes(), nothing, wait=lambda: None, slowest=slowest)
+        eager = EagerClock(last_level_cache_bytes(), None, wait=lambda: None, slowest=slowest)
         return {"cold": CpuClock(in_step), "eager": eager}
     cuda, telemetry = TorchCudaDevice(), connect(device.index)
     return {

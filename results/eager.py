@@ -24,8 +24,8 @@ class EagerClock:
 
     Protocol: wait for the device; read the counter; calls, each result dropped before the next call, as in a model;
     wait; read the counter; divide by the calls. The calls go round sets of inputs that ``cache_bytes`` do not hold,
-    since in a model the other layers run in between. ``slowest`` is the largest value of all ranks, so that each makes
-    as many calls.
+    since in a model the other layers run in between. ``telemetry`` is None on a CPU, which has none. ``slowest`` is the
+    largest value of all ranks, so that each makes as many calls.
     """
 
     name: ClockName = "perf_counter"
@@ -34,7 +34,7 @@ class EagerClock:
     def __init__(
         self,
         cache_bytes: int,
-        telemetry: Telemetry,
+        telemetry: Telemetry | None,
         *,
         wait: Callable[[], object],
         slowest: Callable[[float], float],
@@ -70,4 +70,4 @@ class EagerClock:
         return sample
 
     def state(self) -> Clocks | None:
-        return self._telemetry.state(energy_j=None)
+        return self._telemetry.state(energy_j=None) if self._telemetry else None
