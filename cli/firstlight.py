@@ -71,7 +71,7 @@ def firstlight(
     try:
         with hold(output):
             before = read(output)
-            device = "no GPU" if rehearse else fit().name
+            device = "no GPU" if rehearse else fit()
             journal = begun(
                 [*steps, page(output)],
                 form=form.name,

@@ -123,9 +123,9 @@ def rotation(cache_bytes: int, read_bytes: int) -> int:
     return min(max(wanted, 1), MAX_COPIES)
 
 
-def throttled(telemetry: Telemetry) -> bool:
-    """Whether the device says that it is slowing itself down, which makes a sample unfit."""
-    return not SLOWDOWNS.isdisjoint(telemetry.throttle_reasons())
+def throttled(telemetry: Telemetry | None) -> bool:
+    """Whether the device says that it is slowing itself down, which makes a sample unfit; a CPU says nothing."""
+    return telemetry is not None and not SLOWDOWNS.isdisjoint(telemetry.throttle_reasons())
 
 
 @contextmanager

@@ -24,8 +24,8 @@ class EagerClock:
 
     Protocol: wait for the device; read the counter; calls, each result dropped before the next call, as in a model;
     wait; read the counter; divide by the calls. The calls go round sets of inputs that ``cache_bytes`` do not hold,
-    since in a model the other layers run in between. ``slowest`` is the largest value of all ranks, so that each makes
-    as many calls. ``telemetry`` is None for a CPU, which has no state to tell.
+    since in a model the other layers run in between. ``telemetry`` is None on a CPU, which has none. ``slowest`` is the
+    largest value of all ranks, so that each makes as many calls.
     """
 
     name: ClockName = "perf_counter"

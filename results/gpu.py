@@ -21,33 +21,33 @@ class UnfitGpu(RuntimeError):
     """A GPU that cannot be measured on; the message names it, what it is or does, and the remedy."""
 
 
-def check_gpu(index: int, wanted: int) -> None:
-    """Open torch's CUDA device ``index``, of ``wanted`` devices in all.
+def check_gpu(index: int, wanted: int, instead: str = "--device cpu") -> None:
+    """Open torch's CUDA device ``index``, of ``wanted`` devices in all; ``instead`` is the option that needs none.
 
     Raises:
         UnfitGpu: when it is not there, older than Ampere, without bfloat16, not to be shared, or does not open.
     """
     count = torch.cuda.device_count()
     if count <= index:
-        raise UnfitGpu(f"torch sees {count} CUDA devices, {wanted} wanted; use --device cpu")
+        raise UnfitGpu(f"torch sees {count} CUDA devices, {wanted} wanted; use {instead}")
     try:
-        reason = _refusal(index)
+        reason = _refusal(index, instead)
     except Exception as error:  # noqa: BLE001  # of torch's, the driver's or the device's: it does not open
         said = str(error).splitlines()[0]
         reason = (
             f"cannot be opened ({said}): end what holds it, which nvidia-smi shows, share it with "
-            f"`nvidia-smi -i {index} -c DEFAULT`, or use --device cpu"
+            f"`nvidia-smi -i {index} -c DEFAULT`, or use {instead}"
         )
     if reason:
         raise UnfitGpu(f"GPU {index} {reason}")
 
 
-def _refusal(index: int) -> str | None:
+def _refusal(index: int, instead: str) -> str | None:
     """Why the device is none to measure on, or None once it is open."""
     name, capability = torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
     if capability < OLDEST:
         needs = "{}.{}, moebench measures from {}.{} (Ampere) on".format(*capability, *OLDEST)
-        return f"({name}) has compute capability {needs}: use a newer GPU, or --device cpu"
+        return f"({name}) has compute capability {needs}: use a newer GPU, or {instead}"
     telemetry = connect(index)
     mode = MODES.get(telemetry.compute_mode() or 0) if isinstance(telemetry, NvmlTelemetry) else None
     if mode:  # the command asks the device for its name, and each of its workers measures on it
@@ -58,7 +58,7 @@ def _refusal(index: int) -> str | None:
     torch.cuda.synchronize(index)
     with torch.cuda.device(index):
         if not torch.cuda.is_bf16_supported(including_emulation=False):
-            return f"({name}) has no products of bfloat16, which suites measure: use another GPU, or --device cpu"
+            return f"({name}) has no products of bfloat16, which suites measure: use another GPU, or {instead}"
     return None
 
 

@@ -7,6 +7,9 @@ from itertools import combinations
 
 from moebench.kernels.kernel import Config
 
+WORD = re.compile(r"\d+x\d+x\d+w\d+s\d+")
+TILE = re.compile(r"\d+x\d+x\d+")
+
 
 def covering(configs: list[Config]) -> list[Config]:
     """Enough of a space that every two values that a test on a CPU can tell have met; the default is the first."""
@@ -21,11 +24,15 @@ def covering(configs: list[Config]) -> list[Config]:
 
 
 def pairs(config: Config) -> set[tuple[tuple[str, object], ...]]:
-    """Every two of its values; how many warps and stages there are, and of which precision, only a compiler sees."""
-    seen = {name: _without_warps(value) for name, value in config.items() if name != "precision"}
-    return set(combinations(sorted(seen.items()), 2))
+    """Every two of its values but two tiles; warps, stages and precision are seen by a compiler only."""
+    seen = sorted((name, _without_warps(value)) for name, value in config.items() if name != "precision")
+    return {(one, other) for one, other in combinations(seen, 2) if not (_is_tile(one[1]) and _is_tile(other[1]))}
+
+
+def _is_tile(value: object) -> bool:
+    return isinstance(value, str) and TILE.fullmatch(value) is not None
 
 
 def _without_warps(value: object) -> object:
     """A tile's sides without its warps and stages; any other value as it is."""
-    return re.sub(r"w\d+s\d+$", "", value) if isinstance(value, str) else value
+    return value.partition("w")[0] if isinstance(value, str) and WORD.fullmatch(value) else value

@@ -23,6 +23,7 @@ class Form:
 
     ``device``: what is measured on. ``size``, ``kernels`` and ``samples`` of the suites: no kernels means all of them,
     no samples as many as the noise asks for. ``hot``: how the steady state is measured, of ``hot_kernels``.
+    ``eager``: the suite whose calls Python makes in a loop, with further words.
     ``check``: a small problem, checked in every element type. ``compiled``: what is compiled beforehand, None for what
     the suites will measure. ``variants``: where each choice of a kernel is changed by itself, at most ``most`` of them.
     ``traced``: what profilers look into. ``tiny``: what runs under a memory checker. ``rivals``: where the peers
@@ -39,6 +40,7 @@ class Form:
     hot_kernels: tuple[str, ...]
     samples: int | None
     hot: tuple[str, ...]
+    eager: tuple[str, ...]
     check: Problem
     compiled: tuple[Problem, ...] | None
     variants: tuple[Problem, ...]
@@ -71,7 +73,7 @@ class Form:
         """The problems whose default configurations are compiled before anything is measured."""
         if self.compiled is not None:
             return list(self.compiled)
-        asked = (task.problem for suite in (*MEASURED, *COMPLETING) for task in tasks(suite, self.size))
+        asked = (task.problem for suite in (*MEASURED, *COMPLETING, self.eager[0]) for task in tasks(suite, self.size))
         return list(dict.fromkeys(asked))
 
 
@@ -89,6 +91,7 @@ GPU = Form(
     hot_kernels=("triton_scatter", "triton_block_sparse", "dense", "transformers_grouped_mm"),
     samples=None,
     hot=("--cache", "hot"),
+    eager=("tokens",),
     check=Problem(T=300, D=256, F=192, E=8, K=2),
     compiled=None,
     variants=(
@@ -124,6 +127,7 @@ REHEARSAL = Form(
     hot_kernels=("scatter",),
     samples=2,
     hot=("--cache", "cold", "--model", "Mixtral-8x7B"),
+    eager=("models", "--model", "Mixtral-8x7B"),
     check=_TINY,
     compiled=(_MIXTRAL.problem(T=16, dtype="bfloat16"),),
     variants=(_TINY,),

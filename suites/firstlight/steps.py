@@ -77,9 +77,9 @@ def _first(form: Form, tests: Path | None) -> list[Step]:
         Step(
             number="1.5",
             name="eager",
-            worth="what a call takes in a loop of Python, launches included",
+            worth="what decoding takes in a loop of Python, launches included",
             command=_run(
-                form, "models", output="eager.jsonl", kernels=form.hot_kernels[:1], words=("--cache", "eager")
+                form, *form.eager, output="eager.jsonl", kernels=form.hot_kernels[:1], words=("--cache", "eager")
             ),
             limit_s=20,
             files=("eager.jsonl", "eager.html", "eager.md"),

@@ -277,6 +277,7 @@ def test_eager_calls_are_a_record_of_their_own() -> None:
     assert record.timing.calls > 1
     assert record.timing.timed_s == pytest.approx(record.timing.calls * sum(record.timing.samples_ns) / 1e9)
     assert record.timing.timed_s < record.wall_s
+    assert record.clocks is None  # a CPU has no readings
 
 
 def test_few_samples_are_enough_where_few_are_asked_for(bench: Bench) -> None:

@@ -36,8 +36,10 @@ class Host:
         self.waits += 1
         self.now_ns = max(self.now_ns, self.free_ns) + WAIT_NS
 
-    def clock(self, slowest: Callable[[float], float] = lambda value: value) -> EagerClock:
-        return EagerClock(CACHE_BYTES, None, wait=self.wait, slowest=slowest)
+    def clock(
+        self, slowest: Callable[[float], float] = lambda value: value, telemetry: NoTelemetry | None = None
+    ) -> EagerClock:
+        return EagerClock(CACHE_BYTES, telemetry, wait=self.wait, slowest=slowest)
 
 
 @pytest.fixture
@@ -102,3 +104,11 @@ def test_inputs_go_round_as_with_hot_caches(host: Host) -> None:
     clock: Clock = host.clock()
     assert (clock.name, clock.cache, clock.state()) == ("perf_counter", "eager", None)
     assert clock.copies(300) == rotation(CACHE_BYTES, 300) == 7
+
+
+def test_a_gpu_that_cannot_be_read_says_why(host: Host) -> None:
+    clock = host.clock(telemetry=NoTelemetry("no NVML"))
+    state = clock.state()
+    assert state is not None
+    assert state.unread == "no NVML"
+    assert not clock.prepare([host.call(1e6, 0)])().throttled

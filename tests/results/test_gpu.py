@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import itertools
 import sys
-from contextlib import nullcontext
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from fake_nvml import UUID, FakeError, FakeNvml
+from fake_gpu import FakeGpu
+from fake_nvml import FakeError, FakeNvml
 
 from moebench.autotune.bench import open_bench
 from moebench.autotune.meeting import AtFile, Seat
 from moebench.results import gpu
 from moebench.results.gpu import UnfitGpu, check_gpu, check_idle
-
-
-class FakeGpu:
-    """Torch's CUDA as far as a device is looked at: an H100 that opens, unless a test says otherwise."""
-
-    def __init__(self, patch: pytest.MonkeyPatch) -> None:
-        self.capability = (9, 0)
-        self.bfloat16 = True
-        self.opening: Exception | None = None
-        self.opened = 0
-        patch.setattr(torch.cuda, "device_count", lambda: 1)
-        patch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA H100")
-        patch.setattr(torch.cuda, "get_device_capability", lambda _: self.capability)
-        patch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(uuid=UUID))
-        patch.setattr(torch.cuda, "is_bf16_supported", lambda **_: self.bfloat16)
-        patch.setattr(torch.cuda, "synchronize", lambda _: None)
-        patch.setattr(torch.cuda, "device", lambda _: nullcontext())
-        patch.setattr(torch, "zeros", self.zeros)
-
-    def zeros(self, *_: object, **__: object) -> None:
-        if self.opening:
-            raise self.opening
-        self.opened += 1
 
 
 @pytest.fixture
@@ -79,6 +55,12 @@ def test_a_gpu_older_than_ampere_is_not_even_opened(h100: FakeGpu) -> None:
     assert reason.startswith("GPU 0 (NVIDIA H100) has compute capability 7.5, moebench measures from 8.0 (Ampere) on")
     assert "--device cpu" in reason
     assert h100.opened == 0
+
+
+@pytest.mark.usefixtures("h100")
+def test_a_caller_that_has_another_option_names_it() -> None:
+    with pytest.raises(UnfitGpu, match=r"2 wanted; use --rehearse$"):
+        check_gpu(1, wanted=2, instead="--rehearse")
 
 
 @pytest.mark.usefixtures("nvml")

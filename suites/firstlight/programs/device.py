@@ -1,70 +1,42 @@
-"""Print the properties of torch's first CUDA device as JSON, or null where it sees none."""
+"""Print the name of torch's first CUDA device; or why nothing should be measured on it, and end with ``UNFIT``."""
 
 from __future__ import annotations
 
-import ctypes
-import importlib
-import json
-from dataclasses import asdict
+import sys
 
 import torch
 
-from ....autotune.failure import first_line
-from ..device import Properties
+from ....results.gpu import UnfitGpu, check_gpu, check_idle
+from ..device import UNFIT
 
-COMPUTE_MODE = 20  # CUDA's CU_DEVICE_ATTRIBUTE_COMPUTE_MODE
+HELD_BYTES = 2 << 30  # that others may hold: about a quarter of it is the context of the process that asks
 
 
 def main() -> None:
-    """Print a line of JSON."""
-    print(json.dumps(asdict(properties()) if torch.cuda.is_available() else None))  # noqa: T201  # what it is for
-
-
-def properties() -> Properties:
-    """The first device; what fails while it is used for the first time is a property as well."""
-    found = torch.cuda.get_device_properties(0)
-    held = total = 0
-    error = ""
-    percent = busy_percent(f"GPU-{found.uuid}")  # before this process uses it
+    """Print a line: to stdout the name, to stderr a reason with its remedy."""
     try:
-        torch.ones(1, device="cuda").add_(1).item()
-        free, total = torch.cuda.mem_get_info(0)
-        held = total - free - torch.cuda.memory_reserved(0)
-    except Exception as raised:  # noqa: BLE001  # whatever the driver says is the answer
-        error = first_line(raised)
-    return Properties(
-        name=found.name,
-        capability=(found.major, found.minor),
-        bf16=torch.cuda.is_bf16_supported(including_emulation=False),
-        compute_mode=compute_mode(),
-        held_bytes=held,
-        total_bytes=total,
-        busy_percent=percent,
-        error=error,
-    )
+        check_idle(0)  # before this process keeps the device busy itself
+        check_gpu(0, wanted=1, instead="--rehearse")
+        check_free(0)
+    except UnfitGpu as error:
+        print(error, file=sys.stderr)  # noqa: T201  # what it is for
+        sys.exit(UNFIT)
+    print(torch.cuda.get_device_name(0))  # noqa: T201  # what it is for
 
 
-def compute_mode() -> int:
-    """Who may use the first visible device, by the driver's own library; 0 where it is not NVIDIA's."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    device, mode = ctypes.c_int(), ctypes.c_int()
-    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0):
-        return 0
-    driver.cuDeviceGetAttribute(ctypes.byref(mode), COMPUTE_MODE, device)
-    return mode.value
+def check_free(index: int) -> None:
+    """See that others hold next to nothing of the device's memory, which an open process may compute in at any time.
 
-
-def busy_percent(uuid: str) -> int | None:
-    """Share of the last second in which kernels ran; None where NVML cannot say."""
-    try:
-        nvml = importlib.import_module("pynvml")
-        nvml.nvmlInit()
-        return int(nvml.nvmlDeviceGetUtilizationRates(nvml.nvmlDeviceGetHandleByUUID(uuid)).gpu)
-    except Exception:  # noqa: BLE001  # not installed, broken, or not allowed: it is only asked to be on the safe side
-        return None
+    Raises:
+        UnfitGpu: when they hold more.
+    """
+    free, total = torch.cuda.mem_get_info(index)
+    held = total - free - torch.cuda.memory_reserved(index)
+    if held > HELD_BYTES:
+        raise UnfitGpu(
+            f"GPU {index} ({torch.cuda.get_device_name(index)}) is not free, others hold {held / (1 << 30):.1f} of its "
+            f"{total / (1 << 30):.1f} GiB: end them, which nvidia-smi shows, or name another in CUDA_VISIBLE_DEVICES"
+        )
 
 
 if __name__ == "__main__":

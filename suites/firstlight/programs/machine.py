@@ -16,12 +16,11 @@ from ....autotune.worker import DeviceType
 from ....kernels.device import device_name, driver
 from ....kernels.gpu.hardware import hardware
 from ....results.environment import commit, fingerprint
-from ....results.machine import COPY_BYTES, Machine
+from ....results.machine import Machine
 from ....results.nvml import NoTelemetry, Telemetry, connect
 from ..forms import form
 
 READINGS = 10
-TRIES = 10
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -43,17 +42,12 @@ def parts(kind: DeviceType) -> Iterator[tuple[str, object]]:
     yield "commit", commit()
     yield "hardware", asdict(hardware(device))
     yield "telemetry", telemetry(device)
-    yield "read_gb_per_s", round(read_rate(device) / 1e9, 1)
     machine = Machine(device)
     for dtype in DTYPES:
         roofline = machine.roofline(dtype)
-        yield (
-            str(dtype).removeprefix("torch."),
-            {
-                "matmul_tflop_per_s": round(roofline.flops_per_s / 1e12, 3),
-                "copy_gb_per_s": round(roofline.bytes_per_s / 1e9, 1),
-            },
-        )
+        yield str(dtype).removeprefix("torch."), {"matmul_tflop_per_s": round(roofline.flops_per_s / 1e12, 3)}
+        rates = machine.memory
+        yield "memory", {"copy_gb_per_s": round(rates.copy / 1e9, 1), "read_gb_per_s": round(rates.read / 1e9, 1)}
 
 
 def telemetry(device: torch.device) -> dict[str, object]:
@@ -68,27 +62,8 @@ def telemetry(device: torch.device) -> dict[str, object]:
         started = time.perf_counter()
         state = source.state(energy_j=source.energy_j())
         milliseconds.append(round(1e3 * (time.perf_counter() - started), 3))
-        states.append(None if state is None else state.model_dump())
+        states.append(state.model_dump())
     return {"median_ms": statistics.median(milliseconds), "ms": milliseconds, "states": states}
-
-
-def read_rate(device: torch.device) -> float:
-    """Bytes per second of a sum over a large tensor, the fastest of some tries."""
-    size = COPY_BYTES[device.type]
-    source = torch.ones(size // 4, dtype=torch.float32, device=device)
-    seconds = []
-    for _ in range(TRIES):
-        _wait(device)
-        started = time.perf_counter()
-        source.sum()
-        _wait(device)
-        seconds.append(time.perf_counter() - started)
-    return size / min(seconds)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

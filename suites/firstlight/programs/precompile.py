@@ -11,8 +11,10 @@ from pathlib import Path
 import torch
 
 from ....kernels.catalog import KERNELS
-from ....kernels.compiled.survey import Case, Outcome, compile_cases, compiled_kernels, unable
-from ....kernels.gpu.hardware import HARDWARE, assuming, hardware
+from ....kernels.compiled.compilers import Compilers
+from ....kernels.compiled.survey import Case, Outcome, compiled_kernels, unable
+from ....kernels.gpu.hardware import HARDWARE, Hardware, assuming, hardware
+from ....kernels.kernel import Config
 from ....kernels.problem import Problem
 from ....results.cores import usable_cores
 from ..forms import form
@@ -30,7 +32,7 @@ def main() -> None:
     outcomes = compiled(work)
     failures = {f"{one.case.kernel} {one.case.problem.key}": one.error for one in outcomes if one.error}
     found = {
-        "target": target(),
+        "target": gpu().target,
         "layers": len(outcomes),
         "launches": sum(len(one.figures) for one in outcomes),
         "spilt": sum(figures.spill_bytes > 0 for one in outcomes for figures in one.figures.values()),
@@ -56,13 +58,13 @@ def layers(problems: Iterable[Problem]) -> list[tuple[str, Problem]]:
 
 def cases(of: Iterable[tuple[str, Problem]]) -> list[Case]:
     """The default configuration of each, as it is on the device that is here, or on what stands for it."""
-    on = target()
-    found = []
-    for name, problem in of:
-        with assuming(hardware(here()) if torch.cuda.is_available() else HARDWARE[on]):
-            config = KERNELS.load(name).space(problem, here())[0]
-        found.append(Case(kernel=name, model="", problem=problem, config=config, target=on))
-    return found
+    with assuming(gpu()):
+        return [case(name, problem, KERNELS.load(name).space(problem, here())[0]) for name, problem in of]
+
+
+def case(kernel: str, problem: Problem, config: Config) -> Case:
+    """One configuration to be compiled for the GPU that is here, or for what stands for it."""
+    return Case(kernel=kernel, model="", problem=problem, config=config, target=gpu().target, hardware=gpu())
 
 
 def here() -> torch.device:
@@ -75,14 +77,15 @@ def here() -> torch.device:
     return torch.device("cpu" if unable() else "meta")
 
 
-def target() -> str:
-    """The GPU to compile for."""
-    return hardware(torch.device("cuda")).target if torch.cuda.is_available() else TARGET
+def gpu() -> Hardware:
+    """What is compiled for."""
+    return hardware(here()) if torch.cuda.is_available() else HARDWARE[TARGET]
 
 
 def compiled(work: Sequence[Case]) -> list[Outcome]:
     """What came of cases that all cores compiled, into the cache that Triton looks into in every process."""
-    return list(compile_cases(work, len(usable_cores())))
+    with Compilers(len(usable_cores())) as compilers:
+        return list(compilers.compile(work))
 
 
 if __name__ == "__main__":

@@ -13,19 +13,20 @@ from ....autotune.isolated import Isolated
 from ....autotune.space import Space
 from ....autotune.task import Budget, Competitor, Task
 from ....kernels.catalog import KERNELS
-from ....kernels.compiled.survey import Case, unable
+from ....kernels.compiled.compilers import Compilers
+from ....kernels.compiled.survey import unable
 from ....kernels.kernel import Config
 from ....kernels.problem import Problem
+from ....results.cores import usable_cores
 from ....results.record import Point, Record
 from ....results.store import Store
 from ..forms import Form, form
 from ._progress import told
-from .precompile import compiled, target
+from .precompile import case
 
 KERNEL = "triton_scatter"
 TOGETHER = 8  # in one task: so few are lost when time is up
 HANG_S = 30.0  # a variant that compiles or runs for longer hangs
-UNPROVEN = ("specialise",)  # has never run on hardware, and may hang
 
 
 def main() -> None:
@@ -33,10 +34,14 @@ def main() -> None:
     name, path = sys.argv[1:]
     chosen = form(name)
     bad = False
-    with Store(Path(path)) as store, Isolated(chosen.device, [KERNEL]) as isolated:
+    with (
+        Store(Path(path)) as store,
+        Isolated(chosen.device, [KERNEL]) as isolated,
+        Compilers(len(usable_cores())) as compilers,
+    ):
         done = [(record.point, record.key) for record in store.loaded.records]
         for task in (task for task in tasks(chosen) if (task.point, task.problem.key) not in done):
-            compile_all(task)
+            compile_all(task, compilers)
             records = isolated.run(task)
             for record in records:
                 store.append(record)
@@ -47,25 +52,30 @@ def main() -> None:
 
 
 def tasks(chosen: Form) -> list[Task]:
-    """The variants at every problem, some in a task, beside the default twice: their difference is the noise."""
+    """The variants at every problem, some in a task, beside the default twice: their difference is the noise.
+
+    What has never run on hardware, and may hang, comes after everything else.
+    """
     device = torch.device(chosen.device)
-    found = []
+    proven, unproven = [], []
     for problem in chosen.variants:
         space = Space.of(KERNELS.load(KERNEL), problem, device)
         variants = one_change(space, chosen.most)
         for number, start in enumerate(range(0, len(variants), TOGETHER), start=1):
-            configs = [space.default, space.default, *variants[start : start + TOGETHER]]
-            found.append(_task(chosen, problem, configs, number))
-    return found
+            proven.append(_task(chosen, problem, space, variants[start : start + TOGETHER], f"group {number}"))
+        if untried := one_unproven_change(space):
+            unproven.append(_task(chosen, problem, space, untried, "unproven"))
+    return [*proven, *unproven]
 
 
-def _task(chosen: Form, problem: Problem, configs: Sequence[Config], number: int) -> Task:
+def _task(chosen: Form, problem: Problem, space: Space, variants: Sequence[Config], group: str) -> Task:
+    configs = (space.default, space.default, *variants)
     return Task(
         point=Point(
             suite="variants",
             question="What is each choice of the kernel worth by itself?",
             axis="tokens T",
-            series=f"D={problem.D}, F={problem.F}, E={problem.E}, K={problem.K}, {problem.mode}, group {number}",
+            series=f"D={problem.D}, F={problem.F}, E={problem.E}, K={problem.K}, {problem.mode}, {group}",
             x=problem.T,
             baseline=KERNEL,
         ),
@@ -76,15 +86,21 @@ def _task(chosen: Form, problem: Problem, configs: Sequence[Config], number: int
 
 
 def one_change(space: Space, most: int) -> list[Config]:
-    """The configurations that differ from the default in one choice, of every choice in turn, at most so many."""
+    """The proven configurations that differ from the default in one choice, of each choice in turn, at most so many."""
     by_choice: dict[str, list[Config]] = {}
-    for config in space.configs:
+    for place, config in enumerate(space.configs):
         changed = difference(config, space.default)
-        if len(changed) == 1 and not changed.keys() & set(UNPROVEN):
+        if len(changed) == 1 and place not in space.unproven:
             by_choice.setdefault(next(iter(changed)), []).append(config)
     turns = max(map(len, by_choice.values()), default=0)
     dealt = [group[turn] for turn in range(turns) for group in by_choice.values() if turn < len(group)]
     return dealt[:most]
+
+
+def one_unproven_change(space: Space) -> list[Config]:
+    """The configurations that differ from the default in one choice which has never run on hardware."""
+    untried = [space.configs[place] for place in sorted(space.unproven)]
+    return [config for config in untried if len(difference(config, space.default)) == 1]
 
 
 def difference(config: Mapping[str, object], default: Mapping[str, object]) -> dict[str, object]:
@@ -92,15 +108,14 @@ def difference(config: Mapping[str, object], default: Mapping[str, object]) -> d
     return {name: value for name, value in config.items() if value != default[name]}
 
 
-def compile_all(task: Task) -> None:
+def compile_all(task: Task, compilers: Compilers) -> None:
     """Compile the competitors of a task with all cores, where kernels are compiled."""
     if unable() is None:
-        work = [
-            Case(kernel=KERNEL, model="", problem=task.problem, config=who.config, target=target())
-            for who in task.competitors
-            if who.config is not None
-        ]
-        compiled(work)
+        configs = [who.config for who in task.competitors if who.config is not None]
+        for _ in compilers.compile(
+            [case(KERNEL, task.problem, config) for config in configs[1:]]
+        ):  # the default is there twice
+            pass  # what does not compile is told where it is measured
 
 
 def ratios(records: Sequence[Record]) -> list[str]:

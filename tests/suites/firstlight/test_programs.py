@@ -23,6 +23,7 @@ from moebench.suites.firstlight.forms import GPU, REHEARSAL
 from moebench.suites.firstlight.programs import machine, measure, precompile, stand_in, variants
 
 META = torch.device("meta")
+KERNEL = KERNELS.load(variants.KERNEL)
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def timed(*samples_ns: float) -> Timing:
 
 
 def space(problem: Problem) -> Space:
-    return Space.of(KERNELS.load(variants.KERNEL), problem, META)
+    return Space.of(KERNEL, problem, META)
 
 
 @pytest.mark.usefixtures("h100")
@@ -45,23 +46,44 @@ def test_a_variant_is_the_default_but_for_one_choice_that_is_proven(problem: Pro
     found = variants.one_change(space(problem), GPU.most)
     assert 1 < len(found) <= GPU.most
     for config in found:
-        (changed,) = variants.difference(config, space(problem).default)
-        assert changed not in variants.UNPROVEN
+        assert len(variants.difference(config, space(problem).default)) == 1
+        assert not KERNEL.unproven(config)
     assert len({frozenset(config.items()) for config in found}) == len(found)
+
+
+@pytest.mark.usefixtures("h100")
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"group_m": (8, 16, 32)},
+        {"gathered": (False, True)},
+        {"scatter": (False, True)},
+        {"persistent": (False, True)},  # where it is set, loops over tiles and steps are one
+        {"down": ("128x256x64w8s4", "128x128x64w4s4")},
+        {"down_backward": ("128x128x64w4s3", "64x128x64w4s4")},
+        {"weights": ("128x256x64w8s4", "128x128x64w8s4", "128x128x64w4s4")},
+        {"split_k": (1, 2, 4)},
+    ],
+    ids=lambda choice: next(iter(choice)),
+)
+def test_what_a_first_session_should_decide_is_tried(choice: dict[str, tuple[object, ...]]) -> None:
+    """At one of the problems at least: the default or a variant has each value."""
+    ((name, values),) = choice.items()
+    tried = [
+        {config[name] for config in (space(problem).default, *variants.one_change(space(problem), GPU.most))}
+        for problem in GPU.variants
+    ]
+    assert any(found >= set(values) for found in tried)
 
 
 @pytest.mark.usefixtures("h100")
 def test_every_choice_is_changed_before_any_is_changed_again() -> None:
     whole = space(GPU.variants[0])
-    choices = [
-        axis.name
-        for axis in whole.axes
-        if axis.name not in variants.UNPROVEN
-        and any(list(variants.difference(config, whole.default)) == [axis.name] for config in whole.configs)
-    ]
+    changes = [variants.difference(config, whole.default) for config in whole.configs if not KERNEL.unproven(config)]
+    choices = {next(iter(change)) for change in changes if len(change) == 1}
     assert len(choices) > 2
     few = variants.one_change(whole, len(choices))
-    assert sorted(next(iter(variants.difference(config, whole.default))) for config in few) == sorted(choices)
+    assert {next(iter(variants.difference(config, whole.default))) for config in few} == choices
 
 
 @pytest.mark.usefixtures("h100")
@@ -72,8 +94,21 @@ def test_variants_compete_some_at_a_time_with_the_default_twice() -> None:
         found = [[who.config for who in task.competitors] for task in tasks if task.problem == problem]
         assert all(configs[0] == configs[1] == space(problem).default for configs in found)
         assert all(len(configs) <= variants.TOGETHER + 2 for configs in found)
-        assert [one for configs in found for one in configs[2:]] == variants.one_change(space(problem), GPU.most)
+        proven, unproven = variants.one_change(space(problem), GPU.most), variants.one_unproven_change(space(problem))
+        assert [one for configs in found for one in configs[2:]] == [*proven, *unproven]
     assert {who.kernel for task in tasks for who in task.competitors} == {variants.KERNEL}
+
+
+@pytest.mark.usefixtures("h100")
+def test_what_has_never_run_is_tried_after_everything_else_at_every_problem() -> None:
+    tasks = variants.tasks(GPU)
+    risky = [any(KERNEL.unproven(who.config or {}) for who in task.competitors) for task in tasks]
+    assert risky == sorted(risky)
+    last = [task for task, is_risky in zip(tasks, risky, strict=True) if is_risky]
+    assert [task.problem for task in last] == list(GPU.variants)
+    for task in last:
+        changes = [variants.difference(who.config or {}, space(task.problem).default) for who in task.competitors]
+        assert changes == [{}, {}, {"pdl": True}]
 
 
 def test_ratios_are_to_the_default_the_fastest_first() -> None:
@@ -106,16 +141,17 @@ def test_what_is_compiled_is_the_default_of_each_layer() -> None:
         found = precompile.cases([("triton_scatter", GPU.rivals[0])])
         assert [case.config for case in found] == [space(GPU.rivals[0]).default]
     assert found[0].target in HARDWARE
+    assert found[0].hardware == precompile.gpu()
 
 
 def test_a_machine_is_told_part_by_part_with_rates_that_were_measured() -> None:
     found = dict(machine.parts("cpu"))
     assert list(found)[:2] == ["environment", "commit"]
-    assert float(str(found["read_gb_per_s"])) > 0
-    rates = found["float32"]
+    rates, memory = found["float32"], found["memory"]
     assert isinstance(rates, dict)
+    assert isinstance(memory, dict)
     assert rates["matmul_tflop_per_s"] > 0
-    assert rates["copy_gb_per_s"] > 0
+    assert min(memory["copy_gb_per_s"], memory["read_gb_per_s"]) > 0
     assert found["telemetry"] == {"reason": "there are no readings of the device cpu"}
 
 
