@@ -65,8 +65,7 @@ class EagerClock:
             times = len(calls) * math.ceil(times / len(calls) * SAMPLE_NS / ns)
 
         def sample() -> Sample:
-            ns = elapsed_ns(times) / times
-            return Sample(ns=ns, throttled=bool(self._telemetry and throttled(self._telemetry)), calls=times)
+            return Sample(ns=elapsed_ns(times) / times, throttled=throttled(self._telemetry), calls=times)
 
         return sample
 

@@ -11,6 +11,7 @@ import pytest
 
 from moebench.results.clock import Clock, rotation
 from moebench.results.eager import SAMPLE_NS, EagerClock
+from moebench.results.nvml import NoTelemetry
 
 CACHE_BYTES = 1000
 WAIT_NS = 10_000.0
