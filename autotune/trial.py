@@ -300,7 +300,7 @@ class Bench:
         if exam is None:
             return []
         sets = self._sets(task, subject)
-        what, needed = f"going round {sets} sets of inputs", (sets - 1) * problem.input_bytes
+        what, needed = f"going round {sets} sets of inputs", (sets - 1) * problem.input_bytes // problem.ranks
         return self._afford(lambda: exam.copies(problem, sets), what, needed, entries) or []
 
     def _roofline_that_holds(self, problem: Problem, entries: list[Entry], work: dict[int, Work]) -> Roofline | None:

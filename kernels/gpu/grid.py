@@ -14,7 +14,7 @@ from functools import cached_property
 from ..steps import Rates
 from .chips import CHIPS, Chip
 from .hardware import Hardware
-from .occupancy import REGISTERS, ROOM, SCHEDULERS
+from .occupancy import MOST_REGISTERS, REGISTERS, ROOM, SCHEDULERS
 
 SHARED_CYCLE_BYTES = 128  # that a processor reads or writes in shared memory (CUDA Best Practices Guide, 32 banks)
 PORT_CYCLE_BYTES = 64  # that a processor takes from L2 (NVIDIA A100 white paper, L2 cache)
@@ -22,7 +22,6 @@ SHOWN = 0.15  # of what hides behind a longer bound is seen all the same: nothin
 GROUP_ROWS = 64  # of the products of four warps, and the least of those of a block (PTX ISA: wgmma, tcgen05.mma)
 BLOCK_ROWS = 128  # that a block's products want for their full rate (PTX ISA: tcgen05.mma)
 WARP_SIDES = 16, 8  # the least rows and columns of one warp's product (PTX ISA: mma.m16n8k16)
-MOST_REGISTERS = 255  # of a thread (CUDA C++ Programming Guide, technical specifications)
 FIXED_REGISTERS = 40  # for what is neither accumulated, multiplied nor pointed to; seen in compiled code
 SLICE = 64  # steps of an operand that warps' own products hold in registers at most; seen in compiled code
 START_CYCLES = 700  # until a program that starts has its arguments, and its slot has been cleared of the one before

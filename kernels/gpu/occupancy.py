@@ -10,6 +10,7 @@ from dataclasses import dataclass
 SCHEDULERS = 4
 REGISTERS = 512
 REGISTER_STEP = 8
+MOST_REGISTERS = 255  # of a thread (CUDA C++ Programming Guide, technical specifications)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from ..kernel import Config
 from ..problem import ELEMENT_BYTES, Problem
 from .hardware import Hardware
-from .occupancy import ROOM
+from .occupancy import MOST_REGISTERS, ROOM
 
-SMALLEST = 16  # the least side that a product of tiles may have
 DESCRIPTOR_BYTES = 16  # tensor descriptors want strides in multiples of this
 FEW_ROWS = 32  # of an expert: its weights are the traffic, and one column tile has too few programs to ask for them
 SPLITS = (1, 2, 4)
@@ -27,9 +26,8 @@ LARGEST_TILE = 128 * 256
 LARGEST_OLD_TILE = 128 * 128  # where products accumulate in the registers of fewer warps, more would spill
 GROUPS = (8, 16, 32)
 THREADS = 32  # of a warp
-MOST_REGISTERS = 255  # of a thread
 MOST_ACCUMULATORS = 128  # of a thread: half of its registers
-FIXED_REGISTERS = 64  # of a thread beside its accumulators; seen in compiled code
+OTHER_REGISTERS = 64  # of a thread, that hold no accumulators: about the least that was seen in compiled code
 # Seen in compiled code, in powers of two above the largest.
 BARRIER_BYTES = 8 << 10  # barriers of the copies, and the routes of gathered rows on their way to registers
 FLATTENED_BARRIER_BYTES = 1 << 10  # no rows are gathered in a flattened loop
@@ -130,7 +128,7 @@ class Tile:
         """Programs of this tile that a processor holds at once, by its shared memory and its registers."""
         held = ROOM[hardware.target].programs_of(
             warps=self.warps,
-            registers=min(MOST_REGISTERS, FIXED_REGISTERS + self.accumulators),
+            registers=min(MOST_REGISTERS, OTHER_REGISTERS + self.accumulators),
             shared_bytes=self.shared_bytes(problem, hardware),
             tensor_columns=0,
         )

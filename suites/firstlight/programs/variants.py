@@ -111,11 +111,9 @@ def difference(config: Mapping[str, object], default: Mapping[str, object]) -> d
 def compile_all(task: Task, compilers: Compilers) -> None:
     """Compile the competitors of a task with all cores, where kernels are compiled."""
     if unable() is None:
-        configs = [who.config for who in task.competitors if who.config is not None]
-        for _ in compilers.compile(
-            [case(KERNEL, task.problem, config) for config in configs[1:]]
-        ):  # the default is there twice
-            pass  # what does not compile is told where it is measured
+        # The default is there twice. What does not compile is told where it is measured.
+        configs = [who.config for who in task.competitors if who.config is not None][1:]
+        list(compilers.compile([case(KERNEL, task.problem, config) for config in configs]))
 
 
 def ratios(records: Sequence[Record]) -> list[str]:
