@@ -1,1 +1,1 @@
-"""The only path from an implementation to a number: build, check, measure, check again."""
+"""Autotuning: search spaces, search strategies, tuned tables, and the table files of serving engines."""

@@ -21,20 +21,20 @@ def refuse(reason: str) -> NoReturn:
 @contextmanager
 def told() -> Iterator[None]:
     """Turn the errors that name a value and a remedy into a message and exit code 2."""
-    from ..autotune.exchange.export import NotExportable
-    from ..autotune.exchange.serving import ServingError
-    from ..autotune.executor import ExecutorError
-    from ..autotune.space import NoConfiguration
-    from ..autotune.worker import WorkerError
+    from ..autotune.search.space import NoConfiguration
+    from ..autotune.tables.export import NotExportable
+    from ..autotune.tables.serving import ServingError
+    from ..execution.workers.executor import ExecutorError
+    from ..execution.workers.worker import WorkerError
     from ..kernels.catalog import UnknownName
-    from ..kernels.cluster.machine import InvalidMachine
     from ..kernels.optional import Unusable
     from ..kernels.problem import InvalidProblem
-    from ..kernels.trace import InvalidTrace
-    from ..results.benchmarks import BenchmarkError
-    from ..results.figures import FiguresError
-    from ..results.store import StoreError
-    from ..suites.sides import GateError
+    from ..kernels.problem.trace import InvalidTrace
+    from ..results.counters import FiguresError
+    from ..results.pytest_benchmark import BenchmarkError
+    from ..results.record.store import StoreError
+    from ..suites.gate.checkouts import GateError
+    from ..suites.prediction.machine import InvalidMachine
     from ..suites.suite import CannotTime
 
     try:

@@ -4,25 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from . import (
-    calibrate,
-    clock,
-    compare,
-    doctor,
-    export,
-    figures,
-    firstlight,
-    gate,
-    gate_study,
-    history,
-    kernels,
-    listing,
-    predict,
-    report,
-    run,
-    tables,
-    tune,
-)
+from .check import compare, counters, gate, gate_study, history, kernels
+from .measure import calibrate, clock, firstlight, predict, run
+from .show import doctor, export, listing, report
+from .tuning import tables, tune
 
 app = typer.Typer(
     name="moebench",
@@ -41,7 +26,7 @@ app.command("compare")(compare.compare)
 app.command("gate")(gate.gate)
 app.command("gate-study")(gate_study.gate_study)
 app.command("history")(history.history)
-app.command("figures")(figures.figures)
+app.command("figures")(counters.figures)
 app.command("firstlight")(firstlight.firstlight)
 app.command("export")(export.export)
 app.command("predict")(predict.predict)

@@ -16,8 +16,8 @@ import typer
 from .errors import COULD_NOT
 
 if TYPE_CHECKING:
-    from ..autotune.group import Workplace
-    from ..autotune.torchrun import Session
+    from ..execution.workers.torchrun import Session
+    from ..execution.workers.worker_group import Workplace
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def workplace() -> Iterator[Workplace]:
     Of these only rank 0's comes back from here; the others leave with its exit code.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        from ..autotune.group import THIS_MACHINE
+        from ..execution.workers.worker_group import THIS_MACHINE
 
         yield THIS_MACHINE
         return
@@ -47,9 +47,9 @@ def workplace() -> Iterator[Workplace]:
 
 def _session() -> Session:
     """The session of all processes, on rank 0."""
-    from ..autotune.torchrun import Launched, Session
-    from ..autotune.worker import WorkerError
-    from ..results.environment import commit
+    from ..execution.workers.torchrun import Launched, Session
+    from ..execution.workers.worker import WorkerError
+    from ..results.record.environment import commit
 
     me = Launched.from_environment()
     claims = {

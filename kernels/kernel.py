@@ -10,15 +10,15 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from .load import Load
-from .parallel.lane import Lane
-from .parallel.ledger import Ledger
+from .expert_parallel.comm_stream import Lane
+from .expert_parallel.traffic_counter import Ledger
 from .problem import Problem
+from .problem.load import Load
+from .problem.routing import Routing
+from .problem.tensors import Weights
+from .problem.trace import label
 from .question import LAYER, Question
-from .routing import Routing
 from .steps import Step
-from .tensors import Weights
-from .trace import label
 
 Config = Mapping[str, int | float | str | bool]
 """The tunable choices of one build, by name; part of a record's identity."""

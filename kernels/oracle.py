@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .activations import activate
-from .cluster.popularity import choices
 from .problem import Problem
-from .routing import NO_ROUTE, Routing, group_by_expert
-from .shard import Shard, split_evenly
-from .tensors import Inputs
+from .problem.popularity import choices
+from .problem.routing import NO_ROUTE, Routing, group_by_expert
+from .problem.shard import Shard, split_evenly
+from .problem.tensors import Inputs
+from .torch_ops.activations import activate
 
 ROWS = 4096  # of an expert at a time in `reference`: enough for a product at full speed
 OF_TOKENS = ("x", "gates")  # the gradients with a row for each token; the others have one for each expert

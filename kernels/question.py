@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .oracle import Result, reference, reference_bytes
 from .problem import Problem
-from .tensors import Inputs
+from .problem.tensors import Inputs
 
 
 @dataclass(frozen=True)

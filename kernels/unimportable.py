@@ -8,7 +8,7 @@ import torch
 
 from .kernel import Config, Kernel
 from .problem import Problem
-from .routing import Routing
+from .problem.routing import Routing
 
 
 class Unimportable(Kernel):

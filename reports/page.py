@@ -17,8 +17,8 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ..results.prediction import Prediction
 from ..results.record import Record
+from ..results.record.prediction import Prediction
 from ..results.references import REFERENCES
 from . import numbers, plot
 from .answer import Answer, answer

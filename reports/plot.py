@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results.prediction import Prediction
+from ..results.record.prediction import Prediction
 from ..results.stats import Interval
 from .numbers import exact, plain
 from .palette import GRID, INK, MUTED, PANEL, REFERENCE_LINE, ROLES, SHADE, Style

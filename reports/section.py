@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..results.prediction import Prediction
 from ..results.record import Environment, Record
+from ..results.record.prediction import Prediction
 from .numbers import MISSING, counted, exact, number, plain, span
 from .table import Facet, Row, table
 

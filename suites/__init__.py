@@ -1,1 +1,1 @@
-"""Questions: declarative sweeps, and how they run and resume."""
+"""Questions: declarative sweeps, how they run and resume, the regression gate, predictions."""

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..autotune.group import THIS_MACHINE, Workplace
-from ..autotune.isolated import Isolated, Spent
-from ..autotune.task import Task
-from ..autotune.worker import DeviceType, Ready
+from ..execution.trial.task import Task
+from ..execution.workers.supervisor import Isolated, Spent
+from ..execution.workers.worker import DeviceType, Ready
+from ..execution.workers.worker_group import THIS_MACHINE, Workplace
 from ..results.record import Record
-from ..results.store import Store, StoreError
+from ..results.record.store import Store, StoreError
 
 
 @dataclass(frozen=True, kw_only=True)

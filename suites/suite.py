@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..autotune.task import Budget, Competitor, Task
+from ..execution.trial.task import Budget, Competitor, Task
 from ..kernels.catalog import KERNELS, Catalog, UnknownName
 from ..kernels.problem import Problem
 from ..results.record import CacheState, Point

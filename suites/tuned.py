@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import torch
 
-from ..autotune.task import Competitor, Task
-from ..autotune.worker import DeviceType
+from ..execution.trial.task import Competitor, Task
+from ..execution.workers.worker import DeviceType
 from ..kernels.catalog import KERNELS
 from ..kernels.problem import Problem
-from ..kernels.tuned import Found, look_up, stale_wanted, tuned_kernels
+from ..kernels.tuned.lookup import Found, look_up, stale_wanted, tuned_kernels
 
 
 def as_tuned(tasks: Sequence[Task], device_type: DeviceType) -> tuple[list[Task], list[str]]:

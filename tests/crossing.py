@@ -15,13 +15,13 @@ import torch
 import torch.distributed as dist
 from shaped import INTERFACE
 
-from moebench.autotune.exam import call
-from moebench.autotune.meeting import interface_towards, talk_through
+from moebench.execution.trial.reference_check import call
+from moebench.execution.workers.rendezvous import interface_towards, talk_through
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Communicates
 from moebench.kernels.problem import Problem
-from moebench.kernels.shard import Shard
-from moebench.kernels.tensors import draw_inputs, draw_weights
+from moebench.kernels.problem.shard import Shard
+from moebench.kernels.problem.tensors import draw_inputs, draw_weights
 
 CPU = torch.device("cpu")
 DISPATCHERS = ("alltoall", "alltoall_dedup", "hierarchical", "allgather")

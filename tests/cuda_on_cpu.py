@@ -13,20 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from moebench.kernels.cuda import module
-from moebench.kernels.cuda.module import Argument
+from moebench.kernels.cuda import nvrtc
+from moebench.kernels.cuda.nvrtc import Argument
 
 Machine = Callable[[int], AbstractContextManager[torch.device]]
 """Given a seed for the order of threads: a stretch in which kernels run, with the device for their tensors."""
 
-SOURCES = sorted(path.stem for path in Path(module.__file__).parent.glob("*.cu"))
+SOURCES = sorted(path.stem for path in Path(nvrtc.__file__).parent.glob("*.cu"))
 GUARD = 64
 OUTCOMES = ["done", "threads wait for each other for ever", "a write behind the shared memory", "wrong arguments"]
 
 
 def kernels_of(file: str) -> list[str]:
     """The names of the kernels in ``file``.cu."""
-    return re.findall(r"__global__ void __launch_bounds__\(\d+\)\s+(\w+)\(", module.source(file))
+    return re.findall(r"__global__ void __launch_bounds__\(\d+\)\s+(\w+)\(", nvrtc.source(file))
 
 
 def build(folder: Path, compiler: str) -> dict[str, ctypes.CDLL]:
@@ -35,7 +35,7 @@ def build(folder: Path, compiler: str) -> dict[str, ctypes.CDLL]:
     for file in SOURCES:
         text = ['#include "cuda_on_cpu.h"', f'#include "{file}.cu"', *(f"EXPORT({name})" for name in kernels_of(file))]
         (folder / f"{file}.cpp").write_text("\n".join(text) + "\n")
-        includes = [f"-I{Path(__file__).parent}", f"-I{Path(module.__file__).parent}"]
+        includes = [f"-I{Path(__file__).parent}", f"-I{Path(nvrtc.__file__).parent}"]
         command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", *includes, f"{file}.cpp", "-o", f"{file}.so"]
         subprocess.run(command, check=True, cwd=folder)
         libraries[file] = ctypes.CDLL(str(folder / f"{file}.so"))
@@ -75,7 +75,7 @@ def launcher(libraries: dict[str, ctypes.CDLL], seed: int) -> Callable[..., None
         assert device.type == "cpu"
         assert 0 < grid < 2**31
         assert 0 < threads <= 1024
-        assert shared <= module.SHARED_BYTES
+        assert shared <= nvrtc.SHARED_BYTES
         given = [Guarded(argument) for argument in arguments]
         cells = (ctypes.c_void_p * len(given))(*(one.cell.ctypes.data for one in given))
         sizes = (ctypes.c_size_t * len(given))(*(one.cell.itemsize for one in given))

@@ -14,8 +14,8 @@ from torch import Tensor
 from moebench.kernels.catalog import KERNELS, Catalog
 from moebench.kernels.kernel import Config, Cost, Kernel, Layer
 from moebench.kernels.problem import Problem
-from moebench.kernels.routing import Routing
-from moebench.kernels.tensors import Weights
+from moebench.kernels.problem.routing import Routing
+from moebench.kernels.problem.tensors import Weights
 
 LOOP = KERNELS.load("loop")
 

@@ -7,9 +7,9 @@ import signal
 import time
 from multiprocessing.connection import Connection
 
-from moebench.kernels.compiled.compilers import Part
-from moebench.kernels.compiled.machine_code import Figures, Reader
-from moebench.kernels.compiled.survey import Outcome
+from moebench.kernels.compiler.compilers import Part
+from moebench.kernels.compiler.machine_code import Figures, Reader
+from moebench.kernels.compiler.survey import Outcome
 
 FIGURES = Figures(warps=4, occupancy=2, registers=128, shared_bytes=0, code_bytes=16)
 

@@ -7,12 +7,12 @@ import torch.distributed as dist
 from faulty import FAULTY, Dies, Faulty, Hangs, Name, Raises, RunsOutOfMemory
 from torch import Tensor
 
-from moebench.autotune.exam import Exam, Subject
+from moebench.execution.trial.reference_check import Exam, Subject
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Communicates, Config, Cost, Layer
 from moebench.kernels.problem import Problem
-from moebench.kernels.routing import Routing
-from moebench.kernels.tensors import Weights
+from moebench.kernels.problem.routing import Routing
+from moebench.kernels.problem.tensors import Weights
 
 PARALLEL = "alltoall"
 HONEST = KERNELS.load(PARALLEL)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import faulty
 
-from moebench.autotune.task import Budget
+from moebench.execution.trial.task import Budget
 from moebench.kernels.problem import Problem
 from moebench.suites import suite
 from moebench.suites.suite import Form, Place, Suite

@@ -11,9 +11,9 @@ from typing import Any, Self
 
 from records import ENVIRONMENT, TIMING, record
 
-from moebench.autotune.executor import Finished
-from moebench.autotune.space import Space
-from moebench.autotune.task import Task
+from moebench.autotune.search.space import Space
+from moebench.execution.trial.task import Task
+from moebench.execution.workers.executor import Finished
 from moebench.kernels.kernel import Config
 from moebench.kernels.problem import Problem
 from moebench.results.record import Record, Status

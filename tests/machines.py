@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moebench.kernels.cluster.machine import Figure, Link, Machine, Memory, Products
+from moebench.suites.prediction.machine import Figure, Link, Machine, Memory, Products
 
 
 def figure(value: float) -> Figure:

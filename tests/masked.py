@@ -8,7 +8,7 @@ import torch
 from faulty import FAULTY, Faulty, Name
 from torch import Tensor
 
-from moebench.kernels.tensors import Weights
+from moebench.kernels.problem.tensors import Weights
 
 
 class TellsItsMask(Faulty):

@@ -8,8 +8,8 @@ from dataclasses import replace
 from points import task
 
 import moebench.suites.suite
-from moebench.autotune.task import Budget, Competitor, Task
 from moebench.cli.main import main
+from moebench.execution.trial.task import Budget, Competitor, Task
 from moebench.kernels.problem import Problem
 
 TOKENS = (96, 384)  # of each rank: about 100 and 400 KiB for each other rank, and more

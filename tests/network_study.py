@@ -19,12 +19,12 @@ from launched import Launch, torchrun
 from network_points import DISPATCHERS, SHAPE, TOKENS
 from shaped import Node, network
 
-from moebench.kernels.cluster.machine import machine
-from moebench.results.cores import usable_cores
-from moebench.results.prediction import Prediction, read, write
 from moebench.results.record import Record, Status
-from moebench.results.store import load
-from moebench.suites.predict import Question, predict
+from moebench.results.record.prediction import Prediction, read, write
+from moebench.results.record.store import load
+from moebench.results.timing.cores import usable_cores
+from moebench.suites.prediction.machine import machine
+from moebench.suites.prediction.predict import Question, predict
 
 MOEBENCH = Path(sys.executable).with_name("moebench")
 POINTS = Path(__file__).with_name("network_points.py")

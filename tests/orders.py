@@ -8,7 +8,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moebench.kernels.gpu.order import COMPACT, Blocked, Capacity, Layout, Order, Schedule, order
+from moebench.kernels.triton.permutation import COMPACT, Blocked, Capacity, Layout, Order, Schedule, order
 
 
 @dataclass(frozen=True, kw_only=True)

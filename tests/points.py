@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faulty import Name
 
-from moebench.autotune.task import Budget, Competitor, Task
+from moebench.execution.trial.task import Budget, Competitor, Task
 from moebench.kernels.problem import Problem
 from moebench.results.record import Point
 

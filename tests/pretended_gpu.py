@@ -13,16 +13,16 @@ from unittest.mock import patch
 import torch
 import triton
 
-from moebench.autotune.exam import call
+from moebench.execution.trial.reference_check import call
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.compiled.compile import Target
-from moebench.kernels.compiled.compilers import Compilers
-from moebench.kernels.compiled.machine_code import resources
-from moebench.kernels.compiled.survey import Case
-from moebench.kernels.cuda import module
-from moebench.kernels.gpu.hardware import HARDWARE, assuming
+from moebench.kernels.compiler.compile import Target
+from moebench.kernels.compiler.compilers import Compilers
+from moebench.kernels.compiler.machine_code import resources
+from moebench.kernels.compiler.survey import Case
+from moebench.kernels.cuda import nvrtc
+from moebench.kernels.hardware.limits import HARDWARE, assuming
 from moebench.kernels.problem import Problem
-from moebench.kernels.tensors import draw_inputs, draw_weights
+from moebench.kernels.problem.tensors import draw_inputs, draw_weights
 
 CPU = torch.device("cpu")
 H100_PCIE = replace(HARDWARE["sm_90"], processors=114)
@@ -103,7 +103,7 @@ def main() -> None:
         for case in work:
             run(case)
         # As where CuPy is: the buffers of the routes are others.
-        with patch.object(module, "usable", lambda _: True), patch.object(module, "launch"):
+        with patch.object(nvrtc, "usable", lambda _: True), patch.object(nvrtc, "launch"):
             run(work[0])
     sys.stdout.write(json.dumps({"errors": errors, "launched": seen}))
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-from moebench.results import links, probe, team
-from moebench.results.probe import Probe
+from moebench.suites.prediction.calibration import links, probe, rank_group
+from moebench.suites.prediction.calibration.probe import Probe
 
 
 def quick(device_type: Literal["cpu", "cuda"]) -> Probe:
     """A probe of small messages and short windows."""
     links.SIZES, links.MOST = (256, 65536), links.LEAST
-    team.WINDOW_S = 0.01
+    rank_group.WINDOW_S = 0.01
     probe.COPY_BYTES = {"cpu": 1 << 20, "cuda": 1 << 20}
     return probe.take_part(device_type)
 

@@ -8,9 +8,9 @@ from faulty_ranks import PARALLEL, RankName
 from points import PROBLEM, task
 
 import moebench.suites.suite
-from moebench.autotune import keeper
-from moebench.autotune.task import Competitor, Task
 from moebench.cli.main import main
+from moebench.execution.trial.task import Competitor, Task
+from moebench.execution.workers import rank_agent
 from moebench.suites.suite import Size
 
 
@@ -38,7 +38,7 @@ def tasks(name: str, size: Size) -> list[Task]:  # noqa: ARG001  # as the functi
 
 
 moebench.suites.suite.tasks = tasks
-keeper.LOST_S = 10.0  # a machine under tests may be silent for seconds
+rank_agent.LOST_S = 10.0  # a machine under tests may be silent for seconds
 
 if __name__ == "__main__":
     main()

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.device import device_name
+from moebench.kernels.hardware.device import device_name
 from moebench.kernels.kernel import Config
 from moebench.kernels.problem import Problem
-from moebench.kernels.source import source_hash
-from moebench.kernels.table import Bucket, Entry, Origin, Table, shape_of
+from moebench.kernels.tuned.source_hash import source_hash
+from moebench.kernels.tuned.tuned_table import Bucket, Entry, Origin, Table, shape_of
 
 CPU = torch.device("cpu")
 PROBLEM = Problem(T=64, D=32, F=64, E=4, K=2)

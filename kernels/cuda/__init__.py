@@ -1,1 +1,1 @@
-"""CUDA C++ sources, and the Python that compiles and launches them."""
+"""CUDA C++ kernels that sort routes, and the Python that compiles and launches them."""

@@ -15,7 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from ..kernel import Config, Cost, Kernel, dropless, every_route, one_rank, unscaled
 from ..optional import Unusable, is_installed, use
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Routing
+from ..problem.routing import Routing
 
 HALVES = ("float16", "bfloat16")
 Loaded = TypeVar("Loaded")

@@ -11,8 +11,8 @@ from torch.func import functional_call
 from ..kernel import Config, Cost, Kernel, Layer, every_route
 from ..optional import Unusable, use
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Routing
-from ..tensors import Weights
+from ..problem.routing import Routing
+from ..problem.tensors import Weights
 
 if TYPE_CHECKING:
     from transformers import MixtralConfig

@@ -7,20 +7,20 @@ from typing import ClassVar
 
 import torch
 
-from ..gpu.hardware import hardware
-from ..gpu.tiles import MOST_ACCUMULATORS, SHAPES, Shape, Tiles, tilings
+from ..hardware.limits import hardware
 from ..kernel import Config, Kernel, one_rank
 from ..optional import Unusable, use
 from ..problem import Problem
-from ..routing import Routing
+from ..problem.routing import Routing
 from ..steps import Step
+from ..triton.tiles import MOST_ACCUMULATORS, SHAPES, Shape, Tiles, tilings
 
 # Specialised warps and programmatic dependent launches have been compiled and interpreted, and never run.
 UNPROVEN = ("specialise", "pdl")
 
 
 def _interpreted() -> bool:
-    from ..gpu.launch import INTERPRETED
+    from ..triton.launch import INTERPRETED
 
     return INTERPRETED
 
@@ -61,7 +61,7 @@ class TritonKernel(Kernel):
         return any(config.get(name) for name in UNPROVEN)
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
-        from ..gpu.traffic import Call, rows_of_experts
+        from ..cost_model.gpu_launches import Call, rows_of_experts
 
         call = Call(
             problem=problem,

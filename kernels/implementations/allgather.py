@@ -6,10 +6,10 @@ rows that are for its experts; their sums come home and are added up in float32.
 
 from __future__ import annotations
 
-from ..parallel.carrier import Everyone
-from ..parallel.kernel import ExpertParallel, Form
-from ..parallel.plan import everywhere
-from ..parallel.traffic import Way, of_tokens, ring, straight_home
+from ..expert_parallel.dispatcher import ExpertParallel, Form
+from ..expert_parallel.planned_traffic import Way, of_tokens, ring, straight_home
+from ..expert_parallel.send_plan import everywhere
+from ..expert_parallel.transport import Everyone
 from ..problem import Problem
 
 

@@ -6,10 +6,10 @@ sends C rows for every expert, in equal splits known beforehand.
 
 from __future__ import annotations
 
-from ..parallel.carrier import Direct, Known
-from ..parallel.kernel import ExpertParallel, Form
-from ..parallel.plan import by_route, by_slot
-from ..parallel.traffic import Way, of_routes, of_slots, straight, straight_home
+from ..expert_parallel.dispatcher import ExpertParallel, Form
+from ..expert_parallel.planned_traffic import Way, of_routes, of_slots, straight, straight_home
+from ..expert_parallel.send_plan import by_route, by_slot
+from ..expert_parallel.transport import Direct, Known
 from ..problem import Problem
 
 DROPLESS = Form(

@@ -6,10 +6,10 @@ back in one row. What a capacity drops does not travel.
 
 from __future__ import annotations
 
-from ..parallel.carrier import Direct
-from ..parallel.kernel import ExpertParallel, Form
-from ..parallel.plan import by_rank
-from ..parallel.traffic import Way, of_ranks, straight, straight_home
+from ..expert_parallel.dispatcher import ExpertParallel, Form
+from ..expert_parallel.planned_traffic import Way, of_ranks, straight, straight_home
+from ..expert_parallel.send_plan import by_rank
+from ..expert_parallel.transport import Direct
 from ..problem import Problem
 
 

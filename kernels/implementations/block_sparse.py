@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..activations import ACTIVATIONS
-from ..block_sparse_ops import Topology, sample_product, sparse_product
-from ..dispatch import Places, combine, dispatch
 from ..kernel import Config, Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Groups, Routing, group_by_expert
-from ..tensors import Weights
+from ..problem.routing import Groups, Routing, group_by_expert
+from ..problem.tensors import Weights
+from ..torch_ops.activations import ACTIVATIONS
+from ..torch_ops.dispatch import Places, combine, dispatch
+from ..torch_ops.sparse_matmul import Topology, sample_product, sparse_product
 
 BLOCKS = (16, 32, 64, 128)  # MegaBlocks takes 128; smaller ones pad less and multiply more slowly
 LARGEST_DEFAULT = 64  # in plain torch, blocks of 128 took longer at every shape that was tried

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..activations import activate
 from ..kernel import Config, Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Routing
-from ..tensors import Weights
+from ..problem.routing import Routing
+from ..problem.tensors import Weights
+from ..torch_ops.activations import activate
 
 
 class Dense(Kernel):

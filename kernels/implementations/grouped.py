@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from ..activations import activate
-from ..dispatch import Places, combine, dispatch
 from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank, unscaled
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Groups, Routing, group_by_expert
-from ..tensors import Weights
+from ..problem.routing import Groups, Routing, group_by_expert
+from ..problem.tensors import Weights
+from ..torch_ops.activations import activate
+from ..torch_ops.dispatch import Places, combine, dispatch
 
 ALIGNMENT_BYTES = 16  # grouped_mm asks for rows that start on 16 bytes
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..activations import activate
 from ..kernel import Config, Cost, Kernel, Layer, one_rank, unbiased, unscaled
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import NO_ROUTE, Routing, queue_positions
-from ..tensors import Weights
+from ..problem.routing import NO_ROUTE, Routing, queue_positions
+from ..problem.tensors import Weights
+from ..torch_ops.activations import activate
 from .padded import fullest
 
 

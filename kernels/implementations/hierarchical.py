@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import torch
 
-from ..parallel.carrier import KnownTwoHops, TwoHops
-from ..parallel.kernel import ExpertParallel, Form
-from ..parallel.plan import by_route, by_slot
-from ..parallel.topology import Topology
-from ..parallel.traffic import Way, of_routes, of_slots, two_hops, two_hops_home
+from ..expert_parallel.dispatcher import ExpertParallel, Form
+from ..expert_parallel.nodes import Topology
+from ..expert_parallel.planned_traffic import Way, of_routes, of_slots, two_hops, two_hops_home
+from ..expert_parallel.send_plan import by_route, by_slot
+from ..expert_parallel.transport import KnownTwoHops, TwoHops
 from ..problem import Problem
 
 DROPLESS = Form(

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..activations import activate
 from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Routing
-from ..tensors import Weights
+from ..problem.routing import Routing
+from ..problem.tensors import Weights
+from ..torch_ops.activations import activate
 
 
 class Loop(Kernel):

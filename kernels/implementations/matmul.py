@@ -10,9 +10,9 @@ from torch import Tensor
 from ..kernel import Config, Cost, Kernel, Layer
 from ..oracle import Result
 from ..problem import ELEMENT_BYTES, Problem
+from ..problem.routing import Routing
+from ..problem.tensors import Inputs, Weights
 from ..question import Question
-from ..routing import Routing
-from ..tensors import Inputs, Weights
 
 
 def _given(problem: Problem, drawn: Inputs) -> Inputs:

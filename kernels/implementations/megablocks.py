@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from ..activations import ACTIVATIONS
 from ..kernel import Config, Layer
 from ..problem import Problem
-from ..routing import Routing
-from ..tensors import Weights
+from ..problem.routing import Routing
+from ..problem.tensors import Weights
+from ..torch_ops.activations import ACTIVATIONS
 from ._peer import Once, Peer, Takes, peer_module
 
 BLOCK = 128  # of the block-sparse products, whose index width is worked out for the grouped ones too

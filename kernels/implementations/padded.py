@@ -8,12 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..activations import activate
-from ..dispatch import Places, combine, dispatch
 from ..kernel import Config, Cost, Kernel, Layer, one_rank, unbiased, unscaled
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import NO_ROUTE, Routing, queue_positions
-from ..tensors import Weights
+from ..problem.routing import NO_ROUTE, Routing, queue_positions
+from ..problem.tensors import Weights
+from ..torch_ops.activations import activate
+from ..torch_ops.dispatch import Places, combine, dispatch
 
 
 class Padded(Kernel):

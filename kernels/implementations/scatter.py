@@ -19,13 +19,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..activations import activate, activate_, activate_backward
 from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank, unscaled
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Groups, Routing, group_by_expert
+from ..problem.routing import Groups, Routing, group_by_expert
+from ..problem.tensors import Weights
 from ..steps import Step
-from ..tensors import Weights
-from ._scatter_parts import COMBINES, GATHERS, ORDERS, Operand, Plan, Rows, kept, reused, threads, tiles
+from ..torch_ops.activations import activate, activate_, activate_backward
+from ..torch_ops.scatter_tiles import COMBINES, GATHERS, ORDERS, Operand, Plan, Rows, kept, reused, threads, tiles
 
 DEFAULT_TILE = 512
 TILES = (DEFAULT_TILE, 64, 128, 256, 1024, 2048)
@@ -93,7 +93,7 @@ class Scatter(Kernel):
         """Of a forward on a CPU."""
         if device.type != "cpu" or problem.mode == "train":
             return ()
-        from ._scatter_steps import Forward
+        from ..cost_model.scatter_steps import Forward
 
         counts = routing.counts_E().tolist()
         plan, cores = Plan.of(problem, config), torch.get_num_threads()

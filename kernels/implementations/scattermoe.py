@@ -11,11 +11,11 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from ..activations import activate
 from ..kernel import Config, Layer
 from ..problem import Problem
-from ..routing import Routing
-from ..tensors import Weights
+from ..problem.routing import Routing
+from ..problem.tensors import Weights
+from ..torch_ops.activations import activate
 from ._peer import HALVES, Peer, Takes, peer_module
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ..kernel import Config, Layer
 from ..problem import Problem
-from ..routing import Routing
-from ..tensors import Weights
+from ..problem.routing import Routing
+from ..problem.tensors import Weights
 from ._peer import HALVES, Peer, Takes, peer_module
 
 

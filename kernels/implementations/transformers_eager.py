@@ -6,7 +6,7 @@ import torch
 
 from ..kernel import Config, Cost
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Routing
+from ..problem.routing import Routing
 from ._transformers import TransformersExperts, row_width
 
 

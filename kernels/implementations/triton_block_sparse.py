@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import torch
 
-from ..gpu.hardware import hardware
-from ..gpu.order import Blocked
-from ..gpu.tiles import Shape, Tiles
+from ..hardware.limits import hardware
 from ..kernel import Config, Cost, Layer, dropless, unscaled
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Routing
+from ..problem.routing import Routing
+from ..triton.permutation import Blocked
+from ..triton.tiles import Shape, Tiles
 from ._triton import TritonKernel, executed_rows
 
 
@@ -49,7 +49,7 @@ class TritonBlockSparse(TritonKernel):
         return [config for config in super().space(problem, device) if len(Tiles.of(config).heights(problem)) == 1]
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        from ..gpu.block_products import BlockPlan
+        from ..triton.block_products import BlockPlan
 
         tiles = Tiles.of(config)
         return BlockPlan(

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import torch
 
-from ..gpu.hardware import hardware
-from ..gpu.order import Capacity
-from ..gpu.tiles import Tiles
+from ..hardware.limits import hardware
 from ..kernel import Config, Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Routing
+from ..problem.routing import Routing
+from ..triton.permutation import Capacity
+from ..triton.tiles import Tiles
 from ._triton import TritonKernel, executed_rows, quantised_bytes
 
 
@@ -29,7 +29,7 @@ class TritonPadded(TritonKernel):
         return None
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        from ..gpu.experts import Plan
+        from ..triton.expert_mlp import Plan
 
         return Plan(
             problem=problem,

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import torch
 
-from ..gpu.hardware import hardware
-from ..gpu.order import COMPACT
-from ..gpu.tiles import Tiles
+from ..hardware.limits import hardware
 from ..kernel import Config, Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
-from ..routing import Routing
+from ..problem.routing import Routing
+from ..triton.permutation import COMPACT
+from ..triton.tiles import Tiles
 from ._triton import TritonKernel, executed_rows, quantised_bytes
 
 COPY_PAYS = 5  # times the width D that the columns of the first product must be: a copy costs 4 D bytes for each row
@@ -36,7 +36,7 @@ class TritonScatter(TritonKernel):
         return found
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        from ..gpu.experts import Plan
+        from ..triton.expert_mlp import Plan
 
         return Plan(
             problem=problem,

@@ -11,11 +11,11 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from ..gpu.hardware import hardware
+from ..hardware.limits import hardware
 from ..kernel import Config, Layer
 from ..problem import Problem
-from ..routing import Routing
-from ..tensors import Weights
+from ..problem.routing import Routing
+from ..problem.tensors import Weights
 from ._peer import HALVES, Peer, Takes, peer_module
 from ._vllm_tiles import OWN_CHOICE, shared_bytes, tilings
 

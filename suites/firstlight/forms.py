@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...autotune.worker import DeviceType
+from ...execution.workers.worker import DeviceType
 from ...kernels.catalog import unknown
-from ...kernels.models import model
 from ...kernels.problem import DType, Problem
+from ...kernels.problem.models import model
 from ..suite import Size, tasks
 
 MEASURED = ("granularity", "models")  # whose training points come last

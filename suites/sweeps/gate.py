@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...kernels.models import model
 from ...kernels.problem import Problem
+from ...kernels.problem.models import model
 from ..suite import Form, Place, Suite
 from ._shapes import DROPPING, GPU_BASELINE, GPU_DROPPING
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...kernels.models import MODELS, Model, model
+from ...kernels.problem.models import MODELS, Model, model
 from ...results.references import REFERENCES
 from ..suite import Form, Place, Suite
 from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from ...kernels.models import model
 from ...kernels.problem import Mode, Problem
+from ...kernels.problem.models import model
 from ..suite import Form, Place, Suite
 from ._shapes import DISPATCHERS
 

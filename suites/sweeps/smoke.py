@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...kernels.models import model
+from ...kernels.problem.models import model
 from ..suite import Form, Place, Suite
 from ._shapes import DROPLESS, DROPPING, EVERY_DROPLESS, EVERY_DROPPING, GPU_BASELINE
 

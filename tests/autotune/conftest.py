@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from moebench.autotune.trial import Bench
-from moebench.results.clock import CpuClock
+from moebench.execution.trial.trial import Bench
+from moebench.results.timing.clock import CpuClock
 
 
 @pytest.fixture(scope="session")

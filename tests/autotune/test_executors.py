@@ -14,13 +14,13 @@ import torch
 from points import PROBLEM, point, task
 from records import ENVIRONMENT
 
-from moebench.autotune.executor import Executor, ExecutorError
-from moebench.autotune.executors.local import _gpus, local_executor
-from moebench.autotune.executors.pool import RETRIES, Pool, SlotLost
-from moebench.autotune.isolated import Isolated
-from moebench.autotune.mask import OneGpu
-from moebench.autotune.task import Task
-from moebench.autotune.worker import LocalWorker, Ready, WorkerError
+from moebench.execution.trial.task import Task
+from moebench.execution.workers.affinity import OneGpu
+from moebench.execution.workers.executor import Executor, ExecutorError
+from moebench.execution.workers.local_executor import _gpus, local_executor
+from moebench.execution.workers.pool import RETRIES, Pool, SlotLost
+from moebench.execution.workers.supervisor import Isolated
+from moebench.execution.workers.worker import LocalWorker, Ready, WorkerError
 from moebench.results.record import Record, Status
 
 TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two slots want a core each")

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from points import task
 
-from moebench.autotune.executor import ExecutorError
-from moebench.autotune.executors.pool import Pool
-from moebench.autotune.executors.ray import RaySlot, ray_executor
+from moebench.execution.workers.executor import ExecutorError
+from moebench.execution.workers.pool import Pool
+from moebench.execution.workers.ray_executor import RaySlot, ray_executor
 from moebench.kernels.optional import Unusable
 from moebench.results.record import Status
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from moebench.autotune.candidates import predictions_of
-from moebench.autotune.replay import Study, Sweep, pruning, sweeps
-from moebench.autotune.strategy import DEFAULT_STRATEGY
-from moebench.results.store import load_all
+from moebench.autotune.search.candidates import predictions_of
+from moebench.autotune.search.replay import Study, Sweep, pruning, sweeps
+from moebench.autotune.search.strategy import DEFAULT_STRATEGY
+from moebench.results.record.store import load_all
 
 RECORDED = Path(__file__).parents[2] / "results" / "recorded"
 FILES = sorted(RECORDED.glob("*sweeps*.jsonl"))

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from moebench.autotune.space import Space
-from moebench.autotune.strategies.exhaustive import PASSES
-from moebench.autotune.strategy import (
+from moebench.autotune.search.space import Space
+from moebench.autotune.search.strategies.exhaustive import PASSES
+from moebench.autotune.search.strategy import (
     DEFAULT,
     DEFAULT_STRATEGY,
     FULL_SAMPLES,
@@ -30,7 +30,7 @@ from moebench.autotune.strategy import (
     Told,
 )
 from moebench.kernels.optional import Unusable
-from moebench.results.measure import MIN_SAMPLES
+from moebench.results.timing.measure import MIN_SAMPLES
 
 NAMES = STRATEGIES.names()
 

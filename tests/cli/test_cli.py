@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from moebench.autotune.isolated import unmeasured
-from moebench.autotune.task import Competitor
-from moebench.autotune.worker import Ready
-from moebench.results.environment import fingerprint
+from moebench.execution.trial.task import Competitor
+from moebench.execution.workers.supervisor import unmeasured
+from moebench.execution.workers.worker import Ready
 from moebench.results.record import Status
-from moebench.results.store import Store, load
+from moebench.results.record.environment import fingerprint
+from moebench.results.record.store import Store, load
 from moebench.suites.suite import tasks
 
 MOEBENCH = Path(sys.executable).with_name("moebench")

@@ -14,7 +14,7 @@ from listening import listening, needs_ss
 from shaped import network
 
 from moebench.results.record import Record, Status
-from moebench.results.store import load
+from moebench.results.record.store import load
 
 pytestmark = pytest.mark.xdist_group("torchrun")  # a sweep that was stopped is what several start from
 

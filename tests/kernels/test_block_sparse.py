@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from moebench.kernels.block_sparse_ops import Topology, dsd, dst, sample_product, sdd, sparse_product
 from moebench.kernels.implementations.block_sparse import kernel, padded_places
 from moebench.kernels.kernel import Config
 from moebench.kernels.oracle import reference
 from moebench.kernels.problem import Problem
-from moebench.kernels.routing import NO_ROUTE, Routing, group_by_expert
-from moebench.kernels.tensors import Inputs, Weights, draw_inputs, draw_weights
+from moebench.kernels.problem.routing import NO_ROUTE, Routing, group_by_expert
+from moebench.kernels.problem.tensors import Inputs, Weights, draw_inputs, draw_weights
+from moebench.kernels.torch_ops.sparse_matmul import Topology, dsd, dst, sample_product, sdd, sparse_product
 
 CPU = torch.device("cpu")
 BOUNDS = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}

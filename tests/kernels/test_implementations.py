@@ -17,19 +17,19 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from moebench.autotune.check import errors, verdict
-from moebench.autotune.exam import Exam, Subject, call
+from moebench.execution.trial.accuracy import errors, verdict
+from moebench.execution.trial.reference_check import Exam, Subject, call
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.implementations import grouped
 from moebench.kernels.implementations._triton import TritonKernel
 from moebench.kernels.kernel import Config, Cost, Kernel, Layer
 from moebench.kernels.oracle import Result, drop, oracle, reference
 from moebench.kernels.problem import Problem
+from moebench.kernels.problem.routing import NO_ROUTE, Routing
+from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
 from moebench.kernels.question import LAYER
-from moebench.kernels.routing import NO_ROUTE, Routing
-from moebench.kernels.tensors import Inputs, draw_inputs, draw_weights
-from moebench.results.memory import peak
 from moebench.results.record import Error
+from moebench.results.timing.memory import peak
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # Those of the layer; matmul, a reference rate that answers another question, has tests of its own.

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
-from moebench.kernels import device
-from moebench.kernels.cuda import module as cuda
+from moebench.kernels.cuda import nvrtc as cuda
+from moebench.kernels.hardware import device
 from moebench.kernels.optional import Unusable, is_installed, use
 
 BREAKS = {

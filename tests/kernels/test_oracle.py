@@ -15,10 +15,10 @@ from torch.nn import functional
 from moebench.kernels import oracle as module
 from moebench.kernels.oracle import ROWS, Result, drop, oracle, reference, reference_bytes
 from moebench.kernels.problem import Activation, Problem
-from moebench.kernels.routing import NO_ROUTE, Routing
-from moebench.kernels.shard import Shard
-from moebench.kernels.tensors import Inputs, Weights, draw_inputs, draw_weights
-from moebench.results.memory import peak
+from moebench.kernels.problem.routing import NO_ROUTE, Routing
+from moebench.kernels.problem.shard import Shard
+from moebench.kernels.problem.tensors import Inputs, Weights, draw_inputs, draw_weights
+from moebench.results.timing.memory import peak
 
 CPU = torch.device("cpu")
 EVALUATORS: list[Callable[[Problem, Inputs], Result]] = [oracle, reference]

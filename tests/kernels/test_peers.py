@@ -22,15 +22,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moebench.autotune.check import errors, verdict
-from moebench.autotune.exam import call
+from moebench.execution.trial.accuracy import errors, verdict
+from moebench.execution.trial.reference_check import call
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.gpu.hardware import HARDWARE, assuming
+from moebench.kernels.hardware.limits import HARDWARE, assuming
 from moebench.kernels.implementations import _peer
 from moebench.kernels.implementations._peer import Once, Peer
 from moebench.kernels.oracle import reference
 from moebench.kernels.problem import Problem
-from moebench.kernels.tensors import Inputs, draw_inputs, draw_weights
+from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 # Small enough that float32 of the emulation is exact to the bound; what the real ones refuse of it is not asked here.

@@ -11,19 +11,19 @@ import pytest
 import torch
 from covering import covering
 
-from moebench.autotune.check import BOUNDS, errors, verdict
-from moebench.autotune.exam import call
-from moebench.kernels.cores import Operations
+from moebench.execution.trial.accuracy import BOUNDS, errors, verdict
+from moebench.execution.trial.reference_check import call
+from moebench.kernels.cost_model.cpu import Operations
 from moebench.kernels.implementations import scatter
-from moebench.kernels.implementations._scatter_parts import threads
 from moebench.kernels.kernel import Config
 from moebench.kernels.oracle import oracle, reference
 from moebench.kernels.problem import Problem
-from moebench.kernels.routers import route
-from moebench.kernels.routing import NO_ROUTE, Routing
+from moebench.kernels.problem.routers import route
+from moebench.kernels.problem.routing import NO_ROUTE, Routing
+from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
 from moebench.kernels.steps import Rates, Step
-from moebench.kernels.tensors import Inputs, draw_inputs, draw_weights
-from moebench.results.memory import peak
+from moebench.kernels.torch_ops.scatter_tiles import threads
+from moebench.results.timing.memory import peak
 
 CPU = torch.device("cpu")
 KERNEL = scatter.kernel

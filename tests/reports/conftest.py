@@ -8,18 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moebench.results.record import (
-    SCHEMA,
-    Clocks,
-    Environment,
-    Memory,
-    Point,
-    Record,
-    Roofline,
-    Status,
-    Timing,
-    Work,
-)
+from moebench.results.record import SCHEMA, Clocks, Environment, Memory, Point, Record, Roofline, Status, Timing, Work
 
 GPU = Environment(
     device="NVIDIA H100 80GB HBM3",

@@ -68,7 +68,7 @@ def markdown(sweep: list[Record], make: Make, tmp_path_factory: pytest.TempPathF
 
 def test_importing_and_writing_reports_never_imports_a_gpu_library(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib, moebench.reports.page as page, moebench.reports.terminal, moebench.results.store\n"
+        "import sys, pathlib, moebench.reports.page as page, moebench.reports.terminal, moebench.results.record.store\n"
         "page.write_html([], [], pathlib.Path(sys.argv[1]))\n"
         "found = {'torch', 'triton', 'cupy', 'moebench.kernels', 'moebench.suites', 'moebench.autotune'} "
         "& set(sys.modules)\n"

@@ -13,7 +13,7 @@ import pytest
 from points import point, task
 
 from moebench.results.record import Record, Status
-from moebench.results.store import Store, StoreError, load
+from moebench.results.record.store import Store, StoreError, load
 from moebench.suites.run import Runner, pending
 
 

@@ -7,16 +7,16 @@ from typing import Literal, get_args
 import pytest
 import torch
 
-from moebench.autotune.count import of_call
-from moebench.autotune.space import Space
+from moebench.autotune.search.space import Space
+from moebench.execution.trial.call_counters import of_call
 from moebench.kernels.catalog import KERNELS, UnknownName
-from moebench.kernels.compiled.survey import compiled_kernels
+from moebench.kernels.compiler.survey import compiled_kernels
 from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem
-from moebench.results.figures import Number
+from moebench.results.counters import Number
 from moebench.results.record import CacheState
 from moebench.results.references import REFERENCES
-from moebench.suites.figures import Case, small
+from moebench.suites.gate.counted_cases import Case, small
 from moebench.suites.suite import SUITES, CannotTime, Size, tasks, timed
 from moebench.suites.sweeps._shapes import DISPATCHERS
 

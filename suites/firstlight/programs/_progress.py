@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from ....autotune.task import Task
+from ....execution.trial.task import Task
 from ....results.record import Record
 
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 import torch
 
-from ....autotune.exam import call
+from ....execution.trial.reference_check import call
 from ....kernels.catalog import KERNELS
 from ....kernels.oracle import Result
 from ....kernels.problem import Problem
-from ....kernels.tensors import draw_inputs, draw_weights
+from ....kernels.problem.tensors import draw_inputs, draw_weights
 from ..forms import form
 from .precompile import layers
 

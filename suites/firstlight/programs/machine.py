@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from ....autotune.worker import DeviceType
-from ....kernels.device import device_name, driver
-from ....kernels.gpu.hardware import hardware
-from ....results.environment import commit, fingerprint
-from ....results.machine import Machine
-from ....results.nvml import NoTelemetry, Telemetry, connect
+from ....execution.workers.worker import DeviceType
+from ....kernels.hardware.device import device_name, driver
+from ....kernels.hardware.limits import hardware
+from ....results.record.environment import commit, fingerprint
+from ....results.timing.nvml import NoTelemetry, Telemetry, connect
+from ....results.timing.roofline import Machine
 from ..forms import form
 
 READINGS = 10

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ....autotune.task import Budget, Competitor, Task
-from ....kernels.compiled.survey import unable
+from ....execution.trial.task import Budget, Competitor, Task
+from ....kernels.compiler.survey import unable
 from ....results.record import Point
-from ....results.store import Store
+from ....results.record.store import Store
 from ...run import Runner
 from ...suite import BUDGETS
 from ..forms import Form, form

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 
 from ....kernels.catalog import KERNELS
-from ....kernels.compiled.compilers import Compilers
-from ....kernels.compiled.survey import Case, Outcome, compiled_kernels, unable
-from ....kernels.gpu.hardware import HARDWARE, Hardware, assuming, hardware
+from ....kernels.compiler.compilers import Compilers
+from ....kernels.compiler.survey import Case, Outcome, compiled_kernels, unable
+from ....kernels.hardware.limits import HARDWARE, Hardware, assuming, hardware
 from ....kernels.kernel import Config
 from ....kernels.problem import Problem
-from ....results.cores import usable_cores
+from ....results.timing.cores import usable_cores
 from ..forms import form
 
 TARGET = "sm_90"  # where there is no GPU that could say its own

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from scipy.stats import spearmanr
 
-from ....autotune.candidates import predictions_of
-from ....autotune.replay import Sweep, pruning, sweeps
-from ....results.store import load
+from ....autotune.search.candidates import predictions_of
+from ....autotune.search.replay import Sweep, pruning, sweeps
+from ....results.record.store import load
 
 FEWEST = 3  # numbers that have an order worth a word
 

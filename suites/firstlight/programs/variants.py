@@ -9,17 +9,17 @@ from pathlib import Path
 
 import torch
 
-from ....autotune.isolated import Isolated
-from ....autotune.space import Space
-from ....autotune.task import Budget, Competitor, Task
+from ....autotune.search.space import Space
+from ....execution.trial.task import Budget, Competitor, Task
+from ....execution.workers.supervisor import Isolated
 from ....kernels.catalog import KERNELS
-from ....kernels.compiled.compilers import Compilers
-from ....kernels.compiled.survey import unable
+from ....kernels.compiler.compilers import Compilers
+from ....kernels.compiler.survey import unable
 from ....kernels.kernel import Config
 from ....kernels.problem import Problem
-from ....results.cores import usable_cores
 from ....results.record import Point, Record
-from ....results.store import Store
+from ....results.record.store import Store
+from ....results.timing.cores import usable_cores
 from ..forms import Form, form
 from ._progress import told
 from .precompile import case

@@ -10,7 +10,7 @@ import pytest
 import torch
 from cuda_on_cpu import Machine, build, launcher
 
-from moebench.kernels.cuda import module
+from moebench.kernels.cuda import nvrtc
 
 
 @pytest.fixture(scope="session", params=["cpu", "gpu"])
@@ -29,8 +29,8 @@ def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     @contextmanager
     def on_cpu(seed: int) -> Iterator[torch.device]:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "launch", launcher(libraries, seed))
-            patch.setattr(module, "usable", lambda _: True)
+            patch.setattr(nvrtc, "launch", launcher(libraries, seed))
+            patch.setattr(nvrtc, "usable", lambda _: True)
             yield torch.device("cpu")
 
     return on_cpu

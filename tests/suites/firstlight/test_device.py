@@ -11,7 +11,7 @@ import torch
 from fake_gpu import FakeGpu
 from fake_nvml import FakeNvml
 
-from moebench.results import gpu
+from moebench.results.timing import gpu_check
 from moebench.suites.firstlight import device
 from moebench.suites.firstlight.device import UNFIT, DeviceError, fit
 from moebench.suites.firstlight.programs import device as program
@@ -59,7 +59,7 @@ def test_a_device_that_cannot_be_measured_on_is_refused_with_the_option_that_nee
 def test_a_busy_device_is_refused(
     nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(gpu, "CALM_S", 0.0)
+    monkeypatch.setattr(gpu_check, "CALM_S", 0.0)
     nvml.busy = itertools.repeat(97)
     assert "busy, 97 % of the time" in refusal(capsys)
 

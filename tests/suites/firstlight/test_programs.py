@@ -13,10 +13,10 @@ import pytest
 import torch
 from records import TIMING, record
 
-from moebench.autotune.space import Space
+from moebench.autotune.search.space import Space
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.compiled.survey import compiled_kernels, unable
-from moebench.kernels.gpu.hardware import HARDWARE, assuming
+from moebench.kernels.compiler.survey import compiled_kernels, unable
+from moebench.kernels.hardware.limits import HARDWARE, assuming
 from moebench.kernels.problem import Problem
 from moebench.results.record import Timing
 from moebench.suites.firstlight.forms import GPU, REHEARSAL

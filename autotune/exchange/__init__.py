@@ -1,1 +1,0 @@
-"""Tuned tiles in the files of serving engines: read, written, and judged."""

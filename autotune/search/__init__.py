@@ -1,0 +1,1 @@
+"""Searching the configurations of a kernel for the fastest one."""

@@ -1,0 +1,153 @@
+"""What there is to choose from for a problem, and what the static model says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+
+import torch
+
+from ...execution.workers.worker import DeviceType
+from ...kernels.catalog import KERNELS
+from ...kernels.compiler.compilers import Compilers
+from ...kernels.compiler.machine_code import resources
+from ...kernels.compiler.survey import unable
+from ...kernels.hardware.limits import HARDWARE, assuming, hardware
+from ...kernels.implementations._triton import TritonKernel
+from ...kernels.kernel import Config, Kernel
+from ...kernels.oracle import drop
+from ...kernels.problem import Problem
+from ...kernels.problem.routers import route
+from ...kernels.problem.routing import Routing
+from ...kernels.problem.tensors import TORCH_DTYPES
+from ...kernels.problem.trace import PREFIX
+from ...kernels.steps import Rates
+from ...results.timing.cores import usable_cores
+from ...results.timing.memory import give_back
+from ...results.timing.roofline import Machine
+from .precompile import Ahead, Faults, none_known
+from .replay import Sweep
+from .space import Space
+from .static_model import Estimate, estimate, predict, rates, rates_of_target, target_of
+from .strategy import DEFAULT
+
+CPU = torch.device("cpu")
+
+
+@dataclass(kw_only=True)
+class Candidates:
+    """The configurations of ``kernel`` on ``device``, or with a ``target`` on that GPU, which need not be here."""
+
+    kernel: Kernel
+    device: torch.device
+    target: str | None = None
+    _spaces: dict[Problem, Space] = field(default_factory=dict)
+    _rates: dict[str, Rates] = field(default_factory=dict)
+    _routings: dict[Problem, Routing] = field(default_factory=dict)
+
+    def space(self, problem: Problem) -> Space:
+        """What can be built for a problem.
+
+        Raises:
+            NoConfiguration: when nothing can.
+        """
+        if problem not in self._spaces:
+            with self._there():
+                self._spaces[problem] = Space.of(self.kernel, problem, self.device)
+        return self._spaces[problem]
+
+    def refusal(self, problem: Problem) -> str | None:
+        """None, or why the kernel cannot take a problem there."""
+        with self._there():
+            return self.kernel.supports(problem, self.device)
+
+    @contextmanager
+    def compiling(self) -> Iterator[Faults]:
+        """Compilers on all cores, which end with the context; where there is no GPU to compile for, no faults."""
+        if self.uncompiled:
+            yield none_known
+            return
+        with self._there():
+            there = hardware(self.device)
+        with Compilers(len(usable_cores()), resources) as compilers:
+            yield Ahead(self.kernel.name, str(self.gpu), there, compilers)
+
+    @property
+    def uncompiled(self) -> str | None:
+        """None, or why candidates are not compiled before they are measured, with the remedy."""
+        if self.gpu is None:
+            return f"{self.device} is no GPU that kernels are compiled for: give a --target"
+        if not isinstance(self.kernel, TritonKernel):
+            return f"{self.kernel.name} is no Triton kernel of moebench: it is compiled where it is measured"
+        return unable()
+
+    def leave_out_faults(self, problem: Problem, faults: Faults) -> Iterator[int]:
+        """Leave all candidates with a fault out of the space, but not the default; counts them as they are compiled."""
+        space, found = self.space(problem), dict[int, str]()
+        for index, fault in enumerate(faults(problem, space.configs)):
+            if fault and index != DEFAULT:
+                found[index] = fault
+            yield index + 1
+        self._spaces[problem] = space.without(found)
+
+    @property
+    def device_type(self) -> DeviceType:
+        """What workers measure on, here or where the target is."""
+        return "cuda" if self.device.type == "cuda" or self.target else "cpu"
+
+    @property
+    def gpu(self) -> str | None:
+        """The target that stands for the device, None where there is none."""
+        if self.target is None and self.device.type == "cuda":
+            return target_of(torch.cuda.get_device_name(self.device))
+        return self.target
+
+    def predict(self, problem: Problem, configs: Sequence[Config]) -> Sequence[float] | None:
+        """Seconds that each should take, None where there is no model of the kernel."""
+        with self._there():
+            return predict(self.kernel, problem, configs, self._routing(problem), self._rate(problem), self.device)
+
+    def estimate(self, problem: Problem, config: Config) -> Estimate | None:
+        """What the time of one is made of."""
+        with self._there():
+            return estimate(self.kernel, problem, config, self._routing(problem), self._rate(problem), self.device)
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        if self.target is None:
+            yield
+        else:
+            with assuming(HARDWARE[self.target]):
+                yield
+
+    def _routing(self, problem: Problem) -> Routing:
+        """The routes that the first check of a trial has."""
+        if problem not in self._routings:
+            self._routings[problem] = drop(problem, route(problem, seed=2 * problem.seed + 1, device=CPU))
+        return self._routings[problem]
+
+    def _rate(self, problem: Problem) -> Rates:
+        """From the data sheet of a GPU, so that no context is made on it here; of another device as measured."""
+        if problem.dtype not in self._rates:
+            target = self.gpu
+            self._rates[problem.dtype] = (
+                rates_of_target(target, problem.dtype)
+                if target
+                else rates(Machine(self.device).roofline(TORCH_DTYPES[problem.dtype]), self.device_type)
+            )
+            give_back(self.device)  # to the worker that measures
+        return self._rates[problem.dtype]
+
+
+def predictions_of(sweep: Sweep) -> Sequence[float] | None:
+    """What the static model says of a recorded sweep, on the device and at the rates that its records tell."""
+    record = sweep.default
+    if record.roofline is None or str(record.problem.get("load")).startswith(PREFIX):
+        return None  # a record does not say which files are read
+    problem = sweep.problem
+    kernel, kind = KERNELS.load(record.kernel), record.environment.device_type
+    target = target_of(record.environment.device)
+    routing = drop(problem, route(problem, seed=2 * problem.seed + 1, device=CPU))
+    with assuming(HARDWARE[target]) if target else nullcontext():
+        return predict(kernel, problem, sweep.space.configs, routing, rates(record.roofline, kind), CPU)

@@ -1,0 +1,67 @@
+"""Candidates compiled for a GPU before they are measured: whoever measures finds the code, and some have faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ...kernels.compiler.compilers import Compilers
+from ...kernels.compiler.survey import Case, Outcome
+from ...kernels.hardware.limits import HARDWARE, Hardware
+from ...kernels.kernel import Config
+from ...kernels.problem import Problem
+
+Faults = Callable[[Problem, Sequence[Config]], Iterator[str | None]]
+"""Of every configuration in turn, as soon as it is known: None, or why it is not worth measuring."""
+
+
+def none_known(problem: Problem, configs: Sequence[Config]) -> Iterator[str | None]:  # noqa: ARG001  # as all `Faults`
+    """What is known where nothing is compiled ahead."""
+    return iter([None] * len(configs))
+
+
+class Ahead:
+    """`Faults` of one kernel by compiling it for ``target``, or for the ``hardware`` of such a device.
+
+    A configuration is at fault that does not compile, that keeps registers in memory, or of which not even one program
+    fits a processor. The code of all stands in Triton's cache on disk afterwards, under the keys that launches on the
+    device look for.
+    """
+
+    def __init__(self, kernel: str, target: str, hardware: Hardware, compilers: Compilers) -> None:
+        self._kernel = kernel
+        self._target = target
+        self._hardware = hardware
+        self._compilers = compilers
+        self._known: dict[tuple[Problem, frozenset[tuple[str, int | float | str | bool]]], str | None] = {}
+
+    def __call__(self, problem: Problem, configs: Sequence[Config]) -> Iterator[str | None]:
+        keys = [(problem, frozenset(config.items())) for config in configs]
+        new = {key: config for key, config in zip(keys, configs, strict=True) if key not in self._known}
+        outcomes = zip(
+            new, self._compilers.compile([self._case(problem, config) for config in new.values()]), strict=True
+        )
+        for key in keys:
+            while key not in self._known:
+                compiled, outcome = next(outcomes)
+                self._known[compiled] = fault_of(outcome)
+            yield self._known[key]
+
+    def _case(self, problem: Problem, config: Config) -> Case:
+        return Case(
+            kernel=self._kernel, model="", problem=problem, config=config, target=self._target, hardware=self._hardware
+        )
+
+
+def fault_of(outcome: Outcome) -> str | None:
+    """None, or why a case that was compiled is not worth measuring."""
+    if outcome.error:
+        return f"does not compile: {outcome.error}"
+    most = (outcome.case.hardware or HARDWARE[outcome.case.target]).shared_bytes
+    for name, figures in outcome.figures.items():
+        if figures.shared_bytes > most:
+            return f"{name} needs {figures.shared_bytes} bytes of shared memory of {most}"
+        if figures.spill_bytes or figures.spills:
+            return f"{name} spills {figures.spill_bytes} bytes a thread"
+        if figures.occupancy == 0:
+            return f"{name} has {figures.registers} registers and {figures.warps} warps: no processor holds it"
+    return None

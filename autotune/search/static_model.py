@@ -1,0 +1,118 @@
+"""The time of a configuration reckoned without running it, and what it is made of.
+
+It ranks configurations, and says why one ranks where it does; it is no measurement and never takes the place of one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ...kernels.catalog import unknown
+from ...kernels.hardware.chips import CHIPS
+from ...kernels.kernel import Config, Kernel
+from ...kernels.problem import Problem
+from ...kernels.problem.routing import Routing
+from ...kernels.steps import Rates
+from ...results.record import Roofline
+
+# Seconds to start one operation: of torch on a CPU, and of a kernel on a GPU's stream.
+CALL_S = {"cpu": 4e-6, "cuda": 3e-6}
+# Shares of a data sheet's rates that large products and copies reach; power is what limits the former.
+FLOPS_REACHED = 0.8
+BYTES_REACHED = 0.9
+
+# As torch and nvidia-smi name devices. Some have other rates than the target's data sheet, and the same processors.
+DEVICES = {
+    "sm_80": r"A100|A800",
+    "sm_90": r"H100|H200|H800|H20|GH200",
+    "sm_100": r"B200|GB200",
+    "gfx942": r"MI300X|MI325X",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One step: its time, and why it takes that long, in one line."""
+
+    name: str
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One configuration, and its steps one after the other."""
+
+    config: Config
+    parts: tuple[Part, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole call."""
+        return sum(part.seconds for part in self.parts)
+
+
+def estimate(
+    kernel: Kernel, problem: Problem, config: Config, routing: Routing, rates: Rates, device: torch.device
+) -> Estimate | None:
+    """What one call should take, or None for a kernel that does not tell its steps.
+
+    ``routing`` already lacks the routes that the capacity drops. `assuming` lets ``device`` stand for another.
+    """
+    steps = kernel.steps(problem, config, routing, device)
+    parts = tuple(Part(name=step.name, seconds=step.seconds(rates), why=step.why(rates)) for step in steps)
+    return Estimate(config=config, parts=parts) if parts else None
+
+
+def predict(
+    kernel: Kernel,
+    problem: Problem,
+    configs: Sequence[Config],
+    routing: Routing,
+    rates: Rates,
+    device: torch.device,
+) -> list[float] | None:
+    """The seconds of every configuration as `estimate` has them, or None for a kernel that does not tell its steps."""
+    found = []
+    for config in configs:
+        steps = kernel.steps(problem, config, routing, device)
+        if not steps:
+            return None
+        found.append(sum(step.seconds(rates) for step in steps))
+    return found
+
+
+def rates(roofline: Roofline, device_type: Literal["cpu", "cuda"]) -> Rates:
+    """Those that a device was measured to reach."""
+    return Rates(flops_per_s=roofline.flops_per_s, bytes_per_s=roofline.bytes_per_s, call_s=CALL_S[device_type])
+
+
+def rates_of_target(name: str, dtype: str) -> Rates:
+    """Those that a GPU should reach, by the name of the target and by its data sheet.
+
+    Raises:
+        UnknownName: for a target or a dtype that is not known, with the nearest names.
+    """
+    if name not in CHIPS:
+        raise unknown("target", name, list(CHIPS))
+    chip = CHIPS[name]
+    if dtype not in chip.flops_per_s:
+        raise unknown("dtype", dtype, list(chip.flops_per_s))
+    return Rates(
+        flops_per_s=FLOPS_REACHED * chip.flops_per_s[dtype],
+        bytes_per_s=BYTES_REACHED * chip.bytes_per_s,
+        call_s=CALL_S["cuda"],
+    )
+
+
+def target_of(device_name: str) -> str | None:
+    """The target that a device of a record belongs to, or None for one that is not known."""
+    for target, names in DEVICES.items():
+        if re.search(rf"(?<![A-Za-z0-9])(?:{names})(?![A-Za-z0-9])", device_name):
+            return target
+    return None

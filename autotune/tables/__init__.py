@@ -1,0 +1,1 @@
+"""Tuned tables derived from records, and their exchange with serving engines."""

@@ -1,0 +1,1 @@
+"""Verbs that compare: regression checks, history, counters, compiled kernels."""

@@ -1,0 +1,46 @@
+"""`moebench compare`: is what was measured now slower than what was measured then?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import refuse, told
+from .verdicts import AsJson, Floor, Strict, conclude
+
+if TYPE_CHECKING:
+    from ...results.record import Record
+
+
+def compare(
+    old: Annotated[Path, typer.Argument(help="File of records to compare with.", show_default=False)],
+    new: Annotated[Path, typer.Argument(help="File of records to judge.", show_default=False)],
+    floor: Floor = 0.02,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two files of records, point by point.
+
+    Exit code 1 means that something is slower or broken, 2 that nothing could be compared. Both files stay as they are.
+    """
+    from ...results.regression.verdicts import compare as compared
+
+    conclude(compared(_records(old), _records(new), floor=floor), strict=strict, as_json=as_json)
+
+
+def _records(path: Path) -> list[Record]:
+    """The records of a file; a line that is none is told, many of them in one line."""
+    from ...reports.numbers import plain
+    from ...results.record.store import load
+
+    with told():
+        loaded = load(path)
+    others = len(loaded.problems) - 1
+    problem = "".join(map(plain, loaded.problems[:1])) + (f" (and {others} more)" if others > 0 else "")
+    if not loaded.records:
+        refuse(problem or f"{path} is empty; `moebench run` makes records")
+    if problem:
+        typer.echo(f"moebench: {problem}", err=True)
+    return loaded.records

@@ -1,0 +1,134 @@
+"""`moebench firstlight`: everything that a new GPU should be asked, step by step into one folder."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import BAD_ANSWER, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...suites.firstlight.journal import Entry, Journal
+    from ...suites.firstlight.step import Step
+
+ALL = "all"
+REQUIRED = ("torch", "triton", "numpy", "scipy", "pandas", "pydantic", "jinja2", "filelock", "rich")
+TESTS = Path("tests")
+
+
+def firstlight(
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for everything; one that exists is continued.", show_default=False),
+    ],
+    stage: Annotated[str, typer.Option(help="1, 2, 3 or all; each takes under nine minutes.")] = ALL,
+    step: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this step, even if it is done; may be given again.", show_default=False),
+    ] = None,
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="Go through every step without a GPU, with small problems, in minutes.")
+    ] = False,
+    tests: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of moebench's tests.", show_default="tests, in a checkout", exists=True, file_okay=False
+        ),
+    ] = None,
+    as_list: Annotated[
+        bool, typer.Option("--list", help="Print the steps, their time limits and their worth, and stop.")
+    ] = False,
+) -> None:
+    """Find out whether moebench is right on a GPU, how fast it is and why, the most valuable first (docs/gpu.md).
+
+    Every step is a process with a time limit, and none stops the next: OUTPUT/steps.json says how each ended. Running
+    it again with the same --output does what is not done yet. Exit code 1 means that a step did not end well.
+    """
+    if missing := [name for name in REQUIRED if not find_spec(name)]:
+        refuse(f"{', '.join(missing)} cannot be imported: install it, or carry its wheel here (docs/gpu.md)")
+    from ...suites.firstlight.device import DeviceError, fit
+    from ...suites.firstlight.forms import GPU, REHEARSAL
+    from ...suites.firstlight.journal import JournalError, begun, hold, read
+    from ...suites.firstlight.process import Stopped, stoppable
+    from ...suites.firstlight.session import Session
+    from ...suites.firstlight.steps import STAGES, declared, page
+
+    if stage not in (*STAGES, ALL):
+        refuse(f"--stage {stage}: give {', '.join(STAGES)} or {ALL}")
+    form = REHEARSAL if rehearse else GPU
+    steps = declared(form, tests=tests.absolute() if tests else _tests_of_a_checkout())
+    asked = _asked(steps, stage, step or [])
+    if as_list:
+        for one in asked:
+            typer.echo(f"{one.number}  {one.name:<18} {one.limit_s:>4.0f} s  {one.worth}")
+        return
+    try:
+        with hold(output):
+            before = read(output)
+            device = "no GPU" if rehearse else fit()
+            journal = begun(
+                [*steps, page(output)],
+                form=form.name,
+                moebench=metadata.version("moebench"),
+                device=device,
+                before=before,
+            )
+            todo = asked if step else [one for one in asked if not journal.entry(one.name).status.settled]
+            typer.echo(f"{device}: {len(todo)} steps, at most {sum(one.limit_s for one in todo) / 60:.0f} minutes")
+            with stoppable() as stop:
+                Session(output, journal, _tell, stop).run(todo, lambda: page(output))
+    except (DeviceError, JournalError) as error:
+        refuse(str(error))
+    except Stopped:
+        refuse(f"stopped; what ended is kept, and --output {output} continues")
+    _conclude(journal, asked, output)
+
+
+def _tests_of_a_checkout() -> Path | None:
+    """The tests beside the pyproject.toml of this folder, where there are any."""
+    return TESTS.absolute() if (TESTS / "conftest.py").is_file() and Path("pyproject.toml").is_file() else None
+
+
+def _asked(steps: Sequence[Step], stage: str, names: Sequence[str]) -> list[Step]:
+    """The steps of a stage, or those that are named."""
+    from ...kernels.catalog import unknown
+
+    known = [one.name for one in steps]
+    for name in names:
+        if name not in known:
+            refuse(str(unknown("step", name, known)))
+    if names:
+        return [one for one in steps if one.name in names]
+    return [one for one in steps if stage in (ALL, one.stage)]
+
+
+def _tell(entry: Entry) -> None:
+    """A line when a step starts, and one when it has ended."""
+    from ...suites.firstlight.ending import counted
+    from ...suites.firstlight.journal import Status
+
+    if entry.status is Status.running:
+        typer.echo(f"{entry.number}  {entry.name}: {entry.worth}")
+        return
+    said = ", ".join(word for word in (entry.reason, counted(entry.records)) if word)
+    typer.echo(f"     {entry.name}: {entry.status.value} in {entry.seconds:.0f} s" + (f": {said}" if said else ""))
+
+
+def _conclude(journal: Journal, asked: Sequence[Step], output: Path) -> None:
+    """How many steps ended how, where it all is, and the exit code."""
+    from collections import Counter
+
+    from ...suites.firstlight.journal import NAME
+    from ...suites.firstlight.steps import PAGE
+
+    ended = [journal.entry(name) for name in (*(one.name for one in asked), PAGE)]
+    counts = Counter(entry.status.value for entry in ended)
+    typer.echo(f"{', '.join(f'{count} {status}' for status, count in counts.items())}: {output / NAME}")
+    if any(entry.status.bad for entry in ended):
+        raise typer.Exit(BAD_ANSWER)

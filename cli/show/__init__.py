@@ -1,0 +1,1 @@
+"""Verbs that show and export what is known or was recorded."""

@@ -1,0 +1,105 @@
+"""`moebench doctor`: what this machine is, what it can measure, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    import torch
+
+    from ...execution.trial.memory_check import Short
+    from ...results.record import Roofline
+    from ...results.timing.roofline import Machine
+
+OPTIONAL = {
+    "cupy": "gpu",
+    "pynvml": "gpu",
+    "transformers": "peers",
+    "ray": "ray",
+    "optuna": "search",
+    "pyarrow": "parquet",
+}
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False) -> None:
+    """Show the device, its measured rates, and which implementations and extras are usable here."""
+    import torch
+
+    from ...execution.trial.local_environment import environment_of
+    from ...execution.trial.memory_check import afford
+    from ...kernels.catalog import KERNELS
+    from ...kernels.problem.models import model
+    from ...results.record.environment import commit
+    from ...results.timing.memory import available_bytes
+    from ...results.timing.roofline import Machine
+
+    device, gpu = _device()
+    problem = model("Mixtral-8x7B").problem(T=512)
+    machine = Machine(device)
+    rates = {
+        str(dtype).removeprefix("torch."): afford(
+            partial(machine.roofline, dtype), what="measuring the rates", needed=machine.probe_bytes, device=device
+        )
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    found = {
+        "gpu": gpu,
+        "environment": environment_of(device).model_dump() | {"commit": commit()},
+        "available_gib": round(available_bytes(device) / 2**30, 1),
+        "measured": {"memory": _memory(machine)} | {dtype: _matmul(rate) for dtype, rate in rates.items()},
+        "kernels": {name: KERNELS.load(name).supports(problem, device) or "usable" for name in KERNELS.names()},
+        "extras": {name: _state(name, extra) for name, extra in OPTIONAL.items()},
+    }
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    for title, facts in found.items():
+        typer.echo(f"\n{title.replace('_', ' ')}")
+        rows = facts.items() if isinstance(facts, dict) else [("", facts)]
+        for name, fact in rows:
+            shown = ", ".join(f"{key} {value}" for key, value in fact.items()) if isinstance(fact, dict) else fact
+            typer.echo(f"  {name:<24} {shown}")
+
+
+def _device() -> tuple[torch.device, dict[str, object] | str]:
+    """What to measure on: the GPU with its readings where it can be, else the CPU and why."""
+    import torch
+
+    from ...results.timing.gpu_check import UnfitGpu, check_gpu, check_idle
+    from ...results.timing.nvml import connect
+
+    if not torch.cuda.is_available():
+        return torch.device("cpu"), "torch sees none"
+    try:
+        check_idle(0)
+        check_gpu(0, wanted=1)
+    except UnfitGpu as error:
+        return torch.device("cpu"), str(error)
+    return torch.device("cuda", 0), connect(0).state(energy_j=None).model_dump()
+
+
+def _state(package: str, extra: str) -> str:
+    """Whether a package of an extra can be imported, not only found."""
+    from ...kernels.optional import Unusable, use
+
+    try:
+        use(package, partial(import_module, package), remedy=f"pip install 'moebench[{extra}]'")
+    except Unusable as error:
+        return str(error)
+    return "installed"
+
+
+def _memory(machine: Machine) -> dict[str, float]:
+    rates = machine.memory
+    return {"copy_gb_per_s": round(rates.copy / 1e9, 1), "read_gb_per_s": round(rates.read / 1e9, 1)}
+
+
+def _matmul(rate: Roofline | Short) -> dict[str, float] | str:
+    from ...execution.trial.memory_check import Short
+
+    return rate.reason if isinstance(rate, Short) else {"matmul_tflop_per_s": round(rate.flops_per_s / 1e12, 3)}

@@ -1,0 +1,1 @@
+"""Verbs that tune kernels and handle tuned tables."""

@@ -1,0 +1,168 @@
+"""A tuning run: progress while it lasts, then the tables of its records, for people and where layers look."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..errors import BAD_ANSWER, COULD_NOT, refuse
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from rich.console import Console
+
+    from ...autotune.search.candidates import Candidates
+    from ...autotune.search.tuner import Plan, Progress, Tuner
+    from ...autotune.tables.build import Derived
+    from ...execution.workers.executor import Executor
+    from ...kernels.kernel import Config
+    from ...kernels.problem import Problem
+
+
+def session(
+    plan: Plan,
+    candidates: Candidates,
+    workers: AbstractContextManager[Executor],
+    output: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Carry out a plan, write the tables of its records beside them, and show what was found.
+
+    Raises:
+        typer.Exit: with 1 when the default or every candidate failed, with 2 when it was interrupted twice.
+    """
+    from rich.console import Console
+
+    from ...autotune.search.tuner import DefaultFails, Tuner
+    from ...autotune.tables.build import winners
+    from ...results.record.store import Store
+
+    console = Console(stderr=as_json, highlight=False)
+    failure, stopped = "", False
+    with console.status("starting workers") as status, candidates.compiling() as faults, workers as executor:
+        path = output or _own_file(plan, executor)
+        with Store(path) as store:
+            tuner = Tuner(plan, executor, store, space_of=candidates.space, predict=candidates.predict, faults=faults)
+            try:
+                with _stopping(tuner, console):
+                    _follow(tuner.search(), plan, status.update)
+                _follow(tuner.compare(winners), plan, status.update)
+                _follow(tuner.hold_out(lambda problem: _looked_up(tuner, candidates, problem)), plan, status.update)
+            except DefaultFails as error:
+                failure = f"the default configuration fails: {error}"
+            except KeyboardInterrupt:
+                stopped = True
+    for loss in () if stopped else executor.losses:
+        typer.echo(f"moebench: {loss}", err=True)
+    if stopped:
+        typer.echo(f"moebench: stopped; every record is kept, and --output {path} continues with them", err=True)
+        raise typer.Exit(COULD_NOT)
+    failure = failure or _all_failed(tuner)
+    _answer(plan, tuner, path, failure, as_json=as_json)
+    if failure:
+        typer.echo(f"moebench: {plan.kernel}: the default is kept: {failure}", err=True)
+        raise typer.Exit(BAD_ANSWER)
+
+
+@contextmanager
+def _stopping(tuner: Tuner, console: Console) -> Iterator[None]:
+    """Let the first Ctrl-C end the search, wherever it is, and the next one everything."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        tuner.stop()
+        console.print("interrupted: the best so far are compared now; Ctrl-C again stops at once")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _own_file(plan: Plan, executor: Executor) -> Path:
+    """Where the records of this kernel on this device go, and their tables, for layers to find."""
+    from ...autotune.tables.build import as_file_name
+    from ...kernels.tuned.lookup import FOLDER, folder
+
+    home = folder()
+    if home is None:
+        refuse(f"there is no home folder to keep tables in: give --output, or set {FOLDER} to a folder")
+    return home / f"{as_file_name(f'{plan.kernel}.{executor.environment.device}')}.jsonl"
+
+
+def _follow(progress: Iterable[Progress], plan: Plan, say: Callable[[str], None]) -> None:
+    for step in progress:
+        searching = f"{step.trials} of {plan.trials} trials" if step.stage == "search" else "comparing finalists"
+        best = f", best so far {1 / step.best:.3f} times as fast as the default" if step.best else ""
+        say(f"T = {step.problem.T}, load {step.problem.load}: {searching}{best}")
+
+
+def _looked_up(tuner: Tuner, candidates: Candidates, problem: Problem) -> Config | None:
+    """What the tables of these records have for a batch size that they do not hold."""
+    from ...autotune.tables.build import derive, look_up_in
+    from ...kernels.tuned.lookup import Found
+
+    found = look_up_in(derive(tuner.records).tables, problem, candidates.space(problem).configs)
+    return found.config if isinstance(found, Found) else None
+
+
+def _all_failed(tuner: Tuner) -> str:
+    """Why no candidate passed, where none did."""
+    failures = tuner.failures()
+    if tuner.passed() or not failures:
+        return ""
+    return "every candidate failed: " + ", ".join(f"{count} {status}" for status, count in failures.items())
+
+
+def _answer(plan: Plan, tuner: Tuner, path: Path, failure: str, *, as_json: bool) -> None:
+    from ...autotune.tables.build import derive_files, held_out, write
+    from ...kernels.tuned.tuned_table import shape_of
+    from .views import answer, held_out_lines, plain
+
+    derived: Derived = derive_files([path])
+    written = [write(table, path.parent) for table in derived.tables]
+    mine = [table for table in derived.tables if (table.kernel, table.source) == (plan.kernel, plan.source)]
+    shape = shape_of(plan.problems[0])
+    regrets = held_out(tuner.records, mine)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "kernel": plan.kernel,
+                    "records": str(path),
+                    "tables": [str(file) for file in written],
+                    "trials": tuner.spent.trials,
+                    "own_ms_per_trial": round(1e3 * tuner.spent.own_s, 2),
+                    "failures": dict(tuner.failures()),
+                    "failure": failure,
+                    "batch_sizes": [row for table in mine for row in plain(table, shape)],
+                    "held_out": [{"T": one.place.T, "regret": one.regret, "why": one.why} for one in regrets],
+                },
+                indent=2,
+            )
+        )
+        return
+    lines = [line for table in mine for line in answer(table, shape)]
+    lines += [*held_out_lines(regrets), *derived.left_out, _effort(tuner), f"records: {path}"]
+    lines += [f"table:   {file}" for file in written]
+    typer.echo("\n".join(lines))
+
+
+def _effort(tuner: Tuner) -> str:
+    failures = ", ".join(f"{count} {status}" for status, count in tuner.failures().items())
+    return (
+        f"{tuner.spent.trials} candidates tried in {tuner.spent.total_s:.0f} s of search"
+        + (f", {tuner.spent.compiled_s:.0f} s of them compiling" if tuner.spent.compiled_s >= 1 else "")
+        + (f"; failed: {failures}" if failures else "")
+        + (f"; {1e3 * tuner.spent.own_s:.1f} ms of each trial were the tuner's own" if tuner.spent.trials else "")
+    )

@@ -1,0 +1,211 @@
+"""`moebench tune`: find the fastest configuration of a kernel, and keep it where layers look for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import refuse, told
+from ..measure.run import Cache, Device
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ...autotune.search.candidates import Candidates
+    from ...execution.workers.executor import Executor
+    from ...kernels.problem import Problem
+
+TOKENS = "16,64,256,1024"
+
+
+class Where(StrEnum):
+    """Who measures."""
+
+    local = "local"
+    ray = "ray"
+
+
+class Mode(StrEnum):
+    """What one call is."""
+
+    forward = "forward"
+    train = "train"
+
+
+def tune(
+    kernel: Annotated[str | None, typer.Argument(help="The kernel to tune.", show_default=False)] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="A layer of this model.", show_default=False)
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option(metavar="D=…,F=…,E=…,K=…", help="A shape instead of a model.", show_default=False)
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Scale the model down to this D.", show_default="as it is")] = None,
+    tokens: Annotated[str, typer.Option("--tokens", "-T", help="Batch sizes to tune, with commas.")] = TOKENS,
+    dtype: Annotated[str, typer.Option(help="Element type.")] = "bfloat16",
+    mode: Annotated[Mode, typer.Option(help="What one call is.")] = Mode.forward,
+    capacity: Annotated[float | None, typer.Option(help="Capacity factor.", show_default="dropless")] = None,
+    ranks: Annotated[int, typer.Option(min=1, help="Ranks that share the experts.")] = 1,
+    load: Annotated[
+        str, typer.Option(help="Load to tune for: uniform, zipf:S, … or trace:FILE, a .npy of recorded expert ids.")
+    ] = "uniform",
+    other: Annotated[
+        list[str] | None,
+        typer.Option("--other-load", help="Compare under this load too; may be given again.", show_default=False),
+    ] = None,
+    robust: Annotated[
+        bool, typer.Option("--robust", help="Search under the other loads too, and choose the least worst regret.")
+    ] = False,
+    held_out: Annotated[
+        str, typer.Option(help="Batch sizes to test the table's look-up at, with commas.", show_default="none")
+    ] = "",
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Try first what a file of vLLM or SGLang has.", show_default=False),
+    ] = None,
+    strategy: Annotated[str, typer.Option(help="How to search; `moebench list strategies` shows them.")] = "model",
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most candidates tried at a batch size.", show_default="a tenth, 16 to 24"),
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="Most seconds of trials at a batch size.", show_default="no limit")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what the search leaves to chance.")] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File of records to write or continue.", show_default="where layers look"),
+    ] = None,
+    device: Annotated[
+        Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
+    ] = None,
+    cache: Annotated[Cache, typer.Option(help="As for `moebench run`.")] = Cache.cold,
+    executor: Annotated[
+        Where, typer.Option(help="This machine, one worker for each of its GPUs; or the actors of a Ray cluster.")
+    ] = Where.local,
+    address: Annotated[
+        str | None, typer.Option(help="Of the Ray cluster.", show_default="a new one on this machine")
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, help="Workers side by side.", show_default="one for each GPU, else one")
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            "--target", "-t", help="With --show-space, --explain or --plan: for this GPU.", show_default="the device"
+        ),
+    ] = None,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Leave out what does not compile or spills; on a GPU or with --target.")
+    ] = False,
+    show_space: Annotated[bool, typer.Option("--show-space", help="Print the space and stop.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Print why the static model ranks configurations as it does, and stop.")
+    ] = False,
+    show_plan: Annotated[
+        bool, typer.Option("--plan", help="Print what the search will try and how long it should take, and stop.")
+    ] = False,
+    cores: Annotated[
+        int | None,
+        typer.Option(min=1, help="With --plan: of the machine that will compile.", show_default="of this one"),
+    ] = None,
+    top: Annotated[int, typer.Option(min=1, help="With --explain: how many of the best.")] = 3,
+    replay: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Compare strategies on this recorded sweep and stop; may be given again.", show_default=False
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
+) -> None:
+    """Find the fastest configuration of a kernel for a shape at several batch sizes, checked and compared fairly.
+
+    Ctrl-C ends the search and compares what was found; running again with the same --output continues. Exit code 1
+    means that the default or every candidate failed.
+    """
+    if replay:
+        from .replay import show
+
+        show(replay, strategy, as_json=as_json)
+        return
+    if kernel is None:
+        refuse("name a kernel to tune; `moebench list kernels` shows them")
+    if target and not (show_space or explain or show_plan):
+        refuse(f"--target {target} is for --show-space, --explain and --plan: what is measured is the device")
+    with told():
+        from .plan import candidates_of, plan_of, problems_of
+
+        problems = problems_of(
+            model=model,
+            shape=shape,
+            width=width,
+            tokens=tokens,
+            load=load,
+            dtype=dtype,
+            mode=mode.value,
+            capacity_factor=capacity,
+            ranks=ranks,
+        )
+        candidates = candidates_of(kernel, device, target, problems[0])
+        if compiled:
+            _compile(candidates, problems)
+        if show_space or explain:
+            from .views import show_explanation, show_spaces
+
+            if show_space:
+                show_spaces(candidates, problems, as_json=as_json)
+            if explain:
+                show_explanation(candidates, problems, top, as_json=as_json)
+            return
+        plan = plan_of(
+            candidates,
+            problems,
+            held_out=held_out,
+            start=start,
+            trials=trials,
+            seconds=seconds,
+            loads=other or [],
+            strategy=strategy,
+            seed=seed,
+            robust=robust,
+            cache=cache.value,
+        )
+        if show_plan:
+            from .views import show_reckoning
+
+            show_reckoning(plan, candidates, cores, as_json=as_json)
+            return
+        from .session import session
+
+        session(plan, candidates, _executor(executor, candidates, address, slots), output, as_json=as_json)
+
+
+def _compile(candidates: Candidates, problems: Sequence[Problem]) -> None:
+    """Leave out what spills or does not compile, and say how far that is."""
+    from rich.console import Console
+
+    if reason := candidates.uncompiled:
+        refuse(f"--compile: {reason}")
+    with Console(stderr=True).status("compiling") as status, candidates.compiling() as faults:
+        for problem in problems:
+            total = len(candidates.space(problem))
+            for done in candidates.leave_out_faults(problem, faults):
+                status.update(f"T = {problem.T}: {done} of {total} configurations compiled")
+
+
+def _executor(
+    where: Where, candidates: Candidates, address: str | None, slots: int | None
+) -> AbstractContextManager[Executor]:
+    from ...execution.workers.local_executor import local_executor
+    from ...execution.workers.ray_executor import ray_executor
+
+    device_type, kernels = candidates.device_type, [candidates.kernel.name]
+    if where is Where.ray:
+        return ray_executor(device_type, kernels, address=address, slots=slots)
+    if address is not None:
+        refuse(f"--address {address} is of a Ray cluster: add --executor ray")
+    return local_executor(device_type, kernels, slots=slots)

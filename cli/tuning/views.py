@@ -1,0 +1,221 @@
+"""What `moebench tune` prints: spaces, explanations, and the table that goes into a pull request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from ..errors import refuse
+from ..markdown import markdown
+
+if TYPE_CHECKING:
+    from ...autotune.search.candidates import Candidates
+    from ...autotune.search.space import Space
+    from ...autotune.search.static_model import Estimate
+    from ...autotune.search.tuner import Plan
+    from ...autotune.tables.build import HeldOut
+    from ...kernels.kernel import Config
+    from ...kernels.problem import Problem
+    from ...kernels.tuned.tuned_table import Bucket, Entry, Table
+
+
+def words(config: Config, beside: Config | None = None) -> str:
+    """A configuration as ``name=value``, or what of it is not as in another."""
+    found = {name: value for name, value in config.items() if beside is None or beside.get(name) != value}
+    return " ".join(f"{name}={value}" for name, value in found.items())
+
+
+def show_spaces(candidates: Candidates, problems: Sequence[Problem], *, as_json: bool) -> None:
+    """Axes with their values, and how many configurations the constraints leave, for each batch size."""
+    spaces = {problem.T: candidates.space(problem) for problem in problems}
+    if as_json:
+        typer.echo(json.dumps({T: _plain_space(space) for T, space in spaces.items()}, indent=2))
+        return
+    for T, space in spaces.items():
+        excluded = space.declared - len(space)
+        typer.echo(
+            f"{space.kernel}, T = {T}: {space.declared} configurations"
+            + (f", {excluded} of them excluded, {len(space)} left" if excluded else "")
+        )
+        width = max([len(axis.name) for axis in space.axes] + [len(name) for name in space.fixed], default=0)
+        for axis in space.axes:
+            kind = type(axis.values[0]).__name__
+            typer.echo(f"  {axis.name:<{width}}  {kind:<5} {'  '.join(str(value) for value in axis.values)}")
+        for name, value in space.fixed.items():
+            typer.echo(f"  {name:<{width}}  {type(value).__name__:<5} {value}  (always)")
+        for fault, count in space.faults.items():
+            typer.echo(f"  {count} excluded, like: {space.examples[fault]}")
+        typer.echo(f"  default: {words(space.default)}\n")
+
+
+def _plain_space(space: Space) -> dict[str, object]:
+    return {
+        "declared": space.declared,
+        "valid": len(space),
+        "axes": {axis.name: axis.values for axis in space.axes},
+        "fixed": dict(space.fixed),
+        "default": dict(space.default),
+        "excluded": [{"count": count, "like": space.examples[fault]} for fault, count in space.faults.items()],
+    }
+
+
+def show_explanation(candidates: Candidates, problems: Sequence[Problem], top: int, *, as_json: bool) -> None:
+    """The ``top`` of the static model's ranking and the default, each with what its time is made of."""
+    found = {problem.T: list(_explained(candidates, problem, top)) for problem in problems}
+    if as_json:
+        typer.echo(json.dumps({T: [_plain_estimate(*one) for one in ranked] for T, ranked in found.items()}, indent=2))
+        return
+    for problem in problems:
+        space = candidates.space(problem)
+        typer.echo(f"{space.kernel}, T = {problem.T}, load {problem.load}: {len(space)} configurations, by the model")
+        if not found[problem.T]:
+            typer.echo("  there is no static model of this kernel\n")
+        for rank, estimate in found[problem.T]:
+            same = estimate.config == space.default
+            typer.echo(
+                f"  {rank}. {1e3 * estimate.seconds:.4g} ms  "
+                + (f"default: {words(space.default)}" if same else words(estimate.config, space.default))
+            )
+            width = max(len(part.name) for part in estimate.parts)
+            for part in estimate.parts:
+                typer.echo(f"       {part.name:<{width}}  {1e3 * part.seconds:8.4f} ms  {part.why}")
+        typer.echo("")
+
+
+def _explained(candidates: Candidates, problem: Problem, top: int) -> Iterator[tuple[int, Estimate]]:
+    space = candidates.space(problem)
+    predicted = candidates.predict(problem, space.configs)
+    if predicted is None:
+        return
+    order = sorted(range(len(space)), key=lambda index: predicted[index])
+    for rank, index in enumerate(order, start=1):
+        if rank <= top or index == 0:
+            estimate = candidates.estimate(problem, space.configs[index])
+            if estimate is not None:
+                yield rank, estimate
+
+
+def _plain_estimate(rank: int, estimate: Estimate) -> dict[str, object]:
+    return {
+        "rank": rank,
+        "config": dict(estimate.config),
+        "seconds": estimate.seconds,
+        "parts": [asdict(part) for part in estimate.parts],
+    }
+
+
+def show_reckoning(plan: Plan, candidates: Candidates, cores: int | None, *, as_json: bool) -> None:
+    """What each batch size will cost on a GPU when its candidates are compiled on so many cores."""
+    from ...autotune.search.time_estimate import START_S, reckon
+    from ...results.timing.cores import usable_cores
+
+    if candidates.gpu is None:
+        refuse(f"--plan reckons for GPUs, {candidates.device} is none: give a --target")
+
+    def call_s(problem: Problem) -> float:
+        predicted = candidates.predict(problem, [candidates.space(problem).default])
+        if predicted is None:
+            refuse(f"--plan: there is no static model of {plan.kernel}, so that nothing is known of its calls")
+        return predicted[0]
+
+    cores = cores or len(usable_cores())
+    found = reckon(plan, lambda problem: len(candidates.space(problem)), call_s, cores)
+    if as_json:
+        typer.echo(json.dumps([asdict(one) | {"seconds": one.seconds} for one in found], indent=2))
+        return
+    titles = [
+        "batch size",
+        "configurations",
+        "trials",
+        "compiling, s",
+        "sampling, s",
+        "checks, s",
+        "comparing, s",
+        "all, s",
+    ]
+    rows = [
+        [
+            str(one.problem.T),
+            str(len(candidates.space(one.problem))),
+            str(one.trials),
+            *(f"{s:.0f}" for s in (one.compiling_s, one.sampling_s, one.checking_s, one.comparing_s, one.seconds)),
+        ]
+        for one in found
+    ]
+    total = START_S + sum(one.seconds for one in found)
+    typer.echo(f"{markdown(titles, rows)}\n\nabout {total:.0f} s with the start, compiled on {cores} cores; reckoned")
+
+
+def answer(table: Table, shape: Problem) -> Iterator[str]:
+    """What a table has for a shape as Markdown: for each load a title, and a row for each batch size."""
+    for entry in _entries(table, shape):
+        yield (
+            f"{table.kernel} on {table.environment['device']}: D={shape.D} F={shape.F} E={shape.E} K={shape.K} "
+            f"{shape.dtype} {shape.mode}, load {', '.join(entry.loads)}"
+            f"{' (least worst regret)' if entry.robust else ''}\n"
+        )
+        yield _rows(entry) + "\n"
+
+
+def _rows(entry: Entry) -> str:
+    others = list(dict.fromkeys(load for bucket in entry.buckets for load in bucket.regret))
+    what = "differs from the default in"
+    titles = ["batch size", "rows/expert", "default, ms", "tuned, ms", "speed-up", "95 % interval"]
+    titles += [*(f"regret, {load}" for load in others), what]
+    rows = []
+    for bucket in entry.buckets:
+        low, high = bucket.interval
+        tuned = bucket.verdict == "tuned"
+        rows.append(
+            [
+                str(bucket.T),
+                f"{entry.rows(bucket.T):.4g}",
+                _ms(bucket),
+                _ms(bucket, bucket.speedup) if tuned else "–",
+                f"{bucket.speedup:.3f}" if tuned else "tie",
+                f"{low:.3f} to {high:.3f}",
+                *(f"{100 * bucket.regret[load]:.1f} %" if load in bucket.regret else "" for load in others),
+                words(entry.configs[bucket.chosen], entry.configs[bucket.default]) or "nothing: default kept",
+            ]
+        )
+    return markdown(titles, rows, words=[what])
+
+
+def _ms(bucket: Bucket, speedup: float = 1.0) -> str:
+    """The default's time, or what the speed-up makes of it: the two were measured in different rounds."""
+    ns = bucket.ns(bucket.default)
+    return "" if ns is None else f"{ns / speedup / 1e6:.4g}"
+
+
+def _entries(table: Table, shape: Problem) -> list[Entry]:
+    return [entry for entry in table.entries if entry.shape == shape]
+
+
+def plain(table: Table, shape: Problem) -> Iterator[dict[str, object]]:
+    """The same rows for machines."""
+    for entry in _entries(table, shape):
+        for bucket in entry.buckets:
+            yield {
+                "T": bucket.T,
+                "loads": list(entry.loads),
+                "rows_per_expert": entry.rows(bucket.T),
+                "verdict": bucket.verdict,
+                "default_ns": bucket.ns(bucket.default),
+                "tuned_ns": bucket.ns(bucket.chosen),
+                "speedup": bucket.speedup,
+                "interval": list(bucket.interval),
+                "noise": bucket.noise,
+                "regret": dict(bucket.regret),
+                "config": dict(entry.configs[bucket.chosen]),
+            }
+
+
+def held_out_lines(regrets: Sequence[HeldOut]) -> Iterator[str]:
+    """What looking up was worth where nothing was tuned."""
+    for one in regrets:
+        worth = "not covered" if one.regret is None else f"regret of the look-up {100 * one.regret:.1f} %"
+        yield f"held out, T = {one.place.T}: {worth} ({one.why})"

@@ -1,0 +1,1 @@
+"""Small helpers that every folder may import: errors, names, files. Imports nothing of the package."""

@@ -1,0 +1,112 @@
+"""Figures of one implementation on one problem: by its cost, of its space, and of one call that is watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from ...autotune.search.space import Space
+from ...kernels.kernel import Config, Kernel
+from ...kernels.problem import Problem
+from ...kernels.problem.routing import Routing
+from ...kernels.problem.tensors import Inputs, draw_inputs, draw_weights, without_values
+from ...results.counters import Number
+from ...results.record import Work
+from ...results.timing.clock import no_garbage_collection
+from ...results.timing.memory import count_saved, peak
+from ...results.timing.operators import count_operators
+from .reference_check import call
+from .sent_bytes import traffic
+from .work import work_of
+
+DIGITS = 6  # of a share
+
+
+def of_problem(work: Work) -> dict[str, Number]:
+    """What is asked, whoever answers."""
+    return {
+        "useful_flops": work.useful_flops,
+        "ideal_bytes": work.ideal_bytes,
+        "drop_rate": round(work.drop_rate, DIGITS),
+    }
+
+
+def of_cost(
+    kernel: Kernel, problem: Problem, config: Config, routed: Routing, kept: Routing, device: torch.device
+) -> dict[str, Number]:
+    """What it says that it will do, without running it: its cost, and what its static model moves where it has one."""
+    cost = kernel.cost(problem, config, kept)
+    work = work_of(problem, routed, kept, cost)
+    found: dict[str, Number] = {
+        "executed_flops": work.executed_flops,
+        "padding": round(1 - work.useful_flops / work.executed_flops, DIGITS),
+        "workspace_bytes": cost.workspace_bytes,
+    }
+    if problem.ranks > 1:
+        sent = traffic(cost.traffic)
+        found["node_bytes"] = sum(sent.node_bytes)
+        found["across_bytes"] = sum(sent.across_bytes)
+        found["messages"] = sum(sent.messages)
+    if steps := kernel.steps(problem, config, kept, device):
+        found["modelled_bytes"] = round(sum(step.moved_bytes for step in steps))
+    return found
+
+
+def of_space(space: Space) -> dict[str, Number]:
+    """Its size, with the configurations that cannot be built and without; nothing where there is no choice."""
+    return {"configs": space.declared, "valid_configs": len(space)} if space.declared > 1 else {}
+
+
+def of_call(kernel: Kernel, problem: Problem, config: Config, device: torch.device) -> dict[str, Number]:
+    """One call: memory, operators, waits. On ``meta`` it has no values, and the launches of Triton are written down."""
+    inputs = _inputs(kernel, problem, device)
+    layer = kernel.build(problem, config, device)
+    without = tuple(inputs.weights.named().values())
+    with undisturbed(), _launches(device) as launches, count_operators() as operators, count_saved(without) as saved:
+        _, peak_bytes = peak(lambda: call(problem, layer, inputs), device)
+    found: dict[str, Number] = {
+        "peak_bytes": peak_bytes,
+        "operators": operators.started,
+        "host_waits": operators.waits,
+    }
+    if problem.mode == "train":
+        found["saved_bytes"] = saved.bytes
+    if device.type == "meta":
+        found["launches"] = len(launches)
+    return found
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """One thread and no garbage collection: what is counted depends on neither, and is soon done."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with no_garbage_collection():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _launches(device: torch.device) -> Iterator[Sequence[object]]:
+    """Those of Triton, written down where there are no values to run them on."""
+    if device.type != "meta":
+        yield ()
+        return
+    from ...kernels.triton.launch import recording  # noqa: PLC0415  # imports Triton
+
+    with recording() as launches:
+        yield launches
+
+
+def _inputs(kernel: Kernel, problem: Problem, device: torch.device) -> Inputs:
+    if device.type == "meta":
+        inputs = without_values(problem)
+    else:
+        weights = draw_weights(problem, seed=problem.seed, device=device)
+        inputs = draw_inputs(problem, weights, seed=problem.seed + 1, device=device)
+    inputs = kernel.question.given(problem, inputs)
+    return inputs.requires_grad_() if problem.mode == "train" else inputs

@@ -1,0 +1,198 @@
+"""A check of the clocks on a device: calls timed by ours, by those of other projects, and after a flush that writes."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import torch
+from torch.utils.benchmark import Timer
+
+from ...kernels.catalog import KERNELS
+from ...kernels.kernel import Kernel
+from ...kernels.problem import Problem
+from ...kernels.problem.tensors import draw_weights
+from ...results.record import CacheState
+from ...results.timing.clock import Clock, CpuClock, Flush, last_level_cache_bytes
+from ...results.timing.cuda_clock import ColdCudaClock, TorchCudaDevice
+from ...results.timing.nvml import connect
+from .accuracy import verdict
+from .failure import first_line
+from .reference_check import Exam, Subject, call
+
+SAMPLES: Final = 15  # of ours in one turn; the others decide for themselves
+TURNS: Final = 3  # in which the two are asked one after the other, so that a slow moment is not one's alone
+TIMER_S: Final = 0.2  # of calls by torch's timer in one turn
+LONG, SHORT, BATCH = 4096, 1, 64
+"""Tokens of a call that is longer than what surrounds it, and of decode steps."""
+
+Calls = Sequence[Callable[[], object]]
+
+Rival = Callable[[Calls], float]
+"""Gives the median milliseconds of one of the calls."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two ways to time calls on so many tokens: a clock of ours and another one by its name."""
+
+    tokens: int
+    clock: Clock
+    rival: str
+    median_ms: Rival
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Milliseconds of one call, each the median of some turns; ``cache`` says how ours times it."""
+
+    kernel: str
+    tokens: int
+    cache: CacheState
+    ours_ms: float
+    rival: str
+    rival_ms: float
+
+    @property
+    def difference(self) -> float:
+        """By what share of the rival's time ours is longer."""
+        return self.ours_ms / self.rival_ms - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """A comparison that could not be made, and why."""
+
+    kernel: str
+    tokens: int
+    rival: str
+    reason: str
+
+
+def pairs(device: torch.device, clocks: Mapping[CacheState, Clock]) -> list[Pair]:
+    """What can be compared on a device. On a CPU nobody else times with cold caches, and there are no graphs."""
+    written = by_clock(_written(device))
+    found = [
+        Pair(tokens=SHORT, clock=clocks["eager"], rival="torch.utils.benchmark", median_ms=_by_timer),
+        *(Pair(tokens=T, clock=clocks["cold"], rival="a flush that writes", median_ms=written) for T in (SHORT, BATCH)),
+    ]
+    if device.type == "cpu":
+        return found
+    return [
+        Pair(tokens=LONG, clock=clocks["cold"], rival="triton.testing.do_bench", median_ms=_by_do_bench),
+        Pair(tokens=LONG, clock=clocks["hot"], rival="triton.testing.do_bench_cudagraph", median_ms=_by_cudagraph),
+        *found,
+    ]
+
+
+def check(
+    device: torch.device, shape: Problem, kernels: Sequence[str], compared: Sequence[Pair]
+) -> Iterator[Comparison | Skipped]:
+    """Compare for every kernel, in its default configuration, on the shape with each pair's tokens.
+
+    A kernel's call is checked against the truth before it is timed.
+    """
+    for name in kernels:
+        for pair in compared:
+            try:
+                yield _compared(KERNELS.load(name), shape.replace(T=pair.tokens), device, pair)
+            except Exception as error:  # noqa: BLE001  # whatever a kernel or a rival raises costs this comparison alone
+                yield Skipped(kernel=name, tokens=pair.tokens, rival=pair.rival, reason=first_line(error))
+
+
+def by_clock(clock: Clock) -> Rival:
+    """A clock of ours in the place of a rival."""
+    return lambda calls: _median_ms(clock, calls)
+
+
+def _compared(kernel: Kernel, asked: Problem, device: torch.device, pair: Pair) -> Comparison:
+    clock = pair.clock
+    calls = _checked_calls(kernel, asked, device, clock)
+    turns = [(_median_ms(clock, calls), pair.median_ms(calls)) for _ in range(TURNS)]
+    ours, rivals = zip(*turns, strict=True)
+    return Comparison(
+        kernel=kernel.name,
+        tokens=asked.T,
+        cache=clock.cache,
+        ours_ms=statistics.median(ours),
+        rival=pair.rival,
+        rival_ms=statistics.median(rivals),
+    )
+
+
+def _checked_calls(kernel: Kernel, asked: Problem, device: torch.device, clock: Clock) -> Calls:
+    """Calls of a layer that was right, as many as the clock wants sets of inputs.
+
+    Raises:
+        ValueError: when the kernel refuses the problem, or is wrong.
+    """
+    if refusal := kernel.supports(asked, device):
+        raise ValueError(refusal)
+    problem = kernel.solves(asked)
+    layer = kernel.build(problem, kernel.space(problem, device)[0], device)
+    weights = draw_weights(problem, seed=problem.seed, device=device)
+    exam = Exam.draw(Subject(problem, kernel.question), weights, seed=problem.seed + 1, device=device)
+    if wrong := verdict(exam.grade(lambda: call(problem, layer, exam.inputs)), problem.rounding):
+        raise ValueError(wrong)
+    sets = exam.copies(problem, clock.copies(problem.read_bytes(exam.kept.touched())))
+    return [partial(call, problem, layer, inputs) for inputs in sets]
+
+
+def _median_ms(clock: Clock, calls: Calls) -> float:
+    sample = clock.prepare(calls)
+    valid = [taken.ns for taken in (sample() for _ in range(SAMPLES)) if not taken.throttled]
+    if not valid:
+        raise ValueError(f"the device was throttled in all of {SAMPLES} samples")
+    return statistics.median(valid) / 1e6
+
+
+def _round(calls: Calls) -> Callable[[], None]:
+    """Every call once, as one."""
+
+    def once() -> None:
+        for one in calls:
+            one()
+
+    return once
+
+
+def _by_do_bench(calls: Calls) -> float:
+    from triton.testing import do_bench  # noqa: PLC0415  # Triton may be missing
+
+    return float(do_bench(_round(calls), return_mode="median")) / len(calls)
+
+
+def _by_cudagraph(calls: Calls) -> float:
+    from triton.testing import do_bench_cudagraph  # noqa: PLC0415  # Triton may be missing
+
+    return float(do_bench_cudagraph(_round(calls), return_mode="median")) / len(calls)
+
+
+def _by_timer(calls: Calls) -> float:
+    timer = Timer("once()", globals={"once": _round(calls)}, num_threads=torch.get_num_threads())
+    return 1e3 * timer.blocked_autorange(min_run_time=TIMER_S).median / len(calls)
+
+
+class _WritingFlush(Flush):
+    """What the flush does not do: it leaves dirty lines, which the next call's own lines have written back."""
+
+    def __call__(self) -> None:
+        self._buffer.zero_()
+
+
+class _WrittenDevice(TorchCudaDevice):
+    def __init__(self) -> None:
+        super().__init__()
+        self._flush = _WritingFlush(self.l2_bytes, "cuda")
+
+
+def _written(device: torch.device) -> Clock:
+    """The cold clock with a flush that writes."""
+    if device.type == "cuda":
+        return ColdCudaClock(_WrittenDevice(), connect(device.index))
+    clock = CpuClock()
+    clock.flush = _WritingFlush(last_level_cache_bytes(), "cpu")
+    return clock

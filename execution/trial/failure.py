@@ -1,0 +1,58 @@
+"""What an exception says of an implementation: that memory was full, that it cannot be compiled, or that it crashed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from ...results.record import Status
+from ...results.timing.cuda_clock import CannotCapture
+
+COMPILERS = ("triton", "cupy.cuda.compiler")
+# What Triton raises for a pass that fails has no type of its own.
+BROKEN = "PassManager::run failed"
+# Words of those who have no exception of their own for it: torch's allocator on a CPU, cuBLAS, and the CUDA runtime and
+# driver as torch, Triton and CuPy cite them.
+NO_MEMORY = (
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "error: out of memory",
+    "Error [CUDA]: out of memory",
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "cudaErrorMemoryAllocation",
+)
+
+
+def ending(error: BaseException) -> Status:
+    """The status of an implementation that raised ``error``."""
+    if any(_of_memory(cause) for cause in _causes(error)):
+        return Status.out_of_memory
+    if isinstance(error, CannotCapture):
+        return Status.unsupported
+    if any(_of_a_compiler(cause) for cause in _causes(error)):
+        return Status.uncompilable
+    return Status.crashed
+
+
+def first_line(error: Exception) -> str:
+    """An exception in one line: its type, and the first line of what it says."""
+    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
+
+
+def _of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
+def _of_a_compiler(error: BaseException) -> bool:
+    module = type(error).__module__
+    return BROKEN in str(error) or any(module == name or module.startswith(f"{name}.") for name in COMPILERS)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, what it was raised from, what that was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__

@@ -1,0 +1,22 @@
+"""The environment of what is measured on a device of this machine."""
+
+from __future__ import annotations
+
+import torch
+
+from ...kernels.cuda.nvrtc import ordering
+from ...kernels.hardware.device import device_name, driver
+from ...results.record import Environment
+from ...results.record.environment import fingerprint
+
+
+def environment_of(device: torch.device) -> Environment:
+    """The device's name and driver, the machine, and the versions of what runs on it."""
+    cupy, routes_by = ordering(device)
+    return fingerprint(
+        "cuda" if device.type == "cuda" else "cpu",
+        device=device_name(device),
+        driver=driver(device),
+        cupy=cupy,
+        routes_by=routes_by,
+    )

@@ -1,0 +1,26 @@
+"""What a call has to do and does: rows, FLOPs and bytes, known from its routes and its cost."""
+
+from __future__ import annotations
+
+from ...kernels.kernel import Cost
+from ...kernels.problem import Problem
+from ...kernels.problem.routing import NO_ROUTE, Routing
+from ...results.record import Work
+
+
+def work_of(problem: Problem, routed: Routing, kept: Routing, cost: Cost) -> Work:
+    """The work of a call on the ``routed`` rows of all ranks, of which the capacity leaves those ``kept``."""
+    rows = _rows(kept)
+    forwards = 3 if problem.mode == "train" else 1
+    return Work(
+        useful_flops=problem.flops(rows),
+        executed_flops=problem.flops(cost.executed_rows) + forwards * cost.extra_flops,
+        ideal_bytes=problem.ideal_bytes(kept.touched()),
+        routed_rows=_rows(routed),
+        kept_rows=rows,
+        capacity=problem.capacity,
+    )
+
+
+def _rows(routing: Routing) -> int:
+    return int((routing.ids_TK != NO_ROUTE).sum())

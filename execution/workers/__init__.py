@@ -1,0 +1,1 @@
+"""Worker processes, one for each rank and device: starting them, supervising them, sharing out tasks."""

@@ -1,1 +1,0 @@
-"""Kernels compiled for GPUs that are not there, and what their machine code says."""

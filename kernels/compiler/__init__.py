@@ -1,0 +1,1 @@
+"""Compiling kernels for GPUs that this machine lacks, and reading the machine code."""

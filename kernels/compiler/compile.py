@@ -1,0 +1,106 @@
+"""Kernels compiled for a GPU that is not there: layers are called on tensors without memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import triton
+from triton.backends.compiler import GPUTarget
+
+from ..catalog import unknown
+from ..hardware.limits import HARDWARE, Hardware, assuming
+from ..hardware.occupancy import ROOM, Room
+from ..kernel import Config, Kernel
+from ..problem import Problem
+from ..problem.tensors import without_values
+from ..triton.launch import INTERPRETED, Launch, recording
+from .machine_code import Figures, Reader, figures
+
+META = torch.device("meta")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A GPU to compile for: its ``name``, how Triton calls it, and what configurations ask of it."""
+
+    name: str
+    gpu: GPUTarget
+    hardware: Hardware
+
+    @property
+    def room(self) -> Room:
+        """What its processors hold."""
+        return ROOM[self.name]
+
+    @staticmethod
+    def named(name: str) -> Target:
+        """The target of that name.
+
+        Raises:
+            UnknownName: with the nearest names.
+        """
+        if name not in HARDWARE:
+            raise unknown("target", name, list(HARDWARE))
+        amd = HARDWARE[name].maker == "amd"
+        gpu = GPUTarget("hip", name, 64) if amd else GPUTarget("cuda", int(name.removeprefix("sm_")), 32)
+        return Target(name=name, gpu=gpu, hardware=HARDWARE[name])
+
+
+def launches(kernel: Kernel, problem: Problem, config: Config, target: Target) -> list[Launch]:
+    """The launches of one call of a layer as it would be built for ``target``; in training, of its backward too."""
+    inputs = without_values(problem)
+    if problem.mode == "train":
+        inputs.requires_grad_()
+    with assuming(target.hardware), recording() as written:
+        y_TD = kernel.build(problem, config, META)(inputs.x_TD, inputs.routing, inputs.weights)
+        if problem.mode == "train":
+            y_TD.backward(inputs.dy_TD)
+    return written
+
+
+def compile_launch(launch: Launch, target: Target, read: Reader = figures) -> Figures:
+    """What the machine code of a launch says. Triton keeps the code in its cache on disk, and compiles nothing twice.
+
+    Raises:
+        RuntimeError: when Triton interprets kernels in this process.
+        Exception: whatever the compiler raises when it cannot compile.
+    """
+    if INTERPRETED:
+        raise RuntimeError("Triton interprets kernels in this process: unset TRITON_INTERPRET to compile them")
+    with _driver_of(target):
+        compiled = launch.kernel.warmup(
+            *launch.arguments, grid=(launch.programs,), **launch.options, **launch.constants
+        )
+    return read(compiled, target.room)
+
+
+class _Driver:
+    """As much of a Triton driver as compiling asks for."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def get_current_target(self) -> GPUTarget:
+        return self._target.gpu
+
+    def get_current_device(self) -> str:
+        # Triton keeps what it compiled by device.
+        return self._target.name
+
+    def get_current_stream(self, device: str) -> int:
+        return 0
+
+
+@contextmanager
+def _driver_of(target: Target) -> Iterator[None]:
+    """Let Triton believe that ``target`` is here."""
+    driver = triton.runtime.driver
+    before = driver._active  # noqa: SLF001  # asking for `active` would look for a GPU, and fail without one
+    driver.set_active(_Driver(target))
+    try:
+        yield
+    finally:
+        driver._active = before  # noqa: SLF001  # set_active takes no None

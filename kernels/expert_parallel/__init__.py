@@ -1,0 +1,1 @@
+"""Expert parallelism: which rows each rank sends, how they travel, and the bytes that this takes."""

@@ -1,0 +1,56 @@
+"""The product of the experts that a rank holds, by any implementation for one rank that skips routes of −1."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..kernel import Kernel
+from ..problem import Problem
+from ..problem.routing import NO_ROUTE, Routing
+from ..problem.tensors import Weights
+
+ON_CPU = ("scatter", "grouped", "loop", "block_sparse", "padded")
+ON_GPU = ("triton_scatter", "triton_block_sparse", "grouped")
+
+
+def candidates(device: torch.device) -> tuple[str, ...]:
+    """Names of implementations to choose from, the default first."""
+    return ON_CPU if device.type == "cpu" else ON_GPU
+
+
+def local_problem(problem: Problem, *, rows: int, experts: int) -> Problem:
+    """Some of the experts on so many rows."""
+    K = min(problem.K, experts)
+    return problem.replace(T=rows, E=experts, K=K, ranks=1, capacity_factor=None, load="uniform", wire=None)
+
+
+class LocalExperts:
+    """``kernel``'s layer for a few of all experts; ``problem`` is one of `local_problem`."""
+
+    def __init__(self, kernel: Kernel, problem: Problem, device: torch.device) -> None:
+        self._count = problem.E
+        self._layer = kernel.build(problem, kernel.space(problem, device)[0], device)
+
+    def __call__(self, x_MD: Tensor, ids_Mk: Tensor, gates_Mk: Tensor, number_E: Tensor, weights: Weights) -> Tensor:
+        """The sum over a row's routes to these experts, (M, D).
+
+        ``number_E`` int32 is the place in ``weights`` of each expert, −1 for those that are not among them.
+        """
+        ids_Mk = renumbered(ids_Mk, number_E)
+        if ids_Mk.shape[1] > self._count:  # a row has no more routes here than there are experts: those come first
+            first_Mk = torch.argsort((ids_Mk == NO_ROUTE).int(), dim=1, stable=True)[:, : self._count]
+            ids_Mk, gates_Mk = ids_Mk.gather(1, first_Mk), gates_Mk.gather(1, first_Mk)
+        return self._layer(x_MD, Routing(ids_TK=ids_Mk, gates_TK=gates_Mk, experts=self._count), weights)
+
+
+def numbers(chosen_n: Tensor, experts: int) -> Tensor:
+    """The place of each expert among the chosen ones, int32 (E,), −1 for the others."""
+    number_E = torch.full((experts,), NO_ROUTE, dtype=torch.int32, device=chosen_n.device)
+    number_E[chosen_n] = torch.arange(len(chosen_n), dtype=torch.int32, device=chosen_n.device)
+    return number_E
+
+
+def renumbered(ids_TK: Tensor, number_E: Tensor) -> Tensor:
+    """The numbers of the routes' experts, int32 of the shape of the ids, −1 where there is none."""
+    return torch.where(ids_TK == NO_ROUTE, NO_ROUTE, number_E[ids_TK.clamp(min=0).long()])

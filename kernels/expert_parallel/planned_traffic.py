@@ -1,0 +1,187 @@
+"""What every rank will send in one call, from the routes alone: no plan is made and nothing is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..problem import ELEMENT_BYTES, SCALE_BYTES, Problem
+from ..problem.routing import NO_ROUTE, Routing
+from ..problem.shard import Shard, split_evenly
+from .expert_replication import most_popular
+from .nodes import Topology
+from .send_plan import Owners, slices
+from .traffic_counter import Ledger
+from .wire_format import Formats
+
+COUNT_BYTES = 8  # counts travel as int64
+GRADIENT_BYTES = 4  # gradients of shadows are added up in float32
+
+
+@dataclass(frozen=True)
+class Hop:
+    """Rows that each rank sends to each, ``rows_RR[source, target]``; ``messages`` where there are any."""
+
+    rows_RR: Tensor
+    messages: int = 1
+
+    def back(self) -> Hop:
+        """What goes the other way."""
+        return Hop(self.rows_RR.T, self.messages)
+
+
+Rows = Callable[[Problem, Owners, Sequence[Tensor], int], Tensor]
+"""The rows of each chunk from each rank for each, int64 (chunks, R, R), given the routes (T, K) of every rank."""
+
+Hops = Callable[[Topology, Tensor], list[Hop]]
+"""The hops that rows from each rank for each take."""
+
+
+def of_routes(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
+    """A row for every route."""
+    return _by_chunk(
+        ids_RTK,
+        chunks,
+        lambda ids_TK: torch.bincount(owners.of_routes(ids_TK).flatten() + 1, minlength=problem.ranks + 1),
+    )[..., 1:]
+
+
+def of_ranks(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
+    """A row for every rank that a token has a route to."""
+    ranks_R = torch.arange(problem.ranks)
+    return _by_chunk(ids_RTK, chunks, lambda ids_TK: (owners.of_routes(ids_TK)[..., None] == ranks_R).any(1).sum(0))
+
+
+def of_slots(problem: Problem, owners: Owners, _ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
+    """C rows for every expert of the rank with the most of them."""
+    widths_C = torch.tensor(split_evenly(problem.capacity or 0, chunks))
+    return (widths_C * max(owners.experts_R))[:, None, None].expand(chunks, problem.ranks, problem.ranks)
+
+
+def of_tokens(problem: Problem, _owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
+    """Every token for every rank."""
+    return _by_chunk(ids_RTK, chunks, lambda ids_TK: torch.full((problem.ranks,), len(ids_TK)))
+
+
+def straight(_topology: Topology, rows_RR: Tensor) -> list[Hop]:
+    """One message from each rank to each."""
+    return [Hop(rows_RR)]
+
+
+def two_hops(topology: Topology, rows_RR: Tensor) -> list[Hop]:
+    """Inside the node to the rank with the receiver's place, then across."""
+    inside_RR, across_RR = torch.zeros_like(rows_RR), torch.zeros_like(rows_RR)
+    for source in range(topology.ranks):
+        for target in range(topology.ranks):
+            between = source // topology.per_node * topology.per_node + target % topology.per_node
+            inside_RR[source, between] += rows_RR[source, target]
+            across_RR[between, target] += rows_RR[source, target]
+    return [Hop(inside_RR), Hop(across_RR)]
+
+
+def ring(topology: Topology, rows_RR: Tensor) -> list[Hop]:
+    """Every rank keeps its block and passes on all others but the next one's; they are as large as the largest."""
+    ranks, most = topology.ranks, int(rows_RR.max())
+    passed_RR = torch.eye(ranks, dtype=torch.int64) * most
+    passed_RR += torch.roll(torch.eye(ranks, dtype=torch.int64), 1, dims=1) * (ranks - 1) * most
+    return [Hop(passed_RR, messages=ranks - 1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How rows are counted and sent; what comes home takes ``home``, or the hops of ``out`` backwards.
+
+    ``told`` where the ranks first tell each other how many will come; ``width``, the routes that travel with a row.
+    """
+
+    rows: Rows
+    out: Hops
+    home: Hops
+    told: bool
+    width: int
+
+    def reckon(self, problem: Problem, routing: Routing, *, chunks: int, shadows: int) -> tuple[Ledger, ...]:
+        """A ledger for each rank of one call; ``routing`` holds the kept routes of all ranks' tokens."""
+        topology, owners = Topology.here(problem.ranks), Owners.of(problem)
+        ledgers = tuple(Ledger(topology, rank) for rank in range(problem.ranks))
+        ids_RTK = [routing.ids_TK[Shard.of(problem, rank).tokens].cpu() for rank in range(problem.ranks)]
+        if shadows:
+            ids_RTK = _shadow(problem, owners, ledgers, ids_RTK, shadows)
+        ones_RR = torch.ones(problem.ranks, problem.ranks, dtype=torch.int64)
+        if self.told:
+            _note(ledgers, self.out(topology, ones_RR), COUNT_BYTES * chunks)
+        rows_CRR = self.rows(problem, owners, ids_RTK, chunks)
+        formats = Formats.of(problem, self.width)
+        for rows_RR in rows_CRR:
+            _note(ledgers, self.out(topology, rows_RR), formats.token.bytes)
+            _note(ledgers, self.home(topology, rows_RR), formats.plain.bytes)
+            if problem.mode == "train":
+                _note(ledgers, self.out(topology, rows_RR), formats.plain.bytes)
+                _note(ledgers, self.home(topology, rows_RR), formats.gradient.bytes)
+        for ledger, ids_TK, rows_CR in zip(ledgers, ids_RTK, rows_CRR.unbind(1), strict=True):
+            owner_TK = owners.of_routes(ids_TK)
+            ledger.rows = int(rows_CR.sum() - rows_CR[:, ledger.rank].sum())
+            ledger.routes = int(((owner_TK >= 0) & (owner_TK != ledger.rank)).sum())
+        return ledgers
+
+    def most_rows(self, problem: Problem, routing: Routing) -> int:
+        """The most rows that a rank sends or receives in one call."""
+        ids_RTK = [routing.ids_TK[Shard.of(problem, rank).tokens].cpu() for rank in range(problem.ranks)]
+        rows_RR = self.rows(problem, Owners.of(problem), ids_RTK, 1)[0]
+        return int(torch.stack((rows_RR.sum(0), rows_RR.sum(1))).max())
+
+
+def straight_home(topology: Topology, rows_RR: Tensor) -> list[Hop]:
+    """`straight`, back."""
+    return _back(straight(topology, rows_RR))
+
+
+def two_hops_home(topology: Topology, rows_RR: Tensor) -> list[Hop]:
+    """`two_hops`, back."""
+    return _back(two_hops(topology, rows_RR))
+
+
+def _back(hops: Sequence[Hop]) -> list[Hop]:
+    return [hop.back() for hop in reversed(hops)]
+
+
+def _by_chunk(ids_RTK: Sequence[Tensor], chunks: int, count: Callable[[Tensor], Tensor]) -> Tensor:
+    """``count`` of the tokens of every chunk of every rank."""
+    parts_RC = [[ids_TK[part] for part in slices(split_evenly(len(ids_TK), chunks))] for ids_TK in ids_RTK]
+    return torch.stack([torch.stack([count(parts_C[c]) for parts_C in parts_RC]) for c in range(chunks)])
+
+
+def _note(ledgers: Sequence[Ledger], hops: Sequence[Hop], row_bytes: int) -> None:
+    for hop in hops:
+        for ledger, rows_R in zip(ledgers, hop.rows_RR.tolist(), strict=True):
+            for target, rows in enumerate(rows_R):
+                ledger.send(target, rows * row_bytes, hop.messages)
+
+
+def _shadow(
+    problem: Problem, owners: Owners, ledgers: Sequence[Ledger], ids_RTK: Sequence[Tensor], shadows: int
+) -> list[Tensor]:
+    """Note what shadows cost; the routes that still travel."""
+    counts_RE = [torch.bincount(ids_TK[ids_TK != NO_ROUTE], minlength=problem.E) for ids_TK in ids_RTK]
+    chosen_n = most_popular(torch.stack(counts_RE), shadows)
+    ranks = problem.ranks
+    _note(ledgers, [Hop(torch.ones(ranks, ranks, dtype=torch.int64))], COUNT_BYTES * problem.E)
+    for expert in chosen_n.tolist():
+        owner, _ = owners.home(expert)
+        for rank in set(range(ranks)) - {owner}:
+            for copy_bytes, gradient_bytes in _expert_bytes(problem):
+                ledgers[owner].send(rank, copy_bytes)
+                if problem.mode == "train":
+                    ledgers[rank].send(owner, gradient_bytes)
+    return [torch.where(torch.isin(ids_TK, chosen_n), NO_ROUTE, ids_TK) for ids_TK in ids_RTK]
+
+
+def _expert_bytes(problem: Problem) -> list[tuple[int, int]]:
+    """Bytes of each tensor of an expert's weights, and of its gradient."""
+    sizes = [(problem.U * problem.D, problem.operand_bytes), (problem.D * problem.F, problem.operand_bytes)]
+    for there, element_bytes in ((problem.bias, ELEMENT_BYTES[problem.dtype]), (problem.quantised, SCALE_BYTES)):
+        sizes += [(problem.U, element_bytes), (problem.D, element_bytes)] if there else []
+    return [(elements * element_bytes, elements * GRADIENT_BYTES) for elements, element_bytes in sizes]

@@ -1,1 +1,0 @@
-"""Building blocks of the layers that run on a GPU, in Triton and torch."""

@@ -1,0 +1,221 @@
+"""The experts of an MoE block as a module: the implementations of this package behind the call of transformers."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import TypedDict, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from ..catalog import KERNELS, unknown
+from ..kernel import Layer
+from ..problem import Activation, DropPolicy, Mode, Problem
+from ..problem.routing import NO_ROUTE, Routing
+from ..problem.tensors import Weights
+from ..tuned.select import AUTO, choose
+from .hugging_face import read_experts
+
+_log = logging.getLogger(__name__)
+
+BUILDS = 256  # prompts differ in length, and each length is a problem of its own; a build holds no tensors
+
+
+class Options(TypedDict, total=False):
+    """How a layer runs its experts; see `MoELayer`."""
+
+    dispatch: str
+    capacity_factor: float | None
+    drop: DropPolicy
+
+
+class MoELayer(nn.Module):
+    """E experts, called as those of transformers 5 are: ``block.experts = MoELayer.from_experts(block.experts)``.
+
+    Parameters, by the names of transformers: ``gate_up_proj`` (E, 2 F, D), gate rows first, or ``up_proj`` (E, F, D)
+    when not gated, and ``down_proj`` (E, D, F); with ``bias`` also ``gate_up_proj_bias`` (E, 2 F) or ``up_proj_bias``
+    (E, F), and ``down_proj_bias`` (E, D).
+
+    ``dispatch`` names a kernel, or ``auto`` leaves it to `choice.choose`. Either runs as tuned tables say, which are
+    asked once for every number of tokens, and for the load ``uniform``: a layer does not know its own. With
+    ``capacity_factor`` an expert takes at most C rows of one call (`Problem.capacity`), and ``drop`` says whose; with
+    None nothing is dropped.
+
+    A call that needs no gradient keeps nothing for one; a call that needs any computes all of them, so that frozen
+    weights save no time. Under autocast the experts run in its dtype, on a copy of the weights made in every call.
+
+    Raises:
+        ValueError: at construction, for a size or option out of range, or a dispatch that is no kernel's name.
+    """
+
+    def __init__(
+        self,
+        *,
+        D: int,
+        F: int,
+        E: int,
+        activation: Activation = "silu",
+        gated: bool = True,
+        bias: bool = False,
+        dispatch: str = AUTO,
+        capacity_factor: float | None = None,
+        drop: DropPolicy = "first_come",
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        if dispatch not in (AUTO, *KERNELS.names()):
+            raise unknown("kernel", dispatch, [AUTO, *KERNELS.names()])
+        self.dispatch = dispatch
+        dtype = dtype or torch.get_default_dtype()
+        # Complete but for what each call brings: tokens, their K, the dtype and the mode.
+        self.problem = Problem(
+            T=0,
+            D=D,
+            F=F,
+            E=E,
+            K=1,
+            activation=activation,
+            gated=gated,
+            bias=bias,
+            capacity_factor=capacity_factor,
+            drop=drop,
+            router="softmax_topk",
+        ).replace(dtype=_name(dtype))
+        U = self.problem.U
+        shapes = {"w_up": (E, U, D), "w_down": (E, D, F), "b_up": (E, U), "b_down": (E, D)}
+        for name, parameter in self._names().items():
+            self.register_parameter(parameter, nn.Parameter(torch.empty(shapes[name], dtype=dtype, device=device)))
+        self.reset_parameters()
+
+    @classmethod
+    def from_weights(cls, weights: Weights, *, activation: Activation = "silu", **options: Unpack[Options]) -> MoELayer:
+        """A layer that shares these tensors; its experts are gated when the up projection has 2 F rows.
+
+        Raises:
+            ValueError: when shapes or dtypes do not go together.
+        """
+        named = weights.named()
+        found = ", ".join(f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in named.items())
+        wanted = (
+            "give w_up (E, U, D) with U = F or 2 F, w_down (E, D, F), both b_up (E, U) and b_down (E, D) or neither"
+        )
+        if not weights.w_up_EUD.ndim == weights.w_down_EDF.ndim == 3:
+            raise ValueError(f"weights are {found}: {wanted}")
+        (E, U, D), F, dtype = weights.w_up_EUD.shape, weights.w_down_EDF.shape[2], weights.w_up_EUD.dtype
+        gated, bias = U == 2 * F, len(named) > 2
+        layer = cls(D=D, F=F, E=E, activation=activation, gated=gated, bias=bias, dtype=dtype, device="meta", **options)
+        if {name: (tensor.shape, tensor.dtype) for name, tensor in named.items()} != {
+            name: (tensor.shape, tensor.dtype) for name, tensor in layer.weights.named().items()
+        }:
+            raise ValueError(f"weights are {found}: {wanted}, all of one dtype")
+        for name, parameter in layer._names().items():
+            tensor = named[name]
+            setattr(layer, parameter, tensor if isinstance(tensor, nn.Parameter) else nn.Parameter(tensor))
+        return layer
+
+    @classmethod
+    def from_experts(cls, experts: nn.Module, **options: Unpack[Options]) -> MoELayer:
+        """A layer that shares the parameters of a transformers 5 experts module and computes what it computes.
+
+        Raises:
+            ValueError: when the module keeps its weights otherwise, or has an activation that no kernel here has.
+        """
+        weights, activation = read_experts(experts)
+        return cls.from_weights(weights, activation=activation, **options)
+
+    def reset_parameters(self) -> None:
+        """As `torch.nn.Linear`: uniform, within one over the square root of the width that a product sums over."""
+        for name, tensor in self.weights.named().items():
+            bound = (self.problem.D if name.endswith("up") else self.problem.F) ** -0.5
+            nn.init.uniform_(tensor, -bound, bound)
+
+    @property
+    def weights(self) -> Weights:
+        """The parameters as implementations take them."""
+        found = {name: getattr(self, parameter) for name, parameter in self._names().items()}
+        return Weights(
+            w_up_EUD=found["w_up"], w_down_EDF=found["w_down"], b_up_EU=found.get("b_up"), b_down_ED=found.get("b_down")
+        )
+
+    def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        """(T, D) or (B, S, D) to the same shape and dtype; differentiable in tokens, top_k_weights and parameters.
+
+        ``top_k_index`` and ``top_k_weights`` are (T, K) or (B, S, K). An id outside 0 … E − 1 is no route.
+
+        Raises:
+            ValueError: when shapes, dtypes or devices do not go together, or no kernel supports the problem.
+        """
+        weights, cast = self.weights, _autocast_dtype(hidden_states.device)
+        self._check(hidden_states, top_k_index, top_k_weights, cast)
+        T, K = hidden_states.numel() // self.problem.D, top_k_index.shape[-1]
+        x_TD, ids_TK = hidden_states.reshape(T, self.problem.D), top_k_index.reshape(T, K)
+        routing = Routing(
+            ids_TK=torch.where((ids_TK >= 0) & (ids_TK < self.problem.E), ids_TK, NO_ROUTE).int(),
+            gates_TK=top_k_weights.reshape(T, K).float(),
+            experts=self.problem.E,
+        )
+        leaves = (x_TD, routing.gates_TK, *weights.named().values())
+        mode: Mode = "train" if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves) else "forward"
+        layer = _built(self.problem, T, K, mode, cast or x_TD.dtype, x_TD.device, self.dispatch)
+        if cast is None:
+            return layer(x_TD, routing, weights).view(hidden_states.shape)
+        with torch.autocast(x_TD.device.type, enabled=False):
+            y_TD = layer(x_TD.to(cast), routing, weights.map(lambda tensor: tensor.to(cast)))
+        return y_TD.to(x_TD.dtype).view(hidden_states.shape)
+
+    def extra_repr(self) -> str:
+        names = ("D", "F", "E", "activation", "gated", "bias", "capacity_factor")
+        return ", ".join(
+            [*(f"{name}={getattr(self.problem, name)!r}" for name in names), f"dispatch={self.dispatch!r}"]
+        )
+
+    def _names(self) -> dict[str, str]:
+        """Parameters by the names of `Weights.named`."""
+        up = "gate_up_proj" if self.problem.gated else "up_proj"
+        biases = {"b_up": f"{up}_bias", "b_down": "down_proj_bias"} if self.problem.bias else {}
+        return {"w_up": up, "w_down": "down_proj", **biases}
+
+    def _check(self, x: Tensor, ids: Tensor, gates: Tensor, cast: torch.dtype | None) -> None:
+        D, weight = self.problem.D, self.weights.w_down_EDF
+        if x.ndim not in (2, 3) or x.shape[-1] != D:
+            raise ValueError(f"hidden_states have shape {tuple(x.shape)}: give (T, {D}) or (B, S, {D})")
+        tokens = x.shape[:-1]
+        if ids.shape != gates.shape or ids.shape[:-1] not in (tokens, (tokens.numel(),)):
+            raise ValueError(
+                f"top_k_index is {tuple(ids.shape)}, top_k_weights {tuple(gates.shape)}: for hidden_states "
+                f"{tuple(x.shape)} give both as ({tokens.numel()}, K)"
+            )
+        if ids.is_floating_point() or not gates.is_floating_point():
+            raise ValueError(f"top_k_index is {ids.dtype}, top_k_weights {gates.dtype}: give integers and floats")
+        if cast is None and x.dtype != weight.dtype:
+            raise ValueError(
+                f"hidden_states are {x.dtype}, the experts {weight.dtype}: convert either, or use autocast"
+            )
+        if {ids.device, gates.device, weight.device} != {x.device}:
+            raise ValueError(
+                f"hidden_states are on {x.device}, top_k_index on {ids.device}, top_k_weights on {gates.device}, the "
+                f"experts on {weight.device}: bring them to one device"
+            )
+
+
+@lru_cache(maxsize=BUILDS)
+def _built(
+    problem: Problem, T: int, K: int, mode: Mode, dtype: torch.dtype, device: torch.device, dispatch: str
+) -> Layer:
+    """One build for every problem, shared by all modules: it keeps nothing of a call."""
+    problem = problem.replace(T=T, K=K, mode=mode, dtype=_name(dtype))
+    chosen = choose(problem, device, dispatch)
+    _log.info("%s on %s: %s, %s", problem.key, device, chosen.kernel.name, chosen.why)
+    return chosen.kernel.build(problem, chosen.config, device)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _autocast_dtype(device: torch.device) -> torch.dtype | None:
+    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
+        return torch.get_autocast_dtype(device.type)
+    return None

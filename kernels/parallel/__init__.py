@@ -1,1 +1,0 @@
-"""Expert parallelism: which rows go where, how they travel, and what that took."""

@@ -1,0 +1,31 @@
+"""The problem: its shape, routers, loads, routes and tensors, and the shapes of released models."""
+
+from .problem import (
+    ALIGNMENTS,
+    ELEMENT_BYTES,
+    ROUNDING,
+    ROUTE_BYTES,
+    SCALE_BYTES,
+    Activation,
+    DropPolicy,
+    DType,
+    InvalidProblem,
+    Mode,
+    Problem,
+    RouterName,
+)
+
+__all__ = [
+    "ALIGNMENTS",
+    "ELEMENT_BYTES",
+    "ROUNDING",
+    "ROUTE_BYTES",
+    "SCALE_BYTES",
+    "Activation",
+    "DType",
+    "DropPolicy",
+    "InvalidProblem",
+    "Mode",
+    "Problem",
+    "RouterName",
+]

@@ -1,0 +1,131 @@
+"""From a load to what its tokens choose, in expectation and without a list of tokens.
+
+A synthetic load draws K distinct experts by Gumbel top-k, which is the same as a race: expert e arrives after a time of
+rate exp(logit_e), and the first K are chosen (Plackett and Luce; Kool et al. 2019, section 2.3). A token misses a group
+of experts when K others arrive before the first of the group.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .load import Load
+from .problem import Problem
+
+Floats = NDArray[np.float64]
+Owners = NDArray[np.int64]
+"""For every expert the group it belongs to, (E,); groups are numbered from 0, each has an expert."""
+
+FAR = 30.0  # an expert this far in log-popularity from the K-th is chosen always or never, but for 1e-13
+EARLIEST = 1e-9  # no expert has arrived by then, in units of the time that the first one takes
+LATEST = 40.0  # those with the K-th's rate or more have arrived by then, but for exp(-40)
+STEP = 0.25  # of the logarithm of time; the trapezoidal rule's error falls as exp(-pi^2 / STEP)
+
+
+class Choices(ABC):
+    """What one token chooses of E experts."""
+
+    @property
+    @abstractmethod
+    def included_E(self) -> Floats:
+        """The probability that a token chooses an expert."""
+
+    @abstractmethod
+    def hit(self, owner_E: Owners) -> Floats:
+        """The probability that a token chooses at least one expert of each group."""
+
+
+@dataclass(frozen=True)
+class Drawn(Choices):
+    """Choices under a synthetic load of these log-popularities (E,), −inf for an expert never chosen."""
+
+    logits_E: Floats
+    chosen: int
+
+    @cached_property
+    def included_E(self) -> Floats:
+        return self.hit(np.arange(len(self.logits_E)))
+
+    def hit(self, owner_E: Owners) -> Floats:
+        """Exact to about 1e-9: an integral over the time t at which the first expert of a group arrives.
+
+        P(hit) = ∫ Λ exp(−Λt) P(fewer than K of the others by t) dt, with Λ the group's rate. The number of others that
+        have arrived is a sum of independent coins: polynomials of degree K − 1 in z, multiplied up from both ends so
+        that each group can be left out. All terms are positive, so nothing cancels.
+        """
+        rate_E = self._rate_E()
+        time_S = np.exp(np.arange(math.log(EARLIEST / rate_E.sum()), math.log(LATEST) + STEP, STEP))
+        arrived_GKS = _arrivals(rate_E, owner_E, self.chosen, time_S)
+        after_GKS = _products(arrived_GKS[::-1])[::-1]
+        fewer_GKS = np.cumsum(after_GKS, axis=1)[:, ::-1]  # at place k: fewer than K − k of the groups after
+        fewer_GS = np.einsum("gks,gks->gs", _products(arrived_GKS), fewer_GKS)
+        progress_GS = np.bincount(owner_E, rate_E)[:, None] * time_S
+        hit_G: Floats = STEP * (progress_GS * np.exp(-progress_GS) * fewer_GS).sum(1)
+        return hit_G
+
+    def _rate_E(self) -> Floats:
+        """Rates in units of the K-th largest; those far from it are brought near, which changes no choice."""
+        least = np.sort(self.logits_E)[-self.chosen]
+        near_E = np.exp(np.clip(self.logits_E - least, -FAR, FAR))
+        return np.where(np.isneginf(self.logits_E), 0.0, near_E)
+
+
+def _arrivals(rate_E: Floats, owner_E: Owners, chosen: int, time_S: Floats) -> Floats:
+    """The probability that k = 0 … chosen − 1 experts of each group have arrived, (groups, chosen, times)."""
+    groups = int(owner_E.max()) + 1
+    order_E = np.argsort(owner_E, kind="stable")
+    sizes = np.bincount(owner_E, minlength=groups)
+    place_E = np.arange(len(owner_E)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    rate_GM = np.zeros((groups, sizes.max()))  # the members of a group side by side; those missing never arrive
+    rate_GM[owner_E[order_E], place_E] = rate_E[order_E]
+    arrived_GKS = np.zeros((groups, chosen, len(time_S)))
+    arrived_GKS[:, 0] = 1.0
+    for rate_G in rate_GM.T:
+        waited_GS = rate_G[:, None] * time_S
+        absent_G1S, present_G1S = np.exp(-waited_GS)[:, None], -np.expm1(-waited_GS)[:, None]
+        arrived_GKS[:, 1:] = arrived_GKS[:, 1:] * absent_G1S + arrived_GKS[:, :-1] * present_G1S
+        arrived_GKS[:, :1] *= absent_G1S
+    return arrived_GKS
+
+
+def _products(factors_GKS: Floats) -> Floats:
+    """For each group the product of the polynomials of all groups before it, cut off as they are."""
+    products_GKS = np.zeros_like(factors_GKS)
+    products_GKS[0, 0] = 1.0
+    for before_KS, factor_KS, product_KS in zip(products_GKS, factors_GKS, products_GKS[1:], strict=False):
+        for k, coefficient_S in enumerate(factor_KS):
+            product_KS[k:] += coefficient_S * before_KS[: len(before_KS) - k]
+    return products_GKS
+
+
+@dataclass(frozen=True)
+class Recorded(Choices):
+    """Choices counted in a trace, ids int32 (tokens, K), negative for no route."""
+
+    ids_TK: NDArray[np.int32]
+    experts: int
+
+    @cached_property
+    def included_E(self) -> Floats:
+        return self.hit(np.arange(self.experts))
+
+    def hit(self, owner_E: Owners) -> Floats:
+        groups_TK = np.sort(np.where(self.ids_TK < 0, -1, owner_E[self.ids_TK]), axis=1)
+        first_TK = np.diff(groups_TK, axis=1, prepend=-1) > 0
+        hits_G = np.bincount(groups_TK[first_TK], minlength=int(owner_E.max()) + 1)
+        shares: Floats = hits_G / len(self.ids_TK)
+        return shares
+
+
+def choices(problem: Problem) -> Choices:
+    """What a token of a problem chooses; a synthetic load is as popular as when the problem's routes are drawn."""
+    load = Load.parse(problem.load)
+    if load.trace is not None:
+        return Recorded(load.trace.ids(), problem.E)
+    return Drawn(load.logits_E(problem.E, np.random.default_rng(problem.seed)), problem.K)

@@ -1,0 +1,1 @@
+"""Operations in plain torch that implementations share: activation, dispatch, combine, sparse and scattered products."""

@@ -1,0 +1,85 @@
+"""Dispatch and combine as each other's backward: tokens are copied to rows, and rows are summed into tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..problem.routing import NO_ROUTE, Routing
+from .combine import gather_sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where the routes of T tokens stand among M rows, of which some may be padding.
+
+    ``slot_TK`` int64, the row of every route, −1 for none. ``token_M`` int64, the token of every row, T for padding.
+    """
+
+    slot_TK: Tensor
+    token_M: Tensor
+
+    @staticmethod
+    def of(routing: Routing, *, route_n: Tensor, row_n: Tensor, rows: int) -> Places:
+        """Put the routes of flat index ``route_n`` (t * K + k) at the distinct rows ``row_n`` of ``rows``."""
+        slot_TK = torch.full(routing.ids_TK.shape, NO_ROUTE, device=row_n.device)
+        slot_TK.view(-1)[route_n] = row_n
+        token_M = torch.full((rows,), routing.ids_TK.shape[0], device=row_n.device)
+        token_M[row_n] = route_n // routing.chosen
+        return Places(slot_TK=slot_TK, token_M=token_M)
+
+
+def dispatch(x_TD: Tensor, places: Places) -> Tensor:
+    """Copy every token to its rows: (M, D), zeros where no token stands. Differentiable, with `combine`'s precision."""
+    return cast(Tensor, _Dispatch.apply(x_TD, places))  # type: ignore[no-untyped-call]
+
+
+def combine(rows_MD: Tensor, gates_TK: Tensor, places: Places) -> Tensor:
+    """`gather_sum`, differentiable in rows and gates even where no token has a route."""
+    return cast(Tensor, _Combine.apply(rows_MD, gates_TK, places))  # type: ignore[no-untyped-call]
+
+
+def with_nobody(x_TD: Tensor) -> Tensor:
+    """The tokens with one of zeros after them, (T + 1, D): what `Places.token_M` indexes."""
+    return torch.cat((x_TD, x_TD.new_zeros(1, x_TD.shape[1])))
+
+
+class _Dispatch(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_TD: Tensor, places: Places) -> Tensor:
+        ctx.places = places
+        return with_nobody(x_TD).index_select(0, places.token_M)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, drows_MD: Tensor) -> tuple[Tensor, None]:
+        slot_TK = ctx.places.slot_TK
+        return gather_sum(drows_MD, slot_TK, torch.ones(slot_TK.shape, device=slot_TK.device)), None
+
+
+class _Combine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows_MD: Tensor, gates_TK: Tensor, places: Places) -> Tensor:
+        ctx.places = places
+        ctx.save_for_backward(rows_MD, gates_TK)
+        return gather_sum(rows_MD, places.slot_TK, gates_TK)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor, Tensor, None]:
+        rows_MD, gates_TK = ctx.saved_tensors
+        slot_TK = ctx.places.slot_TK
+        kept_TK = slot_TK != NO_ROUTE
+        slot_n = slot_TK[kept_TK]
+        drows_MD = with_nobody(dy_TD).index_select(0, ctx.places.token_M)
+        # Batched dot products: no product of all rows in memory.
+        dot_M = torch.bmm(rows_MD[:, None], drows_MD[:, :, None]).flatten()
+        dgates_TK = torch.zeros_like(gates_TK)
+        dgates_TK[kept_TK] = dot_M[slot_n].float()
+        gates_M = gates_TK.new_zeros(rows_MD.shape[0])
+        gates_M[slot_n] = gates_TK[kept_TK]
+        return drows_MD.mul_(gates_M[:, None]), dgates_TK, None

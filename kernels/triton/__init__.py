@@ -1,0 +1,1 @@
+"""Triton kernels of the grouped GEMM and the layers built from them."""

@@ -1,0 +1,67 @@
+"""The products of a block-sparse layer: the hidden rows stand in blocks, and their transpose is indexed."""
+
+from __future__ import annotations
+
+import torch
+import triton
+from torch import Tensor
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from ..problem.routing import Routing
+from .block_matmul import transposed_product
+from .block_topology import Topology
+from .expert_mlp import Plan
+from .grouped_products import Operand, Products
+from .launch import INTERPRETED, launch
+
+
+class BlockProducts(Products):
+    """Rows padded with zeros to whole blocks, as high as a row tile; hidden rows as their nonzero blocks (Z, B, B).
+
+    A tensor of hidden rows (R, U) or (R, F) is the memory of those blocks: as many elements, in another order.
+    """
+
+    @property
+    def side(self) -> int:
+        """B."""
+        return self.tiles.up.rows
+
+    def weight_gradient(self, p: Tensor, q: Tensor, *, tokens: str, shape: torch.Size) -> Tensor:
+        """The sum over every expert's rows of p^T q, (E, …); ``tokens`` names the one that is not hidden."""
+        hidden, rows = (q, p) if tokens == "p" else (p, q)
+        width, height = hidden.shape[1], rows.shape[1]
+        side, tile = self.side, self.tiles.weights
+        block_h, block_d = max(side, tile.rows), tile.columns
+        step = min(side, tile.step)
+        values = self._described(_blocks(hidden, side), [1, step, side]) if block_h == side else hidden
+        rows_operand = self._described(rows, [step, block_d])
+        topology = Topology.of(self.schedules[side], columns=width // side)
+        dw = p.new_empty(shape)
+        launch(
+            transposed_product,
+            self._share(tile, shape[0] * triton.cdiv(width, block_h) * triton.cdiv(height, block_d)),
+            values, rows_operand, dw, topology.transpose_Z, topology.row_Z, topology.first_J, shape[0],
+            H=width, D=height, HIDDEN_FIRST=hidden is p, SIDE=side, BLOCK_H=block_h, BLOCK_D=block_d, BLOCK_B=step,
+            GROUP_H=self.tiles.group_m, VALUES_TILED=isinstance(values, TensorDescriptor),
+            ROWS_TILED=isinstance(rows_operand, TensorDescriptor), PRECISION=self.tiles.precision, UPCAST=INTERPRETED,
+            warps=tile.warps, stages=self._stages_of_gather(tile),
+        )  # fmt: skip
+        return dw
+
+    def _hidden_operand(self, a: Tensor) -> Operand:
+        """A descriptor takes part of one block; steps over several blocks are loaded by pointer."""
+        if self.tiles.down.step > self.side:
+            return a
+        return self._described(_blocks(a, self.side), [1, self.side, self.tiles.down.step])
+
+
+class BlockPlan(Plan):
+    """A layer whose rows are rounded up to blocks as high as its row tiles."""
+
+    def products(self, routing: Routing) -> BlockProducts:
+        """The rows of a call in their order."""
+        return BlockProducts(**vars(super().products(routing)))
+
+
+def _blocks(hidden: Tensor, side: int) -> Tensor:
+    return hidden.view(-1, side, side)

@@ -1,0 +1,153 @@
+"""An MoE layer from the grouped product, forward and backward: what the implementations in Triton share.
+
+Backward keeps x and the pre-activations, T * D + N * U elements, and recomputes the rest (SonicMoE, Guo et al. 2025).
+Nothing is added atomically: two runs give the same bits. Nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..hardware.limits import Hardware
+from ..problem import Problem
+from ..problem.routing import Routing, service_order
+from ..problem.tensors import Weights
+from .grouped_products import Products
+from .permutation import Layout, order
+from .tiles import Tiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a layer is computed.
+
+    ``layout``: where the rows of every expert stand between the two products. ``gathered``: tokens are read where they
+    are, else they are copied into a buffer of that layout. ``scatter``: output rows are stored by route, else where
+    they stand.
+    """
+
+    problem: Problem
+    tiles: Tiles
+    hardware: Hardware
+    layout: Layout
+    gathered: bool
+    scatter: bool
+
+    def __call__(self, x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+        """y (T, D)."""
+        b_up_EU, b_down_ED = (None if b is None else b.contiguous() for b in (weights.b_up_EU, weights.b_down_ED))
+        operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, b_up_EU, b_down_ED)
+        differentiable = not self.problem.quantised and torch.is_grad_enabled()
+        with torch.cuda.device_of(x_TD):  # Triton launches on the current device, wherever its arguments are
+            if differentiable and any(operand is not None and operand.requires_grad for operand in operands):
+                return cast(Tensor, _Experts.apply(self, routing, *operands))  # type: ignore[no-untyped-call]
+            s_up_EU, s_down_ED = (None if s is None else s.contiguous() for s in (weights.s_up_EU, weights.s_down_ED))
+            return self.forward(self.products(routing), None, *operands, s_up_EU, s_down_ED)
+
+    def products(self, routing: Routing) -> Products:
+        """The rows of a call in their order."""
+        problem = self.problem
+        by_gate = problem.capacity is not None and problem.drop == "gate_weight"
+        heights = self.tiles.heights(problem)
+        found, schedules = order(
+            routing.ids_TK,
+            experts=problem.E,
+            layout=self.layout,
+            blocks=heights,
+            limit=problem.capacity,
+            service_N=service_order(routing.gates_TK) if by_gate else None,
+        )
+        return Products(
+            problem=problem,
+            tiles=self.tiles,
+            hardware=self.hardware,
+            order=found,
+            schedules=dict(zip(heights, schedules, strict=True)),
+            gathered=self.gathered,
+        )
+
+    def forward(
+        self,
+        products: Products,
+        h_RU: Tensor | None,
+        x_TD: Tensor,
+        gates_TK: Tensor,
+        w_up_EUD: Tensor,
+        w_down_EDF: Tensor,
+        b_up_EU: Tensor | None,
+        b_down_ED: Tensor | None,
+        s_up_EU: Tensor | None = None,
+        s_down_ED: Tensor | None = None,
+    ) -> Tensor:
+        """y; the pre-activations are left in ``h_RU`` when it is given.
+
+        Where the weights have scales, every row of tokens and hidden values is rounded and given one too.
+        """
+        gates_TK = gates_TK.contiguous()
+        q_TD, scales = products.scaled(x_TD, s_up_EU, of_buffer=False)
+        a_RF = products.up(products.dispatch(q_TD), w_up_EUD, b_up_EU, h_RU, scales)
+        q_RF, scales = products.scaled(a_RF, s_down_ED, of_buffer=True)
+        y_SMD = products.down(q_RF, w_down_EDF, b_down_ED, gates_TK, scales, scatter=self.scatter)
+        return products.combine(y_SMD, x_TD, by_route=self.scatter)
+
+
+class _Experts(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        plan: Plan,
+        routing: Routing,
+        x_TD: Tensor,
+        gates_TK: Tensor,
+        w_up_EUD: Tensor,
+        w_down_EDF: Tensor,
+        b_up_EU: Tensor | None,
+        b_down_ED: Tensor | None,
+    ) -> Tensor:
+        products = plan.products(routing)
+        h_RU = x_TD.new_empty(products.order.rows, plan.problem.U)
+        ctx.save_for_backward(x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_RU)
+        ctx.plan, ctx.products, ctx.ids_TK = plan, products, routing.ids_TK
+        return plan.forward(products, h_RU, x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
+        x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_RU = ctx.saved_tensors
+        plan: Plan = ctx.plan
+        products: Products = ctx.products
+        _, _, for_x, for_gates, for_w_up, for_w_down, for_b_up, for_b_down = ctx.needs_input_grad
+        gates_N = gates_TK.contiguous().view(-1)
+        dx_TD = dgates_TK = dw_up_EUD = dw_down_EDF = db_up_EU = db_down_ED = None
+        dy = products.dispatch(dy_TD)
+        dh_RU, ga_RF, dgates_N = products.down_backward(dy, w_down_EDF, h_RU, gates_N)
+        if for_gates:
+            if b_down_ED is not None:
+                dgates_N += _bias_part_of_gates(dy_TD, b_down_ED, ctx.ids_TK, products.order.slot_N)
+            dgates_TK = dgates_N.view_as(gates_TK)
+        if for_w_down:
+            dw_down_EDF = products.weight_gradient(dy, ga_RF, tokens="p", shape=w_down_EDF.shape)
+        del ga_RF
+        if for_b_down and b_down_ED is not None:
+            db_down_ED = products.bias_gradient(dy, gates_N, tokens=True)
+        del dy
+        if for_w_up:
+            dw_up_EUD = products.weight_gradient(dh_RU, products.dispatch(x_TD), tokens="q", shape=w_up_EUD.shape)
+        if for_b_up and b_up_EU is not None:
+            db_up_EU = products.bias_gradient(dh_RU, None, tokens=False)
+        if for_x:
+            dx_SMD = products.tokens_gradient(dh_RU, w_up_EUD, scatter=plan.scatter)
+            dx_TD = products.combine(dx_SMD, x_TD, by_route=plan.scatter)
+        return None, None, dx_TD, dgates_TK, dw_up_EUD, dw_down_EDF, db_up_EU, db_down_ED
+
+
+def _bias_part_of_gates(dy_TD: Tensor, b_down_ED: Tensor, ids_TK: Tensor, slot_N: Tensor) -> Tensor:
+    """<dy, b_down> of every kept route, (N,)."""
+    dot_TE = dy_TD.float() @ b_down_ED.float().T
+    dot_TK = dot_TE.gather(1, ids_TK.long().clamp(0, b_down_ED.shape[0] - 1))
+    return torch.where(slot_N >= 0, dot_TK.flatten(), 0)

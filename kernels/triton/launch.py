@@ -1,0 +1,101 @@
+"""The one way in which a Triton kernel is started: run, or written down to be compiled for another device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import triton
+
+from ..launch_counter import launched
+
+INTERPRETED: bool = triton.knobs.runtime.interpret
+"""Whether kernels run in Triton's interpreter: on CPU tensors, because TRITON_INTERPRET=1 was set before its import."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One start of a kernel: everything that its machine code depends on, and how many programs there are."""
+
+    kernel: Any
+    programs: int
+    arguments: tuple[Any, ...]
+    constants: Mapping[str, Any]
+    warps: int
+    stages: int
+    pdl: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of the kernel's function."""
+        return str(self.kernel.__name__)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the compiler is told besides the constants."""
+        # Said aloud, because the default of Triton 3.10 is another: a product is added without rounding it first.
+        options = {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
+        return options | {"launch_pdl": True} if self.pdl else options  # only NVIDIA's compiler knows the option
+
+
+_written: ContextVar[list[Launch] | None] = ContextVar("_written", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[list[Launch]]:
+    """Write launches down instead of running them; for layers that are called with tensors on the device ``meta``."""
+    launches: list[Launch] = []
+    token = _written.set(launches)
+    try:
+        yield launches
+    finally:
+        _written.reset(token)
+
+
+def launch(
+    kernel: Any,
+    programs: int,
+    *arguments: Any,
+    warps: int = 4,
+    stages: int = 1,
+    pdl: bool | None = None,
+    **constants: Any,
+) -> None:
+    """Start ``programs`` programs of a kernel with its positional arguments and its constexprs by name; 0 is none.
+
+    A kernel that takes ``PDL`` may start while the launch before it ends: give ``pdl`` to say whether it does.
+    """
+    if programs == 0:
+        return
+    if pdl is not None:
+        constants["PDL"] = pdl and not INTERPRETED
+    start = Launch(
+        kernel=kernel,
+        programs=programs,
+        arguments=arguments,
+        constants=constants,
+        warps=warps,
+        stages=stages,
+        pdl=bool(constants.get("PDL")),
+    )
+    written = _written.get()
+    if written is None:
+        # In a context of its own: whoever else uses Triton keeps his allocator, and the thread of a backward has none.
+        copy_context().run(_start, start)
+        launched(start.name)
+    else:
+        written.append(start)
+
+
+def _start(launch: Launch) -> None:
+    triton.set_allocator(_scratch)
+    launch.kernel[(launch.programs,)](*launch.arguments, **launch.options, **launch.constants)
+
+
+def _scratch(size: int, alignment: int, stream: int | None) -> torch.Tensor:  # noqa: ARG001  # torch's is the stream
+    """Where a kernel keeps the tensor descriptors that it makes: torch's memory, which is aligned to 512 bytes."""
+    return torch.empty(size, dtype=torch.int8, device="cuda")

@@ -1,0 +1,259 @@
+"""Tuned tables where they are used: the folder they lie in, and the configuration they have for a problem."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from ..catalog import KERNELS
+from ..hardware.device import device_name, driver
+from ..kernel import Config
+from ..problem import Problem
+from ..problem.trace import label
+from .source_hash import source_hash
+from .tuned_table import SHAPE, Bucket, Entry, NotATable, Table
+
+FOLDER: Final = "MOEBENCH_TUNED"
+STALE: Final = "MOEBENCH_TUNED_STALE"
+MAX_BYTES: Final = 8 << 20  # thousands of buckets, read in a tenth of a second; what is larger is something else
+FILES: Final = 4096  # tables that stay read
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A configuration of the kernel's space that can be built, ``why`` it, and the ``seconds`` it should take.
+
+    ``interpolated``: it was not measured for these tokens, but for fewer and for more.
+    """
+
+    config: Config
+    why: str
+    seconds: float
+    interpolated: bool = False
+
+
+@dataclass(frozen=True)
+class NotCovered:
+    """No table has an answer, for ``reason``."""
+
+    reason: str
+
+
+def stale_wanted() -> bool:
+    """Whether the user asks for tables of other versions or sources: MOEBENCH_TUNED_STALE=1."""
+    return os.environ.get(STALE) == "1"
+
+
+def look_up(problem: Problem, kernel_name: str, device: torch.device, *, stale: bool = False) -> Found | NotCovered:
+    """What the tables of `folder` have for a problem, a kernel that supports it, and a device.
+
+    A table must be of this device, driver, torch and Triton and of the kernel's present sources; with ``stale`` only of
+    this device. The shape must be the same but for the router, which no implementation sees; the load too, or the
+    entry is a robust one.
+
+    Raises:
+        UnknownName: for a name that is no kernel's.
+    """
+    mine = [table for table in tables() if table.kernel == kernel_name]
+    if not mine:
+        return NotCovered(f"there is no tuned table of {kernel_name}")
+    covering = _covering(mine, problem, kernel_name, here(device), stale)
+    if isinstance(covering, NotCovered):
+        return covering
+    answers = [(old, _answer_here(entry, problem, kernel_name, device)) for old, entry in covering]
+    for old, found in answers:
+        if isinstance(found, Found):
+            return dataclasses.replace(found, why=f"{found.why}; stale ({'; '.join(old)})") if old else found
+    return answers[0][1]
+
+
+def tuned_kernels(device: torch.device) -> list[str]:
+    """The kernels that there are tables of for a device, stale ones included; none where there is no such device."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return []
+    name = device_name(device)
+    return sorted({table.kernel for table in tables() if table.environment["device"] == name} & set(KERNELS.names()))
+
+
+def _covering(
+    mine: list[Table], problem: Problem, kernel_name: str, here: Mapping[str, str | None], stale: bool
+) -> list[tuple[list[str], Entry]] | NotCovered:
+    """The entries for a problem, at least one, the most fitting first, each with in what its table is stale."""
+    near = [table for table in mine if table.environment["device"] == here["device"]]
+    if not near:
+        others = ", ".join(sorted({repr(table.environment["device"]) for table in mine}))
+        return NotCovered(f"{kernel_name} is tuned for {others}, not for {here['device']!r}")
+    shaped = [(table, entry) for table in near for entry in table.entries if _same_shape(entry, problem)]
+    if not shaped:
+        return NotCovered(f"{kernel_name} is not tuned for this shape")
+    source = source_hash(kernel_name)
+    aged = [(table.differs(source, here), entry) for table, entry in shaped]
+    usable = [(old, entry) for old, entry in aged if stale or not old]
+    if not usable:
+        old = "; ".join(aged[0][0])
+        return NotCovered(f"{kernel_name} was tuned for others than are here ({old}): tune again, or set {STALE}=1")
+    loaded = [(old, entry) for old, entry in usable if entry.robust or entry.loads == (label(problem.load),)]
+    if not loaded:
+        loads = ", ".join(sorted({load for _, entry in usable for load in entry.loads}))
+        return NotCovered(f"{kernel_name} is tuned for load {loads}, not for {label(problem.load)} and not robustly")
+    # Tables are newest first, and sorting keeps that order among equals.
+    return sorted(loaded, key=lambda one: (bool(one[0]), one[1].robust, label(problem.load) not in one[1].loads))
+
+
+def answer(entry: Entry, T: int, default: Config, own: Callable[[Config], Config | None]) -> Found | NotCovered:
+    """What an entry has for ``T`` tokens.
+
+    In a bucket it is the one chosen there. Between two it is what both chose, the ``default`` for ``T`` where both kept
+    theirs, and otherwise the fastest of those measured in both, each time taken as linear in the logarithms of time
+    and of rows per expert. ``own`` gives the kernel's own configuration for one in the table, None where it has none.
+    """
+    fewer = [bucket for bucket in entry.buckets if bucket.T <= T]
+    more = [bucket for bucket in entry.buckets if bucket.T >= T]
+    if not fewer or not more:
+        first, last = entry.buckets[0].T, entry.buckets[-1].T
+        return NotCovered(
+            f"T = {T} ({entry.rows(T):g} rows per expert) is outside the tuned T = {first} to {last} "
+            f"({entry.rows(first):g} to {entry.rows(last):g} rows per expert)"
+        )
+    below, above = fewer[-1], more[0]
+    if below is above:
+        config = own(entry.configs[below.chosen])
+        if config is None:
+            return NotCovered(f"what is chosen for T = {T} is not in the kernel's space")
+        why = "tuned" if below.verdict == "tuned" else "tuned, the default was kept,"
+        return Found(config=config, why=f"{why} at T = {T}", seconds=_seconds(below, above, T, below.chosen))
+    between = f"between T = {below.T} and T = {above.T}"
+    if below.verdict == above.verdict == "tie":
+        seconds = _seconds(below, above, T, below.chosen, above.chosen)
+        why = f"{between}, where the default was kept"
+        return Found(config=default, why=why, seconds=seconds, interpolated=True)
+    shared = [number for number in range(len(entry.configs)) if below.ns(number) and above.ns(number)]
+    if below.chosen == above.chosen:
+        shared = [below.chosen]
+    for seconds, number in sorted((_seconds(below, above, T, number), number) for number in shared):
+        config = own(entry.configs[number])
+        if config is not None:
+            return Found(config=config, why=between, seconds=seconds, interpolated=True)
+    return NotCovered(f"{between}: no configuration of the kernel's space was measured at both")
+
+
+def _seconds(below: Bucket, above: Bucket, T: int, number: int, number_above: int | None = None) -> float:
+    """Time of a configuration that both buckets have measured, or of two that stand for one."""
+    low_ns, high_ns = below.ns(number), above.ns(number if number_above is None else number_above)
+    if low_ns is None or high_ns is None:
+        raise ValueError(f"configuration {number} is not measured at T = {below.T} and T = {above.T}")
+    if below.T == above.T:
+        return low_ns / 1e9
+    # Of tokens as of rows per expert, which are K / E times as many.
+    share = math.log(T / below.T) / math.log(above.T / below.T)
+    return math.exp((1 - share) * math.log(low_ns) + share * math.log(high_ns)) / 1e9
+
+
+def _answer_here(entry: Entry, problem: Problem, kernel_name: str, device: torch.device) -> Found | NotCovered:
+    kernel = KERNELS.load(kernel_name)
+    space = kernel.space(problem, device)
+
+    def own(config: Config) -> Config | None:
+        """The space's own object: nothing from a file goes further than the comparison."""
+        same = next((mine for mine in space if mine == config), None)
+        return same if same is not None and kernel.valid(problem, same, device) else None
+
+    default = next((config for config in space if kernel.valid(problem, config, device)), None)
+    if default is None:
+        return NotCovered(f"{kernel_name} has no valid configuration")
+    return answer(entry, problem.T, default, own)
+
+
+def _same_shape(entry: Entry, problem: Problem) -> bool:
+    return all(getattr(entry.shape, name) == getattr(problem, name) for name in SHAPE if name != "router")
+
+
+@cache
+def here(device: torch.device) -> Mapping[str, str | None]:
+    """What a table must share with this place to be valid on a device here, besides the kernel's sources."""
+    return {
+        "device": device_name(device),
+        "driver": driver(device),
+        "torch": metadata.version("torch"),
+        "triton": _version("triton"),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def folder() -> Path | None:
+    """Where tables lie: MOEBENCH_TUNED, else moebench/tuned in the user's data; None where there is no home."""
+    if named := os.environ.get(FOLDER):
+        return Path(named)
+    data = os.environ.get("XDG_DATA_HOME", "")
+    try:
+        base = Path(data) if Path(data).is_absolute() else Path.home() / ".local" / "share"
+    except RuntimeError:
+        return None
+    return base / "moebench" / "tuned"
+
+
+def tables() -> list[Table]:
+    """All tables of `folder`, the newest first. A file is read again only after it has changed.
+
+    A file that is no table is named in a warning, once, and left out.
+    """
+    where = folder()
+    try:
+        entries = sorted(os.scandir(where), key=lambda one: one.name) if where is not None else []
+    except OSError:
+        return []
+    found = [_unchanged(entry) for entry in entries if entry.name.endswith(".json")]
+    return sorted((table for table in found if table is not None), key=lambda table: table.measured[1], reverse=True)
+
+
+def _unchanged(entry: os.DirEntry[str]) -> Table | None:
+    try:
+        state = entry.stat()
+    except OSError:
+        state = None
+    return _read(entry.path, (state.st_ino, state.st_mtime_ns, state.st_size) if state else None)
+
+
+@lru_cache(maxsize=FILES)
+def _read(path: str, state: tuple[int, int, int] | None) -> Table | None:  # noqa: ARG001  # a changed file is another
+    try:
+        return read(Path(path))
+    except NotATable as error:
+        _log.warning("%r is left out of the tuned tables: %s", path, error)
+        return None
+
+
+def read(path: Path) -> Table:
+    """The table in a file.
+
+    Raises:
+        NotATable: when there is none that this moebench reads.
+    """
+    try:
+        if not path.is_file():
+            raise NotATable("it is not a file")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise NotATable(f"it cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise NotATable(f"it is larger than {MAX_BYTES >> 20} MiB")
+    return Table.parse(content)

@@ -1,0 +1,83 @@
+"""Which kernel runs a problem, and how: what tuned tables say, else the first of an order that measurements suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from ..catalog import KERNELS
+from ..kernel import Config, Kernel
+from ..problem import Problem
+from .lookup import Found, look_up, stale_wanted
+
+AUTO = "auto"
+ON_CUDA = ("triton_scatter", "triton_padded", "grouped", "scatter", "padded")
+SCATTER_ROWS = 256  # rows for each expert from which scatter beats grouped on a CPU (docs/performance.md)
+
+
+class Choice(NamedTuple):
+    """A kernel, its configuration, and why this one."""
+
+    kernel: Kernel
+    config: Config
+    why: str
+
+
+def preference(problem: Problem, device: torch.device) -> tuple[str, ...]:
+    """The names that ``auto`` tries in turn.
+
+    On CUDA the kernels in Triton come first. On a CPU scatter, whose tiles stay in cache, is the fastest where experts
+    have many rows, and grouped, which multiplies all experts in one call, where they have few. Both refuse a capacity,
+    which leaves padded.
+    """
+    if device.type == "cuda":
+        return ON_CUDA
+    many = problem.N >= SCATTER_ROWS * problem.E
+    return ("scatter", "grouped", "padded") if many else ("grouped", "scatter", "padded")
+
+
+def choose(problem: Problem, device: torch.device, dispatch: str = AUTO) -> Choice:
+    """The kernel of that name, or the first supporting one of `preference`, as it is tuned for the problem.
+
+    What no tuned table covers takes the kernel's first valid configuration. Where tables cover the first supporting
+    kernel and another one with less time, it is that one. Tables of other versions count with MOEBENCH_TUNED_STALE=1.
+
+    Raises:
+        UnknownName: for a name that is no kernel's.
+        ValueError: when none can run the problem, with the reason of each that was tried.
+    """
+    reasons: list[str] = []
+    able = _able(preference(problem, device) if dispatch == AUTO else (dispatch,), problem, device, reasons)
+    first = next(able, None)
+    if first is None:
+        remedy = "change what is named here" + ("" if dispatch == AUTO else f", or try dispatch = {AUTO!r}")
+        raise ValueError(f"no kernel can run this; {'; '.join(reasons)}; {remedy}")
+    tuned = look_up(problem, first.kernel.name, device, stale=stale_wanted())
+    if not isinstance(tuned, Found):
+        return first._replace(why=f"{first.why}; {tuned.reason}")
+    fastest, kernel = tuned, first.kernel
+    for other in able:
+        rival = look_up(problem, other.kernel.name, device, stale=stale_wanted())
+        if isinstance(rival, Found) and rival.seconds < fastest.seconds:
+            fastest, kernel = rival, other.kernel
+    return Choice(kernel, fastest.config, fastest.why)
+
+
+def _able(names: tuple[str, ...], problem: Problem, device: torch.device, reasons: list[str]) -> Iterator[Choice]:
+    """The kernels that can run the problem, by default; into ``reasons`` why others cannot."""
+    for name in names:
+        kernel = KERNELS.load(name)
+        reason = kernel.supports(problem, device)
+        if reason is None and not kernel.answers(problem):
+            reason = "is a reference rate, which computes something else"
+        if reason is None:
+            for config in kernel.space(problem, device):
+                if kernel.valid(problem, config, device):
+                    yield Choice(kernel, config, "the kernel's default")
+                    break
+            else:
+                reason = f"has no valid configuration for {problem.key} on {device}"
+        if reason is not None:
+            reasons.append(f"{name}: {reason}")

@@ -1,0 +1,1 @@
+"""Regression detection: paired comparison of records, sequential measurement, history."""

@@ -1,0 +1,174 @@
+"""How good the gate's rule is, and what others say of the same times: comparisons whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
+
+from ..stats import CONFIDENCE
+from .grouping import Key
+from .noise import Array, Generator, Noise
+from .paired_difference import difference
+from .sequential import LOOKS, Look, judge
+from .verdicts import FLOOR, Standing, Verdict, decide
+
+POINTS: Final = 20  # of a comparison
+SLOWDOWNS: Final = (0.0, 0.03, 0.05)  # of its first point
+RESAMPLES: Final = 400
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A comparison of two sides that differ by noise, and by a slowdown of the first point of the new side."""
+
+    noise: Noise
+    slowdown: float
+    generator: Generator
+
+    @cached_property
+    def first(self) -> tuple[Array, Array]:
+        """What every rule gets to see."""
+        return self.sides(0, LOOKS[0])
+
+    def sides(self, have: int, want: int) -> tuple[Array, Array]:
+        """Samples of both, (points, processes, samples), of the processes a side that are wanted beyond those had."""
+        logs = self.noise(self.generator, POINTS, range(2 * have, 2 * want))
+        old, new = np.exp(logs[:, ::2]), np.exp(logs[:, 1::2])
+        new[0] *= 1 + self.slowdown
+        return old, new
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a rule said of the points of a comparison, and how many processes a side it took."""
+
+    slower: Flags
+    unclear: Flags
+    processes: int = LOOKS[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How a rule did in one kind of noise, as shares of the comparisons.
+
+    ``false_alarms``: something was called slower where nothing was. ``found`` and ``unclear``: the first point was
+    called that, for each slowdown; ``processes``: a side, in the mean.
+    """
+
+    false_alarms: float
+    found: Mapping[float, float]
+    unclear: Mapping[float, float]
+    processes: Mapping[float, float]
+
+    @staticmethod
+    def of(said: Mapping[float, Sequence[Said]]) -> Score:
+        return Score(
+            false_alarms=float(np.mean([one.slower.any() for one in said[0.0]])),
+            found={slowdown: float(np.mean([one.slower[0] for one in ones])) for slowdown, ones in said.items()},
+            unclear={slowdown: float(np.mean([one.unclear[0] for one in ones])) for slowdown, ones in said.items()},
+            processes={slowdown: float(np.mean([one.processes for one in ones])) for slowdown, ones in said.items()},
+        )
+
+
+Rule = Callable[[Lab], Said]
+"""Judges the points of a comparison."""
+
+
+def study(noise: Noise, rules: Mapping[str, Rule], comparisons: int) -> dict[str, Score]:
+    """The scores of the rules, all of which see the same times. Seeded: the same comparisons every time."""
+    said: dict[str, dict[float, list[Said]]] = {name: {slowdown: [] for slowdown in SLOWDOWNS} for name in rules}
+    for slowdown in SLOWDOWNS:
+        generator = np.random.default_rng(0)
+        for _ in range(comparisons):
+            lab = Lab(noise, slowdown, generator)
+            for name, rule in rules.items():
+                said[name][slowdown].append(rule(lab))
+    return {name: Score.of(of_rule) for name, of_rule in said.items()}
+
+
+def fixed(lab: Lab) -> Said:
+    """``pytest-benchmark --benchmark-compare-fail=median:5%``: one process of each side, and a fixed limit."""
+    old, new = lab.first
+    return _sure(np.median(new[:, 0], axis=-1) > 1.05 * np.median(old[:, 0], axis=-1))
+
+
+def asv(lab: Lab) -> Said:
+    """What `asv continuous` reports: Mann and Whitney's test of all samples at p < 0.002, and a factor.
+
+    The factor, 1.1 unless one is given, is set to our floor; with its own it finds no slowdown of 5 %.
+    """
+    pooled_old, pooled_new = (side.reshape(POINTS, -1) for side in lab.first)
+    p = mannwhitneyu(pooled_new, pooled_old, axis=-1, method="asymptotic", use_continuity=False).pvalue
+    return _sure((p < 0.002) & (np.median(pooled_new, axis=-1) > (1 + FLOOR) * np.median(pooled_old, axis=-1)))
+
+
+def bootstrap(lab: Lab) -> Said:
+    """The low end of a bootstrap interval (percentile method) of the ratio of medians over processes, and our floor."""
+    of_old, of_new = _medians(*lab.first)
+    processes = of_old.shape[1]
+
+    def medians(of_processes: Array) -> Array:
+        chosen = lab.generator.integers(processes, size=(RESAMPLES, processes))
+        found: Array = np.median(of_processes[:, chosen], axis=-1)
+        return found
+
+    low = np.percentile(medians(of_new) / medians(of_old), 100 * (1 - CONFIDENCE) / 2, axis=-1)
+    return _sure((low > 1) & (np.median(of_new, axis=-1) >= (1 + FLOOR) * np.median(of_old, axis=-1)))
+
+
+def gate(lab: Lab) -> Said:
+    """The rule of `moebench gate`, which goes on from the first processes."""
+    stages: list[_Stage] = []
+
+    def begin(keys: Collection[Key] | None) -> Look:
+        sides = lab.first if keys is None else lab.sides(0, LOOKS[0])
+        stages.append(_Stage(lab, KEYS if keys is None else list(keys), *_medians(*sides)))
+        return stages[-1].look
+
+    standings = np.array([verdict.status for verdict in judge(begin)])
+    return Said(
+        slower=standings == Standing.slower,
+        unclear=standings == Standing.unclear,
+        processes=sum(stage.old.shape[1] for stage in stages),
+    )
+
+
+KEYS: Final = [Key(suite="", series="", x=float(point), problem="", kernel="") for point in range(POINTS)]
+
+
+@dataclass
+class _Stage:
+    """One measurement of ``keys``: medians of the processes of both sides so far, (points, processes)."""
+
+    lab: Lab
+    keys: Sequence[Key]
+    old: Array
+    new: Array
+
+    def look(self, processes: int, unclear: Collection[Key] | None) -> list[Verdict]:
+        have = self.old.shape[1]
+        if processes > have:
+            more = _medians(*self.lab.sides(have, processes))
+            self.old, self.new = np.hstack([self.old, more[0]]), np.hstack([self.new, more[1]])
+        points = [KEYS.index(key) for key in self.keys]
+        standings = decide([difference(self.old[point], self.new[point]) for point in points])
+        return [Verdict(key=key, status=status) for key, status in zip(self.keys, standings, strict=True)]
+
+
+def _medians(old: Array, new: Array) -> tuple[Array, Array]:
+    return np.median(old, axis=-1), np.median(new, axis=-1)
+
+
+def _sure(slower: Flags) -> Said:
+    return Said(slower=slower, unclear=np.zeros_like(slower))
+
+
+RULES: Final[Mapping[str, Rule]] = {"median:5%": fixed, "asv": asv, "bootstrap": bootstrap, "gate": gate}

@@ -1,0 +1,86 @@
+"""How two sides differ whose processes ran in pairs, and how sure that is.
+
+The process is the unit: its samples share one layout of memory, so it counts once, by its median. The two of a pair
+took their samples in turn, so what slowed the machine down slowed both, and only they are compared. Wilcoxon's signed
+ranks (1945) say whether the pairs differ: how many means of two differences (Walsh 1949) are above nought; between
+equal sides their number has one distribution, whatever the noise looks like. The same means, sorted, give the estimate
+of Hodges and Lehmann (1963) and its interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from ..stats import CONFIDENCE, Interval, ratio
+
+FEWEST: Final = 6  # pairs; fewer have no interval of 95 %
+UNSEEN_NOISE: Final = 0.1  # between processes, where they are too few to see it: more than recorded, outliers aside
+
+Times = Sequence[float] | NDArray[np.float64]
+
+_TAIL: Final = (1 - CONFIDENCE) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The time of the new side over that of the old, and the chance to seem so much slower, or faster, when equal."""
+
+    ratio: Interval
+    p_slower: float
+    p_faster: float
+
+
+def difference(old: Times, new: Times) -> Difference:
+    """Compare the medians of processes, pair by pair; those without a partner wait.
+
+    The interval is unbounded where there are fewer than ``FEWEST`` pairs.
+    """
+    pairs = min(len(old), len(new))
+    logs = np.log(new[:pairs]) - np.log(old[:pairs])
+    means = np.sort(np.add.outer(logs, logs)[np.triu_indices(pairs)]) / 2
+    chances = _chances(pairs)
+    certain = int(np.searchsorted(-chances, -_TAIL))  # so many means above nought are rarer than that
+    bounded = certain <= means.size
+    return Difference(
+        ratio=Interval(
+            math.exp(np.median(means)),
+            math.exp(means[means.size - certain]) if bounded else 0.0,
+            math.exp(means[certain - 1]) if bounded else math.inf,
+        ),
+        p_slower=float(chances[np.count_nonzero(means > 0)]),
+        p_faster=float(chances[np.count_nonzero(means < 0)]),
+    )
+
+
+def difference_of_few(old: Sequence[Sequence[float]], new: Sequence[Sequence[float]]) -> Difference:
+    """Compare the samples of fewer than ``FEWEST`` processes a side, given the noise that so few do not show.
+
+    To what the samples say, their pooled medians with a bootstrap interval, comes ``UNSEEN_NOISE`` of each process.
+    """
+    pooled = ratio(np.concatenate(new).tolist(), np.concatenate(old).tolist())
+    log, low, high = np.log([pooled.value, pooled.low, pooled.high])
+    width = norm.ppf(1 - _TAIL)
+    error = math.hypot((high - low) / 2 / width, UNSEEN_NOISE * math.sqrt(1 / len(old) + 1 / len(new)))
+    return Difference(
+        ratio=Interval(pooled.value, math.exp(log - width * error), math.exp(log + width * error)),
+        p_slower=float(norm.sf(log / error)),
+        p_faster=float(norm.cdf(log / error)),
+    )
+
+
+@cache
+def _chances(pairs: int) -> NDArray[np.float64]:
+    """At w, the chance that w or more means are above nought between equal sides: each rank is either side's."""
+    ways = np.ones(1)
+    for rank in range(1, pairs + 1):
+        ways = np.convolve(ways, [1.0, *[0.0] * (rank - 1), 1.0]) / 2
+    chances: NDArray[np.float64] = np.cumsum(ways[::-1])[::-1]
+    return chances

@@ -1,0 +1,189 @@
+"""Verdicts: for every point of two sets of records, whether it became slower, and where nobody can say, why.
+
+Whether a point passed is no matter of degree: one that passed and does not any more is broken. Times are compared
+process by process (`difference`). Slower is what is surely slower and by no less than a floor, where "surely" counts
+all points of the comparison (Benjamini and Hochberg 1995). Same is what surely differs by less than the floor. All else
+is unclear.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Final
+
+from scipy.stats import false_discovery_control
+
+from ..record import Record, Status
+from ..stats import Interval
+from .grouping import Key, conditions, points
+from .paired_difference import FEWEST, UNSEEN_NOISE, Difference, difference, difference_of_few
+
+FLOOR: Final = 0.02  # of a time; less is not worth an alarm
+CLOCKS: Final = 0.02  # apart, the clocks of a GPU explain a difference that would be worth an alarm
+FALSE_ALARMS: Final = (
+    0.01  # in so many comparisons of equal sides something seems slower, however many points they have
+)
+
+
+class Standing(StrEnum):
+    """How a point stands to what it was, the worst first."""
+
+    broken = "broken"
+    slower = "slower"
+    unclear = "unclear"
+    incomparable = "incomparable"
+    missing = "missing"
+    new = "new"
+    faster = "faster"
+    same = "same"
+
+    @property
+    def worse(self) -> bool:
+        return self in (Standing.broken, Standing.slower)
+
+    @property
+    def compared(self) -> bool:
+        """Whether both sides had something to say."""
+        return self not in (Standing.incomparable, Standing.missing, Standing.new)
+
+    @property
+    def clear(self) -> bool:
+        """Whether what is asked of a point, is it as it was, has an answer."""
+        return self not in (Standing.unclear, Standing.incomparable, Standing.missing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One point: the medians over its processes in ns, the ratio of new to old with its interval, and how it stands.
+
+    ``processes`` counts those of the old and of the new side that gave a time; ``reason`` says what numbers do not.
+    """
+
+    key: Key
+    status: Standing
+    reason: str = ""
+    old_ns: float | None = None
+    new_ns: float | None = None
+    ratio: Interval | None = None
+    processes: tuple[int, int] = (0, 0)
+
+
+def compare(
+    old: Sequence[Record], new: Sequence[Record], *, floor: float = FLOOR, keys: Collection[Key] | None = None
+) -> list[Verdict]:
+    """A verdict on every point of either side, in order of appearance, or on those of ``keys`` alone.
+
+    Every record of a point counts as a process of its own.
+
+    Of a point that was measured on several machines, those records are compared that share the machine of the newest.
+    """
+    before, after = points(old, new)
+    asked = [key for key in dict.fromkeys((*before, *after)) if keys is None or key in keys]
+    found = [_comparison(key, before.get(key, []), after.get(key, [])) for key in asked]
+    timed = [one for one in found if isinstance(one, _Timed)]
+    standings = iter(decide([one.difference for one in timed], floor=floor))
+    return [one.verdict(next(standings)) if isinstance(one, _Timed) else one for one in found]
+
+
+def decide(differences: Sequence[Difference], *, floor: float = FLOOR) -> list[Standing]:
+    """How the points of one comparison stand."""
+    if not differences:
+        return []
+    slower = false_discovery_control([one.p_slower for one in differences]) <= FALSE_ALARMS
+    faster = false_discovery_control([one.p_faster for one in differences]) <= FALSE_ALARMS
+    return [_standing(*one, floor) for one in zip(differences, slower, faster, strict=True)]
+
+
+def _standing(difference: Difference, slower: bool, faster: bool, floor: float) -> Standing:
+    least, most, ratio = 1 / (1 + floor), 1 + floor, difference.ratio
+    if slower and ratio.value >= most:
+        return Standing.slower
+    if faster and ratio.value <= least:
+        return Standing.faster
+    return Standing.same if least < ratio.low and ratio.high < most else Standing.unclear
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """A point with times on both sides."""
+
+    key: Key
+    old: list[list[float]]
+    new: list[list[float]]
+    reason: str
+
+    @property
+    def few(self) -> bool:
+        return min(len(self.old), len(self.new)) < FEWEST
+
+    @cached_property
+    def difference(self) -> Difference:
+        if self.few:
+            return difference_of_few(self.old, self.new)
+        return difference([*map(statistics.median, self.old)], [*map(statistics.median, self.new)])
+
+    def verdict(self, standing: Standing) -> Verdict:
+        few = f"fewer than {FEWEST} processes a side: noise of {100 * UNSEEN_NOISE:g} % between them is assumed"
+        return Verdict(
+            key=self.key,
+            status=standing,
+            reason="; ".join(filter(None, (self.reason, few if self.few else ""))),
+            old_ns=statistics.median(map(statistics.median, self.old)),
+            new_ns=statistics.median(map(statistics.median, self.new)),
+            ratio=self.difference.ratio,
+            processes=(len(self.old), len(self.new)),
+        )
+
+
+def _comparison(key: Key, old: list[Record], new: list[Record]) -> Verdict | _Timed:
+    """The verdict on a point, or its times where these decide."""
+    if not old or not new:
+        return Verdict(key=key, status=Standing.missing if old else Standing.new, reason=_failed(old or new))
+    newest = new[-1]
+    alike_old, alike_new = ([one for one in side if not conditions(one, newest)] for side in (old, new))
+    if not alike_old:
+        return Verdict(key=key, status=Standing.incomparable, reason="; ".join(conditions(old[-1], newest)))
+    return _outcome(key, alike_old, alike_new)
+
+
+def _outcome(key: Key, old: list[Record], new: list[Record]) -> Verdict | _Timed:
+    """The same of records that were made under the same conditions."""
+    failed_old, failed_new = _failed(old), _failed(new)
+    if failed_old and failed_new:
+        return Verdict(key=key, status=Standing.incomparable, reason=f"{failed_old} / {failed_new}")
+    if failed_new:
+        return Verdict(key=key, status=Standing.broken, reason=failed_new)
+    if failed_old:
+        return Verdict(key=key, status=Standing.new, reason=f"was {failed_old}")
+    times_old, times_new = _times(old), _times(new)
+    if not times_old or not times_new:
+        unstable = next(record for record in (*old, *new) if record.status is Status.unstable)
+        return Verdict(key=key, status=Standing.unclear, reason=f"unstable: {unstable.reason}")
+    clock_old, clock_new = _clock(old), _clock(new)
+    if clock_old and clock_new and abs(clock_new / clock_old - 1) > CLOCKS:
+        return Verdict(key=key, status=Standing.incomparable, reason=f"sm_mhz: {clock_old:g} / {clock_new:g}")
+    was, now = old[-1].identity[-1], new[-1].identity[-1]
+    return _Timed(key, times_old, times_new, "" if was == now else f"config: {was or 'none'} / {now or 'none'}")
+
+
+def _failed(records: list[Record]) -> str:
+    """How and why a point failed; an unstable machine is not the point's failure."""
+    failed = [record for record in records if record.status not in (Status.passed, Status.unstable)]
+    if not failed:
+        return ""
+    often = "" if len(failed) == len(records) else f" ({len(failed)} of {len(records)} processes)"
+    return f"{failed[0].status.value}{often}: {failed[0].reason}"
+
+
+def _times(records: list[Record]) -> list[list[float]]:
+    return [record.timing.samples_ns for record in records if record.timing]
+
+
+def _clock(records: list[Record]) -> float | None:
+    """The median clock of a GPU's multiprocessors, MHz."""
+    clocks = [record.clocks.sm_mhz for record in records if record.clocks and record.clocks.sm_mhz is not None]
+    return statistics.median(clocks) if clocks else None

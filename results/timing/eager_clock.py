@@ -1,0 +1,73 @@
+"""The clock of a serving loop: wall time of calls that Python makes one after the other.
+
+The host's part is in it. Below a few tokens a GPU is done with a call before Python has launched the next one, which
+neither a cold nor a hot time shows.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from typing import Final
+
+from ..record import CacheState, Clocks
+from .clock import WARM_UPS, ClockName, Sample, no_garbage_collection, rotation, throttled
+from .nvml import Telemetry
+
+SAMPLE_NS: Final = 50e6  # of calls between two readings: the first launch and the wait at the end are lost in it
+
+
+class EagerClock:
+    """Nanoseconds of the host's clock for one of many calls in a row, on a CPU or a device.
+
+    Protocol: wait for the device; read the counter; calls, each result dropped before the next call, as in a model;
+    wait; read the counter; divide by the calls. The calls go round sets of inputs that ``cache_bytes`` do not hold,
+    since in a model the other layers run in between. ``telemetry`` is None on a CPU, which has none. ``slowest`` is the
+    largest value of all ranks, so that each makes as many calls.
+    """
+
+    name: ClockName = "perf_counter"
+    cache: CacheState = "eager"
+
+    def __init__(
+        self,
+        cache_bytes: int,
+        telemetry: Telemetry | None,
+        *,
+        wait: Callable[[], object],
+        slowest: Callable[[float], float],
+    ) -> None:
+        self._cache_bytes = cache_bytes
+        self._telemetry = telemetry
+        self._wait = wait
+        self._slowest = slowest
+
+    def copies(self, read_bytes: int) -> int:
+        return rotation(self._cache_bytes, read_bytes)
+
+    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+        turns = cycle(calls)
+
+        def elapsed_ns(times: int) -> float:
+            with no_garbage_collection():
+                self._wait()
+                start = time.perf_counter_ns()
+                for call in islice(turns, times):
+                    call()
+                self._wait()
+                return float(time.perf_counter_ns() - start)
+
+        elapsed_ns(WARM_UPS * len(calls))
+        times = len(calls)
+        while (ns := self._slowest(max(elapsed_ns(times), 1.0))) < SAMPLE_NS / 2:  # the wait is part of a short one
+            times = len(calls) * math.ceil(times / len(calls) * SAMPLE_NS / ns)
+
+        def sample() -> Sample:
+            return Sample(ns=elapsed_ns(times) / times, throttled=throttled(self._telemetry), calls=times)
+
+        return sample
+
+    def state(self) -> Clocks | None:
+        return self._telemetry.state(energy_j=None) if self._telemetry else None

@@ -1,0 +1,139 @@
+"""What this machine can do: the rates that lower bounds are made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ..record import Roofline
+
+# Rows, inner width, columns of x @ W.T. On a CPU small enough to stay in cache, where its rate is highest.
+MATMULS = {
+    "cpu": ((512, 512, 512), (512, 512, 2048), (1024, 1024, 1024)),
+    "cuda": ((4096, 4096, 4096), (8192, 8192, 8192)),
+}
+# What a dtype may be multiplied in besides itself: what holds it exactly. Some CPUs have fast products of bfloat16 and
+# slow ones of float16; a GPU is always faster in the narrower one, if it has it.
+WIDER = {
+    torch.float8_e4m3fn: (torch.bfloat16, torch.float32),
+    torch.bfloat16: (torch.float32,),
+    torch.float16: (torch.float32,),
+}
+MEMORY_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}  # several times the last-level cache
+ROW_WORDS = 8192  # of 4 bytes, summed by one thread of a CPU or one block of a GPU
+PROBE_S = 0.1  # a CPU reaches its rate at once and loses it to neighbours: many short tries, the best one counts
+MIN_TRIES = 3
+CALLS_A_TRY = {"cpu": 1, "cuda": 8}  # launching one call on a GPU and waiting for it would be 2 % of its time
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryRates:
+    """Bytes/s of memory: of a copy, read and write both counted, and of a stream that only reads."""
+
+    copy: float
+    read: float
+
+    @property
+    def best(self) -> float:
+        """What no call can exceed. Reading alone is the faster on a GPU, whose memory loses time when it turns."""
+        return max(self.copy, self.read)
+
+
+class Machine:
+    """Measured rates of one device, kept for the life of the process; the best ever seen is what counts."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._rooflines: dict[torch.dtype, Roofline] = {}
+        self._memory = MemoryRates(copy=0.0, read=0.0)
+
+    @property
+    def memory(self) -> MemoryRates:
+        """The rates of memory that the latest roofline was made with."""
+        return self._memory
+
+    @property
+    def probe_bytes(self) -> int:
+        """Bytes that measuring takes at its peak: both sides of the copy, which is larger than any of the products."""
+        return 2 * MEMORY_BYTES[self._device.type]
+
+    def roofline(self, dtype: torch.dtype) -> Roofline:
+        """FLOP/s of the fastest dense matmul of ``dtype``, and bytes/s of memory, copied or only read.
+
+        The matmul may be in a wider dtype, where that is faster: an implementation may do so too.
+        """
+        return self._rooflines.get(dtype) or self.doubt(dtype)
+
+    def doubt(self, dtype: torch.dtype) -> Roofline:
+        """Measure again and keep the better of old and new: for when something seems faster than the machine."""
+        old = self._rooflines.get(dtype)
+        flops = max(self._matmul_rate(dtype), old.flops_per_s if old else 0.0)
+        self._memory = MemoryRates(
+            copy=max(self._copy_rate(), self._memory.copy), read=max(self._read_rate(), self._memory.read)
+        )
+        self._rooflines[dtype] = Roofline(flops_per_s=flops, bytes_per_s=self._memory.best)
+        return self._rooflines[dtype]
+
+    def _matmul_rate(self, dtype: torch.dtype) -> float:
+        itself = dtype != torch.float8_e4m3fn or multiplies_float8(self._device)
+        wider = () if itself and self._device.type == "cuda" else WIDER.get(dtype, ())
+        return max(self._product_rate(one) for one in (*([dtype] if itself else []), *wider))
+
+    def _product_rate(self, dtype: torch.dtype) -> float:
+        best = 0.0
+        for rows, inner, columns in MATMULS[self._device.type]:
+            x = torch.randn(rows, inner, device=self._device).to(dtype)
+            w = torch.randn(columns, inner, device=self._device).to(dtype)
+            seconds = self._fastest(product(x, w))
+            best = max(best, 2 * rows * inner * columns / seconds)
+        return best
+
+    def _copy_rate(self) -> float:
+        size = MEMORY_BYTES[self._device.type]
+        source = torch.ones(size, dtype=torch.uint8, device=self._device)
+        target = torch.empty_like(source)
+        return 2 * size / self._fastest(lambda: target.copy_(source))
+
+    def _read_rate(self) -> float:
+        size = MEMORY_BYTES[self._device.type]
+        # float32 is summed as it is; integers are converted in a pass of their own.
+        words = torch.ones(size // 4, dtype=torch.float32, device=self._device)
+        rows = words.view(-1, ROW_WORDS)
+        # One sum of all keeps every processor busy to the end, sums of rows need no second step.
+        return size / min(self._fastest(words.sum), self._fastest(lambda: rows.sum(1)))
+
+    def _fastest(self, call: Callable[[], object]) -> float:
+        """Seconds of a call in the fastest of many tries, after a first one that does not count."""
+        call()
+        calls = CALLS_A_TRY[self._device.type]
+        tries: list[float] = []
+        while len(tries) < MIN_TRIES or sum(tries) < PROBE_S:
+            self._synchronize()
+            start = time.perf_counter()
+            for _ in range(calls):
+                call()
+            self._synchronize()
+            tries.append(time.perf_counter() - start)
+        return min(tries) / calls
+
+    def _synchronize(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+
+def multiplies_float8(device: torch.device) -> bool:
+    """Whether the device has products of float8_e4m3fn: NVIDIA's from compute capability 8.9 on."""
+    return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 9)
+
+
+def product(x: torch.Tensor, w: torch.Tensor) -> Callable[[], object]:
+    """x @ w.T as fast as torch has it."""
+    if x.dtype == torch.float8_e4m3fn:
+        one = torch.ones((), device=x.device)
+        scaled_mm = torch._scaled_mm  # noqa: SLF001  # public only from torch 2.10 on, under another name
+        return lambda: scaled_mm(x, w.T, scale_a=one, scale_b=one, out_dtype=torch.bfloat16, use_fast_accum=True)
+    out = x.new_empty(len(x), len(w))
+    return lambda: torch.mm(x, w.T, out=out)

@@ -1,0 +1,1 @@
+"""The regression gate: two checkouts measured in pairs, and counters compared exactly."""

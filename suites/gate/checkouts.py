@@ -1,0 +1,154 @@
+"""The two sides of a gate: a revision and the working tree, each as a wheel in an environment of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import tomllib
+import venv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from ...results.record import Record
+from ...results.record.store import Loaded, load
+
+PACKAGE = "moebench"
+SHORT = 10  # digits by which people know a commit
+# Else a test runner or an IDE decides which moebench a side measures.
+NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
+
+
+class GateError(Exception):
+    """The gate could not measure; the message says what failed and the remedy."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Sources of moebench, installed; ``commit`` is what its records name, with ``-dirty`` for a changed tree."""
+
+    name: str
+    commit: str
+    environment: Path
+
+    def run(self, arguments: Sequence[str], turns: Path) -> list[Record]:
+        """The records of one fresh `moebench run`, which takes turns with the other side in the folder.
+
+        Raises:
+            GateError: when it measured nothing, or did not end as a run does.
+        """
+        folder = Path(tempfile.mkdtemp(dir=turns))
+        records = folder / "records.jsonl"
+        command = [str(self.environment / "bin" / "moebench"), "run", *arguments]
+        command += ["--turns", str(turns), "--output", str(records)]
+        inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
+        # The arguments are those of this command itself, which `moebench run` checks.
+        ended = subprocess.run(command, cwd=folder, env=inherited, capture_output=True, text=True, check=False)  # noqa: S603
+        loaded = load(records) if records.exists() else Loaded([], [])
+        # A run leaves with 1 where something was wrong or crashed, and so does Python where moebench itself did.
+        expected = (0, 1) if any(record.status.bad for record in loaded.records) else (0,)
+        if ended.returncode not in expected:
+            raise GateError(f"{self.name} could not be measured: {_last_line(ended.stderr)}")
+        if loaded.problems:
+            raise GateError(f"{self.name} wrote records that cannot be compared: {loaded.problems[0]}")
+        if not loaded.records:
+            raise GateError(f"{self.name} measured nothing: {_last_line(ended.stdout)}")
+        return [record.model_copy(update={"commit": self.commit}) for record in loaded.records]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout of moebench under git."""
+
+    root: Path
+
+    @staticmethod
+    def around(folder: Path) -> Checkout:
+        """The checkout that a folder lies in.
+
+        Raises:
+            GateError: when there is none, or it is another project's.
+        """
+        root = Path(_git(folder, "rev-parse", "--show-toplevel").decode().strip())
+        project = root / "pyproject.toml"
+        known = tomllib.loads(project.read_text()) if project.is_file() else {}
+        if known.get("project", {}).get("name") != PACKAGE:
+            raise GateError(f"{root} is no checkout of {PACKAGE}: change into one")
+        return Checkout(root)
+
+    def revision(self, revision: str, folder: Path) -> Side:
+        """A commit, tag or branch, installed in the empty folder.
+
+        Raises:
+            GateError: when there is no such revision, or it cannot be installed.
+        """
+        commit = _git(self.root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
+        with tarfile.open(fileobj=BytesIO(_git(self.root, "archive", "--format=tar", commit))) as archive:
+            archive.extractall(folder / "source", filter="data")
+        name = f"{revision}, {commit[:SHORT]}"
+        return Side(name, commit, _installed(name, folder))
+
+    def working_tree(self, folder: Path) -> Side:
+        """The files as they are, without those that git ignores, installed in the empty folder.
+
+        Raises:
+            GateError: when they cannot be installed.
+        """
+        listed = _git(self.root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode()
+        for file in filter(None, listed.split("\0")):
+            if (self.root / file).is_file():  # a deleted file is still listed
+                target = folder / "source" / file
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(self.root / file, target, follow_symlinks=False)
+        head = _git(self.root, "rev-parse", "HEAD").decode().strip()
+        changed = bool(_git(self.root, "status", "--porcelain"))
+        name = f"the working tree, {head[:SHORT]}{' and changes' if changed else ''}"
+        return Side(name, f"{head}-dirty" if changed else head, _installed(name, folder))
+
+
+def _installed(name: str, folder: Path) -> Path:
+    """An environment with the wheel of ``source``, and with what the running Python has installed behind it."""
+    environment, wheels = folder / "environment", folder / "wheels"
+    _pip(name, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(folder / "source"))
+    venv.create(environment, symlinks=True)
+    (wheel,) = wheels.glob("*.whl")
+    python = environment / "bin" / "python"
+    _pip(name, "--python", str(python), "install", "--no-deps", "--no-index", str(wheel))
+    packages = sysconfig.get_path("purelib", vars={"base": str(environment), "platbase": str(environment)})
+    behind = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    (Path(packages) / "behind.pth").write_text("\n".join(behind) + "\n")
+    return environment
+
+
+def _pip(name: str, *arguments: str) -> None:
+    # The arguments are made here, of paths.
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.returncode:
+        raise GateError(f"{name} cannot be installed: {_last_line(ended.stderr)}")
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
+    git = shutil.which("git")
+    if git is None:
+        raise GateError("git is not installed; the gate compares revisions that git keeps")
+    # A revision stands behind --end-of-options; the rest is made here.
+    ended = subprocess.run([git, "-C", str(folder), *arguments], capture_output=True, check=False)  # noqa: S603
+    if ended.returncode:
+        raise GateError(f"git {arguments[0]}: {_last_line(ended.stderr.decode(errors='replace'))}")
+    return ended.stdout
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1].removeprefix(f"{PACKAGE}: ") if lines else "it says nothing"

@@ -1,0 +1,202 @@
+"""What the deterministic gate counts: every implementation, at problems of released models.
+
+What is reckoned only, or called on tensors without memory, is counted at full scale; what has to run, on a CPU, small.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
+
+import torch
+
+from ...autotune.search.space import Space
+from ...execution.trial.call_counters import of_call, of_cost, of_problem, of_space, undisturbed
+from ...execution.trial.failure import first_line
+from ...execution.trial.work import work_of
+from ...kernels.catalog import KERNELS
+from ...kernels.compiler.survey import META, compiled_kernels
+from ...kernels.hardware.limits import HARDWARE, assuming
+from ...kernels.kernel import Cost, Kernel
+from ...kernels.oracle import drop
+from ...kernels.problem import Problem
+from ...kernels.problem.models import model
+from ...kernels.problem.routers import route
+from ...kernels.problem.routing import Routing
+from ...results.counters import NOT_THERE, Figures, Number
+
+CPU = torch.device("cpu")
+PROBLEM = "problem"
+"""The family of what depends on the problem alone."""
+
+_MIXTRAL = model("Mixtral-8x7B").problem(T=8192, dtype="bfloat16", mode="train")
+_QWEN3 = model("Qwen3-30B-A3B").problem(T=8192, dtype="bfloat16", mode="train")
+# Few wide experts and many narrow ones; training, prefill in float8 and decoding; dropless, and dropping under a load
+# that is as it should be and under one that is not; on one rank, and on two nodes of four.
+PROBLEMS: dict[str, tuple[Problem, ...]] = {
+    "Mixtral-8x7B": (
+        _MIXTRAL,
+        _MIXTRAL.replace(capacity_factor=1.0),
+        _MIXTRAL.replace(mode="forward", dtype="float8_e4m3fn"),
+        _MIXTRAL.replace(mode="forward", T=16),
+    ),
+    "Qwen3-30B-A3B": (
+        _QWEN3,
+        _QWEN3.replace(capacity_factor=1.25, load="zipf:0.5"),
+        _QWEN3.replace(mode="forward", T=16),
+        _QWEN3.replace(ranks=8),
+        _QWEN3.replace(ranks=8, capacity_factor=1.25),
+    ),
+}
+"""At full scale, by the model that they are a layer of."""
+RANKS_PER_NODE = 4
+SMALL_T, SMALL_D = 256, 128
+
+Part = Callable[[Kernel, Problem, Space, torch.device], dict[str, Number]]
+
+
+def small(problem: Problem) -> Problem:
+    """As much of a problem as is run on a CPU."""
+    return problem.scaled(SMALL_D).replace(T=min(problem.T, SMALL_T))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One implementation at a layer of a ``model``, on the CPU or as on a ``target``; ``parts`` are what is counted."""
+
+    kernel: Kernel
+    model: str
+    problem: Problem
+    parts: tuple[Part, ...]
+    target: str | None = None
+
+    @property
+    def point(self) -> str:
+        """The case in words."""
+        where = f" on {self.target}" if self.target else ""
+        return f"{self.kernel.name}{where}, {_title(self.model, self.problem)}"
+
+    def figures(self) -> dict[str, Number]:
+        """What is counted.
+
+        Raises:
+            Refused: when the implementation does not take the problem there.
+        """
+        device = META if self.target else CPU
+        with assuming(HARDWARE[self.target]) if self.target else nullcontext():
+            if refusal := self.kernel.supports(self.problem, device):
+                raise Refused(refusal)
+            problem = self.kernel.solves(self.problem)
+            space = Space.of(self.kernel, problem, device)
+            return dict(chain.from_iterable(part(self.kernel, problem, space, device).items() for part in self.parts))
+
+
+class Refused(ValueError):
+    """An implementation does not take a problem; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counted:
+    """Figures by family, and by point why there are none: an implementation has ``refused``, or it is ``broken``."""
+
+    families: dict[str, Figures] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    broken: dict[str, str] = field(default_factory=dict)
+
+
+def count(kernels: Sequence[str]) -> Counted:
+    """The figures of the problems, and of implementations by name.
+
+    Raises:
+        UnknownName: for an implementation that there is not.
+    """
+    counted = Counted()
+    with undisturbed(), _nodes_of(RANKS_PER_NODE):
+        counted.families[PROBLEM] = {_title(name, problem): _asked(problem) for name, problem in _problems()}
+        for case in chain.from_iterable(_cases(KERNELS.load(name)) for name in kernels):
+            try:
+                counted.families.setdefault(case.kernel.family, {})[case.point] = case.figures()
+            except Refused as refusal:
+                counted.refused[case.point] = str(refusal)
+            except Exception as error:  # noqa: BLE001  # whatever an implementation raises, the others are counted
+                counted.broken[case.point] = first_line(error)
+    return counted
+
+
+@contextmanager
+def _nodes_of(ranks: int) -> Iterator[None]:
+    """Let several ranks sit as torchrun would say it."""
+    name = "LOCAL_WORLD_SIZE"
+    before = os.environ.get(name)
+    os.environ[name] = str(ranks)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def made_with() -> dict[str, str]:
+    """The versions that figures depend on: torch decides what operators there are, transformers is a peer."""
+    return {package: _version(package) for package in ("torch", "transformers")}
+
+
+def _problems() -> Iterator[tuple[str, Problem]]:
+    for name, problems in PROBLEMS.items():
+        for problem in problems:
+            yield name, problem
+
+
+def _cases(kernel: Kernel) -> Iterator[Case]:
+    """Kernels in Triton are reckoned and called as on every GPU, the others reckoned at full scale and called small."""
+    for name, problem in _problems():
+        if kernel.name in compiled_kernels():
+            for target in HARDWARE:
+                yield Case(kernel=kernel, model=name, problem=problem, parts=(_reckoned, _called), target=target)
+            continue
+        yield Case(kernel=kernel, model=name, problem=problem, parts=(_reckoned,))
+        if problem.ranks == 1:
+            yield Case(kernel=kernel, model=name, problem=small(problem), parts=(_called,))
+
+
+def _reckoned(kernel: Kernel, problem: Problem, space: Space, device: torch.device) -> dict[str, Number]:
+    routed, kept = _routes(problem)
+    return {**of_cost(kernel, problem, space.default, routed, kept, device), **of_space(space)}
+
+
+def _called(kernel: Kernel, problem: Problem, space: Space, device: torch.device) -> dict[str, Number]:
+    return of_call(kernel, problem, space.default, device)
+
+
+def _asked(problem: Problem) -> dict[str, Number]:
+    return of_problem(work_of(problem, *_routes(problem), Cost(executed_rows=0, workspace_bytes=0)))
+
+
+@cache  # dropping goes route by route, and everyone asks for the same
+def _routes(problem: Problem) -> tuple[Routing, Routing]:
+    """All routes, and those that the capacity keeps."""
+    routed = route(problem, seed=problem.seed, device=CPU)
+    return routed, drop(problem, routed)
+
+
+def _title(name: str, problem: Problem) -> str:
+    width = "" if problem.D == model(name).D else f" D={problem.D}"
+    capacity = "" if problem.capacity_factor is None else f" cf={problem.capacity_factor:g}"
+    load = "" if problem.load == "uniform" else f" {problem.load}"
+    ranks = "" if problem.ranks == 1 else f" ranks={problem.ranks}"
+    return f"{name}{width} T={problem.T} {problem.mode} {problem.dtype}{capacity}{load}{ranks}"
+
+
+def _version(package: str) -> str:
+    """Without what names the build, which changes no figure."""
+    try:
+        return version(package).partition("+")[0]
+    except PackageNotFoundError:
+        return NOT_THERE

@@ -1,0 +1,94 @@
+"""The gate: two sides measured together, in pairs of fresh processes, until it is clear what became slower."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ...results.record import Record
+from ...results.record.store import Store
+from ...results.regression.grouping import Key
+from ...results.regression.sequential import Look, judge
+from ...results.regression.verdicts import Verdict, compare
+from .checkouts import Side
+
+SAMPLES: Final = 41  # of each process at most: processes differ by more than the median of these is off by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """What both sides are asked: suites, kernels (empty for all) and further arguments of `moebench run`.
+
+    Records go into the stores as they are made, and ``tell`` is told after each look; ``scratch`` is an empty folder.
+    """
+
+    sides: tuple[Side, Side]
+    stores: tuple[Store, Store]
+    suites: Sequence[str]
+    kernels: Sequence[str]
+    arguments: Sequence[str]
+    floor: float
+    scratch: Path
+    tell: Callable[[str], None]
+
+    def verdicts(self, looks: Sequence[int]) -> list[Verdict]:
+        """Measure and judge.
+
+        Raises:
+            GateError: when a side cannot be measured.
+            StoreError: when its records cannot be written.
+        """
+        return judge(self._begin, looks)
+
+    def _begin(self, keys: Collection[Key] | None) -> Look:
+        if keys is not None:
+            self.tell(f"measuring anew what seemed slower: {len(keys)} of the points")
+        return _Stage(self, keys).look
+
+    def pair(self, number: int, kernels: Sequence[str]) -> list[list[Record]]:
+        """The records of one more process of each side, which take their samples in turn; each side begins in turn."""
+        named = [argument for kernel in kernels for argument in ("--kernel", kernel)]
+        arguments = [*self.suites, *named, *self.arguments, "--samples", str(SAMPLES)]
+        with (
+            tempfile.TemporaryDirectory(prefix="pair-", dir=self.scratch) as folder,
+            ThreadPoolExecutor(len(self.sides)) as both,
+        ):
+            order = self.sides if number % 2 == 0 else self.sides[::-1]
+            running = [both.submit(side.run, arguments, Path(folder)) for side in order]
+            found = [side.result() for side in (running if order is self.sides else running[::-1])]
+        for store, records in zip(self.stores, found, strict=True):
+            for record in records:
+                store.append(record)
+        return found
+
+
+@dataclass
+class _Stage:
+    """One measurement from its beginning, of all points or of ``keys``: what both sides have given so far."""
+
+    gate: Gate
+    keys: Collection[Key] | None
+    pairs: int = 0
+    records: tuple[list[Record], list[Record]] = field(default_factory=lambda: ([], []))
+
+    def look(self, processes: int, unclear: Collection[Key] | None) -> list[Verdict]:
+        named = self.keys if unclear is None else unclear
+        kernels = self.gate.kernels if named is None else sorted({key.kernel for key in named})
+        started = time.monotonic()
+        for number in range(self.pairs, processes):
+            for records, more in zip(self.records, self.gate.pair(number, kernels), strict=True):
+                records.extend(more)
+        self.pairs = processes
+        verdicts = compare(*self.records, floor=self.gate.floor, keys=self.keys)
+        found = Counter(verdict.status.value for verdict in verdicts)
+        self.gate.tell(
+            f"{processes} processes a side, {time.monotonic() - started:.0f} s more: "
+            f"{', '.join(f'{count} {status}' for status, count in found.items())}"
+        )
+        return verdicts

@@ -1,0 +1,1 @@
+"""Prediction of expert-parallel layers on described clusters, without running them."""

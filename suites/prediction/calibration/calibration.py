@@ -1,0 +1,96 @@
+"""From a probe to the description of the machine that was probed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+
+from ....kernels.hardware.device import device_name
+from ....kernels.problem import DType
+from ..collectives import exchange
+from ..layout import Layout
+from ..machine import Figure, Link, Machine, Memory, Products
+from .link_fit import Fit, Observation, fit
+from .links import Exchange
+from .probe import Probe
+
+DIGITS = 4  # that figures are written with
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """A machine, and how well its links agree with what was measured, also in words."""
+
+    machine: Machine
+    fit: Fit
+
+    @property
+    def agreement(self) -> str:
+        return _agreement(self.fit)
+
+
+def calibrate(probe: Probe, name: str, device_type: Literal["cpu", "cuda"]) -> Calibration:
+    """Describe the ranks that were probed; what practice reaches of rates is in the rates already."""
+    layout = Layout(ranks=probe.ranks, ranks_per_node=probe.ranks_per_node)
+    fitted = fit([_observation(one, layout) for one in probe.exchanges], layout)
+    local, said = layout.local, f"fitted, and {_agreement(fitted)}"
+    machine = Machine(
+        name=name,
+        summary=(
+            f"{layout.ranks} ranks on nodes of {local}, each {device_name(torch.device(device_type))}, measured"
+            f" {datetime.now(UTC):%Y-%m-%d} with torch {metadata.version('torch')}"
+        ),
+        ranks_per_node=probe.ranks_per_node,
+        layer_s=_figure(probe.layer_s, "measured: small operations, of which a layer has about a hundred"),
+        node=_link(fitted.links.get("node"), said),
+        across=_link(fitted.links.get("across"), said),
+        memory=Memory(
+            bytes=_figure(probe.memory_bytes, "available to a rank when it was measured"),
+            bytes_per_s=_figure(probe.copies.alone, "measured: a copy by one rank"),
+            node_bytes_per_s=_figure(local * probe.copies.together, "measured: a copy by every rank at once"),
+            reached=_figure(1.0, "it is what was reached"),
+        ),
+        products={
+            dtype: Products(
+                flops_per_s=_figure(rates.alone, "measured: a product by one rank"),
+                node_flops_per_s=_figure(local * rates.together, "measured: a product by every rank at once"),
+                reached=_figure(probe.grouped[dtype], "measured: small products with weights of their own"),
+            )
+            for dtype in get_args(DType)
+            if (rates := probe.products.get(dtype)) is not None
+        },
+    )
+    return Calibration(machine=machine, fit=fitted)
+
+
+def _agreement(fitted: Fit) -> str:
+    errors = fitted.errors
+    return (
+        f"differs from {len(errors)} measured exchanges by {100 * fitted.median_error:.0f} % in the median and"
+        f" {100 * errors[-1]:.0f} % at worst"
+    )
+
+
+def _observation(measured: Exchange, layout: Layout) -> Observation:
+    sent_RR, joined_RR = np.zeros((layout.ranks, layout.ranks)), np.zeros((layout.ranks, layout.ranks), dtype=bool)
+    for group in measured.pattern.groups:
+        joined_RR[np.ix_(group, group)] = True
+    for hop, size in measured.pattern.sent(measured.size).items():
+        sent_RR[hop] = size
+    return Observation(transfer=exchange(layout, sent_RR, joined_RR), seconds=measured.seconds)
+
+
+def _link(fitted: Link | None, said: str) -> Link | None:
+    """With figures rounded, and saying where they are from."""
+    if fitted is None:
+        return None
+    return Link(**{key: _figure(figure["value"], said) for key, figure in fitted.model_dump().items()})
+
+
+def _figure(value: float, source: str) -> Figure:
+    return Figure(value=float(f"{value:.{DIGITS}g}"), source=source)

@@ -1,0 +1,202 @@
+"""A short probe of the ranks that are there: their links, and what they compute while all of them do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import statistics
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from ....results.timing.clock import CpuClock
+from ....results.timing.cores import usable_cores
+from ....results.timing.gpu_check import UnfitGpu, check_gpu, check_idle
+from ....results.timing.measure import MIN_SAMPLES
+from ....results.timing.memory import available_bytes, keep_freed_memory
+from ....results.timing.roofline import multiplies_float8, product
+from .links import Exchange, exchanges
+from .rank_group import Job, Rates, Team
+
+PEAK = {"cpu": (512, 512, 512), "cuda": (8192, 8192, 8192)}  # rows, inner width, columns of a product at its best
+EXPERT = {"cpu": (64, 512, 1024), "cuda": (1024, 4096, 4096)}  # those of one expert, whose weights come from memory
+EXPERTS = 8
+COPY_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}  # of every rank: all together they are larger than a cache
+OPERATIONS = 100  # small operations of a layer, besides its products
+TIMEOUT = timedelta(minutes=2)  # of one collective: a rank that is gone is noticed, a slow one is not
+# The launcher puts handlers of its own and leaves them: Ctrl-C would raise something else ever after.
+HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn)
+
+
+class ProbeError(RuntimeError):
+    """The ranks cannot be measured; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What was measured. ``products`` are FLOP/s by dtype, ``grouped`` the share of them that experts' products reach.
+
+    ``layer_s`` are the seconds of a layer's small operations; ``copies`` bytes/s, read and write both counted.
+    """
+
+    ranks: int
+    ranks_per_node: int
+    exchanges: list[Exchange]
+    products: dict[str, Rates]
+    grouped: dict[str, float]
+    copies: Rates
+    memory_bytes: int
+    layer_s: float
+
+
+def launch(ranks: int, device_type: Literal["cpu", "cuda"]) -> Probe:
+    """Measure with processes of this machine, on loopback unless GLOO_SOCKET_IFNAME says otherwise.
+
+    Raises:
+        ProbeError: when one of them fails, or torch sees too few devices.
+    """
+    _check_devices(device_type, ranks)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id=uuid.uuid4().hex,
+        rdzv_endpoint="127.0.0.1:0",
+        rdzv_backend="c10d",
+        local_addr="127.0.0.1",
+        max_restarts=0,
+    )
+    before = {one: signal.getsignal(one) for one in HANDLED}
+    try:
+        answers: dict[int, Probe] = elastic_launch(config, take_part)(device_type)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise ProbeError(f"rank {rank} of {ranks} failed: {failure.message}") from error
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    return answers[0]
+
+
+def take_part(device_type: Literal["cpu", "cuda"]) -> Probe:
+    """Measure as one of the ranks that torchrun started, whose nodes are as LOCAL_WORLD_SIZE says.
+
+    Raises:
+        ProbeError: when torch sees too few devices, or this rank's cannot be measured on.
+    """
+    place, neighbours = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    _check_devices(device_type, neighbours)
+    if device_type == "cuda":
+        try:
+            check_idle(place)
+            check_gpu(place, neighbours)
+        except UnfitGpu as error:
+            raise ProbeError(str(error)) from error
+        torch.cuda.set_device(place)
+        device = torch.device("cuda", place)
+    else:
+        torch.set_num_threads(max(1, len(usable_cores()) // neighbours))
+        keep_freed_memory()
+        device = torch.device("cpu")
+    dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        return _probe(Team(neighbours, device))
+    finally:
+        dist.destroy_process_group()
+
+
+def _check_devices(device_type: Literal["cpu", "cuda"], ranks: int) -> None:
+    if device_type == "cuda" and (found := torch.cuda.device_count()) < ranks:
+        raise ProbeError(f"torch sees {found} CUDA devices, {ranks} wanted: give fewer ranks, or --device cpu")
+
+
+def _probe(team: Team) -> Probe:
+    device, products, grouped = team.device, {}, {}
+    for dtype in DTYPES if multiplies_float8(device) else DTYPES[:-1]:
+        word = str(dtype).removeprefix("torch.")
+        products[word] = team.rates(_products(PEAK[device.type], 1, dtype, device))
+        experts = team.rates(_products(EXPERT[device.type], EXPERTS, dtype, device))
+        grouped[word] = min(1.0, experts.together / products[word].together)
+    return Probe(
+        ranks=team.ranks,
+        ranks_per_node=team.ranks_per_node,
+        exchanges=exchanges(team),
+        products=products,
+        grouped=grouped,
+        copies=team.rates(_copy(device)),
+        memory_bytes=int(team.agreed(_memory_bytes(team), dist.ReduceOp.MIN)),
+        layer_s=_layer_s(team),
+    )
+
+
+def _products(shape: tuple[int, int, int], count: int, dtype: torch.dtype, device: torch.device) -> Job:
+    """x @ w.T for ``count`` weights."""
+    rows, inner, columns = shape
+    x = torch.randn(rows, inner, device=device).to(dtype)
+    calls = [product(x, torch.randn(columns, inner, device=device).to(dtype)) for _ in range(count)]
+    return Job(2.0 * rows * inner * columns * count, lambda: [call() for call in calls])
+
+
+def _copy(device: torch.device) -> Job:
+    size = COPY_BYTES[device.type]
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return Job(2.0 * size, lambda: target.copy_(source))
+
+
+def _layer_s(team: Team) -> float:
+    """Seconds of what a layer does whatever its size, while all ranks do the same.
+
+    On a CPU as it is timed, with nothing in the caches: small operations, whose code is not there either, and what a
+    first exchange takes beyond a later one.
+    """
+    job = _small_operations(team.device)
+    if team.device.type == "cuda":
+        return OPERATIONS / team.rates(job).together
+    one = torch.zeros(team.ranks, dtype=torch.uint8)
+
+    def exchange() -> None:
+        dist.all_to_all_single(torch.empty_like(one), one)
+
+    mine_s = OPERATIONS / job.amount * _cold_s(job.do) + max(0.0, _cold_s(exchange) - _warm_s(exchange))
+    return team.agreed(mine_s, dist.ReduceOp.SUM) / team.ranks
+
+
+def _cold_s(call: Callable[[], object]) -> float:
+    """Seconds of a call that all ranks begin together with nothing in the caches."""
+    sample = CpuClock(dist.barrier).prepare([call])
+    return statistics.median(sample().ns for _ in range(MIN_SAMPLES)) / 1e9
+
+
+def _warm_s(call: Callable[[], object]) -> float:
+    """Seconds of a call among others like it."""
+    started = time.perf_counter()
+    for _ in range(MIN_SAMPLES):
+        call()
+    return (time.perf_counter() - started) / MIN_SAMPLES
+
+
+def _small_operations(device: torch.device) -> Job:
+    """Five of those that a layer is made of, on next to nothing."""
+    keys, rows = torch.arange(8, device=device), torch.ones(8, 8, device=device)
+
+    def five() -> None:
+        order = torch.argsort(keys, stable=True)
+        torch.zeros(8, 8, device=device).copy_(torch.mm(rows.index_select(0, order), rows))
+
+    return Job(5, five)
+
+
+def _memory_bytes(team: Team) -> float:
+    """Of this rank: its device's, or its share of the machine's."""
+    return available_bytes(team.device) / (1 if team.device.type == "cuda" else team.ranks_per_node)

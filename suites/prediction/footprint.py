@@ -1,0 +1,42 @@
+"""Memory that a layer call takes on a rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...kernels.expert_parallel.wire_format import Formats
+from ...kernels.problem import ELEMENT_BYTES, ROUTE_BYTES
+from .dispatcher_traffic import Flow
+from .routing_distribution import Demand
+
+STAGES = 3  # a row that travels stands packed, in a buffer that is sent, and in one that is received
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Bytes of the fullest rank: weights (in training with gradients), tokens and results, rows in flight."""
+
+    weights: int
+    tokens: int
+    buffers: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.tokens + self.buffers
+
+
+def footprint(demand: Demand, flow: Flow) -> Footprint:
+    """As implementations count it: rows on their way, both ways, and what `implementations/grouped.py` allocates."""
+    problem, groups = demand.problem, demand.layout.groups
+    element, rows = ELEMENT_BYTES[problem.dtype], Formats.of(problem, flow.routes)
+    training = problem.mode == "train"
+    passes = 2 if training else 1
+    travelling = max(amount.repeated(demand.chunks).largest(groups) for amount in (flow.sent, flow.received))
+    width = 2 * problem.D + problem.U + 2 * problem.F + (problem.D + problem.U + problem.F if training else 0)
+    multiplied = flow.computed.repeated(demand.chunks if training else 1).largest(groups)
+    tokens = problem.tokens_per_rank
+    return Footprint(
+        weights=passes * demand.slots * problem.weight_bytes // problem.E,
+        tokens=2 * passes * tokens * problem.D * element + tokens * problem.K * ROUTE_BYTES,
+        buffers=round(STAGES * travelling * (rows.token.bytes + rows.plain.bytes) + multiplied * width * element),
+    )

@@ -1,0 +1,105 @@
+"""Predicting a layer on clusters of many sizes, for every dispatcher."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+
+from ...execution.trial.task import Task
+from ...kernels.problem import DType, Problem
+from ...kernels.problem.popularity import choices
+from ...results.record.prediction import SCHEMA, Expected, Held, Prediction, Sent, Share
+from ..suite import SUITES
+from .dispatcher_traffic import FLOWS, unsupported
+from .forecast import Forecast, Setting, forecast
+from .layout import Layout
+from .machine import Machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """A layer on a machine of each of several sizes.
+
+    ``problem`` is that of one rank: T counts its tokens, and every rank has as many. ``wire`` is `Problem.wire` where
+    there are several.
+    """
+
+    series: str
+    problem: Problem
+    machine: Machine
+    ranks: Sequence[int]
+    wire: DType | None = None
+    chunks: int = 1
+
+
+def predict(question: Question) -> Iterator[Prediction]:
+    """A prediction for each number of ranks and each dispatcher, in that order.
+
+    Raises:
+        InvalidMachine: when the machine lacks products of the problem's dtype, or links that a layout needs.
+    """
+    machine, chosen = question.machine, choices(question.problem)
+    for ranks in question.ranks:
+        layout = Layout.of(ranks, experts=question.problem.E, ranks_per_node=machine.ranks_per_node)
+        problem = question.problem.replace(
+            T=question.problem.T * layout.ranks,
+            ranks=layout.ranks,
+            wire=question.wire if layout.ranks > 1 else None,
+        )
+        setting = Setting(machine=machine, layout=layout, problem=problem, choices=chosen, chunks=question.chunks)
+        for dispatcher in FLOWS:
+            reason = unsupported(dispatcher, layout)
+            yield Prediction(
+                schema_version=SCHEMA,
+                series=question.series,
+                machine=machine.name,
+                ranks=ranks,
+                ranks_per_node=machine.ranks_per_node,
+                group=layout.ranks,
+                key=problem.key,
+                problem=dataclasses.asdict(problem),
+                dispatcher=dispatcher,
+                wire=problem.wire or problem.held,
+                chunks=question.chunks,
+                reason=reason or "",
+                expected=None if reason else _expected(forecast(dispatcher, setting), machine),
+                moebench=metadata.version("moebench"),
+                time=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+
+
+def beyond(tasks: Sequence[Task], machine: Machine) -> Iterator[Prediction]:
+    """Predictions of the lines of suites that go beyond the ranks there are.
+
+    Raises:
+        InvalidMachine: as `predict`.
+    """
+    lines: dict[tuple[str, Problem], tuple[int, ...]] = {}
+    for task in tasks:
+        if further := SUITES.load(task.point.suite).beyond:
+            problem = task.problem.replace(T=task.problem.tokens_per_rank, ranks=1, wire=None)
+            lines[task.point.series, problem] = further
+    for (series, problem), ranks in lines.items():
+        yield from predict(Question(series=series, problem=problem, machine=machine, ranks=ranks))
+
+
+def _expected(found: Forecast, machine: Machine) -> Expected:
+    memory = found.memory
+    return Expected(
+        seconds=found.seconds,
+        straggling=found.straggling,
+        hidden_s=found.hidden_s,
+        parts={part.name: Share(seconds=part.seconds, balanced_s=part.balanced_s) for part in found.parts},
+        bound=found.bound,
+        sent=Sent(itself=found.sent["self"], node=found.sent["node"], across=found.sent["across"]),
+        messages=found.messages,
+        memory=Held(
+            weights=memory.weights,
+            tokens=memory.tokens,
+            buffers=memory.buffers,
+            available=machine.memory.bytes.value,
+        ),
+    )

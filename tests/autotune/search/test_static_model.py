@@ -1,0 +1,100 @@
+"""Predictions: parts that sum up, the same alone and in a list, cheap enough to rank a whole space with."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+
+from moebench.autotune.search.static_model import estimate, predict, rates, rates_of_target, target_of
+from moebench.kernels.catalog import KERNELS, UnknownName
+from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.problem import Problem
+from moebench.kernels.problem.models import model
+from moebench.kernels.problem.routing import Routing
+from moebench.results.record import Roofline
+
+META = torch.device("meta")
+H100 = rates_of_target("sm_90", "bfloat16")
+
+
+def routed(problem: Problem) -> Routing:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.rand(problem.T, problem.E, generator=generator).topk(problem.K, dim=1).indices
+    return Routing(ids_TK=ids.int(), gates_TK=torch.ones(problem.T, problem.K), experts=problem.E)
+
+
+def test_an_estimate_is_the_sum_of_its_parts_and_what_is_predicted() -> None:
+    problem = model("Mixtral-8x7B").problem(T=512, dtype="bfloat16")
+    kernel, routing = KERNELS.load("triton_scatter"), routed(problem)
+    with assuming(HARDWARE["sm_90"]):
+        configs = kernel.space(problem, META)[:3]
+        predicted = predict(kernel, problem, configs, routing, H100, META)
+        found = [estimate(kernel, problem, config, routing, H100, META) for config in configs]
+    assert predicted is not None
+    for config, seconds, one in zip(configs, predicted, found, strict=True):
+        assert one is not None
+        assert one.config == config
+        copies = [] if config["gathered"] else ["dispatch"]
+        assert [part.name for part in one.parts] == ["order", *copies, "up", "down", "combine"]
+        assert one.seconds == sum(part.seconds for part in one.parts) == seconds
+
+
+def test_a_kernel_that_tells_no_steps_has_no_prediction() -> None:
+    problem = Problem(T=8, D=16, F=16, E=2, K=1)
+    kernel, routing = KERNELS.load("loop"), routed(problem)
+    assert estimate(kernel, problem, {}, routing, H100, torch.device("cpu")) is None
+    assert predict(kernel, problem, [{}], routing, H100, torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_a_prediction_takes_less_than_a_millisecond(mode: str) -> None:
+    """With many experts; the fastest of some tries, for the machine is shared."""
+    problem = model("Qwen3-30B-A3B").problem(T=4096, dtype="bfloat16", mode=mode)
+    kernel, routing = KERNELS.load("triton_scatter"), routed(problem)
+    tries = []
+    with assuming(HARDWARE["sm_90"]):
+        configs = kernel.space(problem, META)[:100]
+        for _ in range(5):
+            start = time.perf_counter()
+            predict(kernel, problem, configs, routing, H100, META)
+            tries.append(time.perf_counter() - start)
+    assert min(tries) / len(configs) < 1e-3
+
+
+def test_rates_are_those_measured_or_a_share_of_the_data_sheet() -> None:
+    measured = rates(Roofline(flops_per_s=2e11, bytes_per_s=8e10), "cpu")
+    assert (measured.flops_per_s, measured.bytes_per_s) == (2e11, 8e10)
+    assert 0 < measured.call_s < 1e-4
+    assert H100.flops_per_s < 989e12 < 2 * H100.flops_per_s
+    assert rates_of_target("sm_90", "float32").flops_per_s < H100.flops_per_s
+    for target in HARDWARE:
+        assert rates_of_target(target, "float16") == rates_of_target(target, "bfloat16")
+
+
+def test_a_wrong_target_or_dtype_is_told_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="did you mean sm_90"):
+        rates_of_target("sm_91", "bfloat16")
+    with pytest.raises(UnknownName, match="did you mean bfloat16"):
+        rates_of_target("sm_90", "bfloat61")
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "sm_80"),
+        ("NVIDIA A100 80GB PCIe", "sm_80"),
+        ("NVIDIA H100 80GB HBM3", "sm_90"),
+        ("NVIDIA H200", "sm_90"),
+        ("NVIDIA H20", "sm_90"),
+        ("NVIDIA GH200 480GB", "sm_90"),
+        ("NVIDIA B200", "sm_100"),
+        ("AMD Instinct MI300X", "gfx942"),
+        ("NVIDIA RTX A1000", None),
+        ("NVIDIA GeForce RTX 4090", None),
+        ("AMD EPYC 9654", None),
+    ],
+)
+def test_the_devices_of_records_are_known_by_their_names(name: str, target: str | None) -> None:
+    assert target_of(name) == target

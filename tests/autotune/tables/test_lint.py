@@ -1,0 +1,261 @@
+"""The linter: each fault that it names is found where it is, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from moebench.autotune.tables.devices import device
+from moebench.autotune.tables.lint import LADDER, lint
+from moebench.autotune.tables.serving import Engine, Finding, ServingError
+from moebench.kernels.hardware.limits import HARDWARE
+from moebench.kernels.implementations._vllm_tiles import KNOBS
+
+# No model has this shape, its device is known, and every tile has its file's Triton.
+PLAIN = "E=7,N=96,device_name=NVIDIA_H100_80GB_HBM3"
+
+
+def tiles(m: int = 16, n: int = 64, k: int = 128, group: int = 1, warps: int = 4, stages: int = 3) -> dict[str, int]:
+    return dict(zip(KNOBS, (m, n, k, group, warps, stages), strict=True))
+
+
+def put(path: Path, changes: dict[int, dict[str, int] | None] | None = None, triton: str | None = "3.5.0") -> Path:
+    """A file for all usual batch sizes, without fault but for ``changes``; None leaves one out."""
+    configs = {M: tiles() for M in LADDER} | (changes or {})
+    body: dict[str, object] = {"triton_version": triton} if triton else {}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(body | {str(M): config for M, config in configs.items() if config}))
+    return path
+
+
+def found(folder: Path, kind: str | None = None, **options: object) -> list[Finding]:
+    findings = lint(folder, **options).findings  # type: ignore[arg-type]
+    return [finding for finding in findings if kind in (None, finding.kind)]
+
+
+def vllm(folder: Path, stem: str = PLAIN, **changes: object) -> Path:
+    return put(folder / f"{stem}.json", **changes)  # type: ignore[arg-type]
+
+
+def sglang(folder: Path, stem: str = PLAIN, **changes: object) -> Path:
+    return put(folder / "configs" / "triton_3_5_0" / f"{stem}.json", triton=None, **changes)  # type: ignore[arg-type]
+
+
+def test_nothing_is_found_in_good_files(tmp_path: Path) -> None:
+    vllm(tmp_path)
+    vllm(tmp_path, f"{PLAIN},dtype=fp8_w8a8,block_shape=[128,128]", changes={1: tiles(m=32)})
+    sglang(tmp_path, f"{PLAIN},dtype=fp8_w8a8,block_shape=[128, 128]", changes={2: tiles(m=32)})
+    sglang(tmp_path, f"{PLAIN},dtype=fp8_w8a8,block_shape=[128, 128]_down", changes={2: tiles(m=32, n=128)})
+    linted = lint(tmp_path, triton="3.5.0")
+    assert (linted.files, linted.findings) == (4, [])
+
+
+def test_a_folder_without_such_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServingError, match="is no folder"):
+        lint(tmp_path / "nowhere")
+    (tmp_path / "notes.json").write_text("{}")
+    with pytest.raises(ServingError, match="holds no file of tuned tiles"):
+        lint(tmp_path)
+
+
+# Shared memory. These are the limits that real tuned files keep exactly: 4 × 24576 and 98304 of 101376.
+FITTING = [
+    ("NVIDIA_L40S", "", tiles(16, 32, 256, stages=5)),
+    ("NVIDIA_L40S", ",dtype=fp8_w8a8", tiles(32, 64, 256, stages=5)),
+    ("NVIDIA_A100-SXM4-80GB", ",dtype=int8_w8a16", tiles(64, 256, 64, stages=4)),
+    ("NVIDIA_B200", ",dtype=fp8_w8a8", tiles(256, 256, 64, stages=5)),
+    ("AMD_Instinct_MI325X", ",dtype=fp8_w8a8", tiles(256, 256, 64, stages=2)),
+    ("NVIDIA_H100_80GB_HBM3", ",dtype=fp8_w8a8,block_shape=[64,64]", tiles(256, 256, 256, stages=4)),
+    ("NVIDIA_GeForce_GTX_1080", "", tiles(256, 256, 256, stages=9)),
+]
+
+
+@pytest.mark.parametrize(("name", "dtype", "config"), FITTING, ids=lambda value: str(value)[:40])
+def test_tiles_that_may_start_are_left_alone(name: str, dtype: str, config: dict[str, int], tmp_path: Path) -> None:
+    vllm(tmp_path, f"E=7,N=96,device_name={name}{dtype}", changes={64: config})
+    assert not [finding for finding in found(tmp_path, "shared memory") if finding.severity == "error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "config", "needed"),
+    [
+        ("NVIDIA_L40S", "", tiles(16, 32, 256, stages=6), 122880),
+        ("NVIDIA_A100_80GB_PCIe", "", tiles(128, 256, 64, stages=5), 196608),
+        ("AMD_Instinct_MI300X", "", tiles(256, 256, 128, stages=2), 131072),
+        ("NVIDIA_H200", ",dtype=float32", tiles(128, 128, 64, stages=5), 262144),
+    ],
+)
+def test_tiles_that_cannot_start_are_found(
+    name: str, dtype: str, config: dict[str, int], needed: int, tmp_path: Path
+) -> None:
+    vllm(tmp_path, f"E=7,N=96,device_name={name}{dtype}", changes={64: config})
+    (finding,) = found(tmp_path, "shared memory")
+    assert (finding.severity, finding.M) == ("error", 64)
+    assert f"need {needed} bytes" in finding.sentence
+
+
+def test_an_older_triton_has_one_buffer_on_amd(tmp_path: Path) -> None:
+    stem = "E=7,N=96,device_name=AMD_Instinct_MI325X,dtype=fp8_w8a8"
+    put(tmp_path / "triton_3_1_0" / f"{stem}.json", {256: tiles(128, 256, 128, stages=4)}, triton=None)
+    assert not found(tmp_path, "shared memory")
+    assert found(tmp_path, "shared memory", triton="3.5.0")[0].M == 256
+
+
+def test_devices_agree_with_those_that_kernels_are_compiled_for() -> None:
+    names = {
+        "sm_80": "NVIDIA_A100-SXM4-80GB",
+        "sm_90": "NVIDIA_H100_NVL",
+        "sm_100": "NVIDIA_B200",
+        "gfx942": "AMD_Instinct_MI300X",
+    }
+    for target, name in names.items():
+        known = device(name)
+        assert known
+        assert known.shared_bytes == HARDWARE[target].shared_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "kib"),
+    [
+        ("NVIDIA_H20-3e", 227),
+        ("NVIDIA_GH200_480GB", 227),
+        ("NVIDIA_RTX_6000_Ada_Generation", 99),
+        ("NVIDIA_GeForce_RTX_5090", 99),
+        ("NVIDIA_RTX_PRO_6000_Blackwell_Server_Edition", 99),
+        ("AMD_Instinct_MI355X", 160),
+        ("NVIDIA_L20X", None),
+        ("NVIDIA_GeForce_RTX_2080_Ti", None),
+        ("AMD_Radeon_Graphics", None),
+    ],
+)
+def test_a_device_is_known_by_its_whole_word(name: str, kib: int | None) -> None:
+    known = device(name)
+    assert (known and known.shared_bytes >> 10) == kib
+
+
+# Batch sizes.
+
+
+def test_missing_batches_are_told_with_what_snapping_costs(tmp_path: Path) -> None:
+    """3072 tokens take the 2048 of equal distance first; 878 rows an expert need 896 of 128, 1024 of 256."""
+    vllm(tmp_path, changes={2048: tiles(m=256), 3072: None, 4096: tiles(m=128)})
+    (finding,) = found(tmp_path, "batch sizes")
+    assert finding.severity == "warning"
+    assert "has no tiles for M = 3072; M = 3072 takes 14% longer with those of M = 2048" in finding.sentence
+    assert "2 experts a token" in finding.sentence
+    assert "295 FLOP" in finding.sentence
+
+
+def test_padding_is_free_while_the_weights_are_read(tmp_path: Path) -> None:
+    vllm(tmp_path, changes={64: tiles(m=128), 96: None, 128: tiles(m=16)})
+    (finding,) = found(tmp_path, "batch sizes")
+    assert finding.severity == "note"
+    assert "by the model none would do better" in finding.sentence
+
+
+def test_batches_above_the_last_are_told(tmp_path: Path) -> None:
+    vllm(tmp_path, changes=dict.fromkeys(LADDER[3:]))
+    (finding,) = found(tmp_path, "batch sizes")
+    assert "all above take those of M = 4" in finding.sentence
+
+
+# Duplicates, versions, names.
+
+
+def test_copies_and_second_spellings_are_found(tmp_path: Path) -> None:
+    vllm(tmp_path, "E=7,N=96,device_name=NVIDIA_H200")
+    vllm(tmp_path, "E=7,N=96,device_name=NVIDIA_H200_NVL", changes={1: tiles(m=32)})
+    vllm(tmp_path, "E=9,N=96,device_name=NVIDIA_H200")
+    spelled, copied = found(tmp_path, "duplicate")
+    assert (spelled.severity, spelled.file) == ("warning", "E=7,N=96,device_name=NVIDIA_H200_NVL.json")
+    assert (copied.severity, copied.file) == ("note", "E=9,N=96,device_name=NVIDIA_H200.json")
+    assert "same bytes as E=7,N=96,device_name=NVIDIA_H200.json" in copied.sentence
+
+
+def test_another_triton_version_is_told(tmp_path: Path) -> None:
+    vllm(tmp_path)
+    sglang(tmp_path, changes={1: tiles(m=32)})
+    assert not found(tmp_path, "version", triton="3.5.0")
+    assert [finding.severity for finding in found(tmp_path, "version", triton="3.6.0")] == ["warning", "warning"]
+    vllm(tmp_path, triton=None)
+    assert [finding.severity for finding in found(tmp_path, "version", triton="3.5.0")] == ["note"]
+
+
+def test_a_folder_whose_version_is_no_numbers_stops_sglang(tmp_path: Path) -> None:
+    sglang(tmp_path)
+    (tmp_path / "configs" / "triton_3_6_0+git").mkdir()
+    (finding,) = found(tmp_path, "version")
+    assert (finding.severity, finding.file) == ("error", "configs/triton_3_6_0+git")
+
+
+@pytest.mark.parametrize(
+    ("put_it", "stem", "remedy"),
+    [
+        (vllm, f"{PLAIN},dtype=fp8_w8a8,block_shape=[64, 64]", "block_shape=[64,64].json"),
+        (sglang, f"{PLAIN},dtype=fp8_w8a8,block_shape=[64,64]", "block_shape=[64, 64].json"),
+        (vllm, f"{PLAIN}_down", "write them for SGLang"),
+        (vllm, f"{PLAIN},dtype=fp8_w8a8,per_channel_quant=True", "write them for SGLang"),
+    ],
+)
+def test_a_name_that_is_never_looked_for_is_an_error(put_it, stem: str, remedy: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    put_it(tmp_path, stem)
+    (finding,) = found(tmp_path, "name")
+    assert finding.severity == "error"
+    assert remedy in finding.remedy
+
+
+def test_other_files_are_left_out_and_said(tmp_path: Path) -> None:
+    vllm(tmp_path)
+    (tmp_path / "N=7168,K=2048,device_name=NVIDIA_H200.json").write_text("{}")
+    (tmp_path / f"{PLAIN}.about.json").write_text("{}")
+    assert [(finding.severity, finding.file) for finding in found(tmp_path)] == [
+        ("note", "N=7168,K=2048,device_name=NVIDIA_H200.json")
+    ]
+
+
+def test_files_are_of_the_engine_that_is_named(tmp_path: Path) -> None:
+    vllm(tmp_path)
+    (finding,) = found(tmp_path, "key", engine=Engine.sglang)
+    assert "triton_version" in finding.sentence
+
+
+# What a name does not say.
+
+
+def test_models_of_several_widths_behind_one_name_are_listed(tmp_path: Path) -> None:
+    vllm(tmp_path, "E=128,N=192,device_name=NVIDIA_H200")
+    (finding,) = found(tmp_path, "model width")
+    assert "Qwen3-30B-A3B (D = 2048, over 4 by width), Qwen3-235B-A22B (D = 4096, over 8 by width)" in finding.sentence
+    assert "Switch" not in finding.sentence, "its experts are not gated"
+
+
+def test_a_dtype_is_compared_with_what_the_name_says_of_it(tmp_path: Path) -> None:
+    vllm(tmp_path, f"{PLAIN},dtype=mxfp9")
+    vllm(tmp_path, f"{PLAIN},block_shape=[128,128]", changes={1: tiles(m=32)})
+    vllm(tmp_path, f"{PLAIN},dtype=fp8_w8a8,block_shape=[128,128]", changes={1: tiles(k=256)})
+    blocked, *notes = found(tmp_path, "dtype")
+    assert (blocked.severity, "elements that have none" in blocked.sentence) == ("error", True)
+    assert ["BLOCK_SIZE_K is above the block of 128 for M = 1" in note.sentence for note in notes] == [True, False]
+    assert "mxfp9 is not known" in notes[1].sentence
+
+
+# SGLang's second file.
+
+
+def test_projections_with_other_rows_stop_sglang_at_the_batches_named(tmp_path: Path) -> None:
+    """Between 48 and 96 one file has an entry and the other has not: both are looked up by the nearest."""
+    sglang(tmp_path, changes={64: tiles(m=32)})
+    sglang(tmp_path, f"{PLAIN}_down", changes={64: None})
+    (finding,) = found(tmp_path, "down projection")
+    assert (finding.severity, finding.M) == ("error", 57)
+    assert "BLOCK_SIZE_M is 16, beside 32" in finding.sentence
+    assert "for batches of 57, 64, 72, 73, 80" in finding.sentence
+
+
+def test_a_down_projection_alone_is_a_warning(tmp_path: Path) -> None:
+    sglang(tmp_path, f"{PLAIN}_down")
+    (finding,) = found(tmp_path, "down projection")
+    assert finding.severity == "warning"
+    assert f"add {PLAIN}.json" in finding.remedy

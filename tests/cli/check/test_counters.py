@@ -1,0 +1,162 @@
+"""`moebench figures`: what has changed, in words and in the exit code; a comparison never writes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import faulty
+import pytest
+from typer.testing import CliRunner, Result
+
+from moebench.cli.main import app
+from moebench.results.counters import read, write
+from moebench.suites.gate import counted_cases as figures
+from moebench.suites.gate.counted_cases import made_with
+
+FEW = {"Mixtral-8x7B": figures.PROBLEMS["Mixtral-8x7B"][-1:]}
+RAN = "padded, Mixtral-8x7B D=128 T=16 forward bfloat16"
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One problem, and of the kernels those that tell most."""
+    monkeypatch.setattr(figures, "PROBLEMS", FEW)
+    monkeypatch.setattr("moebench.kernels.catalog.Catalog.names", lambda _: ["loop", "padded", "triton_padded"])
+
+
+def run(baseline: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["figures", "--baseline", str(baseline), *arguments])
+
+
+@pytest.fixture
+def baseline(tmp_path: Path) -> Path:
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    answer = run(folder, "--accept")
+    assert answer.exit_code == 0
+    return folder
+
+
+def change(baseline: Path, **figures: float) -> bytes:
+    """Let some figures have been accepted as other than they are, and return what is on file then."""
+    path = baseline / "padded.json"
+    sheet = json.loads(path.read_text())
+    sheet["figures"] |= {f"{RAN}: {name}": value for name, value in figures.items()}
+    path.write_text(json.dumps(sheet))
+    return path.read_bytes()
+
+
+def test_what_was_accepted_is_as_accepted(baseline: Path) -> None:
+    answer = run(baseline)
+    assert answer.exit_code == 0
+    assert answer.output == f"{sum(map(len, read(baseline, made_with()).values()))} figures: as accepted\n"
+    assert sorted(path.stem for path in baseline.iterdir()) == ["baseline", "padded", "problem"]
+
+
+def test_worse_is_exit_code_1_and_writes_nothing(baseline: Path) -> None:
+    before = change(baseline, operators=40, peak_bytes=1)
+    answer = run(baseline)
+    assert answer.exit_code == 1
+    assert f"worse      {RAN}: operators 40 -> 44 (+10 %)\n" in answer.output
+    assert ": 2 worse\nto accept them: moebench figures --accept, and commit " in answer.output
+    assert (baseline / "padded.json").read_bytes() == before
+
+
+def test_better_is_told_and_is_no_failure(baseline: Path) -> None:
+    change(baseline, operators=50)
+    answer = run(baseline)
+    assert answer.exit_code == 0
+    assert f"better     {RAN}: operators 50 -> 44 (-12 %)\n" in answer.output
+
+
+def test_neither_better_nor_worse_wants_somebody_to_look(baseline: Path) -> None:
+    path = baseline / "problem.json"
+    path.write_text(path.read_text().replace('ideal_bytes": 2', 'ideal_bytes": 3'))
+    answer = run(baseline)
+    assert answer.exit_code == 1
+    assert "different  Mixtral-8x7B T=16 forward bfloat16: ideal bytes 3.819 -> 2.819 GB" in answer.output
+
+
+def test_a_figure_that_nobody_counts_any_more_is_missing(baseline: Path) -> None:
+    change(baseline, launches=3)
+    answer = run(baseline)
+    assert answer.exit_code == 1
+    assert f"missing    {RAN}: launches\n" in answer.output
+
+
+def test_accepting_writes_what_is_and_nothing_is_left_to_say(baseline: Path) -> None:
+    before = (baseline / "padded.json").read_bytes()
+    change(baseline, operators=40)
+    assert run(baseline, "--accept").exit_code == 0
+    assert (baseline / "padded.json").read_bytes() == before
+    assert run(baseline).exit_code == 0
+
+
+def test_what_is_broken_cannot_be_accepted(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = change(baseline, operators=40)
+    names = ["loop", "padded", "triton_padded", faulty.Name("Raises")]
+    monkeypatch.setattr("moebench.kernels.catalog.Catalog.names", lambda _: names)
+    told = "broken     Raises, Mixtral-8x7B D=128 T=16 forward bfloat16: RuntimeError: no such luck\n"
+    for arguments in ([], ["--accept"]):
+        answer = run(baseline, *arguments)
+        assert answer.exit_code == 1
+        assert told in answer.output
+        assert answer.output.endswith("nor anything beside it: mend it first\n")
+    assert (baseline / "padded.json").read_bytes() == before
+
+
+def test_the_same_change_of_a_kernel_is_said_once(baseline: Path) -> None:
+    path = baseline / "baseline.json"
+    sheet = json.loads(path.read_text())
+    sheet["figures"] |= {key: 1 for key in sheet["figures"] if key.endswith("executed_flops")}
+    at = next(key.partition(": ")[0] for key in sheet["figures"] if key.endswith("executed_flops"))
+    sheet["figures"][at.replace("T=16", "T=17") + ": operators"] = 1
+    sheet["figures"][at.replace("T=16", "T=18") + ": operators"] = 1
+    path.write_text(json.dumps(sheet))
+    answer = run(baseline)
+    assert "missing    loop, Mixtral-8x7B T=17 forward bfloat16 and 1 more: operators\n" in answer.output
+
+
+def test_one_kernel_is_compared_with_its_own_figures(baseline: Path) -> None:
+    change(baseline, operators=40)
+    assert run(baseline, "--kernel", "loop").exit_code == 0
+    assert run(baseline, "--kernel", "loop", "--kernel", "padded").exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["--kernel", "pader"], "did you mean padded"),
+        (["--kernel", "padded", "--accept"], "leave out --kernel"),
+    ],
+)
+def test_what_cannot_be_done_is_exit_code_2(baseline: Path, arguments: list[str], remedy: str) -> None:
+    answer = run(baseline, *arguments)
+    assert answer.exit_code == 2
+    assert remedy in answer.output
+
+
+def test_nothing_to_compare_with_is_exit_code_2(baseline: Path, tmp_path: Path) -> None:
+    """No folder, an empty one, figures of other versions, and a kernel of which nothing is accepted."""
+    assert "there is no such folder; go to the root of a checkout" in run(tmp_path / "none").output
+    (tmp_path / "empty").mkdir()
+    other = tmp_path / "other"
+    other.mkdir()
+    write(other, {"padded": {RAN: {"operators": 3}}}, {**made_with(), "torch": "1.0"})
+    cut = shutil.copytree(baseline, tmp_path / "cut")
+    (cut / "padded.json").write_text((baseline / "padded.json").read_text()[:100])
+    for folder, said in (
+        (tmp_path / "empty", "holds no figures to compare with"),
+        (other, "holds figures of torch 1.0, here there is "),
+        (cut, "padded.json holds no figures (Invalid JSON"),
+    ):
+        answer = run(folder)
+        assert answer.exit_code == 2
+        assert said in answer.output
+        assert answer.output.count("\n") == 1
+    (baseline / "baseline.json").unlink()
+    answer = run(baseline, "--kernel", "loop")
+    assert answer.exit_code == 2
+    assert "nothing to compare: nothing of it was accepted before" in answer.output

@@ -1,0 +1,125 @@
+"""`moebench gate` and `gate-study`: what they print, what they write, and their exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from imagined_sides import Asked, Imagined, Times, always
+from typer.testing import CliRunner, Result
+
+from moebench.cli.check import gate
+from moebench.cli.main import app
+from moebench.results.record.store import load
+from moebench.suites.gate.checkouts import GateError
+
+
+def moebench(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def imagine(monkeypatch: pytest.MonkeyPatch, old: Times, new: Times) -> Asked:
+    """Have the gate measure these instead of revisions."""
+    asked: Asked = []
+    sides = (Imagined("A", old, asked), Imagined("B", new, []))
+    monkeypatch.setattr(gate, "_sides", lambda *_: sides)
+    return asked
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_equal_sides_are_the_same_and_leave_their_records(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = imagine(monkeypatch, always(loop=1), always(loop=1))
+    answer = moebench("gate", "--self", "-o", "out", "-m", "Mixtral-8x7B", "--device", "cpu")
+    assert answer.exit_code == 0, answer.output
+    assert answer.stdout.endswith("\n1 point: 1 same\n")
+    assert "8 processes a side" in answer.stderr
+    options = ("--model", "Mixtral-8x7B", "--device", "cpu", "--configs", "default", "--samples", "41")
+    assert asked == 8 * [("gate", *options)]
+    again = moebench("compare", here / "out" / "old.jsonl", here / "out" / "new.jsonl")
+    assert again.stdout == answer.stdout
+
+
+def test_a_slower_side_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    imagine(monkeypatch, always(loop=1, scatter=2), always(loop=1, scatter=2.1))
+    answer = moebench("gate", "smoke", "--base", "main", "-k", "scatter")
+    assert answer.exit_code == 1
+    assert answer.stdout.endswith("\n1 point: 1 slower\n")
+    assert list(Path("runs").glob("gate-*/new.jsonl"))
+
+
+def test_records_are_never_written_over(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imagine(monkeypatch, always(loop=1), always(loop=1))
+    (here / "out").mkdir()
+    answer = moebench("gate", "--self", "-o", "out")
+    assert answer.exit_code == 2
+    assert answer.stderr == "moebench: out is there already: give another --output\n"
+    assert not list((here / "out").iterdir())
+
+
+@pytest.mark.parametrize("options", [(), ("--self", "--base", "main")])
+def test_one_base_is_needed(options: tuple[str, ...]) -> None:
+    answer = moebench("gate", *options)
+    assert answer.exit_code == 2
+    assert "--base REV" in answer.stderr
+
+
+def test_outside_a_checkout_it_is_refused(here: Path) -> None:
+    answer = moebench("gate", "--self")
+    assert answer.exit_code == 2
+    assert "not a git repository" in answer.stderr
+    assert not list(here.iterdir())
+
+
+def test_a_side_that_cannot_be_measured_is_2_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(_number: int) -> dict[str, float]:
+        raise GateError("the working tree could not be measured: no disk")
+
+    imagine(monkeypatch, always(loop=1), breaks)
+    answer = moebench("gate", "--self")
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert "moebench: the working tree could not be measured: no disk" in answer.stderr
+
+
+def test_measuring_nothing_in_common_is_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    imagine(monkeypatch, always(loop=1), always(scatter=1))
+    answer = moebench("gate", "--base", "main")
+    assert (answer.exit_code, answer.stdout) == (2, "")
+    assert "nothing could be compared: there are no common points" in answer.stderr
+
+
+def test_ctrl_c_names_what_judges_the_rest(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(number: int) -> dict[str, float]:
+        if number > 4:
+            raise KeyboardInterrupt
+        return {"loop": 1}
+
+    imagine(monkeypatch, always(loop=1), interrupted)
+    answer = moebench("gate", "--self", "-o", "out")
+    assert answer.exit_code == 2
+    assert "`moebench compare out/old.jsonl out/new.jsonl` judges what there is" in answer.stderr
+    assert load(here / "out" / "old.jsonl").records
+
+
+def test_the_study_prints_a_table_for_each_of_its_questions() -> None:
+    answer = moebench("gate-study", "--comparisons", 2)
+    assert answer.exit_code == 0, answer.output
+    titles = [line for line in answer.stdout.splitlines() if line.endswith(":")]
+    assert titles == [
+        "False alarms per comparison of 20 equal points:",
+        "A slowdown of 3 % found:",
+        "A slowdown of 5 % found:",
+        "Of the gate:",
+    ]
+    assert "| noise between processes                   | median:5% |" in answer.stdout
+
+
+def test_a_study_of_too_few_records_is_refused(here: Path) -> None:
+    (here / "empty.jsonl").write_text("")
+    answer = moebench("gate-study", "empty.jsonl")
+    assert answer.exit_code == 2
+    assert "0 processes of a point are recorded, 8 are needed" in answer.stderr

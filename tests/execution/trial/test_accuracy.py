@@ -1,0 +1,90 @@
+"""The distance from the reference, and when it is too far."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from moebench.execution.trial.accuracy import BOUNDS, errors, verdict, worst
+from moebench.kernels.oracle import Result
+from moebench.results.record import Error
+
+
+def distance(out: Tensor, expected: Tensor) -> Error:
+    return errors(Result(y_TD=out, gradients={}), Result(y_TD=expected.double(), gradients={}))["y"]
+
+
+def test_relative_norm_and_worst_row_are_the_definitions() -> None:
+    expected = torch.tensor([[3.0, 4.0], [30.0, 40.0]])
+    out = expected + torch.tensor([[0.0, 0.5], [0.0, 0.0]])
+    typical = math.sqrt((25 + 2500) / 2)
+    assert distance(out, expected).norm == pytest.approx(0.5 / math.sqrt(2525))
+    assert distance(out, expected).worst_row == pytest.approx(0.5 / typical)
+
+
+def test_one_wrong_row_among_many_is_found_by_the_worst_row_alone() -> None:
+    expected = torch.ones(4096, 8)
+    out = expected.clone()
+    out[1234] *= 1 + 5e-5
+    found = distance(out, expected)
+    assert found.norm < BOUNDS["float32"] < found.worst_row
+    assert "worst row" in str(verdict({"y": found}, "float32"))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_what_is_not_a_number_never_passes(bad: float, dtype: str) -> None:
+    out = torch.ones(3, 4)
+    out[1, 2] = bad
+    assert verdict({"y": distance(out, torch.ones(3, 4))}, dtype)
+
+
+def test_zeros_must_be_exact_zeros() -> None:
+    zeros = torch.zeros(3, 4)
+    assert verdict({"y": distance(zeros, zeros)}, "float32") is None
+    assert verdict({"y": distance(zeros + 1e-30, zeros)}, "bfloat16")
+
+
+def test_nothing_is_right_when_nothing_is_asked() -> None:
+    assert distance(torch.zeros(0, 4), torch.zeros(0, 4)) == Error(norm=0.0, worst_row=0.0)
+
+
+def test_a_missing_gradient_and_a_wrong_shape_are_errors() -> None:
+    expected = Result(y_TD=torch.ones(2, 3).double(), gradients={"gates": torch.ones(2, 1).double()})
+    with pytest.raises(ValueError, match="no gradient of gates"):
+        errors(Result(y_TD=torch.ones(2, 3), gradients={}), expected)
+    with pytest.raises(ValueError, match=r"y has shape \(3, 2\), expected \(2, 3\)"):
+        errors(Result(y_TD=torch.ones(3, 2), gradients={}), expected)
+
+
+@given(scale=st.floats(1e-6, 1e6), error=st.floats(1e-7, 1e-1), rows=st.integers(1, 1200))
+def test_the_bound_does_not_depend_on_scale_or_size(scale: float, error: float, rows: int) -> None:
+    expected = torch.full((rows, 4), scale, dtype=torch.float64)
+    found = distance(expected * (1 + error), expected)
+    assert found.norm == pytest.approx(error, rel=1e-6)
+    assert found.worst_row == pytest.approx(error, rel=1e-6)
+    assert (verdict({"y": found}, "bfloat16") is None) == (max(found.norm, found.worst_row) <= BOUNDS["bfloat16"])
+
+
+def test_the_worse_of_two_checks_is_kept() -> None:
+    one, other = {"y": Error(norm=1.0, worst_row=2.0)}, {"y": Error(norm=0.5, worst_row=3.0)}
+    assert worst(one, other) == {"y": Error(norm=1.0, worst_row=3.0)}
+
+
+def test_only_rows_of_half_precision_gradients_get_room_for_cancellation() -> None:
+    row = {"norm": 0.0, "worst_row": 3 * BOUNDS["bfloat16"]}
+    assert verdict({"dw_up": Error(**row)}, "bfloat16") is None
+    assert verdict({"y": Error(**row)}, "bfloat16")
+    assert verdict({"dw_up": Error(norm=0.0, worst_row=3 * BOUNDS["float32"])}, "float32")
+    assert verdict({"dw_up": Error(norm=0.0, worst_row=5 * BOUNDS["bfloat16"])}, "bfloat16")
+
+
+def test_rows_of_float8_get_room_for_three_roundings_and_the_norm_for_one() -> None:
+    assert verdict({"y": Error(norm=0.06, worst_row=0.18)}, "float8_e4m3fn") is None
+    assert "norm" in str(verdict({"y": Error(norm=0.07, worst_row=0.07)}, "float8_e4m3fn"))
+    assert "worst row" in str(verdict({"y": Error(norm=0.06, worst_row=0.19)}, "float8_e4m3fn"))

@@ -1,0 +1,69 @@
+"""Turns: two processes alternate, and neither waits for one that has nothing to do, has died or never came."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from moebench.execution.trial import interleave_lock as module
+from moebench.execution.trial.interleave_lock import turns
+
+TAKER = """
+import os, sys
+from pathlib import Path
+from moebench.autotune.turns import turns
+
+folder, name, count, dies_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+with turns(folder) as pass_on:
+    for number in range(count):
+        pass_on()
+        if number == dies_at:
+            os.kill(os.getpid(), 9)
+        with (folder / "log").open("a") as log:
+            log.write(name)
+"""
+
+
+def take(folder: Path, *takers: tuple[str, int, int]) -> tuple[str, list[int]]:
+    """In whose name turns were taken, and how the processes ended."""
+    started = [
+        subprocess.Popen([sys.executable, "-c", TAKER, str(folder), *map(str, taker)])  # name, turns, the last alive
+        for taker in takers
+    ]
+    ended = [process.wait(timeout=30) for process in started]
+    return (folder / "log").read_text(), ended
+
+
+@pytest.mark.parametrize(("lengths", "alone"), [((20, 20), 0), ((20, 25), 5)])
+def test_two_alternate_and_one_goes_on_alone(tmp_path: Path, lengths: Sequence[int], alone: int) -> None:
+    log, ended = take(tmp_path, ("a", lengths[0], -1), ("b", lengths[1], -1))
+    assert ended == [0, 0]
+    assert len(log) == sum(lengths)
+    together = log[8 : len(log) - alone - 8]  # the one that comes first has some turns until the other has seen it
+    assert "aa" not in together
+    assert "bb" not in together
+
+
+def test_the_turn_of_one_that_died_is_the_others(tmp_path: Path) -> None:
+    log, ended = take(tmp_path, ("a", 10, -1), ("b", 10, 3))
+    assert ended == [0, -signal.SIGKILL]
+    assert (log.count("a"), log.count("b")) == (10, 3)
+
+
+def test_who_never_comes_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MEET_S", 0.2)
+    started = time.monotonic()
+    with turns(tmp_path) as pass_on:
+        pass_on()
+    assert 0.2 < time.monotonic() - started < 5
+
+
+def test_without_a_folder_there_is_nobody_to_wait_for() -> None:
+    with turns(None) as pass_on:
+        pass_on()

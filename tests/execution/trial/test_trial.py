@@ -1,0 +1,315 @@
+"""The trial: only right answers get samples, and every failure is a record that says why."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from points import PROBLEM, task
+
+from moebench.execution.trial import memory_check
+from moebench.execution.trial.reference_check import Exam, Subject
+from moebench.execution.trial.task import NOBODY, Budget, Competitor
+from moebench.execution.trial.trial import Bench
+from moebench.execution.workers.rank_setup import clocks_of
+from moebench.kernels.catalog import KERNELS
+from moebench.kernels.implementations._triton import runs_on
+from moebench.kernels.problem import Problem
+from moebench.kernels.problem.tensors import Weights, draw_weights
+from moebench.kernels.question import LAYER
+from moebench.kernels.tuned.source_hash import source_hash
+from moebench.results.record import CacheState, Record, Status
+from moebench.results.timing.clock import ClockName, Sample, rotation
+from moebench.results.timing.measure import MIN_SAMPLES
+
+
+def run(bench: Bench, *kernels: str, problem: Problem = PROBLEM) -> dict[str, Record]:
+    return {record.kernel: record for record in bench.run(task(*kernels, problem=problem), lambda _: None)}
+
+
+def test_an_honest_kernel_gets_everything_a_record_promises(bench: Bench) -> None:
+    record = run(bench, "scatter", problem=PROBLEM.replace(mode="train"))["scatter"]
+    assert record.status is Status.passed
+    assert record.timing is not None
+    assert record.work is not None
+    assert record.memory is not None
+    assert record.roofline is not None
+    assert len(record.timing.samples_ns) >= MIN_SAMPLES
+    assert record.timing.cache == "cold"
+    assert set(record.errors) == {"y", "dx", "dw_up", "dw_down", "dgates"}
+    assert record.work.useful_flops == 3 * 2 * 128 * 32 * 48 * 3
+    assert record.work.kept_rows == record.work.routed_rows == 128
+    # x and the pre-activations are what scatter keeps, besides gate weights and routes.
+    assert record.memory.saved >= 4 * (64 * 32 + 128 * 96)
+    assert record.memory.peak > record.memory.saved - 4 * 64 * 32
+    assert record.config == KERNELS.load("scatter").space(PROBLEM, torch.device("cpu"))[0]
+    assert record.source == source_hash("scatter")
+    assert record.wall_s > sum(record.timing.samples_ns) / 1e9
+
+
+def test_gradients_of_biases_are_checked_too(bench: Bench) -> None:
+    records = run(bench, "loop", "padded", problem=PROBLEM.replace(mode="train", bias=True))
+    assert records["loop"].status is Status.passed
+    assert set(records["loop"].errors) == {"y", "dx", "dw_up", "dw_down", "db_up", "db_down", "dgates"}
+    assert records["padded"].status is Status.unsupported
+    assert "bias = True" in records["padded"].reason
+
+
+def test_dropped_rows_are_counted(bench: Bench) -> None:
+    record = run(bench, "padded", problem=PROBLEM.replace(capacity_factor=0.5))["padded"]
+    assert record.work is not None
+    assert record.work.capacity == 16
+    assert record.work.routed_rows == 128
+    assert record.work.kept_rows <= 64
+    assert record.work.drop_rate == pytest.approx(1 - record.work.kept_rows / 128)
+    assert record.work.executed_flops == 2 * 64 * 32 * 48 * 3
+
+
+@pytest.mark.parametrize(
+    ("kernel", "mode", "status", "reason"),
+    [
+        ("OffInOneRow", "forward", Status.wrong, "y is off by"),
+        ("NotANumber", "forward", Status.wrong, "y is off by inf"),
+        ("WrongGateGradient", "train", Status.wrong, "dgates is off by"),
+        ("GoesWrongLater", "forward", Status.wrong, "y is off by"),
+        ("WritesToInput", "forward", Status.wrong, "wrote to its inputs: x"),
+        ("Remembers", "forward", Status.implausible, "faster than the lower bound"),
+        ("WrongShape", "forward", Status.crashed, "ValueError: y has shape (128, 256)"),
+        ("Raises", "forward", Status.crashed, "RuntimeError: no such luck"),
+        ("RunsOutOfMemory", "forward", Status.out_of_memory, "1000 GiB"),
+    ],
+)
+def test_a_fault_is_found_named_and_leaves_the_others_alone(
+    bench: Bench, kernel: str, mode: str, status: Status, reason: str
+) -> None:
+    # A larger problem, so that answering from memory is faster than any machine computes.
+    problem = Problem(T=256, D=128, F=256, E=4, K=2).replace(mode=mode)
+    records = run(bench, "loop", kernel, problem=problem)
+    assert records["loop"].status is Status.passed
+    assert records[kernel].status is status
+    assert reason in records[kernel].reason
+    assert "\n" not in records[kernel].reason
+    assert records[kernel].timing is None
+
+
+def test_a_refusal_is_a_record_with_its_reason(bench: Bench) -> None:
+    record = run(bench, "scatter", problem=PROBLEM.replace(capacity_factor=1.0))["scatter"]
+    assert record.status is Status.unsupported
+    assert "capacity_factor = 1" in record.reason
+
+
+def test_what_does_not_fit_is_refused_before_it_is_allocated(bench: Bench) -> None:
+    problem = Problem(T=1 << 20, D=1 << 15, F=1 << 16, E=256, K=8)
+    record = run(bench, "loop", problem=problem)["loop"]
+    assert record.status is Status.out_of_memory
+    assert "GiB are available" in record.reason
+
+
+def test_a_workspace_that_does_not_fit_is_refused_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = Problem(T=512, D=64, F=64, E=64, K=2, capacity_factor=64.0)
+    einsum_needs = 3 * 4 * 512 * 64 * 512
+    monkeypatch.setattr(memory_check, "available_bytes", lambda _: einsum_needs)
+    records = run(bench, "padded", "gshard_einsum", problem=problem)
+    assert records["padded"].status is Status.passed
+    assert records["gshard_einsum"].status is Status.out_of_memory
+
+
+def test_no_tokens_is_a_point_like_any_other(bench: Bench) -> None:
+    record = run(bench, "scatter", problem=PROBLEM.replace(T=0))["scatter"]
+    assert record.status is Status.passed
+    assert record.work is not None
+    assert record.work.useful_flops == 0
+
+
+def test_every_competitor_is_announced_before_its_code_runs(bench: Bench) -> None:
+    heard: list[int] = []
+    bench.run(task("loop", "scatter"), heard.append)
+    assert set(heard) == {NOBODY, 0, 1}
+
+
+def test_copies_for_a_training_step_are_trainable_and_apart() -> None:
+    problem = PROBLEM.replace(mode="train")
+    cpu = torch.device("cpu")
+    exam = Exam.draw(Subject(problem, LAYER), draw_weights(problem, seed=0, device=cpu), seed=1, device=cpu)
+    first, second = exam.copies(problem, 2)
+    for name, tensor in first.differentiable().items():
+        other = second.differentiable()[name]
+        assert other.requires_grad
+        assert other.data_ptr() != tensor.data_ptr()
+        assert torch.equal(other, tensor)
+
+
+def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Problem] = []
+    honest = Exam.draw
+
+    def counted(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+        drawn.append(subject.problem)
+        return honest(subject, weights, seed=seed, device=device)
+
+    monkeypatch.setattr(Exam, "draw", staticmethod(counted))
+    one, other = PROBLEM.replace(seed=1), PROBLEM.replace(seed=2)
+    for _ in range(3):
+        assert run(bench, "loop", problem=one)["loop"].status is Status.passed
+    assert len(drawn) == 2  # before timing and after
+    run(bench, "loop", problem=other)
+    assert len(drawn) == 4
+    run(bench, "loop", problem=one)
+    assert len(drawn) == 6  # only the problems at hand are kept
+
+
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_references_of_one_problem_are_asked_different_questions(bench: Bench, mode: str) -> None:
+    """Both stand for all N rows and one expert, and each is right by its own truth."""
+    records = run(bench, "loop", "dense", "matmul", problem=PROBLEM.replace(mode=mode))
+    assert records["matmul"].problem == PROBLEM.dense().replace(mode=mode).__dict__
+    assert records["matmul"].status is records["loop"].status is Status.passed
+    assert records["dense"].status is (Status.passed if mode == "forward" else Status.unsupported)
+    assert records["matmul"].work is not None
+    assert records["loop"].work is not None
+    assert records["matmul"].work.useful_flops == records["loop"].work.useful_flops
+
+
+@pytest.mark.parametrize("vandal", ["WritesToInput", "WritesLater"])
+def test_inputs_that_were_written_to_do_not_come_back(bench: Bench, vandal: str) -> None:
+    assert run(bench, "loop", vandal)[vandal].status is Status.wrong
+    assert run(bench, "loop", "scatter")["loop"].status is Status.passed
+    # In one task too: who comes after it is given inputs as they were.
+    assert run(bench, vandal, "loop")["loop"].status is Status.passed
+
+
+class StreamingClock:
+    """A clock of a device on which every call of the problem reads its ideal bytes at a rate."""
+
+    name: ClockName = "cuda_event"
+    cache: CacheState = "cold"
+
+    def __init__(self, problem: Problem, bytes_per_s: float) -> None:
+        self._ns = 1e9 * problem.ideal_bytes(problem.E) / bytes_per_s
+
+    def copies(self, read_bytes: int) -> int:
+        return 1
+
+    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+        return lambda: Sample(ns=self._ns, throttled=False)
+
+    def state(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("read", "status"), [(3.15e12, Status.passed), (2.9e12, Status.implausible)])
+def test_a_kernel_may_read_faster_than_the_machine_copies(
+    read: float, status: Status, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decoding reads weights and writes next to nothing: 3.1 TB/s is no wonder where reading reaches 3.15."""
+    problem = Problem(T=16, D=64, F=128, E=4, K=4)
+    bench = Bench(torch.device("cpu"), {"cold": StreamingClock(problem, 3.1e12)})
+    for name, rate in (("_matmul_rate", 1e18), ("_copy_rate", 3.0e12), ("_read_rate", read)):
+        monkeypatch.setattr(bench._machine, name, lambda *_, rate=rate: rate)
+    assert run(bench, "loop", problem=problem)["loop"].status is status
+
+
+class RotatingClock(StreamingClock):
+    """A hot clock of a device with a small cache; it counts the sets of inputs that the calls go round."""
+
+    cache: CacheState = "hot"
+    sets = 0
+
+    def copies(self, read_bytes: int) -> int:
+        return rotation(CACHE_BYTES, read_bytes)
+
+    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+        self.sets = len(calls)
+        return super().prepare(calls)
+
+
+CACHE_BYTES = 100_000
+DECODE = Problem(T=1, D=32, F=64, E=16, K=2)  # 2 of 16 experts of 24 KB are read
+
+
+def hot(clock: RotatingClock) -> Record:
+    bench = Bench(torch.device("cpu"), {"hot": clock})
+    (record,) = bench.run(dataclasses.replace(task("loop", problem=DECODE), cache="hot"), lambda _: None)
+    return record
+
+
+def test_a_hot_cache_is_passed_through_by_what_is_read_of_the_inputs() -> None:
+    """All experts are twice the cache and more, but the two that a token is for are not: five sets of them are."""
+    clock = RotatingClock(DECODE, 1e6)
+    assert hot(clock).status is Status.passed
+    assert rotation(CACHE_BYTES, DECODE.input_bytes) == 1
+    assert clock.sets == rotation(CACHE_BYTES, DECODE.read_bytes(2)) == 5
+
+
+def test_sets_of_inputs_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer would stay in the cache, and the time would be neither hot nor cold."""
+    monkeypatch.setattr(memory_check, "available_bytes", lambda _: 4 * DECODE.input_bytes)
+    record = hot(RotatingClock(DECODE, 1e6))
+    assert record.status is Status.out_of_memory
+    monkeypatch.setattr(memory_check, "available_bytes", lambda _: 6 * DECODE.input_bytes)
+    assert hot(RotatingClock(DECODE, 1e6)).status is Status.passed
+
+
+def test_a_configuration_that_cannot_be_built_is_invalid(bench: Bench) -> None:
+    asked = task("block_sparse", problem=PROBLEM)
+    competitors = (Competitor(kernel="block_sparse", config={"block": 128}),)
+    (record,) = bench.run(dataclasses.replace(asked, competitors=competitors), lambda _: None)
+    assert record.status is Status.invalid
+    assert "blocks of side 128 do not divide F = 48" in record.reason
+
+
+def test_what_a_compiler_refuses_is_uncompilable(bench: Bench) -> None:
+    record = run(bench, "loop", "DoesNotCompile")["DoesNotCompile"]
+    assert record.status is Status.uncompilable
+    assert "CompilationError" in record.reason
+
+
+def test_eager_calls_are_a_record_of_their_own() -> None:
+    """By the host's clock, many calls to a sample, and all of them counted as timed."""
+    bench = Bench(torch.device("cpu"), clocks_of(torch.device("cpu")))
+    (record,) = bench.run(dataclasses.replace(task("loop"), cache="eager"), lambda _: None)
+    assert record.timing is not None
+    assert (record.timing.cache, record.timing.clock) == ("eager", "perf_counter")
+    assert record.timing.calls > 1
+    assert record.timing.timed_s == pytest.approx(record.timing.calls * sum(record.timing.samples_ns) / 1e9)
+    assert record.timing.timed_s < record.wall_s
+    assert record.clocks is None  # a CPU has no readings
+
+
+def test_few_samples_are_enough_where_few_are_asked_for(bench: Bench) -> None:
+    asked = dataclasses.replace(task("loop"), budget=Budget(seconds=1.0, samples=3))
+    (record,) = bench.run(asked, lambda _: None)
+    assert record.timing is not None
+    assert len(record.timing.samples_ns) == 3
+    assert record.timing.stopped == "enough"
+
+
+def test_a_record_names_what_a_call_starts(bench: Bench) -> None:
+    """Of three experts with rows: two products each, and what surrounds them; a training step starts more."""
+    problem = PROBLEM.replace(E=3, K=1)
+    forward = run(bench, "loop", problem=problem)["loop"].launches
+    train = run(bench, "loop", problem=problem.replace(mode="train"))["loop"].launches
+    assert forward is not None
+    assert train is not None
+    assert forward.kernels == {}
+    assert forward.operators["aten.mm"] == 6
+    assert train.operators["aten.mm"] == 18
+    assert forward.host_waits >= 1  # it asks for the counts of the experts
+
+
+@pytest.mark.skipif(runs_on(torch.device("cpu")) is not None, reason="needs Triton's interpreter")
+def test_a_record_names_the_kernels_of_ours(bench: Bench) -> None:
+    problem = Problem(T=16, D=32, F=32, E=2, K=1, mode="train")
+    records = run(bench, "triton_scatter", "loop", problem=problem)
+    assert records["triton_scatter"].status is Status.passed, records["triton_scatter"].reason
+    launches = records["triton_scatter"].launches
+    assert launches is not None
+    assert launches.kernels["up"] == 1
+    assert launches.kernels["weight_gradient"] == 2
+    assert launches.host_waits == 0
+    assert records["loop"].launches is not None
+    assert records["loop"].launches.kernels == {}

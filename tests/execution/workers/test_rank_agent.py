@@ -1,0 +1,161 @@
+"""Keepers: orders are followed one after another, and whoever is lost is named and blames nobody."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+from launched import until
+from points import PROBLEM, task
+from torch.distributed import HashStore  # type: ignore[attr-defined]  # as in the store module
+
+from moebench.execution.trial.task import Task
+from moebench.execution.workers import rank_agent
+from moebench.execution.workers.rank_agent import Keeper, Leave
+from moebench.execution.workers.rendezvous_store import Store
+from moebench.execution.workers.torchrun import Torchrun
+from moebench.execution.workers.worker import Answer, Died, LocalWorker, Ready, Worker, WorkerError
+from moebench.execution.workers.worker_group import WorkerGroup
+from moebench.results.record.environment import fingerprint
+
+READY = Ready(fingerprint("cpu", device="A CPU", driver=None), "unknown")
+SPOKE = Died(0, "crashed", "rank 0: RuntimeError: Connection closed by peer")
+SEEN = Died(0, "crashed", "the worker was killed by SIGKILL", seen=True)
+
+
+class Puppet(LocalWorker):
+    """No process: it says what it is told to, and dies when it is killed."""
+
+    def __init__(self, lines: Sequence[Answer]) -> None:
+        self.lines = list(lines)
+        self.tasks: list[Task] = []
+        self.alive = False
+
+    def start(self) -> None:
+        self.alive = True
+
+    @property
+    def running(self) -> bool:
+        return self.alive
+
+    def send(self, task: Task) -> None:
+        self.tasks.append(task)
+
+    def answer(self, wait_s: float) -> Answer | None:
+        if not self.alive:
+            return SEEN
+        if len(self.lines) > 0:
+            return self.lines.pop(0)
+        time.sleep(wait_s)
+        return None
+
+    def kill(self) -> None:
+        self.alive = False
+
+    stop = kill
+
+
+@pytest.fixture
+def store() -> Store:
+    return HashStore()
+
+
+@pytest.fixture
+def crew(store: Store) -> Torchrun:
+    return Torchrun(store, 2)
+
+
+@contextmanager
+def keeping(crew: Torchrun, rank: int, *puppets: Puppet) -> Iterator[list[int]]:
+    """A keeper in a thread that hires one puppet after another; the exit code it left with."""
+    kept, left = crew._keepers[rank], list[int]()
+    follower = Keeper(kept._store, rank, lambda start: puppets[start.generation - 1])
+    thread = threading.Thread(target=lambda: left.append(follower.follow()), daemon=True)
+    thread.start()
+    try:
+        yield left
+    finally:
+        if not left:
+            kept.order(Leave(3))
+        thread.join()
+
+
+def heard(kept: Worker) -> Answer:
+    while (answer := kept.answer(0.01)) is None:
+        pass
+    return answer
+
+
+def test_answers_come_back_and_a_dead_worker_is_seen_and_replaced(crew: Torchrun) -> None:
+    first, second = Puppet([READY, []]), Puppet([READY])
+    with keeping(crew, 0, first, second) as left:
+        with crew.workers(1, "cpu", ()) as (kept,):
+            assert heard(kept) == READY
+            kept.send(task("loop"))
+            assert heard(kept) == []
+            assert first.tasks == [task("loop")]
+            assert kept.running
+            assert kept.in_reach
+            first.kill()  # while nothing is asked of it
+            until(lambda: not kept.running, seconds=5.0)
+        with crew.workers(1, "cpu", ()) as (kept,):
+            assert heard(kept) == READY
+            kept.kill()
+            assert heard(kept) == SEEN
+    assert left == [3]
+    assert not second.alive
+
+
+def test_all_leave_with_the_exit_code_of_rank_0(crew: Torchrun) -> None:
+    with keeping(crew, 0) as first, keeping(crew, 1) as second:
+        crew.leave(1)
+    assert (first, second) == ([1], [1])
+
+
+def test_a_keeper_that_gives_no_sign_of_life_is_lost_and_named(
+    crew: Torchrun, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank_agent, "LOST_S", 1.0)
+    with (
+        crew.workers(2, "cpu", ()) as (_, kept),
+        pytest.raises(WorkerError, match=r"rank 1 has given no sign of life for 1 s .* --output to continue"),
+    ):
+        heard(kept)
+    with pytest.raises(WorkerError, match="rank 0 has given no sign of life"):
+        Keeper(store, 2, lambda _: Puppet([])).follow()
+
+
+def test_what_a_lost_machine_does_to_the_others_is_nobodys_crash(
+    crew: Torchrun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 1's machine is gone with its keeper and its worker: rank 0 only speaks of a connection that was closed."""
+    monkeypatch.setattr(rank_agent, "LOST_S", 4.0)
+    group = WorkerGroup(crew, 2, "cpu", [])
+    with keeping(crew, 0, Puppet([READY, SPOKE])):
+        with keeping(crew, 1, Puppet([READY])):
+            assert group.start() == READY
+        with pytest.raises(WorkerError, match="rank 1 has given no sign of life"):
+            group.run(task("loop", problem=PROBLEM.replace(ranks=2)))
+
+
+def test_what_a_rank_only_speaks_of_is_believed_where_the_silent_one_is_in_reach(crew: Torchrun) -> None:
+    """It waits in a collective: its keeper lives and will have nothing to say."""
+    group = WorkerGroup(crew, 2, "cpu", [])
+    with keeping(crew, 0, Puppet([READY, SPOKE])), keeping(crew, 1, waiting := Puppet([READY])):
+        group.start()
+        assert group.run(task("loop", problem=PROBLEM.replace(ranks=2))) == SPOKE
+        until(lambda: not waiting.alive, seconds=5.0)
+
+
+def test_ranks_on_different_devices_are_no_group(crew: Torchrun) -> None:
+    other = Ready(READY.environment.model_copy(update={"device": "Another CPU"}), "unknown")
+    group = WorkerGroup(crew, 2, "cpu", [])
+    with (
+        keeping(crew, 0, Puppet([READY])),
+        keeping(crew, 1, Puppet([other])),
+        pytest.raises(WorkerError, match="rank 1 measures on Another CPU, rank 0 on A CPU: use machines of one kind"),
+    ):
+        group.start()

@@ -1,0 +1,58 @@
+"""Which layers are compiled."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from moebench.kernels.catalog import UnknownName
+from moebench.kernels.compiler.survey import cases, compiled_kernels, references
+from moebench.kernels.problem import DType
+
+
+def test_every_kernel_has_a_default_case_for_every_reference() -> None:
+    names = compiled_kernels()
+    assert {"triton_scatter", "triton_padded"} <= set(names)
+    found = cases("sm_90", [], references(), whole=False)
+    asked = {(case.kernel, case.title.removesuffix(" cf=1")) for case in found}
+    assert len(asked) == len(found)
+    quantised = [problem for _, problem in references() if problem.quantised]
+    assert len(found) == len(names) * len(references()) - len(quantised), "block_sparse has no float8"
+    padded = [case for case in found if case.kernel == "triton_padded"]
+    assert all(case.problem.capacity_factor == 1 for case in padded)
+
+
+def test_references_are_all_dtypes_and_both_modes_or_what_is_asked_for() -> None:
+    problems = [problem for _, problem in references()]
+    assert {problem.dtype for problem in problems} == set(get_args(DType))
+    assert {problem.mode for problem in problems} == {"forward", "train"}
+    asked = references("qwen3-30b-a3b", "float16")
+    assert {(name, problem.dtype, problem.E) for name, problem in asked} == {("Qwen3-30B-A3B", "float16", 128)}
+
+
+def test_a_whole_space_is_all_valid_configurations_the_default_first() -> None:
+    problems = references("Mixtral-8x7B", "bfloat16")[:1]
+    (default,) = cases("sm_80", ["triton_padded"], problems, whole=False)
+    found = cases("sm_80", ["triton_padded"], problems, whole=True)
+    assert found[0] == default
+    assert len(found) > 10
+    assert not any(case.config["descriptors"] for case in found)  # an A100 has none
+
+
+@pytest.mark.parametrize(
+    ("target", "kernel", "remedy"),
+    [
+        ("sm90", [], "did you mean sm_90"),
+        ("sm_90", ["triton_scater"], "did you mean triton_scatter"),
+        ("sm_90", ["scatter"], "no Triton kernel is named 'scatter'"),
+    ],
+)
+def test_unknown_names_are_told_with_the_nearest(target: str, kernel: list[str], remedy: str) -> None:
+    with pytest.raises(UnknownName, match=remedy):
+        cases(target, kernel, references(), whole=False)
+
+
+def test_an_unknown_dtype_is_told() -> None:
+    with pytest.raises(UnknownName, match="did you mean bfloat16"):
+        references(dtype="bfloat")

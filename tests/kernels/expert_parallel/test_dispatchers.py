@@ -1,0 +1,257 @@
+"""Every dispatcher against the reference, in real processes over gloo: outputs, all gradients, and what was sent."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from moebench.execution.trial.accuracy import errors, verdict
+from moebench.execution.trial.reference_check import call
+from moebench.kernels.catalog import KERNELS
+from moebench.kernels.expert_parallel.parallel_layer import Disagreement
+from moebench.kernels.expert_parallel.traffic_counter import Ledger
+from moebench.kernels.kernel import Communicates, Config
+from moebench.kernels.oracle import Result, reference
+from moebench.kernels.problem import Problem
+from moebench.kernels.problem.routing import NO_ROUTE, Routing, within_capacity
+from moebench.kernels.problem.shard import Shard
+from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
+from moebench.results.record import Error
+
+CPU = torch.device("cpu")
+NAMES = ("alltoall", "alltoall_dedup", "hierarchical", "allgather")
+PLACES = {1: 1, 2: 1, 3: 3, 4: 2}  # ranks, and how many of them share a node
+COLLECTIVE_SECONDS = 30  # a rank that waits longer for the others gives up
+GROUP_SECONDS = 200  # a group that takes longer is killed
+
+TRAIN = Problem(T=37, D=12, F=8, E=9, K=3, mode="train")
+DROPPING = TRAIN.replace(capacity_factor=0.7)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem for all ranks together, a configuration, and the tokens of each rank where they are not even."""
+
+    problem: Problem
+    config: Config = dataclasses.field(default_factory=dict)
+    tokens: tuple[int, ...] = ()
+    routes: bool = True
+
+    def tokens_of(self, rank: int, ranks: int) -> slice:
+        """The tokens that a rank holds."""
+        if not self.tokens:
+            return Shard.of(self.problem.replace(ranks=ranks, wire=None), rank).tokens
+        start = sum(self.tokens[:rank])
+        return slice(start, start + self.tokens[rank] if rank < ranks - 1 else self.problem.T)
+
+
+CASES = {
+    "dropless": Case(TRAIN),
+    "not gated": Case(TRAIN.replace(gated=False, activation="gelu")),
+    "biases": Case(TRAIN.replace(bias=True), {"local": "loop"}),
+    "one hot expert": Case(TRAIN.replace(load="hot")),
+    "unused experts": Case(TRAIN.replace(load="empty:0.6")),
+    "one expert each": Case(TRAIN.replace(E=4)),
+    "experts that do not divide": Case(TRAIN.replace(E=5)),
+    "ranks without tokens": Case(TRAIN.replace(T=2)),
+    "no tokens": Case(TRAIN.replace(T=0)),
+    "no routes": Case(TRAIN, routes=False),
+    "uneven tokens": Case(TRAIN, tokens=(5, 0, 21, 11)),
+    "tokens on the last rank": Case(TRAIN, tokens=(0, 0, 0, 37)),
+    "one route": Case(TRAIN.replace(K=1, router="switch")),
+    "forward": Case(TRAIN.replace(mode="forward")),
+    "bfloat16": Case(TRAIN.replace(dtype="bfloat16", D=40)),
+    "quantised": Case(TRAIN.replace(dtype="float8_e4m3fn", mode="forward", D=40), {"local": "loop"}),
+    "dropping": Case(DROPPING),
+    "dropping by gate weight": Case(DROPPING.replace(drop="gate_weight")),
+    "dropping of one hot expert": Case(DROPPING.replace(capacity_factor=0.3, drop="gate_weight", load="hot")),
+    "dropping, experts that do not divide": Case(DROPPING.replace(E=5)),
+    "dropping, ranks without tokens": Case(DROPPING.replace(T=2)),
+    "dropping, no tokens": Case(DROPPING.replace(T=0)),
+    "dropping, no routes": Case(DROPPING, routes=False),
+    "dropping, uneven tokens": Case(DROPPING, tokens=(5, 0, 9, 23)),
+    "dropping, forward": Case(DROPPING.replace(mode="forward")),
+    "roomy": Case(TRAIN.replace(capacity_factor=4.0)),
+    "chunks": Case(TRAIN, {"chunks": 4}),
+    "chunks, forward": Case(TRAIN.replace(mode="forward"), {"chunks": 8}),
+    "chunks, dropping": Case(DROPPING, {"chunks": 4}),
+    "chunks, dropping, capacity of less": Case(DROPPING.replace(capacity_factor=0.1), {"chunks": 4}),
+    "chunks, uneven tokens": Case(TRAIN, {"chunks": 2}, tokens=(5, 0, 21, 11)),
+    "chunks, no tokens": Case(TRAIN.replace(T=0), {"chunks": 2}),
+    "shadows": Case(TRAIN.replace(load="zipf:1.5"), {"shadows": 2}),
+    "shadows of all": Case(TRAIN.replace(E=4, K=3), {"shadows": 4}),
+    "shadows, biases": Case(TRAIN.replace(bias=True), {"shadows": 1, "local": "loop"}),
+    "shadows, uneven tokens": Case(TRAIN, {"shadows": 2}, tokens=(5, 0, 21, 11)),
+    "shadows, dropping, chunks": Case(DROPPING, {"shadows": 2, "chunks": 2}),
+    "shadows, bfloat16": Case(TRAIN.replace(dtype="bfloat16", D=40), {"shadows": 2}),
+    **{f"multiplied by {name}": Case(TRAIN, {"local": name}) for name in ("grouped", "loop", "padded")},
+    "multiplied by block_sparse": Case(TRAIN.replace(D=64, F=32), {"local": "block_sparse"}),
+    "wire float32": Case(TRAIN.replace(dtype="bfloat16", D=40, wire="float32", ranks=2)),
+    "wire bfloat16": Case(TRAIN.replace(wire="bfloat16", ranks=2)),
+    "wire bfloat16, odd width": Case(TRAIN.replace(D=7, wire="bfloat16", ranks=2)),
+    "wire float16": Case(TRAIN.replace(wire="float16", ranks=2)),
+    "wire float8": Case(TRAIN.replace(D=200, wire="float8_e4m3fn", dtype="bfloat16", ranks=2)),
+    "wire float8, odd width": Case(TRAIN.replace(D=131, wire="float8_e4m3fn", mode="forward", ranks=2)),
+    "wire float8, chunks, dropping": Case(
+        DROPPING.replace(D=200, F=64, wire="float8_e4m3fn", dtype="bfloat16", ranks=2), {"chunks": 2}
+    ),
+}
+POINTS = [
+    (world, name, case)
+    for world in PLACES
+    for name in NAMES
+    for case, what in CASES.items()
+    if world > 1 or what.problem.wire is None
+]
+
+
+def inputs_of(case: Case, problem: Problem) -> Inputs:
+    """The same inputs in every process, every seventh route missing, or all of them."""
+    whole = problem.replace(ranks=1, wire=None)
+    inputs = draw_inputs(whole, draw_weights(whole, seed=1, device=CPU), seed=2, device=CPU)
+    ids_TK = inputs.routing.ids_TK.clone()
+    ids_TK.view(-1)[:: 7 if case.routes else 1] = NO_ROUTE
+    return dataclasses.replace(inputs, routing=dataclasses.replace(inputs.routing, ids_TK=ids_TK))
+
+
+def kept_of(case: Case, problem: Problem, routing: Routing) -> Routing:
+    """The routes that each rank's capacity keeps."""
+    if problem.capacity is None:
+        return routing
+    kept = []
+    for rank in range(problem.ranks):
+        tokens = case.tokens_of(rank, problem.ranks)
+        part = Routing(ids_TK=routing.ids_TK[tokens], gates_TK=routing.gates_TK[tokens], experts=routing.experts)
+        kept.append(within_capacity(part, problem.drop, problem.capacity).ids_TK)
+    return dataclasses.replace(routing, ids_TK=torch.cat(kept))
+
+
+def run_rank(name: str, case: Case, ranks: int, rank: int) -> dict[str, object]:
+    """What a rank's check says of its errors, and what it sent beside what its routes told."""
+    problem = case.problem.replace(ranks=ranks) if ranks > 1 else case.problem.replace(ranks=1, wire=None)
+    inputs = inputs_of(case, problem)
+    shard = Shard(tokens=case.tokens_of(rank, ranks), experts=Shard.of(problem, rank).experts)
+    kept = kept_of(case, problem, inputs.routing)
+    single = problem.replace(ranks=1, wire=None, capacity_factor=None)
+    expected = reference(single, dataclasses.replace(inputs, routing=kept)).shard(shard)
+    mine = inputs.shard(shard)
+    kernel = KERNELS.load(name)
+    config: dict[str, int | float | str | bool] = {"local": "scatter", "chunks": 1, "shadows": 0, **case.config}
+    if ranks == 1:
+        config |= {"chunks": 1, "shadows": 0}
+    layer = kernel.build(problem, config, CPU)
+    counter: object = layer
+    assert isinstance(counter, Communicates)
+    result = call(problem, layer, mine.requires_grad_() if problem.mode == "train" else mine)
+    result = Result(y_TD=result.y_TD, gradients={k: result.gradients[k] for k in expected.gradients})
+    found: dict[str, Error] = errors(result, expected)
+    told = None
+    if not case.tokens:
+        told = facts(kernel.cost(problem, config, kept).traffic[rank])
+    return {"verdict": verdict(found, problem.rounding), "sent": facts(counter.ledger), "told": told}
+
+
+def disagreement(ranks: int, rank: int) -> str:
+    """What a rank is told when the last one means another problem."""
+    problem = TRAIN.replace(ranks=ranks, seed=int(rank == ranks - 1))
+    try:
+        KERNELS.load("alltoall").build(problem, {"local": "scatter", "chunks": 1, "shadows": 0}, CPU)
+    except Disagreement as error:
+        return str(error)
+    return "nothing"
+
+
+def facts(ledger: Ledger) -> dict[str, int]:
+    rest = {"messages": ledger.messages, "rows": ledger.rows, "routes": ledger.routes}
+    return {str(link): sent for link, sent in ledger.bytes.items()} | rest
+
+
+def rank_main(rank: int, folder: Path) -> None:
+    """One process: every case in every world that has such a rank; results go to a file."""
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {}
+    for world, per_node in PLACES.items():
+        if rank < world:
+            os.environ["LOCAL_WORLD_SIZE"] = str(per_node)
+            dist.init_process_group(
+                "gloo",
+                init_method=(folder / f"world{world}").as_uri(),
+                rank=rank,
+                world_size=world,
+                timeout=timedelta(seconds=COLLECTIVE_SECONDS),
+            )
+            for name in NAMES:
+                for case, what in CASES.items():
+                    if world > 1 or what.problem.wire is None:
+                        results[f"{world} {name} {case}"] = run_rank(name, what, world, rank)
+            results[f"{world} disagreement"] = disagreement(world, rank)
+            dist.destroy_process_group()
+    (folder / f"rank{rank}.json").write_text(json.dumps(results))
+
+
+def run_ranks(folder: Path) -> None:
+    """One group of processes runs all points, since starting them is what takes time; the first failure ends all."""
+    command = [sys.executable, __file__]
+    started = [subprocess.Popen([*command, str(rank), str(folder)]) for rank in range(max(PLACES))]
+    deadline = time.monotonic() + GROUP_SECONDS
+    try:
+        while any(process.poll() is None for process in started):
+            assert time.monotonic() < deadline, "the ranks hang"
+            assert not any(process.poll() for process in started), "a rank failed, see its output"
+            time.sleep(0.05)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+    assert [process.returncode for process in started] == [0] * len(started)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each rank found, by world, dispatcher and case."""
+    folder = tmp_path_factory.mktemp("ranks")
+    run_ranks(folder)
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(max(PLACES))]
+
+
+@pytest.mark.xdist_group("ranks")
+@pytest.mark.parametrize(("world", "name", "case"), POINTS)
+def test_every_rank_has_its_part_of_the_result_and_sent_what_its_routes_told(
+    results: list[dict[str, Any]], world: int, name: str, case: str
+) -> None:
+    """Output and gradients equal the single-rank result; bytes by link, messages, rows and routes are as reckoned."""
+    for rank in range(world):
+        found = results[rank][f"{world} {name} {case}"]
+        assert found["verdict"] is None, f"rank {rank}"
+        if found["told"] is not None:
+            assert found["sent"] == found["told"], f"rank {rank}"
+
+
+@pytest.mark.xdist_group("ranks")
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_every_rank_is_told_who_means_another_problem(results: list[dict[str, Any]], world: int) -> None:
+    for rank in range(world):
+        told = results[rank][f"{world} disagreement"]
+        assert told.startswith("the ranks disagree on problem: rank 0 has T37.")
+        assert f"rank {world - 1} has T37." in told
+
+
+def test_a_problem_of_many_ranks_without_a_process_group_says_what_to_do() -> None:
+    with pytest.raises(RuntimeError, match=r"ranks = 2, the process group has 1: start one process for each rank"):
+        KERNELS.load("alltoall").build(TRAIN.replace(ranks=2), {"local": "scatter", "chunks": 1, "shadows": 0}, CPU)
+
+
+if __name__ == "__main__":
+    rank_main(int(sys.argv[1]), Path(sys.argv[2]))

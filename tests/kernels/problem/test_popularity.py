@@ -1,0 +1,101 @@
+"""What tokens choose, in expectation: against combinatorics, against the real routers, and by counting."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from moebench.kernels.problem import Problem
+from moebench.kernels.problem.popularity import Drawn, Recorded, choices
+from moebench.kernels.problem.routers import route
+from moebench.kernels.problem.trace import load_of, write
+
+CPU = torch.device("cpu")
+TOKENS = 20_000
+SIGMAS = 5.0  # of the mean of that many tokens: by chance once in a million
+LOADS = ["uniform", "zipf:0.5", "zipf:1.2", "zipf:3", "dirichlet:0.3", "dirichlet:0.03", "hot", "empty:0.5"]
+
+
+def shared(experts: int, groups: int) -> NDArray[np.int64]:
+    return np.arange(experts) * groups // experts
+
+
+def routed(problem: Problem, seed: int = 1) -> NDArray[np.int64]:
+    """Whether a token chose an expert, (T, E), by the router itself."""
+    ids_TK = route(problem, seed=seed, device=CPU).ids_TK.numpy()
+    chosen_TE = np.zeros((problem.T, problem.E), dtype=np.int64)
+    for token, ids in enumerate(ids_TK):
+        chosen_TE[token, ids[ids >= 0]] = 1
+    return chosen_TE
+
+
+@given(E=st.integers(1, 96), data=st.data())
+def test_uniform_groups_are_hit_as_combinatorics_has_it(E: int, data: st.DataObject) -> None:
+    K = data.draw(st.integers(1, min(E, 12)))
+    owner_E = shared(E, data.draw(st.integers(1, E)))
+    sizes = np.bincount(owner_E)
+    exact = [1 - math.comb(E - size, K) / math.comb(E, K) for size in sizes]
+    np.testing.assert_allclose(Drawn(np.zeros(E), K).hit(owner_E), exact, atol=1e-8)
+
+
+@pytest.mark.parametrize("load", LOADS)
+@pytest.mark.parametrize(("E", "K", "groups"), [(8, 2, 4), (60, 4, 7), (64, 1, 8), (128, 8, 16)])
+def test_experts_ranks_and_nodes_are_hit_as_the_router_hits_them(load: str, E: int, K: int, groups: int) -> None:
+    problem = Problem(T=TOKENS, D=1, F=1, E=E, K=K, load=load, seed=3)
+    chosen_TE = routed(problem)
+    for owner_E in (np.arange(E), shared(E, groups), shared(E, 2)):
+        hit_G = choices(problem).hit(owner_E)
+        hits_TG = np.stack([chosen_TE[:, owner_E == group].any(1) for group in range(owner_E.max() + 1)], axis=1)
+        deviation_G = np.sqrt(np.maximum(hit_G * (1 - hit_G), 1 / TOKENS) / TOKENS)
+        assert (np.abs(hits_TG.mean(0) - hit_G) < SIGMAS * deviation_G).all()
+
+
+@given(
+    logits=st.lists(st.floats(-1e6, 1e6) | st.just(-math.inf), min_size=1, max_size=40),
+    data=st.data(),
+)
+def test_any_popularity_gives_probabilities_that_add_up(logits: list[float], data: st.DataObject) -> None:
+    """However far apart: a token chooses K experts, and a group at most as often as its experts together."""
+    usable = sum(math.isfinite(logit) for logit in logits)
+    assume(usable)
+    drawn = Drawn(np.array(logits), data.draw(st.integers(1, usable)))
+    owner_E = shared(len(logits), data.draw(st.integers(1, len(logits))))
+    hit_G, included_E = drawn.hit(owner_E), drawn.included_E
+    assert included_E.sum() == pytest.approx(drawn.chosen, abs=1e-6)
+    assert (included_E[np.isneginf(logits)] == 0).all()
+    assert (hit_G <= np.minimum(np.bincount(owner_E, included_E), 1) + 1e-7).all()
+    assert (hit_G >= [included_E[owner_E == group].max() - 1e-7 for group in range(owner_E.max() + 1)]).all()
+
+
+def test_order_of_experts_and_numbering_of_groups_do_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    logits_E, owner_E = rng.normal(size=48), rng.integers(0, 5, size=48)
+    owner_E[:5] = np.arange(5)
+    order_E = rng.permutation(48)
+    hit_G = Drawn(logits_E, 6).hit(owner_E)
+    np.testing.assert_allclose(Drawn(logits_E[order_E], 6).hit(owner_E[order_E]), hit_G, rtol=1e-9)
+    renamed = np.array([3, 0, 4, 1, 2])
+    np.testing.assert_allclose(Drawn(logits_E, 6).hit(renamed[owner_E])[renamed], hit_G, rtol=1e-9)
+
+
+def test_a_trace_is_counted_with_its_missing_routes(tmp_path: Path) -> None:
+    ids_TK = np.array([[0, 1], [1, 3], [-1, 2], [-1, -1]], dtype=np.int32)
+    write(tmp_path / "t.npy", ids_TK)
+    problem = Problem(T=4, D=1, F=1, E=4, K=2, load=load_of(tmp_path / "t.npy"))
+    counted = choices(problem)
+    np.testing.assert_allclose(counted.included_E, [1 / 4, 2 / 4, 1 / 4, 1 / 4])
+    np.testing.assert_allclose(counted.hit(np.array([0, 0, 1, 1])), [2 / 4, 2 / 4])
+
+
+def test_a_trace_of_drawn_routes_says_what_the_draw_says() -> None:
+    problem = Problem(T=TOKENS, D=1, F=1, E=32, K=4, load="zipf:1", seed=5)
+    recorded = Recorded(route(problem, seed=2, device=CPU).ids_TK.numpy(), 32)
+    for owner_E in (np.arange(32), shared(32, 4)):
+        np.testing.assert_allclose(recorded.hit(owner_E), choices(problem).hit(owner_E), atol=0.015)

@@ -1,0 +1,127 @@
+"""A kernel's hash changes with what the kernel is made of, and with nothing else."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from faulty import FAULTY
+
+from moebench.kernels import kernel as package_module
+from moebench.kernels.catalog import KERNELS, UnknownName
+from moebench.kernels.tuned.source_hash import hash_of, reached, source_hash
+
+ROOT = Path(package_module.__file__).parent
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOT, tmp_path / "kernels", ignore=shutil.ignore_patterns("__pycache__")))
+
+
+def of(root: Path, name: str) -> str:
+    return hash_of(root / "implementations" / f"{name}.py", root)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "file", "reaches"),
+    [
+        ("scatter", "implementations/scatter.py", True),
+        ("scatter", "routing.py", True),
+        ("scatter", "shard.py", True),  # through tensors.py
+        ("scatter", "implementations/loop.py", False),
+        ("scatter", "implementations/_triton.py", False),
+        ("scatter", "choice.py", False),
+        ("scatter", "tuned.py", False),
+        ("scatter", "gpu/rows.py", False),
+        ("scatter", "cuda/routing.cu", False),
+        ("triton_scatter", "implementations/_triton.py", True),
+        ("triton_scatter", "gpu/experts.py", True),  # imported when a layer is built
+        ("triton_scatter", "gpu/grouped_gemm.py", True),
+        ("triton_scatter", "gpu/__init__.py", True),
+        ("triton_scatter", "cuda/routing.cu", True),
+        ("triton_scatter", "gpu/block_products.py", False),
+        ("triton_scatter", "compiled/compile.py", False),
+        ("triton_scatter", "gpu/traffic.py", False),  # imported by steps
+        ("scatter", "cores.py", False),
+    ],
+)
+def test_editing_a_file_changes_the_hash_of_what_reaches_it(copy: Path, kernel: str, file: str, reaches: bool) -> None:
+    before = of(copy, kernel)
+    with (copy / file).open("a") as opened:
+        opened.write("// edited\n" if file.endswith(".cu") else "edited = True\n")
+    assert (of(copy, kernel) != before) == reaches
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ('    family = "scatter"\n', '    family = "scatter"  # a remark\n'),
+        ('    family = "scatter"\n', '\n    # A remark.\n    family = "scatter"\n'),
+        ('        """Of a forward on a CPU."""\n', '        """Of a forward,\n        of all."""\n'),
+        ("        counts = routing.counts_E().tolist()\n", "        counts = [1]\n"),  # in steps
+    ],
+)
+def test_what_is_not_run_does_not_count(copy: Path, edit: tuple[str, str]) -> None:
+    before, path = of(copy, "scatter"), copy / "implementations" / "scatter.py"
+    assert edit[0] in path.read_text()
+    path.write_text(path.read_text().replace(*edit))
+    assert of(copy, "scatter") == before
+
+
+def test_a_hash_in_a_text_is_no_comment(copy: Path) -> None:
+    path = copy / "implementations" / "scatter.py"
+    before = of(copy, "scatter")
+    path.write_text(path.read_text().replace('family = "scatter"', 'family = "scatter # 2"'))
+    assert of(copy, "scatter") != before
+
+
+def test_the_place_of_the_package_does_not_matter(copy: Path) -> None:
+    for name in KERNELS.names():
+        assert of(copy, name) == source_hash(name)
+
+
+def test_every_kernel_has_a_hash_of_its_own() -> None:
+    hashes = [source_hash(name) for name in KERNELS.names()]
+    assert all(re.fullmatch("[0-9a-f]{12}", one) for one in hashes)
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_a_moved_file_is_another(copy: Path) -> None:
+    """The names count: a file whose content stands under another name is not the same kernel."""
+    one = copy / "implementations" / "loop.py"
+    assert hash_of(one, copy) != hash_of(one.rename(one.with_name("other.py")), copy)
+
+
+def test_every_way_of_importing_is_followed(tmp_path: Path) -> None:
+    files = {
+        "__init__.py": "",
+        "a.py": "from . import b\nfrom .c import x\nimport json\nfrom pathlib import Path\n",
+        "b.py": "def f():\n    from .d.e import y\n",
+        "c.py": "from .a import z\n",  # a circle
+        "d/__init__.py": "from .. import g\n",
+        "d/e.py": "from ...outside import h\n",
+        "f.py": "",
+        "g.py": "",
+        "../outside.py": "",
+    }
+    root = tmp_path / "root"
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    found = {path.relative_to(root).as_posix() for path in reached(root / "a.py", root)}
+    assert found == {"__init__.py", "a.py", "b.py", "c.py", "d/__init__.py", "d/e.py", "g.py"}
+
+
+def test_a_kernel_from_elsewhere_has_the_hash_of_its_own_file() -> None:
+    found = {(type(kernel).__module__, source_hash(name)) for name, kernel in FAULTY.items()}
+    assert len(found) == len(dict(found)) == len({one for _, one in found})
+    assert all(re.fullmatch("[0-9a-f]{12}", one) for _, one in found)
+
+
+def test_an_unknown_name_is_said_to_be_one() -> None:
+    with pytest.raises(UnknownName, match="did you mean scatter"):
+        source_hash("scater")

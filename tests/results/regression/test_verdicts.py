@@ -1,0 +1,168 @@
+"""Verdicts: what became slower, what broke, and what nobody can say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from records import ENVIRONMENT, TIMING, record, records
+
+from moebench.results.record import Clocks, Record, Status
+from moebench.results.regression.paired_difference import Difference
+from moebench.results.regression.verdicts import Standing, Verdict, compare, decide
+from moebench.results.stats import Interval
+
+
+def processes(
+    times: float = 1.0, *, count: int = 8, noise: float = 0.003, seed: int = 0, x: float = 1.0, **changes: Any
+) -> list[Record]:
+    """Records of a point by so many processes, which took so many ms."""
+    generator = np.random.default_rng(seed)
+    samples = 1e6 * times * np.exp(generator.normal(0, noise, (count, 1)) + generator.normal(0, 0.01, (count, 15)))
+    made = [
+        {"timing": TIMING.model_copy(update={"samples_ns": one.tolist()}), "time": f"2026-03-01T{at:03}"}
+        for at, one in enumerate(samples)
+    ]
+    return [record(x, **(one | changes)) for one in made]
+
+
+def failed(status: Status, reason: str = "no such luck", **changes: Any) -> Record:
+    return record(status=status, reason=reason, timing=None, **changes)
+
+
+def only(verdicts: Sequence[Verdict]) -> Verdict:
+    (verdict,) = verdicts
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("times", "status"),
+    [(1.0, Standing.same), (1.015, Standing.same), (1.03, Standing.slower), (0.97, Standing.faster)],
+)
+def test_a_difference_counts_from_the_floor_on(times: float, status: Standing) -> None:
+    """1.5 % is surely slower here, and not worth an alarm."""
+    verdict = only(compare(processes(), processes(times, seed=1)))
+    assert verdict.status is status
+    assert verdict.ratio is not None
+    assert verdict.ratio.value == pytest.approx(times, abs=0.005)
+    assert verdict.old_ns == pytest.approx(1e6, rel=0.01)
+    assert verdict.new_ns == pytest.approx(1e6 * times, rel=0.01)
+    assert verdict.processes == (8, 8)
+
+
+def test_another_floor_moves_the_line() -> None:
+    old, new = processes(), processes(1.03, seed=1)
+    assert only(compare(old, new, floor=0.05)).status is Standing.same
+    assert only(compare(old, processes(1.015, seed=1), floor=0.01)).status is Standing.slower
+
+
+def test_what_noise_hides_is_unclear() -> None:
+    assert only(compare(processes(noise=0.1), processes(1.03, noise=0.1, seed=1))).status is Standing.unclear
+
+
+def test_samples_of_one_process_are_one_witness() -> None:
+    """Slower by a tenth in every one of a thousand samples, which share a process with noise of its own."""
+    old, new = (processes(times, count=1, noise=0)[0] for times in (1.0, 1.1))
+    verdict = only(compare([old], [new]))
+    assert verdict.status is Standing.unclear
+    assert verdict.reason == "fewer than 6 processes a side: noise of 10 % between them is assumed"
+    assert only(compare([old], processes(2.0, count=1))).status is Standing.slower
+
+
+def test_more_points_ask_for_more_certainty() -> None:
+    """A chance of 1 in 500 is enough for one point, and one among twenty has it too often."""
+    some = Difference(ratio=Interval(1.05, 0.99, 1.1), p_slower=0.002, p_faster=0.998)
+    none = Difference(ratio=Interval(1.0, 0.99, 1.01), p_slower=0.5, p_faster=0.5)
+    assert decide([some]) == [Standing.slower]
+    assert decide([some, *[none] * 19]) == [Standing.unclear, *[Standing.same] * 19]
+    assert decide([some] * 20) == [Standing.slower] * 20
+    assert decide([]) == []
+
+
+@pytest.mark.parametrize(
+    "status",
+    [status for status in Status if status not in (Status.passed, Status.unstable)],
+)
+def test_what_passed_and_fails_is_broken_however_few_processes_fail(status: Status) -> None:
+    verdict = only(compare(processes(), [*processes()[:-1], failed(status)]))
+    assert verdict.status is Standing.broken
+    assert verdict.reason == f"{status.value} (1 of 8 processes): no such luck"
+
+
+def test_what_failed_before_is_not_broken_now() -> None:
+    failing = [failed(Status.crashed)]
+    both = only(compare(failing, [failed(Status.wrong)]))
+    assert (both.status, both.reason) == (Standing.incomparable, "crashed: no such luck / wrong: no such luck")
+    repaired = only(compare(failing, processes()))
+    assert (repaired.status, repaired.reason) == (Standing.new, "was crashed: no such luck")
+
+
+def test_an_unstable_machine_is_nobodys_fault() -> None:
+    unstable = failed(Status.unstable, "50 samples were throttled, 3 were not")
+    assert only(compare(processes(), [*processes(), unstable])).status is Standing.same
+    nothing = only(compare(processes(), [unstable]))
+    assert (nothing.status, nothing.reason) == (Standing.unclear, f"unstable: {unstable.reason}")
+
+
+def test_points_of_one_side_are_missing_or_new() -> None:
+    verdicts = compare(processes(), processes(x=2.0))
+    assert [(verdict.key.x, verdict.status) for verdict in verdicts] == [(1.0, Standing.missing), (2.0, Standing.new)]
+
+
+def test_what_is_new_and_fails_says_why() -> None:
+    verdict = only(compare([], [failed(Status.wrong)]))
+    assert (verdict.status, verdict.reason) == (Standing.new, "wrong: no such luck")
+
+
+def test_other_conditions_are_incomparable_and_named() -> None:
+    elsewhere = ENVIRONMENT.model_copy(update={"device": "another CPU", "torch": "9.0"})
+    verdict = only(compare(processes(), processes(2.0, environment=elsewhere)))
+    assert verdict.status is Standing.incomparable
+    assert verdict.reason == "device: a CPU / another CPU; torch: 2.8.0 / 9.0"
+
+
+def test_of_several_machines_that_of_the_newest_counts() -> None:
+    elsewhere = ENVIRONMENT.model_copy(update={"device": "another CPU"})
+    old = [*processes(), *processes(2.0, environment=elsewhere)]
+    assert only(compare(old, processes(2.0, environment=elsewhere, seed=1))).status is Standing.same
+    assert only(compare(old, processes(seed=1))).status is Standing.same
+
+
+def test_another_version_of_moebench_is_what_is_compared() -> None:
+    newer = ENVIRONMENT.model_copy(update={"moebench": "9.0"})
+    assert only(compare(processes(), processes(environment=newer, seed=1))).status is Standing.same
+
+
+def test_clocks_apart_are_incomparable() -> None:
+    def clocks(mhz: int) -> Clocks:
+        return Clocks(sm_mhz=mhz, memory_mhz=2619, power_w=300.0, temperature_c=50, throttle_reasons=[])
+
+    verdict = only(compare(processes(clocks=clocks(1980)), processes(1.1, clocks=clocks(1755))))
+    assert (verdict.status, verdict.reason) == (Standing.incomparable, "sm_mhz: 1980 / 1755")
+    assert only(compare(processes(clocks=clocks(1980)), processes(1.1, clocks=clocks(1965)))).status is Standing.slower
+
+
+def test_another_default_is_judged_and_named() -> None:
+    verdict = only(compare(processes(config={"tile": 1}), processes(1.1, config={"tile": 2}, seed=1)))
+    assert (verdict.status, verdict.reason) == (Standing.slower, "config: tile=1 / tile=2")
+
+
+def test_named_points_are_judged_alone() -> None:
+    both = [*processes(), *processes(x=2.0)]
+    keys = [verdict.key for verdict in compare(both, both)]
+    assert [verdict.key for verdict in compare(both, both, keys=keys[1:])] == keys[1:]
+
+
+@given(old=st.lists(records(), max_size=6), new=st.lists(records(), max_size=6))
+def test_any_records_get_verdicts(old: list[Record], new: list[Record]) -> None:
+    verdicts = compare(old, new)
+    assert len({verdict.key for verdict in verdicts}) == len(verdicts)
+
+
+@given(one=st.lists(records(), min_size=1, max_size=6))
+def test_records_are_never_worse_than_themselves(one: list[Record]) -> None:
+    assert not any(verdict.status.worse for verdict in compare(one, one))

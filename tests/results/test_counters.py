@@ -1,0 +1,140 @@
+"""Figures on file: a line each, read back as they were; what a change is, and how it is said."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moebench.results.counters import QUANTITIES, Change, Direction, Figures, FiguresError, changes, read, write
+
+VERSIONS = {"torch": "2.13.0"}
+AT = "scatter, Mixtral-8x7B T=8192 train bfloat16"
+NUMBERS = st.one_of(st.integers(0, 2**63), st.floats(0, 1))
+FIGURES = st.dictionaries(
+    st.text(min_size=1, alphabet=st.characters(codec="utf-8")),
+    st.dictionaries(st.sampled_from(list(QUANTITIES)), NUMBERS, min_size=1),
+    max_size=3,
+)
+
+
+def between(before: Figures, after: Figures) -> list[Change]:
+    return changes(before, after, refused={}, broken={})
+
+
+@given(figures=FIGURES)
+def test_figures_come_back_from_a_file_of_one_line_each(
+    figures: Figures, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("figures")
+    write(folder, {"family": figures, "other": {AT: {"operators": 3}}}, VERSIONS)
+    assert read(folder, VERSIONS) == {**figures, AT: {"operators": 3}}
+    lines = (folder / "family.json").read_text().splitlines()
+    told = [line for line in lines if re.search(rf': ({"|".join(QUANTITIES)})": [-0-9.e]+,?$', line)]
+    assert len(told) == sum(map(len, figures.values()))
+    assert told == sorted(told, key=lambda line: json.loads("{" + line.rstrip(",") + "}").popitem()[0])
+
+
+@given(figures=FIGURES)
+def test_what_is_as_accepted_is_no_change(figures: Figures) -> None:
+    assert between(figures, figures) == []
+
+
+@given(before=FIGURES, after=FIGURES)
+def test_a_change_and_its_reverse_are_the_opposite(before: Figures, after: Figures) -> None:
+    """Worse one way is better the other, new is missing, different stays different."""
+    opposite = {
+        Direction.worse: Direction.better,
+        Direction.better: Direction.worse,
+        Direction.new: Direction.missing,
+        Direction.missing: Direction.new,
+        Direction.different: Direction.different,
+    }
+    there = sorted((change.point, change.direction) for change in between(before, after))
+    back = sorted((change.point, opposite[change.direction]) for change in between(after, before))
+    assert there == back
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "after", "direction", "words"),
+    [
+        ("saved_bytes", 1_210_000_000, 1_480_000_000, "worse", "saved bytes 1.21 -> 1.48 GB (+22.3 %)"),
+        ("saved_bytes", 1_480_000_000, 1_210_000_000, "better", "saved bytes 1.48 -> 1.21 GB (-18.2 %)"),
+        ("peak_bytes", 985_088, 985_092, "worse", "peak memory 985088 -> 985092 B (+0.000406 %)"),
+        ("peak_bytes", 900, 1_100, "worse", "peak memory 0.9 -> 1.1 kB (+22.2 %)"),
+        ("executed_flops", 17_317_308_137_472, 0, "better", "executed FLOPs 17.32 -> 0 TFLOP (-100 %)"),
+        ("useful_flops", 10**12, 2 * 10**12, "different", "useful FLOPs 1 -> 2 TFLOP (+100 %)"),
+        ("padding", 0.031, 0.28, "worse", "padding 3.1 -> 28 %"),
+        ("host_waits", 0, 1, "worse", "host waits 0 -> 1"),
+        ("operators", 1_044, 1_043, "better", "operators 1044 -> 1043 (-0.0958 %)"),
+        ("configs", 420, 240, "different", "configurations 420 -> 240 (-42.9 %)"),
+    ],
+)
+def test_a_change_says_what_from_and_to(name: str, before: float, after: float, direction: str, words: str) -> None:
+    (change,) = between({AT: {name: before}}, {AT: {name: after}})
+    assert change == Change(point=AT, direction=Direction(direction), words=words)
+
+
+def test_the_worst_comes_first_and_says_why() -> None:
+    accepted: Figures = {"a": {"operators": 5}, "b": {"operators": 5, "host_waits": 1}, "c": {"operators": 5}}
+    found: Figures = {"a": {"operators": 6}, "n": {"operators": 1, "launches": 2}}
+    told = changes(accepted, found, refused={"b": "is dropless"}, broken={"c": "it raised", "d": "so did it"})
+    assert [(change.direction.value, change.point, change.words) for change in told] == [
+        ("broken", "c", "it raised"),
+        ("broken", "d", "so did it"),
+        ("worse", "a", "operators 5 -> 6 (+20 %)"),
+        ("missing", "b", "operators, host waits: is dropless"),
+        ("new", "n", "operators, launches"),
+    ]
+
+
+def test_better_and_new_need_nobody_to_accept_them() -> None:
+    assert {direction.value for direction in Direction if not direction.bad} == {"better", "new"}
+
+
+def test_figures_of_other_versions_do_not_compare(tmp_path: Path) -> None:
+    write(tmp_path, {"scatter": {AT: {"operators": 3}}}, VERSIONS)
+    with pytest.raises(FiguresError, match=r"scatter.json .* torch 2.13.0, here there is 2.14.0.*--accept"):
+        read(tmp_path, {"torch": "2.14.0"})
+    with pytest.raises(FiguresError, match="figures of transformers none, here there is 5"):
+        read(tmp_path, {**VERSIONS, "transformers": "5"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{",
+        '{"made_with": {}}',
+        '{"made_with": {}, "figures": {"scatter, somewhere: speed": 3}}',
+        '{"made_with": {}, "figures": {"scatter, somewhere: operators": "3 or so"}}',
+        '{"made_with": {}, "figures": {"scatter, somewhere: operators": NaN}}',
+        '{"made_with": {}, "figures": {}, "more": 1}',
+    ],
+)
+def test_a_file_of_something_else_is_refused_and_kept(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(FiguresError, match=r"other.json holds no figures \(.*\): restore it"):
+        read(tmp_path, VERSIONS)
+    with pytest.raises(FiguresError, match=r"other.json holds no figures"):
+        write(tmp_path, {"scatter": {AT: {"operators": 3}}}, VERSIONS)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["other.json"]
+    assert path.read_text() == text
+
+
+def test_an_empty_folder_is_no_baseline(tmp_path: Path) -> None:
+    with pytest.raises(FiguresError, match="holds no figures to compare with: write them with --accept"):
+        read(tmp_path, VERSIONS)
+
+
+def test_families_that_are_no_more_go_from_the_folder(tmp_path: Path) -> None:
+    write(tmp_path, {"old": {AT: {"operators": 3}}, "kept": {}}, VERSIONS)
+    write(tmp_path, {"new": {AT: {"operators": 4}}, "kept": {}}, VERSIONS)
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["kept.json", "new.json"]
+    assert read(tmp_path, VERSIONS) == {AT: {"operators": 4}}

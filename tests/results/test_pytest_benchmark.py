@@ -1,0 +1,128 @@
+"""Records as pytest-benchmark has them: its statistics, its names, and nothing else that a file may hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from records import ENVIRONMENT, TIMING, record, records
+
+from moebench.results.pytest_benchmark import TIMES_NS, BenchmarkError, document, extra_info, place_of
+from moebench.results.record import Memory, Point, Record, Roofline, Status, Traffic, Work
+
+WORK = Work(useful_flops=600, executed_flops=800, ideal_bytes=50, routed_rows=10, kept_rows=9)
+TRAFFIC = Traffic(
+    ranks_per_node=1,
+    self_bytes=[1, 1],
+    node_bytes=[1, 2],
+    across_bytes=[4, 4],
+    messages=[3, 3],
+    rows=[1, 1],
+    routes=[1, 1],
+)
+PROBLEM = {"dtype": "float32", "mode": "forward"}
+# What the common action for charts reads of every benchmark, where `tool` is pytest.
+CHARTED = ("ops", "stddev", "mean", "rounds")
+
+
+def benchmarks(*of: Record) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(document(of))["benchmarks"]
+    return found
+
+
+def test_a_record_is_a_benchmark_with_the_name_that_pytest_gives_it() -> None:
+    (found,) = benchmarks(record(512, problem=PROBLEM))
+    assert found["fullname"] == "suites/bench_dispatch.py::test_dispatch[test-s, 512, float32 forward-loop]"
+    assert found["name"] == "test_dispatch[test-s, 512, float32 forward-loop]"
+    assert found["param"] == "test-s, 512, float32 forward-loop"
+    assert found["params"] == {"suite": "test", "place": "s, 512, float32 forward", "kernel": "loop"}
+    assert found["group"] == "test, s, 512, float32 forward"
+
+
+def test_statistics_are_of_seconds() -> None:
+    (found,) = benchmarks(record(problem=PROBLEM))
+    stats = found["stats"]
+    assert stats["data"] == [3e-9, 1e-9, 2e-9]
+    assert (stats["min"], stats["median"], stats["max"], stats["rounds"]) == (1e-9, 2e-9, 3e-9, 3)
+    assert stats["mean"] == pytest.approx(2e-9)
+    assert stats["stddev"] == pytest.approx(statistics.stdev([1e-9, 2e-9, 3e-9]))
+    assert stats["ops"] == pytest.approx(5e8)
+    assert all(isinstance(stats[name], float | int) for name in CHARTED)
+
+
+def test_what_is_counted_stands_beside_the_times() -> None:
+    found = extra_info(
+        record(
+            work=WORK,
+            memory=Memory(peak=7, saved=3),
+            roofline=Roofline(flops_per_s=100, bytes_per_s=100),
+            sent_bytes=[5, 6],
+            traffic=TRAFFIC,
+        )
+    )
+    assert found["useful_flops"] == 600
+    assert found["executed_flops"] == 800
+    assert found["drop_rate"] == pytest.approx(0.1)
+    assert (found["peak_bytes"], found["saved_bytes"], found["traffic_bytes"]) == (7, 3, 11)
+    assert (found["node_bytes"], found["across_bytes"], found["messages"]) == (3, 8, 6)
+    assert found["lower_bound_s"] == 6.0
+    assert (found["clock"], found["cache"], found["stopped"]) == ("perf_counter", "cold", "settled")
+
+
+def test_only_what_passed_is_a_benchmark() -> None:
+    failed = record(2, status=Status.crashed, timing=None, reason="no luck")
+    assert len(benchmarks(record(1), failed)) == 1
+    with pytest.raises(BenchmarkError, match="none of the records has passed"):
+        document([failed])
+
+
+def test_one_file_is_of_one_machine() -> None:
+    other = ENVIRONMENT.model_copy(update={"device": "another CPU"})
+    with pytest.raises(BenchmarkError, match=r"several environments \(device: a CPU / another CPU\): export each"):
+        document([record(1), record(2, environment=other)])
+    held = json.loads(document([record(1, commit="abc-dirty")]))
+    assert held["machine_info"]["device"] == "a CPU"
+    assert (held["commit_info"]["id"], held["commit_info"]["dirty"]) == ("abc", True)
+
+
+def test_configurations_of_one_place_are_told_apart() -> None:
+    several = [record(config={"tile": tile}) for tile in (64, 128)]
+    names = [found["param"] for found in benchmarks(*several, record(2))]
+    at = "test-s, 1, None None-loop"
+    assert names == [f"{at} tile=64", f"{at} tile=128", "test-s, 2, None None-loop"]
+
+
+@given(made=records(), sample=st.floats(*TIMES_NS))
+def test_any_record_gives_json_with_names_of_plain_characters(made: Record, sample: float) -> None:
+    """Whatever stands in a file of records: no path, no markup, no line break, and numbers that JSON has."""
+    passed = made.model_copy(update={"timing": TIMING.model_copy(update={"samples_ns": [sample, 1.0]})})
+    (found,) = json.loads(document([passed]), parse_constant=pytest.fail)["benchmarks"]
+    inside = found["fullname"].removeprefix("suites/bench_dispatch.py::test_dispatch[").removesuffix("]")
+    assert inside == found["param"]
+    for text in (inside, found["group"], *found["params"].values()):
+        assert re.fullmatch(r"[A-Za-z0-9 .,=+_-]{0,600}", text)
+    assert found["stats"]["data"] == [sample / 1e9, 1e-9]
+
+
+def test_numbers_that_json_has_not_are_left_empty() -> None:
+    (found,) = benchmarks(record(config={"share": float("nan"), "more": float("inf")}))
+    assert found["extra_info"]["config"] == {"share": None, "more": None}
+
+
+@pytest.mark.parametrize("sample", [1e308, float("inf"), 1e-300])
+def test_samples_that_are_no_times_are_refused(sample: float) -> None:
+    made = record(timing=TIMING.model_copy(update={"samples_ns": [1.0, sample]}))
+    with pytest.raises(BenchmarkError, match=r"the samples of test-s, 1, None None-loop are no times"):
+        document([made])
+
+
+@given(x=st.floats(allow_nan=False, allow_infinity=False), series=st.text())
+def test_a_place_is_said_in_one_way(x: float, series: str) -> None:
+    point = Point(suite="s", question="?", axis="x", series=series, x=x, baseline="loop")
+    assert place_of(point, PROBLEM) == place_of(point.model_copy(), dict(PROBLEM))
+    assert "\n" not in place_of(point, PROBLEM)

@@ -1,0 +1,111 @@
+"""The gate between two sides that are not really measured: pairs, looks, what it asks for and what it keeps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+from imagined_sides import Asked, Imagined, Times, always
+
+from moebench.results.record.store import Store, load
+from moebench.results.regression.sequential import LOOKS
+from moebench.results.regression.verdicts import Standing
+from moebench.suites.gate.checkouts import GateError, Side
+from moebench.suites.gate.gate import Gate
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a gate did and said."""
+
+    verdicts: dict[str, Standing]
+    asked: tuple[Asked, Asked]
+    sentences: list[str]
+    files: tuple[Path, Path]
+
+
+def judged(
+    folder: Path,
+    old: Times,
+    new: Times,
+    *,
+    looks: Sequence[int] = LOOKS,
+    kernels: Sequence[str] = (),
+) -> Judged:
+    asked: tuple[Asked, Asked] = ([], [])
+    sentences: list[str] = []
+    files = (folder / "old.jsonl", folder / "new.jsonl")
+    with Store(files[0]) as first, Store(files[1]) as second:
+        gate = Gate(
+            sides=(cast(Side, Imagined("A", old, asked[0])), cast(Side, Imagined("B", new, asked[1]))),
+            stores=(first, second),
+            suites=["suite"],
+            kernels=kernels,
+            arguments=["--configs", "default"],
+            floor=0.02,
+            scratch=folder,
+            tell=sentences.append,
+        )
+        verdicts = {verdict.key.kernel: verdict.status for verdict in gate.verdicts(looks)}
+    return Judged(verdicts, asked, sentences, files)
+
+
+def test_equal_sides_have_eight_processes_each(tmp_path: Path) -> None:
+    gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2))
+    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.same}
+    assert gate.asked[0] == gate.asked[1] == 8 * [("suite", "--configs", "default", "--samples", "41")]
+    assert [len(load(file).records) for file in gate.files] == [16, 16]
+    (sentence,) = gate.sentences
+    assert re.fullmatch(r"8 processes a side, \d+ s more: 2 same", sentence)
+
+
+def test_what_seems_slower_is_measured_anew_and_alone(tmp_path: Path) -> None:
+    gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2.1))
+    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.slower}
+    assert [arguments[:3] for arguments in gate.asked[0][8:]] == 8 * [("suite", "--kernel", "scatter")]
+    assert gate.sentences[1] == "measuring anew what seemed slower: 1 of the points"
+
+
+def test_what_was_slower_only_once_is_the_same(tmp_path: Path) -> None:
+    """A neighbour sits beside every process of the new side, and leaves when the first look is over."""
+    gate = judged(tmp_path, always(loop=1), lambda number: {"loop": 1.1 if number < 8 else 1})
+    assert gate.verdicts == {"loop": Standing.same}
+    assert gate.sentences[0].endswith("1 slower")
+
+
+def test_only_what_is_unclear_is_measured_on(tmp_path: Path) -> None:
+    gate = judged(
+        tmp_path,
+        lambda number: {"loop": 1, "scatter": 2 + number % 5 / 10},
+        lambda number: {"loop": 1, "scatter": 2 + number % 3 / 10},
+        looks=(8, 12),
+    )
+    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.unclear}
+    assert [arguments[:3] for arguments in gate.asked[0][8:]] == 4 * [("suite", "--kernel", "scatter")]
+
+
+def test_what_breaks_is_broken_without_another_look(tmp_path: Path) -> None:
+    """Once in sixteen turns, and of one kernel alone."""
+    gate = judged(tmp_path, always(loop=1, scatter=2), lambda number: {"loop": 1, "scatter": 0 if number == 7 else 2})
+    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.broken}
+    assert len(gate.asked[0]) == 8
+
+
+def test_kernels_that_are_named_are_asked_for(tmp_path: Path) -> None:
+    gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2), kernels=["loop"])
+    assert gate.verdicts == {"loop": Standing.same}
+
+
+def test_a_side_that_cannot_be_measured_ends_the_gate_and_leaves_what_there_is(tmp_path: Path) -> None:
+    def breaks(number: int) -> dict[str, float]:
+        if number > 4:
+            raise GateError("no disk")
+        return {"loop": 1}
+
+    with pytest.raises(GateError, match="no disk"):
+        judged(tmp_path, always(loop=1), breaks)
+    assert [len(load(tmp_path / name).records) for name in ("old.jsonl", "new.jsonl")] == [5, 5]
