@@ -14,7 +14,7 @@ nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = "constraints.txt"
 RECORDED = Path("results/recorded")
-FOLDERS = ("autotune", "cli", "kernels", "reports", "results", "suites")
+FOLDERS = ("autotune", "cli", "common", "execution", "kernels", "reports", "results", "suites")
 
 # Two batch sizes, a quarter of an hour's worth of sweeping found in a tenth of it (docs/tuning.md).
 CPU_TUNING = ("scatter", "--model", "Qwen3-30B-A3B", "--width", "512", "--tokens", "256,1024")

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ARROWS = {
-    "kernels": set(),
-    "results": set(),
-    "autotune": {"kernels", "results"},
-    "suites": {"autotune", "kernels", "results"},
-    "reports": {"results"},
-    "cli": {"suites", "autotune", "results", "reports", "kernels"},
+ARROWS: dict[str, set[str]] = {
+    "common": set(),
+    "kernels": {"common"},
+    "results": {"common"},
+    "execution": {"common", "kernels", "results"},
+    "autotune": {"common", "execution", "kernels", "results"},
+    "suites": {"common", "autotune", "execution", "kernels", "results"},
+    "reports": {"common", "results"},
+    "cli": {"common", "suites", "autotune", "execution", "results", "reports", "kernels"},
 }
 
 
@@ -66,7 +68,14 @@ def test_reports_load_neither_torch_nor_triton_nor_cupy(module: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["cli.main", "suites.suite", "suites.run", "suites.predict", "results.store", "kernels.models"],
+    [
+        "cli.main",
+        "suites.suite",
+        "suites.run",
+        "suites.prediction.predict",
+        "results.record.store",
+        "kernels.problem.models",
+    ],
 )
 def test_what_only_asks_and_waits_does_without_torch(module: str) -> None:
     assert not modules_after(f"import moebench.{module}") & HEAVY

@@ -1,1 +1,1 @@
-"""Operations in plain torch that implementations share: activation, dispatch, combine, sparse and scattered products."""
+"""Operations in plain torch that implementations share: activation, dispatch, combine, sparse products."""

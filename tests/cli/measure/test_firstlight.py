@@ -22,7 +22,7 @@ from moebench.suites.firstlight import device
 from moebench.suites.firstlight.forms import REHEARSAL
 from moebench.suites.firstlight.steps import declared
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 MOEBENCH = (sys.executable, "-m", "moebench.cli.main", "firstlight")
 # Tests decide for themselves what they interpret; a session does so as well.
 ALONE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from moebench.cli.main import app
 from moebench.results.record import Record, Status
 
-RECORDED = Path(__file__).parents[2] / "results" / "recorded" / "cpu-main.jsonl"
+RECORDED = Path(__file__).parents[3] / "results" / "recorded" / "cpu-main.jsonl"
 
 
 def export(*arguments: object) -> Result:

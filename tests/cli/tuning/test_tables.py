@@ -108,7 +108,7 @@ def test_build_derives_tables_that_show_and_export_read(tmp_path: Path, monkeypa
 
 def test_check_holds_a_table_against_its_records(tmp_path: Path) -> None:
     """The recorded run: derived it says what its records say, edited by hand it does not."""
-    records = Path(__file__).parents[2] / "results" / "recorded" / "cpu-tuned.jsonl"
+    records = Path(__file__).parents[3] / "results" / "recorded" / "cpu-tuned.jsonl"
     (made,) = moebench_tables("build", records, "-o", tmp_path).stdout.split()
     assert moebench_tables("check", made, records).exit_code == 0
     text = Path(made).read_text()

@@ -110,7 +110,7 @@ if __name__ == "__main__":
 def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
     script = tmp_path / "hanging.py"
     script.write_text(HANGING_RUN)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment) as parent:
         assert parent.stdout is not None
         worker = Path(f"/proc/{int(parent.stdout.readline())}/cmdline")

@@ -106,7 +106,7 @@ def test_commit_of_a_clean_checkout(source: Path) -> None:
     assert commit(source) == _git(source.parent, "rev-parse", "HEAD")
 
 
-@pytest.mark.parametrize("changed", ["results/record/environment.py", "kernels/implementations/new.py", "csrc/new.cu"])
+@pytest.mark.parametrize("changed", ["results/environment.py", "kernels/implementations/new.py", "csrc/new.cu"])
 def test_commit_of_changed_sources(source: Path, changed: str) -> None:
     """A tracked file that differs, or a new implementation that is not in the commit: dirty."""
     file = source.parents[1] / changed

@@ -15,7 +15,7 @@ from moebench.results.regression.sequential import LOOKS
 
 pytestmark = pytest.mark.xdist_group("gate study")  # the scores are what all judge
 
-RECORDED = Path(__file__).parents[2] / "results" / "recorded"
+RECORDED = Path(__file__).parents[3] / "results" / "recorded"
 COMPARISONS = 60
 NOISES: dict[str, Noise] = dict(SHAPES) | {
     path.stem: recorded(load(path).records) for path in sorted(RECORDED.glob("cpu-equal*.jsonl"))

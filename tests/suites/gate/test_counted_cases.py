@@ -16,7 +16,7 @@ from moebench.results.counters import FiguresError, read
 from moebench.suites.gate import counted_cases
 from moebench.suites.gate.counted_cases import PROBLEM, PROBLEMS, count, made_with, small
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ACCEPTED = ROOT / "results" / "recorded" / "figures"
 FIGURES = [str(Path(sys.executable).with_name("moebench")), "figures"]
 

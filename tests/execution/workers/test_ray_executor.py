@@ -20,7 +20,7 @@ from moebench.execution.workers.ray_executor import RaySlot, ray_executor
 from moebench.kernels.optional import Unusable
 from moebench.results.record import Status
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from moebench.autotune.search.replay import Study, Sweep, pruning, sweeps
 from moebench.autotune.search.strategy import DEFAULT_STRATEGY
 from moebench.results.record.store import load_all
 
-RECORDED = Path(__file__).parents[2] / "results" / "recorded"
+RECORDED = Path(__file__).parents[3] / "results" / "recorded"
 FILES = sorted(RECORDED.glob("*sweeps*.jsonl"))
 
 

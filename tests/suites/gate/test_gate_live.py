@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MOEBENCH = Path(sys.executable).with_name("moebench")
 LOOP = "kernels/implementations/loop.py"
 
