@@ -9,13 +9,13 @@ from typing import get_args
 
 import pytest
 
-from ..execution.trial.task import Competitor, Task
-from ..execution.workers.supervisor import Isolated
-from ..execution.workers.worker import DeviceType
-from ..kernels.catalog import UnknownName
-from ..results.pytest_benchmark import place_of
-from ..results.record import Record
-from .suite import Size, tasks
+from moebench.execution.trial.task import Competitor, Task
+from moebench.execution.workers.supervisor import Isolated
+from moebench.execution.workers.worker import DeviceType
+from moebench.kernels.catalog import UnknownName
+from moebench.results.pytest_benchmark import place_of
+from moebench.results.record import Record
+from moebench.suites.suite import Size, tasks
 
 QUICK = ("smoke",)
 POINTS = pytest.StashKey[dict[tuple[str, str], Task]]()

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 
-from ...autotune.search.space import Space
 from ...kernels.kernel import Config, Kernel
 from ...kernels.problem import Problem
 from ...kernels.problem.routing import Routing
@@ -52,11 +51,6 @@ def of_cost(
     if steps := kernel.steps(problem, config, kept, device):
         found["modelled_bytes"] = round(sum(step.moved_bytes for step in steps))
     return found
-
-
-def of_space(space: Space) -> dict[str, Number]:
-    """Its size, with the configurations that cannot be built and without; nothing where there is no choice."""
-    return {"configs": space.declared, "valid_configs": len(space)} if space.declared > 1 else {}
 
 
 def of_call(kernel: Kernel, problem: Problem, config: Config, device: torch.device) -> dict[str, Number]:

@@ -16,7 +16,7 @@ from itertools import chain
 import torch
 
 from ...autotune.search.space import Space
-from ...execution.trial.call_counters import of_call, of_cost, of_problem, of_space, undisturbed
+from ...execution.trial.call_counters import of_call, of_cost, of_problem, undisturbed
 from ...execution.trial.failure import first_line
 from ...execution.trial.work import work_of
 from ...kernels.catalog import KERNELS
@@ -169,6 +169,11 @@ def _cases(kernel: Kernel) -> Iterator[Case]:
 def _reckoned(kernel: Kernel, problem: Problem, space: Space, device: torch.device) -> dict[str, Number]:
     routed, kept = _routes(problem)
     return {**of_cost(kernel, problem, space.default, routed, kept, device), **of_space(space)}
+
+
+def of_space(space: Space) -> dict[str, Number]:
+    """The size of a search space, and how many of its configurations can be built; nothing where there is no choice."""
+    return {"configs": space.declared, "valid_configs": len(space)} if space.declared > 1 else {}
 
 
 def _called(kernel: Kernel, problem: Problem, space: Space, device: torch.device) -> dict[str, Number]:

@@ -77,7 +77,7 @@ def python(code: str, folder: Path) -> Any:
 ALL_KERNELS = """
 import json, torch
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.models import model
+from moebench.kernels.problem.models import model
 problem = model("Mixtral-8x7B").problem(T=8).scaled(64)
 print(json.dumps({name: KERNELS.load(name).supports(problem, torch.device("cpu")) for name in KERNELS.names()}))
 """

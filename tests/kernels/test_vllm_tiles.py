@@ -15,8 +15,8 @@ from moebench.kernels.implementations._vllm_tiles import KNOBS, OWN_CHOICE, shar
 COMPILING = """
 import json, sys
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.compiled.compile import Target, compile_launch, launches
-from moebench.kernels.gpu.tiles import Tiles
+from moebench.kernels.compiler.compile import Target, compile_launch, launches
+from moebench.kernels.triton.tiles import Tiles
 from moebench.kernels.problem import Problem
 
 target, problem = Target.named(sys.argv[1]), Problem(T=512, D=1024, F=1024, E=8, K=2, dtype="bfloat16")

@@ -71,7 +71,7 @@ def test_records_of_another_machine_are_not_continued(records: Path, tmp_path: P
 SLOW_RUN = """
 import sys
 from pathlib import Path
-from moebench.results.store import Store
+from moebench.results.record.store import Store
 from moebench.suites.run import Runner
 from points import task
 

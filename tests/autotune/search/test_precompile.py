@@ -105,7 +105,7 @@ def test_where_nothing_compiles_the_remedy_is_told(monkeypatch: pytest.MonkeyPat
 COMPILED = """
 import json, sys
 import torch
-from moebench.autotune.candidates import Candidates
+from moebench.autotune.search.candidates import Candidates
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from moebench.execution.trial.interleave_lock import turns
 TAKER = """
 import os, sys
 from pathlib import Path
-from moebench.autotune.turns import turns
+from moebench.execution.trial.interleave_lock import turns
 
 folder, name, count, dies_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 with turns(folder) as pass_on:

@@ -95,8 +95,8 @@ def test_closing_ends_what_is_measured_in_another_thread_and_starts_nothing_agai
 
 
 HANGING_RUN = """
-from moebench.autotune.group import ThisMachine
-from moebench.autotune.isolated import Isolated
+from moebench.execution.workers.worker_group import ThisMachine
+from moebench.execution.workers.supervisor import Isolated
 from points import task
 
 if __name__ == "__main__":

@@ -110,10 +110,10 @@ def test_valid_reckons_with_the_shared_memory_that_is_used(hopper: list[dict[str
 
 SAMPLED = """
 import json, random
-from moebench.kernels.gpu.hardware import HARDWARE
-from moebench.kernels.compiled.machine_code import figures
-from moebench.kernels.compiled.survey import cases, compile_case, references
-from moebench.kernels.gpu.tiles import Tiles
+from moebench.kernels.hardware.limits import HARDWARE
+from moebench.kernels.compiler.machine_code import figures
+from moebench.kernels.compiler.survey import cases, compile_case, references
+from moebench.kernels.triton.tiles import Tiles
 for target, hardware in HARDWARE.items():
     found = random.Random(0).sample(cases(target, [], references(), whole=True), 8)
     for outcome in (compile_case(case, figures) for case in found):

@@ -198,12 +198,12 @@ def test_a_layer_never_waits_for_the_device(name: str) -> None:
 COMPILED = """
 import dataclasses, json, torch
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.compiled.compile import META, Target, compile_launch
-from moebench.kernels.gpu.hardware import assuming
-from moebench.kernels.gpu.launch import recording
-from moebench.kernels.gpu.tiles import Tiles
+from moebench.kernels.compiler.compile import META, Target, compile_launch
+from moebench.kernels.hardware.limits import assuming
+from moebench.kernels.triton.launch import recording
+from moebench.kernels.triton.tiles import Tiles
 from moebench.kernels.problem import Problem
-from moebench.kernels.tensors import draw_inputs, draw_weights
+from moebench.kernels.problem.tensors import draw_inputs, draw_weights
 problem = Problem(T=1024, D=512, F=512, E=2, K=2, dtype="float8_e4m3fn", capacity_factor=1.0)
 CPU, target = torch.device("cpu"), Target.named("sm_90")
 inputs = draw_inputs(problem, draw_weights(problem, seed=0, device=CPU), seed=0, device=CPU)

@@ -29,23 +29,23 @@ def of(root: Path, name: str) -> str:
     ("kernel", "file", "reaches"),
     [
         ("scatter", "implementations/scatter.py", True),
-        ("scatter", "routing.py", True),
-        ("scatter", "shard.py", True),  # through tensors.py
+        ("scatter", "problem/routing.py", True),
+        ("scatter", "problem/shard.py", True),  # through tensors.py
         ("scatter", "implementations/loop.py", False),
         ("scatter", "implementations/_triton.py", False),
-        ("scatter", "choice.py", False),
-        ("scatter", "tuned.py", False),
-        ("scatter", "gpu/rows.py", False),
+        ("scatter", "tuned/select.py", False),
+        ("scatter", "tuned/lookup.py", False),
+        ("scatter", "triton/rows.py", False),
         ("scatter", "cuda/routing.cu", False),
         ("triton_scatter", "implementations/_triton.py", True),
-        ("triton_scatter", "gpu/experts.py", True),  # imported when a layer is built
-        ("triton_scatter", "gpu/grouped_gemm.py", True),
-        ("triton_scatter", "gpu/__init__.py", True),
+        ("triton_scatter", "triton/expert_mlp.py", True),  # imported when a layer is built
+        ("triton_scatter", "triton/grouped_gemm.py", True),
+        ("triton_scatter", "triton/__init__.py", True),
         ("triton_scatter", "cuda/routing.cu", True),
-        ("triton_scatter", "gpu/block_products.py", False),
-        ("triton_scatter", "compiled/compile.py", False),
-        ("triton_scatter", "gpu/traffic.py", False),  # imported by steps
-        ("scatter", "cores.py", False),
+        ("triton_scatter", "triton/block_products.py", False),
+        ("triton_scatter", "compiler/compile.py", False),
+        ("triton_scatter", "cost_model/gpu_launches.py", False),  # imported by steps
+        ("scatter", "cost_model/cpu.py", False),
     ],
 )
 def test_editing_a_file_changes_the_hash_of_what_reaches_it(copy: Path, kernel: str, file: str, reaches: bool) -> None:

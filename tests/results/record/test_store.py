@@ -171,7 +171,7 @@ SWEEP = dedent("""
     import itertools, sys
     from pathlib import Path
     from moebench.results.record import Record
-    from moebench.results.store import Store
+    from moebench.results.record.store import Store
 
     path, model = Path(sys.argv[1]), Record.model_validate_json(sys.argv[2])
     with Store(path) as store:

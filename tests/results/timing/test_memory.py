@@ -217,7 +217,7 @@ def test_this_machine_has_memory_left() -> None:
 FAULTS = """
 import resource
 import torch
-from moebench.results.memory import keep_freed_memory
+from moebench.results.timing.memory import keep_freed_memory
 
 kept = keep_freed_memory()
 def allocate():
@@ -244,7 +244,7 @@ def test_freed_memory_is_not_asked_for_again() -> None:
 FIRST = """
 import gc
 import torch
-from moebench.results.memory import peak
+from moebench.results.timing.memory import peak
 
 def forward():
     x = torch.ones(1000)
