@@ -30,7 +30,7 @@ def told() -> Iterator[None]:
     from ..kernels.optional import Unusable
     from ..kernels.problem import InvalidProblem
     from ..kernels.problem.trace import InvalidTrace
-    from ..results.counters import FiguresError
+    from ..results.counters import CountersError
     from ..results.pytest_benchmark import BenchmarkError
     from ..results.record.store import StoreError
     from ..suites.gate.checkouts import GateError
@@ -43,7 +43,7 @@ def told() -> Iterator[None]:
         BenchmarkError,
         CannotTime,
         ExecutorError,
-        FiguresError,
+        CountersError,
         GateError,
         InvalidMachine,
         InvalidProblem,

@@ -16,20 +16,20 @@ import typer
 from .errors import COULD_NOT
 
 if TYPE_CHECKING:
-    from ..execution.workers.torchrun import Session
-    from ..execution.workers.worker_group import Workplace
+    from ..execution.workers.torchrun import TorchrunSession
+    from ..execution.workers.worker_group import WorkerProvider
 
 
 @contextmanager
-def workplace() -> Iterator[Workplace]:
+def workplace() -> Iterator[WorkerProvider]:
     """Where the workers are to be had: on this machine, or one from each process that torchrun started.
 
     Of these only rank 0's comes back from here; the others leave with its exit code.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        from ..execution.workers.worker_group import THIS_MACHINE
+        from ..execution.workers.worker_group import LOCAL_WORKERS
 
-        yield THIS_MACHINE
+        yield LOCAL_WORKERS
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what torchrun ends its processes with
     with _session().lead() as crew:
@@ -45,9 +45,9 @@ def workplace() -> Iterator[Workplace]:
             crew.leave(exit_code)
 
 
-def _session() -> Session:
+def _session() -> TorchrunSession:
     """The session of all processes, on rank 0."""
-    from ..execution.workers.torchrun import Launched, Session
+    from ..execution.workers.torchrun import Launched, TorchrunSession
     from ..execution.workers.worker import WorkerError
     from ..results.record.environment import commit
 
@@ -60,7 +60,7 @@ def _session() -> Session:
         "command line": shlex.join(sys.argv[1:]),
     }
     try:
-        session = Session.join(me, claims)
+        session = TorchrunSession.join(me, claims)
         if me.rank == 0:
             return session
         exit_code = session.keep()

@@ -10,8 +10,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from .expert_parallel.comm_stream import Lane
-from .expert_parallel.traffic_counter import Ledger
+from .expert_parallel.comm_stream import CommStream
+from .expert_parallel.traffic_counter import TrafficCounter
 from .problem import Problem
 from .problem.load import Load
 from .problem.routing import Routing
@@ -34,10 +34,10 @@ class Communicates(Protocol):
     ``ledger`` counts what this rank has sent since the layer was built, ``lane`` is where its collectives run.
     """
 
-    lane: Lane
+    lane: CommStream
 
     @property
-    def ledger(self) -> Ledger: ...
+    def ledger(self) -> TrafficCounter: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Cost:
     executed_rows: int
     workspace_bytes: int
     extra_flops: int = 0
-    traffic: tuple[Ledger, ...] = ()
+    traffic: tuple[TrafficCounter, ...] = ()
 
 
 class Kernel(ABC):

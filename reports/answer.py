@@ -10,7 +10,7 @@ from ..results.record import Status
 from ..results.references import REFERENCES
 from .numbers import counted, exact, number, number_of, span, status_words
 from .section import Section
-from .table import Facet, Place, Row, Standing, leading, places, where
+from .table import Facet, Rank, Row, RowPlace, leading, places, where
 
 NAMED = 3  # kernels that a sentence names; more would be a table
 
@@ -49,10 +49,10 @@ def _best(rows: list[Row]) -> Row | None:
     return next((row for row in leading(rows).values() if row.competes), None)
 
 
-def _winners(grouped: dict[Place, list[Row]]) -> str:
+def _winners(grouped: dict[RowPlace, list[Row]]) -> str:
     """Who is fastest at how many of the contested points."""
-    won = Counter(row.kernel for row in _standing(grouped, Standing.fastest))
-    ties = _standing(grouped, Standing.tied)
+    won = Counter(row.kernel for row in _standing(grouped, Rank.fastest))
+    ties = _standing(grouped, Rank.tied)
     tied_places = len({row.place for row in ties})
     contests = won.total() + tied_places
     if not contests:
@@ -72,8 +72,8 @@ def _winners(grouped: dict[Place, list[Row]]) -> str:
     return f"{winners}, with {who} tied at {number_of(tied_places)}"
 
 
-def _uncontested(grouped: dict[Place, list[Row]]) -> str:
-    alone = _standing(grouped, Standing.alone)
+def _uncontested(grouped: dict[RowPlace, list[Row]]) -> str:
+    alone = _standing(grouped, Rank.alone)
     passed = sorted({row.kernel for row in alone})
     if {row.kernel for rows in grouped.values() for row in rows if not row.reference} == set(passed[:1]):
         return (
@@ -82,9 +82,9 @@ def _uncontested(grouped: dict[Place, list[Row]]) -> str:
     return f"No point has two kernels that passed, so nothing is compared; times exist for {_joined(passed)} only"
 
 
-def _against_baseline(grouped: dict[Place, list[Row]], best: dict[Place, Row], baseline: str) -> str:
+def _against_baseline(grouped: dict[RowPlace, list[Row]], best: dict[RowPlace, Row], baseline: str) -> str:
     """The baseline's median over the fastest one's, at the points both passed."""
-    contested = any(_standing(grouped, standing) for standing in (Standing.fastest, Standing.tied))
+    contested = any(_standing(grouped, standing) for standing in (Rank.fastest, Rank.tied))
     if not contested or baseline in ("", *REFERENCES):
         return ""
     ratios, beaten = [], False
@@ -92,7 +92,7 @@ def _against_baseline(grouped: dict[Place, list[Row]], best: dict[Place, Row], b
         rival = leading(grouped[place]).get(baseline)
         if rival and rival.median and row.median:
             ratios.append(rival.median.value / row.median.value)
-            beaten = beaten or rival.standing is Standing.slower
+            beaten = beaten or rival.standing is Rank.slower
     if not ratios:
         return f"the baseline {baseline} passed nowhere"
     limits = "" if len(ratios) == len(best) else f" at the {counted(len(ratios), 'point')} it passed"
@@ -101,14 +101,14 @@ def _against_baseline(grouped: dict[Place, list[Row]], best: dict[Place, Row], b
     return f"the baseline {baseline} takes {span(ratios, '×')} the fastest time{limits}"
 
 
-def _alone(grouped: dict[Place, list[Row]]) -> str:
-    alone, all_places = len(_standing(grouped, Standing.alone)), len(grouped)
+def _alone(grouped: dict[RowPlace, list[Row]]) -> str:
+    alone, all_places = len(_standing(grouped, Rank.alone)), len(grouped)
     if alone in (0, all_places):
         return ""
     return f"At {_of(alone, all_places)} only one kernel passed, which is no contest."
 
 
-def _against_reference(best: dict[Place, Row], name: str, words: str) -> str:
+def _against_reference(best: dict[RowPlace, Row], name: str, words: str) -> str:
     """The share of a reference's useful FLOP/s that the fastest kernel reaches, where both passed."""
     shares = [100 * share for row in best.values() if (share := row.rate_over(name))]
     return f"The fastest reaches {span(shares, ' %')} of the rate of {words} ({name})." if shares else ""
@@ -123,7 +123,7 @@ def _bound(section: Section) -> str:
     return f"The nearest to the lower bound is {row.kernel} at {place}: {number(100 * share)} %."
 
 
-def _growth(best: dict[Place, Row], axis: str) -> str:
+def _growth(best: dict[RowPlace, Row], axis: str) -> str:
     """How the fastest time changes from the first to the last number on the axis."""
     lines: dict[Facet, list[Row]] = {}
     for place, row in best.items():
@@ -147,7 +147,7 @@ def _growth(best: dict[Place, Row], axis: str) -> str:
     )
 
 
-def _drops(best: dict[Place, Row]) -> str:
+def _drops(best: dict[RowPlace, Row]) -> str:
     rates = [100 * row.drop_rate for row in best.values() if row.drop_rate is not None]
     return f"The capacity drops {span(rates, ' %')} of the routed rows." if any(rates) else ""
 
@@ -172,7 +172,7 @@ def _endings(rows: list[Row]) -> str:
     return ", ".join(f"{number_of(times)} {words}" for words, times in count.items()) or "there are no trials"
 
 
-def _standing(grouped: dict[Place, list[Row]], standing: Standing) -> list[Row]:
+def _standing(grouped: dict[RowPlace, list[Row]], standing: Rank) -> list[Row]:
     return [row for rows in grouped.values() for row in rows if row.standing is standing]
 
 

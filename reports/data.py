@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from ..results.record import Record, Status
 from ..results.references import REFERENCES
 from .section import Section, sections
-from .table import Place, Row, places
+from .table import Row, RowPlace, places
 
 PEER = "peer"
 
@@ -26,7 +26,7 @@ def points(records: Sequence[Record]) -> list[JsonValue]:
     ]
 
 
-def _point(section: Section, place: Place, rows: list[Row]) -> JsonValue:
+def _point(section: Section, place: RowPlace, rows: list[Row]) -> JsonValue:
     return {
         "suite": section.suite,
         "device": section.machine.label,

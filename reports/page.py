@@ -23,7 +23,7 @@ from ..results.references import REFERENCES
 from . import numbers, plot
 from .answer import Answer, answer
 from .palette import Style, styles
-from .section import Machine, Section, machines, period, sections
+from .section import RecordedMachine, Section, machines, period, sections
 from .table import KERNEL, MEASURES, OUTCOME, Column, Row, leading, place_columns, places, where, worth
 
 SUMMARISED: Final = 30  # rows that are read at a glance; a longer table is folded behind a summary
@@ -152,7 +152,7 @@ class Page:
     plots_missing: str = plot.MISSING
 
     @cached_property
-    def machines(self) -> list[Machine]:
+    def machines(self) -> list[RecordedMachine]:
         return machines(self.records)
 
     @property

@@ -13,7 +13,7 @@ from .table import Facet, Row, table
 
 
 @dataclass(frozen=True)
-class Machine:
+class RecordedMachine:
     """One environment, with the commits and the times of the records it made; ``label`` tells it from the others."""
 
     label: str
@@ -51,7 +51,7 @@ class Section:
     ``predictions`` are of the same lines, on ranks that nobody may have.
     """
 
-    machine: Machine
+    machine: RecordedMachine
     records: list[Record]
     repeated: int
     predictions: list[Prediction]
@@ -153,7 +153,7 @@ def sections(records: Sequence[Record], predictions: Sequence[Prediction] = ()) 
     ]
 
 
-def _section(machine: Machine, records: list[Record], predictions: Sequence[Prediction]) -> Section:
+def _section(machine: RecordedMachine, records: list[Record], predictions: Sequence[Prediction]) -> Section:
     latest: dict[tuple[object, ...], Record] = {}
     for record in sorted(records, key=lambda record: record.time):
         cache = record.timing.cache if record.timing else None
@@ -168,7 +168,7 @@ def _section(machine: Machine, records: list[Record], predictions: Sequence[Pred
     )
 
 
-def machines(records: Sequence[Record]) -> list[Machine]:
+def machines(records: Sequence[Record]) -> list[RecordedMachine]:
     """The distinct environments, in order of appearance."""
     grouped: list[list[Record]] = []
     for record in records:
@@ -179,7 +179,7 @@ def machines(records: Sequence[Record]) -> list[Machine]:
         else:
             grouped.append([record])
     return [
-        Machine(_label(group[0].environment, order if len(grouped) > 1 else 0), group[0].environment, group)
+        RecordedMachine(_label(group[0].environment, order if len(grouped) > 1 else 0), group[0].environment, group)
         for order, group in enumerate(grouped, start=1)
     ]
 

@@ -38,7 +38,7 @@ class Facet:
 
 
 @dataclass(frozen=True)
-class Place:
+class RowPlace:
     """A point at which kernels compete: a facet and a place on its axis."""
 
     facet: Facet
@@ -49,7 +49,7 @@ class Place:
         return isinstance(self.x, float) and math.isfinite(self.x)
 
 
-class Standing(StrEnum):
+class Rank(StrEnum):
     """How a passed row compares with the others at its place."""
 
     fastest = "fastest"
@@ -67,12 +67,12 @@ class Row:
     of the references that passed at its place.
     """
 
-    place: Place
+    place: RowPlace
     record: Record
     median: Interval | None
     spread: float | None
     varied: frozenset[str] = frozenset()
-    standing: Standing = Standing.slower
+    standing: Rank = Rank.slower
     rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -104,7 +104,7 @@ class Row:
     @property
     def leads(self) -> bool:
         """Whether it is the fastest at its place, or tied with the fastest."""
-        return self.standing in (Standing.fastest, Standing.tied)
+        return self.standing in (Rank.fastest, Rank.tied)
 
     @property
     def outcome(self) -> str:
@@ -230,15 +230,15 @@ def table(records: Sequence[Record]) -> list[Row]:
     return [row for _, group in groupby(rows, key=along) for row in _ranked(list(group))]
 
 
-def places(rows: Iterable[Row]) -> dict[Place, list[Row]]:
+def places(rows: Iterable[Row]) -> dict[RowPlace, list[Row]]:
     """The rows of every place, in order."""
-    grouped: dict[Place, list[Row]] = {}
+    grouped: dict[RowPlace, list[Row]] = {}
     for row in rows:
         grouped.setdefault(row.place, []).append(row)
     return grouped
 
 
-def where(place: Place, axis: str) -> str:
+def where(place: RowPlace, axis: str) -> str:
     """A place in words."""
     facet = place.facet
     x = f"{axis} = {exact(place.x)}" if place.numeric else exact(place.x)
@@ -278,7 +278,7 @@ def _row(record: Record, detail: str, varied: frozenset[str]) -> Row:
         detail=detail,
     )
     return Row(
-        place=Place(facet, record.point.x),
+        place=RowPlace(facet, record.point.x),
         record=record,
         median=median(samples) if samples else None,
         spread=spread(samples) if samples else None,
@@ -328,13 +328,13 @@ def _ranked(rows: list[Row]) -> list[Row]:
     leaders = leading(rows)
     rates = {name: row.tflops for name in REFERENCES if (row := leaders.get(name)) and row.tflops}
     contest = [row for row in leaders.values() if row.competes]
-    standings = {id(row): Standing.reference for row in rows if row.passed and not row.competes}
+    standings = {id(row): Rank.reference for row in rows if row.passed and not row.competes}
     if contest and contest[0].median:
         edge = contest[0].median.high
         front = [row for row in contest if row.median and row.median.low <= edge]
-        shared = Standing.tied if len(front) > 1 else Standing.fastest
-        standings |= dict.fromkeys(map(id, front), shared if len(contest) > 1 else Standing.alone)
-    ranked = [replace(row, standing=standings.get(id(row), Standing.slower), rates=rates) for row in rows]
+        shared = Rank.tied if len(front) > 1 else Rank.fastest
+        standings |= dict.fromkeys(map(id, front), shared if len(contest) > 1 else Rank.alone)
+    ranked = [replace(row, standing=standings.get(id(row), Rank.slower), rates=rates) for row in rows]
     return sorted(ranked, key=lambda row: (_speed(row), row.kernel))
 
 

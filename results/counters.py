@@ -15,7 +15,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 Number = int | Annotated[float, Field(allow_inf_nan=False)]
-Figures = dict[str, dict[str, Number]]
+Counters = dict[str, dict[str, Number]]
 """By the point where they were counted, in words, and by the name of the quantity."""
 
 
@@ -71,7 +71,7 @@ class Direction(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class CounterChange:
     """One change at one ``point``, said in ``words``."""
 
     point: str
@@ -79,11 +79,11 @@ class Change:
     words: str
 
 
-class FiguresError(Exception):
+class CountersError(Exception):
     """Figures on file that cannot be read or compared; the message names the file and the remedy."""
 
 
-class Sheet(BaseModel):
+class CounterSheet(BaseModel):
     """The figures of a family, and the versions of the packages that they depend on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -100,44 +100,44 @@ class Sheet(BaseModel):
         return figures
 
     @staticmethod
-    def of(figures: Figures, made_with: Mapping[str, str]) -> Sheet:
+    def of(figures: Counters, made_with: Mapping[str, str]) -> CounterSheet:
         """The sheet of figures by point and quantity."""
         flat = {f"{point}: {name}": value for point, found in figures.items() for name, value in found.items()}
-        return Sheet(made_with=dict(made_with), figures=flat)
+        return CounterSheet(made_with=dict(made_with), figures=flat)
 
     @property
-    def points(self) -> Figures:
+    def points(self) -> Counters:
         """The figures by point and quantity."""
-        points: Figures = {}
+        points: Counters = {}
         for key, value in self.figures.items():
             point, _, name = key.rpartition(": ")
             points.setdefault(point, {})[name] = value
         return points
 
 
-def read(folder: Path, made_with: Mapping[str, str]) -> Figures:
+def read(folder: Path, made_with: Mapping[str, str]) -> Counters:
     """The figures of all families in a folder that `write` wrote to, with these versions.
 
     Raises:
         FiguresError: when there are none, when a file holds something else, or the figures of other versions.
     """
-    found: Figures = {}
+    found: Counters = {}
     for path in sorted(folder.glob("*.json")):
         sheet = _sheet(path)
         for package in sorted({*sheet.made_with, *made_with}):
             accepted, here = (versions.get(package, NOT_THERE) for versions in (sheet.made_with, made_with))
             if accepted != here:
-                raise FiguresError(
+                raise CountersError(
                     f"{path} holds figures of {package} {accepted}, here there is {here}, and they do not compare: "
                     "install '.[peers]' with -c constraints.txt, or accept new ones with --accept"
                 )
         found.update(sheet.points)
     if not found:
-        raise FiguresError(f"{folder} holds no figures to compare with: write them with --accept")
+        raise CountersError(f"{folder} holds no figures to compare with: write them with --accept")
     return found
 
 
-def write(folder: Path, families: Mapping[str, Figures], made_with: Mapping[str, str]) -> None:
+def write(folder: Path, families: Mapping[str, Counters], made_with: Mapping[str, str]) -> None:
     """Put the figures of all families on file, each sorted, one a line; those of families that are no more go.
 
     Raises:
@@ -147,44 +147,44 @@ def write(folder: Path, families: Mapping[str, Figures], made_with: Mapping[str,
     for path in stale:
         _sheet(path)
     for family, figures in families.items():
-        text = json.dumps(Sheet.of(figures, made_with).model_dump(), indent=1, sort_keys=True)
+        text = json.dumps(CounterSheet.of(figures, made_with).model_dump(), indent=1, sort_keys=True)
         (folder / f"{family}.json").write_text(f"{text}\n", encoding="utf-8")
     for path in stale:
         path.unlink()
 
 
-def _sheet(path: Path) -> Sheet:
+def _sheet(path: Path) -> CounterSheet:
     try:
-        return Sheet.model_validate_json(path.read_bytes())
+        return CounterSheet.model_validate_json(path.read_bytes())
     except ValidationError as error:
         why = error.errors(include_url=False)[0]["msg"]
     except OSError as error:
         why = str(error.strerror)
-    raise FiguresError(f"{path} holds no figures ({why}): restore it, or remove it and begin anew with --accept")
+    raise CountersError(f"{path} holds no figures ({why}): restore it, or remove it and begin anew with --accept")
 
 
 def changes(
-    accepted: Figures, found: Figures, *, refused: Mapping[str, str], broken: Mapping[str, str]
-) -> list[Change]:
+    accepted: Counters, found: Counters, *, refused: Mapping[str, str], broken: Mapping[str, str]
+) -> list[CounterChange]:
     """What is other than accepted, the worst first; ``refused`` and ``broken`` say by point why nothing is counted."""
-    told = [Change(point=point, direction=Direction.broken, words=why) for point, why in broken.items()]
+    told = [CounterChange(point=point, direction=Direction.broken, words=why) for point, why in broken.items()]
     for point in sorted({*accepted, *found} - broken.keys()):
         before, after = accepted.get(point, {}), found.get(point, {})
         both = (name for name in _sorted(before.keys() & after.keys()) if before[name] != after[name])
         told += [_change(point, QUANTITIES[name], before[name], after[name]) for name in both]
         if gone := before.keys() - after.keys():
             why = f": {refused[point]}" if point in refused else ""
-            told.append(Change(point=point, direction=Direction.missing, words=_named(gone) + why))
+            told.append(CounterChange(point=point, direction=Direction.missing, words=_named(gone) + why))
         if new := after.keys() - before.keys():
-            told.append(Change(point=point, direction=Direction.new, words=_named(new)))
+            told.append(CounterChange(point=point, direction=Direction.new, words=_named(new)))
     return sorted(told, key=lambda change: list(Direction).index(change.direction))
 
 
-def _change(point: str, quantity: Quantity, before: Number, after: Number) -> Change:
+def _change(point: str, quantity: Quantity, before: Number, after: Number) -> CounterChange:
     direction = Direction.different
     if quantity.less:
         direction = Direction.worse if after > before else Direction.better
-    return Change(point=point, direction=direction, words=f"{quantity.words} {_step(quantity, before, after)}")
+    return CounterChange(point=point, direction=direction, words=f"{quantity.words} {_step(quantity, before, after)}")
 
 
 def _sorted(names: Iterable[str]) -> list[str]:

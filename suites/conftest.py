@@ -9,13 +9,13 @@ from typing import get_args
 
 import pytest
 
-from moebench.execution.trial.task import Competitor, Task
-from moebench.execution.workers.supervisor import Isolated
-from moebench.execution.workers.worker import DeviceType
-from moebench.kernels.catalog import UnknownName
-from moebench.results.pytest_benchmark import place_of
-from moebench.results.record import Record
-from moebench.suites.suite import Size, tasks
+from ..execution.trial.task import Competitor, Task
+from ..execution.workers.supervisor import Supervisor
+from ..execution.workers.worker import DeviceType
+from ..kernels.catalog import UnknownName
+from ..results.pytest_benchmark import place_of
+from ..results.record import Record
+from .suite import Size, tasks
 
 QUICK = ("smoke",)
 POINTS = pytest.StashKey[dict[tuple[str, str], Task]]()
@@ -65,7 +65,7 @@ def measure(request: pytest.FixtureRequest) -> Iterator[Measure]:
             suite, place, kernel = _arguments(item)
             selected.setdefault((suite, place), []).append(Competitor(kernel=kernel))
     kernels = sorted({who.kernel for together in selected.values() for who in together})
-    with Isolated(request.config.getoption("device"), kernels) as isolated:
+    with Supervisor(request.config.getoption("device"), kernels) as isolated:
 
         @cache
         def measured(suite: str, place: str, samples: int | None) -> dict[str, Record]:

@@ -25,7 +25,7 @@ BUDGETS = {"small": Budget(seconds=1.7), "reduced": Budget(seconds=0.5), "full":
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class SuitePoint:
     """One problem, on the line ``series`` at ``x`` of the suite's axis; ``kernels`` empty means the form's.
 
     They run in their default or tuned configurations, or in the default but for what ``config`` says.
@@ -39,7 +39,7 @@ class Place:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class SuiteForm:
     """Where a suite asks and who answers; ``baseline`` is the kernel that others are compared with.
 
     ``kernels`` empty means every kernel there is. The forms for a GPU are asked with hot caches too, so their baseline
@@ -47,7 +47,7 @@ class Form:
     """
 
     baseline: str
-    places: tuple[Place, ...]
+    places: tuple[SuitePoint, ...]
     kernels: tuple[str, ...] = ()
 
 
@@ -62,9 +62,9 @@ class Suite:
 
     question: str
     axis: str
-    small: Form
-    full: Form
-    reduced: Form | None = None
+    small: SuiteForm
+    full: SuiteForm
+    reduced: SuiteForm | None = None
     beyond: tuple[int, ...] = ()
 
 

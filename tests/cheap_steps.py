@@ -9,9 +9,9 @@ from pathlib import Path
 
 from moebench.suites.firstlight.forms import REHEARSAL
 from moebench.suites.firstlight.journal import Journal, begun
-from moebench.suites.firstlight.session import Session
-from moebench.suites.firstlight.step import Step
-from moebench.suites.firstlight.steps import declared, page
+from moebench.suites.firstlight.session import FirstlightSession
+from moebench.suites.firstlight.session_step import SessionStep
+from moebench.suites.firstlight.session_steps import declared, page
 
 RECORD = '{"status": "passed"}'
 DECLARED = [cheap for step in declared(REHEARSAL, tests=Path()) for cheap in [dataclasses.replace(step, obstacle="")]]
@@ -23,21 +23,21 @@ def python(code: str) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", "-c", code)
 
 
-def writes(step: Step) -> str:
+def writes(step: SessionStep) -> str:
     """A line of shell that writes what a step should."""
     return "; ".join(f"echo '{RECORD}' > {name}" for name in step.files) or "true"
 
 
-def cheap(step: Step, command: Sequence[str] = (), limit_s: float = 10.0) -> Step:
+def cheap(step: SessionStep, command: Sequence[str] = (), limit_s: float = 10.0) -> SessionStep:
     """A step with another command, by default one that writes its files and ends well."""
     return dataclasses.replace(step, command=tuple(command) or ("/bin/sh", "-c", writes(step)), limit_s=limit_s)
 
 
-def held(folder: Path, changed: Mapping[str, Step] | None = None, stop: Sequence[str] = ()) -> Journal:
+def held(folder: Path, changed: Mapping[str, SessionStep] | None = None, stop: Sequence[str] = ()) -> Journal:
     """Hold a session of all declared steps, cheap but for those that are ``changed``; asked to stop at ``stop``."""
     steps = [(changed or {}).get(step.name) or cheap(step) for step in DECLARED]
     journal = begun([*steps, page(folder)], form="rehearsal", moebench="0", device="none", before=None)
     running: list[str] = []
-    session = Session(folder, journal, lambda entry: running.append(entry.name), lambda: running[-1] in stop)
+    session = FirstlightSession(folder, journal, lambda entry: running.append(entry.name), lambda: running[-1] in stop)
     session.run(steps, lambda: cheap(page(folder)))
     return journal

@@ -7,7 +7,7 @@ import signal
 import time
 from multiprocessing.connection import Connection
 
-from moebench.kernels.compiler.compilers import Part
+from moebench.kernels.compiler.compilers import CompiledPart
 from moebench.kernels.compiler.machine_code import Figures, Reader
 from moebench.kernels.compiler.survey import Outcome
 
@@ -17,7 +17,7 @@ FIGURES = Figures(warps=4, occupancy=2, registers=128, shared_bytes=0, code_byte
 def work(connection: Connection, read: Reader) -> None:  # noqa: ARG001  # as the function whose place it takes
     """Compile nothing: die of cases of the kernel `fatal`, hang in those of `endless`, answer all others at once."""
     while True:
-        part: Part = connection.recv()
+        part: CompiledPart = connection.recv()
         if part.case.kernel == "fatal":
             os.kill(os.getpid(), signal.SIGSEGV)
         if part.case.kernel == "endless":

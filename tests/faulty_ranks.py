@@ -7,7 +7,7 @@ import torch.distributed as dist
 from faulty import FAULTY, Dies, Faulty, Hangs, Name, Raises, RunsOutOfMemory
 from torch import Tensor
 
-from moebench.execution.trial.reference_check import Exam, Subject
+from moebench.execution.trial.reference_check import ReferenceCheck, Subject
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Communicates, Config, Cost, Layer
 from moebench.kernels.problem import Problem
@@ -70,14 +70,14 @@ class SendsTooMuch(OnRankOne):
 TOO_LARGE = 13  # a seed: the inputs and the reference of its problem do not fit rank 1
 
 
-def _draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+def _draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
     if subject.problem.seed == TOO_LARGE and dist.get_rank() == 1:
         raise torch.OutOfMemoryError("tried to allocate 1000 GiB")
     return _honest_draw(subject, weights, seed=seed, device=device)
 
 
-_honest_draw = Exam.draw
-Exam.draw = staticmethod(_draw)  # type: ignore[method-assign]  # the fault that is injected
+_honest_draw = ReferenceCheck.draw
+ReferenceCheck.draw = staticmethod(_draw)  # type: ignore[method-assign]  # the fault that is injected
 
 
 class RankName(Name):

@@ -9,10 +9,10 @@ import faulty
 from moebench.execution.trial.task import Budget
 from moebench.kernels.problem import Problem
 from moebench.suites import suite
-from moebench.suites.suite import Form, Place, Suite
+from moebench.suites.suite import Suite, SuiteForm, SuitePoint
 
-PLACE = Place(series="tiny", x=1.0, problem=Problem(T=16, D=32, F=48, E=4, K=2))
-FORM = Form(baseline="loop", kernels=("loop", faulty.Name("Raises"), "megablocks"), places=(PLACE,))
+PLACE = SuitePoint(series="tiny", x=1.0, problem=Problem(T=16, D=32, F=48, E=4, K=2))
+FORM = SuiteForm(baseline="loop", kernels=("loop", faulty.Name("Raises"), "megablocks"), places=(PLACE,))
 SUITE = Suite(question="Do they?", axis="x", small=FORM, full=FORM)
 
 suite.BUDGETS["small"] = Budget(seconds=0.1)

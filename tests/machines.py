@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from moebench.suites.prediction.machine import Figure, Link, Machine, Memory, Products
+from moebench.suites.prediction.machine import DeviceMemory, Figure, Link, MachineDescription, ProductRates
 
 
 def figure(value: float) -> Figure:
@@ -37,18 +37,18 @@ def cluster(
     bytes_per_s: float = 1e12,
     layer_s: float = 0.0,
     memory_bytes: float = 1e12,
-) -> Machine:
+) -> MachineDescription:
     """A machine whose products are of float32 only."""
-    return Machine(
+    return MachineDescription(
         name="imagined",
         summary="of a test",
         ranks_per_node=ranks_per_node,
         layer_s=figure(layer_s),
         node=node or link(),
         across=across or link(),
-        memory=Memory(bytes=figure(memory_bytes), bytes_per_s=figure(bytes_per_s), reached=figure(1.0)),
+        memory=DeviceMemory(bytes=figure(memory_bytes), bytes_per_s=figure(bytes_per_s), reached=figure(1.0)),
         products={
-            "float32": Products(
+            "float32": ProductRates(
                 flops_per_s=figure(flops_per_s),
                 node_flops_per_s=None if node_flops_per_s is None else figure(node_flops_per_s),
                 reached=figure(1.0),

@@ -24,7 +24,7 @@ from moebench.results.record.prediction import Prediction, read, write
 from moebench.results.record.store import load
 from moebench.results.timing.cores import usable_cores
 from moebench.suites.prediction.machine import machine
-from moebench.suites.prediction.predict import Question, predict
+from moebench.suites.prediction.predict import PredictionRequest, predict
 
 MOEBENCH = Path(sys.executable).with_name("moebench")
 POINTS = Path(__file__).with_name("network_points.py")
@@ -135,7 +135,7 @@ def predicted(folder: Path) -> Iterator[Prediction]:
         for tokens in TOKENS:
             problem = SHAPE.replace(T=tokens)
             ranks = [NODES * line.per_node]
-            yield from predict(Question(series=line.name, problem=problem, machine=described, ranks=ranks))
+            yield from predict(PredictionRequest(series=line.name, problem=problem, machine=described, ranks=ranks))
 
 
 def table(found: Sequence[Pair]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler.compile import Target
 from moebench.kernels.compiler.compilers import Compilers
 from moebench.kernels.compiler.machine_code import resources
-from moebench.kernels.compiler.survey import Case
+from moebench.kernels.compiler.survey import CompileCase
 from moebench.kernels.cuda import nvrtc
 from moebench.kernels.hardware.limits import HARDWARE, assuming
 from moebench.kernels.problem import Problem
@@ -71,7 +71,7 @@ def launching(target: Target) -> Iterator[list[tuple[str, bool]]]:
     yield seen
 
 
-def run(case: Case) -> None:
+def run(case: CompileCase) -> None:
     """One call as a trial makes it, on tensors with memory; what the kernels should have written is not there."""
     problem = case.problem
     inputs = draw_inputs(problem, draw_weights(problem, seed=0, device=CPU), seed=1, device=CPU)
@@ -80,7 +80,7 @@ def run(case: Case) -> None:
     call(problem, KERNELS.load(case.kernel).build(problem, case.config, CPU), inputs)
 
 
-def cases() -> list[Case]:
+def cases() -> list[CompileCase]:
     """The default configuration for each problem, and for a forward the last one too."""
     found = []
     with assuming(H100_PCIE):
@@ -88,7 +88,7 @@ def cases() -> list[Case]:
             kernel = KERNELS.load(name)
             valid = [config for config in kernel.space(problem, CPU) if kernel.valid(problem, config, CPU)]
             found += [
-                Case(kernel=name, model="", problem=problem, config=config, target="sm_90", hardware=H100_PCIE)
+                CompileCase(kernel=name, model="", problem=problem, config=config, target="sm_90", hardware=H100_PCIE)
                 for config in (valid[:1] if problem.mode == "train" else [valid[0], valid[-1]])
             ]
     return found

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.hardware.device import device_name
+from moebench.kernels.hardware.device_names import device_name
 from moebench.kernels.kernel import Config
 from moebench.kernels.problem import Problem
 from moebench.kernels.tuned.source_hash import source_hash
-from moebench.kernels.tuned.tuned_table import Bucket, Entry, Origin, Table, shape_of
+from moebench.kernels.tuned.tuned_table import Bucket, Origin, TableEntry, TunedTable, shape_of
 
 CPU = torch.device("cpu")
 PROBLEM = Problem(T=64, D=32, F=64, E=4, K=2)
@@ -42,14 +42,14 @@ def bucket(T: int, times: Sequence[float | None], chosen: int | None = None, **c
     return Bucket(**fields | changes)
 
 
-def entry(*buckets: Bucket, **changes: Any) -> Entry:
+def entry(*buckets: Bucket, **changes: Any) -> TableEntry:
     fields: dict[str, Any] = {
         "shape": shape_of(PROBLEM),
         "loads": ("uniform",),
         "configs": CONFIGS,
         "buckets": buckets or (bucket(64, [1e6, 5e5, None]), bucket(256, [4e6, 3e6, 2e6])),
     }
-    return Entry(**fields | changes)
+    return TableEntry(**fields | changes)
 
 
 def environment(**changes: Any) -> dict[str, str | int | None]:
@@ -58,7 +58,7 @@ def environment(**changes: Any) -> dict[str, str | int | None]:
     return {**here, "triton": metadata.version("triton"), "cores": 2, **changes}
 
 
-def table(*entries: Entry, **changes: Any) -> Table:
+def table(*entries: TableEntry, **changes: Any) -> TunedTable:
     """A table of ``scatter`` that is valid here."""
     fields: dict[str, Any] = {
         "kernel": "scatter",
@@ -69,4 +69,4 @@ def table(*entries: Entry, **changes: Any) -> Table:
         "origins": (Origin(file="tune.jsonl", sha256="0" * 64),),
         "entries": entries or (entry(),),
     }
-    return Table(**fields | changes)
+    return TunedTable(**fields | changes)

@@ -25,8 +25,8 @@ from ...kernels.problem.trace import PREFIX
 from ...kernels.steps import Rates
 from ...results.timing.cores import usable_cores
 from ...results.timing.memory import give_back
-from ...results.timing.roofline import Machine
-from .precompile import Ahead, Faults, none_known
+from ...results.timing.roofline import MachineRates
+from .compile_ahead import Ahead, Faults, none_known
 from .replay import Sweep
 from .space import Space
 from .static_model import Estimate, estimate, predict, rates, rates_of_target, target_of
@@ -134,7 +134,7 @@ class Candidates:
             self._rates[problem.dtype] = (
                 rates_of_target(target, problem.dtype)
                 if target
-                else rates(Machine(self.device).roofline(TORCH_DTYPES[problem.dtype]), self.device_type)
+                else rates(MachineRates(self.device).roofline(TORCH_DTYPES[problem.dtype]), self.device_type)
             )
             give_back(self.device)  # to the worker that measures
         return self._rates[problem.dtype]

@@ -16,7 +16,7 @@ from ...kernels.problem import InvalidProblem, Problem
 from ...results.record import Record, Status
 from .space import Space
 from .stages import SUITE, cache_of
-from .strategy import DEFAULT, STRATEGIES, Strategy, Told
+from .strategy import DEFAULT, STRATEGIES, Scores, Strategy
 
 SEEDS = 20
 SHARES = (0.05, 0.1, 0.2, 0.5)  # of a space, after which the regret is told
@@ -74,7 +74,7 @@ class Sweep:
         pairs = self.pairs[index]
         return pairs[0].score(samples) if pairs else None
 
-    def answer(self, told: Told) -> int:
+    def answer(self, told: Scores) -> int:
         """What a tuner would name if its search ended now: the best of the finalists and the default, measured again.
 
         The measurements after the one that was told stand for that; where there are none, what was told does.

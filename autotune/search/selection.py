@@ -16,7 +16,7 @@ Samples = Sequence[float]
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Selection:
     """``winner`` numbers the candidate that beat the default, None for a tie.
 
     ``speedup`` is the default's median over that of the fastest candidate, whether that is enough or not; the low end
@@ -28,17 +28,17 @@ class Verdict:
     noise: float
 
 
-def decide(default: Samples, again: Samples, candidates: Sequence[Samples]) -> Verdict:
+def decide(default: Samples, again: Samples, candidates: Sequence[Samples]) -> Selection:
     """Judge candidates by times measured interleaved with the default's, and with the default's once more.
 
     Without candidates it is a tie.
     """
     unsure = noise(default, again)
     if not candidates:
-        return Verdict(None, Interval(1.0, 1.0, 1.0), unsure)
+        return Selection(None, Interval(1.0, 1.0, 1.0), unsure)
     fastest = min(range(len(candidates)), key=lambda number: float(np.median(candidates[number])))
     speedup = ratio(default, candidates[fastest])
-    return Verdict(fastest if beats(speedup, unsure) else None, speedup, unsure)
+    return Selection(fastest if beats(speedup, unsure) else None, speedup, unsure)
 
 
 def noise(default: Samples, again: Samples) -> float:

@@ -36,7 +36,7 @@ DEVICES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class EstimatePart:
     """One step: its time, and why it takes that long, in one line."""
 
     name: str
@@ -49,7 +49,7 @@ class Estimate:
     """One configuration, and its steps one after the other."""
 
     config: Config
-    parts: tuple[Part, ...]
+    parts: tuple[EstimatePart, ...]
 
     @property
     def seconds(self) -> float:
@@ -65,7 +65,7 @@ def estimate(
     ``routing`` already lacks the routes that the capacity drops. `assuming` lets ``device`` stand for another.
     """
     steps = kernel.steps(problem, config, routing, device)
-    parts = tuple(Part(name=step.name, seconds=step.seconds(rates), why=step.why(rates)) for step in steps)
+    parts = tuple(EstimatePart(name=step.name, seconds=step.seconds(rates), why=step.why(rates)) for step in steps)
     return Estimate(config=config, parts=parts) if parts else None
 
 

@@ -22,14 +22,14 @@ DEFAULT = 0  # the index of the default configuration
 
 
 @dataclass(frozen=True, order=True)
-class Ask:
+class Suggestion:
     """A configuration to be measured, with how many samples."""
 
     index: int
     samples: int
 
 
-class Told:
+class Scores:
     """What is known of each configuration by now, from the start that the default takes as long as itself.
 
     Of several measurements the one with the most samples counts, of equal ones the last. A failure is known for good,
@@ -98,16 +98,16 @@ class Strategy(ABC):
 
     def __init__(self, space: Space, *, seed: int, predicted: Sequence[float] | None = None) -> None:
         self.space = space
-        self.told = Told()
+        self.told = Scores()
         self._random = np.random.default_rng(seed)
         self._predicted = None if predicted is None else _usable(space, predicted)
-        self._asked: set[Ask] = set()
+        self._asked: set[Suggestion] = set()
         self._pending: set[int] = set()
-        self._planned: Ask | None = None
+        self._planned: Suggestion | None = None
 
-    def ask(self, count: int) -> list[Ask]:
+    def ask(self, count: int) -> list[Suggestion]:
         """At most ``count`` configurations to measure; none when the next choice waits for a result, or at the end."""
-        asks: list[Ask] = []
+        asks: list[Suggestion] = []
         while len(asks) < count and (ask := self._plan()) is not None:
             self._planned = None
             self._asked.add(ask)
@@ -135,10 +135,10 @@ class Strategy(ABC):
         return not self._pending and self._plan() is None
 
     @abstractmethod
-    def _next(self) -> Ask | None:
+    def _next(self) -> Suggestion | None:
         """What to ask next, given what was told and asked; None only at the end, or where a result is pending."""
 
-    def _plan(self) -> Ask | None:
+    def _plan(self) -> Suggestion | None:
         if self._planned is None:
             self._planned = self._next()
         return self._planned
@@ -158,12 +158,12 @@ class Strategy(ABC):
         return (
             index not in self.told.failed
             and self.told.samples(index) < samples
-            and Ask(index, samples) not in self._asked
+            and Suggestion(index, samples) not in self._asked
         )
 
-    def _first_open(self, order: Iterable[int]) -> Ask | None:
+    def _first_open(self, order: Iterable[int]) -> Suggestion | None:
         """The first configuration of an order that has not been measured in full."""
-        return next((Ask(index, FULL_SAMPLES) for index in order if self._open(index)), None)
+        return next((Suggestion(index, FULL_SAMPLES) for index in order if self._open(index)), None)
 
     def _shuffled(self) -> list[int]:
         """All configurations in an order drawn by chance."""

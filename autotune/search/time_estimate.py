@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ...kernels.problem import Problem
 from ...results.timing.measure import MIN_SAMPLES, PLATEAU_SAMPLES
 from .strategy import FINALISTS, FULL_SAMPLES
-from .tuner import BATCH, Plan
+from .tuner import BATCH, TuningPlan
 
 # Seconds of one core for a candidate of triton_scatter, and for the longest launch of a batch of four, the cache being
 # empty: means of 20 candidates each, drawn for Mixtral-8x7B and Qwen3-30B-A3B at T = 16 and 1024, bfloat16, sm_90,
@@ -42,7 +42,7 @@ class Reckoning:
 
 
 def reckon(
-    plan: Plan, sizes: Callable[[Problem], int], call_s: Callable[[Problem], float], cores: int
+    plan: TuningPlan, sizes: Callable[[Problem], int], call_s: Callable[[Problem], float], cores: int
 ) -> list[Reckoning]:
     """What every problem of a plan will cost; ``sizes`` counts its configurations, ``call_s`` is what a call takes.
 
@@ -53,7 +53,7 @@ def reckon(
     ]
 
 
-def _of(plan: Plan, problem: Problem, trials: int, call_s: float, cores: int) -> Reckoning:
+def _of(plan: TuningPlan, problem: Problem, trials: int, call_s: float, cores: int) -> Reckoning:
     batches = math.ceil(trials / BATCH)
     measured = trials + batches  # the default is in each
     return Reckoning(
@@ -66,7 +66,7 @@ def _of(plan: Plan, problem: Problem, trials: int, call_s: float, cores: int) ->
     )
 
 
-def _comparisons(plan: Plan, problem: Problem) -> list[int]:
+def _comparisons(plan: TuningPlan, problem: Problem) -> list[int]:
     """The competitors of each comparison at most: the default twice, finalists, and winners of other batch sizes."""
     if problem in plan.held_out:
         return [2 + FINALISTS + 1]
@@ -78,6 +78,6 @@ def _comparisons(plan: Plan, problem: Problem) -> list[int]:
     return [2 + FINALISTS, *[2 + finalists + len(plan.problems)] * (1 + len(plan.loads))]
 
 
-def _compared_s(plan: Plan, competitors: int, call_s: float) -> float:
+def _compared_s(plan: TuningPlan, competitors: int, call_s: float) -> float:
     samples = min(max(MIN_SAMPLES, plan.quoted_s / call_s), 2 * PLATEAU_SAMPLES)
     return DRAWING_S + competitors * (samples * (call_s + SAMPLE_S) + CHECKS_S)

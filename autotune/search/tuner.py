@@ -20,10 +20,10 @@ from ...kernels.problem import Problem
 from ...results.record import Point, Record, Status
 from ...results.record.environment import commit
 from ...results.record.store import Store
-from .precompile import Faults, none_known
+from .compile_ahead import Faults, none_known
 from .space import Space
 from .stages import SUITE, Batch, Stage, batches, belongs, distinct, last_number, score, series
-from .strategy import FULL_SAMPLES, STRATEGIES, Ask, Strategy
+from .strategy import FULL_SAMPLES, STRATEGIES, Strategy, Suggestion
 
 QUESTION = "Which configuration of {kernel} is the fastest?"
 BATCH = 4  # candidates in one task beside the default: more leave the search less to learn from, fewer cost its samples
@@ -34,7 +34,7 @@ class DefaultFails(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TuningPlan:
     """What is tuned: a kernel by name, one problem for each batch size, all under the load that is tuned for.
 
     Under the ``loads`` the choice is compared too; with ``robust`` each of them is searched. ``held_out`` are batch
@@ -66,7 +66,7 @@ class Plan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TuningProgress:
     """After each task: its stage and problem, the trials of the search there, and the best score so far."""
 
     stage: Stage
@@ -76,7 +76,7 @@ class Progress:
 
 
 @dataclass
-class Spent:
+class TuningTime:
     """Of searches: ``waited_s`` for trials and ``compiled_s``, of ``total_s`` in all, and the ``trials`` asked for."""
 
     total_s: float = 0.0
@@ -148,7 +148,7 @@ class Tuner:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: TuningPlan,
         executor: Executor,
         store: Store,
         *,
@@ -166,7 +166,7 @@ class Tuner:
         self._numbers: Counter[tuple[Stage, Problem]] = Counter()
         self._waited_s = 0.0
         self._compiled_s = 0.0
-        self.spent = Spent()
+        self.spent = TuningTime()
         self.interrupted = False
         self.records = [
             record
@@ -180,7 +180,7 @@ class Tuner:
             )
         ]
 
-    def search(self) -> Iterator[Progress]:
+    def search(self) -> Iterator[TuningProgress]:
         """Search for the fastest configurations of every problem, until `stop` is called.
 
         Raises:
@@ -194,7 +194,7 @@ class Tuner:
         """Let the search end with what is under way; what it has found may then be compared."""
         self.interrupted = True
 
-    def compare(self, winners: Callable[[Sequence[Record]], Sequence[Config]]) -> Iterator[Progress]:
+    def compare(self, winners: Callable[[Sequence[Record]], Sequence[Config]]) -> Iterator[TuningProgress]:
         """Compare the finalists of each batch size, then those that won at any under every load.
 
         ``winners`` says who won by the records of the first comparison.
@@ -209,7 +209,7 @@ class Tuner:
                 finalists = [*self._searches[problem].finalists, *(elsewhere.finalists if elsewhere else [])]
                 yield from self._compare("cross", problem.replace(load=load), [*everywhere, *finalists])
 
-    def hold_out(self, look_up: Callable[[Problem], Config | None]) -> Iterator[Progress]:
+    def hold_out(self, look_up: Callable[[Problem], Config | None]) -> Iterator[TuningProgress]:
         """Compare what a table says of batch sizes that it does not hold with what a search found there."""
         for problem in self._plan.held_out:
             search, found = self._searches.get(problem), look_up(problem)
@@ -230,7 +230,7 @@ class Tuner:
             for batch in self._batches("search", problem):
                 yield from batch.others
 
-    def _search(self, problem: Problem) -> Iterator[Progress]:
+    def _search(self, problem: Problem) -> Iterator[TuningProgress]:
         started, waited_s, compiled_s = time.perf_counter(), self._waited_s, self._compiled_s
         search = self._searches[problem] = self._open(problem)
         pending = 0
@@ -265,7 +265,7 @@ class Tuner:
             search.tell([batch.default, *batch.others])
         return search
 
-    def _ask(self, search: Search, pending: int) -> list[Ask]:
+    def _ask(self, search: Search, pending: int) -> list[Suggestion]:
         """The next candidates, as many as the budget has left."""
         left = self._plan.trials - search.trials - pending * BATCH
         if self.interrupted or left <= 0 or search.seconds >= self._plan.seconds:
@@ -273,16 +273,16 @@ class Tuner:
         count = min(BATCH, left)
         first = [index for index in search.starts if index not in search.strategy.told][:count]
         search.starts = [index for index in search.starts if index not in first]
-        return [Ask(index, FULL_SAMPLES) for index in first] or search.strategy.ask(count)
+        return [Suggestion(index, FULL_SAMPLES) for index in first] or search.strategy.ask(count)
 
-    def _tasks(self, search: Search, asks: Sequence[Ask]) -> Iterator[Task]:
+    def _tasks(self, search: Search, asks: Sequence[Suggestion]) -> Iterator[Task]:
         """The candidates beside the default, those of one number of samples together."""
         for samples in dict.fromkeys(ask.samples for ask in asks):
             configs = [search.space.configs[ask.index] for ask in asks if ask.samples == samples]
             self.spent.trials += len(configs)
             yield self._task("search", search.problem, [search.space.default, *configs], samples)
 
-    def _compare(self, stage: Stage, problem: Problem, candidates: Sequence[Config]) -> Iterator[Progress]:
+    def _compare(self, stage: Stage, problem: Problem, candidates: Sequence[Config]) -> Iterator[TuningProgress]:
         """Measure candidates and the default in the same rounds, unless that was done.
 
         The default takes part twice: how far apart two equal ones are is what a winner must be better than.
@@ -356,9 +356,9 @@ class Tuner:
             self._store.append(record)
         self.records += records
 
-    def _progress(self, stage: Stage, problem: Problem) -> Progress:
+    def _progress(self, stage: Stage, problem: Problem) -> TuningProgress:
         search = self._searches.get(problem)
-        return Progress(
+        return TuningProgress(
             stage=stage,
             problem=problem,
             trials=search.trials if search else 0,

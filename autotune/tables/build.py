@@ -23,7 +23,16 @@ from ...kernels.kernel import Config
 from ...kernels.problem import Problem
 from ...kernels.problem.trace import label
 from ...kernels.tuned.lookup import Found, NotCovered, answer, read
-from ...kernels.tuned.tuned_table import ROBUST_LEAST, VALIDITY, Bucket, Entry, NotATable, Origin, Table, shape_of
+from ...kernels.tuned.tuned_table import (
+    ROBUST_LEAST,
+    VALIDITY,
+    Bucket,
+    InvalidTable,
+    Origin,
+    TableEntry,
+    TunedTable,
+    shape_of,
+)
 from ...results.record import Record
 from ...results.record.store import StoreError, load
 from ...results.stats import Interval, ratio
@@ -36,7 +45,7 @@ Word = str
 """A configuration as one word."""
 
 
-class Place(NamedTuple):
+class TablePlace(NamedTuple):
     """Where configurations compete."""
 
     shape: Problem
@@ -48,7 +57,7 @@ class Place(NamedTuple):
 class Derived:
     """Tables, and a sentence for everything that did not get into one."""
 
-    tables: tuple[Table, ...]
+    tables: tuple[TunedTable, ...]
     left_out: tuple[str, ...]
 
 
@@ -61,14 +70,14 @@ class HeldOut:
     """
 
     kernel: str
-    place: Place
+    place: TablePlace
     config: Config | None
     regret: float | None
     why: str
 
 
 @dataclass(frozen=True)
-class Timed:
+class TimedConfig:
     """A configuration's time in nanoseconds, and the samples that it and the default of its batch have."""
 
     ns: float
@@ -97,7 +106,7 @@ class Contest:
             return word if times > 1 else _word(batch[0].config)
         return None
 
-    def times(self, default: Word) -> dict[Word, Timed]:
+    def times(self, default: Word) -> dict[Word, TimedConfig]:
         """Every configuration that passed beside the default; in several batches, its time in the last one.
 
         Batches are brought together by the default, which is in all of them.
@@ -112,7 +121,7 @@ class Contest:
             beside = passed[default][0]
             for word, (samples, *_) in passed.items():
                 ns = common if word == default else median(samples) / median(beside) * common
-                times[word] = Timed(ns, samples, beside)
+                times[word] = TimedConfig(ns, samples, beside)
         return times
 
     def noise(self, default: Word) -> float:
@@ -149,12 +158,12 @@ def winners(records: Sequence[Record]) -> list[Config]:
     return list(distinct(chosen))
 
 
-def look_up_in(tables: Sequence[Table], problem: Problem, configs: Sequence[Config]) -> Found | NotCovered:
+def look_up_in(tables: Sequence[TunedTable], problem: Problem, configs: Sequence[Config]) -> Found | NotCovered:
     """What tables have for a problem among ``configs``, the default first, whatever they are valid for."""
-    return _look_up(tables, Place(shape_of(problem), problem.T, label(problem.load)), configs)
+    return _look_up(tables, TablePlace(shape_of(problem), problem.T, label(problem.load)), configs)
 
 
-def _look_up(tables: Sequence[Table], place: Place, configs: Sequence[Config]) -> Found | NotCovered:
+def _look_up(tables: Sequence[TunedTable], place: TablePlace, configs: Sequence[Config]) -> Found | NotCovered:
     entries = [entry for table in tables for entry in table.entries if entry.shape == place.shape]
     fitting = [entry for entry in entries if entry.robust or entry.loads == (place.load,)]
     if not fitting:
@@ -174,7 +183,7 @@ def derive_files(paths: Sequence[Path]) -> Derived:
     return Derived(derived.tables, (*(problem for one in loaded for problem in one.problems), *derived.left_out))
 
 
-def write(table: Table, folder: Path) -> Path:
+def write(table: TunedTable, folder: Path) -> Path:
     """Put a table into a folder, in one step, in place of an older one of the same measurements.
 
     Raises:
@@ -191,7 +200,7 @@ def write(table: Table, folder: Path) -> Path:
     return path
 
 
-def file_name(table: Table) -> str:
+def file_name(table: TunedTable) -> str:
     """Kernel and device, and a word that tells measurements apart: a run that is continued keeps its table's name."""
     words = f"{table.kernel}.{table.environment['device']}"
     facts = [table.source, table.cache, *(table.environment[name] for name in VALIDITY), table.measured[0]]
@@ -214,7 +223,7 @@ def check(path: Path, records: Sequence[Path]) -> list[str]:
     """
     try:
         table = read(path)
-    except NotATable as error:
+    except InvalidTable as error:
         return [f"{path}: {error}"]
     known = {_origin(record): record for record in records}
     by_content = {origin.sha256: record for origin, record in known.items()}
@@ -232,7 +241,7 @@ def check(path: Path, records: Sequence[Path]) -> list[str]:
     return [f"{path}: it is not what its records say; derive it again"]
 
 
-def held_out(records: Sequence[Record], tables: Sequence[Table]) -> list[HeldOut]:
+def held_out(records: Sequence[Record], tables: Sequence[TunedTable]) -> list[HeldOut]:
     """The regret of looking up what was held out, for each kernel, shape, tokens and load, in the order of records.
 
     The table is one of the same kernel, sources, device and versions.
@@ -246,7 +255,7 @@ def held_out(records: Sequence[Record], tables: Sequence[Table]) -> list[HeldOut
     return found
 
 
-def _regret(place: Place, contest: Contest, tables: Sequence[Table]) -> HeldOut:
+def _regret(place: TablePlace, contest: Contest, tables: Sequence[TunedTable]) -> HeldOut:
     kernel, default = contest.records[0].kernel, contest.default()
     times = contest.times(default) if default is not None else {}
     if default is None or default not in times:
@@ -272,9 +281,9 @@ def _groups(runs: Sequence[Sequence[Record]]) -> dict[tuple[str, ...], list[list
     return groups
 
 
-def _contests(runs: Sequence[Sequence[Record]]) -> tuple[dict[Place, Contest], list[str]]:
+def _contests(runs: Sequence[Sequence[Record]]) -> tuple[dict[TablePlace, Contest], list[str]]:
     """Records by place and batch, and why some have none."""
-    contests: dict[Place, Contest] = defaultdict(Contest)
+    contests: dict[TablePlace, Contest] = defaultdict(Contest)
     reasons: dict[str, None] = {}
     for number, run in enumerate(runs):
         for record in run:
@@ -284,12 +293,12 @@ def _contests(runs: Sequence[Sequence[Record]]) -> tuple[dict[Place, Contest], l
             except (TypeError, ValueError) as error:
                 reasons[f"{record.key} is no problem: {error}"] = None
                 continue
-            place = Place(shape_of(problem), problem.T, label(str(record.problem.get("load", "uniform"))))
+            place = TablePlace(shape_of(problem), problem.T, label(str(record.problem.get("load", "uniform"))))
             contests[place].batches[number, record.point.series].append(record)
     return dict(contests), list(reasons)
 
 
-def _entries(contests: Mapping[Place, Contest]) -> tuple[list[Entry], list[str]]:
+def _entries(contests: Mapping[TablePlace, Contest]) -> tuple[list[TableEntry], list[str]]:
     """Entries of one load each, and robust ones, by shape in order of appearance, and what has no verdict."""
     decisions: dict[tuple[Problem, tuple[str, ...]], list[Decision]] = defaultdict(list)
     left_out = []
@@ -327,7 +336,9 @@ class Decision:
     regret: Mapping[str, float]
 
 
-def _decide(T: int, load: str, contest: Contest, default: Word, times: Mapping[str, Mapping[Word, Timed]]) -> Decision:
+def _decide(
+    T: int, load: str, contest: Contest, default: Word, times: Mapping[str, Mapping[Word, TimedConfig]]
+) -> Decision:
     """The verdict of the last final, whose default passed."""
     final = [passed for batch in contest.of("final") if default in (passed := _passed(batch))][-1]
     own = final.pop(default)
@@ -340,7 +351,7 @@ def _decide(T: int, load: str, contest: Contest, default: Word, times: Mapping[s
 
 
 def _decide_robustly(
-    T: int, default: Word, times: Mapping[str, Mapping[Word, Timed]], contests: Sequence[Contest]
+    T: int, default: Word, times: Mapping[str, Mapping[Word, TimedConfig]], contests: Sequence[Contest]
 ) -> Decision:
     """What has the least worst regret over the loads, if it beats the default where that is worst."""
     common = [word for word in next(iter(times.values())) if all(word in found for found in times.values())]
@@ -359,13 +370,13 @@ def _decide_robustly(
     return Decision(T, default, winner, speedup, unsure, trials, ns, regret)
 
 
-def _regret_of(word: Word, times: Mapping[Word, Timed]) -> float:
+def _regret_of(word: Word, times: Mapping[Word, TimedConfig]) -> float:
     return times[word].ns / min(timed.ns for timed in times.values()) - 1
 
 
 def _entry(
     shape: Problem, loads: tuple[str, ...], decisions: Sequence[Decision], configs: Mapping[Word, Config]
-) -> Entry:
+) -> TableEntry:
     decisions = sorted(decisions, key=lambda decision: decision.T)
     words = list(dict.fromkeys(itertools.chain([decisions[0].default], *(decision.ns for decision in decisions))))
     number = {word: index for index, word in enumerate(words)}
@@ -387,12 +398,12 @@ def _entry(
                 regret={load: _rounded(regret) for load, regret in one.regret.items()},
             )
         )
-    return Entry(shape=shape, loads=loads, configs=tuple(configs[word] for word in words), buckets=tuple(buckets))
+    return TableEntry(shape=shape, loads=loads, configs=tuple(configs[word] for word in words), buckets=tuple(buckets))
 
 
-def _table(records: Sequence[Record], origins: Sequence[Origin], entries: Sequence[Entry]) -> Table:
+def _table(records: Sequence[Record], origins: Sequence[Origin], entries: Sequence[TableEntry]) -> TunedTable:
     times = sorted(record.time for record in records)
-    return Table(
+    return TunedTable(
         kernel=records[0].kernel,
         source=records[0].source,
         cache=cache_of(records[0]),
@@ -425,7 +436,7 @@ def _validity(record: Record) -> tuple[str, ...]:
     return (record.kernel, record.source, cache_of(record), *environment)
 
 
-def _validity_of(table: Table) -> tuple[str, ...]:
+def _validity_of(table: TunedTable) -> tuple[str, ...]:
     return (table.kernel, table.source, table.cache, *(str(table.environment[name]) for name in VALIDITY))
 
 

@@ -6,23 +6,23 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from ...kernels.problem import Problem
-from ...kernels.tuned.tuned_table import Entry, Table
+from ...kernels.tuned.tuned_table import TableEntry, TunedTable
 from .export import NotExportable, Tuned
 
 
-def tuned(table: Table, load: str | None = None) -> list[Tuned]:
+def tuned(table: TunedTable, load: str | None = None) -> list[Tuned]:
     """The layers of a table, each under one load: ``load``, or the robust choice, or uniform, or the only one.
 
     Raises:
         NotExportable: when there is no such load, or several to choose from.
     """
-    by_shape: dict[Problem, list[Entry]] = defaultdict(list)
+    by_shape: dict[Problem, list[TableEntry]] = defaultdict(list)
     for entry in table.entries:
         by_shape[entry.shape].append(entry)
     return [_tuned(table, _under(entries, load)) for entries in by_shape.values()]
 
 
-def _under(entries: Iterable[Entry], load: str | None) -> Entry:
+def _under(entries: Iterable[TableEntry], load: str | None) -> TableEntry:
     by_load = {"robust" if entry.robust else entry.loads[0]: entry for entry in entries}
     wanted = (load,) if load else ("robust", "uniform", *(by_load if len(by_load) == 1 else ()))
     for name in wanted:
@@ -32,7 +32,7 @@ def _under(entries: Iterable[Entry], load: str | None) -> Entry:
     raise NotExportable(f"nothing was tuned under {asked}: there are {', '.join(by_load)}, one of which --load takes")
 
 
-def _tuned(table: Table, entry: Entry) -> Tuned:
+def _tuned(table: TunedTable, entry: TableEntry) -> Tuned:
     shape, environment = entry.shape, table.environment
     triton = environment["triton"]
     return Tuned(

@@ -13,7 +13,7 @@ from ..errors import BAD_ANSWER, refuse, told
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ...results.counters import Change, Figures
+    from ...results.counters import CounterChange, Counters
 
 ACCEPTED = Path("results") / "recorded" / "figures"
 
@@ -64,7 +64,7 @@ def figures(
         raise typer.Exit(BAD_ANSWER)
 
 
-def _lines(changes: Iterable[Change]) -> Iterator[str]:
+def _lines(changes: Iterable[CounterChange]) -> Iterator[str]:
     """A line for each change of a kernel, with the first of the points where it is the same."""
     points: dict[tuple[str, str, str], list[str]] = {}
     for change in changes:
@@ -73,7 +73,7 @@ def _lines(changes: Iterable[Change]) -> Iterator[str]:
         yield f"{direction:9}  {first}{f' and {len(more)} more' if more else ''}: {words}"
 
 
-def _of(kernels: list[str] | None, points: Figures) -> Figures:
+def _of(kernels: list[str] | None, points: Counters) -> Counters:
     """The points of some kernels; without names all."""
     return {point: found for point, found in points.items() if not kernels or _kernel(point) in kernels}
 

@@ -78,7 +78,7 @@ def _measure(
 
     from ...results.record.store import Store
     from ...results.regression.sequential import LOOKS
-    from ...suites.gate.gate import Gate
+    from ...suites.gate.paired_runs import Gate
 
     console = Console(stderr=True)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ...kernels.compiler.machine_code import Figures
     from ...kernels.compiler.snapshot import Snapshot
-    from ...kernels.compiler.survey import Case, Outcome
+    from ...kernels.compiler.survey import CompileCase, Outcome
     from ...kernels.kernel import Config
 
 app = typer.Typer(no_args_is_help=True, help="Look at the kernels without running them.")
@@ -130,7 +130,7 @@ def _accepted(path: Path) -> Snapshot:
     return accepted
 
 
-def _compile(work: Sequence[Case], processes: int | None) -> list[Outcome]:
+def _compile(work: Sequence[CompileCase], processes: int | None) -> list[Outcome]:
     """Outcomes in the order of the work, as far as Ctrl-C lets it come."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

@@ -31,12 +31,12 @@ def conclude(verdicts: Sequence[Verdict], *, strict: bool, as_json: bool) -> Non
     With 2 if nothing could be compared, or with ``strict`` if any point could not be judged.
     """
     from ...reports.numbers import counted, plain
-    from ...results.regression.verdicts import Standing
+    from ...results.regression.verdicts import Outcome
 
     if not any(verdict.status.compared for verdict in verdicts):
         reasons = dict.fromkeys(plain(verdict.reason) for verdict in verdicts if verdict.reason)
         refuse(f"nothing could be compared: {next(iter(reasons), 'there are no common points')}")
-    standings = list(Standing)
+    standings = list(Outcome)
     ranked = sorted(verdicts, key=lambda verdict: standings.index(verdict.status))
     counts = Counter(verdict.status.value for verdict in ranked)
     said = ", ".join(f"{count} {status}" for status, count in counts.items())

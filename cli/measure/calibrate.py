@@ -13,7 +13,7 @@ from ..errors import BAD_ANSWER, refuse, told
 from .run import Device
 
 if TYPE_CHECKING:
-    from ...suites.prediction.machine import Machine
+    from ...suites.prediction.machine import MachineDescription
 
 LOCAL_RANKS = 4
 
@@ -74,7 +74,7 @@ def calibrate(
         raise typer.Exit(BAD_ANSWER)
 
 
-def _lines(machine: Machine) -> Iterator[str]:
+def _lines(machine: MachineDescription) -> Iterator[str]:
     """What was measured, a line for each class of links and each dtype."""
     for name, link in (("inside a node", machine.node), ("across nodes", machine.across)):
         if link is not None:

@@ -44,7 +44,7 @@ def clock(
 
     from ...execution.trial.clock_check import Comparison, Skipped, check, pairs
     from ...execution.workers.rank_setup import clocks_of, open_device
-    from ...kernels.hardware.device import device_name, driver
+    from ...kernels.hardware.device_names import device_name, driver
     from ...kernels.problem.models import model
     from ...results.record.environment import commit, fingerprint
 

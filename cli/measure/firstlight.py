@@ -14,8 +14,8 @@ from ..errors import BAD_ANSWER, refuse
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...suites.firstlight.journal import Entry, Journal
-    from ...suites.firstlight.step import Step
+    from ...suites.firstlight.journal import Journal, JournalEntry
+    from ...suites.firstlight.session_step import SessionStep
 
 ALL = "all"
 REQUIRED = ("torch", "triton", "numpy", "scipy", "pandas", "pydantic", "jinja2", "filelock", "rich")
@@ -52,12 +52,12 @@ def firstlight(
     """
     if missing := [name for name in REQUIRED if not find_spec(name)]:
         refuse(f"{', '.join(missing)} cannot be imported: install it, or carry its wheel here (docs/gpu.md)")
-    from ...suites.firstlight.device import DeviceError, fit
+    from ...suites.firstlight.device_check import DeviceError, fit
     from ...suites.firstlight.forms import GPU, REHEARSAL
     from ...suites.firstlight.journal import JournalError, begun, hold, read
     from ...suites.firstlight.process import Stopped, stoppable
-    from ...suites.firstlight.session import Session
-    from ...suites.firstlight.steps import STAGES, declared, page
+    from ...suites.firstlight.session import FirstlightSession
+    from ...suites.firstlight.session_steps import STAGES, declared, page
 
     if stage not in (*STAGES, ALL):
         refuse(f"--stage {stage}: give {', '.join(STAGES)} or {ALL}")
@@ -82,7 +82,7 @@ def firstlight(
             todo = asked if step else [one for one in asked if not journal.entry(one.name).status.settled]
             typer.echo(f"{device}: {len(todo)} steps, at most {sum(one.limit_s for one in todo) / 60:.0f} minutes")
             with stoppable() as stop:
-                Session(output, journal, _tell, stop).run(todo, lambda: page(output))
+                FirstlightSession(output, journal, _tell, stop).run(todo, lambda: page(output))
     except (DeviceError, JournalError) as error:
         refuse(str(error))
     except Stopped:
@@ -95,7 +95,7 @@ def _tests_of_a_checkout() -> Path | None:
     return TESTS.absolute() if (TESTS / "conftest.py").is_file() and Path("pyproject.toml").is_file() else None
 
 
-def _asked(steps: Sequence[Step], stage: str, names: Sequence[str]) -> list[Step]:
+def _asked(steps: Sequence[SessionStep], stage: str, names: Sequence[str]) -> list[SessionStep]:
     """The steps of a stage, or those that are named."""
     from ...kernels.catalog import unknown
 
@@ -108,24 +108,24 @@ def _asked(steps: Sequence[Step], stage: str, names: Sequence[str]) -> list[Step
     return [one for one in steps if stage in (ALL, one.stage)]
 
 
-def _tell(entry: Entry) -> None:
+def _tell(entry: JournalEntry) -> None:
     """A line when a step starts, and one when it has ended."""
     from ...suites.firstlight.ending import counted
-    from ...suites.firstlight.journal import Status
+    from ...suites.firstlight.journal import StepStatus
 
-    if entry.status is Status.running:
+    if entry.status is StepStatus.running:
         typer.echo(f"{entry.number}  {entry.name}: {entry.worth}")
         return
     said = ", ".join(word for word in (entry.reason, counted(entry.records)) if word)
     typer.echo(f"     {entry.name}: {entry.status.value} in {entry.seconds:.0f} s" + (f": {said}" if said else ""))
 
 
-def _conclude(journal: Journal, asked: Sequence[Step], output: Path) -> None:
+def _conclude(journal: Journal, asked: Sequence[SessionStep], output: Path) -> None:
     """How many steps ended how, where it all is, and the exit code."""
     from collections import Counter
 
     from ...suites.firstlight.journal import NAME
-    from ...suites.firstlight.steps import PAGE
+    from ...suites.firstlight.session_steps import PAGE
 
     ended = [journal.entry(name) for name in (*(one.name for one in asked), PAGE)]
     counts = Counter(entry.status.value for entry in ended)

@@ -60,14 +60,14 @@ def predict(
         from ...kernels.problem.models import model as named
         from ...results.record.prediction import write
         from ...suites.prediction.machine import machine as described
-        from ...suites.prediction.predict import Question, predict
+        from ...suites.prediction.predict import PredictionRequest, predict
         from ..tuning.plan import load_of
 
         preset = named(model)
         problem = preset.problem(T=tokens, dtype=dtype, load=load_of(load), capacity_factor=capacity, mode=mode.value)
         if width is not None:
             problem = problem.scaled(width)
-        question = Question(
+        question = PredictionRequest(
             series=f"{preset.name} on {machine}",
             problem=problem,
             machine=described(machine),

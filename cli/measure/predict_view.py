@@ -13,7 +13,7 @@ from ...reports.numbers import GROUP, MISSING, exact, number, span
 
 if TYPE_CHECKING:
     from ...results.record.prediction import Prediction
-    from ...suites.prediction.predict import Question
+    from ...suites.prediction.predict import PredictionRequest
 
 MIB, GIB = 2**20, 2**30
 TIE = 0.005  # a smaller difference than any model of time can tell
@@ -30,7 +30,7 @@ NUMERIC = {
 """The columns, and whether they hold numbers."""
 
 
-def show(question: Question, predictions: Sequence[Prediction]) -> None:
+def show(question: PredictionRequest, predictions: Sequence[Prediction]) -> None:
     """What is asked, the table, and the answer."""
     console = Console(highlight=False, markup=False)
     console.print(*_heading(question, predictions), "", sep="\n")
@@ -38,7 +38,7 @@ def show(question: Question, predictions: Sequence[Prediction]) -> None:
     console.print("", *_answer(predictions), sep="\n")
 
 
-def _heading(question: Question, predictions: Sequence[Prediction]) -> Iterator[str]:
+def _heading(question: PredictionRequest, predictions: Sequence[Prediction]) -> Iterator[str]:
     problem, machine = question.problem, question.machine
     call = "a forward" if problem.mode == "forward" else "a training step"
     capacity = "dropless" if problem.capacity_factor is None else f"capacity factor {problem.capacity_factor:g}"

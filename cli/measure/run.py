@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...results.record import Record
     from ...results.record.prediction import Prediction
     from ...results.record.store import Store
-    from ...suites.run import Runner
+    from ...suites.runner import Runner
 
 MAIN_JOB = ("smoke", "capacity", "experts", "granularity")
 
@@ -124,11 +124,11 @@ def run(
     with told(), workplace() as place:
         from rich.console import Console
 
-        from ...execution.workers.affinity import Bound
-        from ...execution.workers.worker_group import THIS_MACHINE, ThisMachine
+        from ...execution.workers.affinity import PinnedThreads
+        from ...execution.workers.worker_group import LOCAL_WORKERS, LocalWorkers
         from ...results.record.prediction import write
         from ...results.record.store import Store
-        from ...suites.run import Runner
+        from ...suites.runner import Runner
         from ...suites.suite import timed
 
         device = device or _best_device()
@@ -147,7 +147,9 @@ def run(
         with Store(path) as store:
             for problem in store.loaded.problems:
                 typer.echo(f"moebench: {problem}", err=True)
-            runner = Runner(store, device.value, ThisMachine(Bound()) if turns and place is THIS_MACHINE else place)
+            runner = Runner(
+                store, device.value, LocalWorkers(PinnedThreads()) if turns and place is LOCAL_WORKERS else place
+            )
             made, interrupted = _measure(runner, work, console)
             records = [*store.loaded.records, *made]
         if predictions:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ...execution.trial.memory_check import Short
     from ...results.record import Roofline
-    from ...results.timing.roofline import Machine
+    from ...results.timing.roofline import MachineRates
 
 OPTIONAL = {
     "cupy": "gpu",
@@ -36,11 +36,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     from ...kernels.problem.models import model
     from ...results.record.environment import commit
     from ...results.timing.memory import available_bytes
-    from ...results.timing.roofline import Machine
+    from ...results.timing.roofline import MachineRates
 
     device, gpu = _device()
     problem = model("Mixtral-8x7B").problem(T=512)
-    machine = Machine(device)
+    machine = MachineRates(device)
     rates = {
         str(dtype).removeprefix("torch."): afford(
             partial(machine.roofline, dtype), what="measuring the rates", needed=machine.probe_bytes, device=device
@@ -94,7 +94,7 @@ def _state(package: str, extra: str) -> str:
     return "installed"
 
 
-def _memory(machine: Machine) -> dict[str, float]:
+def _memory(machine: MachineRates) -> dict[str, float]:
     rates = machine.memory
     return {"copy_gb_per_s": round(rates.copy / 1e9, 1), "read_gb_per_s": round(rates.read / 1e9, 1)}
 

@@ -9,7 +9,7 @@ from ..errors import refuse
 
 if TYPE_CHECKING:
     from ...autotune.search.candidates import Candidates
-    from ...autotune.search.tuner import Plan
+    from ...autotune.search.tuner import TuningPlan
     from ...kernels.kernel import Config
     from ...kernels.problem import Problem
 
@@ -119,7 +119,7 @@ def plan_of(
     seed: int,
     robust: bool,
     cache: Literal["cold", "hot"],
-) -> Plan:
+) -> TuningPlan:
     """What to tune; where nothing else is said a tenth of the largest space is tried, but no more than 24.
 
     Raises:
@@ -127,13 +127,13 @@ def plan_of(
         UnknownName: for a strategy that is none.
     """
     from ...autotune.search.strategy import STRATEGIES
-    from ...autotune.search.tuner import Plan
+    from ...autotune.search.tuner import TuningPlan
     from ...kernels.tuned.source_hash import source_hash
 
     STRATEGIES.load(strategy)
     later = numbers(held_out, "--held-out")
     largest = max(len(candidates.space(problem)) for problem in problems)
-    return Plan(
+    return TuningPlan(
         kernel=candidates.kernel.name,
         source=source_hash(candidates.kernel.name),
         problems=tuple(problems),

@@ -18,7 +18,7 @@ from ..measure.run import Device
 if TYPE_CHECKING:
     from ...autotune.tables.serving import Engine as Whose
     from ...autotune.tables.serving import ServingFile
-    from ...kernels.tuned.tuned_table import Entry, Table
+    from ...kernels.tuned.tuned_table import TableEntry, TunedTable
 
 app = typer.Typer(no_args_is_help=True, help="Tuned tables: look at them, derive them, exchange them.")
 
@@ -81,7 +81,7 @@ class _Seen:
     stale: list[str]
 
 
-def _seen(table: Table, here: Mapping[str, str | None]) -> _Seen:
+def _seen(table: TunedTable, here: Mapping[str, str | None]) -> _Seen:
     from ...kernels.catalog import UnknownName
     from ...kernels.tuned.source_hash import source_hash
 
@@ -103,7 +103,7 @@ def _seen(table: Table, here: Mapping[str, str | None]) -> _Seen:
     )
 
 
-def _covers(entry: Entry) -> str:
+def _covers(entry: TableEntry) -> str:
     shape, tokens = entry.shape, [bucket.T for bucket in entry.buckets]
     tuned = sum(bucket.verdict == "tuned" for bucket in entry.buckets)
     rows = f"{entry.rows(tokens[0]):g} to {entry.rows(tokens[-1]):g} rows per expert"
@@ -314,10 +314,10 @@ def _installed_triton() -> str | None:
         return None
 
 
-def _tables(files: list[Path] | None) -> list[Table]:
+def _tables(files: list[Path] | None) -> list[TunedTable]:
     """The tables in files, or all of the tuned folder."""
     from ...kernels.tuned.lookup import read, tables
-    from ...kernels.tuned.tuned_table import NotATable
+    from ...kernels.tuned.tuned_table import InvalidTable
 
     if not files:
         return tables()
@@ -325,7 +325,7 @@ def _tables(files: list[Path] | None) -> list[Table]:
     for file in files:
         try:
             found.append(read(file))
-        except NotATable as error:
+        except InvalidTable as error:
             refuse(f"{file}: {error}; give a table that `moebench tables build` made")
     return found
 

@@ -179,7 +179,7 @@ def tune(
 
             show_reckoning(plan, candidates, cores, as_json=as_json)
             return
-        from .session import session
+        from .search_session import session
 
         session(plan, candidates, _executor(executor, candidates, address, slots), output, as_json=as_json)
 

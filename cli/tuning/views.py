@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from ...autotune.search.candidates import Candidates
     from ...autotune.search.space import Space
     from ...autotune.search.static_model import Estimate
-    from ...autotune.search.tuner import Plan
+    from ...autotune.search.tuner import TuningPlan
     from ...autotune.tables.build import HeldOut
     from ...kernels.kernel import Config
     from ...kernels.problem import Problem
-    from ...kernels.tuned.tuned_table import Bucket, Entry, Table
+    from ...kernels.tuned.tuned_table import Bucket, TableEntry, TunedTable
 
 
 def words(config: Config, beside: Config | None = None) -> str:
@@ -108,7 +108,7 @@ def _plain_estimate(rank: int, estimate: Estimate) -> dict[str, object]:
     }
 
 
-def show_reckoning(plan: Plan, candidates: Candidates, cores: int | None, *, as_json: bool) -> None:
+def show_reckoning(plan: TuningPlan, candidates: Candidates, cores: int | None, *, as_json: bool) -> None:
     """What each batch size will cost on a GPU when its candidates are compiled on so many cores."""
     from ...autotune.search.time_estimate import START_S, reckon
     from ...results.timing.cores import usable_cores
@@ -150,7 +150,7 @@ def show_reckoning(plan: Plan, candidates: Candidates, cores: int | None, *, as_
     typer.echo(f"{markdown(titles, rows)}\n\nabout {total:.0f} s with the start, compiled on {cores} cores; reckoned")
 
 
-def answer(table: Table, shape: Problem) -> Iterator[str]:
+def answer(table: TunedTable, shape: Problem) -> Iterator[str]:
     """What a table has for a shape as Markdown: for each load a title, and a row for each batch size."""
     for entry in _entries(table, shape):
         yield (
@@ -161,7 +161,7 @@ def answer(table: Table, shape: Problem) -> Iterator[str]:
         yield _rows(entry) + "\n"
 
 
-def _rows(entry: Entry) -> str:
+def _rows(entry: TableEntry) -> str:
     others = list(dict.fromkeys(load for bucket in entry.buckets for load in bucket.regret))
     what = "differs from the default in"
     titles = ["batch size", "rows/expert", "default, ms", "tuned, ms", "speed-up", "95 % interval"]
@@ -191,11 +191,11 @@ def _ms(bucket: Bucket, speedup: float = 1.0) -> str:
     return "" if ns is None else f"{ns / speedup / 1e6:.4g}"
 
 
-def _entries(table: Table, shape: Problem) -> list[Entry]:
+def _entries(table: TunedTable, shape: Problem) -> list[TableEntry]:
     return [entry for entry in table.entries if entry.shape == shape]
 
 
-def plain(table: Table, shape: Problem) -> Iterator[dict[str, object]]:
+def plain(table: TunedTable, shape: Problem) -> Iterator[dict[str, object]]:
     """The same rows for machines."""
     for entry in _entries(table, shape):
         for bucket in entry.buckets:

@@ -21,7 +21,7 @@ from ...results.timing.cuda_clock import ColdCudaClock, TorchCudaDevice
 from ...results.timing.nvml import connect
 from .accuracy import verdict
 from .failure import first_line
-from .reference_check import Exam, Subject, call
+from .reference_check import ReferenceCheck, Subject, call
 
 SAMPLES: Final = 15  # of ours in one turn; the others decide for themselves
 TURNS: Final = 3  # in which the two are asked one after the other, so that a slow moment is not one's alone
@@ -36,7 +36,7 @@ Rival = Callable[[Calls], float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pair:
+class ClockPair:
     """Two ways to time calls on so many tokens: a clock of ours and another one by its name."""
 
     tokens: int
@@ -72,24 +72,27 @@ class Skipped:
     reason: str
 
 
-def pairs(device: torch.device, clocks: Mapping[CacheState, Clock]) -> list[Pair]:
+def pairs(device: torch.device, clocks: Mapping[CacheState, Clock]) -> list[ClockPair]:
     """What can be compared on a device. On a CPU nobody else times with cold caches, and there are no graphs."""
     written = by_clock(_written(device))
     found = [
-        Pair(tokens=SHORT, clock=clocks["eager"], rival="torch.utils.benchmark", median_ms=_by_timer),
-        *(Pair(tokens=T, clock=clocks["cold"], rival="a flush that writes", median_ms=written) for T in (SHORT, BATCH)),
+        ClockPair(tokens=SHORT, clock=clocks["eager"], rival="torch.utils.benchmark", median_ms=_by_timer),
+        *(
+            ClockPair(tokens=T, clock=clocks["cold"], rival="a flush that writes", median_ms=written)
+            for T in (SHORT, BATCH)
+        ),
     ]
     if device.type == "cpu":
         return found
     return [
-        Pair(tokens=LONG, clock=clocks["cold"], rival="triton.testing.do_bench", median_ms=_by_do_bench),
-        Pair(tokens=LONG, clock=clocks["hot"], rival="triton.testing.do_bench_cudagraph", median_ms=_by_cudagraph),
+        ClockPair(tokens=LONG, clock=clocks["cold"], rival="triton.testing.do_bench", median_ms=_by_do_bench),
+        ClockPair(tokens=LONG, clock=clocks["hot"], rival="triton.testing.do_bench_cudagraph", median_ms=_by_cudagraph),
         *found,
     ]
 
 
 def check(
-    device: torch.device, shape: Problem, kernels: Sequence[str], compared: Sequence[Pair]
+    device: torch.device, shape: Problem, kernels: Sequence[str], compared: Sequence[ClockPair]
 ) -> Iterator[Comparison | Skipped]:
     """Compare for every kernel, in its default configuration, on the shape with each pair's tokens.
 
@@ -108,7 +111,7 @@ def by_clock(clock: Clock) -> Rival:
     return lambda calls: _median_ms(clock, calls)
 
 
-def _compared(kernel: Kernel, asked: Problem, device: torch.device, pair: Pair) -> Comparison:
+def _compared(kernel: Kernel, asked: Problem, device: torch.device, pair: ClockPair) -> Comparison:
     clock = pair.clock
     calls = _checked_calls(kernel, asked, device, clock)
     turns = [(_median_ms(clock, calls), pair.median_ms(calls)) for _ in range(TURNS)]
@@ -134,7 +137,7 @@ def _checked_calls(kernel: Kernel, asked: Problem, device: torch.device, clock: 
     problem = kernel.solves(asked)
     layer = kernel.build(problem, kernel.space(problem, device)[0], device)
     weights = draw_weights(problem, seed=problem.seed, device=device)
-    exam = Exam.draw(Subject(problem, kernel.question), weights, seed=problem.seed + 1, device=device)
+    exam = ReferenceCheck.draw(Subject(problem, kernel.question), weights, seed=problem.seed + 1, device=device)
     if wrong := verdict(exam.grade(lambda: call(problem, layer, exam.inputs)), problem.rounding):
         raise ValueError(wrong)
     sets = exam.copies(problem, clock.copies(problem.read_bytes(exam.kept.touched())))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ...kernels.cuda.nvrtc import ordering
-from ...kernels.hardware.device import device_name, driver
+from ...kernels.hardware.device_names import device_name, driver
 from ...results.record import Environment
 from ...results.record.environment import fingerprint
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ...kernels.expert_parallel.comm_stream import InStep, Lane, Watched, now_ns
+from ...kernels.expert_parallel.comm_stream import CommStream, InStep, Watched, now_ns
 from ...kernels.kernel import Communicates
 from ...results.record import Phases
 from .across_ranks import gather_floats, in_step
@@ -40,7 +40,7 @@ def phases(layer: Communicates, call: Callable[[], object], device: torch.device
     return Phases(**{name: list(of_ranks) for name, of_ranks in zip(names, everyone, strict=True)})
 
 
-def _timed(layer: Communicates, lane: Lane, call: Callable[[], object], device: torch.device) -> int:
+def _timed(layer: Communicates, lane: CommStream, call: Callable[[], object], device: torch.device) -> int:
     """Nanoseconds of a call that all ranks begin together, its collectives on another lane."""
     with _on(layer, lane):
         in_step()
@@ -50,7 +50,7 @@ def _timed(layer: Communicates, lane: Lane, call: Callable[[], object], device: 
 
 
 @contextmanager
-def _on(layer: Communicates, lane: Lane) -> Iterator[None]:
+def _on(layer: Communicates, lane: CommStream) -> Iterator[None]:
     before = layer.lane
     layer.lane = lane
     try:

@@ -50,7 +50,7 @@ class Subject:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Exam:
+class ReferenceCheck:
     """This rank's inputs and the result it must give; ``routed`` and ``kept`` are the routes of all ranks.
 
     ``checksums`` are those of the inputs as they were drawn.
@@ -63,7 +63,7 @@ class Exam:
     checksums: Mapping[str, float]
 
     @staticmethod
-    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
         """Fresh tokens and routes for given weights, never the ones of another seed."""
         problem, question = subject.problem, subject.question
         everyone = question.given(problem, draw_inputs(problem, weights, seed=seed, device=device))
@@ -73,12 +73,12 @@ class Exam:
             shard = Shard.of(problem, rank())
             mine, expected = everyone.shard(shard), expected.shard(shard)
         kept = drop(problem, everyone.routing)
-        return Exam.of(_for(problem, mine), expected, routed=everyone.routing, kept=kept)
+        return ReferenceCheck.of(_for(problem, mine), expected, routed=everyone.routing, kept=kept)
 
     @staticmethod
-    def of(inputs: Inputs, expected: Result, *, routed: Routing, kept: Routing) -> Exam:
+    def of(inputs: Inputs, expected: Result, *, routed: Routing, kept: Routing) -> ReferenceCheck:
         """The exam on inputs as they are now."""
-        return Exam(inputs=inputs, expected=expected, routed=routed, kept=kept, checksums=_checksums(inputs))
+        return ReferenceCheck(inputs=inputs, expected=expected, routed=routed, kept=kept, checksums=_checksums(inputs))
 
     def copies(self, problem: Problem, count: int) -> list[Inputs]:
         """The inputs ``count`` times, each in memory of its own."""
@@ -108,7 +108,7 @@ class Exam:
             torch.full_like(self.inputs.x_TD, torch.nan, requires_grad=False)
 
 
-class Exams:
+class ReferenceChecks:
     """The two exams of each subject at hand: one before timing, one on inputs that a layer has not seen.
 
     They are kept while the same subject is asked for again, as a tuner does: the reference would be most of its time.
@@ -117,7 +117,7 @@ class Exams:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._weights: dict[Subject, Weights] = {}
-        self._drawn: dict[Subject, dict[int, Exam]] = {}
+        self._drawn: dict[Subject, dict[int, ReferenceCheck]] = {}
 
     def keep(self, subjects: Collection[Subject]) -> None:
         """Forget all others."""
@@ -134,11 +134,11 @@ class Exams:
         """Whether its first exam needs no drawing."""
         return 0 in self._drawn.get(subject, {})
 
-    def first(self, subject: Subject) -> Exam:
+    def first(self, subject: Subject) -> ReferenceCheck:
         """The exam before timing."""
         return self._exam(subject, 0)
 
-    def last(self, subject: Subject) -> Exam:
+    def last(self, subject: Subject) -> ReferenceCheck:
         """The exam after timing; the first one is forgotten where memory is short."""
         drawn = self._drawn.setdefault(subject, {})
         if 1 not in drawn and available_bytes(self._device) < subject.drawing_bytes:
@@ -146,14 +146,14 @@ class Exams:
             give_back(self._device)
         return self._exam(subject, 1)
 
-    def _exam(self, subject: Subject, turn: int) -> Exam:
+    def _exam(self, subject: Subject, turn: int) -> ReferenceCheck:
         problem = subject.problem
         if subject not in self._weights:
             self._weights[subject] = draw_weights(problem, seed=problem.seed, device=self._device)
         drawn = self._drawn.setdefault(subject, {})
         if turn not in drawn:
             seed = 2 * problem.seed + 1 + turn
-            drawn[turn] = Exam.draw(subject, self._weights[subject], seed=seed, device=self._device)
+            drawn[turn] = ReferenceCheck.draw(subject, self._weights[subject], seed=seed, device=self._device)
         return drawn[turn]
 
 

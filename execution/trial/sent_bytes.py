@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...kernels.expert_parallel.traffic_counter import Ledger
+from ...kernels.expert_parallel.traffic_counter import TrafficCounter
 from ...results.record import Traffic
 from .across_ranks import gather_floats
 
 
-def traffic(ledgers: Sequence[Ledger]) -> Traffic:
+def traffic(ledgers: Sequence[TrafficCounter]) -> Traffic:
     """Of the ledgers of all ranks, in order."""
     return _traffic(ledgers[0].topology.per_node, [_figures(ledger) for ledger in ledgers])
 
 
-def traffic_of_all(mine: Ledger) -> Traffic:
+def traffic_of_all(mine: TrafficCounter) -> Traffic:
     """Of this rank's ledger and the others'. All ranks must ask together."""
     return _traffic(mine.topology.per_node, gather_floats(_figures(mine)))
 
 
-def _figures(ledger: Ledger) -> list[float]:
+def _figures(ledger: TrafficCounter) -> list[float]:
     sent = ledger.bytes
     return [sent["self"], sent["node"], sent["across"], ledger.messages, ledger.rows, ledger.routes]
 

@@ -40,7 +40,7 @@ from ...results.timing.cuda_clock import CannotCapture
 from ...results.timing.measure import Samples, measure
 from ...results.timing.memory import count_saved, peak
 from ...results.timing.operators import count_operators
-from ...results.timing.roofline import Machine
+from ...results.timing.roofline import MachineRates
 from .accuracy import verdict, worst
 from .across_ranks import LockstepClock, in_step, rank, ranks, roofline_of_ranks
 from .failure import ending, first_line
@@ -48,7 +48,7 @@ from .interleave_lock import turns
 from .local_environment import environment_of
 from .memory_check import GIB, Short, afford, least_available
 from .phases import phases
-from .reference_check import Exam, Exams, Subject, TouchedInputs, call
+from .reference_check import ReferenceCheck, ReferenceChecks, Subject, TouchedInputs, call
 from .sent_bytes import traffic, traffic_of_all
 from .task import NOBODY, Competitor, Task
 from .work import work_of
@@ -60,7 +60,7 @@ Announce = Callable[[int], None]
 
 
 @dataclass
-class Entry:
+class TrialEntry:
     """One competitor on its way through a trial; ``failure`` ends it."""
 
     index: int
@@ -80,15 +80,15 @@ class Entry:
     clocks: Clocks | None = None
 
     @staticmethod
-    def of(index: int, competitor: Competitor, problem: Problem, device: torch.device) -> Entry:
+    def of(index: int, competitor: Competitor, problem: Problem, device: torch.device) -> TrialEntry:
         kernel = KERNELS.load(competitor.kernel)
         if refusal := kernel.supports(problem, device):
             status = Status.crashed if isinstance(kernel, Unimportable) else Status.unsupported
-            return Entry(index, kernel, problem, {}, failure=(status, refusal))
+            return TrialEntry(index, kernel, problem, {}, failure=(status, refusal))
         solved = kernel.solves(problem)
         config = {**kernel.space(solved, device)[0], **(competitor.config or {})}
         fault = kernel.fault(solved, config, device)
-        return Entry(index, kernel, solved, config, failure=(Status.invalid, fault) if fault else None)
+        return TrialEntry(index, kernel, solved, config, failure=(Status.invalid, fault) if fault else None)
 
     @property
     def subject(self) -> Subject:
@@ -101,14 +101,14 @@ class Entry:
         return self.layer
 
 
-class Bench:
+class TrialRunner:
     """A device ready for trials: its clocks, its measured rates, its fingerprint. One for each worker process."""
 
     def __init__(self, device: torch.device, clocks: Mapping[CacheState, Clock]) -> None:
         self._device = device
         self._clocks = clocks
-        self._machine = Machine(device)
-        self._exams = Exams(device)
+        self._machine = MachineRates(device)
+        self._exams = ReferenceChecks(device)
         self.environment = environment_of(device)
         self.commit = commit()
 
@@ -119,7 +119,7 @@ class Bench:
 
     def _run(self, task: Task, announce: Announce, pass_on: Callable[[], None]) -> list[Record]:
         started = time.perf_counter()
-        entries = [Entry.of(index, who, task.problem, self._device) for index, who in enumerate(task.competitors)]
+        entries = [TrialEntry.of(index, who, task.problem, self._device) for index, who in enumerate(task.competitors)]
         work: dict[int, Work] = {}
         roofline = None
         self._exams.keep({entry.subject for entry in _alive(entries)})
@@ -146,7 +146,7 @@ class Bench:
         wall_s = (time.perf_counter() - started) / len(entries)
         return [self._record(task, entry, work.get(entry.index), roofline, wall_s) for entry in entries]
 
-    def _begin(self, entries: list[Entry]) -> dict[int, Work]:
+    def _begin(self, entries: list[TrialEntry]) -> dict[int, Work]:
         """Draw the first exam of the one subject of ``entries``, and say what each of them will do."""
         self._refuse_too_large(entries, self._first_bytes)
         if not (alive := _alive(entries)) or (exam := self._draw(self._exams.first, alive)) is None:
@@ -174,7 +174,7 @@ class Bench:
         problem, touched = subject.problem, self._exams.first(subject).kept.touched()
         return self._clocks[task.cache].copies(problem.read_bytes(touched) // problem.ranks)
 
-    def _refuse_too_large(self, entries: list[Entry], shared_bytes: Callable[[Subject], int]) -> None:
+    def _refuse_too_large(self, entries: list[TrialEntry], shared_bytes: Callable[[Subject], int]) -> None:
         """Fail whoever needs more memory than there is, before it is allocated."""
         available = least_available(self._device)
         for entry in _alive(entries):
@@ -183,13 +183,13 @@ class Bench:
                 reason = f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
                 entry.failure, entry.needed_bytes = (Status.out_of_memory, reason), needed
 
-    def _draw(self, draw: Callable[[Subject], Exam], entries: list[Entry]) -> Exam | None:
+    def _draw(self, draw: Callable[[Subject], ReferenceCheck], entries: list[TrialEntry]) -> ReferenceCheck | None:
         """An exam of the one subject of ``entries``, or None: they then know that there is no memory for it."""
         subject = entries[0].subject
         what = "drawing the inputs and the reference"
         return self._afford(lambda: draw(subject), what, subject.drawing_bytes, entries)
 
-    def _afford(self, take: Callable[[], T], what: str, needed: int, entries: list[Entry]) -> T | None:
+    def _afford(self, take: Callable[[], T], what: str, needed: int, entries: list[TrialEntry]) -> T | None:
         """See `afford`; None where memory ends: ``entries`` have failed then, and what they are fed is forgotten."""
         taken = afford(take, what=what, needed=needed, device=self._device)
         if not isinstance(taken, Short):
@@ -200,7 +200,7 @@ class Bench:
             self._exams.forget(subject)
         return None
 
-    def _first_call(self, entry: Entry) -> None:
+    def _first_call(self, entry: TrialEntry) -> None:
         """Build, and grade a call whose memory, launches and traffic are watched."""
         if (exam := self._draw(self._exams.first, [entry])) is None:
             return
@@ -222,7 +222,7 @@ class Bench:
             if entry.traffic != reckoned:
                 entry.failure = (Status.wrong, f"it sent {entry.traffic}, by its routes it should be {reckoned}")
 
-    def _watch(self, entry: Entry) -> None:
+    def _watch(self, entry: TrialEntry) -> None:
         """See where the time of a call on several ranks goes."""
         layer: object = entry.built
         if not isinstance(layer, Communicates) or ranks() == 1:
@@ -230,12 +230,12 @@ class Bench:
         if exam := self._draw(self._exams.first, [entry]):
             entry.phases = phases(layer, lambda: call(entry.problem, entry.built, exam.inputs), self._device)
 
-    def _last_call(self, entry: Entry) -> None:
+    def _last_call(self, entry: TrialEntry) -> None:
         """Grade a call on inputs that the layer has not seen."""
         if exam := self._draw(self._exams.last, [entry]):
             self._grade(entry, exam, lambda: call(entry.problem, entry.built, exam.inputs))
 
-    def _grade(self, entry: Entry, exam: Exam, take: Callable[[], Result]) -> None:
+    def _grade(self, entry: TrialEntry, exam: ReferenceCheck, take: Callable[[], Result]) -> None:
         """Grade one call; whatever goes wrong in it becomes the entry's failure."""
         try:
             found = exam.grade(take)
@@ -253,12 +253,12 @@ class Bench:
             if reason := verdict(entry.errors, entry.problem.rounding):
                 entry.failure = (Status.wrong, reason)
 
-    def _time(self, task: Task, entries: list[Entry], announce: Announce, pass_on: Callable[[], None]) -> None:
+    def _time(self, task: Task, entries: list[TrialEntry], announce: Announce, pass_on: Callable[[], None]) -> None:
         """Sample all entries in turn, and in turn with whoever else measures here."""
         clock = LockstepClock(self._clocks[task.cache])
         rotated = {subject: self._rotated(task, _alive(entries, subject)) for subject in _subjects(entries)}
 
-        def sampler(entry: Entry) -> Callable[[], Sample]:
+        def sampler(entry: TrialEntry) -> Callable[[], Sample]:
             calls = [lambda i=i: call(entry.problem, entry.built, i) for i in rotated[entry.subject]]
             sample = clock.prepare(calls)
 
@@ -293,7 +293,7 @@ class Bench:
                 valid, throttled = len(entry.samples.ns), entry.samples.throttled
                 entry.failure = (Status.unstable, f"{throttled} samples were throttled, {valid} were not")
 
-    def _rotated(self, task: Task, entries: list[Entry]) -> list[Inputs]:
+    def _rotated(self, task: Task, entries: list[TrialEntry]) -> list[Inputs]:
         """The sets of inputs that calls go round; none where there is no memory for them."""
         subject, problem = entries[0].subject, entries[0].problem
         exam = self._draw(self._exams.first, entries)
@@ -303,7 +303,9 @@ class Bench:
         what, needed = f"going round {sets} sets of inputs", (sets - 1) * problem.input_bytes // problem.ranks
         return self._afford(lambda: exam.copies(problem, sets), what, needed, entries) or []
 
-    def _roofline_that_holds(self, problem: Problem, entries: list[Entry], work: dict[int, Work]) -> Roofline | None:
+    def _roofline_that_holds(
+        self, problem: Problem, entries: list[TrialEntry], work: dict[int, Work]
+    ) -> Roofline | None:
         """The machine's rates; a time under the bound first makes them doubted, then is implausible.
 
         None where there is no memory to measure them with: a time without a bound is no result.
@@ -320,7 +322,7 @@ class Bench:
         return roofline
 
     def _rates(
-        self, measured: Callable[[torch.dtype], Roofline], problem: Problem, entries: list[Entry]
+        self, measured: Callable[[torch.dtype], Roofline], problem: Problem, entries: list[TrialEntry]
     ) -> Roofline | None:
         """All ranks' rates together; the exams make room for measuring them."""
         needed = self._machine.probe_bytes
@@ -330,7 +332,9 @@ class Bench:
         rates = self._afford(lambda: measured(dtype), "measuring the machine's rates", needed, entries)
         return rates and roofline_of_ranks(rates)
 
-    def _record(self, task: Task, entry: Entry, work: Work | None, roofline: Roofline | None, wall_s: float) -> Record:
+    def _record(
+        self, task: Task, entry: TrialEntry, work: Work | None, roofline: Roofline | None, wall_s: float
+    ) -> Record:
         status, reason = entry.failure or (Status.passed, "")
         clock = self._clocks[task.cache]
         timing = None
@@ -372,12 +376,12 @@ class Bench:
         )
 
 
-def _alive(entries: list[Entry], subject: Subject | None = None) -> list[Entry]:
+def _alive(entries: list[TrialEntry], subject: Subject | None = None) -> list[TrialEntry]:
     """Those that have not failed, of one subject or of all."""
     return [entry for entry in entries if entry.failure is None and subject in (None, entry.subject)]
 
 
-def _subjects(entries: list[Entry]) -> list[Subject]:
+def _subjects(entries: list[TrialEntry]) -> list[Subject]:
     """The subjects of those that have not failed, in the same order on every rank."""
     return list(dict.fromkeys(entry.subject for entry in _alive(entries)))
 
@@ -386,6 +390,6 @@ def _sent_bytes(traffic: Traffic | None) -> list[int]:
     return [] if traffic is None else [sum(one) for one in zip(traffic.node_bytes, traffic.across_bytes, strict=True)]
 
 
-def _beats(entry: Entry, work: dict[int, Work], roofline: Roofline) -> bool:
+def _beats(entry: TrialEntry, work: dict[int, Work], roofline: Roofline) -> bool:
     samples = entry.samples
     return samples is not None and samples.median_ns < roofline.bound_ns(work[entry.index])

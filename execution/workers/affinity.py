@@ -14,7 +14,7 @@ SPINS = "10000"  # half a millisecond
 _TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
-class Mask(Protocol):
+class Affinity(Protocol):
     """Put on by the worker itself; its parent keeps what it has."""
 
     def apply(self, neighbours: int) -> None:
@@ -22,7 +22,7 @@ class Mask(Protocol):
 
 
 @dataclass(frozen=True)
-class Whole:
+class AllDevices:
     """Everything that the parent may use."""
 
     def apply(self, neighbours: int) -> None:
@@ -51,7 +51,7 @@ class Cores:
 
 
 @dataclass(frozen=True)
-class Bound:
+class PinnedThreads:
     """Everything, for a process that takes turns with another one: its threads know their places and make way.
 
     Where threads of OpenMP may move, one that slept often wakes up on a core that already has one; where they wait for
@@ -65,7 +65,7 @@ class Bound:
             os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
-WHOLE = Whole()
+WHOLE = AllDevices()
 
 
 def share(cores: Sequence[int], number: int, shares: int, topology: Path = _TOPOLOGY) -> list[int]:

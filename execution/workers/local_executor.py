@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
-from .affinity import WHOLE, Cores, Mask, OneGpu
+from .affinity import WHOLE, Affinity, Cores, OneGpu
 from .executor import Executor, ExecutorError
 from .pool import Pool
-from .supervisor import Isolated
+from .supervisor import Supervisor
 from .worker import DeviceType
-from .worker_group import ThisMachine
+from .worker_group import LocalWorkers
 
 
 def local_executor(device_type: DeviceType, kernels: Sequence[str], *, slots: int | None = None) -> Executor:
@@ -23,10 +23,10 @@ def local_executor(device_type: DeviceType, kernels: Sequence[str], *, slots: in
         ExecutorError: when there are fewer devices or cores than slots.
     """
     masks = _gpus(slots) if device_type == "cuda" else _cores(slots or 1)
-    return Pool({name: Isolated(device_type, kernels, ThisMachine(mask)) for name, mask in masks.items()})
+    return Pool({name: Supervisor(device_type, kernels, LocalWorkers(mask)) for name, mask in masks.items()})
 
 
-def _gpus(slots: int | None) -> Mapping[str, Mask]:
+def _gpus(slots: int | None) -> Mapping[str, Affinity]:
     import torch  # noqa: PLC0415  # who only asks for a CPU does without
 
     count = torch.cuda.device_count()  # makes no context: the memory and the device belong to the workers
@@ -37,7 +37,7 @@ def _gpus(slots: int | None) -> Mapping[str, Mask]:
     return {f"GPU {name}": OneGpu(name) for name in names[: slots or count]}
 
 
-def _cores(slots: int) -> Mapping[str, Mask]:
+def _cores(slots: int) -> Mapping[str, Affinity]:
     if slots == 1:
         return {"the CPU": WHOLE}
     if not hasattr(os, "sched_setaffinity"):

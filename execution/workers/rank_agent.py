@@ -45,7 +45,7 @@ class Leave:
 Order = Start | Task | Stop | Leave
 
 
-class Life:
+class Heartbeat:
     """Signs of life of one rank's keeper: a number in the store that it counts up."""
 
     def __init__(self, store: Store, rank: int) -> None:
@@ -91,13 +91,13 @@ class Life:
         return True
 
 
-class Kept:
+class AgentWorker:
     """The worker of one rank as rank 0 knows it, by orders and answers."""
 
     def __init__(self, store: Store, rank: int) -> None:
         self._store = store
         self._rank = rank
-        self._life = Life(store, rank)
+        self._life = Heartbeat(store, rank)
         self._ordered = 0
 
     def order(self, order: Order) -> None:
@@ -135,15 +135,15 @@ class Kept:
         self.order(Stop())
 
 
-class Keeper:
+class RankAgent:
     """Follows the orders for one rank; ``hire`` makes the worker that an order to start asks for."""
 
     def __init__(self, store: Store, rank: int, hire: Callable[[Start], LocalWorker]) -> None:
         self._store = store
         self._rank = rank
         self._hire = hire
-        self._life = Life(store, rank)
-        self._leader = Life(store, 0)
+        self._life = Heartbeat(store, rank)
+        self._leader = Heartbeat(store, 0)
         self._number = 0  # of the last order
         self._worker: LocalWorker | None = None
         self._owed: int | None = None  # the order that the worker has yet to answer

@@ -18,8 +18,8 @@ from ...results.timing.gpu_check import check_gpu, check_idle
 from ...results.timing.memory import keep_freed_memory
 from ...results.timing.nvml import connect
 from ..trial.across_ranks import in_step, slowest
-from ..trial.trial import Bench
-from .rendezvous import Meeting, Seat
+from ..trial.trial import TrialRunner
+from .rendezvous import RankInfo, Rendezvous
 from .rendezvous_store import open_store
 
 COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the parent's own limits come first; this one only ends orphans
@@ -41,7 +41,9 @@ def open_device(device_type: Literal["cpu", "cuda"], local_rank: int = 0, local_
     return torch.device("cpu")
 
 
-def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting, *, alone: bool) -> Bench:
+def open_trial_runner(
+    seat: RankInfo, device_type: Literal["cpu", "cuda"], meeting: Rendezvous, *, alone: bool
+) -> TrialRunner:
     """A bench for this process, which takes ``seat`` in the process group that meets at ``meeting``.
 
     It is to have its GPU ``alone``, or takes turns with others.
@@ -60,7 +62,7 @@ def open_bench(seat: Seat, device_type: Literal["cpu", "cuda"], meeting: Meeting
             world_size=seat.ranks,
             timeout=COLLECTIVE_TIMEOUT,
         )
-    return Bench(device, clocks_of(device))
+    return TrialRunner(device, clocks_of(device))
 
 
 def joined_collectives() -> int:

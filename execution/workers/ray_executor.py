@@ -19,12 +19,12 @@ from typing import Any
 from ...kernels.optional import use
 from ...results.record import Record
 from ..trial.task import Task
-from .affinity import WHOLE, Cores, Mask
+from .affinity import WHOLE, Affinity, Cores
 from .executor import Executor, ExecutorError
 from .pool import Pool, SlotLost
-from .supervisor import Isolated
+from .supervisor import Supervisor
 from .worker import DeviceType, Ready, WorkerError
-from .worker_group import ThisMachine
+from .worker_group import LocalWorkers
 
 ROOM_S = 60.0  # for Ray to find a place for an actor and to start its process
 KNOCK_S = 5.0
@@ -105,10 +105,10 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 
 def _slots(ray: Any, device_type: DeviceType, kernels: Sequence[str], slots: int | None) -> Mapping[str, RaySlot]:
-    def slot(mask: Mask, **place: object) -> RaySlot:
+    def slot(mask: Affinity, **place: object) -> RaySlot:
         # Closing must not wait for the task that is measured.
-        actor = ray.remote(max_concurrency=2, **place)(Isolated)
-        return RaySlot(ray, lambda: actor.remote(device_type, kernels, ThisMachine(mask)))
+        actor = ray.remote(max_concurrency=2, **place)(Supervisor)
+        return RaySlot(ray, lambda: actor.remote(device_type, kernels, LocalWorkers(mask)))
 
     if device_type == "cuda":
         free = int(ray.available_resources().get("GPU", 0))

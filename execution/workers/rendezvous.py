@@ -15,7 +15,7 @@ SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seat:
+class RankInfo:
     """One rank among all of its group, and among those of its machine, who share the cores and count the GPUs."""
 
     rank: int
@@ -25,7 +25,7 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class AtFile:
+class FileRendezvous:
     """The ranks of one machine meet at a file that does not exist yet, and talk to nobody else."""
 
     path: Path
@@ -33,7 +33,7 @@ class AtFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AtStore:
+class StoreRendezvous:
     """Ranks meet under ``prefix`` in the TCPStore that torchrun keeps at ``host:port``.
 
     ``interface`` is what they talk through; None leaves the choice to gloo and NCCL.
@@ -45,7 +45,7 @@ class AtStore:
     interface: str | None
 
 
-Meeting = AtFile | AtStore
+Rendezvous = FileRendezvous | StoreRendezvous
 
 
 def talk_through(interface: str | None) -> None:

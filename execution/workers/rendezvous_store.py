@@ -7,14 +7,14 @@ from typing import cast
 
 from torch.distributed import FileStore, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]  # it has no __all__
 
-from .rendezvous import AtFile, Meeting
+from .rendezvous import FileRendezvous, Rendezvous
 
 __all__ = ["PrefixStore", "Store", "open_store", "put", "take"]
 
 
-def open_store(meeting: Meeting) -> Store:
+def open_store(meeting: Rendezvous) -> Store:
     """The store of a meeting, as one process sees it; threads that wait in it want one each."""
-    if isinstance(meeting, AtFile):
+    if isinstance(meeting, FileRendezvous):
         return FileStore(str(meeting.path))
     return PrefixStore(meeting.prefix, TCPStore(meeting.host, meeting.port, is_master=False, wait_for_workers=False))
 

@@ -16,11 +16,11 @@ from ...kernels.tuned.source_hash import source_hash
 from ...results.record import SCHEMA, Record, Status
 from ..trial.task import NOBODY, Competitor, Task
 from .worker import POLL_S, DeviceType, Died, Ready, WorkerError
-from .worker_group import THIS_MACHINE, WorkerGroup, Workplace
+from .worker_group import LOCAL_WORKERS, WorkerGroup, WorkerProvider
 
 
 @dataclass
-class Spent:
+class TimeSpent:
     """Where the seconds of a run went: starting workers, trials in all, and the timed calls within them."""
 
     startup_s: float = 0.0
@@ -33,14 +33,16 @@ class Spent:
         return 1 - self.timed_s / self.trials_s if self.trials_s else 0.0
 
 
-class Isolated:
+class Supervisor:
     """Workers of one device, which are started when they are needed and replaced when they die.
 
     ``kernels`` are what they import when they start, ``workplace`` is where they can be had. One thread opens and runs;
     any other may close meanwhile.
     """
 
-    def __init__(self, device_type: DeviceType, kernels: Sequence[str], workplace: Workplace = THIS_MACHINE) -> None:
+    def __init__(
+        self, device_type: DeviceType, kernels: Sequence[str], workplace: WorkerProvider = LOCAL_WORKERS
+    ) -> None:
         self._device_type = device_type
         self._kernels = tuple(kernels)
         self._workplace = workplace
@@ -48,7 +50,7 @@ class Isolated:
         self._ready: Ready | None = None
         self._busy = threading.Lock()
         self._closed = False
-        self.spent = Spent()
+        self.spent = TimeSpent()
 
     def open(self, ranks: int = 1) -> Ready:
         """Start ``ranks`` workers, or as many as there can be, unless they run; say what they measure on.

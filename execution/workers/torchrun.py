@@ -15,8 +15,8 @@ from typing import cast
 from torch.distributed import DistNetworkError, DistStoreError
 from torch.distributed.rendezvous import rendezvous
 
-from .rank_agent import Keeper, Kept, Leave, Start
-from .rendezvous import LOOPBACK, AtStore, Seat, interface_towards
+from .rank_agent import AgentWorker, Leave, RankAgent, Start
+from .rendezvous import LOOPBACK, RankInfo, StoreRendezvous, interface_towards
 from .rendezvous_store import PrefixStore, Store, open_store, put, take
 from .worker import POLL_S, STARTUP_S, DeviceType, LocalWorker, Worker, WorkerError
 
@@ -51,11 +51,11 @@ class Launched:
         """What its worker talks through: nothing but this machine where all ranks are on it."""
         return LOOPBACK if self.local_world == self.world else interface_towards(self.host, self.port)
 
-    def seat(self, ranks: int) -> Seat:
+    def seat(self, ranks: int) -> RankInfo:
         """Its worker's seat when the first ``ranks`` of the world are a group."""
         first = self.rank - self.local_rank
         local_ranks = min(self.local_world, ranks - first)
-        return Seat(rank=self.rank, ranks=ranks, local_rank=self.local_rank, local_ranks=local_ranks)
+        return RankInfo(rank=self.rank, ranks=ranks, local_rank=self.local_rank, local_ranks=local_ranks)
 
 
 class Torchrun:
@@ -63,7 +63,7 @@ class Torchrun:
 
     def __init__(self, store: Store, world: int) -> None:
         self.most_ranks = world
-        self._keepers = [Kept(store, rank) for rank in range(world)]
+        self._keepers = [AgentWorker(store, rank) for rank in range(world)]
         self._generation = 0
 
     @contextmanager
@@ -90,7 +90,7 @@ class Torchrun:
                     pass
 
 
-class Session:
+class TorchrunSession:
     """One run of all processes, between their coming together and their leaving."""
 
     def __init__(self, me: Launched, store: Store, name: str) -> None:
@@ -100,7 +100,7 @@ class Session:
         self._interface = me.interface()
 
     @staticmethod
-    def join(me: Launched, claims: Mapping[str, str]) -> Session:
+    def join(me: Launched, claims: Mapping[str, str]) -> TorchrunSession:
         """Wait for all processes; ``claims`` are what must be the same in each.
 
         A store may outlive a start of the processes: what is of another one stands under another session's name.
@@ -114,7 +114,7 @@ class Session:
             differences = _verdict(PrefixStore(name, store), me)
         if differences:
             raise WorkerError(f"{'; '.join(differences)}: start the same moebench in the same way on every machine")
-        return Session(me, store, name)
+        return TorchrunSession(me, store, name)
 
     def keep(self) -> int:
         """Keep the worker of this rank until rank 0 lets go; the exit code to leave with.
@@ -123,7 +123,7 @@ class Session:
             WorkerError: when rank 0 or the store is lost.
         """
         with _told_of_the_store(self._me):
-            return Keeper(self._client(), self._me.rank, self._hire).follow()
+            return RankAgent(self._client(), self._me.rank, self._hire).follow()
 
     @contextmanager
     def lead(self) -> Iterator[Torchrun]:
@@ -140,8 +140,8 @@ class Session:
         with suppress(WorkerError):  # the thread that leads finds the store lost, too
             self.keep()
 
-    def _meeting(self, name: str) -> AtStore:
-        return AtStore(host=self._me.host, port=self._me.port, prefix=name, interface=self._interface)
+    def _meeting(self, name: str) -> StoreRendezvous:
+        return StoreRendezvous(host=self._me.host, port=self._me.port, prefix=name, interface=self._interface)
 
     def _client(self) -> Store:
         return open_store(self._meeting(self._name))

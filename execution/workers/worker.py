@@ -17,8 +17,8 @@ from ...kernels.catalog import KERNELS
 from ...kernels.signals import uninterrupted
 from ...results.record import Environment, Record
 from ..trial.task import NOBODY, Task
-from .affinity import WHOLE, Bound, Mask
-from .rendezvous import Meeting, Seat, talk_through
+from .affinity import WHOLE, Affinity, PinnedThreads
+from .rendezvous import RankInfo, Rendezvous, talk_through
 
 STARTUP_S = 300.0  # importing torch from a cold disk takes most of a minute on a slow one
 HARNESS_S = 900.0  # the float64 reference of a released model's full shape takes minutes on a CPU
@@ -87,7 +87,12 @@ class LocalWorker:
     """A process of this machine that takes ``seat``; ``kernels`` are what it imports when it starts."""
 
     def __init__(
-        self, seat: Seat, meeting: Meeting, device_type: DeviceType, kernels: Sequence[str], mask: Mask = WHOLE
+        self,
+        seat: RankInfo,
+        meeting: Rendezvous,
+        device_type: DeviceType,
+        kernels: Sequence[str],
+        mask: Affinity = WHOLE,
     ) -> None:
         context = multiprocessing.get_context("spawn")
         self._seat = seat
@@ -159,7 +164,7 @@ class LocalWorker:
         return Died(int(self._heartbeat[0]), "crashed", reason, seen=True)
 
 
-def _on(seat: Seat) -> str:
+def _on(seat: RankInfo) -> str:
     return f" on rank {seat.rank}" if seat.ranks > 1 else ""
 
 
@@ -187,11 +192,11 @@ def _count_until_parent_ends(heartbeat: MutableSequence[float], joined: Callable
 
 
 def serve(
-    seat: Seat,
-    meeting: Meeting,
+    seat: RankInfo,
+    meeting: Rendezvous,
     device_type: DeviceType,
     kernels: Sequence[str],
-    mask: Mask,
+    mask: Affinity,
     connection: Connection,
     heartbeat: MutableSequence[float],
 ) -> None:
@@ -207,13 +212,13 @@ def serve(
 
     # Imported here, so that the process that only waits for records does without torch.
     from ..trial.failure import ending, first_line  # noqa: PLC0415
-    from .rank_setup import joined_collectives, open_bench  # noqa: PLC0415
+    from .rank_setup import joined_collectives, open_trial_runner  # noqa: PLC0415
 
     threading.Thread(target=_count_until_parent_ends, args=(heartbeat, joined_collectives), daemon=True).start()
     try:
         for name in kernels:
             KERNELS.load(name)
-        bench = open_bench(seat, device_type, meeting, alone=not isinstance(mask, Bound))
+        bench = open_trial_runner(seat, device_type, meeting, alone=not isinstance(mask, PinnedThreads))
         connection.send(Ready(bench.environment, bench.commit))
         while True:
             task: Task = connection.recv()

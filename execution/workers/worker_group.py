@@ -13,14 +13,14 @@ from typing import Protocol, cast
 
 from ...results.record import Record
 from ..trial.task import Task
-from .affinity import WHOLE, Mask
-from .rendezvous import AtFile, Seat
+from .affinity import WHOLE, Affinity
+from .rendezvous import FileRendezvous, RankInfo
 from .worker import POLL_S, Answer, DeviceType, Died, LocalWorker, Ready, Worker, WorkerError
 
 LAST_WORDS_S = 2.0  # for the others to tell of a death or a hang too: the first that is heard of it may be a bystander
 
 
-class Workplace(Protocol):
+class WorkerProvider(Protocol):
     """Where workers can be had."""
 
     @property
@@ -34,10 +34,10 @@ class Workplace(Protocol):
 
 
 @dataclass(frozen=True)
-class ThisMachine:
+class LocalWorkers:
     """Workers that are processes of this machine and may use what ``mask`` leaves of it."""
 
-    mask: Mask = WHOLE
+    mask: Affinity = WHOLE
 
     @property
     def most_ranks(self) -> None:
@@ -48,21 +48,21 @@ class ThisMachine:
         with tempfile.TemporaryDirectory(prefix="moebench-") as folder, ExitStack() as started:
             workers = []
             for rank in range(ranks):
-                seat = Seat(rank=rank, ranks=ranks, local_rank=rank, local_ranks=ranks)
-                worker = LocalWorker(seat, AtFile(Path(folder) / "meeting"), device_type, kernels, self.mask)
+                seat = RankInfo(rank=rank, ranks=ranks, local_rank=rank, local_ranks=ranks)
+                worker = LocalWorker(seat, FileRendezvous(Path(folder) / "meeting"), device_type, kernels, self.mask)
                 started.callback(worker.stop)
                 worker.start()
                 workers.append(worker)
             yield workers
 
 
-THIS_MACHINE = ThisMachine()
+LOCAL_WORKERS = LocalWorkers()
 
 
 class WorkerGroup:
     """The workers of all ranks, who run the same tasks. After a death it is stopped; start it again."""
 
-    def __init__(self, workplace: Workplace, ranks: int, device_type: DeviceType, kernels: Sequence[str]) -> None:
+    def __init__(self, workplace: WorkerProvider, ranks: int, device_type: DeviceType, kernels: Sequence[str]) -> None:
         self._workplace = workplace
         self._device_type = device_type
         self._kernels = tuple(kernels)

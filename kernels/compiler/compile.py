@@ -12,7 +12,7 @@ from triton.backends.compiler import GPUTarget
 
 from ..catalog import unknown
 from ..hardware.limits import HARDWARE, Hardware, assuming
-from ..hardware.occupancy import ROOM, Room
+from ..hardware.occupancy import ROOM, ProcessorLimits
 from ..kernel import Config, Kernel
 from ..problem import Problem
 from ..problem.tensors import without_values
@@ -31,7 +31,7 @@ class Target:
     hardware: Hardware
 
     @property
-    def room(self) -> Room:
+    def room(self) -> ProcessorLimits:
         """What its processors hold."""
         return ROOM[self.name]
 

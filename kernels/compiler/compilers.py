@@ -20,7 +20,7 @@ import torch
 
 from ..signals import uninterrupted
 from .machine_code import Reader, figures
-from .survey import Case, Outcome, compile_case
+from .survey import CompileCase, Outcome, compile_case
 
 LAUNCHES = 8  # of a training step: into so many parts a case is cut where there are more compilers than cases
 HANG_S = 120.0  # a compiler starts in some seconds and compiles a launch in one or two; one that takes this long hangs
@@ -28,10 +28,10 @@ POLL_S = 1.0  # how late a hang may be noticed
 
 
 @dataclass(frozen=True)
-class Part:
+class CompiledPart:
     """What one process compiles of a case: its ``first`` launch and every ``stride``-th after it."""
 
-    case: Case
+    case: CompileCase
     first: int
     stride: int
 
@@ -57,10 +57,10 @@ class Compilers:
             compiler.end()
         self._idle.clear()
 
-    def compile(self, work: Sequence[Case]) -> Generator[Outcome, None, None]:
+    def compile(self, work: Sequence[CompileCase]) -> Generator[Outcome, None, None]:
         """Outcomes in the order of the work. Of a case that fails no further launch is compiled."""
         stride = LAUNCHES if len(work) < self._processes else 1
-        parts = [Part(case, first, stride) for case in work for first in range(stride)]
+        parts = [CompiledPart(case, first, stride) for case in work for first in range(stride)]
         waiting, done = deque(range(len(parts))), dict[int, Outcome]()
         busy: dict[_Compiler, int] = {}
         try:
@@ -82,7 +82,7 @@ class Compilers:
             for compiler in busy:
                 compiler.end()
 
-    def _take(self, compiler: _Compiler, part: Part) -> Outcome:
+    def _take(self, compiler: _Compiler, part: CompiledPart) -> Outcome:
         """What came of a part; a process that lives on is kept."""
         answer = compiler.finish()
         if isinstance(answer, str):
@@ -122,7 +122,7 @@ class _Compiler:
             self._process.start()
         there.close()
 
-    def start(self, part: Part) -> None:
+    def start(self, part: CompiledPart) -> None:
         """Let it compile; the connection is ready when it has, or when it died of it."""
         self._since = time.monotonic()
         with suppress(OSError):  # it is dead already, as `finish` will tell
@@ -162,5 +162,5 @@ def _work(connection: Connection, read: Reader) -> None:
     torch.set_num_threads(1)
     with suppress(EOFError):
         while True:
-            part: Part = connection.recv()
+            part: CompiledPart = connection.recv()
             connection.send(compile_case(part.case, read, first=part.first, stride=part.stride))

@@ -13,7 +13,7 @@ from typing import Any
 
 import triton
 
-from ..hardware.occupancy import Room
+from ..hardware.occupancy import ProcessorLimits
 
 # Names without their dotted suffixes; NVIDIA's are listed in the CUDA Binary Utilities, AMD's in the ISA guides.
 TENSOR_CORE = re.compile(r"[HIDBQO]MMA|[HIQB]GMMA|UTC[A-Z]*MMA|v_s?mfma[a-z]*_\w+")
@@ -48,23 +48,23 @@ class Figures:
     spills: Mapping[str, int] = field(default_factory=dict)
 
 
-Reader = Callable[[Any, Room], Figures]
+Reader = Callable[[Any, ProcessorLimits], Figures]
 """What reads figures from a kernel that Triton compiled, on a processor that has room: `figures` or `resources`."""
 
 
 @cache  # Triton keeps what it compiled, and gives the same kernel for an equal launch
-def figures(compiled: Any, room: Room) -> Figures:
+def figures(compiled: Any, room: ProcessorLimits) -> Figures:
     """All figures; to disassemble the code takes about as long as to compile it."""
     return _figures(compiled, room, "-res-usage", "-sass")
 
 
 @cache
-def resources(compiled: Any, room: Room) -> Figures:
+def resources(compiled: Any, room: ProcessorLimits) -> Figures:
     """The figures but for the size of the code and the counts of instructions, in a few milliseconds."""
     return _figures(compiled, room, "-res-usage")
 
 
-def _figures(compiled: Any, room: Room, *wanted: str) -> Figures:
+def _figures(compiled: Any, room: ProcessorLimits, *wanted: str) -> Figures:
     metadata, code = compiled.metadata, compiled.asm
     said = _of_sass(_dumped(code["cubin"], *wanted)) if "cubin" in code else _of_gcn(code["amdgcn"])
     # Since Hopper the system's part of shared memory is in the binary.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..kernel import Config
 from .machine_code import Figures
-from .survey import Case, Outcome
+from .survey import CompileCase, Outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Snapshot:
         yield from (f"{key}: {words}" for words in told)
 
 
-def case_key(case: Case) -> str:
+def case_key(case: CompileCase) -> str:
     """A case as the snapshot names it."""
     return f"{case.target} {case.kernel}: {case.title}"
 

@@ -22,7 +22,7 @@ TIGHT = 1.0  # the capacity factor for implementations that want one
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class CompileCase:
     """One layer to compile: a kernel and a target by name, one layer of a ``model``, one configuration.
 
     ``hardware`` is what a device at hand says of itself; without it the layer is built for what the table says.
@@ -47,7 +47,7 @@ class Case:
 class Outcome:
     """The figures of a case by launch, those of equal launches once; or the compiler's ``error`` in words."""
 
-    case: Case
+    case: CompileCase
     figures: dict[str, Figures]
     error: str = ""
 
@@ -84,7 +84,9 @@ def compiled_kernels() -> list[str]:
     return [name for name in names if isinstance(KERNELS.load(name), TritonKernel)]
 
 
-def cases(target: str, kernels: Sequence[str], problems: Sequence[tuple[str, Problem]], *, whole: bool) -> list[Case]:
+def cases(
+    target: str, kernels: Sequence[str], problems: Sequence[tuple[str, Problem]], *, whole: bool
+) -> list[CompileCase]:
     """Each kernel for each problem it takes, in its default configuration or in all that are valid.
 
     Raises:
@@ -104,7 +106,8 @@ def cases(target: str, kernels: Sequence[str], problems: Sequence[tuple[str, Pro
                 space = kernel.space(problem, META)
                 valid = [config for config in space if kernel.valid(problem, config, META)] if whole else space[:1]
                 found += [
-                    Case(kernel=name, model=of, problem=problem, config=config, target=target) for config in valid
+                    CompileCase(kernel=name, model=of, problem=problem, config=config, target=target)
+                    for config in valid
                 ]
     return found
 
@@ -129,7 +132,7 @@ def unable() -> str | None:
     return None
 
 
-def compile_case(case: Case, read: Reader, *, first: int = 0, stride: int = 1) -> Outcome:
+def compile_case(case: CompileCase, read: Reader, *, first: int = 0, stride: int = 1) -> Outcome:
     """Compile the ``first`` launch of a case and every ``stride``-th after it, in this process.
 
     The second launch of a name is called ``name 2``, and so on.

@@ -20,7 +20,7 @@ from ..problem.routing import Routing
 from ..steps import Step
 from ..triton.permutation import block_bound
 from ..triton.tiles import HANDED_BYTES, TF32_PARTS, Tile, Tiles
-from .grid import FIXED_REGISTERS, Grid, Program, Stream
+from .grid import FIXED_REGISTERS, Grid, MemoryStream, Program
 
 HIDDEN_GRADIENT_REGISTERS = 124  # of a thread of `down_backward` beside its accumulators; seen in compiled code
 INDEX_BYTES = 4
@@ -34,7 +34,7 @@ def rows_of_experts(routing: Routing) -> tuple[int, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class LayerLaunches:
     """One call of a layer whose experts receive ``counts`` rows.
 
     With ``gathered`` tokens are read where they are, else copied; with ``blocked`` rows are padded to whole tiles and
@@ -55,7 +55,7 @@ class Call:
 
     def _forward(self) -> Iterator[Step]:
         problem, quantised = self.problem, self.problem.quantised
-        yield Stream(name="order", moved_bytes=4 * INDEX_BYTES * problem.N, calls=launches(problem.N, problem.E))
+        yield MemoryStream(name="order", moved_bytes=4 * INDEX_BYTES * problem.N, calls=launches(problem.N, problem.E))
         if quantised:
             yield self._quantise("tokens", problem.T, problem.D)
         yield from self._dispatch(problem.operand_bytes)
@@ -92,7 +92,7 @@ class Call:
             stored_bytes=(2 * problem.U + problem.F) * element,
         )
         parts = -(-problem.F // tile.columns)
-        yield Stream(name="gate gradients", moved_bytes=3 * 4 * parts * problem.N, calls=2)
+        yield MemoryStream(name="gate gradients", moved_bytes=3 * 4 * parts * problem.N, calls=2)
         yield self._weight_gradient("down_weights", problem.D, problem.F)
         if problem.bias:
             yield self._bias_gradient("down_bias", problem.D)
@@ -139,22 +139,22 @@ class Call:
         """Share of so many bytes that is no longer in L2 when they are read again."""
         return max(0.0, 1 - CHIPS[self.hardware.target].l2_bytes / held_bytes) if held_bytes else 0.0
 
-    def _quantise(self, what: str, rows: int, width: int) -> Stream:
+    def _quantise(self, what: str, rows: int, width: int) -> MemoryStream:
         moved = rows * (width * (self._element + self.problem.operand_bytes) + SCALE_BYTES)
-        return Stream(name=f"quantise {what}", moved_bytes=moved)
+        return MemoryStream(name=f"quantise {what}", moved_bytes=moved)
 
-    def _dispatch(self, element: int) -> Iterator[Stream]:
+    def _dispatch(self, element: int) -> Iterator[MemoryStream]:
         if not self.gathered:
             tile = self.tiles.up
             rows = int(self._row_tiles_E(tile).sum()) * tile.rows if self.blocked else self._kept
             row_bytes = self.problem.D * element
             moved = self._rows_read(row_bytes, gathered=True) + rows * row_bytes
-            yield Stream(name="dispatch", moved_bytes=moved)
+            yield MemoryStream(name="dispatch", moved_bytes=moved)
 
-    def _combine(self, row_bytes: int) -> Stream:
+    def _combine(self, row_bytes: int) -> MemoryStream:
         """Rows of so many bytes an element summed, over all splits."""
         moved = self._kept * self.problem.D * row_bytes + self.problem.token_bytes
-        return Stream(name="combine", moved_bytes=moved)
+        return MemoryStream(name="combine", moved_bytes=moved)
 
     def _up(self, *, stored: int) -> Grid:
         problem = self.problem
@@ -258,11 +258,11 @@ class Call:
             persistent=self._persistent(tile),
         )
 
-    def _bias_gradient(self, name: str, width: int) -> Stream:
+    def _bias_gradient(self, name: str, width: int) -> MemoryStream:
         """Sums over an expert's rows, one step after the other."""
         chip = CHIPS[self.hardware.target]
         chain = -(-max(self.counts) // BIAS_ROWS) * chip.memory_cycles / chip.clock_hz
-        return Stream(name=name, moved_bytes=self._kept * width * self._element, chain_s=chain)
+        return MemoryStream(name=name, moved_bytes=self._kept * width * self._element, chain_s=chain)
 
     def _program(self, tile: Tile, *, gathered: bool, fixed_registers: int = FIXED_REGISTERS) -> Program:
         tiles, problem, hardware = self.tiles, self.problem, self.hardware

@@ -305,7 +305,7 @@ def _together(bounds: dict[str, float]) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stream:
+class MemoryStream:
     """Launches that only move ``moved_bytes``, or wait for ``chain_s``."""
 
     name: str

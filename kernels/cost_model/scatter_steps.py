@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..problem import ELEMENT_BYTES, Problem
-from ..torch_ops.scatter_tiles import Plan
+from ..torch_ops.scatter_tiles import ScatterPlan
 from .cpu import Operations, pointwise_threads
 
 # Operations of the sort by expert, and of the slots that a bag needs: what they take for a thousand routes.
@@ -34,7 +34,7 @@ class Forward:
     """A configuration on actual counts: ``threads`` of ``cores`` at work, float32 rows or those of the problem."""
 
     problem: Problem
-    plan: Plan
+    plan: ScatterPlan
     counts: Sequence[int]
     cores: int
 

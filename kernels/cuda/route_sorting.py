@@ -22,7 +22,7 @@ _ROUTES = 128  # a warp takes at least so many before another block is worth its
 _ROUTES_ALONE = 256  # of a warp: eight steps, about as long as it takes to start the second launch
 
 
-class Tiles(NamedTuple):
+class RouteTiles(NamedTuple):
     """Outputs for one tile size: int32 ``expert_M`` and ``block_M`` of M tiles, and ``first_E`` (E + 1,)."""
 
     rows: int
@@ -43,7 +43,7 @@ def sort_routes(
     route_R: Tensor,
     slot_N: Tensor,
     tiles: Sequence[tuple[int, int]],
-) -> list[Tiles]:
+) -> list[RouteTiles]:
     """Fill ``counts_E``, ``base_E``, ``route_R`` and ``slot_N`` (see `Order`); all tensors int32 and contiguous.
 
     An expert has room for ``capacity`` rows, or when that is 0 for its kept rows rounded up to ``align``. ``tiles``
@@ -83,7 +83,7 @@ def _cut(routes: int, experts: int) -> tuple[int, int]:
     return warps, blocks
 
 
-def _room_for(tiles: Sequence[tuple[int, int]], experts: int, device: torch.device) -> tuple[Tensor, list[Tiles]]:
+def _room_for(tiles: Sequence[tuple[int, int]], experts: int, device: torch.device) -> tuple[Tensor, list[RouteTiles]]:
     """One buffer for all schedules and the views of it, each aligned to 16 bytes as Triton likes its pointers."""
     sizes = [size for _, most in tiles for size in (most, most, experts + 1)]
     buffer = torch.empty(sum(_aligned(size) for size in sizes), dtype=torch.int32, device=device)
@@ -91,7 +91,7 @@ def _room_for(tiles: Sequence[tuple[int, int]], experts: int, device: torch.devi
     for size in sizes:
         views.append(buffer[start : start + size])
         start += _aligned(size)
-    return buffer, [Tiles(rows, *views[3 * s : 3 * s + 3]) for s, (rows, _) in enumerate(tiles)]
+    return buffer, [RouteTiles(rows, *views[3 * s : 3 * s + 3]) for s, (rows, _) in enumerate(tiles)]
 
 
 def _aligned(size: int) -> int:

@@ -26,7 +26,7 @@ class Pending(Protocol):
         """The tensor, for the computation that follows."""
 
 
-class Lane(Protocol):
+class CommStream(Protocol):
     """Jobs run one after the other, in the order in which they are submitted, which must be the same on every rank."""
 
     def submit(self, job: Callable[[], Tensor]) -> Pending: ...
@@ -42,14 +42,14 @@ class Done:
         return self.tensor
 
 
-class Inline:
+class Serial:
     """Every job at once: nothing waits, and nothing is hidden."""
 
     def submit(self, job: Callable[[], Tensor]) -> Pending:
         return Done(job())
 
 
-class Beside:
+class Overlapped:
     """On a CPU: a thread that does nothing else."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ def _without_grad(job: Callable[[], Tensor]) -> Tensor:
         return job()
 
 
-class Stream:
+class CudaOverlapped:
     """On a GPU: a stream that starts when what is computed so far is there. The host waits for nothing."""
 
     def __init__(self) -> None:
@@ -96,11 +96,11 @@ class _OnStream:
         return self.tensor
 
 
-def lane(device: torch.device, chunks: int) -> Lane:
+def stream_for(device: torch.device, chunks: int) -> CommStream:
     """The lane for so many chunks: with one there is nothing to compute meanwhile."""
     if chunks == 1:
-        return Inline()
-    return Stream() if device.type == "cuda" else Beside()
+        return Serial()
+    return CudaOverlapped() if device.type == "cuda" else Overlapped()
 
 
 class InStep:
@@ -124,7 +124,7 @@ class InStep:
 class Watched:
     """Another lane's jobs: how long they took, and for how much of that the computation stood still."""
 
-    def __init__(self, lane: Lane, device: torch.device) -> None:
+    def __init__(self, lane: CommStream, device: torch.device) -> None:
         self._lane = lane
         self._mark: Callable[[], Mark] = _recorded if device.type == "cuda" else time.perf_counter_ns
         self._busy: list[Span] = []

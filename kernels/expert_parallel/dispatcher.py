@@ -17,7 +17,7 @@ from .local_experts import candidates, local_problem, numbers, renumbered
 from .parallel_layer import ParallelLayer, Planner
 from .planned_traffic import Way
 from .send_plan import Owners
-from .transport import Carrier
+from .transport import Transport
 from .wire_format import Formats
 
 CHUNKS = (1, 2, 4, 8)
@@ -25,11 +25,11 @@ SHADOWS = (0, 1, 2, 4)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class DispatcherForm:
     """Which rows a rank sends, what carries them, and what that sends."""
 
     planner: Planner
-    carrier: type[Carrier]
+    carrier: type[Transport]
     way: Way
 
 
@@ -43,7 +43,7 @@ class ExpertParallel(Kernel):
     family = "expert_parallel"
 
     @abstractmethod
-    def form(self, problem: Problem) -> Form:
+    def form(self, problem: Problem) -> DispatcherForm:
         """How this implementation does it for a problem."""
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:

@@ -14,9 +14,9 @@ from torch.autograd.function import once_differentiable
 
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
-from .comm_stream import Lane
+from .comm_stream import CommStream
 from .send_plan import Owners
-from .transport import Carrier
+from .transport import Transport
 
 
 def most_popular(counts_RE: Tensor, count: int) -> Tensor:
@@ -24,7 +24,7 @@ def most_popular(counts_RE: Tensor, count: int) -> Tensor:
     return torch.argsort(counts_RE.sum(0), descending=True, stable=True)[:count]
 
 
-def counts_of_all(carrier: Carrier, lane: Lane, routing: Routing) -> Tensor:
+def counts_of_all(carrier: Transport, lane: CommStream, routing: Routing) -> Tensor:
     """Routes of each rank to each expert, int64 (R, E)."""
     ranks = carrier.topology.ranks
     counts_RE = routing.counts_E().expand(ranks, -1).contiguous()
@@ -33,7 +33,7 @@ def counts_of_all(carrier: Carrier, lane: Lane, routing: Routing) -> Tensor:
     return received.view(torch.int64)
 
 
-def shadows(carrier: Carrier, lane: Lane, owners: Owners, chosen_n: Tensor, weights: Weights) -> Weights:
+def shadows(carrier: Transport, lane: CommStream, owners: Owners, chosen_n: Tensor, weights: Weights) -> Weights:
     """The weights of the chosen experts from the ranks that hold them; their gradients go back there, added up."""
     experts = chosen_n.tolist()
 
@@ -45,7 +45,9 @@ def shadows(carrier: Carrier, lane: Lane, owners: Owners, chosen_n: Tensor, weig
 
 class _Shadows(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, held: Tensor, carrier: Carrier, lane: Lane, owners: Owners, experts: list[int]) -> Tensor:
+    def forward(
+        ctx: Any, held: Tensor, carrier: Transport, lane: CommStream, owners: Owners, experts: list[int]
+    ) -> Tensor:
         ctx.carrier, ctx.lane, ctx.owners, ctx.experts, ctx.held = carrier, lane, owners, experts, held.shape
 
         def job() -> Tensor:
@@ -77,7 +79,7 @@ class _Shadows(torch.autograd.Function):
 # Both count as if each copy went directly from rank to rank, which trees of other ranks may do in torch's place.
 
 
-def _broadcast(carrier: Carrier, owner: int, copy: Tensor) -> None:
+def _broadcast(carrier: Transport, owner: int, copy: Tensor) -> None:
     if carrier.rank == owner:
         for rank in range(carrier.topology.ranks):
             if rank != owner:
@@ -86,7 +88,7 @@ def _broadcast(carrier: Carrier, owner: int, copy: Tensor) -> None:
         dist.broadcast(copy.view(torch.uint8), owner)
 
 
-def _reduce(carrier: Carrier, owner: int, dcopy: Tensor) -> Tensor:
+def _reduce(carrier: Transport, owner: int, dcopy: Tensor) -> Tensor:
     if carrier.rank != owner:
         carrier.ledger.send(owner, dcopy.nbytes)
     if carrier.topology.ranks > 1:

@@ -13,17 +13,17 @@ LINKS: tuple[Link, ...] = get_args(Link)
 
 
 @dataclass(frozen=True)
-class Topology:
+class NodeTopology:
     """``ranks`` in nodes of ``per_node`` consecutive ones; the last node may hold fewer."""
 
     ranks: int
     per_node: int
 
     @staticmethod
-    def here(ranks: int) -> Topology:
+    def here(ranks: int) -> NodeTopology:
         """As torchrun says it in LOCAL_WORLD_SIZE; without torchrun all ranks share this machine."""
         per_node = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
-        return Topology(ranks, max(1, min(per_node, ranks)))
+        return NodeTopology(ranks, max(1, min(per_node, ranks)))
 
     @property
     def nodes(self) -> int:

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..problem.tensors import LEAST_SCALE, TORCH_DTYPES
-from .wire_format import SCALED, Row
+from .wire_format import SCALED, WireRow
 
 
-def pack(row: Row, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> Tensor:
+def pack(row: WireRow, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> Tensor:
     """Rows of any float dtype and ``words``, int32 or float32 (M, any), as uint8 (M, bytes)."""
     buffer_MB = rows_MD.new_empty(len(rows_MD), row.bytes, dtype=torch.uint8)
     first = 0
@@ -28,7 +28,7 @@ def pack(row: Row, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> Tensor:
     return buffer_MB
 
 
-def unpack(row: Row, buffer_MB: Tensor, dtype: torch.dtype) -> Tensor:
+def unpack(row: WireRow, buffer_MB: Tensor, dtype: torch.dtype) -> Tensor:
     """The elements as ``dtype``, (M, D), without a copy where they travelled as that and alone."""
     rows_MD = _elements(row, buffer_MB)
     if row.scales:
@@ -42,7 +42,7 @@ def unpack_words(buffer_MB: Tensor, dtype: torch.dtype, first: int, count: int) 
     return buffer_MB.view(dtype)[:, first : first + count].contiguous()
 
 
-def _elements(row: Row, buffer_MB: Tensor) -> Tensor:
+def _elements(row: WireRow, buffer_MB: Tensor) -> Tensor:
     dtype = TORCH_DTYPES[row.format]
     first = row.head_bytes // dtype.itemsize
     return buffer_MB.view(dtype)[:, first : first + row.elements]

@@ -14,16 +14,16 @@ from ..kernel import Config, Kernel
 from ..problem import Problem
 from ..problem.routing import NO_ROUTE, Routing, within_capacity
 from ..problem.tensors import Weights
-from .comm_stream import Lane, lane
+from .comm_stream import CommStream, stream_for
 from .expert_replication import counts_of_all, most_popular, shadows
 from .local_experts import LocalExperts, local_problem, numbers, renumbered
-from .round_trip import Call, arrive, depart, go_home, land
-from .send_plan import Owners, Plan
-from .traffic_counter import Ledger
-from .transport import Carrier
+from .round_trip import RoundTrip, arrive, depart, go_home, land
+from .send_plan import Owners, SendPlan
+from .traffic_counter import TrafficCounter
+from .transport import Transport
 from .wire_format import Formats
 
-Planner = Callable[[Problem, Routing, Owners, int], Plan]
+Planner = Callable[[Problem, Routing, Owners, int], SendPlan]
 
 
 class Disagreement(RuntimeError):
@@ -41,7 +41,13 @@ class ParallelLayer:
     """
 
     def __init__(
-        self, problem: Problem, config: Config, device: torch.device, planner: Planner, carrier: Carrier, local: Kernel
+        self,
+        problem: Problem,
+        config: Config,
+        device: torch.device,
+        planner: Planner,
+        carrier: Transport,
+        local: Kernel,
     ) -> None:
         _agree({"moebench": metadata.version("moebench"), "problem": problem.key, "config": dict(config)})
         self._problem = problem
@@ -56,10 +62,10 @@ class ParallelLayer:
         self._experts = LocalExperts(local, mine, device)
         copied = local_problem(problem, rows=rows, experts=max(1, self._shadows))
         self._shadowed = LocalExperts(local, copied, device)
-        self.lane: Lane = lane(device, self._chunks)
+        self.lane: CommStream = stream_for(device, self._chunks)
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> TrafficCounter:
         """What this rank has sent since the layer was built."""
         return self._carrier.ledger
 
@@ -76,14 +82,14 @@ class ParallelLayer:
         y_TD = self._shadowed(x_TD, kept.ids_TK, kept.gates_TK, number_E, copies)
         return y_TD + self._arrive(*under_way, weights)
 
-    def _depart(self, x_TD: Tensor, routing: Routing) -> tuple[Call, Sequence[Tensor]]:
+    def _depart(self, x_TD: Tensor, routing: Routing) -> tuple[RoundTrip, Sequence[Tensor]]:
         plan = self._planner(self._problem, routing, self._owners, self._chunks)
         splits = self._carrier.agree(self.lane, plan.send_CR, x_TD.device)
         self._note(plan, routing)
-        call = Call(self._carrier, self.lane, plan, splits, Formats.of(self._problem, plan.width), x_TD)
+        call = RoundTrip(self._carrier, self.lane, plan, splits, Formats.of(self._problem, plan.width), x_TD)
         return call, depart(call, x_TD, routing.ids_TK, routing.gates_TK)
 
-    def _arrive(self, call: Call, tickets: Sequence[Tensor], weights: Weights) -> Tensor:
+    def _arrive(self, call: RoundTrip, tickets: Sequence[Tensor], weights: Weights) -> Tensor:
         landing = []
         for chunk, ticket in enumerate(tickets):
             x_MD, ids_Mk, gates_Mk, back = arrive(call, chunk, ticket)
@@ -91,7 +97,7 @@ class ParallelLayer:
             landing.append(go_home(call, chunk, y_MD, back, weights.w_up_EUD))
         return land(call, landing)
 
-    def _note(self, plan: Plan, routing: Routing) -> None:
+    def _note(self, plan: SendPlan, routing: Routing) -> None:
         """Count the rows that leave this rank, and those that would if every route had one."""
         rank = self._carrier.rank
         self.ledger.rows += sum(sum(send_R) - send_R[rank] for send_R in plan.send_CR)

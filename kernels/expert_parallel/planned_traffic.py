@@ -12,9 +12,9 @@ from ..problem import ELEMENT_BYTES, SCALE_BYTES, Problem
 from ..problem.routing import NO_ROUTE, Routing
 from ..problem.shard import Shard, split_evenly
 from .expert_replication import most_popular
-from .nodes import Topology
+from .nodes import NodeTopology
 from .send_plan import Owners, slices
-from .traffic_counter import Ledger
+from .traffic_counter import TrafficCounter
 from .wire_format import Formats
 
 COUNT_BYTES = 8  # counts travel as int64
@@ -36,7 +36,7 @@ class Hop:
 Rows = Callable[[Problem, Owners, Sequence[Tensor], int], Tensor]
 """The rows of each chunk from each rank for each, int64 (chunks, R, R), given the routes (T, K) of every rank."""
 
-Hops = Callable[[Topology, Tensor], list[Hop]]
+Hops = Callable[[NodeTopology, Tensor], list[Hop]]
 """The hops that rows from each rank for each take."""
 
 
@@ -66,12 +66,12 @@ def of_tokens(problem: Problem, _owners: Owners, ids_RTK: Sequence[Tensor], chun
     return _by_chunk(ids_RTK, chunks, lambda ids_TK: torch.full((problem.ranks,), len(ids_TK)))
 
 
-def straight(_topology: Topology, rows_RR: Tensor) -> list[Hop]:
+def straight(_topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
     """One message from each rank to each."""
     return [Hop(rows_RR)]
 
 
-def two_hops(topology: Topology, rows_RR: Tensor) -> list[Hop]:
+def two_hops(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
     """Inside the node to the rank with the receiver's place, then across."""
     inside_RR, across_RR = torch.zeros_like(rows_RR), torch.zeros_like(rows_RR)
     for source in range(topology.ranks):
@@ -82,7 +82,7 @@ def two_hops(topology: Topology, rows_RR: Tensor) -> list[Hop]:
     return [Hop(inside_RR), Hop(across_RR)]
 
 
-def ring(topology: Topology, rows_RR: Tensor) -> list[Hop]:
+def ring(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
     """Every rank keeps its block and passes on all others but the next one's; they are as large as the largest."""
     ranks, most = topology.ranks, int(rows_RR.max())
     passed_RR = torch.eye(ranks, dtype=torch.int64) * most
@@ -103,10 +103,10 @@ class Way:
     told: bool
     width: int
 
-    def reckon(self, problem: Problem, routing: Routing, *, chunks: int, shadows: int) -> tuple[Ledger, ...]:
+    def reckon(self, problem: Problem, routing: Routing, *, chunks: int, shadows: int) -> tuple[TrafficCounter, ...]:
         """A ledger for each rank of one call; ``routing`` holds the kept routes of all ranks' tokens."""
-        topology, owners = Topology.here(problem.ranks), Owners.of(problem)
-        ledgers = tuple(Ledger(topology, rank) for rank in range(problem.ranks))
+        topology, owners = NodeTopology.here(problem.ranks), Owners.of(problem)
+        ledgers = tuple(TrafficCounter(topology, rank) for rank in range(problem.ranks))
         ids_RTK = [routing.ids_TK[Shard.of(problem, rank).tokens].cpu() for rank in range(problem.ranks)]
         if shadows:
             ids_RTK = _shadow(problem, owners, ledgers, ids_RTK, shadows)
@@ -134,12 +134,12 @@ class Way:
         return int(torch.stack((rows_RR.sum(0), rows_RR.sum(1))).max())
 
 
-def straight_home(topology: Topology, rows_RR: Tensor) -> list[Hop]:
+def straight_home(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
     """`straight`, back."""
     return _back(straight(topology, rows_RR))
 
 
-def two_hops_home(topology: Topology, rows_RR: Tensor) -> list[Hop]:
+def two_hops_home(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
     """`two_hops`, back."""
     return _back(two_hops(topology, rows_RR))
 
@@ -154,7 +154,7 @@ def _by_chunk(ids_RTK: Sequence[Tensor], chunks: int, count: Callable[[Tensor], 
     return torch.stack([torch.stack([count(parts_C[c]) for parts_C in parts_RC]) for c in range(chunks)])
 
 
-def _note(ledgers: Sequence[Ledger], hops: Sequence[Hop], row_bytes: int) -> None:
+def _note(ledgers: Sequence[TrafficCounter], hops: Sequence[Hop], row_bytes: int) -> None:
     for hop in hops:
         for ledger, rows_R in zip(ledgers, hop.rows_RR.tolist(), strict=True):
             for target, rows in enumerate(rows_R):
@@ -162,7 +162,7 @@ def _note(ledgers: Sequence[Ledger], hops: Sequence[Hop], row_bytes: int) -> Non
 
 
 def _shadow(
-    problem: Problem, owners: Owners, ledgers: Sequence[Ledger], ids_RTK: Sequence[Tensor], shadows: int
+    problem: Problem, owners: Owners, ledgers: Sequence[TrafficCounter], ids_RTK: Sequence[Tensor], shadows: int
 ) -> list[Tensor]:
     """Note what shadows cost; the routes that still travel."""
     counts_RE = [torch.bincount(ids_TK[ids_TK != NO_ROUTE], minlength=problem.E) for ids_TK in ids_RTK]

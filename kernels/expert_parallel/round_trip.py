@@ -17,21 +17,21 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from ..problem.tensors import TORCH_DTYPES
-from .comm_stream import Lane, Pending
+from .comm_stream import CommStream, Pending
 from .packing import pack, unpack, unpack_words
-from .send_plan import NOWHERE, Plan
-from .transport import Carrier, Splits
-from .wire_format import Formats, Row
+from .send_plan import NOWHERE, SendPlan
+from .transport import Splits, Transport
+from .wire_format import Formats, WireRow
 
 
-class Call:
+class RoundTrip:
     """What travels in one call of tokens like ``like_TD``, and where it is meanwhile."""
 
     def __init__(
         self,
-        carrier: Carrier,
-        lane: Lane,
-        plan: Plan,
+        carrier: Transport,
+        lane: CommStream,
+        plan: SendPlan,
         splits: Sequence[Splits],
         formats: Formats,
         like_TD: Tensor,
@@ -49,7 +49,7 @@ class Call:
     def chunks(self) -> range:
         return range(len(self.splits))
 
-    def spread(self, row: Row, rows_TD: Tensor, words: Sequence[Tensor] = ()) -> None:
+    def spread(self, row: WireRow, rows_TD: Tensor, words: Sequence[Tensor] = ()) -> None:
         """Start copies of tokens, or of their gradients, on their way, with words (M, any) for every copy."""
         for chunk, (rows, splits) in enumerate(zip(self.plan.chunks, self.splits, strict=True)):
             token_m = self.plan.token_M[rows]
@@ -60,12 +60,12 @@ class Call:
             packed = pack(row, copies_mD, [word_MW[rows] for word_MW in words])
             self.out[chunk] = self.lane.submit(partial(self.carrier.spread, packed, splits))
 
-    def collect(self, row: Row, chunk: int, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> None:
+    def collect(self, row: WireRow, chunk: int, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> None:
         """Start the rows of a chunk on their way home."""
         packed = pack(row, rows_MD, words)
         self.home[chunk] = self.lane.submit(partial(self.carrier.collect, packed, self.splits[chunk]))
 
-    def landed(self, row: Row) -> tuple[Tensor, Tensor]:
+    def landed(self, row: WireRow) -> tuple[Tensor, Tensor]:
         """Wait for all chunks: the sum of every token's rows (T, D) in the tokens' dtype, and the buffers.
 
         The sum is taken in float32, each element of it written once: no atomics, and the same bits every time.
@@ -82,17 +82,17 @@ class Call:
         return sum_TD.to(self.dtype), buffer_MB
 
 
-def depart(call: Call, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> tuple[Tensor, ...]:
+def depart(call: RoundTrip, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> tuple[Tensor, ...]:
     """Start all tokens with their routes; a ticket for every chunk."""
     return cast(tuple[Tensor, ...], _Depart.apply(call, x_TD, ids_TK, gates_TK))  # type: ignore[no-untyped-call]
 
 
-def arrive(call: Call, chunk: int, ticket: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def arrive(call: RoundTrip, chunk: int, ticket: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Wait for a chunk: tokens (M, D), ids int32 (M, k), gates float32 (M, k), and the ticket to go home with."""
     return cast(tuple[Tensor, Tensor, Tensor, Tensor], _Arrive.apply(call, chunk, ticket))  # type: ignore[no-untyped-call]
 
 
-def go_home(call: Call, chunk: int, y_MD: Tensor, ticket: Tensor, weight: Tensor) -> Tensor:
+def go_home(call: RoundTrip, chunk: int, y_MD: Tensor, ticket: Tensor, weight: Tensor) -> Tensor:
     """Start the rows that were made of a chunk; a ticket for `land`.
 
     A rank takes part in the backward of the others even if its rows depend on nothing: the tickets and any ``weight``
@@ -101,14 +101,14 @@ def go_home(call: Call, chunk: int, y_MD: Tensor, ticket: Tensor, weight: Tensor
     return cast(Tensor, _GoHome.apply(call, chunk, y_MD, ticket, weight))  # type: ignore[no-untyped-call]
 
 
-def land(call: Call, tickets: Sequence[Tensor]) -> Tensor:
+def land(call: RoundTrip, tickets: Sequence[Tensor]) -> Tensor:
     """Wait for all that comes home and add it up: (T, D)."""
     return cast(Tensor, _Land.apply(call, *tickets))  # type: ignore[no-untyped-call]
 
 
 class _Depart(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, call: RoundTrip, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> tuple[Tensor, ...]:
         ctx.call, ctx.gates = call, gates_TK.shape
         route_Mk = call.plan.route_Mk
         ids_Mk = _by_route(ids_TK, route_Mk, NOWHERE)
@@ -118,7 +118,7 @@ class _Depart(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *_: Tensor) -> tuple[None, Tensor, None, Tensor]:
-        call: Call = ctx.call
+        call: RoundTrip = ctx.call
         dx_TD, buffer_MB = call.landed(call.formats.gradient)
         dgates_Mk = unpack_words(buffer_MB, torch.float32, 0, call.plan.width)
         home_Mk = call.plan.home_Mk
@@ -129,7 +129,7 @@ class _Depart(torch.autograd.Function):
 
 class _Arrive(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, chunk: int, ticket: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, call: RoundTrip, chunk: int, ticket: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.call, ctx.chunk = call, chunk
         buffer_MB, width = call.out.pop(chunk).wait(), call.plan.width
         ids_Mk = unpack_words(buffer_MB, torch.int32, 0, width)
@@ -140,14 +140,14 @@ class _Arrive(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dx_MD: Tensor, _ids: None, dgates_Mk: Tensor, _ticket: Tensor) -> tuple[None, None, Tensor]:
-        call: Call = ctx.call
+        call: RoundTrip = ctx.call
         call.collect(call.formats.gradient, ctx.chunk, dx_MD, (dgates_Mk,))
         return None, None, dx_MD.new_zeros(())
 
 
 class _GoHome(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, chunk: int, y_MD: Tensor, ticket: Tensor, _weight: Tensor) -> Tensor:
+    def forward(ctx: Any, call: RoundTrip, chunk: int, y_MD: Tensor, ticket: Tensor, _weight: Tensor) -> Tensor:
         ctx.call, ctx.chunk = call, chunk
         call.collect(call.formats.plain, chunk, y_MD)
         return ticket.new_zeros(())
@@ -155,14 +155,14 @@ class _GoHome(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dticket: Tensor) -> tuple[None, None, Tensor, Tensor, None]:
-        call: Call = ctx.call
+        call: RoundTrip = ctx.call
         dy_MD = unpack(call.formats.plain, call.out.pop(ctx.chunk).wait(), call.dtype)
         return None, None, dy_MD, dticket.new_zeros(()), None
 
 
 class _Land(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, call: Call, *_tickets: Tensor) -> Tensor:
+    def forward(ctx: Any, call: RoundTrip, *_tickets: Tensor) -> Tensor:
         ctx.call = call
         y_TD, _ = call.landed(call.formats.plain)
         return y_TD
@@ -170,7 +170,7 @@ class _Land(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
-        call: Call = ctx.call
+        call: RoundTrip = ctx.call
         call.spread(call.formats.plain, dy_TD)
         return None, *(dy_TD.new_zeros(()) for _ in call.chunks)
 

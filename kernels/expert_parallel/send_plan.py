@@ -17,7 +17,7 @@ NOWHERE = -1  # the token or the route of a row that only fills its place
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class SendPlan:
     """The rows that one rank sends in one call: chunk after chunk, and within a chunk rank after rank.
 
     ``token_M`` int64, the token that each row is a copy of. ``route_Mk`` int64, the flat index t * K + k of the routes
@@ -82,7 +82,7 @@ class Owners:
         return torch.where(ids_TK == NO_ROUTE, NOWHERE, rank_E[ids_TK.clamp(min=0).long()])
 
 
-def by_route(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> Plan:
+def by_route(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
     """A row for every route, the rows of a chunk in expert order: what has travelled in most systems since GShard."""
     ids_N = routing.ids_TK.flatten()
     chunk_N = _chunk_T(routing, chunks).repeat_interleave(routing.chosen)
@@ -94,7 +94,7 @@ def by_route(problem: Problem, routing: Routing, owners: Owners, chunks: int) ->
     return _there_and_back(route_M // routing.chosen, route_M[:, None], send_CR)
 
 
-def by_rank(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> Plan:
+def by_rank(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
     """A row for every rank that a token has a route to, whatever number of its experts sits there (DeepEP)."""
     tokens, chosen = routing.ids_TK.shape
     rank_TK = owners.of_routes(routing.ids_TK)
@@ -109,7 +109,7 @@ def by_rank(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> 
     return _there_and_back(token_M, torch.where(rank_TK[token_M] == rank_M[:, None], route_Mk, NOWHERE), send_CR)
 
 
-def by_slot(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> Plan:
+def by_slot(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
     """C rows for every expert, filled or not: equal splits that nobody has to be told (GShard, Tutel).
 
     ``routing`` lacks the routes that the capacity drops. Every rank is sent as many rows as the one with the most
@@ -134,7 +134,7 @@ def by_slot(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> 
     return _there_and_back(token_M, route_M[:, None], send_CR)
 
 
-def everywhere(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> Plan:
+def everywhere(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
     """Every token to all ranks; each sends back one row for every token.
 
     A row is sent once, whatever number of ranks it reaches.
@@ -147,7 +147,7 @@ def everywhere(problem: Problem, routing: Routing, owners: Owners, chunks: int) 
     parts = slices(split_evenly(tokens, chunks))
     home = [(part, rank) for part in parts for rank in range(problem.ranks)]
     home_Mk = [torch.where(rank_TK[part] == rank, route_TK[part], NOWHERE) for part, rank in home]
-    return Plan(
+    return SendPlan(
         token_M=token_T,
         route_Mk=torch.where(rank_TK == NOWHERE, NOWHERE, route_TK),
         chunks=parts,
@@ -172,7 +172,9 @@ def _counts(chunk_M: Tensor, rank_M: Tensor, chunks: int, ranks: int) -> list[li
     return counts
 
 
-def _there_and_back(token_M: Tensor, route_Mk: Tensor, send_CR: list[list[int]]) -> Plan:
+def _there_and_back(token_M: Tensor, route_Mk: Tensor, send_CR: list[list[int]]) -> SendPlan:
     """The plan whose rows come home as they were sent."""
     chunks = slices([sum(send_R) for send_R in send_CR])
-    return Plan(token_M=token_M, route_Mk=route_Mk, chunks=chunks, send_CR=send_CR, home_M=token_M, home_Mk=route_Mk)
+    return SendPlan(
+        token_M=token_M, route_Mk=route_Mk, chunks=chunks, send_CR=send_CR, home_M=token_M, home_Mk=route_Mk
+    )

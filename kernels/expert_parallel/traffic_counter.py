@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .nodes import LINKS, Link, Topology
+from .nodes import LINKS, Link, NodeTopology
 
 
 @dataclass
-class Ledger:
+class TrafficCounter:
     """Payload bytes and messages of one ``rank``; what it keeps for itself counts as bytes only.
 
     ``rows`` are the tokens' copies that left the rank, ``routes`` how many would have, had every route had a copy.
     """
 
-    topology: Topology
+    topology: NodeTopology
     rank: int
     bytes: dict[Link, int] = field(default_factory=lambda: dict.fromkeys(LINKS, 0))
     messages: int = 0

@@ -16,10 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .comm_stream import Lane
-from .nodes import Topology
+from .comm_stream import CommStream
+from .nodes import NodeTopology
 from .send_plan import slices
-from .traffic_counter import Ledger
+from .traffic_counter import TrafficCounter
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Splits:
         return Splits(self.receive, self.send, self.passed_GN)
 
 
-class Carrier(ABC):
+class Transport(ABC):
     """What one rank does to take part; every rank must do the same, whatever it has to send.
 
     Raises:
@@ -52,12 +52,12 @@ class Carrier(ABC):
                 f"the problem has ranks = {ranks}, the process group has {found}: start one process for each rank and "
                 "call torch.distributed.init_process_group in it"
             )
-        self.topology = Topology.here(ranks)
+        self.topology = NodeTopology.here(ranks)
         self.rank = dist.get_rank() if ranks > 1 else 0
-        self.ledger = Ledger(self.topology, self.rank)
+        self.ledger = TrafficCounter(self.topology, self.rank)
 
     @abstractmethod
-    def agree(self, lane: Lane, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
         """Tell every rank how many rows of each chunk it will be sent."""
 
     @abstractmethod
@@ -89,10 +89,10 @@ class Carrier(ABC):
         return received
 
 
-class Direct(Carrier):
+class Direct(Transport):
     """One all-to-all."""
 
-    def agree(self, lane: Lane, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
         ones = [1] * self.topology.ranks
         counts_RC = torch.tensor(send_CR, device=device).T.contiguous()
         received = lane.submit(lambda: self.exchange(_as_bytes(counts_RC), ones, ones)).wait()
@@ -109,11 +109,11 @@ class Direct(Carrier):
 class Known(Direct):
     """One all-to-all whose equal splits nobody has to be told."""
 
-    def agree(self, lane: Lane, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
         return [Splits(list(send), list(send)) for send in send_CR]
 
 
-class TwoHops(Carrier):
+class TwoHops(Transport):
     """First inside the node, to the rank with the receiver's place in it, then across (Tutel's 2DH, Hwang et al. 2022).
 
     A rank sends each other node one message where `Direct` sends one to each of its ranks; in between it regroups.
@@ -130,7 +130,7 @@ class TwoHops(Carrier):
         self._by_place = [node * per_node + place for place in range(per_node) for node in range(nodes)]
         self._by_node = [place * nodes + node for node in range(nodes) for place in range(per_node)]
 
-    def agree(self, lane: Lane, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
         nodes, per_node, chunks = self.topology.nodes, self.topology.per_node, len(send_CR)
         counts_RC = torch.tensor(send_CR, device=device).T
         leaving = _as_bytes(counts_RC[self._by_place].reshape(per_node, -1))
@@ -173,19 +173,19 @@ class TwoHops(Carrier):
 class KnownTwoHops(TwoHops):
     """Two hops of equal splits that nobody has to be told."""
 
-    def agree(self, lane: Lane, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
         nodes, per_node = self.topology.nodes, self.topology.per_node
         return [Splits(list(send), list(send), [[send[0]] * nodes] * per_node) for send in send_CR]
 
 
-class Everyone(Carrier):
+class Everyone(Transport):
     """An all-gather, each rank passing on what it has to the next one; sums come home by an all-to-all.
 
     Together they are the all-gather and reduce-scatter of data parallelism, with sums that are taken in float32
     whatever travels.
     """
 
-    def agree(self, lane: Lane, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
         mine_C = torch.tensor([[send[0] for send in send_CR]], device=device)
         tokens_RC = lane.submit(lambda: self._gather(_as_bytes(mine_C))).wait().view(torch.int64)
         return [Splits(list(send), tokens) for send, tokens in zip(send_CR, tokens_RC.T.tolist(), strict=True)]
@@ -227,7 +227,7 @@ def _regroup(rows_MB: Tensor, sizes: Sequence[int], order: Sequence[int]) -> Ten
     return torch.cat([rows_MB[blocks[block]] for block in order])
 
 
-def _groups(topology: Topology, rank: int) -> tuple[dist.ProcessGroup | None, dist.ProcessGroup | None]:
+def _groups(topology: NodeTopology, rank: int) -> tuple[dist.ProcessGroup | None, dist.ProcessGroup | None]:
     """A rank's group inside its node, and the one across; none where it is alone."""
     world = dist.group.WORLD
     if world is None:
@@ -239,7 +239,7 @@ def _groups(topology: Topology, rank: int) -> tuple[dist.ProcessGroup | None, di
 
 @lru_cache(maxsize=8)  # torch keeps every group that was ever made
 def _all_groups(
-    topology: Topology, world: dist.ProcessGroup
+    topology: NodeTopology, world: dist.ProcessGroup
 ) -> tuple[list[dist.ProcessGroup], list[dist.ProcessGroup]]:
     """A group of each node, and one of each place in the nodes. Every rank makes all of them, in the same order."""
     ranks = dist.get_process_group_ranks(world)

@@ -16,7 +16,7 @@ SCALED = 128  # elements of a row that share a scale
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class WireRow:
     """``words`` of 4 bytes, scales where ``format`` wants them, ``elements`` in it."""
 
     elements: int
@@ -43,9 +43,9 @@ class Row:
 class Formats:
     """Rows of one call: a ``token`` with its routes, a ``plain`` row, the ``gradient`` of a token with its gates'."""
 
-    token: Row
-    plain: Row
-    gradient: Row
+    token: WireRow
+    plain: WireRow
+    gradient: WireRow
 
     @staticmethod
     def of(problem: Problem, width: int) -> Formats:
@@ -53,7 +53,7 @@ class Formats:
         wire = problem.wire or problem.held
         plain = problem.held if wire == "float8_e4m3fn" else wire
         return Formats(
-            token=Row(elements=problem.D, format=wire, words=2 * width),
-            plain=Row(elements=problem.D, format=plain),
-            gradient=Row(elements=problem.D, format=plain, words=width),
+            token=WireRow(elements=problem.D, format=wire, words=2 * width),
+            plain=WireRow(elements=problem.D, format=plain),
+            gradient=WireRow(elements=problem.D, format=plain, words=width),
         )

@@ -14,7 +14,7 @@ MOST_REGISTERS = 255  # of a thread (CUDA C++ Programming Guide, technical speci
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class ProcessorLimits:
     """What one processor has for programs besides registers.
 
     A scheduler holds at most ``warps`` warps, the processor at most ``programs`` programs. Shared memory is given in
@@ -47,14 +47,14 @@ def _up(number: int, step: int) -> int:
     return -(-number // step) * step
 
 
-_AMPERE = Room(warps=16, programs=32, shared_bytes=164 << 10, shared_step=128, reserved_bytes=1 << 10)
+_AMPERE = ProcessorLimits(warps=16, programs=32, shared_bytes=164 << 10, shared_step=128, reserved_bytes=1 << 10)
 _HOPPER = dataclasses.replace(_AMPERE, shared_bytes=228 << 10)
 
-ROOM: dict[str, Room] = {
+ROOM: dict[str, ProcessorLimits] = {
     # CUDA C++ Programming Guide, technical specifications by compute capability; PTX ISA, tcgen05.alloc.
     "sm_80": _AMPERE,
     "sm_90": _HOPPER,
     "sm_100": dataclasses.replace(_HOPPER, tensor_columns=512),
     # AMD's CDNA 3 instruction set guide; 16 barriers, one for a program of several warps.
-    "gfx942": Room(warps=8, programs=16, shared_bytes=64 << 10, shared_step=512, reserved_bytes=0),
+    "gfx942": ProcessorLimits(warps=8, programs=16, shared_bytes=64 << 10, shared_step=512, reserved_bytes=0),
 }

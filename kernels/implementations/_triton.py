@@ -61,9 +61,9 @@ class TritonKernel(Kernel):
         return any(config.get(name) for name in UNPROVEN)
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
-        from ..cost_model.gpu_launches import Call, rows_of_experts
+        from ..cost_model.gpu_launches import LayerLaunches, rows_of_experts
 
-        call = Call(
+        call = LayerLaunches(
             problem=problem,
             tiles=Tiles.of(config),
             hardware=hardware(device),

@@ -6,18 +6,18 @@ sends C rows for every expert, in equal splits known beforehand.
 
 from __future__ import annotations
 
-from ..expert_parallel.dispatcher import ExpertParallel, Form
+from ..expert_parallel.dispatcher import DispatcherForm, ExpertParallel
 from ..expert_parallel.planned_traffic import Way, of_routes, of_slots, straight, straight_home
 from ..expert_parallel.send_plan import by_route, by_slot
 from ..expert_parallel.transport import Direct, Known
 from ..problem import Problem
 
-DROPLESS = Form(
+DROPLESS = DispatcherForm(
     planner=by_route,
     carrier=Direct,
     way=Way(rows=of_routes, out=straight, home=straight_home, told=True, width=1),
 )
-PADDED = Form(
+PADDED = DispatcherForm(
     planner=by_slot,
     carrier=Known,
     way=Way(rows=of_slots, out=straight, home=straight_home, told=False, width=1),
@@ -27,7 +27,7 @@ PADDED = Form(
 class AllToAll(ExpertParallel):
     """Every rank sends to every rank directly."""
 
-    def form(self, problem: Problem) -> Form:
+    def form(self, problem: Problem) -> DispatcherForm:
         return DROPLESS if problem.capacity is None else PADDED
 
 

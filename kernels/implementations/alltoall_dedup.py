@@ -6,7 +6,7 @@ back in one row. What a capacity drops does not travel.
 
 from __future__ import annotations
 
-from ..expert_parallel.dispatcher import ExpertParallel, Form
+from ..expert_parallel.dispatcher import DispatcherForm, ExpertParallel
 from ..expert_parallel.planned_traffic import Way, of_ranks, straight, straight_home
 from ..expert_parallel.send_plan import by_rank
 from ..expert_parallel.transport import Direct
@@ -16,9 +16,9 @@ from ..problem import Problem
 class AllToAllDedup(ExpertParallel):
     """Every rank sends to every rank directly, each token once."""
 
-    def form(self, problem: Problem) -> Form:
+    def form(self, problem: Problem) -> DispatcherForm:
         way = Way(rows=of_ranks, out=straight, home=straight_home, told=True, width=problem.K)
-        return Form(planner=by_rank, carrier=Direct, way=way)
+        return DispatcherForm(planner=by_rank, carrier=Direct, way=way)
 
 
 kernel = AllToAllDedup()

@@ -14,7 +14,7 @@ from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
 from ..torch_ops.activations import ACTIVATIONS
 from ..torch_ops.dispatch import Places, combine, dispatch
-from ..torch_ops.sparse_matmul import Topology, sample_product, sparse_product
+from ..torch_ops.sparse_matmul import SparseTopology, sample_product, sparse_product
 
 BLOCKS = (16, 32, 64, 128)  # MegaBlocks takes 128; smaller ones pad less and multiply more slowly
 LARGEST_DEFAULT = 64  # in plain torch, blocks of 128 took longer at every shape that was tried
@@ -46,9 +46,9 @@ class BlockSparse(Kernel):
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             groups = group_by_expert(routing)
-            topology = Topology.of(groups.counts, hidden=problem.F, block=block)
+            topology = SparseTopology.of(groups.counts, hidden=problem.F, block=block)
             # Gate and up columns of a row stand side by side in one block-sparse matrix.
-            up_topology = Topology.of(groups.counts, hidden=problem.U, block=block)
+            up_topology = SparseTopology.of(groups.counts, hidden=problem.U, block=block)
             places = padded_places(routing, groups, block)
             values = sample_product(up_topology, dispatch(x_TD, places), weights.w_up_EUD)
             halves = (topology.rows // block, problem.U // problem.F, problem.F // block, block, block)

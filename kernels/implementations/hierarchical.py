@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import torch
 
-from ..expert_parallel.dispatcher import ExpertParallel, Form
-from ..expert_parallel.nodes import Topology
+from ..expert_parallel.dispatcher import DispatcherForm, ExpertParallel
+from ..expert_parallel.nodes import NodeTopology
 from ..expert_parallel.planned_traffic import Way, of_routes, of_slots, two_hops, two_hops_home
 from ..expert_parallel.send_plan import by_route, by_slot
 from ..expert_parallel.transport import KnownTwoHops, TwoHops
 from ..problem import Problem
 
-DROPLESS = Form(
+DROPLESS = DispatcherForm(
     planner=by_route,
     carrier=TwoHops,
     way=Way(rows=of_routes, out=two_hops, home=two_hops_home, told=True, width=1),
 )
-PADDED = Form(
+PADDED = DispatcherForm(
     planner=by_slot,
     carrier=KnownTwoHops,
     way=Way(rows=of_slots, out=two_hops, home=two_hops_home, told=False, width=1),
@@ -31,14 +31,14 @@ class Hierarchical(ExpertParallel):
     """Wants nodes of equally many ranks."""
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        topology = Topology.here(problem.ranks)
+        topology = NodeTopology.here(problem.ranks)
         if not topology.even:
             return (
                 f"wants as many ranks on every node, {problem.ranks} ranks fill nodes of {topology.per_node} unevenly"
             )
         return super().supports(problem, device)
 
-    def form(self, problem: Problem) -> Form:
+    def form(self, problem: Problem) -> DispatcherForm:
         return DROPLESS if problem.capacity is None else PADDED
 
 

@@ -25,7 +25,18 @@ from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
 from ..steps import Step
 from ..torch_ops.activations import activate, activate_, activate_backward
-from ..torch_ops.scatter_tiles import COMBINES, GATHERS, ORDERS, Operand, Plan, Rows, kept, reused, threads, tiles
+from ..torch_ops.scatter_tiles import (
+    COMBINES,
+    GATHERS,
+    ORDERS,
+    Operand,
+    Rows,
+    ScatterPlan,
+    kept,
+    reused,
+    threads,
+    tiles,
+)
 
 DEFAULT_TILE = 512
 TILES = (DEFAULT_TILE, 64, 128, 256, 1024, 2048)
@@ -60,7 +71,7 @@ class Scatter(Kernel):
         return f"tiles of {tile} rows are no other than those of {same}: an expert has at most T = {problem.T}"
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        plan = Plan.of(problem, config)
+        plan = ScatterPlan.of(problem, config)
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             biases = (weights.b_up_EU, weights.b_down_ED)
@@ -73,7 +84,7 @@ class Scatter(Kernel):
         return layer
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
-        plan, counts_E = Plan.of(problem, config), routing.counts_E()
+        plan, counts_E = ScatterPlan.of(problem, config), routing.counts_E()
         rows, tile = int(counts_E.sum()), min(plan.tile, int(counts_E.max()))
         element, stored = plan.dtype.itemsize, ELEMENT_BYTES[problem.dtype]
         gathered = rows if plan.gather == "all" else tile
@@ -96,7 +107,7 @@ class Scatter(Kernel):
         from ..cost_model.scatter_steps import Forward
 
         counts = routing.counts_E().tolist()
-        plan, cores = Plan.of(problem, config), torch.get_num_threads()
+        plan, cores = ScatterPlan.of(problem, config), torch.get_num_threads()
         return Forward(problem=problem, plan=plan, counts=counts, cores=cores).steps()
 
 
@@ -107,7 +118,7 @@ def _thread_counts(present: int) -> list[int]:
 
 def _forward(
     problem: Problem,
-    plan: Plan,
+    plan: ScatterPlan,
     routing: Routing,
     groups: Groups,
     h_NU: Tensor | None,
@@ -140,7 +151,7 @@ def _forward(
     return y.sum().to(x_TD.dtype)
 
 
-def _hidden(plan: Plan, like: Tensor, groups: Groups, rows: int, width: int) -> Rows:
+def _hidden(plan: ScatterPlan, like: Tensor, groups: Groups, rows: int, width: int) -> Rows:
     """Where hidden rows wait for their second product."""
     if plan.order == "expert":
         return reused(like.new_empty(rows, width))
@@ -158,7 +169,7 @@ class _Scatter(torch.autograd.Function):
     def forward(
         ctx: Any,
         problem: Problem,
-        plan: Plan,
+        plan: ScatterPlan,
         routing: Routing,
         x_TD: Tensor,
         gates_TK: Tensor,
@@ -186,7 +197,7 @@ def _backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients of the operands of `_forward`."""
     x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_NU = ctx.saved_tensors
     problem: Problem = ctx.problem
-    plan: Plan = ctx.plan
+    plan: ScatterPlan = ctx.plan
     groups: Groups = ctx.groups
     gates_N1 = gates_TK.flatten()[groups.route_N, None]
     rows = min(plan.tile, max(groups.counts, default=0))

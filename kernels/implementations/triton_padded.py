@@ -29,9 +29,9 @@ class TritonPadded(TritonKernel):
         return None
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        from ..triton.expert_mlp import Plan
+        from ..triton.expert_mlp import LayerPlan
 
-        return Plan(
+        return LayerPlan(
             problem=problem,
             tiles=Tiles.of(config),
             hardware=hardware(device),

@@ -36,9 +36,9 @@ class TritonScatter(TritonKernel):
         return found
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        from ..triton.expert_mlp import Plan
+        from ..triton.expert_mlp import LayerPlan
 
-        return Plan(
+        return LayerPlan(
             problem=problem,
             tiles=Tiles.of(config),
             hardware=hardware(device),

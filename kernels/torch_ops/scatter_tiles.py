@@ -28,7 +28,7 @@ Product = Callable[[int, slice], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class ScatterPlan:
     """A configuration: rows of a tile, the order of products, threads of the CPU (None: as many as there are), the
     dtype that is multiplied in, and how rows come and go.
     """
@@ -41,8 +41,8 @@ class Plan:
     combine: str
 
     @staticmethod
-    def of(problem: Problem, config: Config) -> Plan:
-        return Plan(
+    def of(problem: Problem, config: Config) -> ScatterPlan:
+        return ScatterPlan(
             tile=int(config["tile"]),
             order=str(config["order"]),
             threads=int(config["threads"]) if "threads" in config else None,

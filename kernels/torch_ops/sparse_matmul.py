@@ -43,7 +43,7 @@ class BlockColumn:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Topology:
+class SparseTopology:
     """Which blocks are nonzero, on the host: block ``z`` stands in block row ``row_Z`` and block column ``column_Z``.
 
     Blocks are kept row by row; ``transpose_Z`` lists them column by column. ``hidden`` is H, the columns of one expert.
@@ -56,13 +56,13 @@ class Topology:
     transpose_Z: Index
 
     @staticmethod
-    def of(counts: Sequence[int], *, hidden: int, block: int) -> Topology:
+    def of(counts: Sequence[int], *, hidden: int, block: int) -> SparseTopology:
         """The blocks of experts with ``counts`` rows each and ``hidden`` columns, which ``block`` must divide."""
         columns = hidden // block
         rows_E = -(-np.asarray(counts, dtype=np.int64) // block)
         expert_R = np.repeat(np.arange(len(counts)), rows_E)
         column_Z = (expert_R[:, None] * columns + np.arange(columns)).ravel()
-        return Topology(
+        return SparseTopology(
             block=block,
             hidden=hidden,
             row_Z=np.repeat(np.arange(expert_R.size), columns),
@@ -109,7 +109,7 @@ def _runs(sorted_Z: Index) -> Iterator[tuple[int, int, int]]:
     yield from zip(values.tolist(), starts.tolist(), (starts + counts).tolist(), strict=True)
 
 
-def sdd(topology: Topology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
+def sdd(topology: SparseTopology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
     """Sampled dense-dense: the nonzero blocks of ``rows @ m.T``, (nnz, B, B)."""
     block = topology.block
     values = rows_PD.new_empty(topology.nonzero, block, block)
@@ -119,7 +119,7 @@ def sdd(topology: Topology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
     return values
 
 
-def dsd(topology: Topology, values: Tensor, m_EHD: Tensor) -> Tensor:
+def dsd(topology: SparseTopology, values: Tensor, m_EHD: Tensor) -> Tensor:
     """Block-sparse by dense: ``values @ m``, (P, D)."""
     rows_PD = m_EHD.new_empty(topology.rows, m_EHD.shape[2])
     for row in topology.block_rows():
@@ -128,7 +128,7 @@ def dsd(topology: Topology, values: Tensor, m_EHD: Tensor) -> Tensor:
     return rows_PD
 
 
-def dst(topology: Topology, values: Tensor, rows_PD: Tensor, out_EHD: Tensor) -> None:
+def dst(topology: SparseTopology, values: Tensor, rows_PD: Tensor, out_EHD: Tensor) -> None:
     """Transposed block-sparse by dense into ``out``: ``values.T @ rows``, zero in columns without a block."""
     out_EHD.zero_()
     for column in topology.block_columns():
@@ -136,19 +136,19 @@ def dst(topology: Topology, values: Tensor, rows_PD: Tensor, out_EHD: Tensor) ->
         out_EHD[column.expert, column.columns] = blocks.flatten(0, 1).T @ rows_PD[column.rows]
 
 
-def sample_product(topology: Topology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
+def sample_product(topology: SparseTopology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
     """`sdd`, differentiable in both factors."""
     return cast(Tensor, _Sdd.apply(topology, rows_PD, m_EHD))  # type: ignore[no-untyped-call]  # torch's is
 
 
-def sparse_product(topology: Topology, values: Tensor, m_EHD: Tensor) -> Tensor:
+def sparse_product(topology: SparseTopology, values: Tensor, m_EHD: Tensor) -> Tensor:
     """`dsd`, differentiable in both factors."""
     return cast(Tensor, _Dsd.apply(topology, values, m_EHD))  # type: ignore[no-untyped-call]  # torch's is
 
 
 class _Sdd(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, topology: Topology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
+    def forward(ctx: Any, topology: SparseTopology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
         ctx.topology = topology
         ctx.save_for_backward(rows_PD, m_EHD)
         return sdd(topology, rows_PD, m_EHD)
@@ -164,7 +164,7 @@ class _Sdd(torch.autograd.Function):
 
 class _Dsd(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, topology: Topology, values: Tensor, m_EHD: Tensor) -> Tensor:
+    def forward(ctx: Any, topology: SparseTopology, values: Tensor, m_EHD: Tensor) -> Tensor:
         ctx.topology = topology
         ctx.save_for_backward(values, m_EHD)
         return dsd(topology, values, m_EHD)

@@ -9,13 +9,13 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..problem.routing import Routing
 from .block_matmul import transposed_product
-from .block_topology import Topology
-from .expert_mlp import Plan
-from .grouped_products import Operand, Products
+from .block_topology import BlockTopology
+from .expert_mlp import LayerPlan
+from .grouped_products import GroupedProducts, Operand
 from .launch import INTERPRETED, launch
 
 
-class BlockProducts(Products):
+class BlockProducts(GroupedProducts):
     """Rows padded with zeros to whole blocks, as high as a row tile; hidden rows as their nonzero blocks (Z, B, B).
 
     A tensor of hidden rows (R, U) or (R, F) is the memory of those blocks: as many elements, in another order.
@@ -35,7 +35,7 @@ class BlockProducts(Products):
         step = min(side, tile.step)
         values = self._described(_blocks(hidden, side), [1, step, side]) if block_h == side else hidden
         rows_operand = self._described(rows, [step, block_d])
-        topology = Topology.of(self.schedules[side], columns=width // side)
+        topology = BlockTopology.of(self.schedules[side], columns=width // side)
         dw = p.new_empty(shape)
         launch(
             transposed_product,
@@ -55,7 +55,7 @@ class BlockProducts(Products):
         return self._described(_blocks(a, self.side), [1, self.side, self.tiles.down.step])
 
 
-class BlockPlan(Plan):
+class BlockPlan(LayerPlan):
     """A layer whose rows are rounded up to blocks as high as its row tiles."""
 
     def products(self, routing: Routing) -> BlockProducts:

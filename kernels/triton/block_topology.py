@@ -19,7 +19,7 @@ INDICES = 1024  # that one program writes of each kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class Topology:
+class BlockTopology:
     """The nonzero blocks of a matrix whose block rows hold the block columns of one expert; every tensor is int32.
 
     Nonzeros are numbered row by row: z = m * columns + c is column c of the expert of block row m. ``transpose_Z``
@@ -33,11 +33,11 @@ class Topology:
     first_J: Tensor
 
     @staticmethod
-    def of(schedule: Schedule, *, columns: int) -> Topology:
+    def of(schedule: Schedule, *, columns: int) -> BlockTopology:
         """The blocks that pair every tile of rows with all block columns of its expert."""
         experts = schedule.first_E.numel() - 1
         nonzeros = schedule.expert_M.numel() * columns
-        found = Topology(
+        found = BlockTopology(
             transpose_Z=schedule.expert_M.new_empty(nonzeros),
             row_Z=schedule.expert_M.new_empty(nonzeros),
             first_J=schedule.expert_M.new_empty(experts * columns + 1),

@@ -17,13 +17,13 @@ from ..hardware.limits import Hardware
 from ..problem import Problem
 from ..problem.routing import Routing, service_order
 from ..problem.tensors import Weights
-from .grouped_products import Products
+from .grouped_products import GroupedProducts
 from .permutation import Layout, order
 from .tiles import Tiles
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class LayerPlan:
     """How a layer is computed.
 
     ``layout``: where the rows of every expert stand between the two products. ``gathered``: tokens are read where they
@@ -49,7 +49,7 @@ class Plan:
             s_up_EU, s_down_ED = (None if s is None else s.contiguous() for s in (weights.s_up_EU, weights.s_down_ED))
             return self.forward(self.products(routing), None, *operands, s_up_EU, s_down_ED)
 
-    def products(self, routing: Routing) -> Products:
+    def products(self, routing: Routing) -> GroupedProducts:
         """The rows of a call in their order."""
         problem = self.problem
         by_gate = problem.capacity is not None and problem.drop == "gate_weight"
@@ -62,7 +62,7 @@ class Plan:
             limit=problem.capacity,
             service_N=service_order(routing.gates_TK) if by_gate else None,
         )
-        return Products(
+        return GroupedProducts(
             problem=problem,
             tiles=self.tiles,
             hardware=self.hardware,
@@ -73,7 +73,7 @@ class Plan:
 
     def forward(
         self,
-        products: Products,
+        products: GroupedProducts,
         h_RU: Tensor | None,
         x_TD: Tensor,
         gates_TK: Tensor,
@@ -100,7 +100,7 @@ class _Experts(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        plan: Plan,
+        plan: LayerPlan,
         routing: Routing,
         x_TD: Tensor,
         gates_TK: Tensor,
@@ -119,8 +119,8 @@ class _Experts(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
         x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_RU = ctx.saved_tensors
-        plan: Plan = ctx.plan
-        products: Products = ctx.products
+        plan: LayerPlan = ctx.plan
+        products: GroupedProducts = ctx.products
         _, _, for_x, for_gates, for_w_up, for_w_down, for_b_up, for_b_down = ctx.needs_input_grad
         gates_N = gates_TK.contiguous().view(-1)
         dx_TD = dgates_TK = dw_up_EUD = dw_down_EDF = db_up_EU = db_down_ED = None

@@ -30,7 +30,7 @@ UNSCALED: Scales = (None, None)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Products:
+class GroupedProducts:
     """Everything that is multiplied, copied and summed in one call, on rows in a known order.
 
     Rows stand in a buffer of R rows, those of an expert together. With ``gathered`` tokens are read where they are, by

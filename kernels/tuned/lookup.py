@@ -16,12 +16,12 @@ from typing import Final
 import torch
 
 from ..catalog import KERNELS
-from ..hardware.device import device_name, driver
+from ..hardware.device_names import device_name, driver
 from ..kernel import Config
 from ..problem import Problem
 from ..problem.trace import label
 from .source_hash import source_hash
-from .tuned_table import SHAPE, Bucket, Entry, NotATable, Table
+from .tuned_table import SHAPE, Bucket, InvalidTable, TableEntry, TunedTable
 
 FOLDER: Final = "MOEBENCH_TUNED"
 STALE: Final = "MOEBENCH_TUNED_STALE"
@@ -88,8 +88,8 @@ def tuned_kernels(device: torch.device) -> list[str]:
 
 
 def _covering(
-    mine: list[Table], problem: Problem, kernel_name: str, here: Mapping[str, str | None], stale: bool
-) -> list[tuple[list[str], Entry]] | NotCovered:
+    mine: list[TunedTable], problem: Problem, kernel_name: str, here: Mapping[str, str | None], stale: bool
+) -> list[tuple[list[str], TableEntry]] | NotCovered:
     """The entries for a problem, at least one, the most fitting first, each with in what its table is stale."""
     near = [table for table in mine if table.environment["device"] == here["device"]]
     if not near:
@@ -112,7 +112,7 @@ def _covering(
     return sorted(loaded, key=lambda one: (bool(one[0]), one[1].robust, label(problem.load) not in one[1].loads))
 
 
-def answer(entry: Entry, T: int, default: Config, own: Callable[[Config], Config | None]) -> Found | NotCovered:
+def answer(entry: TableEntry, T: int, default: Config, own: Callable[[Config], Config | None]) -> Found | NotCovered:
     """What an entry has for ``T`` tokens.
 
     In a bucket it is the one chosen there. Between two it is what both chose, the ``default`` for ``T`` where both kept
@@ -161,7 +161,7 @@ def _seconds(below: Bucket, above: Bucket, T: int, number: int, number_above: in
     return math.exp((1 - share) * math.log(low_ns) + share * math.log(high_ns)) / 1e9
 
 
-def _answer_here(entry: Entry, problem: Problem, kernel_name: str, device: torch.device) -> Found | NotCovered:
+def _answer_here(entry: TableEntry, problem: Problem, kernel_name: str, device: torch.device) -> Found | NotCovered:
     kernel = KERNELS.load(kernel_name)
     space = kernel.space(problem, device)
 
@@ -176,7 +176,7 @@ def _answer_here(entry: Entry, problem: Problem, kernel_name: str, device: torch
     return answer(entry, problem.T, default, own)
 
 
-def _same_shape(entry: Entry, problem: Problem) -> bool:
+def _same_shape(entry: TableEntry, problem: Problem) -> bool:
     return all(getattr(entry.shape, name) == getattr(problem, name) for name in SHAPE if name != "router")
 
 
@@ -210,7 +210,7 @@ def folder() -> Path | None:
     return base / "moebench" / "tuned"
 
 
-def tables() -> list[Table]:
+def tables() -> list[TunedTable]:
     """All tables of `folder`, the newest first. A file is read again only after it has changed.
 
     A file that is no table is named in a warning, once, and left out.
@@ -224,7 +224,7 @@ def tables() -> list[Table]:
     return sorted((table for table in found if table is not None), key=lambda table: table.measured[1], reverse=True)
 
 
-def _unchanged(entry: os.DirEntry[str]) -> Table | None:
+def _unchanged(entry: os.DirEntry[str]) -> TunedTable | None:
     try:
         state = entry.stat()
     except OSError:
@@ -233,15 +233,15 @@ def _unchanged(entry: os.DirEntry[str]) -> Table | None:
 
 
 @lru_cache(maxsize=FILES)
-def _read(path: str, state: tuple[int, int, int] | None) -> Table | None:  # noqa: ARG001  # a changed file is another
+def _read(path: str, state: tuple[int, int, int] | None) -> TunedTable | None:  # noqa: ARG001  # a changed file is another
     try:
         return read(Path(path))
-    except NotATable as error:
+    except InvalidTable as error:
         _log.warning("%r is left out of the tuned tables: %s", path, error)
         return None
 
 
-def read(path: Path) -> Table:
+def read(path: Path) -> TunedTable:
     """The table in a file.
 
     Raises:
@@ -249,11 +249,11 @@ def read(path: Path) -> Table:
     """
     try:
         if not path.is_file():
-            raise NotATable("it is not a file")
+            raise InvalidTable("it is not a file")
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise NotATable(f"it cannot be read: {error.strerror}") from None
+        raise InvalidTable(f"it cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
-        raise NotATable(f"it is larger than {MAX_BYTES >> 20} MiB")
-    return Table.parse(content)
+        raise InvalidTable(f"it is larger than {MAX_BYTES >> 20} MiB")
+    return TunedTable.parse(content)

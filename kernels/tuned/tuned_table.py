@@ -30,7 +30,7 @@ WIDTH: Final = 120  # characters of a line
 LARGEST: Final = 1e18  # of any number: nanoseconds in thirty years
 
 
-class NotATable(ValueError):
+class InvalidTable(ValueError):
     """A file that holds no tuned table that this moebench reads; the message says what is wrong with it."""
 
 
@@ -64,7 +64,7 @@ class Bucket:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class TableEntry:
     """The decisions for one shape: a problem with T = 0 and no load of its own; ``buckets`` ascend in T.
 
     With one load they are those for it; with several they minimise the worst regret over them.
@@ -93,7 +93,7 @@ class Origin:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class TunedTable:
     """The decisions for one kernel on one device. ``measured``: when the first and the last record were made.
 
     ``source`` is the `source.source_hash` of the kernel, ``environment`` the one of its records; ``cache`` says whether
@@ -106,7 +106,7 @@ class Table:
     environment: Mapping[str, str | int | None]
     measured: tuple[str, str]
     origins: tuple[Origin, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[TableEntry, ...]
 
     def differs(self, source: str, here: Mapping[str, str | None]) -> list[str]:
         """In what a use differs from what was measured, as ``name: in the table / here``; empty where it is valid."""
@@ -129,7 +129,7 @@ class Table:
         )
 
     @staticmethod
-    def parse(text: bytes | str) -> Table:
+    def parse(text: bytes | str) -> TunedTable:
         """Read what `text` wrote.
 
         Raises:
@@ -138,12 +138,12 @@ class Table:
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise NotATable(f"it is not JSON: {type(error).__name__}: {error}") from None
+            raise InvalidTable(f"it is not JSON: {type(error).__name__}: {error}") from None
         version = _mapping(data, "the file").get("moebench_table")
         if version != FORMAT:
-            raise NotATable(f"moebench_table = {_short(version)}, this moebench reads {FORMAT}")
+            raise InvalidTable(f"moebench_table = {_short(version)}, this moebench reads {FORMAT}")
         measured = tuple(_text(time, "measured") for time in _list(_of(data, "measured"), "measured", length=2))
-        return Table(
+        return TunedTable(
             kernel=_text(_of(data, "kernel"), "kernel"),
             source=_text(_of(data, "source"), "source"),
             cache="hot" if _of(data, "cache") == "hot" else "cold",
@@ -159,7 +159,7 @@ def shape_of(problem: Problem) -> Problem:
     return problem.replace(T=0, load="uniform", seed=0)
 
 
-def _plain(entry: Entry) -> dict[str, object]:
+def _plain(entry: TableEntry) -> dict[str, object]:
     buckets = [
         {"T": bucket.T, "rows_per_expert": entry.rows(bucket.T)} | dataclasses.asdict(bucket)
         for bucket in entry.buckets
@@ -193,11 +193,11 @@ def _environment(value: object) -> dict[str, str | int | None]:
     found = _mapping(value, "environment")
     for name in VALIDITY:
         if not isinstance(_of(found, name), str | None):
-            raise NotATable(f"environment.{name} is {_short(found[name])}, not a word")
+            raise InvalidTable(f"environment.{name} is {_short(found[name])}, not a word")
     environment: dict[str, str | int | None] = {}
     for name, fact in found.items():
         if not isinstance(fact, str | int | None):
-            raise NotATable(f"environment {_short(name)} is {_short(fact)}, not a word or number")
+            raise InvalidTable(f"environment {_short(name)} is {_short(fact)}, not a word or number")
         environment[name] = fact
     return environment
 
@@ -206,30 +206,30 @@ def _origin(value: object) -> Origin:
     return Origin(file=_text(_of(value, "file"), "file"), sha256=_text(_of(value, "sha256"), "sha256"))
 
 
-def _entry(value: object) -> Entry:
+def _entry(value: object) -> TableEntry:
     shape = _mapping(_of(value, "shape"), "shape")
     if set(shape) != set(SHAPE):
-        raise NotATable(f"shape has the fields {_short(sorted(shape))}, not {', '.join(SHAPE)}")
+        raise InvalidTable(f"shape has the fields {_short(sorted(shape))}, not {', '.join(SHAPE)}")
     try:
         problem = Problem(T=0, **shape)  # type: ignore[arg-type]  # checked in its __post_init__
     except (ValueError, TypeError) as error:
-        raise NotATable(str(error)) from None
+        raise InvalidTable(str(error)) from None
     configs = tuple(_config(one) for one in _list(_of(value, "configs"), "configs"))
     buckets = tuple(_bucket(one, len(configs)) for one in _list(_of(value, "buckets"), "buckets"))
     tokens = [bucket.T for bucket in buckets]
     if not tokens or tokens != sorted(set(tokens)):
-        raise NotATable(f"buckets have T = {_short(tokens)}, which must ascend")
+        raise InvalidTable(f"buckets have T = {_short(tokens)}, which must ascend")
     loads = tuple(_text(load, "load") for load in _list(_of(value, "loads"), "loads"))
     if not loads:
-        raise NotATable("an entry has no loads")
-    return Entry(shape=problem, loads=loads, configs=configs, buckets=buckets)
+        raise InvalidTable("an entry has no loads")
+    return TableEntry(shape=problem, loads=loads, configs=configs, buckets=buckets)
 
 
 def _config(value: object) -> Config:
     config: dict[str, int | float | str | bool] = {}
     for name, choice in _mapping(value, "a configuration").items():
         if not isinstance(choice, int | float | str) or (isinstance(choice, float) and not math.isfinite(choice)):
-            raise NotATable(f"configuration {_short(name)} = {_short(choice)} is no number, word, or yes or no")
+            raise InvalidTable(f"configuration {_short(name)} = {_short(choice)} is no number, word, or yes or no")
         config[name] = choice
     return config
 
@@ -251,51 +251,51 @@ def _bucket(value: object, configs: int) -> Bucket:
         regret={name: _number(regret, "regret") for name, regret in _mapping(_of(value, "regret"), "regret").items()},
     )
     if verdict not in ("tuned", "tie"):
-        raise NotATable(f"verdict = {_short(verdict)} is neither tuned nor tie")
+        raise InvalidTable(f"verdict = {_short(verdict)} is neither tuned nor tie")
     if bucket.T < 1:
-        raise NotATable("a bucket has T = 0")
+        raise InvalidTable("a bucket has T = 0")
     for name, number in (("default", bucket.default), ("chosen", bucket.chosen)):
         if number >= configs or not bucket.median_ns[number]:
-            raise NotATable(f"{name} = {number} at T = {bucket.T} is no configuration that was measured")
+            raise InvalidTable(f"{name} = {number} at T = {bucket.T} is no configuration that was measured")
     if any(time is not None and time <= 0 for time in bucket.median_ns):
-        raise NotATable(f"median_ns at T = {bucket.T} has a time that is not above 0")
+        raise InvalidTable(f"median_ns at T = {bucket.T} has a time that is not above 0")
     return bucket
 
 
 def _of(value: object, name: str) -> object:
     found = _mapping(value, f"what should hold {name}")
     if name not in found:
-        raise NotATable(f"{name} is missing")
+        raise InvalidTable(f"{name} is missing")
     return found[name]
 
 
 def _mapping(value: object, name: str) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise NotATable(f"{name} is {_short(value)}, not an object")
+        raise InvalidTable(f"{name} is {_short(value)}, not an object")
     return value
 
 
 def _list(value: object, name: str, length: int | None = None) -> list[object]:
     if not isinstance(value, list) or length not in (None, len(value)):
-        raise NotATable(f"{name} is {_short(value)}, not a list{f' of {length}' if length is not None else ''}")
+        raise InvalidTable(f"{name} is {_short(value)}, not a list{f' of {length}' if length is not None else ''}")
     return value
 
 
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
-        raise NotATable(f"{name} is {_short(value)}, not a word")
+        raise InvalidTable(f"{name} is {_short(value)}, not a word")
     return value
 
 
 def _number(value: object, name: str) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < LARGEST:
-        raise NotATable(f"{name} is {_short(value)}, not a number from 0 to {LARGEST:g}")
+        raise InvalidTable(f"{name} is {_short(value)}, not a number from 0 to {LARGEST:g}")
     return float(value)
 
 
 def _count(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < LARGEST:
-        raise NotATable(f"{name} is {_short(value)}, not a whole number from 0 to {LARGEST:g}")
+        raise InvalidTable(f"{name} is {_short(value)}, not a whole number from 0 to {LARGEST:g}")
     return value
 
 

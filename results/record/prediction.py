@@ -28,18 +28,18 @@ START: Final = b'{"kind":"prediction"'
 """How a line of a file of predictions begins, as `write` makes it."""
 
 
-class _Part(BaseModel):
+class _PredictionPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Share(_Part):
+class Share(_PredictionPart):
     """A part of the time: seconds if nothing hides it, and the same if all ranks had equal shares."""
 
     seconds: NonNegativeFloat
     balanced_s: NonNegativeFloat
 
 
-class Sent(_Part):
+class Sent(_PredictionPart):
     """Bytes that a rank sends in one call, on average: to itself, inside its node, across nodes."""
 
     itself: NonNegativeFloat
@@ -47,7 +47,7 @@ class Sent(_Part):
     across: NonNegativeFloat
 
 
-class Held(_Part):
+class Held(_PredictionPart):
     """Bytes of the fullest rank, and how many one has."""
 
     weights: NonNegativeInt
@@ -64,7 +64,7 @@ class Held(_Part):
         return self.total <= self.available
 
 
-class Expected(_Part):
+class Expected(_PredictionPart):
     """One call: seconds until the slowest rank is done, and what they are made of.
 
     ``straggling`` is the share of them that equal shares of all ranks would save; ``hidden_s`` of the parts pass behind
@@ -81,7 +81,7 @@ class Expected(_Part):
     memory: Held
 
 
-class Prediction(_Part):
+class Prediction(_PredictionPart):
     """One dispatcher on one cluster. ``series`` names the line of a plot, whose x is ``ranks``.
 
     ``group`` ranks share the experts, each of the others belongs to another such group; ``problem`` is that of one

@@ -45,11 +45,11 @@ class Status(StrEnum):
         return self not in (Status.passed, Status.unsupported, Status.invalid, Status.out_of_memory)
 
 
-class _Part(BaseModel):
+class _RecordPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
-class Point(_Part):
+class Point(_RecordPart):
     """Where a record stands in its suite: ``series`` names the line of a plot, ``x`` the place on its axis."""
 
     suite: str
@@ -60,21 +60,21 @@ class Point(_Part):
     baseline: str
 
 
-class Error(_Part):
+class Error(_RecordPart):
     """Distance from the float64 reference, as ‖out − ref‖ / ‖ref‖ and as the worst row of the same."""
 
     norm: float
     worst_row: float
 
 
-class Memory(_Part):
+class Memory(_RecordPart):
     """Bytes: the peak a call allocates beyond its inputs, and what a training step keeps for its backward."""
 
     peak: int
     saved: int
 
 
-class Launches(_Part):
+class Launches(_RecordPart):
     """What one call starts, by name: kernels of this package, and torch operators that compute or copy.
 
     On a GPU an operator is one launch or more; what another package starts by itself is not seen. ``host_waits`` are
@@ -86,7 +86,7 @@ class Launches(_Part):
     host_waits: int = 0
 
 
-class Traffic(_Part):
+class Traffic(_RecordPart):
     """Payload of one call, a figure for each rank in order.
 
     ``self_bytes`` stayed on the rank, ``node_bytes`` went to others of its node, of ``ranks_per_node``, and
@@ -108,7 +108,7 @@ class Traffic(_Part):
         return sum(self.node_bytes) + sum(self.across_bytes)
 
 
-class Phases(_Part):
+class Phases(_RecordPart):
     """Where the time of one call went on each rank, in nanoseconds: medians of calls that were watched, not sampled.
 
     With every collective started by all ranks together, ``waiting_ns`` is what a rank waited for the slowest,
@@ -129,7 +129,7 @@ class Phases(_Part):
         return max(0.0, 1 - sum(self.exposed_ns) / busy) if busy else 0.0
 
 
-class Work(_Part):
+class Work(_RecordPart):
     """What the call had to do and did: FLOPs and bytes of the whole call, rows of the expert products."""
 
     useful_flops: int
@@ -145,7 +145,7 @@ class Work(_Part):
         return 1 - self.kept_rows / self.routed_rows if self.routed_rows else 0.0
 
 
-class Roofline(_Part):
+class Roofline(_RecordPart):
     """What the machine was measured to do: FLOP/s of a dense matmul in the record's dtype, bytes/s of memory.
 
     The latter is the better of a copy, read and write both counted, and of a stream that only reads.
@@ -159,7 +159,7 @@ class Roofline(_Part):
         return 1e9 * max(work.useful_flops / self.flops_per_s, work.ideal_bytes / self.bytes_per_s)
 
 
-class Timing(_Part):
+class Timing(_RecordPart):
     """Raw samples of the call in nanoseconds, in the order they were taken.
 
     ``clock`` names what measured them (``perf_counter`` or ``cuda_event``), ``cache`` how calls were timed;
@@ -180,7 +180,7 @@ class Timing(_Part):
         return self.calls * sum(self.samples_ns) / 1e9
 
 
-class Clocks(_Part):
+class Clocks(_RecordPart):
     """State of an NVIDIA device after the last sample: MHz, watts, degrees Celsius, joules per call.
 
     What could not be read is None; ``unread`` then says why the first reading of the process that failed did.
@@ -195,7 +195,7 @@ class Clocks(_Part):
     unread: str = ""
 
 
-class Environment(_Part):
+class Environment(_RecordPart):
     """The machine and the software that made a record.
 
     ``cupy`` is the version of the CuPy that ran our CUDA kernels, None where they did not run. ``routes_by`` says what
@@ -230,7 +230,7 @@ class Environment(_Part):
         ]
 
 
-class Record(_Part):
+class Record(_RecordPart):
     """One trial. ``key`` is the problem that was asked for, in one word.
 
     ``problem`` is the one that was solved, as plain data: the same, except for a reference rate. ``config`` likewise.

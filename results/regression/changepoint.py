@@ -23,18 +23,18 @@ Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class ChangePoint:
     """The first value after a change, by its place in the series, and how likely chance makes one as clear."""
 
     at: int
     p: float
 
 
-def changes(values: Sequence[float]) -> list[Change]:
+def changes(values: Sequence[float]) -> list[ChangePoint]:
     """The changes of a series, in order. Seeded: the same values give the same changes."""
     series = np.asarray(values, dtype=float)
     generator = np.random.default_rng(0)
-    found: list[Change] = []
+    found: list[ChangePoint] = []
     while True:
         edges = sorted([0, *(change.at for change in found), series.size])
         stretches = [series[start:stop] for start, stop in pairwise(edges)]
@@ -50,7 +50,7 @@ def changes(values: Sequence[float]) -> list[Change]:
         p = (exceeded + 1) / (PERMUTATIONS + 1)
         if p > SIGNIFICANCE:
             break
-        found.append(Change(at=edges[which] + place, p=p))
+        found.append(ChangePoint(at=edges[which] + place, p=p))
     return sorted(found, key=lambda change: change.at)
 
 

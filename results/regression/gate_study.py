@@ -16,7 +16,7 @@ from .grouping import Key
 from .noise import Array, Generator, Noise
 from .paired_difference import difference
 from .sequential import LOOKS, Look, judge
-from .verdicts import FLOOR, Standing, Verdict, decide
+from .verdicts import FLOOR, Outcome, Verdict, decide
 
 POINTS: Final = 20  # of a comparison
 SLOWDOWNS: Final = (0.0, 0.03, 0.05)  # of its first point
@@ -135,8 +135,8 @@ def gate(lab: Lab) -> Said:
 
     standings = np.array([verdict.status for verdict in judge(begin)])
     return Said(
-        slower=standings == Standing.slower,
-        unclear=standings == Standing.unclear,
+        slower=standings == Outcome.slower,
+        unclear=standings == Outcome.unclear,
         processes=sum(stage.old.shape[1] for stage in stages),
     )
 

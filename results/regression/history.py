@@ -28,7 +28,7 @@ class Measured:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Change:
+class HistoryChange:
     """A change between two commits that were measured one after the other; ``ratio`` is the time after over before."""
 
     last_before: str
@@ -44,7 +44,7 @@ class Series:
     environment: Environment
     key: Key
     measured: list[Measured]
-    changes: list[Change]
+    changes: list[HistoryChange]
 
 
 def history(records: Sequence[Record]) -> list[Series]:
@@ -84,14 +84,14 @@ def _measured(commit: str, records: Sequence[Record]) -> Measured:
     return Measured(commit=commit, time=records[0].time, ns=statistics.median(medians), processes=len(medians))
 
 
-def _changes(measured: Sequence[Measured]) -> list[Change]:
+def _changes(measured: Sequence[Measured]) -> list[HistoryChange]:
     """Found in the logarithms, in which a slowdown is as large as the speed-up that undoes it."""
     logs = [math.log(one.ns) for one in measured]
     found = changes(logs)
     edges = [0, *(change.at for change in found), len(logs)]
     levels = [statistics.median(logs[start:stop]) for start, stop in pairwise(edges)]
     return [
-        Change(
+        HistoryChange(
             last_before=measured[change.at - 1].commit,
             first_after=measured[change.at].commit,
             ratio=math.exp(after - before),

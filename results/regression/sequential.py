@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from .grouping import Key
-from .verdicts import Standing, Verdict
+from .verdicts import Outcome, Verdict
 
 LOOKS: Final = (8, 12, 16, 24, 32, 48)  # pairs of processes; few where that is enough
 
@@ -24,7 +24,7 @@ def judge(begin: Callable[[Collection[Key] | None], Look], looks: Sequence[int] 
     A point that was slower gets the verdict of its second measurement.
     """
     first = _settle(begin(None), looks)
-    slower = [verdict.key for verdict in first if verdict.status is Standing.slower]
+    slower = [verdict.key for verdict in first if verdict.status is Outcome.slower]
     second = {verdict.key: verdict for verdict in _settle(begin(slower), looks)} if slower else {}
     return [second.get(verdict.key, verdict) for verdict in first]
 
@@ -37,7 +37,7 @@ def _settle(look: Look, looks: Sequence[int]) -> list[Verdict]:
         for verdict in look(processes, unclear):
             if unclear is None or verdict.key in unclear:
                 decided[verdict.key] = verdict
-        unclear = [key for key, verdict in decided.items() if verdict.status is Standing.unclear]
+        unclear = [key for key, verdict in decided.items() if verdict.status is Outcome.unclear]
         if not unclear:
             break
     return list(decided.values())

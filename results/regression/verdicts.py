@@ -29,7 +29,7 @@ FALSE_ALARMS: Final = (
 )
 
 
-class Standing(StrEnum):
+class Outcome(StrEnum):
     """How a point stands to what it was, the worst first."""
 
     broken = "broken"
@@ -43,17 +43,17 @@ class Standing(StrEnum):
 
     @property
     def worse(self) -> bool:
-        return self in (Standing.broken, Standing.slower)
+        return self in (Outcome.broken, Outcome.slower)
 
     @property
     def compared(self) -> bool:
         """Whether both sides had something to say."""
-        return self not in (Standing.incomparable, Standing.missing, Standing.new)
+        return self not in (Outcome.incomparable, Outcome.missing, Outcome.new)
 
     @property
     def clear(self) -> bool:
         """Whether what is asked of a point, is it as it was, has an answer."""
-        return self not in (Standing.unclear, Standing.incomparable, Standing.missing)
+        return self not in (Outcome.unclear, Outcome.incomparable, Outcome.missing)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ class Verdict:
     """
 
     key: Key
-    status: Standing
+    status: Outcome
     reason: str = ""
     old_ns: float | None = None
     new_ns: float | None = None
@@ -89,7 +89,7 @@ def compare(
     return [one.verdict(next(standings)) if isinstance(one, _Timed) else one for one in found]
 
 
-def decide(differences: Sequence[Difference], *, floor: float = FLOOR) -> list[Standing]:
+def decide(differences: Sequence[Difference], *, floor: float = FLOOR) -> list[Outcome]:
     """How the points of one comparison stand."""
     if not differences:
         return []
@@ -98,13 +98,13 @@ def decide(differences: Sequence[Difference], *, floor: float = FLOOR) -> list[S
     return [_standing(*one, floor) for one in zip(differences, slower, faster, strict=True)]
 
 
-def _standing(difference: Difference, slower: bool, faster: bool, floor: float) -> Standing:
+def _standing(difference: Difference, slower: bool, faster: bool, floor: float) -> Outcome:
     least, most, ratio = 1 / (1 + floor), 1 + floor, difference.ratio
     if slower and ratio.value >= most:
-        return Standing.slower
+        return Outcome.slower
     if faster and ratio.value <= least:
-        return Standing.faster
-    return Standing.same if least < ratio.low and ratio.high < most else Standing.unclear
+        return Outcome.faster
+    return Outcome.same if least < ratio.low and ratio.high < most else Outcome.unclear
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Timed:
             return difference_of_few(self.old, self.new)
         return difference([*map(statistics.median, self.old)], [*map(statistics.median, self.new)])
 
-    def verdict(self, standing: Standing) -> Verdict:
+    def verdict(self, standing: Outcome) -> Verdict:
         few = f"fewer than {FEWEST} processes a side: noise of {100 * UNSEEN_NOISE:g} % between them is assumed"
         return Verdict(
             key=self.key,
@@ -142,11 +142,11 @@ class _Timed:
 def _comparison(key: Key, old: list[Record], new: list[Record]) -> Verdict | _Timed:
     """The verdict on a point, or its times where these decide."""
     if not old or not new:
-        return Verdict(key=key, status=Standing.missing if old else Standing.new, reason=_failed(old or new))
+        return Verdict(key=key, status=Outcome.missing if old else Outcome.new, reason=_failed(old or new))
     newest = new[-1]
     alike_old, alike_new = ([one for one in side if not conditions(one, newest)] for side in (old, new))
     if not alike_old:
-        return Verdict(key=key, status=Standing.incomparable, reason="; ".join(conditions(old[-1], newest)))
+        return Verdict(key=key, status=Outcome.incomparable, reason="; ".join(conditions(old[-1], newest)))
     return _outcome(key, alike_old, alike_new)
 
 
@@ -154,18 +154,18 @@ def _outcome(key: Key, old: list[Record], new: list[Record]) -> Verdict | _Timed
     """The same of records that were made under the same conditions."""
     failed_old, failed_new = _failed(old), _failed(new)
     if failed_old and failed_new:
-        return Verdict(key=key, status=Standing.incomparable, reason=f"{failed_old} / {failed_new}")
+        return Verdict(key=key, status=Outcome.incomparable, reason=f"{failed_old} / {failed_new}")
     if failed_new:
-        return Verdict(key=key, status=Standing.broken, reason=failed_new)
+        return Verdict(key=key, status=Outcome.broken, reason=failed_new)
     if failed_old:
-        return Verdict(key=key, status=Standing.new, reason=f"was {failed_old}")
+        return Verdict(key=key, status=Outcome.new, reason=f"was {failed_old}")
     times_old, times_new = _times(old), _times(new)
     if not times_old or not times_new:
         unstable = next(record for record in (*old, *new) if record.status is Status.unstable)
-        return Verdict(key=key, status=Standing.unclear, reason=f"unstable: {unstable.reason}")
+        return Verdict(key=key, status=Outcome.unclear, reason=f"unstable: {unstable.reason}")
     clock_old, clock_new = _clock(old), _clock(new)
     if clock_old and clock_new and abs(clock_new / clock_old - 1) > CLOCKS:
-        return Verdict(key=key, status=Standing.incomparable, reason=f"sm_mhz: {clock_old:g} / {clock_new:g}")
+        return Verdict(key=key, status=Outcome.incomparable, reason=f"sm_mhz: {clock_old:g} / {clock_new:g}")
     was, now = old[-1].identity[-1], new[-1].identity[-1]
     return _Timed(key, times_old, times_new, "" if was == now else f"config: {was or 'none'} / {now or 'none'}")
 

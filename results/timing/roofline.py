@@ -42,7 +42,7 @@ class MemoryRates:
         return max(self.copy, self.read)
 
 
-class Machine:
+class MachineRates:
     """Measured rates of one device, kept for the life of the process; the best ever seen is what counts."""
 
     def __init__(self, device: torch.device) -> None:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from .journal import Status
+from .journal import StepStatus
 from .process import Ended
 
 BAD_ANSWER = 1  # of `moebench`, of pytest with failures, of compute-sanitizer as it is asked
@@ -18,22 +18,22 @@ MEMORY = re.compile(r"OutOfMemoryError|\bMemoryError\b|CUDA out of memory|ALLOC_
 LONGEST = 240  # characters of a reason
 
 
-def judged(ended: Ended, *, said: str, limit_s: float) -> tuple[Status, str]:
+def judged(ended: Ended, *, said: str, limit_s: float) -> tuple[StepStatus, str]:
     """The status and the reason of a step, from how its command ended and what it ``said`` last."""
     code = ended.exit_code
     if code is None:
-        return Status.timeout, f"took longer than the {limit_s:g} s it has, and was ended"
+        return StepStatus.timeout, f"took longer than the {limit_s:g} s it has, and was ended"
     if code == 0:
-        return Status.done, ""
+        return StepStatus.done, ""
     last = last_line(said)
     if code < 0:
         name = signal.Signals(-code).name
-        return Status.crashed, f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return StepStatus.crashed, f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     if MEMORY.search(last):
-        return Status.out_of_memory, last
+        return StepStatus.out_of_memory, last
     if code == BAD_ANSWER and TRACEBACK not in said:
-        return Status.wrong, last or "its answer is bad, see its log"
-    return Status.failed, last or f"ended with exit code {code} and said nothing"
+        return StepStatus.wrong, last or "its answer is bad, see its log"
+    return StepStatus.failed, last or f"ended with exit code {code} and said nothing"
 
 
 def last_line(said: str) -> str:

@@ -18,7 +18,7 @@ DTYPES: tuple[DType, ...] = ("bfloat16", "float16", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
+class SessionForm:
     """The same steps for different machines.
 
     ``device``: what is measured on. ``size``, ``kernels`` and ``samples`` of the suites: no kernels means all of them,
@@ -83,7 +83,7 @@ _LARGE = Problem(T=32768, D=4096, F=1024, E=128, K=8, dtype="bfloat16")  # the d
 _SMALL = Problem(T=40, D=64, F=32, E=8, K=2)
 _TINY = Problem(T=6, D=32, F=16, E=2, K=1)
 
-GPU = Form(
+GPU = SessionForm(
     name="gpu",
     device="cuda",
     size="reduced",
@@ -119,7 +119,7 @@ GPU = Form(
     tools=True,
 )  # fmt: skip
 
-REHEARSAL = Form(
+REHEARSAL = SessionForm(
     name="rehearsal",
     device="cpu",
     size="small",
@@ -150,7 +150,7 @@ REHEARSAL = Form(
 )
 
 
-def form(name: str) -> Form:
+def form(name: str) -> SessionForm:
     """The form of that name.
 
     Raises:

@@ -12,7 +12,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .step import Step
+from .session_step import SessionStep
 
 NAME = "steps.json"
 LOCK = ".steps.lock"
@@ -22,7 +22,7 @@ class JournalError(Exception):
     """A folder or a journal that cannot be used for a session; the message says why, and the remedy."""
 
 
-class Status(StrEnum):
+class StepStatus(StrEnum):
     """How far a step has come."""
 
     waiting = "waiting"
@@ -39,15 +39,21 @@ class Status(StrEnum):
     @property
     def settled(self) -> bool:
         """Whether running the session again leaves the step alone."""
-        return self is Status.done
+        return self is StepStatus.done
 
     @property
     def bad(self) -> bool:
         """Whether a session in which a step ended so has a bad answer."""
-        return self in (Status.wrong, Status.failed, Status.timeout, Status.out_of_memory, Status.crashed)
+        return self in (
+            StepStatus.wrong,
+            StepStatus.failed,
+            StepStatus.timeout,
+            StepStatus.out_of_memory,
+            StepStatus.crashed,
+        )
 
 
-class Entry(BaseModel):
+class JournalEntry(BaseModel):
     """One step: what it is, and how it ended.
 
     ``exit_code`` is negative where a signal ended it, None where nothing ran. ``files`` are those that exist, the logs
@@ -61,7 +67,7 @@ class Entry(BaseModel):
     worth: str
     command: list[str]
     limit_s: float
-    status: Status = Status.waiting
+    status: StepStatus = StepStatus.waiting
     seconds: float = 0.0
     exit_code: int | None = None
     reason: str = ""
@@ -82,9 +88,9 @@ class Journal(BaseModel):
     form: str
     moebench: str
     device: str
-    steps: list[Entry]
+    steps: list[JournalEntry]
 
-    def entry(self, name: str) -> Entry:
+    def entry(self, name: str) -> JournalEntry:
         """The entry of a step by its name."""
         return next(entry for entry in self.steps if entry.name == name)
 
@@ -143,7 +149,7 @@ def read(folder: Path) -> Journal | None:
         raise JournalError(f"{path} is no journal of a session ({what}): give another --output") from error
 
 
-def begun(steps: Sequence[Step], *, form: str, moebench: str, device: str, before: Journal | None) -> Journal:
+def begun(steps: Sequence[SessionStep], *, form: str, moebench: str, device: str, before: Journal | None) -> Journal:
     """A journal of these steps in which everything that an earlier one knows of them is kept.
 
     Raises:
@@ -161,8 +167,8 @@ def begun(steps: Sequence[Step], *, form: str, moebench: str, device: str, befor
     )
 
 
-def _entry(step: Step, before: Entry | None) -> Entry:
-    fresh = Entry(
+def _entry(step: SessionStep, before: JournalEntry | None) -> JournalEntry:
+    fresh = JournalEntry(
         number=step.number, name=step.name, worth=step.worth, command=list(step.command), limit_s=step.limit_s
     )
     return fresh if before is None else fresh.model_copy(update=before.model_dump(include=TOLD))

@@ -8,25 +8,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .ending import counted, judged, tally
-from .journal import Entry, Journal, Status
+from .journal import Journal, JournalEntry, StepStatus
 from .process import Ended, Stop, Stopped, run
-from .step import Step
+from .session_step import SessionStep
 
 LOGS = "logs"
 # Of whoever started the session, and nothing of the steps': an interpreter instead of a compiler, say.
 FORGOTTEN = ("TRITON_INTERPRET",)
 
 
-class Session:
+class FirstlightSession:
     """The steps of one folder; ``tell`` is told of every step when it starts and when it has ended."""
 
-    def __init__(self, folder: Path, journal: Journal, tell: Callable[[Entry], None], stop: Stop) -> None:
+    def __init__(self, folder: Path, journal: Journal, tell: Callable[[JournalEntry], None], stop: Stop) -> None:
         self._folder = folder
         self._journal = journal
         self._tell = tell
         self._stop = stop
 
-    def run(self, steps: Sequence[Step], last: Callable[[], Step]) -> None:
+    def run(self, steps: Sequence[SessionStep], last: Callable[[], SessionStep]) -> None:
         """Carry out steps, and then the one that is made of what they left.
 
         Raises:
@@ -38,13 +38,13 @@ class Session:
             self._carry_out(step)
         self._carry_out(last())
 
-    def _carry_out(self, step: Step) -> None:
+    def _carry_out(self, step: SessionStep) -> None:
         entry = self._journal.entry(step.name)
         entry.command, entry.seconds, entry.exit_code = list(step.command), 0.0, None
         if step.obstacle:
-            self._end(step, entry, Status.skipped, step.obstacle)
+            self._end(step, entry, StepStatus.skipped, step.obstacle)
             return
-        entry.status, entry.reason = Status.running, "is under way, or the session was killed in it"
+        entry.status, entry.reason = StepStatus.running, "is under way, or the session was killed in it"
         entry.started = datetime.now(UTC).isoformat(timespec="seconds")
         self._journal.save(self._folder)
         self._tell(entry)
@@ -53,16 +53,16 @@ class Session:
         try:
             ended = self._run(step, out, err)
         except OSError as error:
-            self._end(step, entry, Status.failed, f"cannot be started: {error}")
+            self._end(step, entry, StepStatus.failed, f"cannot be started: {error}")
             return
         except Stopped:
-            self._end(step, entry, Status.interrupted, "the session was asked to stop; running it again continues")
+            self._end(step, entry, StepStatus.interrupted, "the session was asked to stop; running it again continues")
             raise
         entry.seconds, entry.exit_code = round(ended.seconds, 1), ended.exit_code
         said = _since(err, before[1]) or _since(out, before[0])
         self._end(step, entry, *judged(ended, said=said, limit_s=step.limit_s))
 
-    def _run(self, step: Step, out: Path, err: Path) -> Ended:
+    def _run(self, step: SessionStep, out: Path, err: Path) -> Ended:
         return run(
             step.command,
             limit_s=step.limit_s,
@@ -73,12 +73,12 @@ class Session:
             stop=self._stop,
         )
 
-    def _end(self, step: Step, entry: Entry, status: Status, reason: str) -> None:
+    def _end(self, step: SessionStep, entry: JournalEntry, status: StepStatus, reason: str) -> None:
         made = [self._folder / name for name in step.files if (self._folder / name).is_file()]
         logs = sorted(file for file in (self._folder / LOGS).glob(f"{step.name}.*") if file.stat().st_size)
         entry.files = [str(file.relative_to(self._folder)) for file in (*made, *logs)]
         entry.records = tally(file for file in made if file.suffix == ".jsonl")
-        if status is Status.wrong and entry.records:
+        if status is StepStatus.wrong and entry.records:
             reason = f"of its records {counted(entry.records)}"
         entry.status, entry.reason = status, reason
         self._journal.save(self._folder)

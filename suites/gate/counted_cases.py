@@ -28,7 +28,7 @@ from ...kernels.problem import Problem
 from ...kernels.problem.models import model
 from ...kernels.problem.routers import route
 from ...kernels.problem.routing import Routing
-from ...results.counters import NOT_THERE, Figures, Number
+from ...results.counters import NOT_THERE, Counters, Number
 
 CPU = torch.device("cpu")
 PROBLEM = "problem"
@@ -66,7 +66,7 @@ def small(problem: Problem) -> Problem:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Case:
+class CountedCase:
     """One implementation at a layer of a ``model``, on the CPU or as on a ``target``; ``parts`` are what is counted."""
 
     kernel: Kernel
@@ -104,7 +104,7 @@ class Refused(ValueError):
 class Counted:
     """Figures by family, and by point why there are none: an implementation has ``refused``, or it is ``broken``."""
 
-    families: dict[str, Figures] = field(default_factory=dict)
+    families: dict[str, Counters] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
 
@@ -154,16 +154,16 @@ def _problems() -> Iterator[tuple[str, Problem]]:
             yield name, problem
 
 
-def _cases(kernel: Kernel) -> Iterator[Case]:
+def _cases(kernel: Kernel) -> Iterator[CountedCase]:
     """Kernels in Triton are reckoned and called as on every GPU, the others reckoned at full scale and called small."""
     for name, problem in _problems():
         if kernel.name in compiled_kernels():
             for target in HARDWARE:
-                yield Case(kernel=kernel, model=name, problem=problem, parts=(_reckoned, _called), target=target)
+                yield CountedCase(kernel=kernel, model=name, problem=problem, parts=(_reckoned, _called), target=target)
             continue
-        yield Case(kernel=kernel, model=name, problem=problem, parts=(_reckoned,))
+        yield CountedCase(kernel=kernel, model=name, problem=problem, parts=(_reckoned,))
         if problem.ranks == 1:
-            yield Case(kernel=kernel, model=name, problem=small(problem), parts=(_called,))
+            yield CountedCase(kernel=kernel, model=name, problem=small(problem), parts=(_called,))
 
 
 def _reckoned(kernel: Kernel, problem: Problem, space: Space, device: torch.device) -> dict[str, Number]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from .collectives import Transfer
-from .expected_rows import Amount
+from .expected_rows import RowDistribution
 from .layout import Layout
 from .machine import Link, Network, Rate
 
@@ -28,14 +28,14 @@ class Duration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clock:
+class CollectiveTimes:
     """Times on the ranks of a layout: until the slowest is done, or as if all had equal shares when ``balanced``."""
 
     link: Callable[[Network], Link]
     layout: Layout
     balanced: bool = False
 
-    def work(self, amount: Amount, rate: Rate) -> float:
+    def work(self, amount: RowDistribution, rate: Rate) -> float:
         """Seconds of work that ranks do at a rate, those of a node no faster than they can together."""
         return max(self._of_ranks(amount) / rate.rank, self._of_nodes(self._nodes(amount)) / rate.node)
 
@@ -82,17 +82,17 @@ class Clock:
             return transfer.messages[link]
         return RING_HALVES if self.layout.ranks == 2 else 0  # else the next rank is not the one before
 
-    def _nodes(self, amount: Amount) -> Amount:
+    def _nodes(self, amount: RowDistribution) -> RowDistribution:
         return amount.summed(self.layout.node_R).repeated(self.layout.groups_per_node)
 
-    def _of_ranks(self, amount: Amount) -> float:
+    def _of_ranks(self, amount: RowDistribution) -> float:
         return amount.mean if self.balanced else amount.largest(self.layout.groups)
 
-    def _of_nodes(self, amount: Amount) -> float:
+    def _of_nodes(self, amount: RowDistribution) -> float:
         return amount.mean if self.balanced else amount.largest(self.layout.groups // self.layout.groups_per_node)
 
 
-def _volume(one: Amount, other: Amount, messages: int, link: Link) -> Amount:
+def _volume(one: RowDistribution, other: RowDistribution, messages: int, link: Link) -> RowDistribution:
     """Bytes that a limit takes its time for: those that go one way, and a message of the other direction.
 
     Where the two directions of a pair take turns, pairs that share a limit fill each other's pauses; what is left is

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .expected_rows import Amount, Floats
+from .expected_rows import Floats, RowDistribution
 from .layout import Layout
 from .machine import LinkClass
 
@@ -21,8 +21,8 @@ class Transfer:
     those that a rank sends. In a ``ring`` a rank sends its next message only when it has received the last.
     """
 
-    out: Mapping[LinkClass, Amount]
-    into: Mapping[LinkClass, Amount]
+    out: Mapping[LinkClass, RowDistribution]
+    into: Mapping[LinkClass, RowDistribution]
     messages: Mapping[LinkClass, int]
     ring: bool = False
 
@@ -46,7 +46,9 @@ class Transfer:
         return Transfer(out=self.into, into=self.out, messages=self.messages, ring=self.ring)
 
 
-def all_to_all(layout: Layout, out: Mapping[LinkClass, Amount], into: Mapping[LinkClass, Amount]) -> Transfer:
+def all_to_all(
+    layout: Layout, out: Mapping[LinkClass, RowDistribution], into: Mapping[LinkClass, RowDistribution]
+) -> Transfer:
     """A message from every rank to every other, whatever is in it."""
     messages: Mapping[LinkClass, int] = {"node": layout.local - 1, "across": layout.ranks - layout.local}
     return Transfer(out=out, into=into, messages=messages)
@@ -55,20 +57,24 @@ def all_to_all(layout: Layout, out: Mapping[LinkClass, Amount], into: Mapping[Li
 def equal(layout: Layout, size: float) -> Transfer:
     """An all-to-all with ``size`` from every rank to every rank, itself included."""
     peers_R = np.bincount(layout.node_R)[layout.node_R].astype(np.float64)
-    amounts: Mapping[LinkClass, Amount] = {
-        "self": Amount.fixed(np.full(layout.ranks, size)),
-        "node": Amount.fixed(size * (peers_R - 1)),
-        "across": Amount.fixed(size * (layout.ranks - peers_R)),
+    amounts: Mapping[LinkClass, RowDistribution] = {
+        "self": RowDistribution.fixed(np.full(layout.ranks, size)),
+        "node": RowDistribution.fixed(size * (peers_R - 1)),
+        "across": RowDistribution.fixed(size * (layout.ranks - peers_R)),
     }
     return all_to_all(layout, amounts, amounts)
 
 
-def inside(layout: Layout, out: Mapping[LinkClass, Amount], into: Mapping[LinkClass, Amount]) -> Transfer:
+def inside(
+    layout: Layout, out: Mapping[LinkClass, RowDistribution], into: Mapping[LinkClass, RowDistribution]
+) -> Transfer:
     """A message from every rank to every other of its node."""
     return Transfer(out=out, into=into, messages={"node": layout.local - 1})
 
 
-def between(layout: Layout, out: Mapping[LinkClass, Amount], into: Mapping[LinkClass, Amount]) -> Transfer:
+def between(
+    layout: Layout, out: Mapping[LinkClass, RowDistribution], into: Mapping[LinkClass, RowDistribution]
+) -> Transfer:
     """A message from every rank to the rank in its place on every other node."""
     return Transfer(out=out, into=into, messages={"across": layout.nodes - 1})
 
@@ -77,9 +83,9 @@ def two_hops(layout: Layout, size: float) -> tuple[Transfer, Transfer]:
     """`equal` by way of the rank of one's node in the place of the destination."""
     peers, nodes = layout.local, layout.nodes
 
-    def alike(link: LinkClass, others: float, own: float) -> Mapping[LinkClass, Amount]:
+    def alike(link: LinkClass, others: float, own: float) -> Mapping[LinkClass, RowDistribution]:
         everyone = np.full(layout.ranks, float(size))
-        return {"self": Amount.fixed(own * everyone), link: Amount.fixed(others * everyone)}
+        return {"self": RowDistribution.fixed(own * everyone), link: RowDistribution.fixed(others * everyone)}
 
     to_peers, to_nodes = alike("node", (peers - 1) * nodes, nodes), alike("across", (nodes - 1) * peers, peers)
     return inside(layout, to_peers, to_peers), between(layout, to_nodes, to_nodes)
@@ -91,11 +97,11 @@ def ring(layout: Layout, block: float) -> Transfer:
     passed_R = np.full(layout.ranks, (layout.ranks - 1.0) * block)
     stays_R = next_R == layout.node_R
 
-    def by_class(stays_R: NDArray[np.bool_]) -> Mapping[LinkClass, Amount]:
+    def by_class(stays_R: NDArray[np.bool_]) -> Mapping[LinkClass, RowDistribution]:
         return {
-            "self": Amount.fixed(np.full(layout.ranks, float(block))),
-            "node": Amount.fixed(np.where(stays_R, passed_R, 0.0)),
-            "across": Amount.fixed(np.where(stays_R, 0.0, passed_R)),
+            "self": RowDistribution.fixed(np.full(layout.ranks, float(block))),
+            "node": RowDistribution.fixed(np.where(stays_R, passed_R, 0.0)),
+            "across": RowDistribution.fixed(np.where(stays_R, 0.0, passed_R)),
         }
 
     messages: Mapping[LinkClass, int] = {"node": layout.ranks - 1}
@@ -108,7 +114,7 @@ def exchange(layout: Layout, sent_RR: Floats, joined_RR: NDArray[np.bool_]) -> T
     own_RR = np.eye(layout.ranks, dtype=bool)
     where: Mapping[LinkClass, NDArray[np.bool_]] = {"self": own_RR, "node": same_RR & ~own_RR, "across": ~same_RR}
     return Transfer(
-        out={link: Amount.fixed((sent_RR * chosen_RR).sum(1)) for link, chosen_RR in where.items()},
-        into={link: Amount.fixed((sent_RR * chosen_RR).sum(0)) for link, chosen_RR in where.items()},
+        out={link: RowDistribution.fixed((sent_RR * chosen_RR).sum(1)) for link, chosen_RR in where.items()},
+        into={link: RowDistribution.fixed((sent_RR * chosen_RR).sum(0)) for link, chosen_RR in where.items()},
         messages={link: int((joined_RR & where[link]).sum(1).max()) for link in ("node", "across")},
     )

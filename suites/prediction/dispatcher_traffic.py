@@ -10,9 +10,9 @@ import numpy as np
 from ...kernels.expert_parallel.wire_format import Formats
 from ...kernels.problem import Problem
 from .collectives import Transfer, all_to_all, between, equal, inside, ring, two_hops
-from .expected_rows import Amount
+from .expected_rows import RowDistribution
 from .layout import Layout
-from .routing_distribution import Demand, PerToken
+from .routing_distribution import PerToken, RoutingDistribution
 
 COUNT_BYTES = 8  # counts travel as int64
 
@@ -30,10 +30,10 @@ class Flow:
     there: tuple[Transfer, ...]
     back: tuple[Transfer, ...]
     routes: int
-    sent: Amount
-    received: Amount
-    computed: Amount
-    copied: Amount
+    sent: RowDistribution
+    received: RowDistribution
+    computed: RowDistribution
+    copied: RowDistribution
 
     def transfers(self, problem: Problem) -> tuple[Transfer, ...]:
         """The collectives that move rows, in bytes; gradients go out as the tokens did and back as the results."""
@@ -56,7 +56,7 @@ class Flow:
 ENDS, ARRIVED, MULTIPLIED = 4, 2, 2
 
 
-def alltoall(demand: Demand) -> Flow:
+def alltoall(demand: RoutingDistribution) -> Flow:
     """A row for every route, straight to its rank; with a capacity as many rows to each as its experts may take."""
     layout, padded = demand.layout, demand.padded
     if padded is None:
@@ -74,12 +74,12 @@ def alltoall(demand: Demand) -> Flow:
     )
 
 
-def alltoall_dedup(demand: Demand) -> Flow:
+def alltoall_dedup(demand: RoutingDistribution) -> Flow:
     """A row for every rank that a token has a route to; what its experts there return is added before it comes back."""
     return _direct(demand, demand.pairs, routes=demand.problem.K)
 
 
-def _direct(demand: Demand, rows: PerToken, *, routes: int) -> Flow:
+def _direct(demand: RoutingDistribution, rows: PerToken, *, routes: int) -> Flow:
     """Counts to everyone, then rows to everyone in uneven splits."""
     layout, tokens = demand.layout, demand.tokens
     peers_R = np.bincount(layout.node_R)[layout.node_R]
@@ -106,7 +106,7 @@ def _direct(demand: Demand, rows: PerToken, *, routes: int) -> Flow:
     )
 
 
-def hierarchical(demand: Demand) -> Flow:
+def hierarchical(demand: RoutingDistribution) -> Flow:
     """Rows as in `alltoall` in two hops: to the rank of one's node in the place of the destination, then to its node.
 
     2DH of Tutel (Hwang et al. 2022, arXiv 2206.03382): before each hop rows are regrouped.
@@ -132,7 +132,7 @@ def hierarchical(demand: Demand) -> Flow:
     )
 
 
-def _two_hops(demand: Demand) -> tuple[Transfer, Transfer]:
+def _two_hops(demand: RoutingDistribution) -> tuple[Transfer, Transfer]:
     """Inside the node, then across, in uneven splits."""
     layout, tokens, rank = demand.layout, demand.tokens, demand.routes
     place = rank.within(layout.local_R)
@@ -150,7 +150,7 @@ def _two_hops(demand: Demand) -> tuple[Transfer, Transfer]:
     return first, second
 
 
-def allgather(demand: Demand) -> Flow:
+def allgather(demand: RoutingDistribution) -> Flow:
     """Every token to every rank, which multiplies those of its experts; partial sums come back and are added."""
     layout, tokens = demand.layout, demand.problem.tokens_per_rank / demand.chunks
     mine, everyone = _alike(layout, tokens), _alike(layout, layout.ranks * tokens)
@@ -167,11 +167,11 @@ def allgather(demand: Demand) -> Flow:
     )
 
 
-def _alike(layout: Layout, amount: float) -> Amount:
-    return Amount.fixed(np.full(layout.ranks, float(amount)))
+def _alike(layout: Layout, amount: float) -> RowDistribution:
+    return RowDistribution.fixed(np.full(layout.ranks, float(amount)))
 
 
-FLOWS: Mapping[str, Callable[[Demand], Flow]] = {
+FLOWS: Mapping[str, Callable[[RoutingDistribution], Flow]] = {
     "alltoall": alltoall,
     "alltoall_dedup": alltoall_dedup,
     "hierarchical": hierarchical,

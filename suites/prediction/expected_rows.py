@@ -20,32 +20,32 @@ def totals(amount_R: Floats, group_R: NDArray[np.int64]) -> Floats:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Amount:
+class RowDistribution:
     """A quantity of each of several ranks, or nodes: its mean and its variance over draws of tokens."""
 
     mean_R: Floats
     variance_R: Floats
 
     @staticmethod
-    def fixed(amount_R: Floats) -> Amount:
+    def fixed(amount_R: Floats) -> RowDistribution:
         """One that no draw changes."""
-        return Amount(mean_R=amount_R, variance_R=np.zeros_like(amount_R))
+        return RowDistribution(mean_R=amount_R, variance_R=np.zeros_like(amount_R))
 
-    def __add__(self, other: Amount) -> Amount:
+    def __add__(self, other: RowDistribution) -> RowDistribution:
         """The sum of two, as if independent."""
-        return Amount(mean_R=self.mean_R + other.mean_R, variance_R=self.variance_R + other.variance_R)
+        return RowDistribution(mean_R=self.mean_R + other.mean_R, variance_R=self.variance_R + other.variance_R)
 
-    def scaled(self, factor: float) -> Amount:
+    def scaled(self, factor: float) -> RowDistribution:
         """In another unit."""
-        return Amount(mean_R=factor * self.mean_R, variance_R=factor**2 * self.variance_R)
+        return RowDistribution(mean_R=factor * self.mean_R, variance_R=factor**2 * self.variance_R)
 
-    def summed(self, group_R: NDArray[np.int64]) -> Amount:
+    def summed(self, group_R: NDArray[np.int64]) -> RowDistribution:
         """The totals of groups of ranks, as if these were independent."""
-        return Amount(mean_R=totals(self.mean_R, group_R), variance_R=totals(self.variance_R, group_R))
+        return RowDistribution(mean_R=totals(self.mean_R, group_R), variance_R=totals(self.variance_R, group_R))
 
-    def repeated(self, count: int) -> Amount:
+    def repeated(self, count: int) -> RowDistribution:
         """The sum of ``count`` independent ones."""
-        return Amount(mean_R=count * self.mean_R, variance_R=count * self.variance_R)
+        return RowDistribution(mean_R=count * self.mean_R, variance_R=count * self.variance_R)
 
     @property
     def mean(self) -> float:

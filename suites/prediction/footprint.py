@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ...kernels.expert_parallel.wire_format import Formats
 from ...kernels.problem import ELEMENT_BYTES, ROUTE_BYTES
 from .dispatcher_traffic import Flow
-from .routing_distribution import Demand
+from .routing_distribution import RoutingDistribution
 
 STAGES = 3  # a row that travels stands packed, in a buffer that is sent, and in one that is received
 
@@ -25,7 +25,7 @@ class Footprint:
         return self.weights + self.tokens + self.buffers
 
 
-def footprint(demand: Demand, flow: Flow) -> Footprint:
+def footprint(demand: RoutingDistribution, flow: Flow) -> Footprint:
     """As implementations count it: rows on their way, both ways, and what `implementations/grouped.py` allocates."""
     problem, groups = demand.problem, demand.layout.groups
     element, rows = ELEMENT_BYTES[problem.dtype], Formats.of(problem, flow.routes)

@@ -15,14 +15,14 @@ from typing import Literal
 
 from ...kernels.problem import ELEMENT_BYTES, Problem
 from ...kernels.problem.popularity import Choices
-from .collective_time import Clock
+from .collective_time import CollectiveTimes
 from .collectives import Transfer
 from .dispatcher_traffic import FLOWS, Flow
-from .expected_rows import Amount
+from .expected_rows import RowDistribution
 from .footprint import Footprint, footprint
 from .layout import Layout
-from .machine import LinkClass, Machine
-from .routing_distribution import Demand
+from .machine import LinkClass, MachineDescription
+from .routing_distribution import RoutingDistribution
 
 Kind = Literal["communication", "compute", "alone"]
 """What may pass behind compute, behind communication, or behind nothing."""
@@ -33,7 +33,7 @@ ROW_PASSES = {"forward": 1, "train": 2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spent:
+class ForecastTime:
     """Seconds that something takes in one chunk, or for ``alone`` in the whole call."""
 
     name: str
@@ -42,7 +42,7 @@ class Spent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class ForecastPart:
     """What a call spends its time on: seconds if nothing hides it, and the same if all ranks had equal shares."""
 
     name: str
@@ -60,7 +60,7 @@ class Forecast:
 
     dispatcher: str
     layout: Layout
-    parts: tuple[Part, ...]
+    parts: tuple[ForecastPart, ...]
     hidden_s: float
     balanced_s: float
     sent: Mapping[LinkClass, float]
@@ -87,7 +87,7 @@ class Forecast:
 class Setting:
     """Where and how a problem runs: it is that of one expert-parallel group of ``layout``, in ``chunks``."""
 
-    machine: Machine
+    machine: MachineDescription
     layout: Layout
     problem: Problem
     choices: Choices
@@ -105,9 +105,9 @@ def forecast(dispatcher: str, setting: Setting) -> Forecast:
         InvalidMachine: when the machine lacks products of the problem's dtype, or links that the layout needs.
     """
     layout, chunks = setting.layout, setting.chunks
-    demand = Demand(setting.problem, layout, setting.choices, chunks)
+    demand = RoutingDistribution(setting.problem, layout, setting.choices, chunks)
     flow = FLOWS[dispatcher](demand)
-    clock = Clock(link=setting.machine.link, layout=layout)
+    clock = CollectiveTimes(link=setting.machine.link, layout=layout)
     slowest = list(_spent(setting, demand, flow, clock))
     equal = list(_spent(setting, demand, flow, dataclasses.replace(clock, balanced=True)))
     transfers = flow.transfers(setting.problem)
@@ -123,39 +123,41 @@ def forecast(dispatcher: str, setting: Setting) -> Forecast:
     )
 
 
-def _spent(setting: Setting, demand: Demand, flow: Flow, clock: Clock) -> Iterator[Spent]:
+def _spent(setting: Setting, demand: RoutingDistribution, flow: Flow, clock: CollectiveTimes) -> Iterator[ForecastTime]:
     """What the time goes into, in the same order for every clock."""
     problem, machine = setting.problem, setting.machine
     for transfer in flow.counts:
-        yield Spent(name="counts", kind="alone", seconds=clock.transfer(transfer).seconds)
+        yield ForecastTime(name="counts", kind="alone", seconds=clock.transfer(transfer).seconds)
     for transfer in flow.transfers(problem):
         duration = clock.transfer(transfer)
         if duration.limit:
-            yield Spent(name="latency", kind="communication", seconds=duration.latency_s)
-            yield Spent(name=duration.limit, kind="communication", seconds=duration.volume_s)
+            yield ForecastTime(name="latency", kind="communication", seconds=duration.latency_s)
+            yield ForecastTime(name=duration.limit, kind="communication", seconds=duration.volume_s)
     multiplied_s = clock.work(flow.computed.scaled(problem.flops(1)), machine.product_rate(problem.dtype))
     expert_bytes = problem.weight_bytes / problem.E * WEIGHT_PASSES[problem.mode]
     read_s = clock.work(demand.touched.scaled(expert_bytes), machine.memory.rate)
     starts = demand.chunks * ROW_PASSES[problem.mode]
     bound = "products" if multiplied_s >= read_s else "weights"
-    yield Spent(name=bound, kind="compute", seconds=max(multiplied_s, read_s))
-    yield Spent(name="rows in memory", kind="compute", seconds=clock.work(_moved(problem, flow), machine.memory.rate))
-    yield Spent(name="overhead", kind="alone", seconds=starts * machine.layer_s.value)
+    yield ForecastTime(name=bound, kind="compute", seconds=max(multiplied_s, read_s))
+    yield ForecastTime(
+        name="rows in memory", kind="compute", seconds=clock.work(_moved(problem, flow), machine.memory.rate)
+    )
+    yield ForecastTime(name="overhead", kind="alone", seconds=starts * machine.layer_s.value)
 
 
-def _moved(problem: Problem, flow: Flow) -> Amount:
+def _moved(problem: Problem, flow: Flow) -> RowDistribution:
     """Bytes through the memory of every rank: rows that are copied, hidden rows written and read, activated and not."""
     both_ways = 2 * ROW_PASSES[problem.mode] * ELEMENT_BYTES[problem.dtype]
     hidden = both_ways * (problem.U + problem.F)
     return flow.copied.scaled(both_ways * problem.D) + flow.computed.scaled(hidden)
 
 
-def _whole(spent: Spent, chunks: int) -> float:
+def _whole(spent: ForecastTime, chunks: int) -> float:
     """Seconds in the whole call."""
     return spent.seconds * (1 if spent.kind == "alone" else chunks)
 
 
-def _hidden(spent: Sequence[Spent], chunks: int) -> float:
+def _hidden(spent: Sequence[ForecastTime], chunks: int) -> float:
     """Seconds of the whole call that pass behind others."""
     communication, compute = (
         sum(_whole(one, chunks) for one in spent if one.kind == kind) for kind in ("communication", "compute")
@@ -163,11 +165,11 @@ def _hidden(spent: Sequence[Spent], chunks: int) -> float:
     return min(communication, compute) * (1 - 1 / chunks)
 
 
-def _parts(slowest: Sequence[Spent], equal: Sequence[Spent], chunks: int) -> Iterator[Part]:
+def _parts(slowest: Sequence[ForecastTime], equal: Sequence[ForecastTime], chunks: int) -> Iterator[ForecastPart]:
     """What has the same name added up."""
     for name in dict.fromkeys(one.name for one in slowest):
         pairs = [(one, other) for one, other in zip(slowest, equal, strict=True) if one.name == name]
-        yield Part(
+        yield ForecastPart(
             name=name,
             seconds=sum(_whole(one, chunks) for one, _ in pairs),
             balanced_s=sum(_whole(other, chunks) for _, other in pairs),

@@ -27,11 +27,11 @@ class InvalidMachine(ValueError):
     """A file that describes no machine; the message names the file, the key and the remedy."""
 
 
-class _Part(BaseModel):
+class _MachinePart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Figure(_Part):
+class Figure(_MachinePart):
     """A number, and where it comes from."""
 
     value: float = Field(ge=0, allow_inf_nan=False)
@@ -63,7 +63,7 @@ class Rate:
     node: float = math.inf
 
 
-class _Shared(_Part):
+class _Shared(_MachinePart):
     """What has a peak for a rank, and for a node where its ranks share it; ``reached`` is what practice has of it."""
 
     reached: Reached
@@ -94,7 +94,7 @@ class Link(_Shared):
         return self._rate(self.bytes_per_s, self.node_bytes_per_s)
 
 
-class Memory(_Shared):
+class DeviceMemory(_Shared):
     """Memory of a rank: bytes it has, and bytes/s of a copy, read and write both counted."""
 
     bytes: Positive
@@ -107,7 +107,7 @@ class Memory(_Shared):
         return self._rate(self.bytes_per_s, self.node_bytes_per_s)
 
 
-class Products(_Shared):
+class ProductRates(_Shared):
     """Matrix products in one dtype: FLOP/s of a rank, and of all ranks of a node where they share cores."""
 
     flops_per_s: Positive
@@ -119,7 +119,7 @@ class Products(_Shared):
         return self._rate(self.flops_per_s, self.node_flops_per_s)
 
 
-class Machine(_Part):
+class MachineDescription(_MachinePart):
     """A cluster of equal nodes of equal ranks; links that were not there to be measured are left out.
 
     ``layer_s`` is what one call of a layer takes whatever it does.
@@ -131,8 +131,8 @@ class Machine(_Part):
     layer_s: Figure
     node: Link | None = None
     across: Link | None = None
-    memory: Memory
-    products: Mapping[DType, Products] = Field(min_length=1)
+    memory: DeviceMemory
+    products: Mapping[DType, ProductRates] = Field(min_length=1)
 
     def link(self, link: Network) -> Link:
         """The links of a class.
@@ -164,7 +164,7 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(SUFFIX) for entry in folder.iterdir() if entry.name.endswith(SUFFIX))
 
 
-def machine(word: str) -> Machine:
+def machine(word: str) -> MachineDescription:
     """The machine of that name, or the one that a TOML file describes.
 
     Raises:
@@ -182,9 +182,9 @@ def machine(word: str) -> Machine:
     return _read((files(__package__) / "machines" / f"{word}{SUFFIX}").read_text(encoding="utf-8"), word)
 
 
-def _read(text: str, where: str) -> Machine:
+def _read(text: str, where: str) -> MachineDescription:
     try:
-        return Machine.model_validate(tomllib.loads(text))
+        return MachineDescription.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InvalidMachine(f"{where} is no TOML: {error}") from error
     except ValidationError as error:
@@ -193,7 +193,7 @@ def _read(text: str, where: str) -> Machine:
         raise InvalidMachine(f"{where}: {key}: {first['msg']}") from error
 
 
-def to_toml(described: Machine) -> str:
+def to_toml(described: MachineDescription) -> str:
     """The text of a file that `machine` reads as the same description."""
     return "\n".join(_lines(described.model_dump(exclude_none=True), ())) + "\n"
 

@@ -16,11 +16,11 @@ from ..suite import SUITES
 from .dispatcher_traffic import FLOWS, unsupported
 from .forecast import Forecast, Setting, forecast
 from .layout import Layout
-from .machine import Machine
+from .machine import MachineDescription
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class PredictionRequest:
     """A layer on a machine of each of several sizes.
 
     ``problem`` is that of one rank: T counts its tokens, and every rank has as many. ``wire`` is `Problem.wire` where
@@ -29,13 +29,13 @@ class Question:
 
     series: str
     problem: Problem
-    machine: Machine
+    machine: MachineDescription
     ranks: Sequence[int]
     wire: DType | None = None
     chunks: int = 1
 
 
-def predict(question: Question) -> Iterator[Prediction]:
+def predict(question: PredictionRequest) -> Iterator[Prediction]:
     """A prediction for each number of ranks and each dispatcher, in that order.
 
     Raises:
@@ -71,7 +71,7 @@ def predict(question: Question) -> Iterator[Prediction]:
             )
 
 
-def beyond(tasks: Sequence[Task], machine: Machine) -> Iterator[Prediction]:
+def beyond(tasks: Sequence[Task], machine: MachineDescription) -> Iterator[Prediction]:
     """Predictions of the lines of suites that go beyond the ranks there are.
 
     Raises:
@@ -83,10 +83,10 @@ def beyond(tasks: Sequence[Task], machine: Machine) -> Iterator[Prediction]:
             problem = task.problem.replace(T=task.problem.tokens_per_rank, ranks=1, wire=None)
             lines[task.point.series, problem] = further
     for (series, problem), ranks in lines.items():
-        yield from predict(Question(series=series, problem=problem, machine=machine, ranks=ranks))
+        yield from predict(PredictionRequest(series=series, problem=problem, machine=machine, ranks=ranks))
 
 
-def _expected(found: Forecast, machine: Machine) -> Expected:
+def _expected(found: Forecast, machine: MachineDescription) -> Expected:
     memory = found.memory
     return Expected(
         seconds=found.seconds,

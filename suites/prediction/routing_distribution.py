@@ -11,7 +11,7 @@ from scipy.special import bdtr, bdtrc
 
 from ...kernels.problem import Problem
 from ...kernels.problem.popularity import Choices
-from .expected_rows import Amount, Floats, totals
+from .expected_rows import Floats, RowDistribution, totals
 from .layout import Layout
 
 RARE = 1e-12  # a probability that is as good as none
@@ -58,17 +58,17 @@ class PerToken:
             total=self.total,
         )
 
-    def of(self, tokens: ArrayLike) -> Amount:
+    def of(self, tokens: ArrayLike) -> RowDistribution:
         """What so many tokens send to each place; they choose independently."""
         together_R = self.shared_R**2 / self.total if self.total > 0 else 0.0
         count_R = np.asarray(tokens, dtype=np.float64)
-        return Amount(
+        return RowDistribution(
             mean_R=count_R * np.maximum(self.mean_R, 0.0), variance_R=count_R * np.maximum(self.own_R - together_R, 0.0)
         )
 
 
 @dataclass(frozen=True)
-class Demand:
+class RoutingDistribution:
     """Rows that the tokens of one expert-parallel group send to its ranks, in one of ``chunks`` equal parts of a call.
 
     With a capacity a rank's routes above C of an expert are dropped, wherever in the call they are.
@@ -141,10 +141,10 @@ class Demand:
         )
 
     @cached_property
-    def touched(self) -> Amount:
+    def touched(self) -> RowDistribution:
         """Experts of every rank that some token chooses, on average."""
         touched_E = 1 - np.clip(1 - self.choices.included_E, 0.0, 1.0) ** self.everyone
-        return Amount.fixed(totals(touched_E, self.owner_E))
+        return RowDistribution.fixed(totals(touched_E, self.owner_E))
 
     @property
     def slots(self) -> int:

@@ -6,7 +6,7 @@ from typing import get_args
 
 from ...kernels.problem import Mode, Problem
 from ...kernels.problem.models import model
-from ..suite import Form, Place, Suite
+from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DROPLESS, DROPPING, EVERY_DROPLESS, EVERY_DROPPING, GPU_BASELINE, GPU_DROPLESS, GPU_DROPPING
 
 FACTORS = (1.0, 1.25, 1.5, 2.0, 4.0)
@@ -18,12 +18,12 @@ def _places(
     factors: tuple[float, ...],
     dropping: tuple[str, ...] = DROPPING,
     dropless: tuple[str, ...] = DROPLESS,
-) -> tuple[Place, ...]:
+) -> tuple[SuitePoint, ...]:
     capped = tuple(
-        Place(series=series, x=factor, problem=problem.replace(capacity_factor=factor), kernels=dropping)
+        SuitePoint(series=series, x=factor, problem=problem.replace(capacity_factor=factor), kernels=dropping)
         for factor in factors
     )
-    return (*capped, Place(series=series, x="dropless", problem=problem, kernels=dropless))
+    return (*capped, SuitePoint(series=series, x="dropless", problem=problem, kernels=dropless))
 
 
 def _large(name: str, mode: Mode = "forward") -> tuple[Problem, str]:
@@ -33,11 +33,11 @@ def _large(name: str, mode: Mode = "forward") -> tuple[Problem, str]:
 suite = Suite(
     question="What does the capacity factor cost in time and in dropped tokens, and is dropless cheaper?",
     axis="capacity factor",
-    small=Form(
+    small=SuiteForm(
         baseline="padded",
         places=_places(model("Mixtral-8x7B").problem(T=512).scaled(256), "Mixtral-8x7B, D=256, T=512", FACTORS),
     ),
-    full=Form(
+    full=SuiteForm(
         baseline=GPU_BASELINE,
         places=tuple(
             place
@@ -46,7 +46,7 @@ suite = Suite(
             for place in _places(*_large(name, mode), FACTORS, EVERY_DROPPING, EVERY_DROPLESS)
         ),
     ),
-    reduced=Form(
+    reduced=SuiteForm(
         baseline=GPU_BASELINE,
         places=_places(*_large("Mixtral-8x7B"), (1.25,), ("padded", *GPU_DROPPING), ("padded", *GPU_DROPLESS)),
     ),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from ...kernels.problem import Problem
-from ..suite import Form, Place, Suite
+from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS
 
 
-def _places(problem: Problem, series: str, counts: tuple[int, ...]) -> tuple[Place, ...]:
-    return tuple(Place(series=series, x=E, problem=problem.replace(E=E)) for E in counts)
+def _places(problem: Problem, series: str, counts: tuple[int, ...]) -> tuple[SuitePoint, ...]:
+    return tuple(SuitePoint(series=series, x=E, problem=problem.replace(E=E)) for E in counts)
 
 
 LARGE = Problem(T=16384, D=2048, F=1024, E=8, K=8, dtype="bfloat16")
@@ -17,12 +17,12 @@ LARGE_SERIES = "D=2048, F=1024, K=8, T=16384"
 suite = Suite(
     question="How does each dispatch scale with the number of experts at equal useful FLOPs?",
     axis="experts E",
-    small=Form(
+    small=SuiteForm(
         baseline="loop",
         kernels=DROPLESS,
         places=_places(Problem(T=1024, D=256, F=512, E=8, K=2), "D=256, F=512, K=2, T=1024", (8, 32, 128, 512)),
     ),
-    full=Form(
+    full=SuiteForm(
         baseline="transformers_grouped_mm",
         kernels=EVERY_DROPLESS,
         places=(
@@ -30,7 +30,7 @@ suite = Suite(
             *_places(LARGE.replace(mode="train"), LARGE_SERIES, (8, 16, 32, 64, 128, 256, 512)),
         ),
     ),
-    reduced=Form(
+    reduced=SuiteForm(
         baseline="transformers_grouped_mm", kernels=GPU_DROPLESS, places=_places(LARGE, LARGE_SERIES, (8, 128))
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...kernels.problem import Problem
 from ...kernels.problem.models import model
-from ..suite import Form, Place, Suite
+from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DROPPING, GPU_BASELINE, GPU_DROPPING
 
 OWN = ("loop", "padded", "block_sparse", "scatter", "grouped")  # peers change with their own releases
@@ -13,26 +13,26 @@ GPU_OWN = ("grouped", "triton_scatter", "triton_padded", "triton_block_sparse")
 _MIXTRAL, _QWEN3 = model("Mixtral-8x7B"), model("Qwen3-30B-A3B")
 
 
-def _places(mixtral: Problem, qwen3: Problem, dropping: tuple[str, ...]) -> tuple[Place, ...]:
+def _places(mixtral: Problem, qwen3: Problem, dropping: tuple[str, ...]) -> tuple[SuitePoint, ...]:
     """Few wide experts and many narrow ones, a training step, and experts that drop."""
     capped = mixtral.replace(capacity_factor=1.25)
     return (
-        Place(series="dropless", x=_MIXTRAL.name, problem=mixtral),
-        Place(series="dropless", x=_QWEN3.name, problem=qwen3),
-        Place(series="dropless, training", x=_MIXTRAL.name, problem=mixtral.replace(mode="train")),
-        Place(series="capacity factor 1.25", x=_MIXTRAL.name, problem=capped, kernels=dropping),
+        SuitePoint(series="dropless", x=_MIXTRAL.name, problem=mixtral),
+        SuitePoint(series="dropless", x=_QWEN3.name, problem=qwen3),
+        SuitePoint(series="dropless, training", x=_MIXTRAL.name, problem=mixtral.replace(mode="train")),
+        SuitePoint(series="capacity factor 1.25", x=_MIXTRAL.name, problem=capped, kernels=dropping),
     )
 
 
 suite = Suite(
     question="Did the last change make anything slower?",
     axis="model",
-    small=Form(
+    small=SuiteForm(
         baseline="loop",
         kernels=OWN,
         places=_places(_MIXTRAL.problem(T=256).scaled(128), _QWEN3.problem(T=256).scaled(256), DROPPING),
     ),
-    full=Form(
+    full=SuiteForm(
         baseline=GPU_BASELINE,
         kernels=GPU_OWN,
         places=_places(

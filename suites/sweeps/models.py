@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ...kernels.problem.models import MODELS, Model, model
 from ...results.references import REFERENCES
-from ..suite import Form, Place, Suite
+from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS
 
 
-def _places(presets: tuple[Model, ...]) -> tuple[Place, ...]:
+def _places(presets: tuple[Model, ...]) -> tuple[SuitePoint, ...]:
     return tuple(
-        Place(series=f"T={T}", x=preset.name, problem=preset.problem(T=T, dtype="bfloat16", mode=mode))
+        SuitePoint(series=f"T={T}", x=preset.name, problem=preset.problem(T=T, dtype="bfloat16", mode=mode))
         for T, mode in ((64, "forward"), (8192, "forward"), (8192, "train"))
         for preset in presets
     )
@@ -19,17 +19,17 @@ def _places(presets: tuple[Model, ...]) -> tuple[Place, ...]:
 suite = Suite(
     question="Which dispatch is fastest for the layer of a released model?",
     axis="model",
-    small=Form(
+    small=SuiteForm(
         baseline="transformers_grouped_mm",
         kernels=DROPLESS,
         places=tuple(
-            Place(series="D up to 256, T=512", x=preset.name, problem=preset.problem(T=512).scaled(256))
+            SuitePoint(series="D up to 256, T=512", x=preset.name, problem=preset.problem(T=512).scaled(256))
             for preset in MODELS
         ),
     ),
-    full=Form(baseline="transformers_grouped_mm", kernels=EVERY_DROPLESS, places=_places(MODELS)),
+    full=SuiteForm(baseline="transformers_grouped_mm", kernels=EVERY_DROPLESS, places=_places(MODELS)),
     # Few wide experts, and many narrow ones; decode, prefill and a training step.
-    reduced=Form(
+    reduced=SuiteForm(
         baseline="transformers_grouped_mm",
         kernels=(*GPU_DROPLESS, *REFERENCES),
         places=_places((model("Mixtral-8x7B"), model("Qwen3-30B-A3B"))),

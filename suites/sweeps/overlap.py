@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from ...kernels.problem import Problem
 from ...kernels.problem.models import model
-from ..suite import Form, Place, Suite
+from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DISPATCHERS
 
 CHUNKS = (1, 2, 4, 8)
 
 
-def _form(problem: Problem, name: str) -> Form:
+def _form(problem: Problem, name: str) -> SuiteForm:
     places = tuple(
-        Place(series=name, x=chunks, problem=problem.replace(mode=mode), config={"chunks": chunks})
+        SuitePoint(series=name, x=chunks, problem=problem.replace(mode=mode), config={"chunks": chunks})
         for mode in ("forward", "train")
         for chunks in CHUNKS
     )
-    return Form(baseline="alltoall", kernels=DISPATCHERS, places=places)
+    return SuiteForm(baseline="alltoall", kernels=DISPATCHERS, places=places)
 
 
 suite = Suite(

@@ -6,13 +6,13 @@ from typing import get_args
 
 from ...kernels.problem import Mode, Problem
 from ...kernels.problem.models import model
-from ..suite import Form, Place, Suite
+from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DISPATCHERS
 
 
-def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> Form:
+def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> SuiteForm:
     places = tuple(
-        Place(
+        SuitePoint(
             series=f"{name}, {_capacity(factor)}, {load}",
             x=count,
             problem=problem.replace(ranks=count, capacity_factor=factor, mode=mode, load=load),
@@ -21,7 +21,7 @@ def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> Form:
         for mode in get_args(Mode)
         for factor, load in ((None, "uniform"), (1.25, "uniform"), (None, "zipf:1"))
     )
-    return Form(baseline="alltoall", kernels=DISPATCHERS, places=places)
+    return SuiteForm(baseline="alltoall", kernels=DISPATCHERS, places=places)
 
 
 def _capacity(factor: float | None) -> str:

@@ -5,31 +5,31 @@ from __future__ import annotations
 from ...kernels.problem import DType
 from ...kernels.problem.models import model
 from ...results.references import REFERENCES
-from ..suite import Form, Place, Suite
+from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DROPLESS, EVERY_DROPLESS
 
 COUNTS = (512, 1024, 2048, 4096, 8192)
 MODELS = ("Mixtral-8x7B", "Qwen3-30B-A3B")
 
 
-def _places(name: str, D: int, dtype: DType) -> tuple[Place, ...]:
+def _places(name: str, D: int, dtype: DType) -> tuple[SuitePoint, ...]:
     problem = model(name).problem(T=1, dtype=dtype)
     problem = problem.scaled(D) if problem.D > D else problem
     series = f"{name}, D={problem.D}"
-    return tuple(Place(series=series, x=T, problem=problem.replace(T=T)) for T in COUNTS)
+    return tuple(SuitePoint(series=series, x=T, problem=problem.replace(T=T)) for T in COUNTS)
 
 
 suite = Suite(
     question="Is the best dispatch here at least as fast as transformers' best, and how close to dense products?",
     axis="tokens T",
-    small=Form(
+    small=SuiteForm(
         baseline="transformers_grouped_mm",
         kernels=(*DROPLESS, *REFERENCES),
         places=tuple(
             place for dtype in ("float32", "bfloat16") for name in MODELS for place in _places(name, 512, dtype)
         ),
     ),
-    full=Form(
+    full=SuiteForm(
         baseline="transformers_grouped_mm",
         kernels=(*EVERY_DROPLESS, *REFERENCES),
         places=tuple(place for name in MODELS for place in _places(name, 1 << 20, "bfloat16")),

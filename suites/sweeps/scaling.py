@@ -6,17 +6,17 @@ from typing import get_args
 
 from ...kernels.problem import Mode, Problem
 from ...kernels.problem.models import model
-from ..suite import Form, Place, Suite
+from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DISPATCHERS
 
 
-def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> Form:
+def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> SuiteForm:
     places = tuple(
-        Place(series=name, x=count, problem=problem.replace(T=problem.T * count, ranks=count, mode=mode))
+        SuitePoint(series=name, x=count, problem=problem.replace(T=problem.T * count, ranks=count, mode=mode))
         for count in ranks
         for mode in get_args(Mode)
     )
-    return Form(baseline="alltoall", kernels=DISPATCHERS, places=places)
+    return SuiteForm(baseline="alltoall", kernels=DISPATCHERS, places=places)
 
 
 suite = Suite(

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from ...kernels.problem import Problem
 from ...kernels.problem.models import model
-from ..suite import Form, Place, Suite
+from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DROPLESS, EVERY_DROPLESS
 
 LOADS = ("uniform", "zipf:0.5", "zipf:1", "zipf:1.5", "dirichlet:0.3", "hot", "empty:0.5")
 
 
-def _places(problem: Problem, series: str) -> tuple[Place, ...]:
-    return tuple(Place(series=series, x=load, problem=problem.replace(load=load)) for load in LOADS)
+def _places(problem: Problem, series: str) -> tuple[SuitePoint, ...]:
+    return tuple(SuitePoint(series=series, x=load, problem=problem.replace(load=load)) for load in LOADS)
 
 
 suite = Suite(
     question="How much does an uneven load cost each dispatch?",
     axis="load",
-    small=Form(
+    small=SuiteForm(
         baseline="loop",
         kernels=DROPLESS,
         places=_places(model("OLMoE-1B-7B").problem(T=512).scaled(256), "OLMoE-1B-7B, D=256, T=512"),
     ),
-    full=Form(
+    full=SuiteForm(
         baseline="transformers_grouped_mm",
         kernels=EVERY_DROPLESS,
         places=tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...kernels.problem.models import model
-from ..suite import Form, Place, Suite
+from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DROPLESS, DROPPING, EVERY_DROPLESS, EVERY_DROPPING, GPU_BASELINE
 
 _MIXTRAL = model("Mixtral-8x7B").problem(T=512).scaled(512)
@@ -11,16 +11,16 @@ _TRAINING = model("Mixtral-8x7B").problem(T=1024, mode="train").scaled(256)
 _QWEN3 = model("Qwen3-30B-A3B").problem(T=512).scaled(512)
 
 
-def _form(baseline: str, dropless: tuple[str, ...], dropping: tuple[str, ...]) -> Form:
+def _form(baseline: str, dropless: tuple[str, ...], dropping: tuple[str, ...]) -> SuiteForm:
     padded, parallel = _MIXTRAL.replace(capacity_factor=1.25), _MIXTRAL.replace(ranks=2)
-    return Form(
+    return SuiteForm(
         baseline=baseline,
         places=(
-            Place(series="dropless", x="Mixtral-8x7B", problem=_MIXTRAL, kernels=dropless),
-            Place(series="dropless", x="Qwen3-30B-A3B", problem=_QWEN3, kernels=dropless),
-            Place(series="dropless", x="Mixtral-8x7B", problem=_TRAINING, kernels=dropless),
-            Place(series="capacity factor 1.25", x="Mixtral-8x7B", problem=padded, kernels=dropping),
-            Place(series="two ranks", x="Mixtral-8x7B", problem=parallel, kernels=("alltoall",)),
+            SuitePoint(series="dropless", x="Mixtral-8x7B", problem=_MIXTRAL, kernels=dropless),
+            SuitePoint(series="dropless", x="Qwen3-30B-A3B", problem=_QWEN3, kernels=dropless),
+            SuitePoint(series="dropless", x="Mixtral-8x7B", problem=_TRAINING, kernels=dropless),
+            SuitePoint(series="capacity factor 1.25", x="Mixtral-8x7B", problem=padded, kernels=dropping),
+            SuitePoint(series="two ranks", x="Mixtral-8x7B", problem=parallel, kernels=("alltoall",)),
         ),
     )
 

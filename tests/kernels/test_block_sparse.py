@@ -14,7 +14,7 @@ from moebench.kernels.oracle import reference
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import NO_ROUTE, Routing, group_by_expert
 from moebench.kernels.problem.tensors import Inputs, Weights, draw_inputs, draw_weights
-from moebench.kernels.torch_ops.sparse_matmul import Topology, dsd, dst, sample_product, sdd, sparse_product
+from moebench.kernels.torch_ops.sparse_matmul import SparseTopology, dsd, dst, sample_product, sdd, sparse_product
 
 CPU = torch.device("cpu")
 BOUNDS = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2}
@@ -22,11 +22,11 @@ TRAIN = Problem(T=50, D=24, F=32, E=6, K=3, mode="train")
 B16: Config = {"block": 16}
 
 
-def topology_of(counts: list[int]) -> Topology:
-    return Topology.of(counts, hidden=6, block=2)
+def topology_of(counts: list[int]) -> SparseTopology:
+    return SparseTopology.of(counts, hidden=6, block=2)
 
 
-def dense_of(topology: Topology, values: Tensor, experts: int) -> Tensor:
+def dense_of(topology: SparseTopology, values: Tensor, experts: int) -> Tensor:
     """Blocks put where their indices say in a matrix of zeros, (P, E * H)."""
     block = topology.block
     dense = values.new_zeros(topology.rows, experts * topology.hidden)

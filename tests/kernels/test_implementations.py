@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from moebench.execution.trial.accuracy import errors, verdict
-from moebench.execution.trial.reference_check import Exam, Subject, call
+from moebench.execution.trial.reference_check import ReferenceCheck, Subject, call
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.implementations import grouped
 from moebench.kernels.implementations._triton import TritonKernel
@@ -178,7 +178,7 @@ def assert_right(problem: Problem, layer: Layer, inputs: Inputs, expected: Resul
     if problem.mode == "train":
         inputs.requires_grad_()
     kept = drop(problem, inputs.routing)
-    exam = Exam.of(inputs, expected, routed=inputs.routing, kept=kept)
+    exam = ReferenceCheck.of(inputs, expected, routed=inputs.routing, kept=kept)
     found: list[Result] = []
 
     def take() -> Result:
@@ -491,7 +491,7 @@ def test_a_matmul_is_one_product_of_the_flops_of_the_layer(changes: Changes, mod
     asked = BASE.replace(**changes, mode=mode)
     kernel = KERNELS.load("matmul")
     problem = kernel.solves(asked)
-    exam = Exam.draw(
+    exam = ReferenceCheck.draw(
         Subject(problem, kernel.question), draw_weights(problem, seed=0, device=DEVICE), seed=1, device=DEVICE
     )
     layer = build(kernel, problem)

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from moebench.kernels.cuda import nvrtc as cuda
-from moebench.kernels.hardware import device
+from moebench.kernels.hardware import device_names
 from moebench.kernels.optional import Unusable, is_installed, use
 
 BREAKS = {
@@ -174,7 +174,7 @@ def test_an_old_gpu_is_done_without(hopper: Any, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_driver_that_cannot_be_asked_in_any_way_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    device._nvidia_driver.cache_clear()
+    device_names._nvidia_driver.cache_clear()
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace())
-    assert device.driver(GPU) is None
-    device._nvidia_driver.cache_clear()
+    assert device_names.driver(GPU) is None
+    device_names._nvidia_driver.cache_clear()

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moebench.results.counters import QUANTITIES, Change, Direction, Figures, FiguresError, changes, read, write
+from moebench.results.counters import (
+    QUANTITIES,
+    CounterChange,
+    Counters,
+    CountersError,
+    Direction,
+    changes,
+    read,
+    write,
+)
 
 VERSIONS = {"torch": "2.13.0"}
 AT = "scatter, Mixtral-8x7B T=8192 train bfloat16"
@@ -22,13 +31,13 @@ FIGURES = st.dictionaries(
 )
 
 
-def between(before: Figures, after: Figures) -> list[Change]:
+def between(before: Counters, after: Counters) -> list[CounterChange]:
     return changes(before, after, refused={}, broken={})
 
 
 @given(figures=FIGURES)
 def test_figures_come_back_from_a_file_of_one_line_each(
-    figures: Figures, tmp_path_factory: pytest.TempPathFactory
+    figures: Counters, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("figures")
     write(folder, {"family": figures, "other": {AT: {"operators": 3}}}, VERSIONS)
@@ -40,12 +49,12 @@ def test_figures_come_back_from_a_file_of_one_line_each(
 
 
 @given(figures=FIGURES)
-def test_what_is_as_accepted_is_no_change(figures: Figures) -> None:
+def test_what_is_as_accepted_is_no_change(figures: Counters) -> None:
     assert between(figures, figures) == []
 
 
 @given(before=FIGURES, after=FIGURES)
-def test_a_change_and_its_reverse_are_the_opposite(before: Figures, after: Figures) -> None:
+def test_a_change_and_its_reverse_are_the_opposite(before: Counters, after: Counters) -> None:
     """Worse one way is better the other, new is missing, different stays different."""
     opposite = {
         Direction.worse: Direction.better,
@@ -76,12 +85,12 @@ def test_a_change_and_its_reverse_are_the_opposite(before: Figures, after: Figur
 )
 def test_a_change_says_what_from_and_to(name: str, before: float, after: float, direction: str, words: str) -> None:
     (change,) = between({AT: {name: before}}, {AT: {name: after}})
-    assert change == Change(point=AT, direction=Direction(direction), words=words)
+    assert change == CounterChange(point=AT, direction=Direction(direction), words=words)
 
 
 def test_the_worst_comes_first_and_says_why() -> None:
-    accepted: Figures = {"a": {"operators": 5}, "b": {"operators": 5, "host_waits": 1}, "c": {"operators": 5}}
-    found: Figures = {"a": {"operators": 6}, "n": {"operators": 1, "launches": 2}}
+    accepted: Counters = {"a": {"operators": 5}, "b": {"operators": 5, "host_waits": 1}, "c": {"operators": 5}}
+    found: Counters = {"a": {"operators": 6}, "n": {"operators": 1, "launches": 2}}
     told = changes(accepted, found, refused={"b": "is dropless"}, broken={"c": "it raised", "d": "so did it"})
     assert [(change.direction.value, change.point, change.words) for change in told] == [
         ("broken", "c", "it raised"),
@@ -98,9 +107,9 @@ def test_better_and_new_need_nobody_to_accept_them() -> None:
 
 def test_figures_of_other_versions_do_not_compare(tmp_path: Path) -> None:
     write(tmp_path, {"scatter": {AT: {"operators": 3}}}, VERSIONS)
-    with pytest.raises(FiguresError, match=r"scatter.json .* torch 2.13.0, here there is 2.14.0.*--accept"):
+    with pytest.raises(CountersError, match=r"scatter.json .* torch 2.13.0, here there is 2.14.0.*--accept"):
         read(tmp_path, {"torch": "2.14.0"})
-    with pytest.raises(FiguresError, match="figures of transformers none, here there is 5"):
+    with pytest.raises(CountersError, match="figures of transformers none, here there is 5"):
         read(tmp_path, {**VERSIONS, "transformers": "5"})
 
 
@@ -120,16 +129,16 @@ def test_figures_of_other_versions_do_not_compare(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_refused_and_kept(text: str, tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     path.write_text(text)
-    with pytest.raises(FiguresError, match=r"other.json holds no figures \(.*\): restore it"):
+    with pytest.raises(CountersError, match=r"other.json holds no figures \(.*\): restore it"):
         read(tmp_path, VERSIONS)
-    with pytest.raises(FiguresError, match=r"other.json holds no figures"):
+    with pytest.raises(CountersError, match=r"other.json holds no figures"):
         write(tmp_path, {"scatter": {AT: {"operators": 3}}}, VERSIONS)
     assert [entry.name for entry in tmp_path.iterdir()] == ["other.json"]
     assert path.read_text() == text
 
 
 def test_an_empty_folder_is_no_baseline(tmp_path: Path) -> None:
-    with pytest.raises(FiguresError, match="holds no figures to compare with: write them with --accept"):
+    with pytest.raises(CountersError, match="holds no figures to compare with: write them with --accept"):
         read(tmp_path, VERSIONS)
 
 

@@ -16,7 +16,7 @@ from moebench.kernels.problem import Problem
 from moebench.results.counters import Number
 from moebench.results.record import CacheState
 from moebench.results.references import REFERENCES
-from moebench.suites.gate.counted_cases import Case, small
+from moebench.suites.gate.counted_cases import CountedCase, small
 from moebench.suites.suite import SUITES, CannotTime, Size, tasks, timed
 from moebench.suites.sweeps._shapes import DISPATCHERS
 
@@ -151,7 +151,7 @@ def host_waits(name: str, problem: Problem) -> Number:
 
     kernel, compiled = KERNELS.load(name), name in compiled_kernels()
     asked, target = (problem, "sm_90") if compiled else (small(problem), None)
-    return Case(kernel=kernel, model="", problem=asked, parts=(called,), target=target).figures()["host_waits"]
+    return CountedCase(kernel=kernel, model="", problem=asked, parts=(called,), target=target).figures()["host_waits"]
 
 
 @pytest.mark.parametrize("size", ["reduced", "full"])

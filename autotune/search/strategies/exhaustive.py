@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..space import Space
-from ..strategy import DEFAULT, FULL_SAMPLES, Ask, Strategy
+from ..strategy import DEFAULT, FULL_SAMPLES, Strategy, Suggestion
 
 PASSES = 3  # a neighbour on the machine spoils a batch; the median of three that are minutes apart stands one
 
@@ -23,12 +23,12 @@ class Exhaustive(Strategy):
         super().tell(index, samples, score)
         self._measured[index] += 1
 
-    def _next(self) -> Ask | None:
+    def _next(self) -> Suggestion | None:
         over = {DEFAULT, *self.told.failed, *self._pending}
         for number, order in enumerate(self._passes):
             for index in order:
                 if index not in over and self._measured[index] <= number:
-                    return Ask(index, FULL_SAMPLES)
+                    return Suggestion(index, FULL_SAMPLES)
         return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from ..space import Space
-from ..strategy import FULL_SAMPLES, SCREEN_SAMPLES, Ask, Strategy
+from ..strategy import FULL_SAMPLES, SCREEN_SAMPLES, Strategy, Suggestion
 
 REDUCTION = 3  # of configurations from one rung to the next, as samples grow by the same factor
 RUNGS = (SCREEN_SAMPLES, FULL_SAMPLES)
@@ -27,13 +27,13 @@ class Halving(Strategy):
             pairs = zip(self._ranking(), self._order, strict=True)
             self._order = list(dict.fromkeys(index for pair in pairs for index in pair))
 
-    def _next(self) -> Ask | None:
+    def _next(self) -> Suggestion | None:
         for below, above in reversed(list(pairwise(RUNGS))):
             rung = sorted((index for index in self.told if self.told.samples(index) >= below), key=self._standing)
             promoted = (index for index in rung[: -(-len(rung) // REDUCTION)] if self._open(index, above))
             if (index := next(promoted, None)) is not None:
-                return Ask(index, above)
-        return next((Ask(index, RUNGS[0]) for index in self._order if self._open(index, RUNGS[0])), None)
+                return Suggestion(index, above)
+        return next((Suggestion(index, RUNGS[0]) for index in self._order if self._open(index, RUNGS[0])), None)
 
     def _standing(self, index: int) -> tuple[float, int]:
         return (self.told.score(index), index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..space import Space
-from ..strategy import DEFAULT, Ask, Strategy
+from ..strategy import DEFAULT, Strategy, Suggestion
 
 
 class Local(Strategy):
@@ -23,7 +23,7 @@ class Local(Strategy):
             self._order = self._ranking()
         self._centre = DEFAULT
 
-    def _next(self) -> Ask | None:
+    def _next(self) -> Suggestion | None:
         if self._centre in self._pending:
             return None
         if self._centre in self.told:

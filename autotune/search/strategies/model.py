@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..space import Space
-from ..strategy import DEFAULT, FULL_SAMPLES, Ask, Strategy
+from ..strategy import DEFAULT, FULL_SAMPLES, Strategy, Suggestion
 from ..surrogate import Observations, Surrogate, expected_improvement
 
 OPENING = 3  # configurations measured before the surrogate has a say
@@ -27,7 +27,7 @@ class Model(Strategy):
         self._surrogate = Surrogate(space.features(), [axis.ordered for axis in space.axes], trend)
         self._order = self._shuffled() if self._predicted is None else self._ranking()
 
-    def _next(self) -> Ask | None:
+    def _next(self) -> Suggestion | None:
         opening = self._first_open(self._order)
         known = len(self.told) + len(self.told.failed) + len(self._pending)
         if opening is None or not len(self.told) or known <= OPENING:
@@ -38,7 +38,7 @@ class Model(Strategy):
         gain = expected_improvement(best, mean, deviation)
         gain[[index for index in range(len(self.space)) if not self._open(index)]] = -math.inf
         # Of equal promises the first in the order: by prediction, or by chance.
-        return Ask(max(self._order, key=lambda index: float(gain[index])), FULL_SAMPLES)
+        return Suggestion(max(self._order, key=lambda index: float(gain[index])), FULL_SAMPLES)
 
     def _seen(self) -> Observations:
         indices = [*self.told, *sorted(self.told.failed)]

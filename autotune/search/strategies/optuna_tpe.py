@@ -11,7 +11,7 @@ import numpy as np
 
 from ....kernels.optional import use
 from ..space import Axis, Space
-from ..strategy import Ask, Strategy
+from ..strategy import Strategy, Suggestion
 
 OPENING = 10  # configurations measured before the estimator has a say: by fewer it is misled, and Optuna takes as many
 
@@ -35,7 +35,7 @@ class OptunaTpe(Strategy):
         self._order = self._shuffled() if self._predicted is None else self._ranking()
         self._passed_on: set[tuple[int, int]] = set()
 
-    def _next(self) -> Ask | None:
+    def _next(self) -> Suggestion | None:
         opening = self._first_open(self._order)
         if opening is None or len(self.told) + len(self.told.failed) + len(self._pending) <= OPENING:
             return opening

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..space import Space
-from ..strategy import Ask, Strategy
+from ..strategy import Strategy, Suggestion
 
 
 class Random(Strategy):
@@ -15,7 +15,7 @@ class Random(Strategy):
         super().__init__(space, seed=seed, predicted=predicted)
         self._order = self._shuffled()
 
-    def _next(self) -> Ask | None:
+    def _next(self) -> Suggestion | None:
         return self._first_open(self._order)
 
 

@@ -7,7 +7,7 @@ import sys
 import torch
 
 from ....results.timing.gpu_check import UnfitGpu, check_gpu, check_idle
-from ..device import UNFIT
+from ..device_check import UNFIT
 
 HELD_BYTES = 2 << 30  # that others may hold: about a quarter of it is the context of the process that asks
 

@@ -12,7 +12,7 @@ import torch
 
 from ....kernels.catalog import KERNELS
 from ....kernels.compiler.compilers import Compilers
-from ....kernels.compiler.survey import Case, Outcome, compiled_kernels, unable
+from ....kernels.compiler.survey import CompileCase, Outcome, compiled_kernels, unable
 from ....kernels.hardware.limits import HARDWARE, Hardware, assuming, hardware
 from ....kernels.kernel import Config
 from ....kernels.problem import Problem
@@ -56,15 +56,15 @@ def layers(problems: Iterable[Problem]) -> list[tuple[str, Problem]]:
     ]
 
 
-def cases(of: Iterable[tuple[str, Problem]]) -> list[Case]:
+def cases(of: Iterable[tuple[str, Problem]]) -> list[CompileCase]:
     """The default configuration of each, as it is on the device that is here, or on what stands for it."""
     with assuming(gpu()):
         return [case(name, problem, KERNELS.load(name).space(problem, here())[0]) for name, problem in of]
 
 
-def case(kernel: str, problem: Problem, config: Config) -> Case:
+def case(kernel: str, problem: Problem, config: Config) -> CompileCase:
     """One configuration to be compiled for the GPU that is here, or for what stands for it."""
-    return Case(kernel=kernel, model="", problem=problem, config=config, target=gpu().target, hardware=gpu())
+    return CompileCase(kernel=kernel, model="", problem=problem, config=config, target=gpu().target, hardware=gpu())
 
 
 def here() -> torch.device:
@@ -82,7 +82,7 @@ def gpu() -> Hardware:
     return hardware(here()) if torch.cuda.is_available() else HARDWARE[TARGET]
 
 
-def compiled(work: Sequence[Case]) -> list[Outcome]:
+def compiled(work: Sequence[CompileCase]) -> list[Outcome]:
     """What came of cases that all cores compiled, into the cache that Triton looks into in every process."""
     with Compilers(len(usable_cores())) as compilers:
         return list(compilers.compile(work))

@@ -11,7 +11,7 @@ import torch
 
 from ....autotune.search.space import Space
 from ....execution.trial.task import Budget, Competitor, Task
-from ....execution.workers.supervisor import Isolated
+from ....execution.workers.supervisor import Supervisor
 from ....kernels.catalog import KERNELS
 from ....kernels.compiler.compilers import Compilers
 from ....kernels.compiler.survey import unable
@@ -20,7 +20,7 @@ from ....kernels.problem import Problem
 from ....results.record import Point, Record
 from ....results.record.store import Store
 from ....results.timing.cores import usable_cores
-from ..forms import Form, form
+from ..forms import SessionForm, form
 from ._progress import told
 from .precompile import case
 
@@ -36,7 +36,7 @@ def main() -> None:
     bad = False
     with (
         Store(Path(path)) as store,
-        Isolated(chosen.device, [KERNEL]) as isolated,
+        Supervisor(chosen.device, [KERNEL]) as isolated,
         Compilers(len(usable_cores())) as compilers,
     ):
         done = [(record.point, record.key) for record in store.loaded.records]
@@ -51,7 +51,7 @@ def main() -> None:
     sys.exit(int(bad))
 
 
-def tasks(chosen: Form) -> list[Task]:
+def tasks(chosen: SessionForm) -> list[Task]:
     """The variants at every problem, some in a task, beside the default twice: their difference is the noise.
 
     What has never run on hardware, and may hang, comes after everything else.
@@ -68,7 +68,7 @@ def tasks(chosen: Form) -> list[Task]:
     return [*proven, *unproven]
 
 
-def _task(chosen: Form, problem: Problem, space: Space, variants: Sequence[Config], group: str) -> Task:
+def _task(chosen: SessionForm, problem: Problem, space: Space, variants: Sequence[Config], group: str) -> Task:
     configs = (space.default, space.default, *variants)
     return Task(
         point=Point(

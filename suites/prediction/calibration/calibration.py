@@ -10,11 +10,11 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-from ....kernels.hardware.device import device_name
+from ....kernels.hardware.device_names import device_name
 from ....kernels.problem import DType
 from ..collectives import exchange
 from ..layout import Layout
-from ..machine import Figure, Link, Machine, Memory, Products
+from ..machine import DeviceMemory, Figure, Link, MachineDescription, ProductRates
 from .link_fit import Fit, Observation, fit
 from .links import Exchange
 from .probe import Probe
@@ -26,7 +26,7 @@ DIGITS = 4  # that figures are written with
 class Calibration:
     """A machine, and how well its links agree with what was measured, also in words."""
 
-    machine: Machine
+    machine: MachineDescription
     fit: Fit
 
     @property
@@ -39,7 +39,7 @@ def calibrate(probe: Probe, name: str, device_type: Literal["cpu", "cuda"]) -> C
     layout = Layout(ranks=probe.ranks, ranks_per_node=probe.ranks_per_node)
     fitted = fit([_observation(one, layout) for one in probe.exchanges], layout)
     local, said = layout.local, f"fitted, and {_agreement(fitted)}"
-    machine = Machine(
+    machine = MachineDescription(
         name=name,
         summary=(
             f"{layout.ranks} ranks on nodes of {local}, each {device_name(torch.device(device_type))}, measured"
@@ -49,14 +49,14 @@ def calibrate(probe: Probe, name: str, device_type: Literal["cpu", "cuda"]) -> C
         layer_s=_figure(probe.layer_s, "measured: small operations, of which a layer has about a hundred"),
         node=_link(fitted.links.get("node"), said),
         across=_link(fitted.links.get("across"), said),
-        memory=Memory(
+        memory=DeviceMemory(
             bytes=_figure(probe.memory_bytes, "available to a rank when it was measured"),
             bytes_per_s=_figure(probe.copies.alone, "measured: a copy by one rank"),
             node_bytes_per_s=_figure(local * probe.copies.together, "measured: a copy by every rank at once"),
             reached=_figure(1.0, "it is what was reached"),
         ),
         products={
-            dtype: Products(
+            dtype: ProductRates(
                 flops_per_s=_figure(rates.alone, "measured: a product by one rank"),
                 node_flops_per_s=_figure(local * rates.together, "measured: a product by every rank at once"),
                 reached=_figure(probe.grouped[dtype], "measured: small products with weights of their own"),

@@ -11,7 +11,7 @@ from typing import get_args
 import numpy as np
 from scipy.optimize import least_squares
 
-from ..collective_time import Clock
+from ..collective_time import CollectiveTimes
 from ..collectives import Transfer
 from ..expected_rows import Floats
 from ..layout import Layout
@@ -77,7 +77,7 @@ def fit(observations: Sequence[Observation], layout: Layout) -> Fit:
 
     def logarithms(parameters: Floats) -> Floats:
         """Of the model's times over the measured ones."""
-        clock = Clock(link=links(parameters).__getitem__, layout=layout)
+        clock = CollectiveTimes(link=links(parameters).__getitem__, layout=layout)
         ratios: Floats = np.log([clock.transfer(one.transfer).seconds for one in observations]) - np.log(measured_s)
         return ratios
 

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from .rank_group import Team
+from .rank_group import RankGroup
 
 SIZES = tuple(1 << exponent for exponent in (8, 14, 17, 19, 20, 21, 22))  # bytes of a message
 LEAST, MOST = 3, 25  # rounds
@@ -71,7 +71,7 @@ def _pair(where: str, other: int) -> list[Pattern]:
     ]
 
 
-def exchanges(team: Team) -> list[Exchange]:
+def exchanges(team: RankGroup) -> list[Exchange]:
     """Every pattern in every size, in rounds, so that a busy moment meets all alike."""
     found = []
     for pattern in patterns(team.ranks, team.ranks_per_node):

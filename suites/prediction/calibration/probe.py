@@ -24,7 +24,7 @@ from ....results.timing.measure import MIN_SAMPLES
 from ....results.timing.memory import available_bytes, keep_freed_memory
 from ....results.timing.roofline import multiplies_float8, product
 from .links import Exchange, exchanges
-from .rank_group import Job, Rates, Team
+from .rank_group import RankGroup, RankRates, Workload
 
 PEAK = {"cpu": (512, 512, 512), "cuda": (8192, 8192, 8192)}  # rows, inner width, columns of a product at its best
 EXPERT = {"cpu": (64, 512, 1024), "cuda": (1024, 4096, 4096)}  # those of one expert, whose weights come from memory
@@ -51,9 +51,9 @@ class Probe:
     ranks: int
     ranks_per_node: int
     exchanges: list[Exchange]
-    products: dict[str, Rates]
+    products: dict[str, RankRates]
     grouped: dict[str, float]
-    copies: Rates
+    copies: RankRates
     memory_bytes: int
     layer_s: float
 
@@ -110,7 +110,7 @@ def take_part(device_type: Literal["cpu", "cuda"]) -> Probe:
         device = torch.device("cpu")
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
-        return _probe(Team(neighbours, device))
+        return _probe(RankGroup(neighbours, device))
     finally:
         dist.destroy_process_group()
 
@@ -120,7 +120,7 @@ def _check_devices(device_type: Literal["cpu", "cuda"], ranks: int) -> None:
         raise ProbeError(f"torch sees {found} CUDA devices, {ranks} wanted: give fewer ranks, or --device cpu")
 
 
-def _probe(team: Team) -> Probe:
+def _probe(team: RankGroup) -> Probe:
     device, products, grouped = team.device, {}, {}
     for dtype in DTYPES if multiplies_float8(device) else DTYPES[:-1]:
         word = str(dtype).removeprefix("torch.")
@@ -139,22 +139,22 @@ def _probe(team: Team) -> Probe:
     )
 
 
-def _products(shape: tuple[int, int, int], count: int, dtype: torch.dtype, device: torch.device) -> Job:
+def _products(shape: tuple[int, int, int], count: int, dtype: torch.dtype, device: torch.device) -> Workload:
     """x @ w.T for ``count`` weights."""
     rows, inner, columns = shape
     x = torch.randn(rows, inner, device=device).to(dtype)
     calls = [product(x, torch.randn(columns, inner, device=device).to(dtype)) for _ in range(count)]
-    return Job(2.0 * rows * inner * columns * count, lambda: [call() for call in calls])
+    return Workload(2.0 * rows * inner * columns * count, lambda: [call() for call in calls])
 
 
-def _copy(device: torch.device) -> Job:
+def _copy(device: torch.device) -> Workload:
     size = COPY_BYTES[device.type]
     source = torch.ones(size, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return Job(2.0 * size, lambda: target.copy_(source))
+    return Workload(2.0 * size, lambda: target.copy_(source))
 
 
-def _layer_s(team: Team) -> float:
+def _layer_s(team: RankGroup) -> float:
     """Seconds of what a layer does whatever its size, while all ranks do the same.
 
     On a CPU as it is timed, with nothing in the caches: small operations, whose code is not there either, and what a
@@ -186,7 +186,7 @@ def _warm_s(call: Callable[[], object]) -> float:
     return (time.perf_counter() - started) / MIN_SAMPLES
 
 
-def _small_operations(device: torch.device) -> Job:
+def _small_operations(device: torch.device) -> Workload:
     """Five of those that a layer is made of, on next to nothing."""
     keys, rows = torch.arange(8, device=device), torch.ones(8, 8, device=device)
 
@@ -194,9 +194,9 @@ def _small_operations(device: torch.device) -> Job:
         order = torch.argsort(keys, stable=True)
         torch.zeros(8, 8, device=device).copy_(torch.mm(rows.index_select(0, order), rows))
 
-    return Job(5, five)
+    return Workload(5, five)
 
 
-def _memory_bytes(team: Team) -> float:
+def _memory_bytes(team: RankGroup) -> float:
     """Of this rank: its device's, or its share of the machine's."""
     return available_bytes(team.device) / (1 if team.device.type == "cuda" else team.ranks_per_node)

@@ -15,7 +15,7 @@ WINDOW_S = 0.25  # in which work is done over and over, by all ranks at once: no
 
 
 @dataclass(frozen=True)
-class Job:
+class Workload:
     """Something to do over and over, and how much of it is done each time."""
 
     amount: float
@@ -23,14 +23,14 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rates:
+class RankRates:
     """What a rank does in a second by itself, and what it does while all others do the same."""
 
     alone: float
     together: float
 
 
-class Team:
+class RankGroup:
     """The ranks of the default process group, in nodes of ``ranks_per_node``; all must call the same methods."""
 
     def __init__(self, ranks_per_node: int, device: torch.device) -> None:
@@ -40,14 +40,14 @@ class Team:
         self._groups: dict[tuple[int, ...], dist.ProcessGroup] = {}
         self._chance = random.Random(0)  # noqa: S311  # moments, not secrets
 
-    def rates(self, job: Job) -> Rates:
+    def rates(self, job: Workload) -> RankRates:
         """Of rank 0 while the others wait, and the mean of all while they are busy."""
         job.do()
         dist.barrier()
         alone = self._rate(job) if self.rank == 0 else 0.0
         dist.barrier()
         together = self._rate(job)
-        return Rates(
+        return RankRates(
             alone=self.agreed(alone, dist.ReduceOp.MAX), together=self.agreed(together, dist.ReduceOp.SUM) / self.ranks
         )
 
@@ -83,7 +83,7 @@ class Team:
         dist.all_reduce(values, how)
         return float(values.item())
 
-    def _rate(self, job: Job) -> float:
+    def _rate(self, job: Workload) -> float:
         start, done, elapsed = self._now(), 0, 0.0
         while elapsed < WINDOW_S:
             job.do()

@@ -25,9 +25,9 @@ from moebench.autotune.search.strategy import (
     QUOTABLE_SAMPLES,
     SCREEN_SAMPLES,
     STRATEGIES,
-    Ask,
+    Scores,
     Strategy,
-    Told,
+    Suggestion,
 )
 from moebench.kernels.optional import Unusable
 from moebench.results.timing.measure import MIN_SAMPLES
@@ -92,7 +92,7 @@ class Landscape:
         noise = random.normal(0, 0.02, (FULL_SAMPLES, len(space)))
         return Landscape(space, np.exp(logs), np.exp(logs + noise), np.exp(0.6 * guess).tolist())
 
-    def measured(self, ask: Ask) -> float:
+    def measured(self, ask: Suggestion) -> float:
         return float(np.median(self.samples_SN[: ask.samples, ask.index]))
 
     def regret(self, strategy: Strategy) -> float:
@@ -163,8 +163,8 @@ def test_it_asks_for_each_thing_once_and_ends_whatever_it_is_told(
     """Batches of any size, answered late and out of order, with failures, ties, and predictions that are no times."""
     space, predicted, scores, seed, sizes = conversation
     strategy = make(name, space, seed, predicted)
-    asked: list[Ask] = []
-    waiting: list[Ask] = []
+    asked: list[Suggestion] = []
+    waiting: list[Suggestion] = []
     for size in itertools.cycle(sizes):
         new = strategy.ask(size)
         assert len(new) <= size
@@ -291,7 +291,7 @@ def test_wrong_numbers_are_refused() -> None:
 
 
 def test_the_best_so_far_is_the_lowest_score_that_can_be_quoted() -> None:
-    told = Told()
+    told = Scores()
     assert told.best() == DEFAULT
     told.add(1, SCREEN_SAMPLES, 0.5)
     assert told.best() == 1, "nothing better is known"
@@ -305,13 +305,13 @@ def test_the_best_so_far_is_the_lowest_score_that_can_be_quoted() -> None:
 
 
 def test_of_equals_the_default_is_kept() -> None:
-    told = Told()
+    told = Scores()
     told.add(1, FULL_SAMPLES, 1.0)
     assert told.best() == DEFAULT
 
 
 def test_fewer_samples_do_not_replace_more_and_a_new_measurement_ends_a_failure() -> None:
-    told = Told()
+    told = Scores()
     told.add(1, FULL_SAMPLES, 0.9)
     told.add(1, SCREEN_SAMPLES, 0.1)
     assert (told.samples(1), told.score(1)) == (FULL_SAMPLES, 0.9)
@@ -354,7 +354,7 @@ def test_local_starts_anew_where_no_neighbour_is_faster() -> None:
     strategy = make("local", line(40), predicted=[5.0] * 30 + [1.0] + [5.0] * 9)
     for ask in strategy.ask(1):
         strategy.tell(ask.index, ask.samples, 2.0)
-    assert strategy.ask(1) == [Ask(30, FULL_SAMPLES)]
+    assert strategy.ask(1) == [Suggestion(30, FULL_SAMPLES)]
     assert strategy.ask(1) == [], "where it goes next depends on this result"
 
 

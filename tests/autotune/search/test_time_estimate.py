@@ -12,7 +12,7 @@ from imagined import SOURCE, SPACE, Imagined
 
 from moebench.autotune.search.candidates import Candidates
 from moebench.autotune.search.time_estimate import START_S, _comparisons, reckon
-from moebench.autotune.search.tuner import Plan, Tuner
+from moebench.autotune.search.tuner import Tuner, TuningPlan
 from moebench.autotune.tables.build import winners
 from moebench.cli.tuning.plan import plan_of
 from moebench.kernels.catalog import KERNELS
@@ -24,7 +24,7 @@ TOKENS = (16, 64, 256, 1024, 4096)
 SMALL = [Problem(T=T, D=32, F=48, E=4, K=2) for T in (64, 128, 256)]
 
 
-def default_plan(candidates: Candidates, problems: list[Problem]) -> Plan:
+def default_plan(candidates: Candidates, problems: list[Problem]) -> TuningPlan:
     return plan_of(
         candidates,
         problems,
@@ -72,7 +72,7 @@ def test_no_more_is_tried_of_a_larger_space() -> None:
 
 @pytest.mark.parametrize(("loads", "robust"), [((), False), (("zipf:1.2",), False), (("zipf:1.2", "hot"), True)])
 def test_the_tuner_asks_for_no_more_than_is_reckoned(tmp_path: Path, loads: tuple[str, ...], robust: bool) -> None:
-    plan = Plan(
+    plan = TuningPlan(
         kernel="scatter",
         source=SOURCE,
         problems=(SMALL[0], SMALL[2]),

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from imagined import SOURCE, SPACE, Imagined, configs_of, tiles_near_100
 
-from moebench.autotune.search.precompile import Faults, none_known
+from moebench.autotune.search.compile_ahead import Faults, none_known
 from moebench.autotune.search.stages import stage_of
 from moebench.autotune.search.strategy import FINALISTS
-from moebench.autotune.search.tuner import DefaultFails, Plan, Tuner
+from moebench.autotune.search.tuner import DefaultFails, Tuner, TuningPlan
 from moebench.autotune.tables.build import derive, winners
 from moebench.execution.trial.task import Task
 from moebench.execution.workers import supervisor
@@ -22,7 +22,7 @@ from moebench.results.record import Status
 from moebench.results.record.store import Store
 
 SMALL, LARGE = (Problem(T=T, D=32, F=48, E=4, K=2) for T in (64, 256))
-PLAN = Plan(
+PLAN = TuningPlan(
     kernel="scatter",
     source=SOURCE,
     problems=(SMALL,),
@@ -35,7 +35,7 @@ PLAN = Plan(
 )
 
 
-def tuned(path: Path, executor: Imagined, plan: Plan = PLAN, faults: Faults = none_known) -> Tuner:
+def tuned(path: Path, executor: Imagined, plan: TuningPlan = PLAN, faults: Faults = none_known) -> Tuner:
     with Store(path) as store:
         tuner = Tuner(plan, executor, store, space_of=lambda _: SPACE, predict=lambda *_: None, faults=faults)
         executor.interrupt = tuner.stop

@@ -19,7 +19,7 @@ from moebench.autotune.search.stages import Stage, series
 from moebench.autotune.tables.build import check, derive, derive_files, file_name, held_out, look_up_in, winners, write
 from moebench.kernels.problem import Problem
 from moebench.kernels.tuned.lookup import Found, NotCovered, read
-from moebench.kernels.tuned.tuned_table import Bucket, Entry, Table
+from moebench.kernels.tuned.tuned_table import Bucket, TableEntry, TunedTable
 from moebench.results.record import Point, Record, Status, Timing
 from moebench.results.record.store import StoreError
 
@@ -74,19 +74,19 @@ def tuned_run() -> list[Record]:
     ]
 
 
-def only(records: Sequence[Record]) -> Table:
+def only(records: Sequence[Record]) -> TunedTable:
     derived = derive(records)
     assert derived.left_out == ()
     (table,) = derived.tables
     return table
 
 
-def of(table: Table, *loads: str) -> Entry:
+def of(table: TunedTable, *loads: str) -> TableEntry:
     (entry,) = (entry for entry in table.entries if entry.loads == loads)
     return entry
 
 
-def chosen(entry: Entry, bucket: Bucket) -> Any:
+def chosen(entry: TableEntry, bucket: Bucket) -> Any:
     return entry.configs[bucket.chosen]
 
 

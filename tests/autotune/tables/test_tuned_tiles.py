@@ -9,14 +9,14 @@ from moebench.autotune.tables.export import NotExportable
 from moebench.autotune.tables.tuned_tiles import tuned
 from moebench.kernels.implementations._vllm_tiles import KNOBS, OWN_CHOICE
 from moebench.kernels.problem import Problem
-from moebench.kernels.tuned.tuned_table import Table
+from moebench.kernels.tuned.tuned_table import TunedTable
 
 SHAPE = Problem(T=0, D=2048, F=1024, E=64, K=8, dtype="bfloat16")
 CONFIGS = (OWN_CHOICE, *(dict(zip(KNOBS, (m, 64, 128, 1, 4, 3), strict=True)) for m in (16, 32, 64)))
 LOADS = {"uniform": ("uniform",), "zipf:1.2": ("zipf:1.2",), "robust": ("uniform", "zipf:1.2")}
 
 
-def tuned_under(*loads: str) -> Table:
+def tuned_under(*loads: str) -> TunedTable:
     """What was tuned under each load is another configuration at T = 64, and the default at T = 16."""
     times = (3.0, 2.0, 2.0, 2.0)
     entries = [

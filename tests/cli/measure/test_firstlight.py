@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from moebench.cli.main import app
 from moebench.results.record.store import load
-from moebench.suites.firstlight import device
+from moebench.suites.firstlight import device_check
 from moebench.suites.firstlight.forms import REHEARSAL
-from moebench.suites.firstlight.steps import declared
+from moebench.suites.firstlight.session_steps import declared
 
 TESTS = Path(__file__).parents[2]
 MOEBENCH = (sys.executable, "-m", "moebench.cli.main", "firstlight")
@@ -60,7 +60,7 @@ def test_bad_input_is_one_line_with_the_remedy_and_exit_code_2(arguments: list[s
 def test_an_unfit_device_is_refused_before_anything_is_measured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = subprocess.CompletedProcess([], device.UNFIT, "", "GPU 0 (an H100) is busy: end it\n")
+    refused = subprocess.CompletedProcess([], device_check.UNFIT, "", "GPU 0 (an H100) is busy: end it\n")
     monkeypatch.setattr(subprocess, "run", lambda *_args, **_kwargs: refused)
     answer = CliRunner().invoke(app, ["firstlight", "--output", str(tmp_path / "o")])
     assert answer.exit_code == 2

@@ -15,9 +15,9 @@ from imagined import SOURCE, SPACE, Imagined
 from typer.testing import CliRunner, Result
 
 from moebench.autotune.search.candidates import Candidates
-from moebench.autotune.search.tuner import Plan
+from moebench.autotune.search.tuner import TuningPlan
 from moebench.cli.main import app
-from moebench.cli.tuning.session import session
+from moebench.cli.tuning.search_session import session
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Config
 from moebench.kernels.problem import Problem
@@ -131,7 +131,7 @@ Landscape = Callable[[Problem, Config], float | Status]
 
 
 def tuned(path: Path, landscape: Landscape, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan(
+    plan = TuningPlan(
         kernel="scatter",
         source=SOURCE,
         problems=(Problem(T=64, D=32, F=48, E=4, K=2),),

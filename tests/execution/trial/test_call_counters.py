@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from moebench.autotune.search.space import Space
-from moebench.execution.trial.call_counters import of_call, of_cost, of_problem, of_space, undisturbed
+from moebench.execution.trial.call_counters import of_call, of_cost, of_problem, undisturbed
 from moebench.execution.trial.work import work_of
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.hardware.limits import HARDWARE, assuming
@@ -74,9 +74,6 @@ def test_a_static_model_tells_what_it_moves() -> None:
         space = Space.of(kernel, problem, META)
         moved = of_cost(kernel, problem, space.default, *routes(problem), META)["modelled_bytes"]
     assert problem.ideal_bytes(4) < moved < 20 * problem.ideal_bytes(4)
-    assert of_space(space) == {"configs": space.declared, "valid_configs": len(space)}
-    assert space.declared > len(space) > 1
-    assert of_space(Space.of(KERNELS.load("loop"), DROPLESS, CPU)) == {}
 
 
 def test_a_call_without_values_keeps_and_takes_what_it_would_with_them() -> None:

@@ -12,7 +12,7 @@ import triton.testing
 from faulty import Name
 
 from moebench.execution.trial import clock_check
-from moebench.execution.trial.clock_check import BATCH, LONG, SHORT, Calls, Comparison, Pair, Skipped, check, pairs
+from moebench.execution.trial.clock_check import BATCH, LONG, SHORT, Calls, ClockPair, Comparison, Skipped, check, pairs
 from moebench.execution.workers.rank_setup import clocks_of, open_device
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import model
@@ -45,8 +45,8 @@ class Steady:
         return None
 
 
-def pair(clock: Steady, median_ms: Callable[[Calls], float], tokens: int = 4) -> Pair:
-    return Pair(tokens=tokens, clock=clock, rival="the other", median_ms=median_ms)
+def pair(clock: Steady, median_ms: Callable[[Calls], float], tokens: int = 4) -> ClockPair:
+    return ClockPair(tokens=tokens, clock=clock, rival="the other", median_ms=median_ms)
 
 
 def test_a_difference_is_ours_over_the_rivals() -> None:

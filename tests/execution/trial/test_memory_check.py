@@ -14,16 +14,16 @@ from points import PROBLEM, task
 
 from moebench.execution.trial import memory_check, reference_check
 from moebench.execution.trial.memory_check import Short
-from moebench.execution.trial.reference_check import Exam, Exams, Subject
+from moebench.execution.trial.reference_check import ReferenceCheck, ReferenceChecks, Subject
 from moebench.execution.trial.task import Competitor
-from moebench.execution.trial.trial import Bench
+from moebench.execution.trial.trial import TrialRunner
 from moebench.kernels.oracle import reference_bytes
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.tensors import Inputs, Weights
 from moebench.kernels.question import LAYER
 from moebench.results.record import Record, Roofline, Status
 from moebench.results.timing.clock import CpuClock
-from moebench.results.timing.roofline import Machine
+from moebench.results.timing.roofline import MachineRates
 
 CPU = torch.device("cpu")
 ENDS: list[Exception] = [
@@ -78,35 +78,35 @@ def by_kernel(records: list[Record]) -> dict[str, Record]:
 
 
 @pytest.fixture
-def fresh() -> Bench:
+def fresh() -> TrialRunner:
     """A bench that has measured nothing yet."""
-    return Bench(CPU, {"cold": CpuClock()})
+    return TrialRunner(CPU, {"cold": CpuClock()})
 
 
 @pytest.fixture(params=[0, 1], ids=["first exam", "second exam"])
 def ends_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory ends when that exam of the problem `dense` solves is drawn, and for no other problem."""
-    honest, asked = Exam.draw, PROBLEM.dense()
+    honest, asked = ReferenceCheck.draw, PROBLEM.dense()
 
-    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
         if subject.problem == asked and seed == 2 * asked.seed + 1 + request.param:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
         return honest(subject, weights, seed=seed, device=device)
 
-    monkeypatch.setattr(Exam, "draw", staticmethod(draw))
+    monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(draw))
 
 
 @pytest.mark.usefixtures("ends_at")
-def test_one_of_two_problems_does_not_fit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_problems_does_not_fit(bench: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """`dense` solves another problem than the others; what was drawn for it is given back, and the next task runs."""
     given_back: list[Problem] = []
-    honest = Exams.forget
+    honest = ReferenceChecks.forget
 
-    def forget(self: Exams, subject: Subject) -> None:
+    def forget(self: ReferenceChecks, subject: Subject) -> None:
         given_back.append(subject.problem)
         honest(self, subject)
 
-    monkeypatch.setattr(Exams, "forget", forget)
+    monkeypatch.setattr(ReferenceChecks, "forget", forget)
     records = by_kernel(bench.run(task("loop", "dense", "scatter"), lambda _: None))
     assert records["loop"].status is records["scatter"].status is Status.passed
     short = records["dense"]
@@ -122,16 +122,18 @@ def test_one_of_two_problems_does_not_fit(bench: Bench, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("drawing", [2, 3], ids=["before timing", "after it"])
-def test_what_has_to_be_drawn_anew_does_not_fit(bench: Bench, monkeypatch: pytest.MonkeyPatch, drawing: int) -> None:
+def test_what_has_to_be_drawn_anew_does_not_fit(
+    bench: TrialRunner, monkeypatch: pytest.MonkeyPatch, drawing: int
+) -> None:
     """A layer wrote to its inputs, so that the next one is fed others: there the memory is gone."""
-    honest, drawings = Exam.draw, itertools.count(1)
+    honest, drawings = ReferenceCheck.draw, itertools.count(1)
 
-    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
         if next(drawings) == drawing:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
         return honest(subject, weights, seed=seed, device=device)
 
-    monkeypatch.setattr(Exam, "draw", staticmethod(draw))
+    monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(draw))
     vandal = "WritesToInput" if drawing == 2 else "WritesLater"
     asked = task(vandal, "loop", problem=PROBLEM.replace(seed=21))
     records = by_kernel(bench.run(asked, lambda _: None))
@@ -140,22 +142,22 @@ def test_what_has_to_be_drawn_anew_does_not_fit(bench: Bench, monkeypatch: pytes
     assert "drawing the inputs" in records["loop"].reason
 
 
-def test_copies_of_the_inputs_do_not_fit(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = Exam.copies
+def test_copies_of_the_inputs_do_not_fit(bench: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = ReferenceCheck.copies
 
-    def copies(self: Exam, problem: Problem, count: int) -> list[Inputs]:
+    def copies(self: ReferenceCheck, problem: Problem, count: int) -> list[Inputs]:
         if problem == PROBLEM:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
         return honest(self, problem, count)
 
-    monkeypatch.setattr(Exam, "copies", copies)
+    monkeypatch.setattr(ReferenceCheck, "copies", copies)
     records = by_kernel(bench.run(task("loop", "dense"), lambda _: None))
     assert records["dense"].status is Status.passed
     assert records["loop"].status is Status.out_of_memory
     assert "sets of inputs needs about" in records["loop"].reason
 
 
-def test_a_warm_up_that_does_not_fit_ends_nothing_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warm_up_that_does_not_fit_ends_nothing_else(bench: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A CUDA graph keeps a pool of its own: the call may fit where its capture does not."""
     clock = bench._clocks["cold"]
     honest, turns = clock.prepare, iter([True, False])
@@ -171,29 +173,29 @@ def test_a_warm_up_that_does_not_fit_ends_nothing_else(bench: Bench, monkeypatch
     assert records["scatter"].status is Status.passed
 
 
-def test_rates_that_cannot_be_measured_leave_no_number(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rates_that_cannot_be_measured_leave_no_number(fresh: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A time without a bound is no result; the task after it, with room, has both."""
 
     def roofline(*_: object) -> Roofline:
         raise torch.OutOfMemoryError("tried to allocate 2.00 GiB")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Machine, "roofline", roofline)
+        patch.setattr(MachineRates, "roofline", roofline)
         records = by_kernel(fresh.run(task("loop"), lambda _: None))
     assert records["loop"].status is Status.out_of_memory
     assert "measuring the machine's rates needs about 0.2 GiB" in records["loop"].reason
     assert by_kernel(fresh.run(task("loop", x=2.0), lambda _: None))["loop"].status is Status.passed
 
 
-def test_exams_make_room_for_measuring_the_rates(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exams_make_room_for_measuring_the_rates(fresh: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[bool] = []
-    honest = Machine.roofline
+    honest = MachineRates.roofline
 
-    def roofline(self: Machine, dtype: torch.dtype) -> Roofline:
+    def roofline(self: MachineRates, dtype: torch.dtype) -> Roofline:
         held.append(fresh._exams.holds(Subject(PROBLEM, LAYER)))
         return honest(self, dtype)
 
-    monkeypatch.setattr(Machine, "roofline", roofline)
+    monkeypatch.setattr(MachineRates, "roofline", roofline)
     fresh.run(task("loop"), lambda _: None)
     monkeypatch.setattr(memory_check, "available_bytes", lambda _: fresh._machine.probe_bytes - 1)
     records = by_kernel(fresh.run(task("loop"), lambda _: None))
@@ -201,7 +203,7 @@ def test_exams_make_room_for_measuring_the_rates(fresh: Bench, monkeypatch: pyte
     assert held == [True, False]
 
 
-def test_memory_is_given_back_between_problems(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_given_back_between_problems(bench: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     given_back: list[torch.device] = []
     bench.run(task("loop", problem=PROBLEM.replace(seed=11)), lambda _: None)
     monkeypatch.setattr(reference_check, "give_back", given_back.append)
@@ -211,7 +213,7 @@ def test_memory_is_given_back_between_problems(bench: Bench, monkeypatch: pytest
     assert given_back == [CPU]
 
 
-def test_what_an_implementation_cannot_allocate_is_its_own(bench: Bench) -> None:
+def test_what_an_implementation_cannot_allocate_is_its_own(bench: TrialRunner) -> None:
     asked = task("loop")
     competitors = (*asked.competitors, Competitor(kernel="RunsOutOfMemory"))
     records = by_kernel(bench.run(dataclasses.replace(asked, competitors=competitors), lambda _: None))

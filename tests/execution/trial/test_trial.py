@@ -10,9 +10,9 @@ import torch
 from points import PROBLEM, task
 
 from moebench.execution.trial import memory_check
-from moebench.execution.trial.reference_check import Exam, Subject
+from moebench.execution.trial.reference_check import ReferenceCheck, Subject
 from moebench.execution.trial.task import NOBODY, Budget, Competitor
-from moebench.execution.trial.trial import Bench
+from moebench.execution.trial.trial import TrialRunner
 from moebench.execution.workers.rank_setup import clocks_of
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.implementations._triton import runs_on
@@ -25,11 +25,11 @@ from moebench.results.timing.clock import ClockName, Sample, rotation
 from moebench.results.timing.measure import MIN_SAMPLES
 
 
-def run(bench: Bench, *kernels: str, problem: Problem = PROBLEM) -> dict[str, Record]:
+def run(bench: TrialRunner, *kernels: str, problem: Problem = PROBLEM) -> dict[str, Record]:
     return {record.kernel: record for record in bench.run(task(*kernels, problem=problem), lambda _: None)}
 
 
-def test_an_honest_kernel_gets_everything_a_record_promises(bench: Bench) -> None:
+def test_an_honest_kernel_gets_everything_a_record_promises(bench: TrialRunner) -> None:
     record = run(bench, "scatter", problem=PROBLEM.replace(mode="train"))["scatter"]
     assert record.status is Status.passed
     assert record.timing is not None
@@ -49,7 +49,7 @@ def test_an_honest_kernel_gets_everything_a_record_promises(bench: Bench) -> Non
     assert record.wall_s > sum(record.timing.samples_ns) / 1e9
 
 
-def test_gradients_of_biases_are_checked_too(bench: Bench) -> None:
+def test_gradients_of_biases_are_checked_too(bench: TrialRunner) -> None:
     records = run(bench, "loop", "padded", problem=PROBLEM.replace(mode="train", bias=True))
     assert records["loop"].status is Status.passed
     assert set(records["loop"].errors) == {"y", "dx", "dw_up", "dw_down", "db_up", "db_down", "dgates"}
@@ -57,7 +57,7 @@ def test_gradients_of_biases_are_checked_too(bench: Bench) -> None:
     assert "bias = True" in records["padded"].reason
 
 
-def test_dropped_rows_are_counted(bench: Bench) -> None:
+def test_dropped_rows_are_counted(bench: TrialRunner) -> None:
     record = run(bench, "padded", problem=PROBLEM.replace(capacity_factor=0.5))["padded"]
     assert record.work is not None
     assert record.work.capacity == 16
@@ -82,7 +82,7 @@ def test_dropped_rows_are_counted(bench: Bench) -> None:
     ],
 )
 def test_a_fault_is_found_named_and_leaves_the_others_alone(
-    bench: Bench, kernel: str, mode: str, status: Status, reason: str
+    bench: TrialRunner, kernel: str, mode: str, status: Status, reason: str
 ) -> None:
     # A larger problem, so that answering from memory is faster than any machine computes.
     problem = Problem(T=256, D=128, F=256, E=4, K=2).replace(mode=mode)
@@ -94,20 +94,20 @@ def test_a_fault_is_found_named_and_leaves_the_others_alone(
     assert records[kernel].timing is None
 
 
-def test_a_refusal_is_a_record_with_its_reason(bench: Bench) -> None:
+def test_a_refusal_is_a_record_with_its_reason(bench: TrialRunner) -> None:
     record = run(bench, "scatter", problem=PROBLEM.replace(capacity_factor=1.0))["scatter"]
     assert record.status is Status.unsupported
     assert "capacity_factor = 1" in record.reason
 
 
-def test_what_does_not_fit_is_refused_before_it_is_allocated(bench: Bench) -> None:
+def test_what_does_not_fit_is_refused_before_it_is_allocated(bench: TrialRunner) -> None:
     problem = Problem(T=1 << 20, D=1 << 15, F=1 << 16, E=256, K=8)
     record = run(bench, "loop", problem=problem)["loop"]
     assert record.status is Status.out_of_memory
     assert "GiB are available" in record.reason
 
 
-def test_a_workspace_that_does_not_fit_is_refused_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workspace_that_does_not_fit_is_refused_too(bench: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem(T=512, D=64, F=64, E=64, K=2, capacity_factor=64.0)
     einsum_needs = 3 * 4 * 512 * 64 * 512
     monkeypatch.setattr(memory_check, "available_bytes", lambda _: einsum_needs)
@@ -116,14 +116,14 @@ def test_a_workspace_that_does_not_fit_is_refused_too(bench: Bench, monkeypatch:
     assert records["gshard_einsum"].status is Status.out_of_memory
 
 
-def test_no_tokens_is_a_point_like_any_other(bench: Bench) -> None:
+def test_no_tokens_is_a_point_like_any_other(bench: TrialRunner) -> None:
     record = run(bench, "scatter", problem=PROBLEM.replace(T=0))["scatter"]
     assert record.status is Status.passed
     assert record.work is not None
     assert record.work.useful_flops == 0
 
 
-def test_every_competitor_is_announced_before_its_code_runs(bench: Bench) -> None:
+def test_every_competitor_is_announced_before_its_code_runs(bench: TrialRunner) -> None:
     heard: list[int] = []
     bench.run(task("loop", "scatter"), heard.append)
     assert set(heard) == {NOBODY, 0, 1}
@@ -132,7 +132,7 @@ def test_every_competitor_is_announced_before_its_code_runs(bench: Bench) -> Non
 def test_copies_for_a_training_step_are_trainable_and_apart() -> None:
     problem = PROBLEM.replace(mode="train")
     cpu = torch.device("cpu")
-    exam = Exam.draw(Subject(problem, LAYER), draw_weights(problem, seed=0, device=cpu), seed=1, device=cpu)
+    exam = ReferenceCheck.draw(Subject(problem, LAYER), draw_weights(problem, seed=0, device=cpu), seed=1, device=cpu)
     first, second = exam.copies(problem, 2)
     for name, tensor in first.differentiable().items():
         other = second.differentiable()[name]
@@ -142,16 +142,16 @@ def test_copies_for_a_training_step_are_trainable_and_apart() -> None:
 
 
 def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: TrialRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Problem] = []
-    honest = Exam.draw
+    honest = ReferenceCheck.draw
 
-    def counted(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> Exam:
+    def counted(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
         drawn.append(subject.problem)
         return honest(subject, weights, seed=seed, device=device)
 
-    monkeypatch.setattr(Exam, "draw", staticmethod(counted))
+    monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(counted))
     one, other = PROBLEM.replace(seed=1), PROBLEM.replace(seed=2)
     for _ in range(3):
         assert run(bench, "loop", problem=one)["loop"].status is Status.passed
@@ -163,7 +163,7 @@ def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
 
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
-def test_references_of_one_problem_are_asked_different_questions(bench: Bench, mode: str) -> None:
+def test_references_of_one_problem_are_asked_different_questions(bench: TrialRunner, mode: str) -> None:
     """Both stand for all N rows and one expert, and each is right by its own truth."""
     records = run(bench, "loop", "dense", "matmul", problem=PROBLEM.replace(mode=mode))
     assert records["matmul"].problem == PROBLEM.dense().replace(mode=mode).__dict__
@@ -175,7 +175,7 @@ def test_references_of_one_problem_are_asked_different_questions(bench: Bench, m
 
 
 @pytest.mark.parametrize("vandal", ["WritesToInput", "WritesLater"])
-def test_inputs_that_were_written_to_do_not_come_back(bench: Bench, vandal: str) -> None:
+def test_inputs_that_were_written_to_do_not_come_back(bench: TrialRunner, vandal: str) -> None:
     assert run(bench, "loop", vandal)[vandal].status is Status.wrong
     assert run(bench, "loop", "scatter")["loop"].status is Status.passed
     # In one task too: who comes after it is given inputs as they were.
@@ -207,7 +207,7 @@ def test_a_kernel_may_read_faster_than_the_machine_copies(
 ) -> None:
     """Decoding reads weights and writes next to nothing: 3.1 TB/s is no wonder where reading reaches 3.15."""
     problem = Problem(T=16, D=64, F=128, E=4, K=4)
-    bench = Bench(torch.device("cpu"), {"cold": StreamingClock(problem, 3.1e12)})
+    bench = TrialRunner(torch.device("cpu"), {"cold": StreamingClock(problem, 3.1e12)})
     for name, rate in (("_matmul_rate", 1e18), ("_copy_rate", 3.0e12), ("_read_rate", read)):
         monkeypatch.setattr(bench._machine, name, lambda *_, rate=rate: rate)
     assert run(bench, "loop", problem=problem)["loop"].status is status
@@ -232,7 +232,7 @@ DECODE = Problem(T=1, D=32, F=64, E=16, K=2)  # 2 of 16 experts of 24 KB are rea
 
 
 def hot(clock: RotatingClock) -> Record:
-    bench = Bench(torch.device("cpu"), {"hot": clock})
+    bench = TrialRunner(torch.device("cpu"), {"hot": clock})
     (record,) = bench.run(dataclasses.replace(task("loop", problem=DECODE), cache="hot"), lambda _: None)
     return record
 
@@ -254,7 +254,7 @@ def test_sets_of_inputs_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPa
     assert hot(RotatingClock(DECODE, 1e6)).status is Status.passed
 
 
-def test_a_configuration_that_cannot_be_built_is_invalid(bench: Bench) -> None:
+def test_a_configuration_that_cannot_be_built_is_invalid(bench: TrialRunner) -> None:
     asked = task("block_sparse", problem=PROBLEM)
     competitors = (Competitor(kernel="block_sparse", config={"block": 128}),)
     (record,) = bench.run(dataclasses.replace(asked, competitors=competitors), lambda _: None)
@@ -262,7 +262,7 @@ def test_a_configuration_that_cannot_be_built_is_invalid(bench: Bench) -> None:
     assert "blocks of side 128 do not divide F = 48" in record.reason
 
 
-def test_what_a_compiler_refuses_is_uncompilable(bench: Bench) -> None:
+def test_what_a_compiler_refuses_is_uncompilable(bench: TrialRunner) -> None:
     record = run(bench, "loop", "DoesNotCompile")["DoesNotCompile"]
     assert record.status is Status.uncompilable
     assert "CompilationError" in record.reason
@@ -270,7 +270,7 @@ def test_what_a_compiler_refuses_is_uncompilable(bench: Bench) -> None:
 
 def test_eager_calls_are_a_record_of_their_own() -> None:
     """By the host's clock, many calls to a sample, and all of them counted as timed."""
-    bench = Bench(torch.device("cpu"), clocks_of(torch.device("cpu")))
+    bench = TrialRunner(torch.device("cpu"), clocks_of(torch.device("cpu")))
     (record,) = bench.run(dataclasses.replace(task("loop"), cache="eager"), lambda _: None)
     assert record.timing is not None
     assert (record.timing.cache, record.timing.clock) == ("eager", "perf_counter")
@@ -280,7 +280,7 @@ def test_eager_calls_are_a_record_of_their_own() -> None:
     assert record.clocks is None  # a CPU has no readings
 
 
-def test_few_samples_are_enough_where_few_are_asked_for(bench: Bench) -> None:
+def test_few_samples_are_enough_where_few_are_asked_for(bench: TrialRunner) -> None:
     asked = dataclasses.replace(task("loop"), budget=Budget(seconds=1.0, samples=3))
     (record,) = bench.run(asked, lambda _: None)
     assert record.timing is not None
@@ -288,7 +288,7 @@ def test_few_samples_are_enough_where_few_are_asked_for(bench: Bench) -> None:
     assert record.timing.stopped == "enough"
 
 
-def test_a_record_names_what_a_call_starts(bench: Bench) -> None:
+def test_a_record_names_what_a_call_starts(bench: TrialRunner) -> None:
     """Of three experts with rows: two products each, and what surrounds them; a training step starts more."""
     problem = PROBLEM.replace(E=3, K=1)
     forward = run(bench, "loop", problem=problem)["loop"].launches
@@ -302,7 +302,7 @@ def test_a_record_names_what_a_call_starts(bench: Bench) -> None:
 
 
 @pytest.mark.skipif(runs_on(torch.device("cpu")) is not None, reason="needs Triton's interpreter")
-def test_a_record_names_the_kernels_of_ours(bench: Bench) -> None:
+def test_a_record_names_the_kernels_of_ours(bench: TrialRunner) -> None:
     problem = Problem(T=16, D=32, F=32, E=2, K=1, mode="train")
     records = run(bench, "triton_scatter", "loop", problem=problem)
     assert records["triton_scatter"].status is Status.passed, records["triton_scatter"].reason

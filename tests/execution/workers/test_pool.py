@@ -19,7 +19,7 @@ from moebench.execution.workers.affinity import OneGpu
 from moebench.execution.workers.executor import Executor, ExecutorError
 from moebench.execution.workers.local_executor import _gpus, local_executor
 from moebench.execution.workers.pool import RETRIES, Pool, SlotLost
-from moebench.execution.workers.supervisor import Isolated
+from moebench.execution.workers.supervisor import Supervisor
 from moebench.execution.workers.worker import LocalWorker, Ready, WorkerError
 from moebench.results.record import Record, Status
 
@@ -176,7 +176,7 @@ def test_a_crash_and_a_hang_cost_one_record(two: Executor) -> None:
 def test_a_worker_killed_from_outside_costs_one_record_of_its_own_slot(two: Executor) -> None:
     assert isinstance(two, Pool)
     (killed, _) = two._slots.values()
-    assert isinstance(killed, Isolated)
+    assert isinstance(killed, Supervisor)
     assert killed._group is not None
     (worker,) = killed._group._workers
     assert isinstance(worker, LocalWorker)

@@ -14,7 +14,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]  # as in t
 
 from moebench.execution.trial.task import Task
 from moebench.execution.workers import rank_agent
-from moebench.execution.workers.rank_agent import Keeper, Leave
+from moebench.execution.workers.rank_agent import Leave, RankAgent
 from moebench.execution.workers.rendezvous_store import Store
 from moebench.execution.workers.torchrun import Torchrun
 from moebench.execution.workers.worker import Answer, Died, LocalWorker, Ready, Worker, WorkerError
@@ -72,7 +72,7 @@ def crew(store: Store) -> Torchrun:
 def keeping(crew: Torchrun, rank: int, *puppets: Puppet) -> Iterator[list[int]]:
     """A keeper in a thread that hires one puppet after another; the exit code it left with."""
     kept, left = crew._keepers[rank], list[int]()
-    follower = Keeper(kept._store, rank, lambda start: puppets[start.generation - 1])
+    follower = RankAgent(kept._store, rank, lambda start: puppets[start.generation - 1])
     thread = threading.Thread(target=lambda: left.append(follower.follow()), daemon=True)
     thread.start()
     try:
@@ -125,7 +125,7 @@ def test_a_keeper_that_gives_no_sign_of_life_is_lost_and_named(
     ):
         heard(kept)
     with pytest.raises(WorkerError, match="rank 0 has given no sign of life"):
-        Keeper(store, 2, lambda _: Puppet([])).follow()
+        RankAgent(store, 2, lambda _: Puppet([])).follow()
 
 
 def test_what_a_lost_machine_does_to_the_others_is_nobodys_crash(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from moebench.execution.workers.rendezvous import LOOPBACK, AtFile, interface_towards, talk_through
+from moebench.execution.workers.rendezvous import LOOPBACK, FileRendezvous, interface_towards, talk_through
 
 NAMES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
@@ -32,7 +32,7 @@ def test_nobody_is_told_anything_where_no_interface_is_known() -> None:
 
 
 def test_one_machine_talks_to_itself(tmp_path: Path) -> None:
-    assert AtFile(tmp_path).interface == LOOPBACK
+    assert FileRendezvous(tmp_path).interface == LOOPBACK
     assert interface_towards("127.0.0.1", 29500) == LOOPBACK
     assert LOOPBACK in {name for _, name in socket.if_nameindex()}
 

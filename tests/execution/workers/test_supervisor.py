@@ -18,20 +18,20 @@ from masked import MaskedName
 from points import task
 
 from moebench.execution.trial.task import Competitor
-from moebench.execution.workers.affinity import Bound, Cores, Mask, OneGpu, share
-from moebench.execution.workers.supervisor import Isolated
+from moebench.execution.workers.affinity import Affinity, Cores, OneGpu, PinnedThreads, share
+from moebench.execution.workers.supervisor import Supervisor
 from moebench.execution.workers.worker import LocalWorker, WorkerError
-from moebench.execution.workers.worker_group import ThisMachine
+from moebench.execution.workers.worker_group import LocalWorkers
 from moebench.results.record import Status
 
 
 @pytest.fixture(scope="module")
-def isolated() -> Iterator[Isolated]:
-    with Isolated("cpu", []) as isolated:
+def isolated() -> Iterator[Supervisor]:
+    with Supervisor("cpu", []) as isolated:
         yield isolated
 
 
-def test_a_crash_and_a_hang_cost_one_record_each(isolated: Isolated) -> None:
+def test_a_crash_and_a_hang_cost_one_record_each(isolated: Supervisor) -> None:
     records = isolated.run(task("loop", "Dies", "Hangs", "scatter", timeout_s=8.0))
     assert {record.kernel: record.status for record in records} == {
         "Dies": Status.crashed,
@@ -47,7 +47,7 @@ def test_a_crash_and_a_hang_cost_one_record_each(isolated: Isolated) -> None:
 
 def test_a_kernel_whose_file_cannot_be_imported_costs_its_records_alone() -> None:
     """It is imported before the worker is ready, and in the process that waits for the worker."""
-    with Isolated("cpu", [Name("CannotBeImported"), "loop"]) as isolated:
+    with Supervisor("cpu", [Name("CannotBeImported"), "loop"]) as isolated:
         records = {record.kernel: record for record in isolated.run(task("CannotBeImported", "loop"))}
     assert records["loop"].status is Status.passed
     broken = records["CannotBeImported"]
@@ -55,7 +55,7 @@ def test_a_kernel_whose_file_cannot_be_imported_costs_its_records_alone() -> Non
     assert "cannot be imported (RuntimeError: built for another driver)" in broken.reason
 
 
-def test_memory_that_ends_in_a_sample_is_told_as_such(isolated: Isolated) -> None:
+def test_memory_that_ends_in_a_sample_is_told_as_such(isolated: Supervisor) -> None:
     records = isolated.run(task("loop", "RunsOutOfMemoryLater"))
     assert {record.kernel: record.status for record in records} == {
         "RunsOutOfMemoryLater": Status.out_of_memory,
@@ -63,13 +63,13 @@ def test_memory_that_ends_in_a_sample_is_told_as_such(isolated: Isolated) -> Non
     }
 
 
-def test_an_obituary_keeps_the_configuration_that_died(isolated: Isolated) -> None:
+def test_an_obituary_keeps_the_configuration_that_died(isolated: Supervisor) -> None:
     asked = dataclasses.replace(task(), competitors=(Competitor(kernel=Name("Dies"), config={"tile": 16}),))
     (record,) = isolated.run(asked)
     assert (record.status, record.config) == (Status.crashed, {"tile": 16})
 
 
-def test_a_worker_that_was_killed_while_it_waited_costs_nobody_a_record(isolated: Isolated) -> None:
+def test_a_worker_that_was_killed_while_it_waited_costs_nobody_a_record(isolated: Supervisor) -> None:
     isolated.open()
     assert isolated._group is not None
     (worker,) = isolated._group._workers
@@ -80,7 +80,7 @@ def test_a_worker_that_was_killed_while_it_waited_costs_nobody_a_record(isolated
 
 
 def test_closing_ends_what_is_measured_in_another_thread_and_starts_nothing_again() -> None:
-    isolated = Isolated("cpu", [])
+    isolated = Supervisor("cpu", [])
     isolated.open()
     assert isolated._group is not None
     (worker,) = isolated._group._workers
@@ -127,7 +127,7 @@ def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
     ("mask", "told"),
     [
         (OneGpu("GPU-17"), f"GPUs GPU-17, cores {sorted(os.sched_getaffinity(0))}"),
-        (Bound(), f"{len(os.sched_getaffinity(0))} threads"),
+        (PinnedThreads(), f"{len(os.sched_getaffinity(0))} threads"),
         pytest.param(
             Cores(1, 2),
             f"cores {share(sorted(os.sched_getaffinity(0)), 1, 2)}, {len(os.sched_getaffinity(0)) // 2} threads",
@@ -135,10 +135,10 @@ def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_worker_sees_what_its_mask_leaves(mask: Mask, told: str) -> None:
+def test_a_worker_sees_what_its_mask_leaves(mask: Affinity, told: str) -> None:
     before = os.environ.get("CUDA_VISIBLE_DEVICES"), os.sched_getaffinity(0)
     asked = dataclasses.replace(task(), competitors=(Competitor(kernel=MaskedName("TellsItsMask")),))
-    with Isolated("cpu", [], ThisMachine(mask)) as isolated:
+    with Supervisor("cpu", [], LocalWorkers(mask)) as isolated:
         (record,) = isolated.run(asked)
     assert told in record.reason
     assert (os.environ.get("CUDA_VISIBLE_DEVICES"), os.sched_getaffinity(0)) == before

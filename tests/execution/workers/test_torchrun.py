@@ -10,7 +10,7 @@ import pytest
 from torch.distributed import HashStore  # type: ignore[attr-defined]  # as in the store module
 
 from moebench.execution.workers import torchrun
-from moebench.execution.workers.rendezvous import LOOPBACK, Seat
+from moebench.execution.workers.rendezvous import LOOPBACK, RankInfo
 from moebench.execution.workers.rendezvous_store import PrefixStore, Store, put, take
 from moebench.execution.workers.torchrun import SESSION, VERDICT, Launched, _find_session, _open_session
 from moebench.execution.workers.worker import WorkerError
@@ -84,7 +84,7 @@ def test_a_rank_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_group_is_the_first_ranks_and_shares_each_machine(rank: int, ranks: int, seat: tuple[int, int]) -> None:
     """Two machines of four: the ranks of a group that are on a machine share its cores."""
     me = Launched(rank=rank, world=8, local_rank=rank % 4, local_world=4, host="127.0.0.1", port=29500)
-    assert me.seat(ranks) == Seat(rank=rank, ranks=ranks, local_rank=seat[0], local_ranks=seat[1])
+    assert me.seat(ranks) == RankInfo(rank=rank, ranks=ranks, local_rank=seat[0], local_ranks=seat[1])
 
 
 def test_what_stays_on_one_machine_talks_through_its_loopback() -> None:

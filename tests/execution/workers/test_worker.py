@@ -12,13 +12,13 @@ from points import task
 
 from moebench.execution.trial.task import NOBODY
 from moebench.execution.workers.worker import HARNESS_S, STARTUP_S, Died, LocalWorker, Ready, _patience_s
-from moebench.execution.workers.worker_group import THIS_MACHINE, WorkerGroup
+from moebench.execution.workers.worker_group import LOCAL_WORKERS, WorkerGroup
 from moebench.results.record import Status
 
 
 @pytest.fixture(scope="module")
 def group() -> Iterator[WorkerGroup]:
-    group = WorkerGroup(THIS_MACHINE, 1, "cpu", [])
+    group = WorkerGroup(LOCAL_WORKERS, 1, "cpu", [])
     yield group
     group.stop()
 

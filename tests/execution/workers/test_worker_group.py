@@ -16,13 +16,13 @@ from points import PROBLEM, task
 
 from moebench.execution.trial.task import Competitor, Task
 from moebench.execution.workers.worker import Died, LocalWorker
-from moebench.execution.workers.worker_group import LAST_WORDS_S, THIS_MACHINE, WorkerGroup
+from moebench.execution.workers.worker_group import LAST_WORDS_S, LOCAL_WORKERS, WorkerGroup
 from moebench.results.record import Status
 
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[WorkerGroup]:
-    group = WorkerGroup(THIS_MACHINE, 2, "cpu", [PARALLEL])
+    group = WorkerGroup(LOCAL_WORKERS, 2, "cpu", [PARALLEL])
     yield group
     group.stop()
 

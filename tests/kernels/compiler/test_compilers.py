@@ -15,14 +15,14 @@ import pytest
 
 from moebench.kernels.compiler import compilers
 from moebench.kernels.compiler.compilers import LAUNCHES, Compilers
-from moebench.kernels.compiler.survey import Case, Outcome
+from moebench.kernels.compiler.survey import CompileCase, Outcome
 from moebench.kernels.problem.models import model
 
 PROBLEM = model("Mixtral-8x7B").problem(T=1)
 
 
 def compiled(compilers: Compilers, *kernels: str) -> list[Outcome]:
-    cases = [Case(kernel=name, model="", problem=PROBLEM, config={}, target="sm_90") for name in kernels]
+    cases = [CompileCase(kernel=name, model="", problem=PROBLEM, config={}, target="sm_90") for name in kernels]
     outcomes = list(compilers.compile(cases))
     assert [outcome.case for outcome in outcomes] == cases
     return outcomes
@@ -58,7 +58,8 @@ def test_few_cases_are_shared_by_all_compilers_launch_by_launch() -> None:
 def test_who_stops_asking_leaves_no_process_behind() -> None:
     with Compilers(2) as two:
         cases = [
-            Case(kernel=name, model="", problem=PROBLEM, config={}, target="sm_90") for name in ("fine", "endless")
+            CompileCase(kernel=name, model="", problem=PROBLEM, config={}, target="sm_90")
+            for name in ("fine", "endless")
         ]
         outcomes = two.compile(cases)
         assert next(outcomes).error == ""

@@ -9,7 +9,7 @@ import pytest
 
 from moebench.kernels.compiler.machine_code import Figures
 from moebench.kernels.compiler.snapshot import read, worse, write
-from moebench.kernels.compiler.survey import Case, Outcome
+from moebench.kernels.compiler.survey import CompileCase, Outcome
 from moebench.kernels.problem.models import model
 
 BEFORE = Figures(
@@ -21,7 +21,7 @@ BEFORE = Figures(
     tensor_core={"HGMMA": 4},
     bulk_copies={"UTMALDG": 2, "LDGSTS": 1},
 )
-CASE = Case(
+CASE = CompileCase(
     kernel="triton_scatter",
     model="Mixtral-8x7B",
     problem=model("Mixtral-8x7B").problem(T=16),

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.cost_model.gpu_launches import Call
-from moebench.kernels.cost_model.grid import Grid, Stream
+from moebench.kernels.cost_model.gpu_launches import LayerLaunches
+from moebench.kernels.cost_model.grid import Grid, MemoryStream
 from moebench.kernels.hardware.chips import CHIPS
 from moebench.kernels.hardware.limits import HARDWARE, assuming
 from moebench.kernels.kernel import Config
@@ -36,9 +36,11 @@ def routed(problem: Problem) -> Routing:
     return Routing(ids_TK=ids.int(), gates_TK=torch.ones(problem.T, problem.K), experts=problem.E)
 
 
-def call_of(problem: Problem, tiles: Tiles, *, target: str = "sm_90", counts: tuple[int, ...] | None = None) -> Call:
+def call_of(
+    problem: Problem, tiles: Tiles, *, target: str = "sm_90", counts: tuple[int, ...] | None = None
+) -> LayerLaunches:
     even = tuple(routed(problem).counts_E().tolist())
-    return Call(problem=problem, tiles=tiles, hardware=HARDWARE[target], counts=counts or even, gathered=True)
+    return LayerLaunches(problem=problem, tiles=tiles, hardware=HARDWARE[target], counts=counts or even, gathered=True)
 
 
 def seconds(problem: Problem, tiles: Tiles, *, target: str = "sm_90", counts: tuple[int, ...] | None = None) -> float:
@@ -215,7 +217,7 @@ def test_parts_of_a_split_contraction_are_written_and_read_in_float32() -> None:
         tiles = Tiles.same(Tile(16, 64, 64, 4, 3), split_k=splits)
         steps = {step.name: step for step in call_of(problem, tiles).steps()}
         combine, down = steps["combine"], steps["down"]
-        assert isinstance(combine, Stream)
+        assert isinstance(combine, MemoryStream)
         assert isinstance(down, Grid)
         return down.memory_bytes, combine.moved_bytes
 

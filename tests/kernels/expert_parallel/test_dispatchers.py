@@ -21,7 +21,7 @@ from moebench.execution.trial.accuracy import errors, verdict
 from moebench.execution.trial.reference_check import call
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.expert_parallel.parallel_layer import Disagreement
-from moebench.kernels.expert_parallel.traffic_counter import Ledger
+from moebench.kernels.expert_parallel.traffic_counter import TrafficCounter
 from moebench.kernels.kernel import Communicates, Config
 from moebench.kernels.oracle import Result, reference
 from moebench.kernels.problem import Problem
@@ -173,7 +173,7 @@ def disagreement(ranks: int, rank: int) -> str:
     return "nothing"
 
 
-def facts(ledger: Ledger) -> dict[str, int]:
+def facts(ledger: TrafficCounter) -> dict[str, int]:
     rest = {"messages": ledger.messages, "rows": ledger.rows, "routes": ledger.routes}
     return {str(link): sent for link, sent in ledger.bytes.items()} | rest
 

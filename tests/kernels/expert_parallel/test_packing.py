@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench.kernels.expert_parallel.packing import pack, unpack, unpack_words
-from moebench.kernels.expert_parallel.wire_format import SCALED, Row
+from moebench.kernels.expert_parallel.wire_format import SCALED, WireRow
 from moebench.kernels.problem import DType
 from moebench.kernels.problem.tensors import TORCH_DTYPES
 
@@ -31,7 +31,7 @@ def test_words_come_out_as_they_went_in_and_elements_as_rounded(
     x_MD = torch.randn(rows, elements, generator=generator).to(dtype)
     ids_Mk = torch.randint(-1, 1000, (rows, words), generator=generator, dtype=torch.int32)
     gates_Mk = torch.randn(rows, words, generator=generator)
-    row = Row(elements=elements, format=wire, words=2 * words)
+    row = WireRow(elements=elements, format=wire, words=2 * words)
     buffer_MB = pack(row, x_MD, (ids_Mk, gates_Mk))
     assert buffer_MB.shape == (rows, row.bytes)
     assert torch.equal(unpack_words(buffer_MB, torch.int32, 0, words), ids_Mk)
@@ -47,5 +47,5 @@ def test_words_come_out_as_they_went_in_and_elements_as_rounded(
 
 def test_every_128_elements_have_a_scale_of_their_own() -> None:
     x_MD = torch.cat((torch.full((1, SCALED), 1e-6), torch.full((1, SCALED), 1e6)), dim=1)
-    row = Row(elements=2 * SCALED, format="float8_e4m3fn")
+    row = WireRow(elements=2 * SCALED, format="float8_e4m3fn")
     assert torch.allclose(unpack(row, pack(row, x_MD), torch.float32), x_MD, rtol=1e-6)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.expert_parallel.nodes import Topology
+from moebench.kernels.expert_parallel.nodes import NodeTopology
 from moebench.kernels.expert_parallel.planned_traffic import ring, two_hops
-from moebench.kernels.expert_parallel.traffic_counter import Ledger
+from moebench.kernels.expert_parallel.traffic_counter import TrafficCounter
 from moebench.kernels.kernel import Config
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import NO_ROUTE, Routing
@@ -76,14 +76,14 @@ def test_a_shadow_travels_instead_of_its_tokens() -> None:
 def test_two_hops_pass_by_the_rank_with_the_receivers_place() -> None:
     rows_RR = torch.zeros(4, 4, dtype=torch.int64)
     rows_RR[0, 3] = 5
-    inside, across = two_hops(Topology(ranks=4, per_node=2), rows_RR)
+    inside, across = two_hops(NodeTopology(ranks=4, per_node=2), rows_RR)
     assert inside.rows_RR.nonzero().tolist() == [[0, 1]]
     assert across.rows_RR.nonzero().tolist() == [[1, 3]]
     assert int(inside.rows_RR.sum()) == int(across.rows_RR.sum()) == 5
 
 
 def test_a_ring_passes_every_block_past_every_rank_but_one() -> None:
-    (hop,) = ring(Topology(ranks=3, per_node=3), torch.tensor([[2, 2, 2], [7, 7, 7], [1, 1, 1]]))
+    (hop,) = ring(NodeTopology(ranks=3, per_node=3), torch.tensor([[2, 2, 2], [7, 7, 7], [1, 1, 1]]))
     assert hop.rows_RR.tolist() == [[7, 14, 0], [0, 7, 14], [14, 0, 7]]
     assert hop.messages == 2
 
@@ -92,21 +92,21 @@ def test_a_ring_passes_every_block_past_every_rank_but_one() -> None:
     ("source", "target", "link"), [(0, 0, "self"), (0, 1, "node"), (1, 2, "across"), (4, 3, "across"), (3, 2, "node")]
 )
 def test_ranks_share_nodes_in_order(source: int, target: int, link: str) -> None:
-    topology = Topology(ranks=5, per_node=2)
+    topology = NodeTopology(ranks=5, per_node=2)
     assert topology.link(source, target) == link
     assert (topology.nodes, topology.even) == (3, False)
 
 
 def test_where_ranks_sit_is_torchruns_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
-    assert Topology.here(4) == Topology(4, 4)
+    assert NodeTopology.here(4) == NodeTopology(4, 4)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert Topology.here(4) == Topology(4, 2)
-    assert Topology.here(1) == Topology(1, 1)
+    assert NodeTopology.here(4) == NodeTopology(4, 2)
+    assert NodeTopology.here(1) == NodeTopology(1, 1)
 
 
 def test_what_stays_on_a_rank_is_no_message() -> None:
-    ledger = Ledger(Topology(2, 1), rank=1)
+    ledger = TrafficCounter(NodeTopology(2, 1), rank=1)
     ledger.send(1, 10)
     ledger.send(0, 0)
     assert (ledger.bytes, ledger.messages) == ({"self": 10, "node": 0, "across": 0}, 0)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench.kernels.expert_parallel.planned_traffic import Rows, of_ranks, of_routes, of_slots, of_tokens
-from moebench.kernels.expert_parallel.send_plan import NOWHERE, Owners, Plan, by_rank, by_route, by_slot, everywhere
+from moebench.kernels.expert_parallel.send_plan import NOWHERE, Owners, SendPlan, by_rank, by_route, by_slot, everywhere
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import NO_ROUTE, Routing, within_capacity
 
@@ -28,7 +28,7 @@ def cases(draw: st.DrawFn) -> tuple[Problem, Routing, int]:
     return problem, within_capacity(routing, problem.drop, problem.capacity or 0), draw(st.integers(1, 4))
 
 
-def delivered(problem: Problem, plan: Plan, routing: Routing) -> list[tuple[int, int]]:
+def delivered(problem: Problem, plan: SendPlan, routing: Routing) -> list[tuple[int, int]]:
     """The routes that reach the rank of their expert, as (rank, route), from where each row is sent."""
     owner_N = Owners.of(problem).of_routes(routing.ids_TK).flatten().tolist()
     found = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moebench.kernels.expert_parallel.wire_format import SCALED, Formats, Row
+from moebench.kernels.expert_parallel.wire_format import SCALED, Formats, WireRow
 from moebench.kernels.problem import DType, Problem
 
 
@@ -19,7 +19,7 @@ from moebench.kernels.problem import DType, Problem
     ],
 )
 def test_bytes_of_a_row(wire: DType, elements: int, words: int, size: int) -> None:
-    assert Row(elements=elements, format=wire, words=words).bytes == size
+    assert WireRow(elements=elements, format=wire, words=words).bytes == size
 
 
 def test_float8_is_for_tokens_on_their_way_out() -> None:

@@ -21,7 +21,7 @@ from moebench.kernels.problem.routing import Routing
 from moebench.kernels.problem.tensors import TORCH_DTYPES, Weights, draw_weights
 from moebench.kernels.torch_ops.activations import activate
 from moebench.kernels.triton.block_products import BlockPlan, BlockProducts
-from moebench.kernels.triton.block_topology import Topology
+from moebench.kernels.triton.block_topology import BlockTopology
 from moebench.kernels.triton.permutation import Blocked
 from moebench.kernels.triton.tiles import Tile, Tiles
 
@@ -111,7 +111,7 @@ class Call:
     def dense(self, hidden: Tensor) -> Tensor:
         """Hidden rows put where the topology says in a matrix of zeros, (P, E * width)."""
         columns = hidden.shape[1] // SIDE
-        topology = Topology.of(self.products.schedules[SIDE], columns=columns)
+        topology = BlockTopology.of(self.products.schedules[SIDE], columns=columns)
         values = hidden.reshape(-1, SIDE, SIDE).float()
         dense = values.new_zeros(len(self.route_P), self.problem.E * columns * SIDE)
         offsets = topology.first_J.tolist()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from orders import counted
 
-from moebench.kernels.triton.block_topology import INDICES, Topology
+from moebench.kernels.triton.block_topology import INDICES, BlockTopology
 from moebench.kernels.triton.launch import recording
 from moebench.kernels.triton.permutation import Blocked, Schedule, block_bound, order
 
@@ -31,7 +31,7 @@ def pairs_of(counts: list[int], side: int, columns: int) -> list[tuple[int, int]
 
 
 def assert_topology(counts: list[int], side: int, columns: int, missing: int) -> None:
-    topology = Topology.of(schedule_of(counts, side, missing=missing), columns=columns)
+    topology = BlockTopology.of(schedule_of(counts, side, missing=missing), columns=columns)
     by_row = pairs_of(counts, side, columns)
     by_column = sorted(by_row, key=lambda pair: (pair[1], pair[0]))
     unused = [-1] * (block_bound(sum(counts) + missing, len(counts), side) * columns - len(by_row))
@@ -66,10 +66,10 @@ def test_awkward_topologies_are_larger_than_a_program() -> None:
 
 def test_everything_is_int32_and_the_host_knows_every_size() -> None:
     """The device ``meta`` has no values, so that only shapes can be asked for."""
-    real = Topology.of(schedule_of([3, 0, 20], 16, missing=9), columns=4)
+    real = BlockTopology.of(schedule_of([3, 0, 20], 16, missing=9), columns=4)
     with recording() as launches:
         schedule = schedule_of([3, 0, 20], 16, missing=9, device=torch.device("meta"))
-        imagined = Topology.of(schedule, columns=4)
+        imagined = BlockTopology.of(schedule, columns=4)
     assert [launch.name for launch in launches] == ["connect"]
     for name in ("transpose_Z", "row_Z", "first_J"):
         found, meta = getattr(real, name), getattr(imagined, name)

@@ -26,7 +26,7 @@ from moebench.kernels.oracle import Result, drop
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights, quantise
 from moebench.kernels.torch_ops.activations import activate
-from moebench.kernels.triton.expert_mlp import Plan
+from moebench.kernels.triton.expert_mlp import LayerPlan
 from moebench.kernels.triton.launch import recording
 from moebench.kernels.triton.permutation import COMPACT
 from moebench.kernels.triton.tiles import tilings
@@ -150,7 +150,7 @@ def test_missing_routes_tokens_of_zeros_and_strides(name: str) -> None:
 def test_rows_are_quantised_as_in_torch(D: int) -> None:
     """Over the whole range of bfloat16, rows of zeros and strided rows included."""
     problem = BASE.replace(D=D)
-    plan = Plan(
+    plan = LayerPlan(
         problem=problem,
         tiles=tilings(problem, hardware(DEVICE), [(16, 64, 256, 4)])[0],
         hardware=hardware(DEVICE),

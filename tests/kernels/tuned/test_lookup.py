@@ -23,7 +23,7 @@ from moebench.kernels.module.moe_layer import MoELayer
 from moebench.kernels.problem import Problem
 from moebench.kernels.tuned import lookup
 from moebench.kernels.tuned.lookup import FOLDER, STALE, Found, NotCovered, answer, folder, look_up, read, tables
-from moebench.kernels.tuned.tuned_table import Entry, NotATable, Table
+from moebench.kernels.tuned.tuned_table import InvalidTable, TableEntry, TunedTable
 
 TOKENS = st.integers(1, 2**40)
 TIMES = st.floats(1, 1e12)
@@ -40,7 +40,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     moe_layer._built.cache_clear()
 
 
-def put(home: Path, one: Table, name: str = "one.json") -> Path:
+def put(home: Path, one: TunedTable, name: str = "one.json") -> Path:
     path = home / name
     path.write_text(one.text(), encoding="utf-8")
     return path
@@ -85,7 +85,7 @@ def test_outside_the_range_nothing_is_said_to_fit(home: Path) -> None:
 
 
 @st.composite
-def entries(draw: st.DrawFn) -> Entry:
+def entries(draw: st.DrawFn) -> TableEntry:
     """Any entry: every bucket has its own default, choice and gaps."""
     count = draw(st.integers(1, 4))
     buckets = []
@@ -102,7 +102,7 @@ OWN_DEFAULT: Config = {"the default": True}
 
 
 @given(one=entries())
-def test_at_a_bucket_it_is_always_its_choice_and_its_time(one: Entry) -> None:
+def test_at_a_bucket_it_is_always_its_choice_and_its_time(one: TableEntry) -> None:
     for there in one.buckets:
         at = answer(one, there.T, OWN_DEFAULT, all_of_them)
         assert isinstance(at, Found)
@@ -112,7 +112,7 @@ def test_at_a_bucket_it_is_always_its_choice_and_its_time(one: Entry) -> None:
 
 
 @given(one=entries(), T=st.integers(0, 2**41))
-def test_an_answer_is_a_candidate_inside_the_range_and_never_outside(one: Entry, T: int) -> None:
+def test_an_answer_is_a_candidate_inside_the_range_and_never_outside(one: TableEntry, T: int) -> None:
     looked_up = answer(one, T, OWN_DEFAULT, all_of_them)
     inside = one.buckets[0].T <= T <= one.buckets[-1].T
     if isinstance(looked_up, NotCovered):
@@ -307,7 +307,7 @@ def test_values_that_look_like_paths_or_code_do_nothing(home: Path) -> None:
 def test_a_file_is_read_again_only_after_it_has_changed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
 
-    def counted(path: Path) -> Table:
+    def counted(path: Path) -> TunedTable:
         reads.append(path.name)
         return read(path)
 
@@ -327,10 +327,10 @@ def test_a_file_is_read_again_only_after_it_has_changed(home: Path, monkeypatch:
 
 
 def test_the_reason_why_a_file_is_no_table_can_be_asked(home: Path) -> None:
-    with pytest.raises(NotATable, match="not a file"):
+    with pytest.raises(InvalidTable, match="not a file"):
         read(home / "missing.json")
     (home / "large.json").write_bytes(b" " * (lookup.MAX_BYTES + 1))
-    with pytest.raises(NotATable, match="larger than 8 MiB"):
+    with pytest.raises(InvalidTable, match="larger than 8 MiB"):
         read(home / "large.json")
 
 

@@ -14,7 +14,7 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.tuned.lookup import FOLDER, STALE
 from moebench.kernels.tuned.select import ON_CUDA, SCATTER_ROWS, choose, preference
 from moebench.kernels.tuned.source_hash import source_hash
-from moebench.kernels.tuned.tuned_table import Table, shape_of
+from moebench.kernels.tuned.tuned_table import TunedTable, shape_of
 
 CPU = torch.device("cpu")
 FEW = Problem(T=16, D=16, F=32, E=4, K=2)
@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def put(home: Path, one: Table) -> None:
+def put(home: Path, one: TunedTable) -> None:
     (home / f"{one.kernel}.json").write_text(one.text(), encoding="utf-8")
 
 
@@ -108,7 +108,7 @@ LARGE = PROBLEM.replace(T=2048)  # where scatter comes first
 PADDED_SPACE = KERNELS.load("padded").space(LARGE, CPU)
 
 
-def padded(fastest_ns: float) -> Table:
+def padded(fastest_ns: float) -> TunedTable:
     times = [9e9] * (len(PADDED_SPACE) - 1) + [fastest_ns]
     buckets = (bucket(64, times, len(times) - 1), bucket(2048, times, len(times) - 1))
     shape = shape_of(LARGE)

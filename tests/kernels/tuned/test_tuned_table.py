@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import bucket, entry, environment, table
 
-from moebench.kernels.tuned.tuned_table import WIDTH, NotATable, Table
+from moebench.kernels.tuned.tuned_table import WIDTH, InvalidTable, TunedTable
 
 TIMES = st.floats(1, 1e17)
 JSON = st.recursive(
@@ -28,8 +28,8 @@ def test_a_table_is_read_as_it_was_written(times: list[tuple[float, float | None
     buckets = [bucket(2**number, found) for number, found in enumerate(times)]
     robust = entry(loads=("uniform", word), configs=({"a": True, "b": 1.5, word: word}, {}, {"n": -3}))
     written = table(entry(*buckets), robust, kernel=word)
-    assert Table.parse(written.text()) == written
-    assert Table.parse(written.text().encode()).text() == written.text()
+    assert TunedTable.parse(written.text()) == written
+    assert TunedTable.parse(written.text().encode()).text() == written.text()
 
 
 def test_what_fits_a_line_is_on_one() -> None:
@@ -110,8 +110,8 @@ def edited_shape(**changes: Any) -> str:
     ],
 )
 def test_what_is_no_table_is_refused_with_the_value(text: str | bytes, words: str) -> None:
-    with pytest.raises(NotATable, match=words) as caught:
-        Table.parse(text)
+    with pytest.raises(InvalidTable, match=words) as caught:
+        TunedTable.parse(text)
     assert len(str(caught.value)) < 300
     assert str(caught.value).isprintable()
 
@@ -127,8 +127,8 @@ def test_whatever_is_put_anywhere_it_is_read_or_refused(data: st.DataObject, rep
             break
         here = here[key]
     here[key] = replaced
-    with contextlib.suppress(NotATable):
-        Table.parse(json.dumps(content))
+    with contextlib.suppress(InvalidTable):
+        TunedTable.parse(json.dumps(content))
 
 
 def test_a_use_is_told_in_what_it_differs() -> None:

@@ -8,16 +8,16 @@ import pytest
 
 from moebench.results.regression.grouping import Key
 from moebench.results.regression.sequential import LOOKS, Look, judge
-from moebench.results.regression.verdicts import Standing, Verdict
+from moebench.results.regression.verdicts import Outcome, Verdict
 
 KEYS = {name: Key(suite="s", series="", x=0.0, problem="", kernel=name) for name in "abc"}
-S, U, L = Standing.same, Standing.unclear, Standing.slower
+S, U, L = Outcome.same, Outcome.unclear, Outcome.slower
 
 
 class Script:
     """Says of each point, at each look of each measurement, what is written; ``asked`` is what was asked for."""
 
-    def __init__(self, *measurements: Mapping[str, Sequence[Standing]]) -> None:
+    def __init__(self, *measurements: Mapping[str, Sequence[Outcome]]) -> None:
         self._measurements = iter(measurements)
         self.asked: list[tuple[int, str]] = []
 
@@ -33,7 +33,7 @@ class Script:
 
         return look
 
-    def judged(self, looks: Sequence[int] = LOOKS) -> dict[str, Standing]:
+    def judged(self, looks: Sequence[int] = LOOKS) -> dict[str, Outcome]:
         return {verdict.key.kernel: verdict.status for verdict in judge(self.begin, looks)}
 
 
@@ -61,7 +61,7 @@ def test_what_is_decided_stays_decided() -> None:
 
 
 @pytest.mark.parametrize("again", [S, U, L])
-def test_what_seems_slower_gets_the_verdict_of_its_second_measurement(again: Standing) -> None:
+def test_what_seems_slower_gets_the_verdict_of_its_second_measurement(again: Outcome) -> None:
     script = Script({"a": [S], "b": [L], "c": [U, L]}, {"b": [again], "c": [S]})
     assert script.judged(LOOKS[:2]) == {"a": S, "b": again, "c": S}
     assert script.asked[:3] == [(LOOKS[0], "all"), (LOOKS[1], "c"), (LOOKS[0], "all")]

@@ -13,7 +13,7 @@ from records import ENVIRONMENT, TIMING, record, records
 
 from moebench.results.record import Clocks, Record, Status
 from moebench.results.regression.paired_difference import Difference
-from moebench.results.regression.verdicts import Standing, Verdict, compare, decide
+from moebench.results.regression.verdicts import Outcome, Verdict, compare, decide
 from moebench.results.stats import Interval
 
 
@@ -41,9 +41,9 @@ def only(verdicts: Sequence[Verdict]) -> Verdict:
 
 @pytest.mark.parametrize(
     ("times", "status"),
-    [(1.0, Standing.same), (1.015, Standing.same), (1.03, Standing.slower), (0.97, Standing.faster)],
+    [(1.0, Outcome.same), (1.015, Outcome.same), (1.03, Outcome.slower), (0.97, Outcome.faster)],
 )
-def test_a_difference_counts_from_the_floor_on(times: float, status: Standing) -> None:
+def test_a_difference_counts_from_the_floor_on(times: float, status: Outcome) -> None:
     """1.5 % is surely slower here, and not worth an alarm."""
     verdict = only(compare(processes(), processes(times, seed=1)))
     assert verdict.status is status
@@ -56,30 +56,30 @@ def test_a_difference_counts_from_the_floor_on(times: float, status: Standing) -
 
 def test_another_floor_moves_the_line() -> None:
     old, new = processes(), processes(1.03, seed=1)
-    assert only(compare(old, new, floor=0.05)).status is Standing.same
-    assert only(compare(old, processes(1.015, seed=1), floor=0.01)).status is Standing.slower
+    assert only(compare(old, new, floor=0.05)).status is Outcome.same
+    assert only(compare(old, processes(1.015, seed=1), floor=0.01)).status is Outcome.slower
 
 
 def test_what_noise_hides_is_unclear() -> None:
-    assert only(compare(processes(noise=0.1), processes(1.03, noise=0.1, seed=1))).status is Standing.unclear
+    assert only(compare(processes(noise=0.1), processes(1.03, noise=0.1, seed=1))).status is Outcome.unclear
 
 
 def test_samples_of_one_process_are_one_witness() -> None:
     """Slower by a tenth in every one of a thousand samples, which share a process with noise of its own."""
     old, new = (processes(times, count=1, noise=0)[0] for times in (1.0, 1.1))
     verdict = only(compare([old], [new]))
-    assert verdict.status is Standing.unclear
+    assert verdict.status is Outcome.unclear
     assert verdict.reason == "fewer than 6 processes a side: noise of 10 % between them is assumed"
-    assert only(compare([old], processes(2.0, count=1))).status is Standing.slower
+    assert only(compare([old], processes(2.0, count=1))).status is Outcome.slower
 
 
 def test_more_points_ask_for_more_certainty() -> None:
     """A chance of 1 in 500 is enough for one point, and one among twenty has it too often."""
     some = Difference(ratio=Interval(1.05, 0.99, 1.1), p_slower=0.002, p_faster=0.998)
     none = Difference(ratio=Interval(1.0, 0.99, 1.01), p_slower=0.5, p_faster=0.5)
-    assert decide([some]) == [Standing.slower]
-    assert decide([some, *[none] * 19]) == [Standing.unclear, *[Standing.same] * 19]
-    assert decide([some] * 20) == [Standing.slower] * 20
+    assert decide([some]) == [Outcome.slower]
+    assert decide([some, *[none] * 19]) == [Outcome.unclear, *[Outcome.same] * 19]
+    assert decide([some] * 20) == [Outcome.slower] * 20
     assert decide([]) == []
 
 
@@ -89,52 +89,52 @@ def test_more_points_ask_for_more_certainty() -> None:
 )
 def test_what_passed_and_fails_is_broken_however_few_processes_fail(status: Status) -> None:
     verdict = only(compare(processes(), [*processes()[:-1], failed(status)]))
-    assert verdict.status is Standing.broken
+    assert verdict.status is Outcome.broken
     assert verdict.reason == f"{status.value} (1 of 8 processes): no such luck"
 
 
 def test_what_failed_before_is_not_broken_now() -> None:
     failing = [failed(Status.crashed)]
     both = only(compare(failing, [failed(Status.wrong)]))
-    assert (both.status, both.reason) == (Standing.incomparable, "crashed: no such luck / wrong: no such luck")
+    assert (both.status, both.reason) == (Outcome.incomparable, "crashed: no such luck / wrong: no such luck")
     repaired = only(compare(failing, processes()))
-    assert (repaired.status, repaired.reason) == (Standing.new, "was crashed: no such luck")
+    assert (repaired.status, repaired.reason) == (Outcome.new, "was crashed: no such luck")
 
 
 def test_an_unstable_machine_is_nobodys_fault() -> None:
     unstable = failed(Status.unstable, "50 samples were throttled, 3 were not")
-    assert only(compare(processes(), [*processes(), unstable])).status is Standing.same
+    assert only(compare(processes(), [*processes(), unstable])).status is Outcome.same
     nothing = only(compare(processes(), [unstable]))
-    assert (nothing.status, nothing.reason) == (Standing.unclear, f"unstable: {unstable.reason}")
+    assert (nothing.status, nothing.reason) == (Outcome.unclear, f"unstable: {unstable.reason}")
 
 
 def test_points_of_one_side_are_missing_or_new() -> None:
     verdicts = compare(processes(), processes(x=2.0))
-    assert [(verdict.key.x, verdict.status) for verdict in verdicts] == [(1.0, Standing.missing), (2.0, Standing.new)]
+    assert [(verdict.key.x, verdict.status) for verdict in verdicts] == [(1.0, Outcome.missing), (2.0, Outcome.new)]
 
 
 def test_what_is_new_and_fails_says_why() -> None:
     verdict = only(compare([], [failed(Status.wrong)]))
-    assert (verdict.status, verdict.reason) == (Standing.new, "wrong: no such luck")
+    assert (verdict.status, verdict.reason) == (Outcome.new, "wrong: no such luck")
 
 
 def test_other_conditions_are_incomparable_and_named() -> None:
     elsewhere = ENVIRONMENT.model_copy(update={"device": "another CPU", "torch": "9.0"})
     verdict = only(compare(processes(), processes(2.0, environment=elsewhere)))
-    assert verdict.status is Standing.incomparable
+    assert verdict.status is Outcome.incomparable
     assert verdict.reason == "device: a CPU / another CPU; torch: 2.8.0 / 9.0"
 
 
 def test_of_several_machines_that_of_the_newest_counts() -> None:
     elsewhere = ENVIRONMENT.model_copy(update={"device": "another CPU"})
     old = [*processes(), *processes(2.0, environment=elsewhere)]
-    assert only(compare(old, processes(2.0, environment=elsewhere, seed=1))).status is Standing.same
-    assert only(compare(old, processes(seed=1))).status is Standing.same
+    assert only(compare(old, processes(2.0, environment=elsewhere, seed=1))).status is Outcome.same
+    assert only(compare(old, processes(seed=1))).status is Outcome.same
 
 
 def test_another_version_of_moebench_is_what_is_compared() -> None:
     newer = ENVIRONMENT.model_copy(update={"moebench": "9.0"})
-    assert only(compare(processes(), processes(environment=newer, seed=1))).status is Standing.same
+    assert only(compare(processes(), processes(environment=newer, seed=1))).status is Outcome.same
 
 
 def test_clocks_apart_are_incomparable() -> None:
@@ -142,13 +142,13 @@ def test_clocks_apart_are_incomparable() -> None:
         return Clocks(sm_mhz=mhz, memory_mhz=2619, power_w=300.0, temperature_c=50, throttle_reasons=[])
 
     verdict = only(compare(processes(clocks=clocks(1980)), processes(1.1, clocks=clocks(1755))))
-    assert (verdict.status, verdict.reason) == (Standing.incomparable, "sm_mhz: 1980 / 1755")
-    assert only(compare(processes(clocks=clocks(1980)), processes(1.1, clocks=clocks(1965)))).status is Standing.slower
+    assert (verdict.status, verdict.reason) == (Outcome.incomparable, "sm_mhz: 1980 / 1755")
+    assert only(compare(processes(clocks=clocks(1980)), processes(1.1, clocks=clocks(1965)))).status is Outcome.slower
 
 
 def test_another_default_is_judged_and_named() -> None:
     verdict = only(compare(processes(config={"tile": 1}), processes(1.1, config={"tile": 2}, seed=1)))
-    assert (verdict.status, verdict.reason) == (Standing.slower, "config: tile=1 / tile=2")
+    assert (verdict.status, verdict.reason) == (Outcome.slower, "config: tile=1 / tile=2")
 
 
 def test_named_points_are_judged_alone() -> None:

@@ -11,8 +11,8 @@ import torch
 from fake_gpu import FakeGpu
 from fake_nvml import FakeError, FakeNvml
 
-from moebench.execution.workers.rank_setup import open_bench
-from moebench.execution.workers.rendezvous import AtFile, Seat
+from moebench.execution.workers.rank_setup import open_trial_runner
+from moebench.execution.workers.rendezvous import FileRendezvous, RankInfo
 from moebench.results.timing import gpu_check
 from moebench.results.timing.gpu_check import UnfitGpu, check_gpu, check_idle
 
@@ -128,11 +128,11 @@ def test_a_worker_refuses_before_it_is_ready_and_takes_turns_on_a_busy_gpu(
 ) -> None:
     """Who measures in turns with another keeps the device busy for it."""
     monkeypatch.setattr(gpu_check, "CALM_S", 0.0)
-    seat = Seat(rank=0, ranks=1, local_rank=0, local_ranks=1)
+    seat = RankInfo(rank=0, ranks=1, local_rank=0, local_ranks=1)
     nvml.busy = itertools.repeat(97)
     with pytest.raises(UnfitGpu, match="is busy"):
-        open_bench(seat, "cuda", AtFile(tmp_path / "meeting"), alone=True)
+        open_trial_runner(seat, "cuda", FileRendezvous(tmp_path / "meeting"), alone=True)
     nvml.mode = 3
     with pytest.raises(UnfitGpu, match="exclusive-process"):
-        open_bench(seat, "cuda", AtFile(tmp_path / "meeting"), alone=False)
+        open_trial_runner(seat, "cuda", FileRendezvous(tmp_path / "meeting"), alone=False)
     assert h100.opened == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from moebench.results.timing import roofline as machine_module
-from moebench.results.timing.roofline import MIN_TRIES, Machine
+from moebench.results.timing.roofline import MIN_TRIES, MachineRates
 
 CPU = torch.device("cpu")
 
@@ -23,7 +23,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_module, "PROBE_S", 1e-4)
 
 
-def script(machine: Machine, monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
+def script(machine: MachineRates, monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
     """Let measurements take these seconds in turn: of each round both matmuls, the copy, one sum and sums of rows."""
     turns = iter(seconds)
     monkeypatch.setattr(machine, "_fastest", lambda _: next(turns))
@@ -31,13 +31,13 @@ def script(machine: Machine, monkeypatch: pytest.MonkeyPatch, seconds: list[floa
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 def test_real_rates_are_positive(dtype: torch.dtype) -> None:
-    roofline = Machine(CPU).roofline(dtype)
+    roofline = MachineRates(CPU).roofline(dtype)
     assert 0 < roofline.flops_per_s < 1e18
     assert 0 < roofline.bytes_per_s < 1e15
 
 
 def test_rates_are_flops_of_the_fastest_shape_and_bytes_read_and_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(CPU)
+    machine = MachineRates(CPU)
     script(machine, monkeypatch, [2.0, 4.0, 0.5, 8.0, 9.0])
     roofline = machine.roofline(torch.float32)
     assert roofline.flops_per_s == 2 * 8 * 16 * 32 / 2.0
@@ -50,7 +50,7 @@ def test_reading_alone_counts_where_it_is_faster_than_a_copy(
     monkeypatch: pytest.MonkeyPatch, sums: tuple[float, float]
 ) -> None:
     """A kernel that only reads may be as fast as that, and is not limited by what a copy reaches."""
-    machine = Machine(CPU)
+    machine = MachineRates(CPU)
     script(machine, monkeypatch, [2.0, 4.0, 0.5, *sums])
     assert machine.roofline(torch.float32).bytes_per_s == machine.memory.read == 4096 / 0.2
     assert machine.memory.copy == 2 * 4096 / 0.5
@@ -64,14 +64,14 @@ def test_every_byte_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         read.append(float(call().sum()))
         return 1.0
 
-    machine = Machine(CPU)
+    machine = MachineRates(CPU)
     monkeypatch.setattr(machine, "_fastest", noted)
     assert machine._read_rate() == 4096
     assert read == [1024.0, 1024.0]
 
 
 def test_a_dtype_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine = Machine(CPU)
+    machine = MachineRates(CPU)
     script(machine, monkeypatch, [2.0, 4.0, 0.5, 9.0, 9.0, 1.0, 4.0, 2.0, 4.0, 0.5, 9.0, 9.0])
     first = machine.roofline(torch.float32)
     assert machine.roofline(torch.float32) is first
@@ -81,14 +81,14 @@ def test_a_dtype_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_wider_dtype_counts_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both matmuls in float16, both in float32, and the copy: no implementation has to multiply in the slow one."""
-    machine = Machine(CPU)
+    machine = MachineRates(CPU)
     script(machine, monkeypatch, [8.0, 9.0, 2.0, 4.0, 0.5, 9.0, 9.0])
     assert machine.roofline(torch.float16).flops_per_s == 2 * 8 * 16 * 32 / 2.0
 
 
 def test_a_doubt_keeps_the_better_of_each_rate(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first doubt finds slower products and faster copies, the second the reverse, the third faster reads."""
-    machine = Machine(CPU)
+    machine = MachineRates(CPU)
     rounds = [
         [2.0, 9.0, 0.5, 9.0, 9.0],
         [4.0, 9.0, 0.25, 9.0, 9.0],
@@ -125,7 +125,7 @@ def test_the_fastest_try_counts_after_a_call_that_is_not_timed(
     monkeypatch.setattr(time, "perf_counter", lambda: next(readings))
     calls: list[None] = []
     call: Callable[[], None] = lambda: calls.append(None)  # noqa: E731
-    assert Machine(CPU)._fastest(call) == min(seconds)
+    assert MachineRates(CPU)._fastest(call) == min(seconds)
     assert len(calls) == 1 + tries
 
 
@@ -142,12 +142,12 @@ def test_a_try_on_a_gpu_hides_the_launch_and_the_wait(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    assert Machine(torch.device("cuda"))._fastest(call) == pytest.approx(700e-6, rel=3e-3)
+    assert MachineRates(torch.device("cuda"))._fastest(call) == pytest.approx(700e-6, rel=3e-3)
 
 
 def test_without_products_of_float8_the_faster_of_the_wider_ones_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both matmuls in bfloat16, both in float32, and the copy."""
-    machine = Machine(CPU)
+    machine = MachineRates(CPU)
     script(machine, monkeypatch, [4.0, 9.0, 2.0, 9.0, 0.5, 9.0, 9.0])
     assert machine.roofline(torch.float8_e4m3fn).flops_per_s == 2 * 8 * 16 * 32 / 2.0
 
@@ -156,4 +156,4 @@ def test_products_of_float8_are_measured_where_there_are_any(monkeypatch: pytest
     """On a CPU torch has slow ones, which serve to see that the call is right."""
     monkeypatch.setattr(machine_module, "MATMULS", {"cpu": ((16, 32, 16),)})
     monkeypatch.setattr(machine_module, "multiplies_float8", lambda _: True)
-    assert 0 < Machine(CPU).roofline(torch.float8_e4m3fn).flops_per_s < 1e18
+    assert 0 < MachineRates(CPU).roofline(torch.float8_e4m3fn).flops_per_s < 1e18

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moebench.suites.firstlight.ending import LONGEST, counted, judged, last_line
-from moebench.suites.firstlight.journal import Status
+from moebench.suites.firstlight.journal import StepStatus
 from moebench.suites.firstlight.process import Ended
 
 TRACE = "Traceback (most recent call last):\n  File x\n"
@@ -14,19 +14,19 @@ TRACE = "Traceback (most recent call last):\n  File x\n"
 @pytest.mark.parametrize(
     ("code", "said", "status", "reason"),
     [
-        (0, "a warning", Status.done, ""),
-        (1, "moebench: 2 of 3 are wrong", Status.wrong, "2 of 3 are wrong"),
-        (1, "", Status.wrong, "its answer is bad, see its log"),
-        (1, f"{TRACE}ModuleNotFoundError: No module named 'pydantic'", Status.failed, "No module named 'pydantic'"),
-        (1, f"{TRACE}torch.OutOfMemoryError: CUDA out of memory.", Status.out_of_memory, "CUDA out of memory"),
-        (1, f"{TRACE}MemoryError", Status.out_of_memory, "MemoryError"),
-        (2, "moebench: give another --output", Status.failed, "give another --output"),
-        (-9, "", Status.crashed, "SIGKILL (out of memory?)"),
-        (-11, "words", Status.crashed, "was killed by SIGSEGV"),
-        (None, "words", Status.timeout, "longer than the 30 s"),
+        (0, "a warning", StepStatus.done, ""),
+        (1, "moebench: 2 of 3 are wrong", StepStatus.wrong, "2 of 3 are wrong"),
+        (1, "", StepStatus.wrong, "its answer is bad, see its log"),
+        (1, f"{TRACE}ModuleNotFoundError: No module named 'pydantic'", StepStatus.failed, "No module named 'pydantic'"),
+        (1, f"{TRACE}torch.OutOfMemoryError: CUDA out of memory.", StepStatus.out_of_memory, "CUDA out of memory"),
+        (1, f"{TRACE}MemoryError", StepStatus.out_of_memory, "MemoryError"),
+        (2, "moebench: give another --output", StepStatus.failed, "give another --output"),
+        (-9, "", StepStatus.crashed, "SIGKILL (out of memory?)"),
+        (-11, "words", StepStatus.crashed, "was killed by SIGSEGV"),
+        (None, "words", StepStatus.timeout, "longer than the 30 s"),
     ],
 )
-def test_what_an_end_says(code: int | None, said: str, status: Status, reason: str) -> None:
+def test_what_an_end_says(code: int | None, said: str, status: StepStatus, reason: str) -> None:
     found = judged(Ended(code, 1.0), said=said, limit_s=30)
     assert found[0] is status
     assert reason in found[1]

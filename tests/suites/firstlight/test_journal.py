@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from cheap_steps import DECLARED, cheap, held
 
-from moebench.suites.firstlight.journal import NAME, Journal, JournalError, Status, begun, hold, read
+from moebench.suites.firstlight.journal import NAME, Journal, JournalError, StepStatus, begun, hold, read
 
 
 def fresh(device: str = "none", form: str = "rehearsal", before: Journal | None = None) -> Journal:
@@ -20,7 +20,7 @@ def test_a_journal_names_every_step_before_any_has_run(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert found is not None
     assert [entry.name for entry in found.steps] == [step.name for step in DECLARED]
-    assert {entry.status for entry in found.steps} == {Status.waiting}
+    assert {entry.status for entry in found.steps} == {StepStatus.waiting}
 
 
 def test_the_running_step_stands_in_it_if_the_session_is_killed(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "fsync", full)
     later = fresh()
-    later.steps[0].status = Status.done
+    later.steps[0].status = StepStatus.done
     with pytest.raises(JournalError, match="No space left on device; make room"):
         later.save(tmp_path)
     assert (tmp_path / NAME).read_bytes() == was

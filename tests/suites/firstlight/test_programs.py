@@ -20,7 +20,7 @@ from moebench.kernels.hardware.limits import HARDWARE, assuming
 from moebench.kernels.problem import Problem
 from moebench.results.record import Timing
 from moebench.suites.firstlight.forms import GPU, REHEARSAL
-from moebench.suites.firstlight.programs import machine, measure, precompile, stand_in, variants
+from moebench.suites.firstlight.programs import describe_machine, measure_tasks, precompile, stand_in, variants
 
 META = torch.device("meta")
 KERNEL = KERNELS.load(variants.KERNEL)
@@ -120,7 +120,7 @@ def test_ratios_are_to_the_default_the_fastest_first() -> None:
 
 @pytest.mark.usefixtures("h100")
 def test_every_kernel_in_triton_is_checked_in_every_element_type_and_mode() -> None:
-    tasks = list(measure.checks(GPU))
+    tasks = list(measure_tasks.checks(GPU))
     seen = {(who.kernel, task.problem.dtype, task.problem.mode) for task in tasks for who in task.competitors}
     dtypes = ("bfloat16", "float16", "float32")
     kernels = compiled_kernels()
@@ -129,7 +129,7 @@ def test_every_kernel_in_triton_is_checked_in_every_element_type_and_mode() -> N
 
 
 def test_rivals_are_asked_at_both_shapes_with_ours_as_the_baseline() -> None:
-    tasks = list(measure.rivals(GPU))
+    tasks = list(measure_tasks.rivals(GPU))
     assert [task.problem for task in tasks] == list(GPU.rivals)
     assert all(task.competitors[0].kernel == task.point.baseline == "triton_scatter" for task in tasks)
 
@@ -145,7 +145,7 @@ def test_what_is_compiled_is_the_default_of_each_layer() -> None:
 
 
 def test_a_machine_is_told_part_by_part_with_rates_that_were_measured() -> None:
-    found = dict(machine.parts("cpu"))
+    found = dict(describe_machine.parts("cpu"))
     assert list(found)[:2] == ["environment", "commit"]
     rates, memory = found["float32"], found["memory"]
     assert isinstance(rates, dict)

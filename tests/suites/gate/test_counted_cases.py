@@ -10,11 +10,14 @@ from pathlib import Path
 import faulty
 import pytest
 
-from moebench.kernels.compiler.survey import compiled_kernels
-from moebench.kernels.hardware.limits import HARDWARE
-from moebench.results.counters import FiguresError, read
+from moebench.autotune.search.space import Space
+from moebench.kernels.catalog import KERNELS
+from moebench.kernels.compiler.survey import META, compiled_kernels
+from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.problem import Problem
+from moebench.results.counters import CountersError, read
 from moebench.suites.gate import counted_cases
-from moebench.suites.gate.counted_cases import PROBLEM, PROBLEMS, count, made_with, small
+from moebench.suites.gate.counted_cases import CPU, PROBLEM, PROBLEMS, count, made_with, of_space, small
 
 ROOT = Path(__file__).parents[3]
 ACCEPTED = ROOT / "results" / "recorded" / "figures"
@@ -22,7 +25,7 @@ FIGURES = [str(Path(sys.executable).with_name("moebench")), "figures"]
 
 try:
     read(ACCEPTED, made_with())
-except FiguresError as error:
+except CountersError as error:
     OTHER_VERSIONS = str(error)
 else:
     OTHER_VERSIONS = ""
@@ -114,3 +117,12 @@ def test_what_fails_is_broken_and_costs_no_other_figure(monkeypatch: pytest.Monk
 def test_versions_are_told_without_their_build() -> None:
     assert made_with().keys() == {"torch", "transformers"}
     assert all("+" not in version for version in made_with().values())
+
+
+def test_a_space_is_counted_with_and_without_what_cannot_be_built() -> None:
+    problem = Problem(T=256, D=128, F=64, E=8, K=2)
+    with assuming(HARDWARE["sm_80"]):
+        space = Space.of(KERNELS.load("triton_scatter"), problem, META)
+    assert of_space(space) == {"configs": space.declared, "valid_configs": len(space)}
+    assert space.declared > len(space) > 1
+    assert of_space(Space.of(KERNELS.load("loop"), problem, CPU)) == {}

@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import link
 
-from moebench.suites.prediction.collective_time import Clock
+from moebench.suites.prediction.collective_time import CollectiveTimes
 from moebench.suites.prediction.collectives import Transfer, equal, exchange, ring, two_hops
-from moebench.suites.prediction.expected_rows import Amount
+from moebench.suites.prediction.expected_rows import RowDistribution
 from moebench.suites.prediction.layout import Layout
 from moebench.suites.prediction.machine import Link, Rate
 
 A, S, B = 1e-3, 4000.0, 1e6  # latency, bytes of a message, bytes/s
 
 
-def clock(layout: Layout, *, node: Link | None = None, across: Link | None = None) -> Clock:
-    return Clock(link={"node": node or link(), "across": across or link()}.__getitem__, layout=layout)
+def clock(layout: Layout, *, node: Link | None = None, across: Link | None = None) -> CollectiveTimes:
+    return CollectiveTimes(link={"node": node or link(), "across": across or link()}.__getitem__, layout=layout)
 
 
 @pytest.mark.parametrize("ranks", [2, 3, 8])
@@ -117,8 +117,8 @@ def test_work_is_done_by_ranks_that_share_cores() -> None:
     """One rank has all the work: it goes as fast as it can alone, not at its share of a busy node."""
     layout = Layout(ranks=4, ranks_per_node=4)
     rate = Rate(rank=10.0, node=20.0)
-    assert clock(layout).work(Amount.fixed(np.array([100.0, 0, 0, 0])), rate) == pytest.approx(10)
-    assert clock(layout).work(Amount.fixed(np.full(4, 100.0)), rate) == pytest.approx(20)
+    assert clock(layout).work(RowDistribution.fixed(np.array([100.0, 0, 0, 0])), rate) == pytest.approx(10)
+    assert clock(layout).work(RowDistribution.fixed(np.full(4, 100.0)), rate) == pytest.approx(20)
 
 
 @given(ranks=st.integers(1, 12), local=st.integers(1, 4), size=st.floats(0, 1e6), faster=st.floats(1, 100))

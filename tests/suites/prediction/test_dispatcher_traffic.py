@@ -21,15 +21,15 @@ from moebench.suites.prediction.collectives import Transfer
 from moebench.suites.prediction.dispatcher_traffic import FLOWS, Flow, unsupported
 from moebench.suites.prediction.layout import Layout
 from moebench.suites.prediction.machine import LinkClass
-from moebench.suites.prediction.routing_distribution import Demand
+from moebench.suites.prediction.routing_distribution import RoutingDistribution
 
 CPU = torch.device("cpu")
 DRAWS = 40
 
 
-def demand(ranks: int, ranks_per_node: int, **fields: object) -> Demand:
+def demand(ranks: int, ranks_per_node: int, **fields: object) -> RoutingDistribution:
     problem = Problem(T=8 * ranks, D=1, F=1, E=12, K=3, ranks=ranks).replace(**fields)
-    return Demand(problem, Layout(ranks=ranks, ranks_per_node=ranks_per_node), choices(problem))
+    return RoutingDistribution(problem, Layout(ranks=ranks, ranks_per_node=ranks_per_node), choices(problem))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_bytes_are_what_the_dispatcher_itself_reckons_from_routes(
     """Of every rank and link class, on average over draws of tokens: nothing here is shared with the dispatchers."""
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks_per_node))
     problem = demand(ranks, ranks_per_node, **fields).problem
-    asked = Demand(problem, Layout(ranks=ranks, ranks_per_node=ranks_per_node), choices(problem), chunks)
+    asked = RoutingDistribution(problem, Layout(ranks=ranks, ranks_per_node=ranks_per_node), choices(problem), chunks)
     if unsupported(dispatcher, asked.layout):
         return
     flow, kernel = FLOWS[dispatcher](asked), KERNELS.load(dispatcher)
@@ -91,7 +91,7 @@ DEMANDS = st.builds(
 )
 
 
-def transfers(asked: Demand) -> Iterator[tuple[Flow, tuple[Transfer, ...]]]:
+def transfers(asked: RoutingDistribution) -> Iterator[tuple[Flow, tuple[Transfer, ...]]]:
     for name, made in FLOWS.items():
         if not unsupported(name, asked.layout):
             flow = made(asked)
@@ -99,7 +99,7 @@ def transfers(asked: Demand) -> Iterator[tuple[Flow, tuple[Transfer, ...]]]:
 
 
 @given(asked=DEMANDS)
-def test_what_is_sent_is_received_and_comes_back(asked: Demand) -> None:
+def test_what_is_sent_is_received_and_comes_back(asked: RoutingDistribution) -> None:
     for flow, sent in transfers(asked):
         for one in sent:
             for name in one.out:
@@ -115,7 +115,7 @@ def test_what_is_sent_is_received_and_comes_back(asked: Demand) -> None:
 
 
 @given(asked=DEMANDS)
-def test_one_rank_or_one_node_sends_nothing_further(asked: Demand) -> None:
+def test_one_rank_or_one_node_sends_nothing_further(asked: RoutingDistribution) -> None:
     for _, sent in transfers(asked):
         for one in sent:
             if asked.layout.nodes == 1:
@@ -180,7 +180,7 @@ def test_a_ring_is_padded_to_the_fullest_rank() -> None:
 def test_distinct_remote_ranks_are_as_published_for_many_experts(nodes: int) -> None:
     """(Z − 1) (1 − (1 − 1/Z)^k) of Z ranks, for k draws with replacement (DeepEP's count of sends)."""
     problem = Problem(T=nodes, D=1, F=1, E=4096, K=8, ranks=nodes)
-    asked = Demand(problem, Layout(ranks=nodes, ranks_per_node=1), choices(problem))
+    asked = RoutingDistribution(problem, Layout(ranks=nodes, ranks_per_node=1), choices(problem))
     sent = FLOWS["alltoall_dedup"](asked).there[0].out["across"].mean
     assert sent == pytest.approx((nodes - 1) * (1 - (1 - 1 / nodes) ** 8), rel=2e-3)
 

@@ -15,10 +15,10 @@ from moebench.kernels.problem.popularity import choices
 from moebench.suites.prediction.dispatcher_traffic import FLOWS, unsupported
 from moebench.suites.prediction.forecast import Forecast, Setting, forecast
 from moebench.suites.prediction.layout import Layout
-from moebench.suites.prediction.machine import InvalidMachine, Machine, machine
+from moebench.suites.prediction.machine import InvalidMachine, MachineDescription, machine
 
 
-def setting(problem: Problem, where: Machine, *, chunks: int = 1, groups: int = 1) -> Setting:
+def setting(problem: Problem, where: MachineDescription, *, chunks: int = 1, groups: int = 1) -> Setting:
     layout = Layout(ranks=problem.ranks, ranks_per_node=where.ranks_per_node, groups=groups)
     return Setting(machine=where, layout=layout, problem=problem, choices=choices(problem), chunks=chunks)
 
@@ -145,7 +145,7 @@ PROBLEMS = st.builds(
 
 @given(problem=PROBLEMS, where=MACHINES, chunks=st.sampled_from([1, 2, 8]), groups=st.sampled_from([1, 5]))
 def test_whatever_the_figures_are_parts_add_up_and_shares_are_shares(
-    problem: Problem, where: Machine, chunks: int, groups: int
+    problem: Problem, where: MachineDescription, chunks: int, groups: int
 ) -> None:
     asked = setting(problem, where, chunks=chunks, groups=groups)
     for name in FLOWS:
@@ -162,7 +162,7 @@ def test_whatever_the_figures_are_parts_add_up_and_shares_are_shares(
 
 
 @given(problem=PROBLEMS, where=MACHINES)
-def test_more_groups_wait_for_a_slower_straggler(problem: Problem, where: Machine) -> None:
+def test_more_groups_wait_for_a_slower_straggler(problem: Problem, where: MachineDescription) -> None:
     one, many = (forecast("alltoall", setting(problem, where, groups=groups)) for groups in (1, 64))
     if where.ranks_per_node % problem.ranks:  # else the groups share a node, too
         assert many.seconds >= one.seconds * (1 - 1e-9)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from machines import cluster, figure
 
 from moebench.kernels.catalog import UnknownName
-from moebench.suites.prediction.machine import InvalidMachine, Machine, machine, names, to_toml
+from moebench.suites.prediction.machine import InvalidMachine, MachineDescription, machine, names, to_toml
 
 # Peaks of data sheets: bytes/s of a rank inside its node and across, of a node across, of its memory, FLOP/s in
 # bfloat16, bytes.
@@ -116,7 +116,7 @@ def test_a_file_that_cannot_be_read_is_named(content: bytes | None, tmp_path: Pa
 
 
 def test_links_that_were_not_there_are_asked_for_in_vain() -> None:
-    alone: Machine = cluster().model_copy(update={"across": None})
+    alone: MachineDescription = cluster().model_copy(update={"across": None})
     with pytest.raises(InvalidMachine, match="says nothing of links across nodes: give fewer ranks"):
         alone.link("across")
     with pytest.raises(InvalidMachine, match="has no products of bfloat16: give one of float32"):

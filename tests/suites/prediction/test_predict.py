@@ -9,9 +9,9 @@ from machines import cluster
 
 from moebench.kernels.problem import Problem
 from moebench.suites.prediction.dispatcher_traffic import FLOWS
-from moebench.suites.prediction.predict import Question, predict
+from moebench.suites.prediction.predict import PredictionRequest, predict
 
-QUESTION = Question(
+QUESTION = PredictionRequest(
     series="s",
     problem=Problem(T=64, D=64, F=96, E=8, K=2),
     machine=cluster(ranks_per_node=4),

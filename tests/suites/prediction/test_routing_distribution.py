@@ -12,7 +12,7 @@ from moebench.kernels.problem.popularity import choices
 from moebench.kernels.problem.routers import route
 from moebench.kernels.problem.routing import queue_positions
 from moebench.suites.prediction.layout import Layout
-from moebench.suites.prediction.routing_distribution import Demand
+from moebench.suites.prediction.routing_distribution import RoutingDistribution
 
 CPU = torch.device("cpu")
 TOKENS = 20_000
@@ -20,12 +20,12 @@ LOADS = ["uniform", "zipf:1.2", "dirichlet:0.3", "hot", "empty:0.5"]
 SHAPES = [(8, 2, 4), (60, 4, 8), (64, 8, 8), (16, 1, 4)]
 
 
-def demand(problem: Problem, ranks: int, ranks_per_node: int = 2) -> Demand:
+def demand(problem: Problem, ranks: int, ranks_per_node: int = 2) -> RoutingDistribution:
     layout = Layout(ranks=ranks, ranks_per_node=ranks_per_node)
-    return Demand(problem.replace(ranks=ranks), layout, choices(problem))
+    return RoutingDistribution(problem.replace(ranks=ranks), layout, choices(problem))
 
 
-def rows(asked: Demand, tokens: int, seed: int = 1) -> NDArray[np.int64]:
+def rows(asked: RoutingDistribution, tokens: int, seed: int = 1) -> NDArray[np.int64]:
     """Routes of each token to each rank, (T, R), by the router."""
     ids_TK = route(asked.problem.replace(T=tokens, capacity_factor=None), seed=seed, device=CPU).ids_TK.numpy()
     rank_TK = np.where(ids_TK < 0, asked.layout.ranks, asked.owner_E[ids_TK])
@@ -76,7 +76,7 @@ def test_ranks_that_a_token_visits_are_counted_once(load: str, E: int, K: int, r
     assert 0.9 * deviation - 0.05 <= visited.variance_R[0] ** 0.5 <= 1.8 * deviation + 0.05  # never too sure
 
 
-def kept(asked: Demand, draws: int) -> NDArray[np.bool_]:
+def kept(asked: RoutingDistribution, draws: int) -> NDArray[np.bool_]:
     """Whether a rank's token keeps a route to each expert, (draws, T / R, E)."""
     one = asked.problem.replace(T=asked.problem.T // asked.layout.ranks, ranks=1, capacity_factor=None)
     kept_STE, capacity = np.zeros((draws, one.T, one.E), dtype=np.bool_), asked.problem.capacity or 0
@@ -113,7 +113,7 @@ def test_experts_are_touched_as_often_as_some_token_chooses_them() -> None:
     np.testing.assert_allclose(asked.touched.mean_R, expected_R, atol=0.3)
 
 
-def _experts(asked: Demand, seed: int) -> NDArray[np.int64]:
+def _experts(asked: RoutingDistribution, seed: int) -> NDArray[np.int64]:
     return route(asked.problem, seed=seed, device=CPU).counts_E().numpy()
 
 

@@ -8,8 +8,8 @@ from machines import link
 from moebench.suites.prediction.calibration.calibration import _observation, calibrate
 from moebench.suites.prediction.calibration.links import SIZES, Exchange, patterns
 from moebench.suites.prediction.calibration.probe import Probe
-from moebench.suites.prediction.calibration.rank_group import Rates
-from moebench.suites.prediction.collective_time import Clock
+from moebench.suites.prediction.calibration.rank_group import RankRates
+from moebench.suites.prediction.collective_time import CollectiveTimes
 from moebench.suites.prediction.layout import Layout
 
 
@@ -17,7 +17,7 @@ def probe(ranks: int, ranks_per_node: int) -> Probe:
     """Of ranks whose links take the times of the model."""
     layout = Layout(ranks=ranks, ranks_per_node=ranks_per_node)
     links = {"node": link(latency_s=1e-4, bytes_per_s=4e9), "across": link(latency_s=3e-4, bytes_per_s=2.5e7)}
-    clock = Clock(link=links.__getitem__, layout=layout)
+    clock = CollectiveTimes(link=links.__getitem__, layout=layout)
     exchanges = []
     for pattern in patterns(ranks, ranks_per_node):
         for size in SIZES:
@@ -28,9 +28,9 @@ def probe(ranks: int, ranks_per_node: int) -> Probe:
         ranks=ranks,
         ranks_per_node=ranks_per_node,
         exchanges=exchanges,
-        products={"float32": Rates(alone=8e10, together=4.0001234e10)},
+        products={"float32": RankRates(alone=8e10, together=4.0001234e10)},
         grouped={"float32": 0.75},
-        copies=Rates(alone=4e10, together=2e10),
+        copies=RankRates(alone=4e10, together=2e10),
         memory_bytes=8_000_000_000,
         layer_s=4e-4,
     )

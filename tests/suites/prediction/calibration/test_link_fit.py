@@ -7,7 +7,7 @@ import pytest
 from machines import link
 
 from moebench.suites.prediction.calibration.link_fit import Observation, fit
-from moebench.suites.prediction.collective_time import Clock
+from moebench.suites.prediction.collective_time import CollectiveTimes
 from moebench.suites.prediction.collectives import Transfer, exchange
 from moebench.suites.prediction.layout import Layout
 from moebench.suites.prediction.machine import Link
@@ -40,7 +40,7 @@ def transfers(layout: Layout) -> list[Transfer]:
 def timed(layout: Layout, *, noise: float = 0.0, busy: float = 0.0, seed: int = 0) -> list[Observation]:
     """As the links would have it, with noise on every repetition, and some that meet a busy moment of 5 ms."""
     rng = np.random.default_rng(seed)
-    clock = Clock(link={"node": INSIDE, "across": ACROSS}.__getitem__, layout=layout)
+    clock = CollectiveTimes(link={"node": INSIDE, "across": ACROSS}.__getitem__, layout=layout)
     found = []
     for one in transfers(layout):
         seconds = clock.transfer(one).seconds * np.exp(noise * rng.normal(size=9))

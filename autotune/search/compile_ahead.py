@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ...kernels.compiler.compilers import Compilers
-from ...kernels.compiler.survey import Case, Outcome
+from ...kernels.compiler.survey import CompileCase, Outcome
 from ...kernels.hardware.limits import HARDWARE, Hardware
 from ...kernels.kernel import Config
 from ...kernels.problem import Problem
@@ -46,8 +46,8 @@ class Ahead:
                 self._known[compiled] = fault_of(outcome)
             yield self._known[key]
 
-    def _case(self, problem: Problem, config: Config) -> Case:
-        return Case(
+    def _case(self, problem: Problem, config: Config) -> CompileCase:
+        return CompileCase(
             kernel=self._kernel, model="", problem=problem, config=config, target=self._target, hardware=self._hardware
         )
 

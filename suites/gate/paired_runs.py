@@ -49,7 +49,7 @@ class Gate:
     def _begin(self, keys: Collection[Key] | None) -> Look:
         if keys is not None:
             self.tell(f"measuring anew what seemed slower: {len(keys)} of the points")
-        return _Stage(self, keys).look
+        return _GateStage(self, keys).look
 
     def pair(self, number: int, kernels: Sequence[str]) -> list[list[Record]]:
         """The records of one more process of each side, which take their samples in turn; each side begins in turn."""
@@ -69,7 +69,7 @@ class Gate:
 
 
 @dataclass
-class _Stage:
+class _GateStage:
     """One measurement from its beginning, of all points or of ``keys``: what both sides have given so far."""
 
     gate: Gate

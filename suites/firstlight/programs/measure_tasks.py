@@ -10,9 +10,9 @@ from ....execution.trial.task import Budget, Competitor, Task
 from ....kernels.compiler.survey import unable
 from ....results.record import Point
 from ....results.record.store import Store
-from ...run import Runner
+from ...runner import Runner
 from ...suite import BUDGETS
-from ..forms import Form, form
+from ..forms import SessionForm, form
 from ._progress import told
 from .precompile import cases, compiled, layers
 
@@ -32,7 +32,7 @@ def main() -> None:
     sys.exit(int(any(bad)))
 
 
-def checks(chosen: Form) -> Iterator[Task]:
+def checks(chosen: SessionForm) -> Iterator[Task]:
     """A small layer in every element type, forward and training, by every kernel in Triton that takes it."""
     for problem in chosen.checks:
         kernels = [kernel for kernel, _ in layers([problem])]
@@ -52,7 +52,7 @@ def checks(chosen: Form) -> Iterator[Task]:
         )
 
 
-def rivals(chosen: Form) -> Iterator[Task]:
+def rivals(chosen: SessionForm) -> Iterator[Task]:
     """The peers that are installed, at shapes of many fine experts."""
     for problem in chosen.rivals:
         yield Task(

@@ -13,16 +13,16 @@ from imagined_sides import Asked, Imagined, Times, always
 
 from moebench.results.record.store import Store, load
 from moebench.results.regression.sequential import LOOKS
-from moebench.results.regression.verdicts import Standing
+from moebench.results.regression.verdicts import Outcome
 from moebench.suites.gate.checkouts import GateError, Side
-from moebench.suites.gate.gate import Gate
+from moebench.suites.gate.paired_runs import Gate
 
 
 @dataclass(frozen=True)
 class Judged:
     """What a gate did and said."""
 
-    verdicts: dict[str, Standing]
+    verdicts: dict[str, Outcome]
     asked: tuple[Asked, Asked]
     sentences: list[str]
     files: tuple[Path, Path]
@@ -56,7 +56,7 @@ def judged(
 
 def test_equal_sides_have_eight_processes_each(tmp_path: Path) -> None:
     gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2))
-    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.same}
+    assert gate.verdicts == {"loop": Outcome.same, "scatter": Outcome.same}
     assert gate.asked[0] == gate.asked[1] == 8 * [("suite", "--configs", "default", "--samples", "41")]
     assert [len(load(file).records) for file in gate.files] == [16, 16]
     (sentence,) = gate.sentences
@@ -65,7 +65,7 @@ def test_equal_sides_have_eight_processes_each(tmp_path: Path) -> None:
 
 def test_what_seems_slower_is_measured_anew_and_alone(tmp_path: Path) -> None:
     gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2.1))
-    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.slower}
+    assert gate.verdicts == {"loop": Outcome.same, "scatter": Outcome.slower}
     assert [arguments[:3] for arguments in gate.asked[0][8:]] == 8 * [("suite", "--kernel", "scatter")]
     assert gate.sentences[1] == "measuring anew what seemed slower: 1 of the points"
 
@@ -73,7 +73,7 @@ def test_what_seems_slower_is_measured_anew_and_alone(tmp_path: Path) -> None:
 def test_what_was_slower_only_once_is_the_same(tmp_path: Path) -> None:
     """A neighbour sits beside every process of the new side, and leaves when the first look is over."""
     gate = judged(tmp_path, always(loop=1), lambda number: {"loop": 1.1 if number < 8 else 1})
-    assert gate.verdicts == {"loop": Standing.same}
+    assert gate.verdicts == {"loop": Outcome.same}
     assert gate.sentences[0].endswith("1 slower")
 
 
@@ -84,20 +84,20 @@ def test_only_what_is_unclear_is_measured_on(tmp_path: Path) -> None:
         lambda number: {"loop": 1, "scatter": 2 + number % 3 / 10},
         looks=(8, 12),
     )
-    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.unclear}
+    assert gate.verdicts == {"loop": Outcome.same, "scatter": Outcome.unclear}
     assert [arguments[:3] for arguments in gate.asked[0][8:]] == 4 * [("suite", "--kernel", "scatter")]
 
 
 def test_what_breaks_is_broken_without_another_look(tmp_path: Path) -> None:
     """Once in sixteen turns, and of one kernel alone."""
     gate = judged(tmp_path, always(loop=1, scatter=2), lambda number: {"loop": 1, "scatter": 0 if number == 7 else 2})
-    assert gate.verdicts == {"loop": Standing.same, "scatter": Standing.broken}
+    assert gate.verdicts == {"loop": Outcome.same, "scatter": Outcome.broken}
     assert len(gate.asked[0]) == 8
 
 
 def test_kernels_that_are_named_are_asked_for(tmp_path: Path) -> None:
     gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2), kernels=["loop"])
-    assert gate.verdicts == {"loop": Standing.same}
+    assert gate.verdicts == {"loop": Outcome.same}
 
 
 def test_a_side_that_cannot_be_measured_ends_the_gate_and_leaves_what_there_is(tmp_path: Path) -> None:

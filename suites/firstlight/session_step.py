@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class SessionStep:
     """One command of a session, run in the session's folder.
 
     ``number`` says where it stands, as in docs/gpu.md: ``1.4`` is the fourth question of stage 1. ``worth`` is what it

@@ -14,7 +14,7 @@ from points import point, task
 
 from moebench.results.record import Record, Status
 from moebench.results.record.store import Store, StoreError, load
-from moebench.suites.run import Runner, pending
+from moebench.suites.runner import Runner, pending
 
 
 def run(path: Path, *asked: str) -> list[Record]:
@@ -72,7 +72,7 @@ SLOW_RUN = """
 import sys
 from pathlib import Path
 from moebench.results.record.store import Store
-from moebench.suites.run import Runner
+from moebench.suites.runner import Runner
 from points import task
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import typer
 
 from moebench.cli.main import app
 from moebench.kernels.catalog import UnknownName
-from moebench.suites.firstlight import device, steps, tools
-from moebench.suites.firstlight.forms import COMPLETING, GPU, MEASURED, REHEARSAL, Form, form
+from moebench.suites.firstlight import device_check, session_steps, tools
+from moebench.suites.firstlight.forms import COMPLETING, GPU, MEASURED, REHEARSAL, SessionForm, form
 from moebench.suites.firstlight.process import GRACE_S
-from moebench.suites.firstlight.step import Step
-from moebench.suites.firstlight.steps import STAGES, declared, page
+from moebench.suites.firstlight.session_step import SessionStep
+from moebench.suites.firstlight.session_steps import STAGES, declared, page
 from moebench.suites.suite import tasks
 
 FORMS = pytest.mark.parametrize("of", [GPU, REHEARSAL], ids=lambda of: of.name)
@@ -31,26 +31,26 @@ ORDER = [
 ]  # fmt: skip
 
 
-def of_stage(of: Form, stage: str) -> list[Step]:
+def of_stage(of: SessionForm, stage: str) -> list[SessionStep]:
     return [step for step in declared(of, tests=Path("/tests")) if step.stage == stage]
 
 
 @FORMS
-def test_both_forms_have_the_same_steps_in_the_order_of_their_worth(of: Form) -> None:
+def test_both_forms_have_the_same_steps_in_the_order_of_their_worth(of: SessionForm) -> None:
     assert [(step.number, step.name) for step in declared(of, tests=None)] == ORDER
     assert {step.stage for step in declared(of, tests=None)} == set(STAGES)
 
 
 @FORMS
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_takes_under_nine_minutes_whatever_its_steps_do(of: Form, stage: str, tmp_path: Path) -> None:
+def test_a_stage_takes_under_nine_minutes_whatever_its_steps_do(of: SessionForm, stage: str, tmp_path: Path) -> None:
     limits = [step.limit_s for step in (*of_stage(of, stage), page(tmp_path))]
-    assert device.LIMIT_S + sum(limits) < NINE_MINUTES_S
+    assert device_check.LIMIT_S + sum(limits) < NINE_MINUTES_S
     assert min(limits) > 2 * GRACE_S
 
 
 @FORMS
-def test_steps_leave_files_of_their_own_and_say_what_they_are_worth(of: Form) -> None:
+def test_steps_leave_files_of_their_own_and_say_what_they_are_worth(of: SessionForm) -> None:
     found = declared(of, tests=None)
     files = [file for step in found for file in step.files]
     assert len(set(files)) == len(files)
@@ -70,7 +70,7 @@ def test_everything_that_suites_measure_on_a_gpu_is_compiled_before() -> None:
 
 
 @FORMS
-def test_programs_are_modules_and_everything_else_is_a_verb_pytest_or_a_tool(of: Form) -> None:
+def test_programs_are_modules_and_everything_else_is_a_verb_pytest_or_a_tool(of: SessionForm) -> None:
     for step in declared(of, tests=Path("/tests")):
         words = list(step.command)
         if step.name in ("ncu", "compute-sanitizer"):
@@ -79,7 +79,7 @@ def test_programs_are_modules_and_everything_else_is_a_verb_pytest_or_a_tool(of:
         assert words[1] == "-m"
         module = words[2]
         assert "nox" not in words
-        if module.startswith(steps.__package__):
+        if module.startswith(session_steps.__package__):
             assert callable(importlib.import_module(module).main)
         else:
             assert module in ("moebench.cli.main", "pytest")
@@ -94,7 +94,7 @@ VERBS = [
 
 
 @pytest.mark.parametrize("step", VERBS)
-def test_verbs_understand_the_words_they_are_given(step: Step) -> None:
+def test_verbs_understand_the_words_they_are_given(step: SessionStep) -> None:
     """Here too those for a GPU, which nothing here can run."""
     name, *words = step.command[3:]
     command = typer.main.get_command(app)
@@ -104,7 +104,7 @@ def test_verbs_understand_the_words_they_are_given(step: Step) -> None:
 
 
 @FORMS
-def test_what_is_measured_ignores_what_was_tuned_on_the_machine(of: Form) -> None:
+def test_what_is_measured_ignores_what_was_tuned_on_the_machine(of: SessionForm) -> None:
     runs = [step.command for step in declared(of, tests=None) if "run" in step.command]
     assert len(runs) == 4
     assert all(" --configs default " in f" {' '.join(command)} " for command in runs)
@@ -121,7 +121,7 @@ def test_tests_run_in_eight_processes_with_warnings_left_alone_and_their_report_
 
 
 def without(names: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "find_spec", lambda name: None if name in names else find_spec(name))
+    monkeypatch.setattr(session_steps, "find_spec", lambda name: None if name in names else find_spec(name))
 
 
 def test_without_xdist_the_tests_run_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ...autotune.search.candidates import Candidates
-    from ...autotune.search.tuner import Plan, Progress, Tuner
+    from ...autotune.search.tuner import Tuner, TuningPlan, TuningProgress
     from ...autotune.tables.build import Derived
     from ...execution.workers.executor import Executor
     from ...kernels.kernel import Config
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def session(
-    plan: Plan,
+    plan: TuningPlan,
     candidates: Candidates,
     workers: AbstractContextManager[Executor],
     output: Path | None,
@@ -89,7 +89,7 @@ def _stopping(tuner: Tuner, console: Console) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _own_file(plan: Plan, executor: Executor) -> Path:
+def _own_file(plan: TuningPlan, executor: Executor) -> Path:
     """Where the records of this kernel on this device go, and their tables, for layers to find."""
     from ...autotune.tables.build import as_file_name
     from ...kernels.tuned.lookup import FOLDER, folder
@@ -100,7 +100,7 @@ def _own_file(plan: Plan, executor: Executor) -> Path:
     return home / f"{as_file_name(f'{plan.kernel}.{executor.environment.device}')}.jsonl"
 
 
-def _follow(progress: Iterable[Progress], plan: Plan, say: Callable[[str], None]) -> None:
+def _follow(progress: Iterable[TuningProgress], plan: TuningPlan, say: Callable[[str], None]) -> None:
     for step in progress:
         searching = f"{step.trials} of {plan.trials} trials" if step.stage == "search" else "comparing finalists"
         best = f", best so far {1 / step.best:.3f} times as fast as the default" if step.best else ""
@@ -124,7 +124,7 @@ def _all_failed(tuner: Tuner) -> str:
     return "every candidate failed: " + ", ".join(f"{count} {status}" for status, count in failures.items())
 
 
-def _answer(plan: Plan, tuner: Tuner, path: Path, failure: str, *, as_json: bool) -> None:
+def _answer(plan: TuningPlan, tuner: Tuner, path: Path, failure: str, *, as_json: bool) -> None:
     from ...autotune.tables.build import derive_files, held_out, write
     from ...kernels.tuned.tuned_table import shape_of
     from .views import answer, held_out_lines, plain

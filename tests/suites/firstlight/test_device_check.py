@@ -12,8 +12,8 @@ from fake_gpu import FakeGpu
 from fake_nvml import FakeNvml
 
 from moebench.results.timing import gpu_check
-from moebench.suites.firstlight import device
-from moebench.suites.firstlight.device import UNFIT, DeviceError, fit
+from moebench.suites.firstlight import device_check
+from moebench.suites.firstlight.device_check import UNFIT, DeviceError, fit
 from moebench.suites.firstlight.programs import device as program
 
 
@@ -102,7 +102,7 @@ def test_why_not_comes_back_in_one_line(code: int, err: str, said: str, monkeypa
 
 def test_a_driver_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(command: list[str], **_: object) -> None:
-        raise subprocess.TimeoutExpired(command, device.LIMIT_S)
+        raise subprocess.TimeoutExpired(command, device_check.LIMIT_S)
 
     monkeypatch.setattr(subprocess, "run", hang)
     with pytest.raises(DeviceError, match="nvidia-smi"):

@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..execution.trial.task import Task
-from ..execution.workers.supervisor import Isolated, Spent
+from ..execution.workers.supervisor import Supervisor, TimeSpent
 from ..execution.workers.worker import DeviceType, Ready
-from ..execution.workers.worker_group import THIS_MACHINE, Workplace
+from ..execution.workers.worker_group import LOCAL_WORKERS, WorkerProvider
 from ..results.record import Record
 from ..results.record.store import Store, StoreError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class SuiteProgress:
     """After each task: its records, how many tasks are done, and the seconds that the others will take."""
 
     task: Task
@@ -39,13 +39,13 @@ def pending(tasks: Sequence[Task], records: Sequence[Record]) -> list[Task]:
 class Runner:
     """Runs tasks on one device, or on several as ranks, into one store."""
 
-    def __init__(self, store: Store, device_type: DeviceType, workplace: Workplace = THIS_MACHINE) -> None:
+    def __init__(self, store: Store, device_type: DeviceType, workplace: WorkerProvider = LOCAL_WORKERS) -> None:
         self._store = store
         self._device_type = device_type
         self._workplace = workplace
-        self.spent = Spent()
+        self.spent = TimeSpent()
 
-    def run(self, tasks: Sequence[Task]) -> Iterator[Progress]:
+    def run(self, tasks: Sequence[Task]) -> Iterator[SuiteProgress]:
         """Measure what the store does not hold yet, append the records of each task, and tell.
 
         Raises:
@@ -54,7 +54,7 @@ class Runner:
         """
         left = pending(tasks, self._store.loaded.records)
         kernels = sorted({who.kernel for task in left for who in task.competitors})
-        with Isolated(self._device_type, kernels, self._workplace) as isolated:
+        with Supervisor(self._device_type, kernels, self._workplace) as isolated:
             self.spent = isolated.spent
             if left:
                 self._refuse_to_mix(isolated.open(left[0].problem.ranks))
@@ -63,7 +63,7 @@ class Runner:
                 for record in records:
                     self._store.append(record)
                 left_s = self.spent.trials_s / done * (len(left) - done)
-                yield Progress(task=task, records=records, done=done, total=len(left), left_s=left_s)
+                yield SuiteProgress(task=task, records=records, done=done, total=len(left), left_s=left_s)
 
     def _refuse_to_mix(self, ready: Ready) -> None:
         for record in self._store.loaded.records:

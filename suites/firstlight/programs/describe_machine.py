@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from ....execution.workers.worker import DeviceType
-from ....kernels.hardware.device import device_name, driver
+from ....kernels.hardware.device_names import device_name, driver
 from ....kernels.hardware.limits import hardware
 from ....results.record.environment import commit, fingerprint
 from ....results.timing.nvml import NoTelemetry, Telemetry, connect
-from ....results.timing.roofline import Machine
+from ....results.timing.roofline import MachineRates
 from ..forms import form
 
 READINGS = 10
@@ -42,7 +42,7 @@ def parts(kind: DeviceType) -> Iterator[tuple[str, object]]:
     yield "commit", commit()
     yield "hardware", asdict(hardware(device))
     yield "telemetry", telemetry(device)
-    machine = Machine(device)
+    machine = MachineRates(device)
     for dtype in DTYPES:
         roofline = machine.roofline(dtype)
         yield str(dtype).removeprefix("torch."), {"matmul_tflop_per_s": round(roofline.flops_per_s / 1e12, 3)}

@@ -16,10 +16,10 @@ import torch
 
 from moebench.autotune.search import candidates
 from moebench.autotune.search.candidates import Candidates
-from moebench.autotune.search.precompile import Ahead, fault_of, none_known
+from moebench.autotune.search.compile_ahead import Ahead, fault_of, none_known
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler.machine_code import Figures
-from moebench.kernels.compiler.survey import Case, Outcome
+from moebench.kernels.compiler.survey import CompileCase, Outcome
 from moebench.kernels.hardware.limits import HARDWARE
 from moebench.kernels.problem import Problem
 from moebench.kernels.triton.tiles import Tile, Tiles
@@ -27,11 +27,11 @@ from moebench.kernels.triton.tiles import Tile, Tiles
 pytest.importorskip("triton")
 
 PROBLEM = Problem(T=256, D=256, F=256, E=4, K=2, dtype="bfloat16")
-CASE = Case(kernel="triton_scatter", model="", problem=PROBLEM, config={}, target="sm_80")
+CASE = CompileCase(kernel="triton_scatter", model="", problem=PROBLEM, config={}, target="sm_80")
 FIGURES = {"warps": 4, "occupancy": 2, "registers": 128, "shared_bytes": 1 << 16, "code_bytes": 999}
 
 
-def outcome(error: str = "", case: Case = CASE, **changes: object) -> Outcome:
+def outcome(error: str = "", case: CompileCase = CASE, **changes: object) -> Outcome:
     return Outcome(case=case, figures={"up": Figures(**FIGURES | changes)}, error=error)  # type: ignore[arg-type]
 
 
@@ -61,9 +61,9 @@ class Spilling:
     """Compilers of code that spills where ``spills`` is set; ``asked`` for these."""
 
     def __init__(self) -> None:
-        self.asked: list[Case] = []
+        self.asked: list[CompileCase] = []
 
-    def compile(self, work: Sequence[Case]) -> Iterator[Outcome]:
+    def compile(self, work: Sequence[CompileCase]) -> Iterator[Outcome]:
         for case in work:
             self.asked.append(case)
             yield outcome(case=case, spill_bytes=8 * int(case.config["spills"]))

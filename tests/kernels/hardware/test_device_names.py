@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from moebench.kernels.hardware import device as module
-from moebench.kernels.hardware.device import cpu_name, device_name, driver
+from moebench.kernels.hardware import device_names as module
+from moebench.kernels.hardware.device_names import cpu_name, device_name, driver
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 CPUINFO = """\

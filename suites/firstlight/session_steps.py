@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
-from .forms import COMPLETING, MEASURED, Form
-from .step import Step
+from .forms import COMPLETING, MEASURED, SessionForm
+from .session_step import SessionStep
 from .tools import tool
 
 STAGES = ("1", "2", "3")
@@ -23,16 +23,16 @@ SECTIONS = (
 )  # fmt: skip
 
 
-def declared(form: Form, *, tests: Path | None) -> list[Step]:
+def declared(form: SessionForm, *, tests: Path | None) -> list[SessionStep]:
     """All steps but the page, in order; ``tests`` is the folder of moebench's tests where there is one."""
     steps = (*_first(form, tests), *_second(form), *_third(form))
     return [replace(step, environment={**form.environment, **step.environment}) for step in steps]
 
 
-def _first(form: Form, tests: Path | None) -> list[Step]:
+def _first(form: SessionForm, tests: Path | None) -> list[SessionStep]:
     """Is it right, and how fast is it."""
     return [
-        Step(
+        SessionStep(
             number="1.1",
             name="machine",
             worth="versions, device, readings of its clocks, and the rates that every share is of",
@@ -40,7 +40,7 @@ def _first(form: Form, tests: Path | None) -> list[Step]:
             limit_s=30,
             files=("machine.json",),
         ),
-        Step(
+        SessionStep(
             number="1.2",
             name="check",
             worth="are the Triton kernels right in every element type, forward and in training",
@@ -50,7 +50,7 @@ def _first(form: Form, tests: Path | None) -> list[Step]:
             environment=_interpreted(form),
         ),
         _tests(form, tests),
-        Step(
+        SessionStep(
             number="1.3",
             name="compile",
             worth="compiles what is measured next with all cores, which one process would do one by one",
@@ -58,7 +58,7 @@ def _first(form: Form, tests: Path | None) -> list[Step]:
             limit_s=45,
             files=("compile.json",),
         ),
-        Step(
+        SessionStep(
             number="1.4",
             name="cold",
             worth="decode, prefill, fine experts and training against the bound: the first numbers to quote",
@@ -66,7 +66,7 @@ def _first(form: Form, tests: Path | None) -> list[Step]:
             limit_s=200,
             files=("cold.jsonl", "cold.html", "cold.md"),
         ),
-        Step(
+        SessionStep(
             number="1.5",
             name="clock",
             worth="do our clocks agree with triton.testing.do_bench, and does the flush leave work behind",
@@ -74,7 +74,7 @@ def _first(form: Form, tests: Path | None) -> list[Step]:
             limit_s=35,
             files=("clock.json",),
         ),
-        Step(
+        SessionStep(
             number="1.5",
             name="eager",
             worth="what decoding takes in a loop of Python, launches included",
@@ -87,10 +87,10 @@ def _first(form: Form, tests: Path | None) -> list[Step]:
     ]
 
 
-def _second(form: Form) -> list[Step]:
+def _second(form: SessionForm) -> list[SessionStep]:
     """Why it is as fast as that."""
     return [
-        Step(
+        SessionStep(
             number="2.1",
             name="variants",
             worth="every choice of the kernels changed by itself, in turn with the default: what to write next",
@@ -123,7 +123,7 @@ def _second(form: Form) -> list[Step]:
             # Each tensor in memory of its own: within a block of torch's allocator nothing is out of bounds.
             environment={"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
         ),
-        Step(
+        SessionStep(
             number="2.4",
             name="trace",
             worth="gaps between launches, in a forward and in a training step",
@@ -135,12 +135,12 @@ def _second(form: Form) -> list[Step]:
     ]  # fmt: skip
 
 
-def _third(form: Form) -> list[Step]:
+def _third(form: SessionForm) -> list[SessionStep]:
     """How much faster it can be, how steadily, and than whom."""
     return [
         _tune(form, "3.1", "tune-fine", form.tuned_fine, limit_s=80),
         _tune(form, "3.1", "tune-model", form.tuned_model, limit_s=100),
-        Step(
+        SessionStep(
             number="3.2",
             name="hot",
             worth="the steady state of a CUDA graph, and joules a call",
@@ -150,7 +150,7 @@ def _third(form: Form) -> list[Step]:
             limit_s=105,
             files=("hot.jsonl", "hot.html", "hot.md"),
         ),
-        Step(
+        SessionStep(
             number="3.3",
             name="complete",
             worth="many experts and capacity factors: the rest of the page",
@@ -158,7 +158,7 @@ def _third(form: Form) -> list[Step]:
             limit_s=75,
             files=("complete.jsonl", "complete.html", "complete.md"),
         ),
-        Step(
+        SessionStep(
             number="3.4",
             name="peers",
             worth="against whom: the peers that are installed, at fine experts and at the shape they quote",
@@ -166,7 +166,7 @@ def _third(form: Form) -> list[Step]:
             limit_s=55,
             files=("peers.jsonl",),
         ),
-        Step(
+        SessionStep(
             number="3.5",
             name="sweep",
             worth="configurations chosen by chance, for strategies to be compared on without a GPU",
@@ -177,7 +177,7 @@ def _third(form: Form) -> list[Step]:
             limit_s=45,
             files=("sweep.jsonl",),
         ),
-        Step(
+        SessionStep(
             number="3.5",
             name="predicted",
             worth="is the static model true: its order and its times beside the measured ones",
@@ -188,10 +188,10 @@ def _third(form: Form) -> list[Step]:
     ]  # fmt: skip
 
 
-def page(folder: Path) -> Step:
+def page(folder: Path) -> SessionStep:
     """The last step of every stage: one page of all records that are there by now."""
     records = sorted(file.name for file in folder.glob("*.jsonl"))
-    return Step(
+    return SessionStep(
         number="all",
         name=PAGE,
         worth="all records so far on one page",
@@ -202,7 +202,7 @@ def page(folder: Path) -> Step:
     )
 
 
-def _interpreted(form: Form) -> dict[str, str]:
+def _interpreted(form: SessionForm) -> dict[str, str]:
     """The variables of a step whose kernels in Triton run without a GPU, where the form has none."""
     return {"TRITON_INTERPRET": "1"} if form.interpreted else {}
 
@@ -211,7 +211,9 @@ def _program(name: str, *words: str) -> tuple[str, ...]:
     return (sys.executable, "-m", f"{__package__}.programs.{name}", *words)
 
 
-def _run(form: Form, *suites: str, output: str, kernels: Sequence[str], words: Sequence[str] = ()) -> tuple[str, ...]:
+def _run(
+    form: SessionForm, *suites: str, output: str, kernels: Sequence[str], words: Sequence[str] = ()
+) -> tuple[str, ...]:
     """`moebench run` in default configurations: what was tuned here before changes nothing."""
     only = [word for kernel in kernels for word in ("--kernel", kernel)]
     samples = [] if form.samples is None else ["--samples", str(form.samples)]
@@ -221,9 +223,9 @@ def _run(form: Form, *suites: str, output: str, kernels: Sequence[str], words: S
     )  # fmt: skip
 
 
-def _tune(form: Form, number: str, name: str, shape: Sequence[str], limit_s: float) -> Step:
+def _tune(form: SessionForm, number: str, name: str, shape: Sequence[str], limit_s: float) -> SessionStep:
     records = f"{name}.jsonl"
-    return Step(
+    return SessionStep(
         number=number,
         name=name,
         worth="the same with the best configuration that a short search finds",
@@ -236,7 +238,7 @@ def _tune(form: Form, number: str, name: str, shape: Sequence[str], limit_s: flo
     )  # fmt: skip
 
 
-def _tests(form: Form, tests: Path | None) -> Step:
+def _tests(form: SessionForm, tests: Path | None) -> SessionStep:
     """The tests for a GPU, whatever else of what they import is missing."""
     obstacle = ""
     if tests is None:
@@ -245,7 +247,7 @@ def _tests(form: Form, tests: Path | None) -> Step:
         obstacle = "pytest is not installed; carry its wheel (docs/gpu.md)"
     where = [str(tests / form.tests)] if tests else []
     side_by_side = form.tests_words if find_spec("xdist") else _alone(form.tests_words)
-    return Step(
+    return SessionStep(
         number="1.2",
         name="tests",
         worth="everything else that is marked for a GPU, the layers of transformers among it",
@@ -266,7 +268,7 @@ def _alone(words: Sequence[str]) -> tuple[str, ...]:
 
 
 def _under_tool(
-    form: Form,
+    form: SessionForm,
     *,
     number: str,
     name: str,
@@ -276,10 +278,10 @@ def _under_tool(
     limit_s: float,
     files: tuple[str, ...] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
-) -> Step:
+) -> SessionStep:
     """A program under one of NVIDIA's tools, which is named as the step is."""
     found = tool(name, real=form.tools)
-    return Step(
+    return SessionStep(
         number=number,
         name=name,
         worth=worth,
