@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+from ..common.names import UnknownName, unknown
+
 if TYPE_CHECKING:
     from .kernel import Kernel
 
 Plugin = TypeVar("Plugin")
-
-
-class UnknownName(ValueError):
-    """A name that is not known; the message gives the nearest ones."""
-
-
-def unknown(kind: str, name: str, known: list[str]) -> UnknownName:
-    """The error for a wrong name, with the nearest valid ones whatever their case, or all of them when none is near."""
-    folded = {valid.casefold(): valid for valid in known}
-    near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.4)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
-    return UnknownName(f"no {kind} is named {name!r}: {hint}")
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
+from ..common.errors import UserError
+
 T = TypeVar("T")
 
 
-class Unusable(ImportError):
+class Unusable(UserError, ImportError):
     """A package that is missing or broken; the message says which, why, and what to do about it."""
 
 

@@ -14,6 +14,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ..common.errors import UserError
+
 Number = int | Annotated[float, Field(allow_inf_nan=False)]
 Counters = dict[str, dict[str, Number]]
 """By the point where they were counted, in words, and by the name of the quantity."""
@@ -79,7 +81,7 @@ class CounterChange:
     words: str
 
 
-class CountersError(Exception):
+class CountersError(UserError):
     """Figures on file that cannot be read or compared; the message names the file and the remedy."""
 
 

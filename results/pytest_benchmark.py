@@ -14,6 +14,7 @@ from typing import Final
 from pydantic import JsonValue
 from pydantic_core import to_json
 
+from ..common.errors import UserError
 from .record import Point, Record
 
 TEST: Final = "test_dispatch"
@@ -24,7 +25,7 @@ LONGEST: Final = 200
 TIMES_NS: Final = (1e-3, 1e18)  # from a picosecond to thirty years: what is not between is no measurement
 
 
-class BenchmarkError(ValueError):
+class BenchmarkError(UserError, ValueError):
     """Records that are no benchmarks of one machine; the message says which, and the remedy."""
 
 

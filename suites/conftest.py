@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 
+from ..common.names import UnknownName
 from ..execution.trial.task import Competitor, Task
 from ..execution.workers.supervisor import Supervisor
 from ..execution.workers.worker import DeviceType
-from ..kernels.catalog import UnknownName
 from ..results.pytest_benchmark import place_of
 from ..results.record import Record
 from .suite import Size, tasks

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ..common.errors import UserError
+from ..common.names import UnknownName
 from ..execution.trial.task import Budget, Competitor, Task
-from ..kernels.catalog import KERNELS, Catalog, UnknownName
+from ..kernels.catalog import KERNELS, Catalog
 from ..kernels.problem import Problem
 from ..results.record import CacheState, Point
 from ..results.references import REFERENCES
@@ -72,7 +74,7 @@ class Suite:
 SERIES: dict[CacheState, str] = {"hot": "hot caches", "eager": "eager calls"}
 
 
-class CannotTime(ValueError):
+class CannotTime(UserError, ValueError):
     """Calls cannot be timed in the way that was asked for; the message says why, and which way there is."""
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.errors import UserError
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,7 +26,7 @@ NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?!\w)")
 BLANK = "…"
 
 
-class NoConfiguration(ValueError):
+class NoConfiguration(UserError, ValueError):
     """A kernel of which nothing can be built for a problem; the message names the constraints."""
 
 

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from ...kernels.catalog import unknown
+from ...common.names import unknown
 from ...kernels.hardware.chips import CHIPS
 from ...kernels.kernel import Config, Kernel
 from ...kernels.problem import Problem

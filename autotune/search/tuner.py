@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from ...common.errors import UserError
 from ...execution.trial.task import Budget, Competitor, Task
 from ...execution.workers.executor import Executor
 from ...execution.workers.supervisor import unmeasured
@@ -29,7 +30,7 @@ QUESTION = "Which configuration of {kernel} is the fastest?"
 BATCH = 4  # candidates in one task beside the default: more leave the search less to learn from, fewer cost its samples
 
 
-class DefaultFails(Exception):
+class DefaultFails(UserError):
     """There is nothing to compare candidates with; the message says why."""
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ...common.errors import UserError
 from ...kernels.implementations._vllm_tiles import KNOBS
 from .serving import ABOUT, Engine, Name, ServingFile, write
 
@@ -23,7 +24,7 @@ ELSEWHERE = {
 DTYPES = {"float16": None, "bfloat16": None, "float32": "float32", "float8_e4m3fn": "fp8_w8a8"}
 
 
-class NotExportable(ValueError):
+class NotExportable(UserError, ValueError):
     """What no engine could use; the message says why and what to do."""
 
 

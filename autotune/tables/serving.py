@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from ...common.errors import UserError
 from ...kernels.implementations._vllm_tiles import BLOCKS, KNOBS
 
 Tiles = Mapping[str, int | bool]
@@ -47,7 +48,7 @@ _NAME = re.compile(
 )
 
 
-class ServingError(ValueError):
+class ServingError(UserError, ValueError):
     """A name or a file that is not as the engines have them; the message names it and the remedy."""
 
 

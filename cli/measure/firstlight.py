@@ -97,7 +97,7 @@ def _tests_of_a_checkout() -> Path | None:
 
 def _asked(steps: Sequence[SessionStep], stage: str, names: Sequence[str]) -> list[SessionStep]:
     """The steps of a stage, or those that are named."""
-    from ...kernels.catalog import unknown
+    from ...common.names import unknown
 
     known = [one.name for one in steps]
     for name in names:

@@ -172,7 +172,8 @@ def _tasks(suites: Sequence[str], size: Size, kernels: Sequence[str], model_name
     """The tasks of all suites, with only the named kernels and the named model when there are any."""
     import dataclasses
 
-    from ...kernels.catalog import KERNELS, UnknownName, unknown
+    from ...common.names import UnknownName, unknown
+    from ...kernels.catalog import KERNELS
     from ...kernels.problem.models import model
     from ...suites.suite import tasks
 

@@ -67,7 +67,8 @@ def candidates_of(kernel: str, device: str | None, target: str | None, problem: 
     import torch
 
     from ...autotune.search.candidates import Candidates
-    from ...kernels.catalog import KERNELS, unknown
+    from ...common.names import unknown
+    from ...kernels.catalog import KERNELS
     from ...kernels.hardware.limits import HARDWARE
     from ...kernels.problem import InvalidProblem
 

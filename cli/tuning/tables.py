@@ -82,7 +82,7 @@ class _Seen:
 
 
 def _seen(table: TunedTable, here: Mapping[str, str | None]) -> _Seen:
-    from ...kernels.catalog import UnknownName
+    from ...common.names import UnknownName
     from ...kernels.tuned.source_hash import source_hash
 
     try:

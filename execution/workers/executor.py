@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
+from ...common.errors import UserError
 from ...results.record import Environment, Record
 from ..trial.task import Task
 
 
-class ExecutorError(Exception):
+class ExecutorError(UserError):
     """Tasks cannot be measured as asked; the message names the remedy."""
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Literal, Protocol, cast
 
+from ...common.errors import UserError
 from ...kernels.catalog import KERNELS
 from ...kernels.signals import uninterrupted
 from ...results.record import Environment, Record
@@ -55,7 +56,7 @@ class Died:
 Answer = Ready | list[Record] | Died
 
 
-class WorkerError(Exception):
+class WorkerError(UserError):
     """A worker could not be started or is out of reach; the message says why."""
 
 

@@ -10,7 +10,7 @@ import torch
 import triton
 from triton.backends.compiler import GPUTarget
 
-from ..catalog import unknown
+from ...common.names import unknown
 from ..hardware.limits import HARDWARE, Hardware, assuming
 from ..hardware.occupancy import ROOM, ProcessorLimits
 from ..kernel import Config, Kernel

@@ -9,7 +9,8 @@ from typing import get_args
 
 import torch
 
-from ..catalog import KERNELS, unknown
+from ...common.names import unknown
+from ..catalog import KERNELS
 from ..hardware.limits import HARDWARE, Hardware, assuming
 from ..implementations._triton import MISSING, TritonKernel
 from ..kernel import Config, Kernel

@@ -9,7 +9,8 @@ from typing import TypedDict, Unpack
 import torch
 from torch import Tensor, nn
 
-from ..catalog import KERNELS, unknown
+from ...common.names import unknown
+from ..catalog import KERNELS
 from ..kernel import Layer
 from ..problem import Activation, DropPolicy, Mode, Problem
 from ..problem.routing import NO_ROUTE, Routing

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..catalog import unknown
+from ...common.names import unknown
 from .problem import Activation, Problem, RouterName
 
 

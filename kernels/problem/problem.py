@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, get_args
 
+from ...common.errors import UserError
 from .load import Load
 from .trace import label
 
@@ -35,7 +36,7 @@ ROUTE_BYTES = 8  # an int32 id and a float32 gate weight
 ALIGNMENTS = (16, 8, 4, 2, 1)  # tried in turn by `scaled`: matmuls like aligned widths
 
 
-class InvalidProblem(ValueError):
+class InvalidProblem(UserError, ValueError):
     """A problem that no implementation could mean; the message names the value and the remedy."""
 
 

@@ -16,12 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...common.errors import UserError
+
 PREFIX = "trace:"
 DIGITS = 8
 MOST_BYTES = 1 << 29  # 134 million int32 ids: what every worker can read and hold
 
 
-class InvalidTrace(ValueError):
+class InvalidTrace(UserError, ValueError):
     """A file that is no trace, or not the one that was meant; the message names the file and the remedy."""
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from ...common.errors import UserError
 from ..kernel import Config
 from ..problem import Problem
 
@@ -30,7 +31,7 @@ WIDTH: Final = 120  # characters of a line
 LARGEST: Final = 1e18  # of any number: nanoseconds in thirty years
 
 
-class InvalidTable(ValueError):
+class InvalidTable(UserError, ValueError):
     """A file that holds no tuned table that this moebench reads; the message says what is wrong with it."""
 
 

@@ -11,10 +11,11 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
+from ...common.errors import UserError
 from .record import SCHEMA, Record
 
 
-class StoreError(Exception):
+class StoreError(UserError):
     """A file that cannot be used as a store; the message names it and the remedy."""
 
 

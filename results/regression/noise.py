@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ...common.errors import UserError
 from ..record import Record
 from ..stats import spread
 from .grouping import points
@@ -23,7 +24,7 @@ Noise = Callable[[Generator, int, range], Array]
 """Logarithms of the samples of so many points in the processes of these turns, (points, turns, ``SAMPLES``)."""
 
 
-class TooFew(ValueError):
+class TooFew(UserError, ValueError):
     """Records that are too few to tell noise by."""
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import torch
 
+from ...common.errors import UserError
 from .nvml import NvmlTelemetry, connect
 
 OLDEST: Final = (8, 0)  # compute capability of Ampere: bfloat16 on tensor cores, and copies past the registers
@@ -17,7 +18,7 @@ CALM_S: Final = 3.0  # what has just ended is seen for a second or so
 POLL_S: Final = 0.25
 
 
-class UnfitGpu(RuntimeError):
+class UnfitGpu(UserError, RuntimeError):
     """A GPU that cannot be measured on; the message names it, what it is or does, and the remedy."""
 
 

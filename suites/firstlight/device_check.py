@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from ...common.errors import UserError
+
 LIMIT_S = 40.0  # importing torch from a cold disk takes half a minute
 UNFIT = 3  # exit code of the program that asks; Python's own for what it does not catch is 1
 
 
-class DeviceError(Exception):
+class DeviceError(UserError):
     """There is no device to hold a session on; the message says why, and the remedy."""
 
 

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...common.names import unknown
 from ...execution.workers.worker import DeviceType
-from ...kernels.catalog import unknown
 from ...kernels.problem import DType, Problem
 from ...kernels.problem.models import model
 from ..suite import Size, tasks

@@ -12,13 +12,14 @@ from typing import Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from ...common.errors import UserError
 from .session_step import SessionStep
 
 NAME = "steps.json"
 LOCK = ".steps.lock"
 
 
-class JournalError(Exception):
+class JournalError(UserError):
     """A folder or a journal that cannot be used for a session; the message says why, and the remedy."""
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from ...common.errors import UserError
 from ...results.record import Record
 from ...results.record.store import Loaded, load
 
@@ -25,7 +26,7 @@ SHORT = 10  # digits by which people know a commit
 NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
 
 
-class GateError(Exception):
+class GateError(UserError):
     """The gate could not measure; the message says what failed and the remedy."""
 
 

@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from ...kernels.catalog import unknown
+from ...common.errors import UserError
+from ...common.names import unknown
 from ...kernels.problem import DType
 
 SUFFIX = ".toml"
@@ -23,7 +24,7 @@ LinkClass = Literal["self", "node", "across"]
 """The same, or this rank itself, where no network is used."""
 
 
-class InvalidMachine(ValueError):
+class InvalidMachine(UserError, ValueError):
     """A file that describes no machine; the message names the file, the key and the remedy."""
 
 

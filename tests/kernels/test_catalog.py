@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from moebench.kernels.catalog import KERNELS, Catalog, Kernels, UnknownName, unknown
+from moebench.common.names import UnknownName, unknown
+from moebench.kernels.catalog import KERNELS, Catalog, Kernels
 from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from moebench.autotune.search.space import Space
+from moebench.common.names import UnknownName
 from moebench.execution.trial.call_counters import of_call
-from moebench.kernels.catalog import KERNELS, UnknownName
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler.survey import compiled_kernels
 from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem

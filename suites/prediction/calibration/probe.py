@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from ....common.errors import UserError
 from ....results.timing.clock import CpuClock
 from ....results.timing.cores import usable_cores
 from ....results.timing.gpu_check import UnfitGpu, check_gpu, check_idle
@@ -37,7 +38,7 @@ HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn)
 
 
-class ProbeError(RuntimeError):
+class ProbeError(UserError, RuntimeError):
     """The ranks cannot be measured; the message says why."""
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from moebench.autotune.search.static_model import estimate, predict, rates, rates_of_target, target_of
-from moebench.kernels.catalog import KERNELS, UnknownName
+from moebench.common.names import UnknownName
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.hardware.limits import HARDWARE, assuming
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import model

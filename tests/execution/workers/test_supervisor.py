@@ -1,4 +1,4 @@
-"""Isolated: whoever dies or hangs costs one record, and a worker uses what its mask leaves."""
+"""Supervisor: whoever dies or hangs costs one record, and a worker uses what its mask leaves."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ def test_closing_ends_what_is_measured_in_another_thread_and_starts_nothing_agai
 
 
 HANGING_RUN = """
-from moebench.execution.workers.worker_group import ThisMachine
-from moebench.execution.workers.supervisor import Isolated
+from moebench.execution.workers.worker_group import LocalWorkers
+from moebench.execution.workers.supervisor import Supervisor
 from points import task
 
 if __name__ == "__main__":
-    isolated = Isolated("cpu", [])
+    isolated = Supervisor("cpu", [])
     isolated.open()
     print(isolated._group._workers[0].pid, flush=True)
     isolated.run(task("Hangs"))

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import torch
 
-from moebench.kernels.catalog import KERNELS, UnknownName
+from moebench.common.names import UnknownName
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler import compile as compiling
 from moebench.kernels.compiler.compile import META, Target, compile_launch, launches
 from moebench.kernels.compiler.snapshot import read

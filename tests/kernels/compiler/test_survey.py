@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from moebench.kernels.catalog import UnknownName
+from moebench.common.names import UnknownName
 from moebench.kernels.compiler.survey import cases, compiled_kernels, references
 from moebench.kernels.problem import DType
 

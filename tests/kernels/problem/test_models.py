@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from moebench.kernels.catalog import UnknownName
+from moebench.common.names import UnknownName
 from moebench.kernels.problem import InvalidProblem
 from moebench.kernels.problem.models import MODELS, Model, model
 

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import CONFIGS, CPU, PROBLEM, bucket, entry, environment, table
 
-from moebench.kernels.catalog import KERNELS, UnknownName
+from moebench.common.names import UnknownName
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Config, Kernel
 from moebench.kernels.module import moe_layer
 from moebench.kernels.module.moe_layer import MoELayer

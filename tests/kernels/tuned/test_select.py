@@ -8,7 +8,8 @@ import pytest
 import torch
 from tables import CONFIGS, PROBLEM, bucket, entry, table
 
-from moebench.kernels.catalog import KERNELS, UnknownName
+from moebench.common.names import UnknownName
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Config, Kernel
 from moebench.kernels.problem import Problem
 from moebench.kernels.tuned.lookup import FOLDER, STALE

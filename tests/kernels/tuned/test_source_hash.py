@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from faulty import FAULTY
 
+from moebench.common.names import UnknownName
 from moebench.kernels import kernel as package_module
-from moebench.kernels.catalog import KERNELS, UnknownName
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.tuned.source_hash import hash_of, reached, source_hash
 
 ROOT = Path(package_module.__file__).parent

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from moebench.cli.main import app
-from moebench.kernels.catalog import UnknownName
+from moebench.common.names import UnknownName
 from moebench.suites.firstlight import device_check, session_steps, tools
 from moebench.suites.firstlight.forms import COMPLETING, GPU, MEASURED, REHEARSAL, SessionForm, form
 from moebench.suites.firstlight.process import GRACE_S

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from machines import cluster, figure
 
-from moebench.kernels.catalog import UnknownName
+from moebench.common.names import UnknownName
 from moebench.suites.prediction.machine import InvalidMachine, MachineDescription, machine, names, to_toml
 
 # Peaks of data sheets: bytes/s of a rank inside its node and across, of a node across, of its memory, FLOP/s in
