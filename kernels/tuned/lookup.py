@@ -245,7 +245,7 @@ def read(path: Path) -> TunedTable:
     """The table in a file.
 
     Raises:
-        NotATable: when there is none that this moebench reads.
+        InvalidTable: when there is none that this moebench reads.
     """
     try:
         if not path.is_file():

@@ -134,7 +134,7 @@ class TunedTable:
         """Read what `text` wrote.
 
         Raises:
-            NotATable: for anything else.
+            InvalidTable: for anything else.
         """
         try:
             data = json.loads(text)
