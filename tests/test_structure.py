@@ -1,10 +1,12 @@
-"""The house: which folder may import which, and what must stay light."""
+"""Tests of the structure: who may import whom, what stays light, how large a folder is, which names are unique."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,7 @@ def test_reports_load_neither_torch_nor_triton_nor_cupy(module: str) -> None:
     [
         "cli.main",
         "suites.suite",
-        "suites.run",
+        "suites.runner",
         "suites.prediction.predict",
         "results.record.store",
         "kernels.problem.models",
@@ -88,3 +90,35 @@ def test_every_packaged_folder_is_listed_and_typed() -> None:
             package = ".".join(init.relative_to(ROOT).parts[:-1])
             assert f'"moebench.{package}"' in listed
         assert (ROOT / folder / "py.typed").exists()
+
+
+MODULES = sorted(path for folder in ARROWS for path in (ROOT / folder).rglob("*.py"))
+MOST_MODULES = 14
+LISTS = {"kernels/implementations", "suites/sweeps"}
+"""Folders that list what competes and what is asked: they grow with every addition."""
+
+
+def test_no_folder_has_more_modules_than_a_glance_takes_in() -> None:
+    own = Counter(path.parent for path in MODULES if path.stem != "__init__")
+    sizes = {folder.relative_to(ROOT).as_posix(): size for folder, size in own.items()}
+    assert {name: size for name, size in sizes.items() if size > MOST_MODULES and name not in LISTS} == {}
+
+
+def test_no_two_modules_share_a_name() -> None:
+    """Modules of the command line are named for what they run, and suites for what they ask: both are left out."""
+    named = [path for path in MODULES if path.relative_to(ROOT).parts[0] != "cli" and path.parent.name != "sweeps"]
+    assert repeated(path.stem for path in named if path.stem != "__init__") == []
+
+
+def test_no_two_classes_share_a_name() -> None:
+    trees = [ast.parse(path.read_text()) for path in MODULES]
+    names = repeated(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+    assert set(names) <= {"Device", "Engine", "Format", "Model", "Outcome"}
+
+
+def test_every_module_has_a_docstring() -> None:
+    assert [path for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def repeated(names: Iterator[str]) -> list[str]:
+    return sorted(name for name, times in Counter(names).items() if times > 1)
