@@ -58,7 +58,7 @@ def regression(session: nox.Session) -> None:
         # Its output are the verdicts alone: nox would mix its progress in.
         session.run("moebench", "gate", *session.posargs, success_codes=[0], stderr=None)
         return
-    session.run("moebench", "figures", success_codes=[0])
+    session.run("moebench", "counters", success_codes=[0])
     compiled = ("moebench", "kernels", "compile", "--check", "results/recorded/compiled.json")
     session.run(*compiled, silent=True, success_codes=[0])  # what it prints is long, and shown when it fails
 

@@ -91,27 +91,27 @@ class CounterSheet(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     made_with: dict[str, str]
-    figures: dict[str, Number]
+    counters: dict[str, Number]
 
-    @field_validator("figures")
+    @field_validator("counters")
     @classmethod
-    def _of_known_quantities(cls, figures: dict[str, Number]) -> dict[str, Number]:
-        for key in figures:
+    def _of_known_quantities(cls, counters: dict[str, Number]) -> dict[str, Number]:
+        for key in counters:
             if key.rpartition(": ")[2] not in QUANTITIES:
                 raise ValueError(f"{key!r} names no quantity")
-        return figures
+        return counters
 
     @staticmethod
-    def of(figures: Counters, made_with: Mapping[str, str]) -> CounterSheet:
+    def of(counters: Counters, made_with: Mapping[str, str]) -> CounterSheet:
         """The sheet of figures by point and quantity."""
-        flat = {f"{point}: {name}": value for point, found in figures.items() for name, value in found.items()}
-        return CounterSheet(made_with=dict(made_with), figures=flat)
+        flat = {f"{point}: {name}": value for point, found in counters.items() for name, value in found.items()}
+        return CounterSheet(made_with=dict(made_with), counters=flat)
 
     @property
     def points(self) -> Counters:
         """The figures by point and quantity."""
         points: Counters = {}
-        for key, value in self.figures.items():
+        for key, value in self.counters.items():
             point, _, name = key.rpartition(": ")
             points.setdefault(point, {})[name] = value
         return points
@@ -121,7 +121,7 @@ def read(folder: Path, made_with: Mapping[str, str]) -> Counters:
     """The figures of all families in a folder that `write` wrote to, with these versions.
 
     Raises:
-        FiguresError: when there are none, when a file holds something else, or the figures of other versions.
+        CountersError: when there are none, when a file holds something else, or the figures of other versions.
     """
     found: Counters = {}
     for path in sorted(folder.glob("*.json")):
@@ -130,12 +130,12 @@ def read(folder: Path, made_with: Mapping[str, str]) -> Counters:
             accepted, here = (versions.get(package, NOT_THERE) for versions in (sheet.made_with, made_with))
             if accepted != here:
                 raise CountersError(
-                    f"{path} holds figures of {package} {accepted}, here there is {here}, and they do not compare: "
+                    f"{path} holds counters of {package} {accepted}, here there is {here}, and they do not compare: "
                     "install '.[peers]' with -c constraints.txt, or accept new ones with --accept"
                 )
         found.update(sheet.points)
     if not found:
-        raise CountersError(f"{folder} holds no figures to compare with: write them with --accept")
+        raise CountersError(f"{folder} holds no counters to compare with: write them with --accept")
     return found
 
 
@@ -143,7 +143,7 @@ def write(folder: Path, families: Mapping[str, Counters], made_with: Mapping[str
     """Put the figures of all families on file, each sorted, one a line; those of families that are no more go.
 
     Raises:
-        FiguresError: when another file there holds something else; then nothing is written.
+        CountersError: when another file there holds something else; then nothing is written.
     """
     stale = [path for path in folder.glob("*.json") if path.stem not in families]
     for path in stale:
@@ -162,7 +162,7 @@ def _sheet(path: Path) -> CounterSheet:
         why = error.errors(include_url=False)[0]["msg"]
     except OSError as error:
         why = str(error.strerror)
-    raise CountersError(f"{path} holds no figures ({why}): restore it, or remove it and begin anew with --accept")
+    raise CountersError(f"{path} holds no counters ({why}): restore it, or remove it and begin anew with --accept")
 
 
 def changes(

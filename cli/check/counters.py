@@ -1,4 +1,4 @@
-"""`moebench figures`: what the implementations do, counted without a clock, against what was accepted."""
+"""`moebench counters`: what the implementations do, counted without a clock, against what was accepted."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
 
     from ...results.counters import CounterChange, Counters
 
-ACCEPTED = Path("results") / "recorded" / "figures"
+ACCEPTED = Path("results") / "recorded" / "counters"
 
 
-def figures(
+def counters(
     kernel: Annotated[
         list[str] | None, typer.Option("--kernel", "-k", help="Only this kernel; may be given again.")
     ] = None,
-    baseline: Annotated[Path, typer.Option(metavar="FOLDER", help="The accepted figures.")] = ACCEPTED,
+    baseline: Annotated[Path, typer.Option(metavar="FOLDER", help="The accepted counters.")] = ACCEPTED,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Write the figures as they are now over the accepted ones.")
+        bool, typer.Option("--accept", help="Write the counters as they are now over the accepted ones.")
     ] = False,
 ) -> None:
     """Count what the kernels do, and say what has changed since it was last accepted.
 
     FLOPs, padding, drops, bytes, memory, traffic, launches, host waits and configurations: nothing is timed, and the
-    figures are the same on every machine. Exit code 1 means that something is worse, broken, missing, or different
+    counters are the same on every machine. Exit code 1 means that something is worse, broken, missing, or different
     where neither is better; 2 that nothing could be compared.
     """
     if accept and kernel:
-        refuse("--accept writes the figures of all kernels: leave out --kernel")
+        refuse("--accept writes the counters of all kernels: leave out --kernel")
     if not baseline.is_dir():
         refuse(f"{baseline}: there is no such folder; go to the root of a checkout, or name another with --baseline")
     with told():
@@ -55,11 +55,11 @@ def figures(
         typer.echo(line)
     directions = Counter(change.direction.value for change in since)
     said = ", ".join(f"{count} {direction}" for direction, count in directions.items()) or "as accepted"
-    typer.echo(f"{sum(map(len, found.values()))} figures: {said}")
+    typer.echo(f"{sum(map(len, found.values()))} counters: {said}")
     if counted.broken:
         typer.echo("what is broken cannot be accepted, nor anything beside it: mend it first", err=True)
     elif any(change.direction.bad for change in since):
-        typer.echo(f"to accept them: moebench figures --accept, and commit {baseline}", err=True)
+        typer.echo(f"to accept them: moebench counters --accept, and commit {baseline}", err=True)
     if any(change.direction.bad for change in since):
         raise typer.Exit(BAD_ANSWER)
 

@@ -39,7 +39,7 @@ def between(before: Counters, after: Counters) -> list[CounterChange]:
 def test_figures_come_back_from_a_file_of_one_line_each(
     figures: Counters, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tmp_path_factory.mktemp("figures")
+    folder = tmp_path_factory.mktemp("counters")
     write(folder, {"family": figures, "other": {AT: {"operators": 3}}}, VERSIONS)
     assert read(folder, VERSIONS) == {**figures, AT: {"operators": 3}}
     lines = (folder / "family.json").read_text().splitlines()
@@ -109,7 +109,7 @@ def test_figures_of_other_versions_do_not_compare(tmp_path: Path) -> None:
     write(tmp_path, {"scatter": {AT: {"operators": 3}}}, VERSIONS)
     with pytest.raises(CountersError, match=r"scatter.json .* torch 2.13.0, here there is 2.14.0.*--accept"):
         read(tmp_path, {"torch": "2.14.0"})
-    with pytest.raises(CountersError, match="figures of transformers none, here there is 5"):
+    with pytest.raises(CountersError, match="counters of transformers none, here there is 5"):
         read(tmp_path, {**VERSIONS, "transformers": "5"})
 
 
@@ -120,25 +120,25 @@ def test_figures_of_other_versions_do_not_compare(tmp_path: Path) -> None:
         "[]",
         "{",
         '{"made_with": {}}',
-        '{"made_with": {}, "figures": {"scatter, somewhere: speed": 3}}',
-        '{"made_with": {}, "figures": {"scatter, somewhere: operators": "3 or so"}}',
-        '{"made_with": {}, "figures": {"scatter, somewhere: operators": NaN}}',
-        '{"made_with": {}, "figures": {}, "more": 1}',
+        '{"made_with": {}, "counters": {"scatter, somewhere: speed": 3}}',
+        '{"made_with": {}, "counters": {"scatter, somewhere: operators": "3 or so"}}',
+        '{"made_with": {}, "counters": {"scatter, somewhere: operators": NaN}}',
+        '{"made_with": {}, "counters": {}, "more": 1}',
     ],
 )
 def test_a_file_of_something_else_is_refused_and_kept(text: str, tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     path.write_text(text)
-    with pytest.raises(CountersError, match=r"other.json holds no figures \(.*\): restore it"):
+    with pytest.raises(CountersError, match=r"other.json holds no counters \(.*\): restore it"):
         read(tmp_path, VERSIONS)
-    with pytest.raises(CountersError, match=r"other.json holds no figures"):
+    with pytest.raises(CountersError, match=r"other.json holds no counters"):
         write(tmp_path, {"scatter": {AT: {"operators": 3}}}, VERSIONS)
     assert [entry.name for entry in tmp_path.iterdir()] == ["other.json"]
     assert path.read_text() == text
 
 
 def test_an_empty_folder_is_no_baseline(tmp_path: Path) -> None:
-    with pytest.raises(CountersError, match="holds no figures to compare with: write them with --accept"):
+    with pytest.raises(CountersError, match="holds no counters to compare with: write them with --accept"):
         read(tmp_path, VERSIONS)
 
 

@@ -1,4 +1,4 @@
-"""`moebench figures`: what has changed, in words and in the exit code; a comparison never writes."""
+"""`moebench counters`: what has changed, in words and in the exit code; a comparison never writes."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(baseline: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, ["figures", "--baseline", str(baseline), *arguments])
+    return CliRunner().invoke(app, ["counters", "--baseline", str(baseline), *arguments])
 
 
 @pytest.fixture
 def baseline(tmp_path: Path) -> Path:
-    folder = tmp_path / "figures"
+    folder = tmp_path / "counters"
     folder.mkdir()
     answer = run(folder, "--accept")
     assert answer.exit_code == 0
     return folder
 
 
-def change(baseline: Path, **figures: float) -> bytes:
+def change(baseline: Path, **counters: float) -> bytes:
     """Let some figures have been accepted as other than they are, and return what is on file then."""
     path = baseline / "padded.json"
     sheet = json.loads(path.read_text())
-    sheet["figures"] |= {f"{RAN}: {name}": value for name, value in figures.items()}
+    sheet["counters"] |= {f"{RAN}: {name}": value for name, value in counters.items()}
     path.write_text(json.dumps(sheet))
     return path.read_bytes()
 
@@ -51,7 +51,7 @@ def change(baseline: Path, **figures: float) -> bytes:
 def test_what_was_accepted_is_as_accepted(baseline: Path) -> None:
     answer = run(baseline)
     assert answer.exit_code == 0
-    assert answer.output == f"{sum(map(len, read(baseline, made_with()).values()))} figures: as accepted\n"
+    assert answer.output == f"{sum(map(len, read(baseline, made_with()).values()))} counters: as accepted\n"
     assert sorted(path.stem for path in baseline.iterdir()) == ["baseline", "padded", "problem"]
 
 
@@ -60,7 +60,7 @@ def test_worse_is_exit_code_1_and_writes_nothing(baseline: Path) -> None:
     answer = run(baseline)
     assert answer.exit_code == 1
     assert f"worse      {RAN}: operators 40 -> 44 (+10 %)\n" in answer.output
-    assert ": 2 worse\nto accept them: moebench figures --accept, and commit " in answer.output
+    assert ": 2 worse\nto accept them: moebench counters --accept, and commit " in answer.output
     assert (baseline / "padded.json").read_bytes() == before
 
 
@@ -110,10 +110,10 @@ def test_what_is_broken_cannot_be_accepted(baseline: Path, monkeypatch: pytest.M
 def test_the_same_change_of_a_kernel_is_said_once(baseline: Path) -> None:
     path = baseline / "baseline.json"
     sheet = json.loads(path.read_text())
-    sheet["figures"] |= {key: 1 for key in sheet["figures"] if key.endswith("executed_flops")}
-    at = next(key.partition(": ")[0] for key in sheet["figures"] if key.endswith("executed_flops"))
-    sheet["figures"][at.replace("T=16", "T=17") + ": operators"] = 1
-    sheet["figures"][at.replace("T=16", "T=18") + ": operators"] = 1
+    sheet["counters"] |= {key: 1 for key in sheet["counters"] if key.endswith("executed_flops")}
+    at = next(key.partition(": ")[0] for key in sheet["counters"] if key.endswith("executed_flops"))
+    sheet["counters"][at.replace("T=16", "T=17") + ": operators"] = 1
+    sheet["counters"][at.replace("T=16", "T=18") + ": operators"] = 1
     path.write_text(json.dumps(sheet))
     answer = run(baseline)
     assert "missing    loop, Mixtral-8x7B T=17 forward bfloat16 and 1 more: operators\n" in answer.output
@@ -148,9 +148,9 @@ def test_nothing_to_compare_with_is_exit_code_2(baseline: Path, tmp_path: Path) 
     cut = shutil.copytree(baseline, tmp_path / "cut")
     (cut / "padded.json").write_text((baseline / "padded.json").read_text()[:100])
     for folder, said in (
-        (tmp_path / "empty", "holds no figures to compare with"),
-        (other, "holds figures of torch 1.0, here there is "),
-        (cut, "padded.json holds no figures (Invalid JSON"),
+        (tmp_path / "empty", "holds no counters to compare with"),
+        (other, "holds counters of torch 1.0, here there is "),
+        (cut, "padded.json holds no counters (Invalid JSON"),
     ):
         answer = run(folder)
         assert answer.exit_code == 2

@@ -20,8 +20,8 @@ from moebench.suites.gate import counted_cases
 from moebench.suites.gate.counted_cases import CPU, PROBLEM, PROBLEMS, count, made_with, of_space, small
 
 ROOT = Path(__file__).parents[3]
-ACCEPTED = ROOT / "results" / "recorded" / "figures"
-FIGURES = [str(Path(sys.executable).with_name("moebench")), "figures"]
+ACCEPTED = ROOT / "results" / "recorded" / "counters"
+COUNTERS = [str(Path(sys.executable).with_name("moebench")), "counters"]
 
 try:
     read(ACCEPTED, made_with())
@@ -34,8 +34,8 @@ comparable = pytest.mark.skipif(bool(OTHER_VERSIONS), reason=OTHER_VERSIONS)
 
 @comparable
 def test_every_figure_is_as_accepted() -> None:
-    """`moebench figures --accept` accepts a change that is meant."""
-    answer = subprocess.run(FIGURES, cwd=ROOT, capture_output=True, text=True, check=False)
+    """`moebench counters --accept` accepts a change that is meant."""
+    answer = subprocess.run(COUNTERS, cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout
 
 
@@ -51,7 +51,7 @@ def test_every_figure_is_as_accepted() -> None:
 @pytest.mark.slow
 def test_another_machine_has_the_same_figures(environment: dict[str, str]) -> None:
     answer = subprocess.run(
-        FIGURES, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
+        COUNTERS, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
     )
     assert answer.returncode == 0, answer.stdout
 
