@@ -37,7 +37,7 @@ def _line(row: Row) -> dict[str, object]:
     record, median = row.record, row.median
     return {
         "suite": record.point.suite,
-        "series": record.point.series,
+        "series": record.point.line,
         "x": str(record.point.x),
         **record.problem,
         "kernel": record.kernel,

@@ -157,9 +157,9 @@ def _section(machine: RecordedMachine, records: list[Record], predictions: Seque
     latest: dict[tuple[object, ...], Record] = {}
     for record in sorted(records, key=lambda record: record.time):
         cache = record.timing.cache if record.timing else None
-        latest[(*record.identity, record.point.series, record.point.x, cache)] = record
+        latest[(*record.identity, record.point.line, record.point.x, cache)] = record
     kept = set(map(id, latest.values()))
-    lines = {record.point.series for record in records}
+    lines = {record.point.line for record in records}
     return Section(
         machine,
         [record for record in records if id(record) in kept],

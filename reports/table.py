@@ -272,7 +272,7 @@ def _varied(records: Sequence[Record]) -> dict[str, frozenset[str]]:
 def _row(record: Record, detail: str, varied: frozenset[str]) -> Row:
     samples = [sample / 1e6 for sample in record.timing.samples_ns] if record.timing else []
     facet = Facet(
-        series=plain(record.point.series),
+        series=plain(record.point.line),
         dtype=plain(str(record.problem.get("dtype", ""))),
         mode=plain(str(record.problem.get("mode", ""))),
         detail=detail,
@@ -310,7 +310,7 @@ def _details(records: Sequence[Record]) -> list[str]:
 
 
 def _corner(record: Record) -> tuple[object, ...]:
-    return (record.point.series, record.point.x, str(record.problem.get("dtype")), str(record.problem.get("mode")))
+    return (record.point.line, record.point.x, str(record.problem.get("dtype")), str(record.problem.get("mode")))
 
 
 def _facts(record: Record) -> dict[str, str]:

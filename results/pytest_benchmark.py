@@ -32,7 +32,7 @@ class BenchmarkError(UserError, ValueError):
 def place_of(point: Point, problem: Mapping[str, JsonValue]) -> str:
     """Where in its suite a benchmark stands, in words; no two places of a suite are the same."""
     x = point.x if isinstance(point.x, str) else f"{point.x:g}"
-    return _safe(f"{point.series}, {x}, {problem.get('dtype')} {problem.get('mode')}")
+    return _safe(f"{point.line}, {x}, {problem.get('dtype')} {problem.get('mode')}")
 
 
 def group_of(suite: str, place: str) -> str:

@@ -14,8 +14,8 @@ from ..execution.trial.task import Competitor, Task
 from ..execution.workers.supervisor import Supervisor
 from ..execution.workers.worker import DeviceType
 from ..results.pytest_benchmark import place_of
-from ..results.record import Record
-from .suite import Size, tasks
+from ..results.record import Record, Size
+from .suite import tasks
 
 QUICK = ("smoke",)
 POINTS = pytest.StashKey[dict[tuple[str, str], Task]]()

@@ -12,14 +12,12 @@ from ..common.names import UnknownName
 from ..execution.trial.task import Budget, Competitor, Task
 from ..kernels.catalog import KERNELS, Catalog
 from ..kernels.problem import Problem
-from ..results.record import CacheState, Point
+from ..results.record import CacheState, Point, Size
 from ..results.references import REFERENCES
 from .sweeps._shapes import DISPATCHERS
 
 if TYPE_CHECKING:
     from ..kernels.kernel import Config  # imports torch
-
-Size = Literal["small", "reduced", "full"]
 
 # Small: enough samples for the two checks of every implementation to stay a small part of the whole. Reduced: on a GPU
 # most of the time goes into compiling for each shape, and its clock is quieter.
@@ -30,12 +28,14 @@ BUDGETS = {"small": Budget(seconds=1.7), "reduced": Budget(seconds=0.5), "full":
 class SuitePoint:
     """One problem, on the line ``series`` at ``x`` of the suite's axis; ``kernels`` empty means the form's.
 
-    They run in their default or tuned configurations, or in the default but for what ``config`` says.
+    They run in their default or tuned configurations, or in the default but for what ``config`` says. ``model`` is the
+    name of the released model whose shape it is.
     """
 
     series: str
     x: float | str
     problem: Problem
+    model: str | None = None
     kernels: tuple[str, ...] = ()
     config: Config | None = None
 
@@ -70,10 +70,6 @@ class Suite:
     beyond: tuple[int, ...] = ()
 
 
-# As which series stand beside the cold ones.
-SERIES: dict[CacheState, str] = {"hot": "hot caches", "eager": "eager calls"}
-
-
 class CannotTime(UserError, ValueError):
     """Calls cannot be timed in the way that was asked for; the message says why, and which way there is."""
 
@@ -102,6 +98,8 @@ def tasks(name: str, size: Size) -> list[Task]:
                 series=place.series,
                 x=place.x,
                 baseline=form.baseline,
+                model=place.model,
+                size=size,
             ),
             problem=place.problem,
             competitors=tuple(
@@ -114,7 +112,7 @@ def tasks(name: str, size: Size) -> list[Task]:
 
 
 def timed(tasks: Sequence[Task], cache: CacheState, device_type: Literal["cpu", "cuda"]) -> list[Task]:
-    """The tasks with their calls timed in this way, as series of their own unless cold: one file may hold them all.
+    """The tasks with their calls timed in this way, on lines of their own: one file may hold them all.
 
     Raises:
         CannotTime: when there is no such clock on the device, or it can time none of the kernels.
@@ -125,11 +123,4 @@ def timed(tasks: Sequence[Task], cache: CacheState, device_type: Literal["cpu", 
         raise CannotTime("hot replays a CUDA graph, and the device is cpu: use cold or eager")
     if cache == "hot" and all(who.kernel in DISPATCHERS for task in tasks for who in task.competitors):
         raise CannotTime("hot replays a CUDA graph, and dispatchers between ranks wait for the host: use cold or eager")
-    return [
-        dataclasses.replace(
-            task,
-            cache=cache,
-            point=task.point.model_copy(update={"series": f"{task.point.series}, {SERIES[cache]}"}),
-        )
-        for task in tasks
-    ]
+    return [dataclasses.replace(task, point=task.point.model_copy(update={"cache": cache})) for task in tasks]

@@ -11,7 +11,7 @@ import moebench.suites.suite
 from moebench.cli.main import main
 from moebench.execution.trial.task import Competitor, Task
 from moebench.execution.workers import rank_agent
-from moebench.suites.suite import Size
+from moebench.results.record import Size
 
 
 def asked(x: int, kernel: str, ranks: int, timeout_s: float = 60.0) -> Task:

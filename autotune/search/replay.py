@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...kernels.problem import InvalidProblem, Problem
 from ...results.record import Record, Status
 from .space import Space
-from .stages import SUITE, cache_of
+from .stages import SUITE
 from .strategy import DEFAULT, STRATEGIES, Scores, Strategy
 
 SEEDS = 20
@@ -113,7 +113,7 @@ def sweeps(records: Sequence[Record]) -> list[Sweep]:
     for record in records:
         if record.point.suite == SUITE and record.status not in UNBUILT:
             environment = record.environment.model_dump_json()
-            groups[record.kernel, record.source, record.key, cache_of(record), environment].append(record)
+            groups[record.kernel, record.source, record.key, record.point.cache, environment].append(record)
     found = (_sweep(group) for group in groups.values())
     return [sweep for sweep in found if sweep is not None]
 
@@ -123,7 +123,7 @@ def _sweep(records: Sequence[Record]) -> Sweep | None:
     counts: dict[frozenset[tuple[str, Any]], int] = {}
     for record in records:
         config = frozenset(record.config.items())
-        batch = batches.setdefault((record.point.series, record.point.x), {})
+        batch = batches.setdefault((record.point.line, record.point.x), {})
         counts[config] = counts.get(config, 0) + (config not in batch)
         batch[config] = record
     default = max(counts, key=lambda config: counts[config])  # of equals the first

@@ -10,11 +10,9 @@ from typing import Literal
 
 from ...kernels.kernel import Config
 from ...kernels.problem import Problem
-from ...results.record import Environment, Record
+from ...results.record import Environment, Record, Stage
 
 SUITE = "tune"
-Stage = Literal["search", "final", "cross", "held-out"]
-HOT = ", hot caches"
 
 
 @dataclass(frozen=True)
@@ -25,26 +23,10 @@ class Batch:
     others: list[Record]
 
 
-def series(stage: Stage, number: int, cache: Literal["cold", "hot"]) -> str:
-    """What the records of one batch have in common; see `results.record.Point`."""
-    return f"{stage} {number}{HOT if cache == 'hot' else ''}"
-
-
-def stage_of(record: Record) -> str:
-    """The stage in which a record was made."""
-    return record.point.series.partition(" ")[0]
-
-
 def last_number(records: Sequence[Record], stage: Stage, problem: Problem) -> int:
-    """The highest number that a batch of a problem has in a stage, 0 where there is none."""
-    mine = (record for record in records if record.key == problem.key and stage_of(record) == stage)
-    words = (record.point.series.removesuffix(HOT).rpartition(" ")[2] for record in mine)
-    return max((int(word) for word in words if word.isdecimal()), default=0)
-
-
-def cache_of(record: Record) -> Literal["cold", "hot"]:
-    """What its samples found in the caches."""
-    return "hot" if record.point.series.endswith(HOT) else "cold"
+    """Return the highest number that a batch of a problem has in a stage, 0 where there is none."""
+    mine = [record.point for record in records if record.key == problem.key and record.point.stage == stage]
+    return max((point.batch or 0 for point in mine), default=0)
 
 
 def belongs(
@@ -55,17 +37,17 @@ def belongs(
         record.point.suite == SUITE
         and record.kernel == kernel
         and record.source == source
-        and cache_of(record) == cache
+        and record.point.cache == cache
         and not record.environment.differs(environment)
     )
 
 
 def batches(records: Sequence[Record], stage: Stage, problem: Problem, default: Config) -> list[Batch]:
     """What was measured of a problem in a stage, in order; a batch without the default tells nothing."""
-    groups: dict[str, list[Record]] = defaultdict(list)
+    groups: dict[int | None, list[Record]] = defaultdict(list)
     for record in records:
-        if record.key == problem.key and stage_of(record) == stage:
-            groups[record.point.series].append(record)
+        if record.key == problem.key and record.point.stage == stage:
+            groups[record.point.batch].append(record)
     found = []
     for group in groups.values():
         defaults = [record for record in group if record.config == dict(default)]

@@ -18,12 +18,12 @@ from ...execution.workers.supervisor import unmeasured
 from ...execution.workers.worker import Ready
 from ...kernels.kernel import Config
 from ...kernels.problem import Problem
-from ...results.record import Point, Record, Status
+from ...results.record import Point, Record, Stage, Status
 from ...results.record.environment import commit
 from ...results.record.store import Store
 from .compile_ahead import Faults, none_known
 from .space import Space
-from .stages import SUITE, Batch, Stage, batches, belongs, distinct, last_number, score, series
+from .stages import SUITE, Batch, batches, belongs, distinct, last_number, score
 from .strategy import FULL_SAMPLES, STRATEGIES, Strategy, Suggestion
 
 QUESTION = "Which configuration of {kernel} is the fastest?"
@@ -309,16 +309,18 @@ class Tuner:
             suite=SUITE,
             question=QUESTION.format(kernel=self._plan.kernel),
             axis="tokens T",
-            series=series(stage, self._numbers[place], self._plan.cache),
+            series="",
             x=problem.T,
             baseline=self._plan.kernel,
+            cache=self._plan.cache,
+            stage=stage,
+            batch=self._numbers[place],
         )
         return Task(
             point=point,
             problem=problem,
             competitors=tuple(Competitor(kernel=self._plan.kernel, config=config) for config in configs),
             budget=Budget(seconds=self._plan.quoted_s, timeout_s=self._plan.hang_s, samples=samples),
-            cache=self._plan.cache,
         )
 
     def _submit(self, task: Task) -> list[Record]:

@@ -33,11 +33,11 @@ from ...kernels.tuned.tuned_table import (
     TunedTable,
     shape_of,
 )
-from ...results.record import Record
+from ...results.record import Record, Stage
 from ...results.record.store import StoreError, load
 from ...results.stats import Interval, ratio
 from ..search.selection import LEAST, Samples, beats, decide, noise
-from ..search.stages import SUITE, Stage, cache_of, distinct, stage_of
+from ..search.stages import SUITE, distinct
 
 LONGEST_NAME: Final = 120  # characters of a file's name before its ending: file systems take 255
 
@@ -97,7 +97,7 @@ class Contest:
 
     def of(self, *stages: Stage) -> list[list[Record]]:
         """The batches of some stages."""
-        return [batch for stage in stages for batch in self.batches.values() if stage_of(batch[0]) == stage]
+        return [batch for stage in stages for batch in self.batches.values() if batch[0].point.stage == stage]
 
     def default(self) -> Word | None:
         """What was measured twice in the last comparison, or else came first; None where nothing was compared."""
@@ -294,7 +294,7 @@ def _contests(runs: Sequence[Sequence[Record]]) -> tuple[dict[TablePlace, Contes
                 reasons[f"{record.key} is no problem: {error}"] = None
                 continue
             place = TablePlace(shape_of(problem), problem.T, label(str(record.problem.get("load", "uniform"))))
-            contests[place].batches[number, record.point.series].append(record)
+            contests[place].batches[number, record.point.line].append(record)
     return dict(contests), list(reasons)
 
 
@@ -406,7 +406,7 @@ def _table(records: Sequence[Record], origins: Sequence[Origin], entries: Sequen
     return TunedTable(
         kernel=records[0].kernel,
         source=records[0].source,
-        cache=cache_of(records[0]),
+        cache="hot" if records[0].point.cache == "hot" else "cold",
         environment=records[0].environment.model_dump(),
         measured=(times[0], times[-1]),
         origins=tuple(origins),
@@ -433,7 +433,7 @@ def _word(config: Mapping[str, object]) -> Word:
 
 def _validity(record: Record) -> tuple[str, ...]:
     environment = [str(getattr(record.environment, name)) for name in VALIDITY]
-    return (record.kernel, record.source, cache_of(record), *environment)
+    return (record.kernel, record.source, record.point.cache, *environment)
 
 
 def _validity_of(table: TunedTable) -> tuple[str, ...]:

@@ -188,7 +188,7 @@ def _tasks(suites: Sequence[str], size: Size, kernels: Sequence[str], model_name
         ]
     if model_name is not None:
         shape = model(model_name).name
-        found = [task for task in found if shape in (task.point.x, task.point.series.partition(",")[0])]
+        found = [task for task in found if task.point.model == shape]
     left = [task for task in found if task.competitors]
     if not left:
         raise UnknownName(f"no point of {', '.join(suites)} has the named model and kernels: name others")
@@ -214,7 +214,7 @@ def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[
                 x = point.x if isinstance(point.x, str) else f"{point.x:g}"
                 statuses = Counter(record.status.value for record in progress.records)
                 console.print(
-                    f"[{progress.done}/{progress.total}] {point.suite}: {point.series}, {point.axis} {x}: "
+                    f"[{progress.done}/{progress.total}] {point.suite}: {point.line}, {point.axis} {x}: "
                     f"{', '.join(f'{count} {status}' for status, count in statuses.items())}; "
                     f"{_clock(progress.left_s)} left",
                     markup=False,

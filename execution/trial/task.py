@@ -47,5 +47,9 @@ class Task:
     problem: Problem
     competitors: tuple[Competitor, ...]
     budget: Budget
-    cache: CacheState = "cold"
     turns: Path | None = None
+
+    @property
+    def cache(self) -> CacheState:
+        """How calls are timed."""
+        return self.point.cache

@@ -5,12 +5,15 @@ This module imports neither torch nor a sibling folder: a report reads records o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveFloat, model_validator
 
-SCHEMA: Final = 1
+from .earlier_schema import upgraded
+
+SCHEMA: Final = 2
 
 CacheState = Literal["cold", "hot", "eager"]
 """What a timed call finds, and what is counted in its time: three numbers that are never compared.
@@ -19,6 +22,12 @@ CacheState = Literal["cold", "hot", "eager"]
 that go round more inputs than the cache holds. ``eager``: calls that Python makes one after the other over such inputs,
 by the host's clock, the launches included.
 """
+
+Stage = Literal["search", "final", "cross", "held-out"]
+"""The part of a tuning run that a record belongs to."""
+
+Size = Literal["small", "reduced", "full"]
+"""The form of a suite."""
 
 
 class Status(StrEnum):
@@ -50,7 +59,11 @@ class _RecordPart(BaseModel):
 
 
 class Point(_RecordPart):
-    """Where a record stands in its suite: ``series`` names the line of a plot, ``x`` the place on its axis."""
+    """The place of a record in its suite: ``series`` names the line of a plot, ``x`` the place on its axis.
+
+    ``stage`` and ``batch`` are of a tuning run: records of one batch were sampled in turn. ``model`` is the name of the
+    released model whose shape the problem has, ``size`` the form of the suite. All four are None elsewhere.
+    """
 
     suite: str
     question: str
@@ -58,6 +71,23 @@ class Point(_RecordPart):
     series: str
     x: float | str
     baseline: str
+    cache: CacheState = "cold"
+    stage: Stage | None = None
+    batch: int | None = None
+    model: str | None = None
+    size: Size | None = None
+
+    @property
+    def line(self) -> str:
+        """Label of the line that the record is on: its series, its batch, and how calls were timed unless cold.
+
+        Records on different lines are never compared.
+        """
+        batch = f"{self.stage} {self.batch}" if self.stage else ""
+        return ", ".join(part for part in (self.series, batch, _TIMED[self.cache]) if part)
+
+
+_TIMED: Final[Mapping[CacheState, str]] = {"cold": "", "hot": "hot caches", "eager": "eager calls"}
 
 
 class Error(_RecordPart):
@@ -239,7 +269,7 @@ class Record(_RecordPart):
     ``wall_s`` the seconds the trial took in all, of which the samples are the timed part.
     """
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     point: Point
     key: str
     problem: dict[str, JsonValue]
@@ -264,6 +294,11 @@ class Record(_RecordPart):
     source: str = Field(default="", description="hash of the sources that the kernel is made of")
     time: str = Field(description="when the record was made, UTC, ISO 8601")
     wall_s: float = 0.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_schema(cls, line: object) -> object:
+        return upgraded(line) if isinstance(line, Mapping) and line.get("schema_version") == 1 else line
 
     @model_validator(mode="after")
     def _samples_only_where_passed(self) -> Record:

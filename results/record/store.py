@@ -50,7 +50,7 @@ def _why(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=True)[0]
     where = ".".join(str(part) for part in first["loc"])
     if where == "schema_version" and first["type"] != "missing":
-        return f"schema {first['input']}, this moebench reads schema {SCHEMA}"
+        return f"schema {first['input']}, this moebench reads schemas 1 to {SCHEMA}"
     return f"not a record ({where + ': ' if where else ''}{first['msg']})"
 
 

@@ -65,7 +65,7 @@ def conditions(record: Record, other: Record) -> list[str]:
 
 def _place(record: Record) -> Key:
     at = record.point
-    return Key(suite=at.suite, series=at.series, x=at.x, problem=record.key, kernel=record.kernel)
+    return Key(suite=at.suite, series=at.line, x=at.x, problem=record.key, kernel=record.kernel)
 
 
 def _config(record: Record) -> str:

@@ -10,7 +10,8 @@ from ...common.names import unknown
 from ...execution.workers.worker import DeviceType
 from ...kernels.problem import DType, Problem
 from ...kernels.problem.models import model
-from ..suite import Size, tasks
+from ...results.record import Size
+from ..suite import tasks
 
 MEASURED = ("granularity", "models")  # whose training points come last
 COMPLETING = ("experts", "capacity")

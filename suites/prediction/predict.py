@@ -81,7 +81,7 @@ def beyond(tasks: Sequence[Task], machine: MachineDescription) -> Iterator[Predi
     for task in tasks:
         if further := SUITES.load(task.point.suite).beyond:
             problem = task.problem.replace(T=task.problem.tokens_per_rank, ranks=1, wire=None)
-            lines[task.point.series, problem] = further
+            lines[task.point.line, problem] = further
     for (series, problem), ranks in lines.items():
         yield from predict(PredictionRequest(series=series, problem=problem, machine=machine, ranks=ranks))
 

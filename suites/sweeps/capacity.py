@@ -14,20 +14,23 @@ FACTORS = (1.0, 1.25, 1.5, 2.0, 4.0)
 
 def _places(
     problem: Problem,
+    name: str,
     series: str,
     factors: tuple[float, ...],
     dropping: tuple[str, ...] = DROPPING,
     dropless: tuple[str, ...] = DROPLESS,
 ) -> tuple[SuitePoint, ...]:
     capped = tuple(
-        SuitePoint(series=series, x=factor, problem=problem.replace(capacity_factor=factor), kernels=dropping)
+        SuitePoint(
+            series=series, x=factor, model=name, problem=problem.replace(capacity_factor=factor), kernels=dropping
+        )
         for factor in factors
     )
-    return (*capped, SuitePoint(series=series, x="dropless", problem=problem, kernels=dropless))
+    return (*capped, SuitePoint(series=series, x="dropless", model=name, problem=problem, kernels=dropless))
 
 
-def _large(name: str, mode: Mode = "forward") -> tuple[Problem, str]:
-    return model(name).problem(T=8192, dtype="bfloat16", mode=mode), f"{name}, T=8192"
+def _large(name: str, mode: Mode = "forward") -> tuple[Problem, str, str]:
+    return model(name).problem(T=8192, dtype="bfloat16", mode=mode), name, f"{name}, T=8192"
 
 
 suite = Suite(
@@ -35,7 +38,9 @@ suite = Suite(
     axis="capacity factor",
     small=SuiteForm(
         baseline="padded",
-        places=_places(model("Mixtral-8x7B").problem(T=512).scaled(256), "Mixtral-8x7B, D=256, T=512", FACTORS),
+        places=_places(
+            model("Mixtral-8x7B").problem(T=512).scaled(256), "Mixtral-8x7B", "Mixtral-8x7B, D=256, T=512", FACTORS
+        ),
     ),
     full=SuiteForm(
         baseline=GPU_BASELINE,

@@ -16,11 +16,12 @@ _MIXTRAL, _QWEN3 = model("Mixtral-8x7B"), model("Qwen3-30B-A3B")
 def _places(mixtral: Problem, qwen3: Problem, dropping: tuple[str, ...]) -> tuple[SuitePoint, ...]:
     """Few wide experts and many narrow ones, a training step, and experts that drop."""
     capped = mixtral.replace(capacity_factor=1.25)
+    wide, narrow, training = _MIXTRAL.name, _QWEN3.name, mixtral.replace(mode="train")
     return (
-        SuitePoint(series="dropless", x=_MIXTRAL.name, problem=mixtral),
-        SuitePoint(series="dropless", x=_QWEN3.name, problem=qwen3),
-        SuitePoint(series="dropless, training", x=_MIXTRAL.name, problem=mixtral.replace(mode="train")),
-        SuitePoint(series="capacity factor 1.25", x=_MIXTRAL.name, problem=capped, kernels=dropping),
+        SuitePoint(series="dropless", x=wide, model=wide, problem=mixtral),
+        SuitePoint(series="dropless", x=narrow, model=narrow, problem=qwen3),
+        SuitePoint(series="dropless, training", x=wide, model=wide, problem=training),
+        SuitePoint(series="capacity factor 1.25", x=wide, model=wide, problem=capped, kernels=dropping),
     )
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from ...kernels.problem import Problem
 from ...kernels.problem.models import MODELS, Model, model
 from ...results.references import REFERENCES
 from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS
 
 
+def _place(preset: Model, series: str, problem: Problem) -> SuitePoint:
+    return SuitePoint(series=series, x=preset.name, model=preset.name, problem=problem)
+
+
 def _places(presets: tuple[Model, ...]) -> tuple[SuitePoint, ...]:
     return tuple(
-        SuitePoint(series=f"T={T}", x=preset.name, problem=preset.problem(T=T, dtype="bfloat16", mode=mode))
+        _place(preset, f"T={T}", preset.problem(T=T, dtype="bfloat16", mode=mode))
         for T, mode in ((64, "forward"), (8192, "forward"), (8192, "train"))
         for preset in presets
     )
@@ -22,10 +27,7 @@ suite = Suite(
     small=SuiteForm(
         baseline="transformers_grouped_mm",
         kernels=DROPLESS,
-        places=tuple(
-            SuitePoint(series="D up to 256, T=512", x=preset.name, problem=preset.problem(T=512).scaled(256))
-            for preset in MODELS
-        ),
+        places=tuple(_place(preset, "D up to 256, T=512", preset.problem(T=512).scaled(256)) for preset in MODELS),
     ),
     full=SuiteForm(baseline="transformers_grouped_mm", kernels=EVERY_DROPLESS, places=_places(MODELS)),
     # Few wide experts, and many narrow ones; decode, prefill and a training step.

@@ -7,12 +7,13 @@ from ...kernels.problem.models import model
 from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DISPATCHERS
 
+MODEL = "OLMoE-1B-7B"
 CHUNKS = (1, 2, 4, 8)
 
 
 def _form(problem: Problem, name: str) -> SuiteForm:
     places = tuple(
-        SuitePoint(series=name, x=chunks, problem=problem.replace(mode=mode), config={"chunks": chunks})
+        SuitePoint(series=name, x=chunks, model=MODEL, problem=problem.replace(mode=mode), config={"chunks": chunks})
         for mode in ("forward", "train")
         for chunks in CHUNKS
     )
@@ -22,6 +23,6 @@ def _form(problem: Problem, name: str) -> SuiteForm:
 suite = Suite(
     question="How much of the communication hides behind the experts, and in how many chunks?",
     axis="chunks",
-    small=_form(model("OLMoE-1B-7B").problem(T=4096, ranks=2).scaled(256), "OLMoE-1B-7B, D=256, T=4096, two ranks"),
-    full=_form(model("OLMoE-1B-7B").problem(T=32768, ranks=8, dtype="bfloat16"), "OLMoE-1B-7B, T=32768, eight ranks"),
+    small=_form(model(MODEL).problem(T=4096, ranks=2).scaled(256), f"{MODEL}, D=256, T=4096, two ranks"),
+    full=_form(model(MODEL).problem(T=32768, ranks=8, dtype="bfloat16"), f"{MODEL}, T=32768, eight ranks"),
 )

@@ -9,12 +9,15 @@ from ...kernels.problem.models import model
 from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DISPATCHERS
 
+MODEL = "OLMoE-1B-7B"
+
 
 def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> SuiteForm:
     places = tuple(
         SuitePoint(
             series=f"{name}, {_capacity(factor)}, {load}",
             x=count,
+            model=MODEL,
             problem=problem.replace(ranks=count, capacity_factor=factor, mode=mode, load=load),
         )
         for count in ranks  # outermost: other ranks are other processes
@@ -31,6 +34,6 @@ def _capacity(factor: float | None) -> str:
 suite = Suite(
     question="Which dispatch between ranks is fastest, and what does sharding the experts cost in time and bytes sent?",
     axis="ranks",
-    small=_form(model("OLMoE-1B-7B").problem(T=1024).scaled(256), "OLMoE-1B-7B, D=256, T=1024", (1, 2, 4)),
-    full=_form(model("OLMoE-1B-7B").problem(T=8192, dtype="bfloat16"), "OLMoE-1B-7B, T=8192", (1, 2, 4, 8)),
+    small=_form(model(MODEL).problem(T=1024).scaled(256), f"{MODEL}, D=256, T=1024", (1, 2, 4)),
+    full=_form(model(MODEL).problem(T=8192, dtype="bfloat16"), f"{MODEL}, T=8192", (1, 2, 4, 8)),
 )

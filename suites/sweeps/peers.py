@@ -16,7 +16,7 @@ def _places(name: str, D: int, dtype: DType) -> tuple[SuitePoint, ...]:
     problem = model(name).problem(T=1, dtype=dtype)
     problem = problem.scaled(D) if problem.D > D else problem
     series = f"{name}, D={problem.D}"
-    return tuple(SuitePoint(series=series, x=T, problem=problem.replace(T=T)) for T in COUNTS)
+    return tuple(SuitePoint(series=series, x=T, model=name, problem=problem.replace(T=T)) for T in COUNTS)
 
 
 suite = Suite(

@@ -9,10 +9,14 @@ from ...kernels.problem.models import model
 from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DISPATCHERS
 
+MODEL = "OLMoE-1B-7B"
+
 
 def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> SuiteForm:
     places = tuple(
-        SuitePoint(series=name, x=count, problem=problem.replace(T=problem.T * count, ranks=count, mode=mode))
+        SuitePoint(
+            series=name, x=count, model=MODEL, problem=problem.replace(T=problem.T * count, ranks=count, mode=mode)
+        )
         for count in ranks
         for mode in get_args(Mode)
     )
@@ -22,9 +26,7 @@ def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> SuiteForm:
 suite = Suite(
     question="How does a layer scale with the ranks, each with as many tokens, and which dispatch scales best?",
     axis="ranks",
-    small=_form(model("OLMoE-1B-7B").problem(T=512).scaled(256), "OLMoE-1B-7B, D=256, 512 tokens a rank", (1, 2, 4)),
-    full=_form(
-        model("OLMoE-1B-7B").problem(T=4096, dtype="bfloat16"), "OLMoE-1B-7B, 4096 tokens a rank", (1, 2, 4, 8, 16)
-    ),
+    small=_form(model(MODEL).problem(T=512).scaled(256), f"{MODEL}, D=256, 512 tokens a rank", (1, 2, 4)),
+    full=_form(model(MODEL).problem(T=4096, dtype="bfloat16"), f"{MODEL}, 4096 tokens a rank", (1, 2, 4, 8, 16)),
     beyond=tuple(2**power for power in range(13)),
 )

@@ -7,11 +7,12 @@ from ...kernels.problem.models import model
 from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DROPLESS, EVERY_DROPLESS
 
+MODEL = "OLMoE-1B-7B"
 LOADS = ("uniform", "zipf:0.5", "zipf:1", "zipf:1.5", "dirichlet:0.3", "hot", "empty:0.5")
 
 
 def _places(problem: Problem, series: str) -> tuple[SuitePoint, ...]:
-    return tuple(SuitePoint(series=series, x=load, problem=problem.replace(load=load)) for load in LOADS)
+    return tuple(SuitePoint(series=series, x=load, model=MODEL, problem=problem.replace(load=load)) for load in LOADS)
 
 
 suite = Suite(
@@ -20,7 +21,7 @@ suite = Suite(
     small=SuiteForm(
         baseline="loop",
         kernels=DROPLESS,
-        places=_places(model("OLMoE-1B-7B").problem(T=512).scaled(256), "OLMoE-1B-7B, D=256, T=512"),
+        places=_places(model(MODEL).problem(T=512).scaled(256), f"{MODEL}, D=256, T=512"),
     ),
     full=SuiteForm(
         baseline="transformers_grouped_mm",
@@ -28,9 +29,7 @@ suite = Suite(
         places=tuple(
             place
             for mode in ("forward", "train")
-            for place in _places(
-                model("OLMoE-1B-7B").problem(T=8192, dtype="bfloat16", mode=mode), "OLMoE-1B-7B, T=8192"
-            )
+            for place in _places(model(MODEL).problem(T=8192, dtype="bfloat16", mode=mode), f"{MODEL}, T=8192")
         ),
     ),
 )

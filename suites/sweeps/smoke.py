@@ -6,9 +6,11 @@ from ...kernels.problem.models import model
 from ..suite import Suite, SuiteForm, SuitePoint
 from ._shapes import DROPLESS, DROPPING, EVERY_DROPLESS, EVERY_DROPPING, GPU_BASELINE
 
-_MIXTRAL = model("Mixtral-8x7B").problem(T=512).scaled(512)
-_TRAINING = model("Mixtral-8x7B").problem(T=1024, mode="train").scaled(256)
-_QWEN3 = model("Qwen3-30B-A3B").problem(T=512).scaled(512)
+WIDE, NARROW = "Mixtral-8x7B", "Qwen3-30B-A3B"
+
+_MIXTRAL = model(WIDE).problem(T=512).scaled(512)
+_TRAINING = model(WIDE).problem(T=1024, mode="train").scaled(256)
+_QWEN3 = model(NARROW).problem(T=512).scaled(512)
 
 
 def _form(baseline: str, dropless: tuple[str, ...], dropping: tuple[str, ...]) -> SuiteForm:
@@ -16,11 +18,11 @@ def _form(baseline: str, dropless: tuple[str, ...], dropping: tuple[str, ...]) -
     return SuiteForm(
         baseline=baseline,
         places=(
-            SuitePoint(series="dropless", x="Mixtral-8x7B", problem=_MIXTRAL, kernels=dropless),
-            SuitePoint(series="dropless", x="Qwen3-30B-A3B", problem=_QWEN3, kernels=dropless),
-            SuitePoint(series="dropless", x="Mixtral-8x7B", problem=_TRAINING, kernels=dropless),
-            SuitePoint(series="capacity factor 1.25", x="Mixtral-8x7B", problem=padded, kernels=dropping),
-            SuitePoint(series="two ranks", x="Mixtral-8x7B", problem=parallel, kernels=("alltoall",)),
+            SuitePoint(series="dropless", x=WIDE, model=WIDE, problem=_MIXTRAL, kernels=dropless),
+            SuitePoint(series="dropless", x=NARROW, model=NARROW, problem=_QWEN3, kernels=dropless),
+            SuitePoint(series="dropless", x=WIDE, model=WIDE, problem=_TRAINING, kernels=dropless),
+            SuitePoint(series="capacity factor 1.25", x=WIDE, model=WIDE, problem=padded, kernels=dropping),
+            SuitePoint(series="two ranks", x=WIDE, model=WIDE, problem=parallel, kernels=("alltoall",)),
         ),
     )
 

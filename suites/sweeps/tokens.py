@@ -15,7 +15,8 @@ MODELS = ("Mixtral-8x7B", "Qwen3-30B-A3B")
 def _places(name: str, D: int, dtype: DType, counts: tuple[int, ...]) -> tuple[SuitePoint, ...]:
     problem = model(name).problem(T=1, dtype=dtype)
     problem = problem.scaled(D) if problem.D > D else problem
-    return tuple(SuitePoint(series=f"{name}, D={problem.D}", x=T, problem=problem.replace(T=T)) for T in counts)
+    series = f"{name}, D={problem.D}"
+    return tuple(SuitePoint(series=series, x=T, model=name, problem=problem.replace(T=T)) for T in counts)
 
 
 suite = Suite(

@@ -131,7 +131,7 @@ def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
     assert kept.records
     assert path.with_suffix(".html").exists()
 
-    truncated = path.read_bytes() + b'{"schema_version": 1, "point"'
+    truncated = path.read_bytes() + b'{"schema_version": 2, "point"'
     path.write_bytes(truncated)
     again = moebench("report", str(path), cwd=tmp_path)
     assert again.returncode == 0

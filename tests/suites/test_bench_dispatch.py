@@ -18,8 +18,9 @@ from pytest_benchmark.logger import Logger
 from pytest_benchmark.utils import NameWrapper
 
 from moebench.results.pytest_benchmark import place_of
+from moebench.results.record import Size
 from moebench.suites.bench_dispatch import Replay
-from moebench.suites.suite import SUITES, Size, tasks
+from moebench.suites.suite import SUITES, tasks
 
 ROOT = Path(__file__).parents[2]
 PYTEST = [sys.executable, "-m", "pytest", "suites", "-p", "no:cacheprovider"]

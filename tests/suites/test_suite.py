@@ -15,10 +15,10 @@ from moebench.kernels.compiler.survey import compiled_kernels
 from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem
 from moebench.results.counters import Number
-from moebench.results.record import CacheState
+from moebench.results.record import CacheState, Size
 from moebench.results.references import REFERENCES
 from moebench.suites.gate.counted_cases import CountedCase, small
-from moebench.suites.suite import SUITES, CannotTime, Size, tasks, timed
+from moebench.suites.suite import SUITES, CannotTime, tasks, timed
 from moebench.suites.sweeps._shapes import DISPATCHERS
 
 SIZES = get_args(Size)
@@ -113,7 +113,7 @@ def test_what_is_timed_otherwise_is_a_series_of_its_own(cache: CacheState, label
     cold = tasks("models", "reduced")
     other = timed(cold, cache, "cuda")
     assert [task.cache for task in other] == [cache] * len(cold)
-    assert [task.point.series for task in other] == [f"{task.point.series}, {label}" for task in cold]
+    assert [task.point.line for task in other] == [f"{task.point.line}, {label}" for task in cold]
     assert [task.competitors for task in other] == [task.competitors for task in cold]
     assert timed(cold, "cold", "cuda") == cold
 

@@ -20,9 +20,11 @@ from moebench.results.record import Point, Record, Status
 PROBLEM = Problem(T=64, D=16, F=32, E=4, K=2)
 
 
-def measured(series: str, tile: int, samples_ns: Sequence[float] | None, **changes: Any) -> Record:
+def measured(batch: int, tile: int, samples_ns: Sequence[float] | None, **changes: Any) -> Record:
     """A record of the tuner's; without samples, of a crash."""
-    point = Point(suite="tune", question="?", axis="tokens T", series=series, x=64, baseline="scatter")
+    point = Point(
+        suite="tune", question="?", axis="tokens T", series="", x=64, baseline="scatter", stage="search", batch=batch
+    )
     fields: dict[str, Any] = {
         "point": point,
         "kernel": "scatter",
@@ -39,11 +41,11 @@ def measured(series: str, tile: int, samples_ns: Sequence[float] | None, **chang
 
 
 SEARCH = [
-    measured("search 1", 64, [10.0, 10.0, 40.0, 40.0, 40.0]),
-    measured("search 1", 16, [20.0, 20.0, 20.0, 20.0, 20.0]),
-    measured("search 1", 32, None),
-    measured("search 2", 64, [5.0, 5.0, 5.0]),
-    measured("search 2", 128, [4.0, 4.0, 4.0]),
+    measured(1, 64, [10.0, 10.0, 40.0, 40.0, 40.0]),
+    measured(1, 16, [20.0, 20.0, 20.0, 20.0, 20.0]),
+    measured(1, 32, None),
+    measured(2, 64, [5.0, 5.0, 5.0]),
+    measured(2, 128, [4.0, 4.0, 4.0]),
 ]
 
 
@@ -78,11 +80,11 @@ def test_a_score_is_the_ratio_of_the_samples_in_one_batch() -> None:
 
 def test_of_several_measurements_the_first_is_told_and_the_median_judges() -> None:
     more = [
-        *(measured(f"search {number}", 64, [8.0]) for number in (3, 4)),
-        *(measured(f"search {number}", 128, [time]) for number, time in ((3, 2.0), (4, 80.0))),
-        measured("search 4", 32, [4.0]),
+        *(measured(number, 64, [8.0]) for number in (3, 4)),
+        *(measured(number, 128, [time]) for number, time in ((3, 2.0), (4, 80.0))),
+        measured(4, 32, [4.0]),
     ]
-    alone = [measured("search 9", 128, [1.0]), measured("search 8", 64, None), measured("search 8", 128, [1.0])]
+    alone = [measured(9, 128, [1.0]), measured(8, 64, None), measured(8, 128, [1.0])]
     (sweep,) = sweeps(SEARCH + more + alone)
     tiles = [config["tile"] for config in sweep.space.configs]
     assert sweep.told(tiles.index(128), 1) == 0.8
@@ -92,10 +94,10 @@ def test_of_several_measurements_the_first_is_told_and_the_median_judges() -> No
 
 def test_other_kernels_problems_and_suites_are_kept_apart() -> None:
     other = [
-        measured("search 1", 64, [1.0], key="another"),
-        measured("search 1", 64, [1.0], kernel="padded"),
-        measured("search 1", 256, [1.0], point=record().point),
-        measured("search 1", 256, None, status=Status.invalid),
+        measured(1, 64, [1.0], key="another"),
+        measured(1, 64, [1.0], kernel="padded"),
+        measured(1, 256, [1.0], point=record().point),
+        measured(1, 256, None, status=Status.invalid),
     ]
     found = sweeps(SEARCH + other)
     assert [(sweep.space.kernel, sweep.key, len(sweep.space)) for sweep in found] == [
@@ -106,12 +108,12 @@ def test_other_kernels_problems_and_suites_are_kept_apart() -> None:
 
 
 def test_records_without_a_time_of_the_default_are_no_sweep() -> None:
-    assert sweeps([measured("search 1", 64, None), measured("search 1", 16, [1.0])]) == []
+    assert sweeps([measured(1, 64, None), measured(1, 16, [1.0])]) == []
     assert sweeps([]) == []
 
 
 def test_a_problem_of_another_moebench_is_named() -> None:
-    (sweep,) = sweeps([measured("search 1", 64, [1.0], problem={"T": 1, "tokens": 2}, key="old")])
+    (sweep,) = sweeps([measured(1, 64, [1.0], problem={"T": 1, "tokens": 2}, key="old")])
     with pytest.raises(InvalidProblem, match="old is no problem of this moebench"):
         _ = sweep.problem
 
@@ -165,11 +167,9 @@ def test_every_strategy_can_be_studied_on_records(name: str) -> None:
     records = []
     for number in range(0, 29, 4):
         drift = 1 + number
-        records.append(measured(f"search {number}", 0, [100.0 * drift] * FULL_SAMPLES))
+        records.append(measured(number, 0, [100.0 * drift] * FULL_SAMPLES))
         records += [
-            measured(
-                f"search {number}", tile, None if tile == 7 else [(100.0 + abs(tile - 20) - 10) * drift] * FULL_SAMPLES
-            )
+            measured(number, tile, None if tile == 7 else [(100.0 + abs(tile - 20) - 10) * drift] * FULL_SAMPLES)
             for tile in tiles[number : number + 4]
         ]
     (sweep,) = sweeps(records)

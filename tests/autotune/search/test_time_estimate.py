@@ -92,7 +92,7 @@ def test_the_tuner_asks_for_no_more_than_is_reckoned(tmp_path: Path, loads: tupl
         list(tuner.compare(winners))
         list(tuner.hold_out(lambda _: SPACE.configs[3]))
     reckoned = reckon(plan, lambda _: len(SPACE), lambda _: 1e-3, 16)
-    tasks = {stage: [t for t in executor.tasks if t.point.series.startswith(stage)] for stage in ("search", "final")}
+    tasks = {stage: [t for t in executor.tasks if t.point.stage == stage] for stage in ("search", "final")}
     others = [task for task in executor.tasks if task not in (*tasks["search"], *tasks["final"])]
     searched = sum(len(task.competitors) - 1 for task in tasks["search"])
     assert searched == sum(one.trials for one in reckoned) == 10 * len(plan.searched)

@@ -10,7 +10,6 @@ import pytest
 from imagined import SOURCE, SPACE, Imagined, configs_of, tiles_near_100
 
 from moebench.autotune.search.compile_ahead import Faults, none_known
-from moebench.autotune.search.stages import stage_of
 from moebench.autotune.search.strategy import FINALISTS
 from moebench.autotune.search.tuner import DefaultFails, Tuner, TuningPlan
 from moebench.autotune.tables.build import derive, winners
@@ -18,8 +17,8 @@ from moebench.execution.trial.task import Task
 from moebench.execution.workers import supervisor
 from moebench.kernels.kernel import Config
 from moebench.kernels.problem import Problem
-from moebench.results.record import Status
-from moebench.results.record.store import Store
+from moebench.results.record import Stage, Status
+from moebench.results.record.store import Store, load
 
 SMALL, LARGE = (Problem(T=T, D=32, F=48, E=4, K=2) for T in (64, 256))
 PLAN = TuningPlan(
@@ -46,8 +45,8 @@ def tuned(path: Path, executor: Imagined, plan: TuningPlan = PLAN, faults: Fault
     return tuner
 
 
-def stages(tasks: Sequence[Task]) -> list[str]:
-    return [task.point.series.partition(" ")[0] for task in tasks]
+def stages(tasks: Sequence[Task]) -> list[Stage | None]:
+    return [task.point.stage for task in tasks]
 
 
 def test_it_finds_a_fast_tile_and_says_by_how_much(tmp_path: Path) -> None:
@@ -62,7 +61,7 @@ def test_it_finds_a_fast_tile_and_says_by_how_much(tmp_path: Path) -> None:
 def test_every_batch_holds_the_default_and_no_candidate_is_searched_twice(tmp_path: Path) -> None:
     executor = Imagined()
     tuned(tmp_path / "r.jsonl", executor)
-    searched = [configs_of(task) for task in executor.tasks if task.point.series.startswith("search")]
+    searched = [configs_of(task) for task in executor.tasks if task.point.stage == "search"]
     assert all(configs[0] == SPACE.default for configs in searched)
     candidates = [tuple(config.items()) for configs in searched for config in configs[1:]]
     assert len(candidates) == len(set(candidates)) == PLAN.trials
@@ -71,7 +70,7 @@ def test_every_batch_holds_the_default_and_no_candidate_is_searched_twice(tmp_pa
 def test_finalists_are_compared_in_one_task_with_the_default_twice(tmp_path: Path) -> None:
     executor = Imagined()
     tuned(tmp_path / "r.jsonl", executor)
-    (final,) = [task for task in executor.tasks if task.point.series.startswith("final")]
+    (final,) = [task for task in executor.tasks if task.point.stage == "final"]
     assert configs_of(final).count(SPACE.default) == 2
     assert len(final.competitors) == FINALISTS + 2
     assert final.budget.samples is None
@@ -108,11 +107,12 @@ def test_a_batch_that_tells_nothing_keeps_its_number(tmp_path: Path) -> None:
     tuned(tmp_path / "r.jsonl", Imagined())
     lines = (tmp_path / "r.jsonl").read_text().splitlines()
     kept = [line for line in lines if '"tile":512' not in line]
-    (tmp_path / "r.jsonl").write_text("\n".join(kept) + "\n")
+    for name in ("r.jsonl", "kept.jsonl"):
+        (tmp_path / name).write_text("\n".join(kept) + "\n")
     executor = Imagined()
     tuned(tmp_path / "r.jsonl", executor)
-    old = {load.split('"series":"')[1].split('"')[0] for load in kept}
-    assert not old & {task.point.series for task in executor.tasks}
+    old = {(record.point.stage, record.point.batch) for record in load(tmp_path / "kept.jsonl").records}
+    assert not old & {(task.point.stage, task.point.batch) for task in executor.tasks}
 
 
 def test_a_larger_budget_continues_the_search(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_larger_budget_continues_the_search(tmp_path: Path) -> None:
     executor = Imagined()
     tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, trials=16))
     assert stages(executor.tasks)[0] == "search"
-    assert sum(len(task.competitors) - 1 for task in executor.tasks if "search" in task.point.series) == 4
+    assert sum(len(task.competitors) - 1 for task in executor.tasks if task.point.stage == "search") == 4
 
 
 @pytest.mark.parametrize("change", [{"source": "4567"}, {"cache": "hot"}])
@@ -177,7 +177,7 @@ def test_what_does_not_compile_is_a_record_and_costs_no_trial_of_a_worker(
     assert all(config["order"] == "a" for _, config in measured)
     assert tuner.failures() == {"uncompilable": sum(config["order"] == "b" for _, config in compiled)}
     assert {record.reason for record in tuner.records if record.timing is None} == {"spills"}
-    searched = [record for record in tuner.records if stage_of(record) == "search"]
+    searched = [record for record in tuner.records if record.point.stage == "search"]
     assert sum(record.config != dict(SPACE.default) for record in searched) == 2 * plan.trials
     again = Imagined()
     tuned(tmp_path / "r.jsonl", again, plan, faults)
@@ -204,7 +204,7 @@ def test_winners_of_one_batch_size_are_measured_at_the_others(tmp_path: Path) ->
     plan = dataclasses.replace(PLAN, problems=(SMALL, LARGE), loads=("zipf:1.2",))
     tuner = tuned(tmp_path / "r.jsonl", executor, plan)
     chosen = winners(tuner.records)
-    crosses = [task for task in executor.tasks if task.point.series.startswith("cross")]
+    crosses = [task for task in executor.tasks if task.point.stage == "cross"]
     assert {(task.problem.T, task.problem.load) for task in crosses} == {
         (T, load) for T in (64, 256) for load in ("uniform", "zipf:1.2")
     }
@@ -216,7 +216,7 @@ def test_winners_of_one_batch_size_are_measured_at_the_others(tmp_path: Path) ->
 def test_robust_tuning_searches_under_every_load(tmp_path: Path) -> None:
     executor = Imagined()
     tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, loads=("zipf:1.2",), robust=True))
-    assert {task.problem.load for task in executor.tasks if "search" in task.point.series} == {"uniform", "zipf:1.2"}
+    assert {task.problem.load for task in executor.tasks if task.point.stage == "search"} == {"uniform", "zipf:1.2"}
 
 
 def test_starts_are_tried_first(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_starts_are_tried_first(tmp_path: Path) -> None:
     starts: list[Config] = [SPACE.configs[7], {"tile": 3, "order": "a"}, SPACE.configs[20]]
     tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, starts={64: starts}))
     assert configs_of(executor.tasks[0])[1:] == [SPACE.configs[7], SPACE.configs[20]]
-    searched = [config for task in executor.tasks if "search" in task.point.series for config in configs_of(task)[1:]]
+    searched = [config for task in executor.tasks if task.point.stage == "search" for config in configs_of(task)[1:]]
     assert searched.count(SPACE.configs[7]) == 1
 
 
@@ -236,7 +236,7 @@ def test_held_out_batch_sizes_are_compared_with_the_look_up(tmp_path: Path) -> N
     with Store(tmp_path / "other.jsonl"):
         list(tuner.hold_out(lambda _: SPACE.configs[3]))
     last = executor.tasks[-1]
-    assert stage_of(tuner.records[-1]) == "held-out"
+    assert tuner.records[-1].point.stage == "held-out"
     assert last.problem == middle
     assert SPACE.configs[3] in configs_of(last)
 
@@ -244,5 +244,5 @@ def test_held_out_batch_sizes_are_compared_with_the_look_up(tmp_path: Path) -> N
 def test_several_slots_are_kept_busy(tmp_path: Path) -> None:
     executor = Imagined(slots=3)
     tuned(tmp_path / "r.jsonl", executor, dataclasses.replace(PLAN, trials=20))
-    numbers = [task.point.series for task in executor.tasks]
+    numbers = [task.point.line for task in executor.tasks]
     assert len(numbers) == len(set(numbers))

@@ -15,12 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import ENVIRONMENT, record
 
-from moebench.autotune.search.stages import Stage, series
 from moebench.autotune.tables.build import check, derive, derive_files, file_name, held_out, look_up_in, winners, write
 from moebench.kernels.problem import Problem
 from moebench.kernels.tuned.lookup import Found, NotCovered, read
 from moebench.kernels.tuned.tuned_table import Bucket, TableEntry, TunedTable
-from moebench.results.record import Point, Record, Status, Timing
+from moebench.results.record import Point, Record, Stage, Status, Timing
 from moebench.results.record.store import StoreError
 
 PROBLEM = Problem(T=64, D=32, F=64, E=4, K=2)
@@ -42,9 +41,12 @@ def batch(
         suite="tune",
         question="?",
         axis="tokens T",
-        series=series(stage, number, more.pop("cache", "cold")),
+        series="",
         x=T,
         baseline="scatter",
+        cache=more.pop("cache", "cold"),
+        stage=stage,
+        batch=number,
     )
     fields: dict[str, Any] = {"point": point, "key": problem.key, "problem": dataclasses.asdict(problem)}
     fields |= {"kernel": "scatter", "source": "abc", **more}
@@ -216,7 +218,7 @@ def test_records_of_other_suites_and_broken_ones_are_left_out() -> None:
 
 def test_winners_are_what_beat_the_default_somewhere() -> None:
     assert winners(tuned_run()) == [B, C]
-    finals = [one for one in tuned_run() if one.point.series.startswith("final")]
+    finals = [one for one in tuned_run() if one.point.stage == "final"]
     assert winners(finals) == [B]
     assert winners([]) == []
 

@@ -111,8 +111,10 @@ def test_an_empty_or_a_missing_file_is_refused(old: Path, tmp_path: Path) -> Non
 
 def test_a_file_of_the_future_is_refused_in_one_line(old: Path, tmp_path: Path) -> None:
     new = tmp_path / "new.jsonl"
-    new.write_text(old.read_text().replace('"schema_version":1', '"schema_version":2'))
-    assert "schema 2, this moebench reads schema 1; the line is left out (and 15 more)" in refusal(moebench(old, new))
+    new.write_text(old.read_text().replace('"schema_version":2', '"schema_version":3'))
+    assert "schema 3, this moebench reads schemas 1 to 2; the line is left out (and 15 more)" in refusal(
+        moebench(old, new)
+    )
 
 
 def test_a_truncated_file_is_judged_by_what_it_holds(old: Path, tmp_path: Path) -> None:

@@ -83,7 +83,9 @@ def test_build_derives_tables_that_show_and_export_read(tmp_path: Path, monkeypa
     """From the default measured twice beside tiles that are twice as fast."""
     monkeypatch.setenv("MOEBENCH_TUNED", str(tmp_path / "made"))
     problem = Problem(T=64, D=2048, F=1024, E=64, K=8, dtype="bfloat16")
-    point = Point(suite="tune", question="?", axis="tokens T", series="final", x=64, baseline="vllm_fused_moe")
+    point = Point(
+        suite="tune", question="?", axis="tokens T", series="", x=64, baseline="vllm_fused_moe", stage="final", batch=1
+    )
     there = ENVIRONMENT.model_copy(update={"device": "NVIDIA H200", "device_type": "cuda", "triton": "3.5.1"})
     measured = [
         record(

@@ -233,7 +233,7 @@ DECODE = Problem(T=1, D=32, F=64, E=16, K=2)  # 2 of 16 experts of 24 KB are rea
 
 def hot(clock: RotatingClock) -> Record:
     bench = TrialRunner(torch.device("cpu"), {"hot": clock})
-    (record,) = bench.run(dataclasses.replace(task("loop", problem=DECODE), cache="hot"), lambda _: None)
+    (record,) = bench.run(task("loop", problem=DECODE, cache="hot"), lambda _: None)
     return record
 
 
@@ -271,7 +271,7 @@ def test_what_a_compiler_refuses_is_uncompilable(bench: TrialRunner) -> None:
 def test_eager_calls_are_a_record_of_their_own() -> None:
     """By the host's clock, many calls to a sample, and all of them counted as timed."""
     bench = TrialRunner(torch.device("cpu"), clocks_of(torch.device("cpu")))
-    (record,) = bench.run(dataclasses.replace(task("loop"), cache="eager"), lambda _: None)
+    (record,) = bench.run(task("loop", cache="eager"), lambda _: None)
     assert record.timing is not None
     assert (record.timing.cache, record.timing.clock) == ("eager", "perf_counter")
     assert record.timing.calls > 1

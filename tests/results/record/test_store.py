@@ -97,9 +97,9 @@ def test_a_bad_line_in_the_middle_is_named_and_the_rest_is_kept(tmp_path: Path, 
 
 def test_a_record_of_a_later_moebench_names_its_schema(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
-    text = record(1).model_dump_json().replace('"schema_version":1', '"schema_version":2,"invented":[]')
+    text = record(1).model_dump_json().replace('"schema_version":2', '"schema_version":3,"invented":[]')
     path.write_text(text + "\n")
-    assert load(path).problems == [f"{path}:1: schema 2, this moebench reads schema 1; the line is left out"]
+    assert load(path).problems == [f"{path}:1: schema 3, this moebench reads schemas 1 to 2; the line is left out"]
 
 
 def test_several_files_are_read_in_order(tmp_path: Path) -> None:

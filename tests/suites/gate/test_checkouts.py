@@ -165,7 +165,7 @@ def test_a_run_that_breaks_after_good_records_is_broken(tmp_path: Path) -> None:
 
 def test_records_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     future = record().model_copy(update={"schema_version": 99})
-    with pytest.raises(GateError, match=r"cannot be compared: .*schema 99, this moebench reads schema 1"):
+    with pytest.raises(GateError, match=r"cannot be compared: .*schema 99, this moebench reads schemas 1 to 2"):
         answering(tmp_path, future).run([], tmp_path)
 
 
