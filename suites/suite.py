@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from ..common.catalog import Catalog
 from ..common.errors import UserError
 from ..common.names import UnknownName
 from ..execution.trial.task import Budget, Competitor, Task
-from ..kernels.catalog import KERNELS, Catalog
+from ..kernels.catalog import KERNELS
 from ..kernels.problem import Problem
 from ..results.record import CacheState, Point, Size
 from ..results.references import REFERENCES

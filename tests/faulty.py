@@ -11,7 +11,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from moebench.kernels.catalog import KERNELS, Catalog
+from moebench.common.catalog import Catalog
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Config, Cost, Kernel, Layer
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import Routing

@@ -1,53 +1,16 @@
-"""Plugins are found by listing files, imported when asked for, and missed with a helpful name."""
+"""Kernels are found by listing files; one whose file cannot be imported refuses every problem and says why."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from moebench.common.names import UnknownName, unknown
-from moebench.kernels.catalog import KERNELS, Catalog, Kernels
+from moebench.common.names import UnknownName
+from moebench.kernels.catalog import KERNELS, Kernels
 from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem
-
-
-@pytest.fixture
-def gadgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog[str]]:
-    """A package of two plugins, of which one cannot be imported, beside files that are no plugins."""
-    package = tmp_path / "gadget_package"
-    package.mkdir()
-    (package / "__init__.py").write_text("")
-    (package / "whisk.py").write_text("gadget = 'a whisk'\n")
-    (package / "broken.py").write_text("raise RuntimeError('imported')\n")
-    (package / "_shared.py").write_text("raise RuntimeError('imported')\n")
-    (package / "notes.txt").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
-    yield Catalog("gadget", "gadget_package", "gadget")
-    for name in [name for name in sys.modules if name.startswith("gadget_package")]:
-        del sys.modules[name]
-
-
-def test_names_are_the_public_modules_in_order_and_nothing_is_imported(gadgets: Catalog[str]) -> None:
-    assert gadgets.names() == ["broken", "whisk"]
-    assert "gadget_package.broken" not in sys.modules
-
-
-def test_plugin_is_the_attribute_of_its_module(gadgets: Catalog[str]) -> None:
-    assert gadgets.load("whisk") == "a whisk"
-
-
-def test_a_plugin_that_is_no_python_has_a_summary_all_the_same(gadgets: Catalog[str], tmp_path: Path) -> None:
-    (tmp_path / "gadget_package" / "broken.py").write_text("\ngadget =\n")
-    assert gadgets.summary("broken") == "no Python: invalid syntax in line 2"
-
-
-def test_error_inside_a_plugin_is_its_own(gadgets: Catalog[str]) -> None:
-    with pytest.raises(RuntimeError, match="imported"):
-        gadgets.load("broken")
 
 
 @pytest.mark.parametrize(
@@ -76,27 +39,6 @@ def test_a_kernel_that_cannot_be_imported_refuses_every_problem(
         kernel.build(problem, {}, cpu)
     with pytest.raises(UnknownName):
         kernels.load("others")
-
-
-@pytest.mark.parametrize("name", ["wisk", "Whisk", "WHISKS"])
-def test_misspelt_name_suggests_the_right_one(gadgets: Catalog[str], name: str) -> None:
-    with pytest.raises(UnknownName, match=f"no gadget is named {name!r}: did you mean whisk"):
-        gadgets.load(name)
-
-
-@pytest.mark.parametrize("name", ["_shared", "notes", "__init__", "zzz"])
-def test_name_that_is_no_plugin_is_unknown(gadgets: Catalog[str], name: str) -> None:
-    with pytest.raises(UnknownName, match=f"no gadget is named {name!r}"):
-        gadgets.load(name)
-
-
-def test_name_far_from_all_lists_all() -> None:
-    assert str(unknown("gadget", "zzz", ["broken", "whisk"])).endswith("there are broken, whisk")
-
-
-def test_nearest_names_come_first_and_keep_their_case() -> None:
-    message = str(unknown("model", "mixtral-8x7", ["DBRX", "Mixtral-8x22B", "Mixtral-8x7B"]))
-    assert message == "no model is named 'mixtral-8x7': did you mean Mixtral-8x7B or Mixtral-8x22B?"
 
 
 def test_every_implementation_is_a_kernel_named_like_its_file() -> None:

@@ -1,0 +1,52 @@
+"""Names by listing files: a plugin is one file of a folder, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Generic, TypeVar, cast
+
+from .names import unknown
+
+Plugin = TypeVar("Plugin")
+
+
+@dataclass(frozen=True)
+class Catalog(Generic[Plugin]):
+    """The plugins of one package: every module without a leading underscore, each of which defines ``attribute``.
+
+    ``kind`` is the noun for one of them in messages.
+    """
+
+    kind: str
+    package: str
+    attribute: str
+
+    def names(self) -> list[str]:
+        """Return all names, sorted. Nothing is imported but the package itself."""
+        stems = (entry.name.removesuffix(".py") for entry in files(self.package).iterdir() if _is_plugin(entry.name))
+        return sorted(stems)
+
+    def load(self, name: str) -> Plugin:
+        """Import the plugin of that name and return it.
+
+        Raises:
+            UnknownName: with the nearest valid names.
+        """
+        if name not in self.names():
+            raise unknown(self.kind, name, self.names())
+        return cast(Plugin, getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute))
+
+    def summary(self, name: str) -> str:
+        """Return the first line of the file's docstring without importing the file, or why it is not valid Python."""
+        source = files(self.package).joinpath(f"{name}.py").read_text(encoding="utf-8")
+        try:
+            return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+        except SyntaxError as error:
+            return f"not valid Python: {error.msg} in line {error.lineno}"
+
+
+def _is_plugin(filename: str) -> bool:
+    return filename.endswith(".py") and not filename.startswith("_")
