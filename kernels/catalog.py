@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..common.catalog import Catalog
 from ..common.names import UnknownName
+from ..common.plugins import Catalog
 
 if TYPE_CHECKING:
     from .kernel import Kernel

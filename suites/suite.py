@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..common.catalog import Catalog
 from ..common.errors import UserError
 from ..common.names import UnknownName
+from ..common.plugins import Catalog
 from ..execution.trial.task import Budget, Competitor, Task
 from ..kernels.catalog import KERNELS
 from ..kernels.problem import Problem

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from moebench.common.catalog import Catalog
+from moebench.common.plugins import Catalog
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Config, Cost, Kernel, Layer
 from moebench.kernels.problem import Problem

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...common.catalog import Catalog
+from ...common.plugins import Catalog
 from .space import Space
 
 SCREEN_SAMPLES = 5  # a median of so few still tells apart what differs by more than the noise of one sample

@@ -23,7 +23,7 @@ RAN = "padded, Mixtral-8x7B D=128 T=16 forward bfloat16"
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """One problem, and of the kernels those that tell most."""
     monkeypatch.setattr(figures, "PROBLEMS", FEW)
-    monkeypatch.setattr("moebench.common.catalog.Catalog.names", lambda _: ["loop", "padded", "triton_padded"])
+    monkeypatch.setattr("moebench.common.plugins.Catalog.names", lambda _: ["loop", "padded", "triton_padded"])
 
 
 def run(baseline: Path, *arguments: str) -> Result:
@@ -97,7 +97,7 @@ def test_accepting_writes_what_is_and_nothing_is_left_to_say(baseline: Path) -> 
 def test_what_is_broken_cannot_be_accepted(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = change(baseline, operators=40)
     names = ["loop", "padded", "triton_padded", faulty.Name("Raises")]
-    monkeypatch.setattr("moebench.common.catalog.Catalog.names", lambda _: names)
+    monkeypatch.setattr("moebench.common.plugins.Catalog.names", lambda _: names)
     told = "broken     Raises, Mixtral-8x7B D=128 T=16 forward bfloat16: RuntimeError: no such luck\n"
     for arguments in ([], ["--accept"]):
         answer = run(baseline, *arguments)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from moebench.common.catalog import Catalog
 from moebench.common.names import UnknownName
+from moebench.common.plugins import Catalog
 
 
 @pytest.fixture
