@@ -43,7 +43,9 @@ class Trace:
         """
         found = re.fullmatch(rf"{PREFIX}(.+)#([0-9a-f]{{{DIGITS}}})", spec, re.DOTALL)
         if found is None:
-            raise InvalidTrace(f"load = {spec!r}: give {PREFIX}FILE#DIGEST, as kernels.trace.load_of(FILE) makes it")
+            raise InvalidTrace(
+                f"load = {spec!r}: give {PREFIX}FILE#DIGEST, as kernels.problem.trace.load_of(FILE) makes it"
+            )
         return Trace(*found.groups())
 
     def __str__(self) -> str:

@@ -93,7 +93,7 @@ def eighths(x_MN):
 
 @triton.jit
 def act(x, NAME: tl.constexpr):
-    """The activation of `kernels.activations` by name, in float32; gelu is the exact one."""
+    """The activation of `kernels.torch_ops.activations` by name, in float32; gelu is the exact one."""
     if NAME == "silu":
         return x * tl.sigmoid(x)
     elif NAME == "gelu":
