@@ -38,5 +38,10 @@ class Kernels(Catalog["Kernel"]):
             self.unimportable[name] = Unimportable(name, reason)
             return self.unimportable[name]
 
+    def preferred(self, device_type: str) -> list[Kernel]:
+        """Return the kernels that have a place in the order of this device type (`Kernel.preference`), in order."""
+        placed = [kernel for kernel in map(self.load, self.names()) if device_type in kernel.preference]
+        return sorted(placed, key=lambda kernel: (kernel.preference[device_type], kernel.name))
+
 
 KERNELS = Kernels("kernel", f"{__package__}.implementations", "kernel")

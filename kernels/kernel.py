@@ -1,17 +1,16 @@
-"""What an implementation is: one class in one file of ``kernels/implementations/``."""
+"""The interface of an implementation: one class in one file of ``kernels/implementations/``."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from .expert_parallel.comm_stream import CommStream
-from .expert_parallel.traffic_counter import TrafficCounter
+from .config import Config
 from .problem import Problem
 from .problem.load import Load
 from .problem.routing import Routing
@@ -19,34 +18,20 @@ from .problem.tensors import Weights
 from .problem.trace import label
 from .question import LAYER, Question
 from .steps import Step
-
-Config = Mapping[str, int | float | str | bool]
-"""The tunable choices of one build, by name; part of a record's identity."""
+from .traffic_counter import TrafficCounter
 
 Layer = Callable[[Tensor, Routing, Weights], Tensor]
 """A built implementation: x (T, D), routes and weights in, y (T, D) of x's dtype out, differentiable in all of them."""
 
 
-@runtime_checkable
-class Communicates(Protocol):
-    """A layer of one of several ranks.
-
-    ``ledger`` counts what this rank has sent since the layer was built, ``lane`` is where its collectives run.
-    """
-
-    lane: CommStream
-
-    @property
-    def ledger(self) -> TrafficCounter: ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What an implementation will do to a routing, known before it runs.
+    """The work that an implementation will do for a routing, known before it runs.
 
-    ``executed_rows`` counts expert-product rows, padding included; ``extra_flops`` what it spends outside the expert
-    products (one-hot dispatch, say) in one forward; ``workspace_bytes`` estimates the peak it allocates beyond inputs
-    and outputs; ``traffic`` what each rank will have sent, none where nothing is shared.
+    ``executed_rows`` counts the rows of the expert products, padding included; ``extra_flops`` the FLOPs of one forward
+    outside the expert products (one-hot dispatch, say); ``workspace_bytes`` estimates the peak of the memory allocated
+    beyond inputs and outputs; ``traffic`` counts what each rank will have sent, and is empty for an implementation that
+    runs on one rank.
     """
 
     executed_rows: int
@@ -58,83 +43,112 @@ class Cost:
 class Kernel(ABC):
     """One competing implementation. Its name is the name of its file; the file's ``kernel`` is its one instance.
 
-    ``family`` groups implementations of one idea in reports; ``question`` is what they answer.
+    The class attributes describe it to everything that chooses kernels, so that a new file needs no edit elsewhere:
+
+    ``family`` groups implementations of one idea in reports; ``peer`` is the family of other projects.
+    ``question`` is what it computes: the layer, unless it is a reference rate.
+    ``between_ranks``: it moves rows between ranks; others refuse more than one rank.
+    ``drops``: it honours a capacity factor; others refuse one.
+    ``adds_biases``, ``takes_scales``: it computes experts with biases, with quantised weights; others refuse them.
+    ``reads_every_route``: it takes every id for an expert's, and refuses a load that leaves routes out.
+    ``preference`` gives its place in the order in which ``auto`` and expert parallelism try kernels, by device type
+    (``cpu``, ``cuda``), the smallest first; they never try one without a place, which runs only when it is named.
+    ``suits_few_rows``: on a CPU ``auto`` tries it first where experts have few rows.
     """
 
     family: str
     question: ClassVar[Question] = LAYER
+    between_ranks: ClassVar[bool] = False
+    drops: ClassVar[bool] = False
+    adds_biases: ClassVar[bool] = False
+    takes_scales: ClassVar[bool] = False
+    reads_every_route: ClassVar[bool] = False
+    preference: ClassVar[Mapping[str, int]] = {}
+    suits_few_rows: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
+        """The name of its file, under which users and records know it."""
         return type(self).__module__.rpartition(".")[2]
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is a reference rate: it solves another problem than the layer, and competes with nothing."""
+        return type(self).solves is not Kernel.solves
+
     def solves(self, problem: Problem) -> Problem:
-        """The problem that its layer is built for and fed: the one asked for, except for a reference rate."""
+        """Return the problem that its layer is built for and fed: the given one, except for a reference rate."""
         return problem
 
     def answers(self, problem: Problem) -> bool:
-        """Whether its result is that of the problem's layer, which a reference rate's is not."""
+        """Return whether its result is that of the problem's layer, which a reference rate's is not."""
         return self.question is LAYER and self.solves(problem) == problem
 
     @abstractmethod
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        """Everything that may be done before the clock starts; the layer is what is timed."""
+        """Do everything that may be done before the clock starts, and return the layer, which is what is timed."""
 
     @abstractmethod
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
-        """What one call will do; ``routing`` already lacks the routes that the capacity drops."""
+        """Return the work of one call; ``routing`` already lacks the routes that the capacity drops."""
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        """None, or the reason why it cannot take this problem on this device, naming constraint and value."""
-        return one_rank(problem) or dropless(problem) or unbiased(problem) or unscaled(problem)
+        """Return None, or the reason why it cannot take this problem on this device, naming constraint and value."""
+        return self.refuses(problem)
+
+    def refuses(self, problem: Problem) -> str | None:
+        """Return None, or the reason why it cannot take this problem on any device, naming constraint and value."""
+        refusals = (
+            (self.between_ranks, _one_rank),
+            (self.drops, _dropless),
+            (self.adds_biases, _unbiased),
+            (self.takes_scales, _unscaled),
+            (not self.reads_every_route, _every_route),
+        )
+        return next((reason for able, refusal in refusals if not able and (reason := refusal(problem))), None)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        """The configurations to choose from, the default first."""
+        """Return the configurations to choose from, the default first."""
         return [{}]
 
     def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
-        """None, or why a configuration of the space cannot be built for this problem on this device."""
+        """Return None, or why a configuration of the space cannot be built for this problem on this device."""
         return None
 
     def valid(self, problem: Problem, config: Config, device: torch.device) -> bool:
-        """Whether a configuration of the space can be built for this problem on this device."""
+        """Return whether a configuration of the space can be built for this problem on this device."""
         return self.fault(problem, config, device) is None
 
     def unproven(self, config: Config) -> bool:
-        """Whether a configuration relies on what has never run on hardware, so that a search tries it last."""
+        """Return whether a configuration relies on what has never run on hardware, so that a search tries it last."""
         return False
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
-        """What one call will do, step by step, for a static model of its time; nothing where there is none.
+        """Return the steps of one call for a static model of its time, or nothing where there is no such model.
 
         ``routing`` already lacks the routes that the capacity drops; it may be on another device.
         """
         return ()
 
 
-def one_rank(problem: Problem) -> str | None:
-    """The refusal of an implementation that knows one rank only."""
+def _one_rank(problem: Problem) -> str | None:
     return f"runs on one rank, the problem has ranks = {problem.ranks}" if problem.ranks > 1 else None
 
 
-def dropless(problem: Problem) -> str | None:
-    """The refusal of an implementation that never drops."""
+def _dropless(problem: Problem) -> str | None:
     if problem.capacity_factor is None:
         return None
     return f"is dropless, the problem drops above capacity_factor = {problem.capacity_factor:g}"
 
 
-def every_route(problem: Problem) -> str | None:
-    """The refusal of an implementation that takes every id for an expert's."""
-    left_out = Load.parse(problem.load).leaves_out
-    return f"reads every route, the load {label(problem.load)} leaves some out" if left_out else None
-
-
-def unbiased(problem: Problem) -> str | None:
-    """The refusal of an implementation whose experts are two products and nothing else."""
+def _unbiased(problem: Problem) -> str | None:
     return f"adds no biases to the products, the problem has bias = {problem.bias}" if problem.bias else None
 
 
-def unscaled(problem: Problem) -> str | None:
-    """The refusal of an implementation that multiplies weights as they are held."""
+def _unscaled(problem: Problem) -> str | None:
     return f"takes weights without scales, the problem has dtype = {problem.dtype}" if problem.quantised else None
+
+
+def _every_route(problem: Problem) -> str | None:
+    left_out = Load.parse(problem.load).leaves_out
+    return f"reads every route, the load {label(problem.load)} leaves some out" if left_out else None

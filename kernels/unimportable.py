@@ -6,7 +6,8 @@ from typing import NoReturn
 
 import torch
 
-from .kernel import Config, Kernel
+from .config import Config
+from .kernel import Kernel
 from .problem import Problem
 from .problem.routing import Routing
 

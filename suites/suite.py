@@ -5,20 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from ..common.errors import UserError
 from ..common.names import UnknownName
 from ..common.plugins import Catalog
 from ..execution.trial.task import Budget, Competitor, Task
 from ..kernels.catalog import KERNELS
+from ..kernels.config import Config
 from ..kernels.problem import Problem
 from ..results.record import CacheState, Point, Size
 from ..results.references import REFERENCES
 from .sweeps._shapes import DISPATCHERS
-
-if TYPE_CHECKING:
-    from ..kernels.kernel import Config  # imports torch
 
 # Small: enough samples for the two checks of every implementation to stay a small part of the whole. Reduced: on a GPU
 # most of the time goes into compiling for each shape, and its clock is quieter.

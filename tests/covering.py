@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from itertools import combinations
 
-from moebench.kernels.kernel import Config
+from moebench.kernels.config import Config
 
 WORD = re.compile(r"\d+x\d+x\d+w\d+s\d+")
 TILE = re.compile(r"\d+x\d+x\d+")

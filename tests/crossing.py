@@ -18,13 +18,13 @@ from shaped import INTERFACE
 from moebench.execution.trial.reference_check import call
 from moebench.execution.workers.rendezvous import interface_towards, talk_through
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.kernel import Communicates
+from moebench.kernels.expert_parallel.communicates import Communicates
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.shard import Shard
 from moebench.kernels.problem.tensors import draw_inputs, draw_weights
 
 CPU = torch.device("cpu")
-DISPATCHERS = ("alltoall", "alltoall_dedup", "hierarchical", "allgather")
+DISPATCHERS = tuple(name for name in KERNELS.names() if KERNELS.load(name).between_ranks)
 
 
 def crossed() -> int:

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from moebench.common.plugins import Catalog
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.kernel import Config, Cost, Kernel, Layer
+from moebench.kernels.config import Config
+from moebench.kernels.kernel import Cost, Kernel, Layer
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import Routing
 from moebench.kernels.problem.tensors import Weights

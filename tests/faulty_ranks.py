@@ -9,7 +9,9 @@ from torch import Tensor
 
 from moebench.execution.trial.reference_check import ReferenceCheck, Subject
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.kernel import Communicates, Config, Cost, Layer
+from moebench.kernels.config import Config
+from moebench.kernels.expert_parallel.communicates import Communicates
+from moebench.kernels.kernel import Cost, Layer
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import Routing
 from moebench.kernels.problem.tensors import Weights

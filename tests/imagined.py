@@ -14,7 +14,7 @@ from records import ENVIRONMENT, TIMING, record
 from moebench.autotune.search.space import Space
 from moebench.execution.trial.task import Task
 from moebench.execution.workers.executor import Finished
-from moebench.kernels.kernel import Config
+from moebench.kernels.config import Config
 from moebench.kernels.problem import Problem
 from moebench.results.record import Record, Status
 

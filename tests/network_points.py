@@ -10,10 +10,11 @@ from points import task
 import moebench.suites.suite
 from moebench.cli.main import main
 from moebench.execution.trial.task import Budget, Competitor, Task
+from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
 
 TOKENS = (96, 384)  # of each rank: about 100 and 400 KiB for each other rank, and more
-DISPATCHERS = ("alltoall", "alltoall_dedup", "hierarchical", "allgather")
+DISPATCHERS = tuple(name for name in KERNELS.names() if KERNELS.load(name).between_ranks)
 SHAPE = Problem(T=1, D=256, F=128, E=16, K=4)
 
 

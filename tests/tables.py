@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.config import Config
 from moebench.kernels.hardware.device_names import device_name
-from moebench.kernels.kernel import Config
 from moebench.kernels.problem import Problem
 from moebench.kernels.tuned.source_hash import source_hash
 from moebench.kernels.tuned.tuned_table import Bucket, Origin, TableEntry, TunedTable, shape_of

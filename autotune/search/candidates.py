@@ -13,9 +13,10 @@ from ...kernels.catalog import KERNELS
 from ...kernels.compiler.compilers import Compilers
 from ...kernels.compiler.machine_code import resources
 from ...kernels.compiler.survey import unable
+from ...kernels.config import Config
 from ...kernels.hardware.limits import HARDWARE, assuming, hardware
 from ...kernels.implementations._triton import TritonKernel
-from ...kernels.kernel import Config, Kernel
+from ...kernels.kernel import Kernel
 from ...kernels.oracle import drop
 from ...kernels.problem import Problem
 from ...kernels.problem.routers import route

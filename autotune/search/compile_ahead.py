@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ...kernels.compiler.compilers import Compilers
 from ...kernels.compiler.survey import CompileCase, Outcome
+from ...kernels.config import Config
 from ...kernels.hardware.limits import HARDWARE, Hardware
-from ...kernels.kernel import Config
 from ...kernels.problem import Problem
 
 Faults = Callable[[Problem, Sequence[Config]], Iterator[str | None]]

@@ -17,7 +17,8 @@ from ...common.errors import UserError
 if TYPE_CHECKING:
     import torch
 
-    from ...kernels.kernel import Config, Kernel
+    from ...kernels.config import Config
+    from ...kernels.kernel import Kernel
     from ...kernels.problem import Problem
 
 Value = int | float | str | bool

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ...kernels.kernel import Config
+from ...kernels.config import Config
 from ...kernels.problem import Problem
 from ...results.record import Environment, Record, Stage
 

@@ -13,8 +13,9 @@ from typing import Literal
 import torch
 
 from ...common.names import unknown
+from ...kernels.config import Config
 from ...kernels.hardware.chips import CHIPS
-from ...kernels.kernel import Config, Kernel
+from ...kernels.kernel import Kernel
 from ...kernels.problem import Problem
 from ...kernels.problem.routing import Routing
 from ...kernels.steps import Rates

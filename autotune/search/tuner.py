@@ -16,7 +16,7 @@ from ...execution.trial.task import Budget, Competitor, Task
 from ...execution.workers.executor import Executor
 from ...execution.workers.supervisor import unmeasured
 from ...execution.workers.worker import Ready
-from ...kernels.kernel import Config
+from ...kernels.config import Config
 from ...kernels.problem import Problem
 from ...results.record import Point, Record, Stage, Status
 from ...results.record.environment import commit

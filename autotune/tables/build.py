@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Final, Literal, NamedTuple
 
-from ...kernels.kernel import Config
+from ...kernels.config import Config
 from ...kernels.problem import Problem
 from ...kernels.problem.trace import label
 from ...kernels.tuned.lookup import Found, NotCovered, answer, read

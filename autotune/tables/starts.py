@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ...kernels.config import Config
 from ...kernels.implementations._vllm_tiles import KNOBS
-from ...kernels.kernel import Config
 from .export import SAME_TILES
 from .serving import ServingFile, Tiles
 

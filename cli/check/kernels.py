@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ...kernels.compiler.machine_code import Figures
     from ...kernels.compiler.snapshot import Snapshot
     from ...kernels.compiler.survey import CompileCase, Outcome
-    from ...kernels.kernel import Config
+    from ...kernels.config import Config
 
 app = typer.Typer(no_args_is_help=True, help="Look at the kernels without running them.")
 

@@ -10,7 +10,7 @@ from ..errors import refuse
 if TYPE_CHECKING:
     from ...autotune.search.candidates import Candidates
     from ...autotune.search.tuner import TuningPlan
-    from ...kernels.kernel import Config
+    from ...kernels.config import Config
     from ...kernels.problem import Problem
 
 # A share of the space, within bounds: by then the default strategy is within 2 % of the best (docs/tuning.md).

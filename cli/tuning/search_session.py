@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ...autotune.search.tuner import Tuner, TuningPlan, TuningProgress
     from ...autotune.tables.build import Derived
     from ...execution.workers.executor import Executor
-    from ...kernels.kernel import Config
+    from ...kernels.config import Config
     from ...kernels.problem import Problem
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...autotune.search.static_model import Estimate
     from ...autotune.search.tuner import TuningPlan
     from ...autotune.tables.build import HeldOut
-    from ...kernels.kernel import Config
+    from ...kernels.config import Config
     from ...kernels.problem import Problem
     from ...kernels.tuned.tuned_table import Bucket, TableEntry, TunedTable
 

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from ...kernels.kernel import Config, Kernel
+from ...kernels.config import Config
+from ...kernels.kernel import Kernel
 from ...kernels.problem import Problem
 from ...kernels.problem.routing import Routing
 from ...kernels.problem.tensors import Inputs, draw_inputs, draw_weights, without_values

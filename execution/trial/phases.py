@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 from ...kernels.expert_parallel.comm_stream import CommStream, InStep, Watched, now_ns
-from ...kernels.kernel import Communicates
+from ...kernels.expert_parallel.communicates import Communicates
 from ...results.record import Phases
 from .across_ranks import gather_floats, in_step
 

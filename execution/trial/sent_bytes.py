@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...kernels.expert_parallel.traffic_counter import TrafficCounter
+from ...kernels.traffic_counter import TrafficCounter
 from ...results.record import Traffic
 from .across_ranks import gather_floats
 

@@ -10,7 +10,7 @@ from ...kernels.problem import Problem
 from ...results.record import CacheState, Point
 
 if TYPE_CHECKING:
-    from ...kernels.kernel import Config
+    from ...kernels.config import Config
 
 
 NOBODY = -1  # no implementation's code is running: inputs are drawn, the reference or the machine's rates are taken

@@ -12,7 +12,9 @@ from typing import TypeVar
 import torch
 
 from ...kernels.catalog import KERNELS
-from ...kernels.kernel import Communicates, Config, Cost, Kernel, Layer
+from ...kernels.config import Config
+from ...kernels.expert_parallel.communicates import Communicates
+from ...kernels.kernel import Cost, Kernel, Layer
 from ...kernels.launch_counter import count_launches
 from ...kernels.oracle import Result
 from ...kernels.problem import Problem

@@ -11,9 +11,10 @@ import triton
 from triton.backends.compiler import GPUTarget
 
 from ...common.names import unknown
+from ..config import Config
 from ..hardware.limits import HARDWARE, Hardware, assuming
 from ..hardware.occupancy import ROOM, ProcessorLimits
-from ..kernel import Config, Kernel
+from ..kernel import Kernel
 from ..problem import Problem
 from ..problem.tensors import without_values
 from ..triton.launch import INTERPRETED, Launch, recording

@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 
-from ..kernel import Config
+from ..config import Config
 from .machine_code import Figures
 from .survey import CompileCase, Outcome
 

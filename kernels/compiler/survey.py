@@ -11,9 +11,10 @@ import torch
 
 from ...common.names import unknown
 from ..catalog import KERNELS
+from ..config import Config
 from ..hardware.limits import HARDWARE, Hardware, assuming
 from ..implementations._triton import MISSING, TritonKernel
-from ..kernel import Config, Kernel
+from ..kernel import Kernel
 from ..problem import DType, Problem
 from ..problem.models import model
 from .machine_code import Figures, Reader
@@ -80,9 +81,8 @@ def references(model_name: str | None = None, dtype: str | None = None) -> list[
 
 
 def compiled_kernels() -> list[str]:
-    """The names of the implementations that start Triton kernels of ours: ``triton_`` and what they do."""
-    names = [name for name in KERNELS.names() if name.startswith("triton_")]  # to import the peers takes seconds
-    return [name for name in names if isinstance(KERNELS.load(name), TritonKernel)]
+    """Return the names of the implementations that start Triton kernels of this package."""
+    return [name for name in KERNELS.names() if isinstance(KERNELS.load(name), TritonKernel)]
 
 
 def cases(

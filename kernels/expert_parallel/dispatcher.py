@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 
 from ..catalog import KERNELS
-from ..kernel import Config, Cost, Kernel, Layer
+from ..config import Config
+from ..kernel import Cost, Kernel, Layer
 from ..problem import Problem
 from ..problem.routing import Routing
 from .local_experts import candidates, local_problem, numbers, renumbered
@@ -41,6 +42,10 @@ class ExpertParallel(Kernel):
     """
 
     family = "expert_parallel"
+    between_ranks = True
+    drops = True
+    adds_biases = True
+    takes_scales = True
 
     @abstractmethod
     def form(self, problem: Problem) -> DispatcherForm:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..catalog import KERNELS
 from ..kernel import Kernel
 from ..problem import Problem
 from ..problem.routing import NO_ROUTE, Routing
 from ..problem.tensors import Weights
 
-ON_CPU = ("scatter", "grouped", "loop", "block_sparse", "padded")
-ON_GPU = ("triton_scatter", "triton_block_sparse", "grouped")
-
 
 def candidates(device: torch.device) -> tuple[str, ...]:
-    """Names of implementations to choose from, the default first."""
-    return ON_CPU if device.type == "cpu" else ON_GPU
+    """Return the names of the implementations to choose from, the default first (`Kernel.preference`)."""
+    return tuple(kernel.name for kernel in KERNELS.preferred("cpu" if device.type == "cpu" else "cuda"))
 
 
 def local_problem(problem: Problem, *, rows: int, experts: int) -> Problem:

@@ -10,16 +10,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ..kernel import Config, Kernel
+from ..config import Config
+from ..kernel import Kernel
 from ..problem import Problem
 from ..problem.routing import NO_ROUTE, Routing, within_capacity
 from ..problem.tensors import Weights
+from ..traffic_counter import TrafficCounter
 from .comm_stream import CommStream, stream_for
 from .expert_replication import counts_of_all, most_popular, shadows
 from .local_experts import LocalExperts, local_problem, numbers, renumbered
 from .round_trip import RoundTrip, arrive, depart, go_home, land
 from .send_plan import Owners, SendPlan
-from .traffic_counter import TrafficCounter
 from .transport import Transport
 from .wire_format import Formats
 

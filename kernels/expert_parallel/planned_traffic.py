@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..nodes import NodeTopology
 from ..problem import ELEMENT_BYTES, SCALE_BYTES, Problem
 from ..problem.routing import NO_ROUTE, Routing
 from ..problem.shard import Shard, split_evenly
+from ..traffic_counter import TrafficCounter
 from .expert_replication import most_popular
-from .nodes import NodeTopology
 from .send_plan import Owners, slices
-from .traffic_counter import TrafficCounter
 from .wire_format import Formats
 
 COUNT_BYTES = 8  # counts travel as int64

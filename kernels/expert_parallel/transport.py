@@ -16,10 +16,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..nodes import NodeTopology
+from ..traffic_counter import TrafficCounter
 from .comm_stream import CommStream
-from .nodes import NodeTopology
 from .send_plan import slices
-from .traffic_counter import TrafficCounter
 
 
 @dataclass(frozen=True)

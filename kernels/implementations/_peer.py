@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..kernel import Config, Cost, Kernel, dropless, every_route, one_rank, unscaled
+from ..config import Config
+from ..kernel import Cost, Kernel
 from ..optional import Unusable, is_installed, use
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
@@ -31,6 +32,8 @@ class Peer(Kernel):
     """
 
     family = "peer"
+    adds_biases = True
+    reads_every_route = True
     modules: ClassVar[tuple[str, ...]]
     remedy: ClassVar[str]
     takes: ClassVar[Takes]
@@ -63,7 +66,7 @@ class Peer(Kernel):
                 return f"{self.name} takes widths in multiples of {self.step}, {field} = {width}"
         if not problem.T:
             return f"{self.name} launches nothing without tokens, the problem has T = {problem.T}"
-        return one_rank(problem) or dropless(problem) or unscaled(problem) or every_route(problem)
+        return super().refuses(problem)
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         """All N rows; what a peer pads them to is its own affair, and what it keeps its weights in is not counted."""

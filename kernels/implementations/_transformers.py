@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from ..kernel import Config, Cost, Kernel, Layer, every_route
+from ..config import Config
+from ..kernel import Cost, Kernel, Layer
 from ..optional import Unusable, use
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
@@ -20,36 +22,41 @@ if TYPE_CHECKING:
 
 
 def _mixtral() -> tuple[type[MixtralConfig], type[MixtralExperts]]:
-    """What transformers 5 has, and transformers 4 has not."""
+    """Import what transformers 5 has and transformers 4 has not. It takes seconds, so it waits until it is needed."""
     from transformers import MixtralConfig
     from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
     return MixtralConfig, MixtralExperts
 
 
-try:
-    _mixtral_config, _mixtral_experts = use("transformers", _mixtral, remedy="pip install 'moebench[peers]'")
-except Unusable as error:
-    MISSING = str(error)
-else:
-    MISSING = ""
+@cache  # an import that fails starts from the beginning each time
+def _missing() -> str | None:
+    """Return None, or why transformers cannot be used, with the remedy."""
+    try:
+        use("transformers", _mixtral, remedy="pip install 'moebench[peers]'")
+    except Unusable as error:
+        return str(error)
+    return None
 
 
 class TransformersExperts(Kernel):
     """``MixtralExperts`` with one of the ``experts_implementation`` values of transformers 5."""
 
     family = "peer"
+    reads_every_route = True
     implementation: str
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        if MISSING:
-            return MISSING
+        return _missing() or self.refuses(problem)
+
+    def refuses(self, problem: Problem) -> str | None:
         if not problem.gated:
             return f"MixtralExperts are gated, the problem has gated = {problem.gated}"
-        return super().supports(problem, device) or every_route(problem)
+        return super().refuses(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        settings = _mixtral_config(
+        mixtral_config, mixtral_experts = _mixtral()
+        settings = mixtral_config(
             hidden_size=problem.D,
             intermediate_size=problem.F,
             num_local_experts=problem.E,
@@ -58,7 +65,7 @@ class TransformersExperts(Kernel):
         )
         settings._experts_implementation = self.implementation  # noqa: SLF001  # what from_pretrained sets
         with torch.device("meta"):
-            experts = _mixtral_experts(settings)
+            experts = mixtral_experts(settings)
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             parameters = {"gate_up_proj": weights.w_up_EUD, "down_proj": weights.w_down_EDF}

@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 
+from ..config import Config
 from ..hardware.limits import hardware
-from ..kernel import Config, Kernel, one_rank
+from ..kernel import Kernel
 from ..optional import Unusable, use
 from ..problem import Problem
 from ..problem.routing import Routing
@@ -40,11 +41,13 @@ class TritonKernel(Kernel):
     rows stand in square blocks.
     """
 
+    adds_biases = True
+    takes_scales = True
     blocked: ClassVar[bool] = False
     most_accumulators: ClassVar[int] = MOST_ACCUMULATORS
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return runs_on(device) or one_rank(problem) or multiplied_on(problem, device)
+        return runs_on(device) or self.refuses(problem) or multiplied_on(problem, device)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         found = tilings(problem, hardware(device), self.shapes(problem), most_accumulators=self.most_accumulators)

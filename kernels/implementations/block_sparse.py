@@ -5,10 +5,14 @@ Rows are grouped by expert and padded to blocks of B rows rather than to the ful
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from ..kernel import Config, Cost, Kernel, Layer
+from ..config import Config
+from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
@@ -24,11 +28,12 @@ class BlockSparse(Kernel):
     """Block-sparse products with blocks of side ``block``."""
 
     family = "block_sparse"
+    preference: ClassVar[Mapping[str, int]] = {"cpu": 40}
 
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
+    def refuses(self, problem: Problem) -> str | None:
         if all(problem.F % block for block in BLOCKS):
             return f"needs a block side of {', '.join(map(str, BLOCKS))} that divides F = {problem.F}"
-        return super().supports(problem, device)
+        return super().refuses(problem)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         """The default is about a quarter of an expert's mean rows, so that padding adds about an eighth to them."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..kernel import Config, Cost, Kernel, Layer
+from ..config import Config
+from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
@@ -20,10 +21,10 @@ class Dense(Kernel):
     def solves(self, problem: Problem) -> Problem:
         return problem.dense()
 
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
+    def refuses(self, problem: Problem) -> str | None:
         if problem.mode != "forward":
             return f"is a forward rate only, the problem has mode = {problem.mode}"
-        return super().supports(problem, device)
+        return super().refuses(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, _: Routing, weights: Weights) -> Tensor:

@@ -5,14 +5,16 @@ Uses `torch.nn.functional.grouped_mm`; where torch lacks it, one matmul for each
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank, unscaled
+from ..config import Config
+from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
@@ -26,9 +28,12 @@ class Grouped(Kernel):
     """A grouped copy of the input, two grouped products, a gather-sum combine."""
 
     family = "grouped"
+    adds_biases = True
+    preference: ClassVar[Mapping[str, int]] = {"cpu": 20, "cuda": 40}
+    suits_few_rows = True
 
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return aligned(problem) or one_rank(problem) or dropless(problem) or unscaled(problem)
+    def refuses(self, problem: Problem) -> str | None:
+        return aligned(problem) or super().refuses(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         multiply = _grouped_mm if hasattr(functional, "grouped_mm") else _matmuls

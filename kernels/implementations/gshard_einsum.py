@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..kernel import Config, Cost, Kernel, Layer, one_rank, unbiased, unscaled
+from ..config import Config
+from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import NO_ROUTE, Routing, queue_positions
 from ..problem.tensors import Weights
@@ -21,9 +22,7 @@ class GShardEinsum(Kernel):
     """Dispatch and combine as matmuls with a one-hot mask."""
 
     family = "padded"
-
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return one_rank(problem) or unbiased(problem) or unscaled(problem)
+    drops = True
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:

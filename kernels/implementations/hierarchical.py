@@ -9,10 +9,10 @@ from __future__ import annotations
 import torch
 
 from ..expert_parallel.dispatcher import DispatcherForm, ExpertParallel
-from ..expert_parallel.nodes import NodeTopology
 from ..expert_parallel.planned_traffic import Way, of_routes, of_slots, two_hops, two_hops_home
 from ..expert_parallel.send_plan import by_route, by_slot
 from ..expert_parallel.transport import KnownTwoHops, TwoHops
+from ..nodes import NodeTopology
 from ..problem import Problem
 
 DROPLESS = DispatcherForm(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank
+from ..config import Config
+from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
@@ -19,9 +21,9 @@ class Loop(Kernel):
     """A plain loop over experts, differentiated by autograd."""
 
     family = "baseline"
-
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return one_rank(problem) or dropless(problem)
+    adds_biases = True
+    takes_scales = True
+    preference: ClassVar[Mapping[str, int]] = {"cpu": 30}
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:

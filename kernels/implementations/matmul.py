@@ -7,7 +7,8 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from ..kernel import Config, Cost, Kernel, Layer
+from ..config import Config
+from ..kernel import Cost, Kernel, Layer
 from ..oracle import Result
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing

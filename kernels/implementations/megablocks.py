@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
-from ..kernel import Config, Layer
+from ..config import Config
+from ..kernel import Layer
 from ..problem import Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights

@@ -5,10 +5,14 @@ Dropless problems are padded to the fullest expert, which is what Tutel calls dy
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
-from ..kernel import Config, Cost, Kernel, Layer, one_rank, unbiased, unscaled
+from ..config import Config
+from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import NO_ROUTE, Routing, queue_positions
 from ..problem.tensors import Weights
@@ -20,9 +24,8 @@ class Padded(Kernel):
     """Rows are copied into (E, C, D), multiplied as a batch, and gathered back by slot."""
 
     family = "padded"
-
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return one_rank(problem) or unbiased(problem) or unscaled(problem)
+    drops = True
+    preference: ClassVar[Mapping[str, int]] = {"cpu": 50, "cuda": 60}
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:

@@ -10,16 +10,17 @@ is taken as <a, dy W_down>, so the output of the down projection is never stored
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby, product
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..kernel import Config, Cost, Kernel, Layer, dropless, one_rank, unscaled
+from ..config import Config
+from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
@@ -46,9 +47,8 @@ class Scatter(Kernel):
     """Tiles of ``tile`` rows of one expert at a time."""
 
     family = "scatter"
-
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return one_rank(problem) or dropless(problem) or unscaled(problem)
+    adds_biases = True
+    preference: ClassVar[Mapping[str, int]] = {"cpu": 10, "cuda": 50}
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         on_cpu: dict[str, Sequence[int | str]] = {"threads": _thread_counts(torch.get_num_threads())}

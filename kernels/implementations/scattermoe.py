@@ -11,7 +11,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from ..kernel import Config, Layer
+from ..config import Config
+from ..kernel import Layer
 from ..problem import Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import torch
-
-from ..kernel import Config, Cost
+from ..config import Config
+from ..kernel import Cost
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 from ._transformers import TransformersExperts, row_width
@@ -15,10 +14,10 @@ class TransformersEager(TransformersExperts):
 
     implementation = "eager"
 
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
+    def refuses(self, problem: Problem) -> str | None:
         if problem.mode == "train" and problem.T == 0:
             return f"has no gradients without tokens, the problem has T = {problem.T}"
-        return super().supports(problem, device)
+        return super().refuses(problem)
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         rows = problem.N if problem.mode == "train" else int(routing.counts_E().max())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from ..problem import Problem
 from ._transformers import TransformersExperts
 from .grouped import aligned
@@ -14,8 +12,8 @@ class TransformersGroupedMm(TransformersExperts):
 
     implementation = "grouped_mm"
 
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return aligned(problem) or super().supports(problem, device)
+    def refuses(self, problem: Problem) -> str | None:
+        return aligned(problem) or super().refuses(problem)
 
 
 kernel = TransformersGroupedMm()

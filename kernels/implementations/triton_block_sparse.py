@@ -8,10 +8,14 @@ nothing waits for the device.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 
+from ..config import Config
 from ..hardware.limits import hardware
-from ..kernel import Config, Cost, Layer, dropless, unscaled
+from ..kernel import Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 from ..triton.permutation import Blocked
@@ -23,14 +27,16 @@ class TritonBlockSparse(TritonKernel):
     """Blocks as high as the row tiles."""
 
     family = "block_sparse"
+    takes_scales = False
+    preference: ClassVar[Mapping[str, int]] = {"cuda": 30}
     blocked = True
     most_accumulators = 64  # the addresses of cells in blocks take registers too; with 128 it spills
 
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
+    def refuses(self, problem: Problem) -> str | None:
         if not self.shapes(problem):
             sides = ", ".join(map(str, sorted({side for side, *_ in super().shapes(problem)})))
             return f"needs a block side of {sides} that divides F = {problem.F}"
-        return dropless(problem) or unscaled(problem) or super().supports(problem, device)
+        return super().refuses(problem)
 
     def shapes(self, problem: Problem) -> list[Shape]:
         """Those whose height divides the hidden width."""

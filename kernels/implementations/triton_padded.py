@@ -5,10 +5,14 @@ The host knows the capacity, so nothing waits for the device. Dropless problems 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 
+from ..config import Config
 from ..hardware.limits import hardware
-from ..kernel import Config, Cost, Layer
+from ..kernel import Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 from ..triton.permutation import Capacity
@@ -20,13 +24,13 @@ class TritonPadded(TritonKernel):
     """Tokens are copied into (E, C, D), multiplied tile by tile, and gathered back by slot."""
 
     family = "padded"
+    drops = True
+    preference: ClassVar[Mapping[str, int]] = {"cuda": 20}
 
-    def supports(self, problem: Problem, device: torch.device) -> str | None:
-        if refusal := super().supports(problem, device):
-            return refusal
+    def refuses(self, problem: Problem) -> str | None:
         if problem.capacity is None:
             return f"pads to a capacity, the problem has capacity_factor = {problem.capacity_factor}"
-        return None
+        return super().refuses(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         from ..triton.expert_mlp import LayerPlan

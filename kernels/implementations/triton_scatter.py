@@ -8,10 +8,14 @@ Guo et al. 2025, found the latter faster).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 
+from ..config import Config
 from ..hardware.limits import hardware
-from ..kernel import Config, Cost, Layer
+from ..kernel import Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 from ..triton.permutation import COMPACT
@@ -25,6 +29,8 @@ class TritonScatter(TritonKernel):
     """Rows of an expert stand together between the products, without a gap."""
 
     family = "scatter"
+    drops = True
+    preference: ClassVar[Mapping[str, int]] = {"cuda": 10}
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         found: list[Config] = []

@@ -11,8 +11,9 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from ..config import Config
 from ..hardware.limits import hardware
-from ..kernel import Config, Layer
+from ..kernel import Layer
 from ..problem import Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..kernel import Config
+from ..config import Config
 from ..problem import Problem
 from ..problem.routing import Groups, Routing
 from ..problem.tensors import TORCH_DTYPES

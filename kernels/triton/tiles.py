@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ..config import Config
 from ..hardware.limits import Hardware
 from ..hardware.occupancy import MOST_REGISTERS, ROOM
-from ..kernel import Config
 from ..problem import ELEMENT_BYTES, Problem
 
 DESCRIPTOR_BYTES = 16  # tensor descriptors want strides in multiples of this

@@ -16,8 +16,8 @@ from typing import Final
 import torch
 
 from ..catalog import KERNELS
+from ..config import Config
 from ..hardware.device_names import device_name, driver
-from ..kernel import Config
 from ..problem import Problem
 from ..problem.trace import label
 from .source_hash import source_hash

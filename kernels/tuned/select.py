@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 
 from ..catalog import KERNELS
-from ..kernel import Config, Kernel
+from ..config import Config
+from ..kernel import Kernel
 from ..problem import Problem
 from .lookup import Found, look_up, stale_wanted
 
 AUTO = "auto"
-ON_CUDA = ("triton_scatter", "triton_padded", "grouped", "scatter", "padded")
-SCATTER_ROWS = 256  # rows for each expert from which scatter beats grouped on a CPU (docs/performance.md)
+FEW_ROWS = 256  # below so many rows for each expert grouped beats scatter on a CPU (docs/performance.md)
 
 
 class Choice(NamedTuple):
@@ -26,16 +26,14 @@ class Choice(NamedTuple):
 
 
 def preference(problem: Problem, device: torch.device) -> tuple[str, ...]:
-    """The names that ``auto`` tries in turn.
+    """Return the names that ``auto`` tries in turn: the order of `Kernel.preference` for the type of the device.
 
-    On CUDA the kernels in Triton come first. On a CPU scatter, whose tiles stay in cache, is the fastest where experts
-    have many rows, and grouped, which multiplies all experts in one call, where they have few. Both refuse a capacity,
-    which leaves padded.
+    On a CPU the kernels that suit few rows come first where experts have few.
     """
-    if device.type == "cuda":
-        return ON_CUDA
-    many = problem.N >= SCATTER_ROWS * problem.E
-    return ("scatter", "grouped", "padded") if many else ("grouped", "scatter", "padded")
+    kernels = KERNELS.preferred(device.type)
+    if device.type == "cpu" and problem.N < FEW_ROWS * problem.E:
+        kernels.sort(key=lambda kernel: not kernel.suits_few_rows)
+    return tuple(kernel.name for kernel in kernels)
 
 
 def choose(problem: Problem, device: torch.device, dispatch: str = AUTO) -> Choice:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ...common.errors import UserError
-from ..kernel import Config
+from ..config import Config
 from ..problem import Problem
 
 FORMAT: Final = 1

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from moebench.kernels.config import Config
 from moebench.kernels.implementations.block_sparse import kernel, padded_places
-from moebench.kernels.kernel import Config
 from moebench.kernels.oracle import reference
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import NO_ROUTE, Routing, group_by_expert

@@ -20,9 +20,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from moebench.execution.trial.accuracy import errors, verdict
 from moebench.execution.trial.reference_check import ReferenceCheck, Subject, call
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.config import Config
 from moebench.kernels.implementations import grouped
 from moebench.kernels.implementations._triton import TritonKernel
-from moebench.kernels.kernel import Config, Cost, Kernel, Layer
+from moebench.kernels.kernel import Cost, Kernel, Layer
 from moebench.kernels.oracle import Result, drop, oracle, reference
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import NO_ROUTE, Routing

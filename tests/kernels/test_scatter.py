@@ -13,9 +13,9 @@ from covering import covering
 
 from moebench.execution.trial.accuracy import BOUNDS, errors, verdict
 from moebench.execution.trial.reference_check import call
+from moebench.kernels.config import Config
 from moebench.kernels.cost_model.cpu import Operations
 from moebench.kernels.implementations import scatter
-from moebench.kernels.kernel import Config
 from moebench.kernels.oracle import oracle, reference
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routers import route

@@ -13,8 +13,8 @@ import torch
 from ....kernels.catalog import KERNELS
 from ....kernels.compiler.compilers import Compilers
 from ....kernels.compiler.survey import CompileCase, Outcome, compiled_kernels, unable
+from ....kernels.config import Config
 from ....kernels.hardware.limits import HARDWARE, Hardware, assuming, hardware
-from ....kernels.kernel import Config
 from ....kernels.problem import Problem
 from ....results.timing.cores import usable_cores
 from ..forms import form

@@ -15,7 +15,7 @@ from ....execution.workers.supervisor import Supervisor
 from ....kernels.catalog import KERNELS
 from ....kernels.compiler.compilers import Compilers
 from ....kernels.compiler.survey import unable
-from ....kernels.kernel import Config
+from ....kernels.config import Config
 from ....kernels.problem import Problem
 from ....results.record import Point, Record
 from ....results.record.store import Store

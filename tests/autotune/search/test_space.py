@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from moebench.autotune.search.space import Axis, NoConfiguration, Space
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.config import Config
 from moebench.kernels.hardware.limits import HARDWARE, assuming
-from moebench.kernels.kernel import Config, Cost, Kernel, Layer
+from moebench.kernels.kernel import Cost, Kernel, Layer
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import Routing
 

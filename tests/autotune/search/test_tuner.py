@@ -15,7 +15,7 @@ from moebench.autotune.search.tuner import DefaultFails, Tuner, TuningPlan
 from moebench.autotune.tables.build import derive, winners
 from moebench.execution.trial.task import Task
 from moebench.execution.workers import supervisor
-from moebench.kernels.kernel import Config
+from moebench.kernels.config import Config
 from moebench.kernels.problem import Problem
 from moebench.results.record import Stage, Status
 from moebench.results.record.store import Store, load

@@ -19,7 +19,7 @@ from moebench.autotune.search.tuner import TuningPlan
 from moebench.cli.main import app
 from moebench.cli.tuning.search_session import session
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.kernel import Config
+from moebench.kernels.config import Config
 from moebench.kernels.problem import Problem
 from moebench.kernels.tuned.lookup import Found, look_up
 from moebench.kernels.tuned.select import choose

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.config import Config
 from moebench.kernels.cost_model.gpu_launches import LayerLaunches
 from moebench.kernels.cost_model.grid import Grid, MemoryStream
 from moebench.kernels.hardware.chips import CHIPS
 from moebench.kernels.hardware.limits import HARDWARE, assuming
-from moebench.kernels.kernel import Config
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import model
 from moebench.kernels.problem.routing import Routing

@@ -20,18 +20,19 @@ import torch.distributed as dist
 from moebench.execution.trial.accuracy import errors, verdict
 from moebench.execution.trial.reference_check import call
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.config import Config
+from moebench.kernels.expert_parallel.communicates import Communicates
 from moebench.kernels.expert_parallel.parallel_layer import Disagreement
-from moebench.kernels.expert_parallel.traffic_counter import TrafficCounter
-from moebench.kernels.kernel import Communicates, Config
 from moebench.kernels.oracle import Result, reference
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import NO_ROUTE, Routing, within_capacity
 from moebench.kernels.problem.shard import Shard
 from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
+from moebench.kernels.traffic_counter import TrafficCounter
 from moebench.results.record import Error
 
 CPU = torch.device("cpu")
-NAMES = ("alltoall", "alltoall_dedup", "hierarchical", "allgather")
+NAMES = tuple(name for name in KERNELS.names() if KERNELS.load(name).between_ranks)
 PLACES = {1: 1, 2: 1, 3: 3, 4: 2}  # ranks, and how many of them share a node
 COLLECTIVE_SECONDS = 30  # a rank that waits longer for the others gives up
 GROUP_SECONDS = 200  # a group that takes longer is killed

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.expert_parallel.nodes import NodeTopology
+from moebench.kernels.config import Config
 from moebench.kernels.expert_parallel.planned_traffic import ring, two_hops
-from moebench.kernels.expert_parallel.traffic_counter import TrafficCounter
-from moebench.kernels.kernel import Config
+from moebench.kernels.nodes import NodeTopology
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import NO_ROUTE, Routing
+from moebench.kernels.traffic_counter import TrafficCounter
 
 PROBLEM = Problem(T=4, D=8, F=4, E=4, K=2, ranks=2)
 # Two ranks of two tokens and two experts. Rank 0 sends token 0 once to rank 1; rank 1 sends token 2 once and 3 twice.

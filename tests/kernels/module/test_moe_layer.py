@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from moebench.execution.trial.accuracy import errors, verdict
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.kernel import Config, Cost, Kernel, Layer
+from moebench.kernels.config import Config
+from moebench.kernels.kernel import Cost, Kernel, Layer
 from moebench.kernels.module import moe_layer as module
 from moebench.kernels.module.hugging_face import MIXTRAL
 from moebench.kernels.module.moe_layer import MoELayer

@@ -15,8 +15,8 @@ from torch import Tensor
 from moebench.execution.trial.accuracy import errors, verdict
 from moebench.execution.trial.reference_check import call
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.config import Config
 from moebench.kernels.implementations._triton import TritonKernel, runs_on
-from moebench.kernels.kernel import Config
 from moebench.kernels.oracle import reference
 from moebench.kernels.problem import DropPolicy, Problem
 from moebench.kernels.problem.routing import Routing

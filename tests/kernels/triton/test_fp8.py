@@ -19,9 +19,9 @@ from torch import Tensor
 
 from moebench.execution.trial.accuracy import errors, verdict
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.config import Config
 from moebench.kernels.hardware.limits import HARDWARE, assuming, hardware
 from moebench.kernels.implementations._triton import runs_on
-from moebench.kernels.kernel import Config
 from moebench.kernels.oracle import Result, drop
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights, quantise

@@ -18,7 +18,8 @@ from tables import CONFIGS, CPU, PROBLEM, bucket, entry, environment, table
 
 from moebench.common.names import UnknownName
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.kernel import Config, Kernel
+from moebench.kernels.config import Config
+from moebench.kernels.kernel import Kernel
 from moebench.kernels.module import moe_layer
 from moebench.kernels.module.moe_layer import MoELayer
 from moebench.kernels.problem import Problem

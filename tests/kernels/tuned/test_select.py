@@ -10,16 +10,17 @@ from tables import CONFIGS, PROBLEM, bucket, entry, table
 
 from moebench.common.names import UnknownName
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.kernel import Config, Kernel
+from moebench.kernels.config import Config
+from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem
 from moebench.kernels.tuned.lookup import FOLDER, STALE
-from moebench.kernels.tuned.select import ON_CUDA, SCATTER_ROWS, choose, preference
+from moebench.kernels.tuned.select import FEW_ROWS, choose, preference
 from moebench.kernels.tuned.source_hash import source_hash
 from moebench.kernels.tuned.tuned_table import TunedTable, shape_of
 
 CPU = torch.device("cpu")
 FEW = Problem(T=16, D=16, F=32, E=4, K=2)
-MANY = FEW.replace(T=2 * SCATTER_ROWS)
+MANY = FEW.replace(T=2 * FEW_ROWS)
 
 
 @pytest.fixture(autouse=True)
@@ -56,10 +57,12 @@ def test_on_a_cpu_rows_for_each_expert_decide(problem: Problem, name: str, mode:
     assert why == f"the kernel's default; there is no tuned table of {name}"
 
 
-def test_on_cuda_triton_comes_first_and_every_name_is_known() -> None:
-    assert preference(FEW, torch.device("cuda", 0)) == ON_CUDA
-    assert ON_CUDA[0] == "triton_scatter"
-    assert {*ON_CUDA, *preference(FEW, CPU), *preference(MANY, CPU)} <= set(KERNELS.names())
+def test_the_order_is_that_of_the_kernels_own_places() -> None:
+    """On a CPU grouped comes before scatter where experts have few rows."""
+    triton = ("triton_scatter", "triton_padded", "triton_block_sparse")
+    assert preference(FEW, torch.device("cuda", 0)) == (*triton, "grouped", "scatter", "padded")
+    assert preference(MANY, CPU) == ("scatter", "grouped", "loop", "block_sparse", "padded")
+    assert preference(FEW, CPU) == ("grouped", "scatter", "loop", "block_sparse", "padded")
 
 
 def test_a_named_kernel_is_taken_whatever_the_order() -> None:
