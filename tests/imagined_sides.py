@@ -27,8 +27,8 @@ class Imagined:
     times: Times
     asked: Asked
 
-    def run(self, arguments: Sequence[str], turns: Path) -> list[Record]:
-        assert turns.is_dir()
+    def run(self, arguments: Sequence[str], interleave_with: Path) -> list[Record]:
+        assert interleave_with.is_dir()
         turn = len(self.asked)
         self.asked.append(tuple(arguments))
         named = [value for option, value in pairwise(arguments) if option == "--kernel"]

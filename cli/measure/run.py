@@ -105,10 +105,10 @@ def run(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Take no more samples than this, though the noise ask for more.")
     ] = None,
-    turns: Annotated[
+    interleave_with: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of all who measure here at the same time, to let each other take samples in turn.",
+            help="Folder that runs share which measure here at the same time: they take samples in turn.",
             exists=True,
             file_okay=False,
         ),
@@ -134,7 +134,7 @@ def run(
         device = device or _best_device()
         size = size or (Size.small if device is Device.cpu else Size.full)
         work = timed(_tasks(suites or list(MAIN_JOB), size, kernel or [], model), cache.value, device.value)
-        work = [_sampled(task, samples, turns) for task in work]
+        work = [_sampled(task, samples, interleave_with) for task in work]
         if configs is Configs.tuned:
             from ...suites.tuned import as_tuned
 
@@ -147,9 +147,8 @@ def run(
         with Store(path) as store:
             for problem in store.loaded.problems:
                 typer.echo(f"moebench: {problem}", err=True)
-            runner = Runner(
-                store, device.value, LocalWorkers(PinnedThreads()) if turns and place is LOCAL_WORKERS else place
-            )
+            pinned = interleave_with and place is LOCAL_WORKERS
+            runner = Runner(store, device.value, LocalWorkers(PinnedThreads()) if pinned else place)
             made, interrupted = _measure(runner, work, console)
             records = [*store.loaded.records, *made]
         if predictions:
@@ -195,12 +194,12 @@ def _tasks(suites: Sequence[str], size: Size, kernels: Sequence[str], model_name
     return left
 
 
-def _sampled(task: Task, samples: int | None, turns: Path | None) -> Task:
+def _sampled(task: Task, samples: int | None, interleave_with: Path | None) -> Task:
     """The same task with so many samples, taken in turn with others."""
     import dataclasses
 
     budget = dataclasses.replace(task.budget, samples=samples)
-    return dataclasses.replace(task, budget=budget, turns=turns and turns.resolve())
+    return dataclasses.replace(task, budget=budget, interleave_with=interleave_with and interleave_with.resolve())
 
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:

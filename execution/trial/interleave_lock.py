@@ -14,11 +14,11 @@ from typing import Final
 
 MEET_S: Final = 60.0  # apart, at most, do two runs that were started together come to their first point
 MEET_POLL_S: Final = 0.01
-SETTLE_S: Final = 0.002  # until the threads of the sample sleep, see `mask.Bound`
+SETTLE_S: Final = 0.002  # until the threads of the sample sleep, see `affinity.PinnedThreads`
 
 
 @contextmanager
-def turns(folder: Path | None) -> Iterator[Callable[[], None]]:
+def interleave(folder: Path | None) -> Iterator[Callable[[], None]]:
     """Meet the other who names the folder, and have the turn; what is given passes it on and waits until it is back.
 
     The two alternate; one whose partner has nothing to do, or has died, goes on at once. Without a folder there is

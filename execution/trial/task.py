@@ -40,14 +40,14 @@ class Budget:
 class Task:
     """One problem and its competitors, measured interleaved.
 
-    ``turns`` is the folder of those who measure at the same time and let each other take samples in turn.
+    ``interleave_with`` is the folder that runs share which measure at the same time and take samples in turn.
     """
 
     point: Point
     problem: Problem
     competitors: tuple[Competitor, ...]
     budget: Budget
-    turns: Path | None = None
+    interleave_with: Path | None = None
 
     @property
     def cache(self) -> CacheState:

@@ -46,7 +46,7 @@ from ...results.timing.roofline import MachineRates
 from .accuracy import verdict, worst
 from .across_ranks import LockstepClock, in_step, rank, ranks, roofline_of_ranks
 from .failure import ending, first_line
-from .interleave_lock import turns
+from .interleave_lock import interleave
 from .local_environment import environment_of
 from .memory_check import GIB, Short, afford, least_available
 from .phases import phases
@@ -116,7 +116,7 @@ class TrialRunner:
 
     def run(self, task: Task, announce: Announce) -> list[Record]:
         """A record of every competitor, in order. On several ranks each runs this, and the records are the same."""
-        with turns(task.turns if rank() == 0 else None) as pass_on:
+        with interleave(task.interleave_with if rank() == 0 else None) as pass_on:
             return self._run(task, announce, pass_on)
 
     def _run(self, task: Task, announce: Announce, pass_on: Callable[[], None]) -> list[Record]:

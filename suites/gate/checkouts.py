@@ -38,16 +38,16 @@ class Side:
     commit: str
     environment: Path
 
-    def run(self, arguments: Sequence[str], turns: Path) -> list[Record]:
-        """The records of one fresh `moebench run`, which takes turns with the other side in the folder.
+    def run(self, arguments: Sequence[str], interleave_with: Path) -> list[Record]:
+        """Return the records of one fresh `moebench run`, interleaved with the other side's through a shared folder.
 
         Raises:
             GateError: when it measured nothing, or did not end as a run does.
         """
-        folder = Path(tempfile.mkdtemp(dir=turns))
+        folder = Path(tempfile.mkdtemp(dir=interleave_with))
         records = folder / "records.jsonl"
         command = [str(self.environment / "bin" / "moebench"), "run", *arguments]
-        command += ["--turns", str(turns), "--output", str(records)]
+        command += ["--interleave-with", str(interleave_with), "--output", str(records)]
         inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         # The arguments are those of this command itself, which `moebench run` checks.
         ended = subprocess.run(command, cwd=folder, env=inherited, capture_output=True, text=True, check=False)  # noqa: S603

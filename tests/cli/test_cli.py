@@ -50,7 +50,7 @@ def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
         (["run", "smoke", "--device", "cpu", "--cache", "hot"], "use cold or eager"),
         (["run", "smoke", "--size", "reduced"], "one of capacity, experts, granularity, models, tokens"),
         (["run", "smoke", "--outptu", "x.jsonl"], "--output"),
-        (["run", "smoke", "--turns", "/nowhere"], "--turns"),
+        (["run", "smoke", "--interleave-with", "/nowhere"], "--interleave-with"),
         (["clock", "--output", "/nowhere/x.json"], "--output /nowhere/x.json: No such file or directory"),
         (["rum"], "run"),
         (["list", "kernel"], "'kernels'"),
@@ -98,13 +98,14 @@ def test_clock_says_by_how_much_the_clocks_differ(tmp_path: Path) -> None:
 
 
 def test_two_runs_take_turns_and_no_more_samples_than_they_are_told(tmp_path: Path) -> None:
-    turns = tmp_path / "turns"
-    turns.mkdir()
-    arguments = ["run", "smoke", "--kernel", "scatter", "--device", "cpu", "--samples", "12", "--turns", str(turns)]
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    arguments = ["run", "smoke", "--kernel", "scatter", "--device", "cpu", "--samples", "12"]
+    arguments += ["--interleave-with", str(shared)]
     outputs = [tmp_path / "one.jsonl", tmp_path / "other.jsonl"]
     both = [subprocess.Popen([str(MOEBENCH), *arguments, "--output", str(output)], cwd=tmp_path) for output in outputs]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
-    assert len(list(turns.glob("*.here"))) == 2
+    assert len(list(shared.glob("*.here"))) == 2
     for output in outputs:
         for record in load(output).records:
             assert record.timing is not None

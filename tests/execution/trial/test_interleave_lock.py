@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from moebench.execution.trial import interleave_lock as module
-from moebench.execution.trial.interleave_lock import turns
+from moebench.execution.trial.interleave_lock import interleave
 
 TAKER = """
 import os, sys
 from pathlib import Path
-from moebench.execution.trial.interleave_lock import turns
+from moebench.execution.trial.interleave_lock import interleave
 
 folder, name, count, dies_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-with turns(folder) as pass_on:
+with interleave(folder) as pass_on:
     for number in range(count):
         pass_on()
         if number == dies_at:
@@ -59,11 +59,11 @@ def test_the_turn_of_one_that_died_is_the_others(tmp_path: Path) -> None:
 def test_who_never_comes_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MEET_S", 0.2)
     started = time.monotonic()
-    with turns(tmp_path) as pass_on:
+    with interleave(tmp_path) as pass_on:
         pass_on()
     assert 0.2 < time.monotonic() - started < 5
 
 
 def test_without_a_folder_there_is_nobody_to_wait_for() -> None:
-    with turns(None) as pass_on:
+    with interleave(None) as pass_on:
         pass_on()
