@@ -6,7 +6,6 @@ Records come from anywhere, so no text of theirs is trusted: HTML is escaped by 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from .answer import Answer, answer
 from .palette import Style, styles
 from .section import RecordedMachine, Section, machines, period, sections
 from .table import KERNEL, MEASURES, OUTCOME, Column, Row, leading, place_columns, places, where, worth
+from .text_table import escaped
 
 SUMMARISED: Final = 30  # rows that are read at a glance; a longer table is folded behind a summary
 
@@ -189,20 +189,13 @@ def write_markdown(
         if svg := plot.sheet(view.section, view.styles):
             file = _write(folder / f"{view.order}.svg", svg)
             links[view.order] = Markup(quote(f"{folder.name}/{file.name}"))  # noqa: S704  # percent-encoded
-    template = _environment(finalize=escaped).get_template("report.md.j2")
+    template = _environment(finalize=_as_markdown).get_template("report.md.j2")
     return _write(path, template.render(page=page, links=links))
 
 
-def escaped(value: object) -> object:
-    """Text as Markdown that shows it and does nothing else: no markup, no cell ends, no links, no mentions."""
-    if not isinstance(value, str) or isinstance(value, Markup):
-        return value
-    shown = _MARKDOWN.sub(lambda found: "".join(f"&#{ord(c)};" for c in found[0]), value)
-    return Markup(shown)  # noqa: S704  # escaped in the line above
-
-
-# Underscores inside a word are safe and frequent (grouped_gemm); the rest could mean something somewhere.
-_MARKDOWN: Final = re.compile(r"[\\`*<>&|\[\]~$#@!]|(?<![^\W_])_|_(?![^\W_])|://|(?<=www)\.")
+def _as_markdown(value: object) -> object:
+    """Escape the text that a template writes, unless it is Markdown already."""
+    return value if not isinstance(value, str) or isinstance(value, Markup) else Markup(escaped(value))  # noqa: S704  # escaped
 
 
 def _environment(finalize: Callable[[object], object] | None = None) -> Environment:

@@ -16,8 +16,8 @@ from .answer import answer
 from .numbers import plain
 from .section import Section, sections
 from .table import KERNEL, MEASURES, OUTCOME, Column, Row, place_column, worth
+from .text_table import GAP, grid
 
-GAP = 2  # cells between two columns
 NAMES = (40, 24, 16, 8)  # cells of a name before it is folded: the first with which the table fits
 REASON = 300  # characters of a reason that a terminal shows; files show all
 
@@ -50,7 +50,7 @@ class SectionTable:
         rows = self.section.rows
         columns = [place_column(self.section.axis), KERNEL, *worth([OUTCOME, *MEASURES], rows)]
         widths = _fitted(columns, rows, options.max_width)
-        yield _table(widths, [], heads=True)
+        yield _table(widths, [], with_headings=True)
         for order, (facet, lines) in enumerate(self.section.facets.items()):
             if order:
                 yield Text()
@@ -83,22 +83,27 @@ def _total(widths: dict[Column, int]) -> int:
     return sum(widths.values()) + GAP * (len(widths) - 1)
 
 
-def _table(widths: dict[Column, int], rows: Sequence[Row], *, heads: bool = False) -> Table:
-    table = Table.grid(padding=(0, GAP, 0, 0))
-    for column, width in widths.items():
-        table.add_column(justify="right" if column.numeric else "left", overflow="fold", width=width, vertical="bottom")
-    if heads:
-        table.add_row(*(Text(column.heading) for column in widths), style="dim")
+def _table(widths: dict[Column, int], rows: Sequence[Row], *, with_headings: bool = False) -> Table:
+    return grid(
+        [column.heading for column in widths],
+        _lines(list(widths), rows),
+        words=[column.heading for column in widths if not column.numeric],
+        widths=list(widths.values()),
+        with_headings=with_headings,
+    )
+
+
+def _lines(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[tuple[list[str], str]]:
+    """Yield cells and style of every row. A blank line parts two places, and the first row of a place names it."""
     place = None
     for row in rows:
-        cells = [Text(column.cell(row)) for column in widths]
+        cells = [column.cell(row) for column in columns]
         if row.place == place:
-            cells[0] = Text()
+            cells[0] = ""
         elif place is not None:
-            table.add_row()
-        table.add_row(*cells, style="bold green" if row.leads else "" if row.passed else "dim")
+            yield [], ""
+        yield cells, "bold green" if row.leads else "" if row.passed else "dim"
         place = row.place
-    return table
 
 
 def _reasons(rows: Sequence[Row]) -> Iterator[str]:

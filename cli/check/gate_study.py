@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...reports.text_table import markdown
 from ..errors import refuse, told
-from ..markdown import markdown
 
 if TYPE_CHECKING:
     from ...results.regression.gate_study import Score

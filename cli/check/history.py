@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...reports.text_table import markdown
 from ..errors import refuse, told
-from ..markdown import markdown
 from .verdicts import AsJson
 
 if TYPE_CHECKING:
@@ -83,21 +83,21 @@ def _tell(problems: Sequence[str]) -> None:
 
 def _machine(series: Series) -> str:
     from ...reports.numbers import plain
-    from ...reports.page import escaped
+    from ...reports.text_table import escaped
 
     at = series.environment
     software = {"torch": at.torch, "Triton": at.triton, "CUDA": at.cuda, "driver": at.driver}
     versions = [f"{name} {version}" for name, version in software.items() if version]
     words = [at.device, f"{at.cores} cores", f"{at.threads} threads", at.os, f"Python {at.python}", *versions]
-    return str(escaped(plain(", ".join(words))))
+    return escaped(plain(", ".join(words)))
 
 
 def _point(series: Series) -> str:
     from ...reports.numbers import exact, plain
-    from ...reports.page import escaped
+    from ...reports.text_table import escaped
 
     key = series.key
-    return str(escaped(plain(f"{key.kernel} {key.config} at {key.suite}: {key.series}, {exact(key.x)}")))
+    return escaped(plain(f"{key.kernel} {key.config} at {key.suite}: {key.series}, {exact(key.x)}"))
 
 
 def _table(series: Series) -> str:

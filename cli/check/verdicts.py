@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...reports.text_table import markdown
 from ..errors import BAD_ANSWER, refuse
-from ..markdown import markdown
 
 if TYPE_CHECKING:
     from ...results.regression.verdicts import Verdict
@@ -53,7 +53,7 @@ def conclude(verdicts: Sequence[Verdict], *, strict: bool, as_json: bool) -> Non
 def _table(verdicts: Sequence[Verdict]) -> str:
     """Markdown, in which text from records is shown and does nothing else."""
     from ...reports.numbers import MISSING, exact, number, plain
-    from ...reports.page import escaped
+    from ...reports.text_table import escaped
 
     problems: dict[tuple[object, ...], set[str]] = {}
     for key in (verdict.key for verdict in verdicts):
@@ -75,5 +75,5 @@ def _table(verdicts: Sequence[Verdict]) -> str:
             plain(verdict.reason, REASON),
         )
 
-    cells = [[str(escaped(plain(cell))) for cell in row(verdict)] for verdict in verdicts]
+    cells = [[escaped(plain(cell)) for cell in row(verdict)] for verdict in verdicts]
     return markdown(TITLES, cells, words=WORDS)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...reports.text_table import markdown
 from ..errors import BAD_ANSWER, refuse
-from ..markdown import markdown
 from .run import Device
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ...reports.text_table import markdown
 from ..errors import refuse, told
-from ..markdown import markdown
 
 if TYPE_CHECKING:
     from ...autotune.search.replay import Study, Sweep

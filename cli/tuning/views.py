@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from ...reports.text_table import markdown
 from ..errors import refuse
-from ..markdown import markdown
 
 if TYPE_CHECKING:
     from ...autotune.search.candidates import Candidates

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from moebench.reports.page import SUMMARISED, escaped, write_html, write_markdown
+from moebench.reports.page import SUMMARISED, write_html, write_markdown
+from moebench.reports.text_table import escaped
 from moebench.results.record import Environment, Record, Status
 
 Make = Callable[..., Record]
