@@ -85,7 +85,7 @@ def _device() -> tuple[torch.device, dict[str, object] | str]:
 
 def _state(package: str, extra: str) -> str:
     """Whether a package of an extra can be imported, not only found."""
-    from ...kernels.optional import Unusable, use
+    from ...common.packages import Unusable, use
 
     try:
         use(package, partial(import_module, package), remedy=f"pip install 'moebench[{extra}]'")

@@ -30,7 +30,7 @@ def export(
     the names of those that `pytest suites` measures.
     """
     with told():
-        from ...kernels.optional import use
+        from ...common.packages import use
         from ...results.pytest_benchmark import document
         from ...results.record.store import load_all
 

@@ -46,7 +46,7 @@ def report(
 
         typer.echo(json.dumps({"points": points(loaded.records), "problems": loaded.problems}, indent=2))
         return
-    from ...kernels.optional import use
+    from ...common.packages import use
     from ...reports.frame import write_frame
     from ...reports.page import write_html, write_markdown
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-from ...kernels.optional import use
+from ...common.packages import use
 from ...results.record import Record
 from ..trial.task import Task
 from .affinity import WHOLE, Affinity, Cores

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...common.packages import Unusable, use
 from ..launch_counter import launched
-from ..optional import Unusable, use
 
 OPTIONS = ("--std=c++17",)
 """Options of the compiler besides the architecture."""

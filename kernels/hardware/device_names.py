@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..optional import Unusable, use
+from ...common.packages import Unusable, use
 
 _CPUINFO = Path("/proc/cpuinfo")
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ...common.packages import Unusable, is_installed, use
 from ..config import Config
 from ..kernel import Cost, Kernel
-from ..optional import Unusable, is_installed, use
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 

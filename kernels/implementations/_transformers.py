@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
+from ...common.packages import Unusable, use
 from ..config import Config
 from ..kernel import Cost, Kernel, Layer
-from ..optional import Unusable, use
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights

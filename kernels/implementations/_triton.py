@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import torch
 
+from ...common.packages import Unusable, use
 from ..config import Config
 from ..hardware.limits import hardware
 from ..kernel import Kernel
-from ..optional import Unusable, use
 from ..problem import Problem
 from ..problem.routing import Routing
 from ..steps import Step

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import torch
 
+from moebench.common.packages import Unusable, is_installed, use
 from moebench.kernels.cuda import nvrtc as cuda
 from moebench.kernels.hardware import device_names
-from moebench.kernels.optional import Unusable, is_installed, use
 
 BREAKS = {
     "ImportError": "raise ImportError('libnvrtc.so.13: cannot open shared object file')",

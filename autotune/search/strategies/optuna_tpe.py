@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ....kernels.optional import use
+from ....common.packages import use
 from ..space import Axis, Space
 from ..strategy import Strategy, Suggestion
 

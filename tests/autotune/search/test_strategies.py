@@ -29,7 +29,7 @@ from moebench.autotune.search.strategy import (
     Strategy,
     Suggestion,
 )
-from moebench.kernels.optional import Unusable
+from moebench.common.packages import Unusable
 from moebench.results.timing.measure import MIN_SAMPLES
 
 NAMES = STRATEGIES.names()

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from points import task
 
+from moebench.common.packages import Unusable
 from moebench.execution.workers.executor import ExecutorError
 from moebench.execution.workers.pool import Pool
 from moebench.execution.workers.ray_executor import RaySlot, ray_executor
-from moebench.kernels.optional import Unusable
 from moebench.results.record import Status
 
 TESTS = Path(__file__).parents[2]
