@@ -1,4 +1,4 @@
-"""Correct before timed: the distance of a result from the float64 reference, and when it is too far."""
+"""Accuracy: the distance of a result from the float64 reference, and the bounds that it must keep."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ROUNDED_ROW = 4
 
 
 def errors(result: Result, reference: Result) -> dict[str, Error]:
-    """Error of y and of every gradient of the reference, by name.
+    """Return the error of y and of every gradient of the reference, by name.
 
     Raises:
-        ValueError: when a tensor is missing or has another shape than the reference's.
+        ValueError: when a tensor is missing, or its shape differs from that of the reference.
     """
     found = {"y": _error("y", result.y_TD, reference.y_TD)}
     for name, expected in reference.gradients.items():
@@ -47,7 +47,7 @@ def _error(name: str, out: Tensor, expected: Tensor) -> Error:
 
 
 def _distance(wrong: Tensor, right: Tensor) -> float:
-    """The largest sqrt(wrong / right): 0 / 0 is no error, anything else that is not a number is as wrong as can be."""
+    """Return the largest sqrt(wrong / right). 0 / 0 is no error; any other NaN is an infinite one."""
     ratio = torch.where((wrong == 0) & (right == 0), 0.0, wrong / right)
     return float(ratio.nan_to_num(torch.inf, torch.inf).max().sqrt())
 
@@ -57,7 +57,7 @@ def _square_rows(rows: Tensor) -> Tensor:
 
 
 def verdict(found: dict[str, Error], dtype: str) -> str | None:
-    """None when every error is within its bound, else the first that is not, in words. NaN never passes."""
+    """Return None when every error is within its bound, else a sentence on the first that is not. NaN never passes."""
     bound = BOUNDS[dtype]
     for name, error in found.items():
         row_bound = bound * _room(name, dtype)
@@ -68,14 +68,14 @@ def verdict(found: dict[str, Error], dtype: str) -> str | None:
 
 
 def _room(name: str, dtype: str) -> int:
-    """How many times the bound the worst row may be off by."""
+    """Return the factor by which the worst row may exceed the bound."""
     if dtype == "float8_e4m3fn":
         return FLOAT8_ROW
     return 1 if name == "y" or dtype == "float32" else ROUNDED_ROW
 
 
 def worst(one: dict[str, Error], other: dict[str, Error]) -> dict[str, Error]:
-    """The larger of two checks' errors, name by name."""
+    """Return the larger of the errors of two checks, name by name."""
     return {
         name: Error(norm=max(error.norm, other[name].norm), worst_row=max(error.worst_row, other[name].worst_row))
         for name, error in one.items()

@@ -1,4 +1,4 @@
-"""Several ranks as one: the same samples and the same errors on each, the slowest and the worst being what counts."""
+"""Values agreed on by all ranks: every rank keeps the time of the slowest and the errors of the worst."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from ...results.timing.clock import Clock, Sample
 
 
 def ranks() -> int:
-    """Ranks of the process group, 1 without one."""
+    """Return the number of ranks of the process group, 1 without one."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's rank, 0 without a group."""
+    """Return the rank of this process, 0 without a process group."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def gather_floats(values: Sequence[float]) -> list[list[float]]:
-    """The values of every rank, in rank order."""
+    """Return the values of every rank, in order of rank."""
     if ranks() == 1:
         return [list(values)]
     mine = torch.tensor(values, dtype=torch.float64)
@@ -32,30 +32,30 @@ def gather_floats(values: Sequence[float]) -> list[list[float]]:
 
 
 def slowest(value: float) -> float:
-    """The largest of the ranks' values."""
+    """Return the largest of the values of all ranks."""
     return max(of_rank[0] for of_rank in gather_floats([value]))
 
 
 def in_step() -> None:
-    """Wait until all ranks are here."""
+    """Wait until all ranks have come to this call."""
     if ranks() > 1:
         dist.barrier()
 
 
 def gather(value: int) -> list[int]:
-    """One number of every rank, in rank order."""
+    """Return one integer of every rank, in order of rank."""
     return [int(of_rank[0]) for of_rank in gather_floats([value])]
 
 
 def worst_of_ranks(errors: dict[str, Error]) -> dict[str, Error]:
-    """Each error as it is on the rank where it is largest."""
+    """Return each error as it is on the rank where it is largest."""
     everyone = gather_floats([value for error in errors.values() for value in (error.norm, error.worst_row)])
     largest = [max(column) for column in zip(*everyone, strict=True)]
     return {name: Error(norm=largest[2 * index], worst_row=largest[2 * index + 1]) for index, name in enumerate(errors)}
 
 
 def roofline_of_ranks(roofline: Roofline) -> Roofline:
-    """The ranks' rates added up; they must be measured by all ranks at the same time."""
+    """Return the sums of the rates of all ranks. All ranks must have measured them at the same time."""
     everyone = gather_floats([roofline.flops_per_s, roofline.bytes_per_s])
     flops_per_s, bytes_per_s = (sum(column) for column in zip(*everyone, strict=True))
     return Roofline(flops_per_s=flops_per_s, bytes_per_s=bytes_per_s)

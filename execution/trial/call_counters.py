@@ -1,4 +1,4 @@
-"""Figures of one implementation on one problem: by its cost, of its space, and of one call that is watched."""
+"""Deterministic counters of one implementation on one problem: by its cost, and of one call that is watched."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ...results.record import Work
 from ...results.timing.clock import no_garbage_collection
 from ...results.timing.memory import count_saved, peak
 from ...results.timing.operators import count_operators
+from .observers.sent_bytes import planned_traffic
 from .reference_check import call
-from .sent_bytes import traffic
 from .work import work_of
 
 DIGITS = 6  # of a share
 
 
 def of_problem(work: Work) -> dict[str, Number]:
-    """What is asked, whoever answers."""
+    """Return the counters that depend on the problem only, not on the implementation."""
     return {
         "useful_flops": work.useful_flops,
         "ideal_bytes": work.ideal_bytes,
@@ -36,7 +36,7 @@ def of_problem(work: Work) -> dict[str, Number]:
 def of_cost(
     kernel: Kernel, problem: Problem, config: Config, routed: Routing, kept: Routing, device: torch.device
 ) -> dict[str, Number]:
-    """What it says that it will do, without running it: its cost, and what its static model moves where it has one."""
+    """Return the counters of the cost, without a call; with the bytes of the static cost model where there is one."""
     cost = kernel.cost(problem, config, kept)
     work = work_of(problem, routed, kept, cost)
     found: dict[str, Number] = {
@@ -45,7 +45,7 @@ def of_cost(
         "workspace_bytes": cost.workspace_bytes,
     }
     if problem.ranks > 1:
-        sent = traffic(cost.traffic)
+        sent = planned_traffic(cost.traffic)
         found["node_bytes"] = sum(sent.node_bytes)
         found["across_bytes"] = sum(sent.across_bytes)
         found["messages"] = sum(sent.messages)
@@ -55,7 +55,7 @@ def of_cost(
 
 
 def of_call(kernel: Kernel, problem: Problem, config: Config, device: torch.device) -> dict[str, Number]:
-    """One call: memory, operators, waits. On ``meta`` it has no values, and the launches of Triton are written down."""
+    """Return the memory, operators and host waits of one call, and on ``meta`` the launches of Triton kernels."""
     inputs = _inputs(kernel, problem, device)
     layer = kernel.build(problem, config, device)
     without = tuple(inputs.weights.named().values())
@@ -75,7 +75,7 @@ def of_call(kernel: Kernel, problem: Problem, config: Config, device: torch.devi
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """One thread and no garbage collection: what is counted depends on neither, and is soon done."""
+    """Run the block on one thread, without garbage collection. The counters depend on neither, and take less time."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -87,7 +87,7 @@ def undisturbed() -> Iterator[None]:
 
 @contextmanager
 def _launches(device: torch.device) -> Iterator[Sequence[object]]:
-    """Those of Triton, written down where there are no values to run them on."""
+    """Record the launches of Triton kernels on ``meta``, where there are no values to run them on."""
     if device.type != "meta":
         yield ()
         return

@@ -1,4 +1,4 @@
-"""A check of the clocks on a device: calls timed by ours, by those of other projects, and after a flush that writes."""
+"""Check of the clocks of a device: the same calls timed by moebench, other projects, and after a writing flush."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from .accuracy import verdict
 from .failure import first_line
 from .reference_check import ReferenceCheck, Subject, call
 
-SAMPLES: Final = 15  # of ours in one turn; the others decide for themselves
-TURNS: Final = 3  # in which the two are asked one after the other, so that a slow moment is not one's alone
-TIMER_S: Final = 0.2  # of calls by torch's timer in one turn
+SAMPLES: Final = 15  # of our clock in one turn; other projects decide for themselves
+TURNS: Final = 3  # in which the two clocks alternate, so that a slow moment hits both
+TIMER_S: Final = 0.2  # seconds of calls by torch's timer in one turn
 LONG, SHORT, BATCH = 4096, 1, 64
-"""Tokens of a call that is longer than what surrounds it, and of decode steps."""
+"""Tokens of a call that is much longer than its launch, and of two decode steps."""
 
 Calls = Sequence[Callable[[], object]]
 
 Rival = Callable[[Calls], float]
-"""Gives the median milliseconds of one of the calls."""
+"""Returns the median milliseconds of one of the calls."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClockPair:
-    """Two ways to time calls on so many tokens: a clock of ours and another one by its name."""
+    """Two ways to time calls on ``tokens`` tokens: a clock of moebench, and a rival by name."""
 
     tokens: int
     clock: Clock
@@ -47,7 +47,7 @@ class ClockPair:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Milliseconds of one call, each the median of some turns; ``cache`` says how ours times it."""
+    """Milliseconds of one call by two clocks, each the median of the turns; ``cache`` is that of our clock."""
 
     kernel: str
     tokens: int
@@ -58,7 +58,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """By what share of the rival's time ours is longer."""
+        """Relative difference: our time over the time of the rival, minus 1."""
         return self.ours_ms / self.rival_ms - 1
 
 
@@ -73,7 +73,7 @@ class Skipped:
 
 
 def pairs(device: torch.device, clocks: Mapping[CacheState, Clock]) -> list[ClockPair]:
-    """What can be compared on a device. On a CPU nobody else times with cold caches, and there are no graphs."""
+    """Return the pairs to compare on a device. On a CPU no other project flushes caches, and there are no graphs."""
     written = by_clock(_written(device))
     found = [
         ClockPair(tokens=SHORT, clock=clocks["eager"], rival="torch.utils.benchmark", median_ms=_by_timer),
@@ -96,18 +96,18 @@ def check(
 ) -> Iterator[Comparison | Skipped]:
     """Compare for every kernel, in its default configuration, on the shape with each pair's tokens.
 
-    A kernel's call is checked against the truth before it is timed.
+    The call of a kernel is checked against the reference before it is timed.
     """
     for name in kernels:
         for pair in compared:
             try:
                 yield _compared(KERNELS.load(name), shape.replace(T=pair.tokens), device, pair)
-            except Exception as error:  # noqa: BLE001  # whatever a kernel or a rival raises costs this comparison alone
+            except Exception as error:  # noqa: BLE001  # a kernel or a rival that raises costs this comparison alone
                 yield Skipped(kernel=name, tokens=pair.tokens, rival=pair.rival, reason=first_line(error))
 
 
 def by_clock(clock: Clock) -> Rival:
-    """A clock of ours in the place of a rival."""
+    """Return a rival that times with a clock of moebench."""
     return lambda calls: _median_ms(clock, calls)
 
 
@@ -127,7 +127,7 @@ def _compared(kernel: Kernel, asked: Problem, device: torch.device, pair: ClockP
 
 
 def _checked_calls(kernel: Kernel, asked: Problem, device: torch.device, clock: Clock) -> Calls:
-    """Calls of a layer that was right, as many as the clock wants sets of inputs.
+    """Return calls of a layer whose result was right, one for each set of inputs that the clock wants.
 
     Raises:
         ValueError: when the kernel refuses the problem, or is wrong.
@@ -137,10 +137,10 @@ def _checked_calls(kernel: Kernel, asked: Problem, device: torch.device, clock: 
     problem = kernel.solves(asked)
     layer = kernel.build(problem, kernel.space(problem, device)[0], device)
     weights = draw_weights(problem, seed=problem.seed, device=device)
-    exam = ReferenceCheck.draw(Subject(problem, kernel.question), weights, seed=problem.seed + 1, device=device)
-    if wrong := verdict(exam.grade(lambda: call(problem, layer, exam.inputs)), problem.rounding):
+    checked = ReferenceCheck.draw(Subject(problem, kernel.question), weights, seed=problem.seed + 1, device=device)
+    if wrong := verdict(checked.grade(lambda: call(problem, layer, checked.inputs)), problem.rounding):
         raise ValueError(wrong)
-    sets = exam.copies(problem, clock.copies(problem.read_bytes(exam.kept.touched())))
+    sets = checked.copies(problem, clock.copies(problem.read_bytes(checked.kept.touched())))
     return [partial(call, problem, layer, inputs) for inputs in sets]
 
 
@@ -153,7 +153,7 @@ def _median_ms(clock: Clock, calls: Calls) -> float:
 
 
 def _round(calls: Calls) -> Callable[[], None]:
-    """Every call once, as one."""
+    """Return a function that makes every call once."""
 
     def once() -> None:
         for one in calls:
@@ -180,7 +180,7 @@ def _by_timer(calls: Calls) -> float:
 
 
 class _WritingFlush(Flush):
-    """What the flush does not do: it leaves dirty lines, which the next call's own lines have written back."""
+    """A flush that leaves dirty lines, which have to be written back when the next call loads its lines."""
 
     def __call__(self) -> None:
         self._buffer.zero_()
@@ -193,7 +193,7 @@ class _WrittenDevice(TorchCudaDevice):
 
 
 def _written(device: torch.device) -> Clock:
-    """The cold clock with a flush that writes."""
+    """Return the cold clock with a flush that writes."""
     if device.type == "cuda":
         return ColdCudaClock(_WrittenDevice(), connect(device.index))
     clock = CpuClock()

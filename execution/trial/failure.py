@@ -1,4 +1,4 @@
-"""What an exception says of an implementation: that memory was full, that it cannot be compiled, or that it crashed."""
+"""The status that an exception gives a trial: out of memory, uncompilable, unsupported or crashed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ...results.record import Status
 from ...results.timing.cuda_clock import CannotCapture
 
 COMPILERS = ("triton", "cupy.cuda.compiler")
-# What Triton raises for a pass that fails has no type of its own.
+# Triton raises a plain RuntimeError with these words when a compiler pass fails.
 BROKEN = "PassManager::run failed"
-# Words of those who have no exception of their own for it: torch's allocator on a CPU, cuBLAS, and the CUDA runtime and
-# driver as torch, Triton and CuPy cite them.
+# Messages of libraries that have no exception type for it: torch's allocator on a CPU, cuBLAS, and the CUDA runtime and
+# driver as torch, Triton and CuPy quote them.
 NO_MEMORY = (
     "can't allocate memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
@@ -25,7 +25,7 @@ NO_MEMORY = (
 
 
 def ending(error: BaseException) -> Status:
-    """The status of an implementation that raised ``error``."""
+    """Return the status of an implementation that raised ``error``."""
     if any(_of_memory(cause) for cause in _causes(error)):
         return Status.out_of_memory
     if isinstance(error, CannotCapture):
@@ -36,7 +36,7 @@ def ending(error: BaseException) -> Status:
 
 
 def first_line(error: Exception) -> str:
-    """An exception in one line: its type, and the first line of what it says."""
+    """Return an exception in one line: its type, and the first line of its message."""
     return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
 
 
@@ -52,7 +52,7 @@ def _of_a_compiler(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, what it was raised from, what that was raised from, and so on."""
+    """Yield an exception, the one that it was raised from, and so on."""
     while error is not None:
         yield error
         error = error.__cause__

@@ -1,4 +1,4 @@
-"""The environment of what is measured on a device of this machine."""
+"""Environment of the measurements on a device of this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...results.record.environment import fingerprint
 
 
 def environment_of(device: torch.device) -> Environment:
-    """The device's name and driver, the machine, and the versions of what runs on it."""
+    """Return the name and driver of the device, the machine, and the versions of the software that runs on it."""
     cupy, routes_by = ordering(device)
     return fingerprint(
         "cuda" if device.type == "cuda" else "cpu",

@@ -1,4 +1,4 @@
-"""What the harness itself allocates, or why there was no memory for it: the same answer on every rank."""
+"""Memory that the trial itself needs: allocated, or the reason why it could not be, the same on every rank."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Short:
-    """There was too little memory: ``needed`` bytes as they were reckoned, and the figures in words."""
+    """A shortage of memory: the estimated bytes that were ``needed``, and the reason as a sentence."""
 
     needed: int
     reason: str
 
 
 def afford(take: Callable[[], T], *, what: str, needed: int, device: torch.device) -> T | Short:
-    """What ``take`` gives, or `Short` when memory ends in it on any rank; ``what`` says in words what it does.
+    """Return the result of ``take``, or `Short` when any rank runs out of memory in it; ``what`` names its purpose.
 
-    All ranks have to come here, and ``take`` must not communicate: so they leave in step, with the same kind of answer.
+    All ranks must call this together, and ``take`` must not communicate: then all of them return the same kind of
+    answer.
     """
     figures = f"{what} needs about {needed / GIB:.1f} GiB, {least_available(device) / GIB:.1f} GiB were available"
     taken: list[T] = []
@@ -45,5 +46,5 @@ def afford(take: Callable[[], T], *, what: str, needed: int, device: torch.devic
 
 
 def least_available(device: torch.device) -> int:
-    """Bytes that can still be allocated on the fullest rank's device."""
+    """Return the bytes that can still be allocated on the device of the fullest rank."""
     return min(gather(available_bytes(device)))

@@ -1,4 +1,4 @@
-"""An exam: fresh inputs, the true result, and what a layer makes of them."""
+"""Reference check: fresh inputs, their result by the oracle, and the errors of a layer on them."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from .across_ranks import gather, rank, worst_of_ranks
 
 
 class TouchedInputs(ValueError):
-    """A layer wrote to what it was given to read."""
+    """A layer wrote to its inputs, which it may only read."""
 
 
 def call(problem: Problem, layer: Layer, inputs: Inputs) -> Result:
-    """What is timed: a forward without autograd, or a forward and the gradients of `Inputs.differentiable`."""
+    """Make the call that is timed: a forward without autograd, or one with the gradients of `Inputs.differentiable`."""
     if problem.mode == "forward":
         with torch.no_grad():
             return Result(y_TD=layer(inputs.x_TD, inputs.routing, inputs.weights), gradients={})
     y_TD = layer(inputs.x_TD, inputs.routing, inputs.weights)
     wanted = inputs.differentiable()
-    # What is not used has a gradient of zeros. Where that is wrong, so is the result.
+    # An input that is not used gets a gradient of zeros; where it should have been used, the result is wrong.
     gradients = torch.autograd.grad(y_TD, list(wanted.values()), inputs.dy_TD, materialize_grads=True)
     return Result(y_TD=y_TD.detach(), gradients=dict(zip(wanted, gradients, strict=True)))
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What an exam is about: a problem, and the question that is asked of it."""
+    """Subject of a check: a problem, and the question that is asked of it."""
 
     problem: Problem
     question: Question
 
     @property
     def drawing_bytes(self) -> int:
-        """Bytes that drawing an exam allocates at its peak, beside the result of an implementation."""
+        """Bytes that drawing a check allocates at its peak, besides the result of an implementation."""
         return self.problem.input_bytes + self.question.truth_bytes(self.problem)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceCheck:
-    """This rank's inputs and the result it must give; ``routed`` and ``kept`` are the routes of all ranks.
+    """Inputs of this rank and their expected result. ``routed`` and ``kept`` are the routes of all ranks.
 
-    ``checksums`` are those of the inputs as they were drawn.
+    ``checksums`` are those of the inputs when they were drawn.
     """
 
     inputs: Inputs
@@ -64,7 +64,7 @@ class ReferenceCheck:
 
     @staticmethod
     def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
-        """Fresh tokens and routes for given weights, never the ones of another seed."""
+        """Draw fresh tokens and routes for given weights, which differ from seed to seed."""
         problem, question = subject.problem, subject.question
         everyone = question.given(problem, draw_inputs(problem, weights, seed=seed, device=device))
         expected = question.truth(problem, everyone)
@@ -77,15 +77,15 @@ class ReferenceCheck:
 
     @staticmethod
     def of(inputs: Inputs, expected: Result, *, routed: Routing, kept: Routing) -> ReferenceCheck:
-        """The exam on inputs as they are now."""
+        """Return the check on inputs as they are now."""
         return ReferenceCheck(inputs=inputs, expected=expected, routed=routed, kept=kept, checksums=_checksums(inputs))
 
     def copies(self, problem: Problem, count: int) -> list[Inputs]:
-        """The inputs ``count`` times, each in memory of its own."""
+        """Return the inputs ``count`` times, each set in separate memory."""
         return [self.inputs, *(_for(problem, self.inputs.clone()) for _ in range(count - 1))]
 
     def grade(self, take: Callable[[], Result]) -> dict[str, Error]:
-        """Errors of the result that ``take`` gives for the inputs, each as on the worst rank.
+        """Return the errors of the result of ``take`` on these inputs, each as on the worst rank.
 
         Raises:
             TouchedInputs: when an input has changed on any rank.
@@ -99,19 +99,20 @@ class ReferenceCheck:
         return found
 
     def changed(self) -> list[str]:
-        """The names of the inputs that somebody wrote to."""
+        """Return the names of the inputs that were written to."""
         return [name for name, checksum in _checksums(self.inputs).items() if checksum != self.checksums[name]]
 
     def _poison(self) -> None:
-        """Leave NaN in the memory that an output is likely to get, so that reading it before writing shows."""
+        """Leave NaN in the memory that an output is likely to get, so that a read before the write shows."""
         for _ in range(2):
             torch.full_like(self.inputs.x_TD, torch.nan, requires_grad=False)
 
 
 class ReferenceChecks:
-    """The two exams of each subject at hand: one before timing, one on inputs that a layer has not seen.
+    """Cache of the two checks of each subject: one before timing, one after it on inputs that a layer has not seen.
 
-    They are kept while the same subject is asked for again, as a tuner does: the reference would be most of its time.
+    They are kept while the same subject is asked for again, as a tuner does: drawing the reference would take most of
+    its time.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -120,33 +121,33 @@ class ReferenceChecks:
         self._drawn: dict[Subject, dict[int, ReferenceCheck]] = {}
 
     def keep(self, subjects: Collection[Subject]) -> None:
-        """Forget all others."""
+        """Forget all other subjects."""
         for subject in self._weights.keys() - set(subjects):
             self.forget(subject)
 
     def forget(self, subject: Subject) -> None:
-        """Give its memory back, and draw it anew, the same again, when it is next asked for."""
+        """Free the memory of a subject. When it is next asked for, the same inputs are drawn again."""
         self._weights.pop(subject, None)
         self._drawn.pop(subject, None)
         give_back(self._device)
 
     def holds(self, subject: Subject) -> bool:
-        """Whether its first exam needs no drawing."""
+        """Return whether the first check of a subject is drawn already."""
         return 0 in self._drawn.get(subject, {})
 
     def first(self, subject: Subject) -> ReferenceCheck:
-        """The exam before timing."""
-        return self._exam(subject, 0)
+        """Return the check before timing."""
+        return self._check(subject, 0)
 
     def last(self, subject: Subject) -> ReferenceCheck:
-        """The exam after timing; the first one is forgotten where memory is short."""
+        """Return the check after timing; the first one is freed when memory is short."""
         drawn = self._drawn.setdefault(subject, {})
         if 1 not in drawn and available_bytes(self._device) < subject.drawing_bytes:
             drawn.clear()
             give_back(self._device)
-        return self._exam(subject, 1)
+        return self._check(subject, 1)
 
-    def _exam(self, subject: Subject, turn: int) -> ReferenceCheck:
+    def _check(self, subject: Subject, turn: int) -> ReferenceCheck:
         problem = subject.problem
         if subject not in self._weights:
             self._weights[subject] = draw_weights(problem, seed=problem.seed, device=self._device)
@@ -158,7 +159,7 @@ class ReferenceChecks:
 
 
 def _checksums(inputs: Inputs) -> dict[str, float]:
-    """A sum that any write almost surely moves, in the one form that costs no more than reading the tensor."""
+    """Return a sum per tensor that almost any write changes, in the form that costs no more than reading the tensor."""
     return {name: float(t.detach().sum(dtype=torch.float32)) for name, t in inputs.tensors().items()}
 
 

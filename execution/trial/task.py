@@ -1,4 +1,4 @@
-"""What a worker is asked: one point of a suite, and everyone who competes there."""
+"""A task of a worker: one point of a suite, and the competitors on it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from ...kernels.config import Config
 
 
-NOBODY = -1  # no implementation's code is running: inputs are drawn, the reference or the machine's rates are taken
+NOBODY = -1  # no implementation runs: the trial draws inputs, computes the reference or measures the machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Competitor:
-    """A kernel by name, in the default configuration of its space but for what ``config`` says."""
+    """A kernel by name, in the default configuration of its space with the values of ``config`` in place of some."""
 
     kernel: str
     config: Config | None = None
@@ -26,9 +26,9 @@ class Competitor:
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """``seconds`` of timed calls for one competitor; ``timeout_s`` after which one silent step is taken for a hang.
+    """Limits of a trial: ``seconds`` of timed calls of one competitor, ``timeout_s`` after which a silent step hangs.
 
-    With ``samples`` no more than these are taken, though they be too few to quote: to tell the slow from the fast.
+    With ``samples`` no more than these are taken. They may be too few to quote, and enough to rank candidates.
     """
 
     seconds: float
@@ -38,7 +38,7 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One problem and its competitors, measured interleaved.
+    """One problem and its competitors, whose samples are interleaved.
 
     ``interleave_with`` is the folder that runs share which measure at the same time and take samples in turn.
     """

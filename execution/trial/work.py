@@ -1,4 +1,4 @@
-"""What a call has to do and does: rows, FLOPs and bytes, known from its routes and its cost."""
+"""Rows, FLOPs and bytes of a call, useful and executed, computed from its routes and its cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...results.record import Work
 
 
 def work_of(problem: Problem, routed: Routing, kept: Routing, cost: Cost) -> Work:
-    """The work of a call on the ``routed`` rows of all ranks, of which the capacity leaves those ``kept``."""
+    """Return the work of a call on the ``routed`` rows of all ranks, of which the capacity leaves those ``kept``."""
     rows = _rows(kept)
     forwards = 3 if problem.mode == "train" else 1
     return Work(

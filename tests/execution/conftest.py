@@ -1,3 +1,5 @@
+"""Fixtures of the tests of trials and workers."""
+
 from __future__ import annotations
 
 import pytest
@@ -8,6 +10,6 @@ from moebench.results.timing.clock import CpuClock
 
 
 @pytest.fixture(scope="session")
-def bench() -> TrialRunner:
-    """One bench for all tests: measuring the machine's rates takes about a second."""
+def runner() -> TrialRunner:
+    """Return one runner for all tests, because measuring the rates of the machine takes about a second."""
     return TrialRunner(torch.device("cpu"), {"cold": CpuClock()})

@@ -179,14 +179,14 @@ def assert_right(problem: Problem, layer: Layer, inputs: Inputs, expected: Resul
     if problem.mode == "train":
         inputs.requires_grad_()
     kept = drop(problem, inputs.routing)
-    exam = ReferenceCheck.of(inputs, expected, routed=inputs.routing, kept=kept)
+    check = ReferenceCheck.of(inputs, expected, routed=inputs.routing, kept=kept)
     found: list[Result] = []
 
     def take() -> Result:
         found.append(call(problem, layer, inputs))
         return found[0]
 
-    assert_close(exam.grade(take), problem.dtype)
+    assert_close(check.grade(take), problem.dtype)
     assert found[0].y_TD.dtype == inputs.x_TD.dtype
     for name, gradient in found[0].gradients.items():
         assert gradient.dtype == inputs.differentiable()[name].dtype, name
@@ -492,19 +492,19 @@ def test_a_matmul_is_one_product_of_the_flops_of_the_layer(changes: Changes, mod
     asked = BASE.replace(**changes, mode=mode)
     kernel = KERNELS.load("matmul")
     problem = kernel.solves(asked)
-    exam = ReferenceCheck.draw(
+    check = ReferenceCheck.draw(
         Subject(problem, kernel.question), draw_weights(problem, seed=0, device=DEVICE), seed=1, device=DEVICE
     )
     layer = build(kernel, problem)
     with FlopCounterMode(display=False) as counted:
-        result = call(problem, layer, exam.inputs)
+        result = call(problem, layer, check.inputs)
     assert counted.get_total_flops() == asked.flops(asked.N)
-    assert verdict(exam.grade(lambda: result), problem.rounding) is None
+    assert verdict(check.grade(lambda: result), problem.rounding) is None
     if mode == "train" and problem.T:
-        x, w = (t.detach().double().requires_grad_() for t in (exam.inputs.x_TD, exam.inputs.weights.w_up_EUD))
-        dx, dw = torch.autograd.grad(x @ w[0].T, (x, w), exam.inputs.dy_TD.double())
-        torch.testing.assert_close(exam.expected.gradients["x"], dx)
-        torch.testing.assert_close(exam.expected.gradients["w_up"], dw)
+        x, w = (t.detach().double().requires_grad_() for t in (check.inputs.x_TD, check.inputs.weights.w_up_EUD))
+        dx, dw = torch.autograd.grad(x @ w[0].T, (x, w), check.inputs.dy_TD.double())
+        torch.testing.assert_close(check.expected.gradients["x"], dx)
+        torch.testing.assert_close(check.expected.gradients["w_up"], dw)
     assert not kernel.answers(asked)
 
 

@@ -79,13 +79,13 @@ def by_kernel(records: list[Record]) -> dict[str, Record]:
 
 @pytest.fixture
 def fresh() -> TrialRunner:
-    """A bench that has measured nothing yet."""
+    """A runner that has measured nothing yet."""
     return TrialRunner(CPU, {"cold": CpuClock()})
 
 
-@pytest.fixture(params=[0, 1], ids=["first exam", "second exam"])
+@pytest.fixture(params=[0, 1], ids=["first check", "second check"])
 def ends_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory ends when that exam of the problem `dense` solves is drawn, and for no other problem."""
+    """Memory ends when that check of the problem `dense` solves is drawn, and for no other problem."""
     honest, asked = ReferenceCheck.draw, PROBLEM.dense()
 
     def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
@@ -97,7 +97,7 @@ def ends_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("ends_at")
-def test_one_of_two_problems_does_not_fit(bench: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_two_problems_does_not_fit(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """`dense` solves another problem than the others; what was drawn for it is given back, and the next task runs."""
     given_back: list[Problem] = []
     honest = ReferenceChecks.forget
@@ -107,7 +107,7 @@ def test_one_of_two_problems_does_not_fit(bench: TrialRunner, monkeypatch: pytes
         honest(self, subject)
 
     monkeypatch.setattr(ReferenceChecks, "forget", forget)
-    records = by_kernel(bench.run(task("loop", "dense", "scatter"), lambda _: None))
+    records = by_kernel(runner.run(task("loop", "dense", "scatter"), lambda _: None))
     assert records["loop"].status is records["scatter"].status is Status.passed
     short = records["dense"]
     assert short.status is Status.out_of_memory
@@ -117,13 +117,13 @@ def test_one_of_two_problems_does_not_fit(bench: TrialRunner, monkeypatch: pytes
     assert short.needed_bytes == dense.input_bytes + reference_bytes(dense)
     assert records["loop"].needed_bytes is None
     assert dense in given_back
-    again = by_kernel(bench.run(task("loop", x=2.0), lambda _: None))
+    again = by_kernel(runner.run(task("loop", x=2.0), lambda _: None))
     assert again["loop"].status is Status.passed
 
 
 @pytest.mark.parametrize("drawing", [2, 3], ids=["before timing", "after it"])
 def test_what_has_to_be_drawn_anew_does_not_fit(
-    bench: TrialRunner, monkeypatch: pytest.MonkeyPatch, drawing: int
+    runner: TrialRunner, monkeypatch: pytest.MonkeyPatch, drawing: int
 ) -> None:
     """A layer wrote to its inputs, so that the next one is fed others: there the memory is gone."""
     honest, drawings = ReferenceCheck.draw, itertools.count(1)
@@ -136,13 +136,13 @@ def test_what_has_to_be_drawn_anew_does_not_fit(
     monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(draw))
     vandal = "WritesToInput" if drawing == 2 else "WritesLater"
     asked = task(vandal, "loop", problem=PROBLEM.replace(seed=21))
-    records = by_kernel(bench.run(asked, lambda _: None))
+    records = by_kernel(runner.run(asked, lambda _: None))
     assert records[vandal].status is Status.wrong
     assert records["loop"].status is Status.out_of_memory
     assert "drawing the inputs" in records["loop"].reason
 
 
-def test_copies_of_the_inputs_do_not_fit(bench: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_of_the_inputs_do_not_fit(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = ReferenceCheck.copies
 
     def copies(self: ReferenceCheck, problem: Problem, count: int) -> list[Inputs]:
@@ -151,15 +151,15 @@ def test_copies_of_the_inputs_do_not_fit(bench: TrialRunner, monkeypatch: pytest
         return honest(self, problem, count)
 
     monkeypatch.setattr(ReferenceCheck, "copies", copies)
-    records = by_kernel(bench.run(task("loop", "dense"), lambda _: None))
+    records = by_kernel(runner.run(task("loop", "dense"), lambda _: None))
     assert records["dense"].status is Status.passed
     assert records["loop"].status is Status.out_of_memory
     assert "sets of inputs needs about" in records["loop"].reason
 
 
-def test_a_warm_up_that_does_not_fit_ends_nothing_else(bench: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warm_up_that_does_not_fit_ends_nothing_else(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A CUDA graph keeps a pool of its own: the call may fit where its capture does not."""
-    clock = bench._clocks["cold"]
+    clock = runner._clocks["cold"]
     honest, turns = clock.prepare, iter([True, False])
 
     def prepare(calls: list[Callable[[], object]]) -> object:
@@ -168,7 +168,7 @@ def test_a_warm_up_that_does_not_fit_ends_nothing_else(bench: TrialRunner, monke
         return honest(calls)
 
     monkeypatch.setattr(clock, "prepare", prepare, raising=False)
-    records = by_kernel(bench.run(task("loop", "scatter"), lambda _: None))
+    records = by_kernel(runner.run(task("loop", "scatter"), lambda _: None))
     assert records["loop"].status is Status.out_of_memory
     assert records["scatter"].status is Status.passed
 
@@ -187,12 +187,12 @@ def test_rates_that_cannot_be_measured_leave_no_number(fresh: TrialRunner, monke
     assert by_kernel(fresh.run(task("loop", x=2.0), lambda _: None))["loop"].status is Status.passed
 
 
-def test_exams_make_room_for_measuring_the_rates(fresh: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checks_make_room_for_measuring_the_rates(fresh: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[bool] = []
     honest = MachineRates.roofline
 
     def roofline(self: MachineRates, dtype: torch.dtype) -> Roofline:
-        held.append(fresh._exams.holds(Subject(PROBLEM, LAYER)))
+        held.append(fresh._checks.holds(Subject(PROBLEM, LAYER)))
         return honest(self, dtype)
 
     monkeypatch.setattr(MachineRates, "roofline", roofline)
@@ -203,20 +203,20 @@ def test_exams_make_room_for_measuring_the_rates(fresh: TrialRunner, monkeypatch
     assert held == [True, False]
 
 
-def test_memory_is_given_back_between_problems(bench: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_given_back_between_problems(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     given_back: list[torch.device] = []
-    bench.run(task("loop", problem=PROBLEM.replace(seed=11)), lambda _: None)
+    runner.run(task("loop", problem=PROBLEM.replace(seed=11)), lambda _: None)
     monkeypatch.setattr(reference_check, "give_back", given_back.append)
-    bench.run(task("loop", problem=PROBLEM.replace(seed=11)), lambda _: None)
+    runner.run(task("loop", problem=PROBLEM.replace(seed=11)), lambda _: None)
     assert given_back == []  # a tuner asks for the same problem again and again
-    bench.run(task("loop", problem=PROBLEM.replace(seed=12)), lambda _: None)
+    runner.run(task("loop", problem=PROBLEM.replace(seed=12)), lambda _: None)
     assert given_back == [CPU]
 
 
-def test_what_an_implementation_cannot_allocate_is_its_own(bench: TrialRunner) -> None:
+def test_what_an_implementation_cannot_allocate_is_its_own(runner: TrialRunner) -> None:
     asked = task("loop")
     competitors = (*asked.competitors, Competitor(kernel="RunsOutOfMemory"))
-    records = by_kernel(bench.run(dataclasses.replace(asked, competitors=competitors), lambda _: None))
+    records = by_kernel(runner.run(dataclasses.replace(asked, competitors=competitors), lambda _: None))
     assert records["loop"].status is Status.passed
     assert records["RunsOutOfMemory"].status is Status.out_of_memory
     assert records["RunsOutOfMemory"].needed_bytes is None

@@ -9,28 +9,30 @@ import pytest
 import torch
 from points import PROBLEM, task
 
-from moebench.execution.trial import memory_check
+from moebench.execution.trial import memory_check, trial
+from moebench.execution.trial.observers.observer import ObservedCall
 from moebench.execution.trial.reference_check import ReferenceCheck, Subject
 from moebench.execution.trial.task import NOBODY, Budget, Competitor
 from moebench.execution.trial.trial import TrialRunner
 from moebench.execution.workers.rank_setup import clocks_of
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.implementations._triton import runs_on
+from moebench.kernels.kernel import Layer
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.tensors import Weights, draw_weights
 from moebench.kernels.question import LAYER
 from moebench.kernels.tuned.source_hash import source_hash
-from moebench.results.record import CacheState, Record, Status
+from moebench.results.record import CacheState, Phases, Record, Status
 from moebench.results.timing.clock import ClockName, Sample, rotation
 from moebench.results.timing.measure import MIN_SAMPLES
 
 
-def run(bench: TrialRunner, *kernels: str, problem: Problem = PROBLEM) -> dict[str, Record]:
-    return {record.kernel: record for record in bench.run(task(*kernels, problem=problem), lambda _: None)}
+def run(runner: TrialRunner, *kernels: str, problem: Problem = PROBLEM) -> dict[str, Record]:
+    return {record.kernel: record for record in runner.run(task(*kernels, problem=problem), lambda _: None)}
 
 
-def test_an_honest_kernel_gets_everything_a_record_promises(bench: TrialRunner) -> None:
-    record = run(bench, "scatter", problem=PROBLEM.replace(mode="train"))["scatter"]
+def test_an_honest_kernel_gets_everything_a_record_promises(runner: TrialRunner) -> None:
+    record = run(runner, "scatter", problem=PROBLEM.replace(mode="train"))["scatter"]
     assert record.status is Status.passed
     assert record.timing is not None
     assert record.work is not None
@@ -49,16 +51,16 @@ def test_an_honest_kernel_gets_everything_a_record_promises(bench: TrialRunner) 
     assert record.wall_s > sum(record.timing.samples_ns) / 1e9
 
 
-def test_gradients_of_biases_are_checked_too(bench: TrialRunner) -> None:
-    records = run(bench, "loop", "padded", problem=PROBLEM.replace(mode="train", bias=True))
+def test_gradients_of_biases_are_checked_too(runner: TrialRunner) -> None:
+    records = run(runner, "loop", "padded", problem=PROBLEM.replace(mode="train", bias=True))
     assert records["loop"].status is Status.passed
     assert set(records["loop"].errors) == {"y", "dx", "dw_up", "dw_down", "db_up", "db_down", "dgates"}
     assert records["padded"].status is Status.unsupported
     assert "bias = True" in records["padded"].reason
 
 
-def test_dropped_rows_are_counted(bench: TrialRunner) -> None:
-    record = run(bench, "padded", problem=PROBLEM.replace(capacity_factor=0.5))["padded"]
+def test_dropped_rows_are_counted(runner: TrialRunner) -> None:
+    record = run(runner, "padded", problem=PROBLEM.replace(capacity_factor=0.5))["padded"]
     assert record.work is not None
     assert record.work.capacity == 16
     assert record.work.routed_rows == 128
@@ -82,11 +84,11 @@ def test_dropped_rows_are_counted(bench: TrialRunner) -> None:
     ],
 )
 def test_a_fault_is_found_named_and_leaves_the_others_alone(
-    bench: TrialRunner, kernel: str, mode: str, status: Status, reason: str
+    runner: TrialRunner, kernel: str, mode: str, status: Status, reason: str
 ) -> None:
     # A larger problem, so that answering from memory is faster than any machine computes.
     problem = Problem(T=256, D=128, F=256, E=4, K=2).replace(mode=mode)
-    records = run(bench, "loop", kernel, problem=problem)
+    records = run(runner, "loop", kernel, problem=problem)
     assert records["loop"].status is Status.passed
     assert records[kernel].status is status
     assert reason in records[kernel].reason
@@ -94,46 +96,46 @@ def test_a_fault_is_found_named_and_leaves_the_others_alone(
     assert records[kernel].timing is None
 
 
-def test_a_refusal_is_a_record_with_its_reason(bench: TrialRunner) -> None:
-    record = run(bench, "scatter", problem=PROBLEM.replace(capacity_factor=1.0))["scatter"]
+def test_a_refusal_is_a_record_with_its_reason(runner: TrialRunner) -> None:
+    record = run(runner, "scatter", problem=PROBLEM.replace(capacity_factor=1.0))["scatter"]
     assert record.status is Status.unsupported
     assert "capacity_factor = 1" in record.reason
 
 
-def test_what_does_not_fit_is_refused_before_it_is_allocated(bench: TrialRunner) -> None:
+def test_what_does_not_fit_is_refused_before_it_is_allocated(runner: TrialRunner) -> None:
     problem = Problem(T=1 << 20, D=1 << 15, F=1 << 16, E=256, K=8)
-    record = run(bench, "loop", problem=problem)["loop"]
+    record = run(runner, "loop", problem=problem)["loop"]
     assert record.status is Status.out_of_memory
     assert "GiB are available" in record.reason
 
 
-def test_a_workspace_that_does_not_fit_is_refused_too(bench: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_workspace_that_does_not_fit_is_refused_too(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = Problem(T=512, D=64, F=64, E=64, K=2, capacity_factor=64.0)
     einsum_needs = 3 * 4 * 512 * 64 * 512
     monkeypatch.setattr(memory_check, "available_bytes", lambda _: einsum_needs)
-    records = run(bench, "padded", "gshard_einsum", problem=problem)
+    records = run(runner, "padded", "gshard_einsum", problem=problem)
     assert records["padded"].status is Status.passed
     assert records["gshard_einsum"].status is Status.out_of_memory
 
 
-def test_no_tokens_is_a_point_like_any_other(bench: TrialRunner) -> None:
-    record = run(bench, "scatter", problem=PROBLEM.replace(T=0))["scatter"]
+def test_no_tokens_is_a_point_like_any_other(runner: TrialRunner) -> None:
+    record = run(runner, "scatter", problem=PROBLEM.replace(T=0))["scatter"]
     assert record.status is Status.passed
     assert record.work is not None
     assert record.work.useful_flops == 0
 
 
-def test_every_competitor_is_announced_before_its_code_runs(bench: TrialRunner) -> None:
+def test_every_competitor_is_announced_before_its_code_runs(runner: TrialRunner) -> None:
     heard: list[int] = []
-    bench.run(task("loop", "scatter"), heard.append)
+    runner.run(task("loop", "scatter"), heard.append)
     assert set(heard) == {NOBODY, 0, 1}
 
 
 def test_copies_for_a_training_step_are_trainable_and_apart() -> None:
     problem = PROBLEM.replace(mode="train")
     cpu = torch.device("cpu")
-    exam = ReferenceCheck.draw(Subject(problem, LAYER), draw_weights(problem, seed=0, device=cpu), seed=1, device=cpu)
-    first, second = exam.copies(problem, 2)
+    check = ReferenceCheck.draw(Subject(problem, LAYER), draw_weights(problem, seed=0, device=cpu), seed=1, device=cpu)
+    first, second = check.copies(problem, 2)
     for name, tensor in first.differentiable().items():
         other = second.differentiable()[name]
         assert other.requires_grad
@@ -142,7 +144,7 @@ def test_copies_for_a_training_step_are_trainable_and_apart() -> None:
 
 
 def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
-    bench: TrialRunner, monkeypatch: pytest.MonkeyPatch
+    runner: TrialRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Problem] = []
     honest = ReferenceCheck.draw
@@ -154,18 +156,18 @@ def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
     monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(counted))
     one, other = PROBLEM.replace(seed=1), PROBLEM.replace(seed=2)
     for _ in range(3):
-        assert run(bench, "loop", problem=one)["loop"].status is Status.passed
+        assert run(runner, "loop", problem=one)["loop"].status is Status.passed
     assert len(drawn) == 2  # before timing and after
-    run(bench, "loop", problem=other)
+    run(runner, "loop", problem=other)
     assert len(drawn) == 4
-    run(bench, "loop", problem=one)
+    run(runner, "loop", problem=one)
     assert len(drawn) == 6  # only the problems at hand are kept
 
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
-def test_references_of_one_problem_are_asked_different_questions(bench: TrialRunner, mode: str) -> None:
+def test_references_of_one_problem_are_asked_different_questions(runner: TrialRunner, mode: str) -> None:
     """Both stand for all N rows and one expert, and each is right by its own truth."""
-    records = run(bench, "loop", "dense", "matmul", problem=PROBLEM.replace(mode=mode))
+    records = run(runner, "loop", "dense", "matmul", problem=PROBLEM.replace(mode=mode))
     assert records["matmul"].problem == PROBLEM.dense().replace(mode=mode).__dict__
     assert records["matmul"].status is records["loop"].status is Status.passed
     assert records["dense"].status is (Status.passed if mode == "forward" else Status.unsupported)
@@ -175,11 +177,11 @@ def test_references_of_one_problem_are_asked_different_questions(bench: TrialRun
 
 
 @pytest.mark.parametrize("vandal", ["WritesToInput", "WritesLater"])
-def test_inputs_that_were_written_to_do_not_come_back(bench: TrialRunner, vandal: str) -> None:
-    assert run(bench, "loop", vandal)[vandal].status is Status.wrong
-    assert run(bench, "loop", "scatter")["loop"].status is Status.passed
+def test_inputs_that_were_written_to_do_not_come_back(runner: TrialRunner, vandal: str) -> None:
+    assert run(runner, "loop", vandal)[vandal].status is Status.wrong
+    assert run(runner, "loop", "scatter")["loop"].status is Status.passed
     # In one task too: who comes after it is given inputs as they were.
-    assert run(bench, vandal, "loop")["loop"].status is Status.passed
+    assert run(runner, vandal, "loop")["loop"].status is Status.passed
 
 
 class StreamingClock:
@@ -207,10 +209,10 @@ def test_a_kernel_may_read_faster_than_the_machine_copies(
 ) -> None:
     """Decoding reads weights and writes next to nothing: 3.1 TB/s is no wonder where reading reaches 3.15."""
     problem = Problem(T=16, D=64, F=128, E=4, K=4)
-    bench = TrialRunner(torch.device("cpu"), {"cold": StreamingClock(problem, 3.1e12)})
+    runner = TrialRunner(torch.device("cpu"), {"cold": StreamingClock(problem, 3.1e12)})
     for name, rate in (("_matmul_rate", 1e18), ("_copy_rate", 3.0e12), ("_read_rate", read)):
-        monkeypatch.setattr(bench._machine, name, lambda *_, rate=rate: rate)
-    assert run(bench, "loop", problem=problem)["loop"].status is status
+        monkeypatch.setattr(runner._machine, name, lambda *_, rate=rate: rate)
+    assert run(runner, "loop", problem=problem)["loop"].status is status
 
 
 class RotatingClock(StreamingClock):
@@ -232,8 +234,8 @@ DECODE = Problem(T=1, D=32, F=64, E=16, K=2)  # 2 of 16 experts of 24 KB are rea
 
 
 def hot(clock: RotatingClock) -> Record:
-    bench = TrialRunner(torch.device("cpu"), {"hot": clock})
-    (record,) = bench.run(task("loop", problem=DECODE, cache="hot"), lambda _: None)
+    runner = TrialRunner(torch.device("cpu"), {"hot": clock})
+    (record,) = runner.run(task("loop", problem=DECODE, cache="hot"), lambda _: None)
     return record
 
 
@@ -254,24 +256,24 @@ def test_sets_of_inputs_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPa
     assert hot(RotatingClock(DECODE, 1e6)).status is Status.passed
 
 
-def test_a_configuration_that_cannot_be_built_is_invalid(bench: TrialRunner) -> None:
+def test_a_configuration_that_cannot_be_built_is_invalid(runner: TrialRunner) -> None:
     asked = task("block_sparse", problem=PROBLEM)
     competitors = (Competitor(kernel="block_sparse", config={"block": 128}),)
-    (record,) = bench.run(dataclasses.replace(asked, competitors=competitors), lambda _: None)
+    (record,) = runner.run(dataclasses.replace(asked, competitors=competitors), lambda _: None)
     assert record.status is Status.invalid
     assert "blocks of side 128 do not divide F = 48" in record.reason
 
 
-def test_what_a_compiler_refuses_is_uncompilable(bench: TrialRunner) -> None:
-    record = run(bench, "loop", "DoesNotCompile")["DoesNotCompile"]
+def test_what_a_compiler_refuses_is_uncompilable(runner: TrialRunner) -> None:
+    record = run(runner, "loop", "DoesNotCompile")["DoesNotCompile"]
     assert record.status is Status.uncompilable
     assert "CompilationError" in record.reason
 
 
 def test_eager_calls_are_a_record_of_their_own() -> None:
     """By the host's clock, many calls to a sample, and all of them counted as timed."""
-    bench = TrialRunner(torch.device("cpu"), clocks_of(torch.device("cpu")))
-    (record,) = bench.run(task("loop", cache="eager"), lambda _: None)
+    runner = TrialRunner(torch.device("cpu"), clocks_of(torch.device("cpu")))
+    (record,) = runner.run(task("loop", cache="eager"), lambda _: None)
     assert record.timing is not None
     assert (record.timing.cache, record.timing.clock) == ("eager", "perf_counter")
     assert record.timing.calls > 1
@@ -280,19 +282,19 @@ def test_eager_calls_are_a_record_of_their_own() -> None:
     assert record.clocks is None  # a CPU has no readings
 
 
-def test_few_samples_are_enough_where_few_are_asked_for(bench: TrialRunner) -> None:
+def test_few_samples_are_enough_where_few_are_asked_for(runner: TrialRunner) -> None:
     asked = dataclasses.replace(task("loop"), budget=Budget(seconds=1.0, samples=3))
-    (record,) = bench.run(asked, lambda _: None)
+    (record,) = runner.run(asked, lambda _: None)
     assert record.timing is not None
     assert len(record.timing.samples_ns) == 3
     assert record.timing.stopped == "enough"
 
 
-def test_a_record_names_what_a_call_starts(bench: TrialRunner) -> None:
+def test_a_record_names_what_a_call_starts(runner: TrialRunner) -> None:
     """Of three experts with rows: two products each, and what surrounds them; a training step starts more."""
     problem = PROBLEM.replace(E=3, K=1)
-    forward = run(bench, "loop", problem=problem)["loop"].launches
-    train = run(bench, "loop", problem=problem.replace(mode="train"))["loop"].launches
+    forward = run(runner, "loop", problem=problem)["loop"].launches
+    train = run(runner, "loop", problem=problem.replace(mode="train"))["loop"].launches
     assert forward is not None
     assert train is not None
     assert forward.kernels == {}
@@ -302,9 +304,9 @@ def test_a_record_names_what_a_call_starts(bench: TrialRunner) -> None:
 
 
 @pytest.mark.skipif(runs_on(torch.device("cpu")) is not None, reason="needs Triton's interpreter")
-def test_a_record_names_the_kernels_of_ours(bench: TrialRunner) -> None:
+def test_a_record_names_the_kernels_of_ours(runner: TrialRunner) -> None:
     problem = Problem(T=16, D=32, F=32, E=2, K=1, mode="train")
-    records = run(bench, "triton_scatter", "loop", problem=problem)
+    records = run(runner, "triton_scatter", "loop", problem=problem)
     assert records["triton_scatter"].status is Status.passed, records["triton_scatter"].reason
     launches = records["triton_scatter"].launches
     assert launches is not None
@@ -313,3 +315,27 @@ def test_a_record_names_the_kernels_of_ours(bench: TrialRunner) -> None:
     assert launches.host_waits == 0
     assert records["loop"].launches is not None
     assert records["loop"].launches.kernels == {}
+
+
+class PretendedPhases:
+    """An observer of calls on one rank, which really have no phases."""
+
+    field = "phases"
+
+    def applies(self, layer: Layer) -> bool:
+        return True
+
+    def observe(self, observed: ObservedCall) -> Phases:
+        assert observed().y_TD.shape == (PROBLEM.T, PROBLEM.D)
+        return Phases(compute_ns=[1.0], communication_ns=[2.0], waiting_ns=[3.0], busy_ns=[4.0], exposed_ns=[5.0])
+
+
+def test_an_observer_fills_its_field_of_the_record(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new metric is an observer in one of three lists, without another line of the trial."""
+    assert run(runner, "loop")["loop"].phases is None
+    monkeypatch.setattr(trial, "FURTHER_CALLS", (PretendedPhases(),))
+    phases = run(runner, "loop")["loop"].phases
+    assert phases is not None
+    assert phases.exposed_ns == [5.0]
+    searched = dataclasses.replace(task("loop"), budget=Budget(seconds=1.0, samples=3))
+    assert runner.run(searched, lambda _: None)[0].phases is None  # a search does not pay for further calls

@@ -44,7 +44,7 @@ def drawn(problem: Problem) -> tuple[MoELayer, Inputs]:
 
 
 def run(layer: MoELayer, inputs: Inputs) -> Result:
-    """A training step through the module, as `exam.call` takes one of a kernel."""
+    """A training step through the module, as `reference_check.call` takes one of a kernel."""
     y_TD = layer(inputs.x_TD, inputs.routing.ids_TK, inputs.routing.gates_TK)
     wanted = inputs.differentiable()
     gradients = torch.autograd.grad(y_TD, list(wanted.values()), inputs.dy_TD)

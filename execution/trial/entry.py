@@ -1,0 +1,77 @@
+"""One competitor on its way through a trial: what is known of it so far, and whether it has failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from pydantic import BaseModel
+
+from ...kernels.catalog import KERNELS
+from ...kernels.config import Config
+from ...kernels.kernel import Cost, Kernel, Layer
+from ...kernels.problem import Problem
+from ...kernels.unimportable import Unimportable
+from ...results.record import Clocks, Error, Roofline, Status, Work
+from ...results.timing.measure import Samples
+from .observers.sent_bytes import planned_traffic
+from .reference_check import Subject
+from .task import Competitor
+
+
+@dataclass
+class TrialEntry:
+    """One competitor on its way through a trial; ``failure`` ends it.
+
+    ``observed`` holds what observers found, by field of the record.
+    """
+
+    index: int
+    kernel: Kernel
+    problem: Problem
+    config: Config
+    failure: tuple[Status, str] | None = None
+    needed_bytes: int | None = None
+    cost: Cost | None = None
+    work: Work | None = None
+    layer: Layer | None = None
+    errors: dict[str, Error] = field(default_factory=dict)
+    observed: dict[str, BaseModel] = field(default_factory=dict)
+    samples: Samples | None = None
+    clocks: Clocks | None = None
+
+    @staticmethod
+    def of(index: int, competitor: Competitor, problem: Problem, device: torch.device) -> TrialEntry:
+        """Return the entry of a competitor, which has failed already if its kernel refuses problem or configuration."""
+        kernel = KERNELS.load(competitor.kernel)
+        if refusal := kernel.supports(problem, device):
+            status = Status.crashed if isinstance(kernel, Unimportable) else Status.unsupported
+            return TrialEntry(index, kernel, problem, {}, failure=(status, refusal))
+        solved = kernel.solves(problem)
+        config = {**kernel.space(solved, device)[0], **(competitor.config or {})}
+        fault = kernel.fault(solved, config, device)
+        return TrialEntry(index, kernel, solved, config, failure=(Status.invalid, fault) if fault else None)
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.problem, self.kernel.question)
+
+    @property
+    def built(self) -> Layer:
+        if self.layer is None:
+            raise RuntimeError(f"{self.kernel.name} is asked for before it is built")
+        return self.layer
+
+    def beats(self, roofline: Roofline) -> bool:
+        """Whether the measured time is under the lower bound of its work."""
+        if self.samples is None or self.work is None:
+            return False
+        return self.samples.median_ns < roofline.bound_ns(self.work)
+
+    def check_traffic(self) -> None:
+        """Fail the entry if the observed traffic is not the planned one."""
+        if (sent := self.observed.get("traffic")) is None:
+            return
+        planned = planned_traffic(self.cost.traffic) if self.cost else None
+        if sent != planned:
+            self.failure = (Status.wrong, f"it sent {sent}, by its routes it should be {planned}")
