@@ -13,7 +13,6 @@ nox.options.sessions = ["tests", "lint", "types"]
 nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = "constraints.txt"
-RECORDED = Path("results/recorded")
 FOLDERS = ("autotune", "cli", "common", "execution", "kernels", "reports", "results", "suites")
 
 # Two batch sizes, a quarter of an hour's worth of sweeping found in a tenth of it (docs/tuning.md).
@@ -79,7 +78,14 @@ def gpu(session: nox.Session) -> None:
 def gate_study(session: nox.Session) -> None:
     """Judge comparisons whose answer is known by the gate's rule and by others: the tables of docs/regression.md."""
     install(session)
-    session.run("moebench", "gate-study", *(session.posargs or sorted(map(str, RECORDED.glob("cpu-equal*.jsonl")))))
+    session.run("python", "studies/gate_study.py", *session.posargs)
+
+
+@nox.session(name="tuning-study")
+def tuning_study(session: nox.Session) -> None:
+    """Search recorded sweeps again with every strategy: the tables of docs/tuning.md."""
+    install(session)
+    session.run("python", "studies/tuning_study.py", *session.posargs)
 
 
 @nox.session(name="network-study")
@@ -89,7 +95,7 @@ def network_study(session: nox.Session) -> None:
     Wants Linux, root and iproute2. An argument is the folder to write to, by default results/recorded.
     """
     install(session, "test")
-    session.run("python", "tests/network_study.py", *session.posargs)
+    session.run("python", "studies/network_study.py", *session.posargs, env={"PYTHONPATH": "tests"})
 
 
 @nox.session
@@ -114,8 +120,8 @@ def types(session: nox.Session) -> None:
         session.run("mypy", "--config-file", config, *packages)
         session.run("mypy", "--config-file", config, f"{root}/noxfile.py")
         # Files of different folders share their names: explicit bases tell them apart.
-        bases = ["--explicit-package-bases", f"{root}/tests"]
-        session.run("mypy", "--config-file", config, *bases, env={"MYPYPATH": f"{root}/tests"})
+        bases = ["--explicit-package-bases", f"{root}/tests", f"{root}/studies"]
+        session.run("mypy", "--config-file", config, *bases)
 
 
 @nox.session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from .check import compare, counters, gate, gate_study, history, kernels
+from .check import compare, counters, gate, history, kernels
 from .measure import calibrate, clock, firstlight, predict, run
 from .show import doctor, export, listing, report
 from .tuning import tables, tune
@@ -24,7 +24,6 @@ app.command("report")(report.report)
 app.command("tune")(tune.tune)
 app.command("compare")(compare.compare)
 app.command("gate")(gate.gate)
-app.command("gate-study")(gate_study.gate_study)
 app.command("history")(history.history)
 app.command("counters")(counters.counters)
 app.command("firstlight")(firstlight.firstlight)

@@ -28,7 +28,7 @@ from ...results.timing.cores import usable_cores
 from ...results.timing.memory import give_back
 from ...results.timing.roofline import MachineRates
 from .compile_ahead import Ahead, Faults, none_known
-from .replay import Sweep
+from .recorded_sweep import RecordedSweep
 from .space import Space
 from .static_model import Estimate, estimate, predict, rates, rates_of_target, target_of
 from .strategy import DEFAULT
@@ -141,7 +141,7 @@ class Candidates:
         return self._rates[problem.dtype]
 
 
-def predictions_of(sweep: Sweep) -> Sequence[float] | None:
+def predictions_of(sweep: RecordedSweep) -> Sequence[float] | None:
     """What the static model says of a recorded sweep, on the device and at the rates that its records tell."""
     record = sweep.default
     if record.roofline is None or str(record.problem.get("load")).startswith(PREFIX):

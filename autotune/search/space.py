@@ -1,4 +1,4 @@
-"""A search space: the configurations of a kernel that can be built for a problem, as points on axes."""
+"""The search space: the configurations of a kernel that can be built for a problem, as points on axes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ BLANK = "…"
 
 
 class NoConfiguration(UserError, ValueError):
-    """A kernel of which nothing can be built for a problem; the message names the constraints."""
+    """No configuration of a kernel can be built for a problem; the message names the constraints."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One tunable choice and the values it takes: numbers ascending, words and truths as they first appear.
+    """One tunable choice and its values: numbers ascending, strings and booleans in the order of appearance.
 
-    ``ordered`` says whether a step from one value to the next means anything.
+    ``ordered``: the values are numbers, so that the distance between two of them has a meaning.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Axis:
 
     @staticmethod
     def of(name: str, values: Sequence[Value]) -> Axis:
-        """The axis of the values that configurations have, repetitions included."""
+        """Return the axis of the values that configurations have, repetitions included."""
         ordered = not any(isinstance(value, (bool, str)) for value in values)
         distinct = tuple(dict.fromkeys(values))
         return Axis(name, tuple(sorted(distinct, key=float)) if ordered else distinct, ordered)
@@ -54,12 +54,12 @@ class Axis:
 class Space:
     """The distinct configurations of ``kernel`` that can be built, the default first.
 
-    ``faults`` counts the configurations that each constraint excludes, by its words with the numbers blanked, and
-    ``examples`` holds one of those sentences whole. The places in ``unproven`` are those of configurations that rely on
-    what has never run on hardware.
+    ``faults`` counts the configurations that each constraint excludes, by its message with the numbers blanked, and
+    ``examples`` holds one full message for each. ``unproven`` has the indices of configurations that rely on a feature
+    that has never run on hardware.
 
     Raises:
-        ValueError: when a configuration has other names in it than the default.
+        ValueError: when the names in a configuration differ from those of the default.
     """
 
     kernel: str
@@ -78,7 +78,7 @@ class Space:
 
     @staticmethod
     def of(kernel: Kernel, problem: Problem, device: torch.device) -> Space:
-        """What can be built of a kernel's space for a problem on a device.
+        """Return the configurations of a kernel that can be built for a problem on a device.
 
         Where the declared default cannot be built, the first configuration that can takes its place.
 
@@ -105,11 +105,11 @@ class Space:
 
     @staticmethod
     def among(kernel: str, configs: Sequence[Config]) -> Space:
-        """The space of configurations that were recorded, the default first."""
+        """Return the space of recorded configurations, the default first."""
         return Space(kernel=kernel, configs=tuple(_distinct(configs)))
 
     def without(self, faults: Mapping[int, str]) -> Space:
-        """The same space less some configurations, each with the reason; never the default."""
+        """Return the space without some configurations, each with the reason; the default must stay."""
         counts = Counter(self.faults)
         counts.update(NUMBER.sub(BLANK, fault) for fault in faults.values())
         kept = [index for index in range(len(self)) if index not in faults]
@@ -133,12 +133,12 @@ class Space:
 
     @property
     def declared(self) -> int:
-        """How many configurations there are with those that cannot be built."""
+        """The number of declared configurations, including those that cannot be built."""
         return len(self) + sum(self.faults.values())
 
     @cached_property
     def axes(self) -> tuple[Axis, ...]:
-        """The choices that differ between configurations, as declared."""
+        """The choices that differ between configurations, in the declared order."""
         everything = (Axis.of(name, [config[name] for config in self.configs]) for name in self.default)
         return tuple(axis for axis in everything if len(axis.values) > 1)
 
@@ -149,10 +149,10 @@ class Space:
         return {name: value for name, value in self.default.items() if name not in varied}
 
     def index(self, config: Mapping[str, object]) -> int:
-        """Where a configuration stands, which may come from a record.
+        """Return the index of a configuration, which may come from a record.
 
         Raises:
-            ValueError: when the space does not hold it.
+            ValueError: when it is not in the space.
         """
         try:
             return self._places[frozenset(config.items())]
@@ -161,46 +161,15 @@ class Space:
                 f"{dict(config)} is none of the {len(self)} configurations of {self.kernel}: give one of its space"
             ) from None
 
-    def coordinates(self, index: int) -> tuple[int, ...]:
-        """The place of a configuration's value on each axis."""
-        return tuple(int(place) for place in self._coordinates[index])
-
     def features(self) -> NDArray[np.float64]:
-        """Coordinates of all configurations, (configurations, axes), scaled to [0, 1] on each axis."""
+        """Return the places of all configurations on the axes, (configurations, axes), scaled to [0, 1] on each."""
+        rows = [[axis.values.index(config[axis.name]) for axis in self.axes] for config in self.configs]
         last = np.array([len(axis.values) - 1 for axis in self.axes], dtype=np.float64)
-        return self._coordinates / last
-
-    def neighbours(self, index: int) -> tuple[int, ...]:
-        """The configurations next to one: those with no third configuration nearer to both than they are to each other.
-
-        That is the relative neighbourhood graph (Toussaint 1980). It is symmetrical, holds every minimum spanning
-        tree and so connects the space, whatever constraints have cut out of it; on a full grid it is the steps along
-        one axis. A distance is the steps along ordered axes plus the number of unordered axes that differ.
-        """
-        mine = self._distances[index]
-        beaten = (np.maximum(mine[:, None], self._distances) < mine).any(axis=0)
-        return tuple(int(other) for other in np.flatnonzero(~beaten) if other != index)
-
-    def distances(self, coordinates: Sequence[int]) -> NDArray[np.int64]:
-        """How far every configuration is from a point, which need not be one of them."""
-        ordered = np.array([axis.ordered for axis in self.axes], dtype=bool)
-        steps = np.abs(self._coordinates - np.asarray(coordinates, dtype=np.int64))
-        distances: NDArray[np.int64] = np.where(ordered, steps, steps > 0).sum(axis=1)
-        return distances
+        return np.array(rows, dtype=np.float64).reshape(len(self), len(self.axes)) / last
 
     @cached_property
     def _places(self) -> dict[frozenset[tuple[str, object]], int]:
         return {frozenset(config.items()): index for index, config in enumerate(self.configs)}
-
-    @cached_property
-    def _coordinates(self) -> NDArray[np.int64]:
-        rows = [[axis.values.index(config[axis.name]) for axis in self.axes] for config in self.configs]
-        return np.array(rows, dtype=np.int64).reshape(len(self), len(self.axes))
-
-    @cached_property
-    def _distances(self) -> NDArray[np.int16]:
-        rows = [self.distances(self.coordinates(index)) for index in range(len(self))]
-        return np.stack(rows).astype(np.int16)  # `neighbours` reads all of it, and is quicker so
 
 
 def _distinct(configs: Sequence[Config]) -> list[Config]:

@@ -1,4 +1,4 @@
-"""How a strategy is spoken to: it is asked what to measure next, and told what came of it."""
+"""The interface of a search strategy: `ask` for what to measure next, `tell` what was measured."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from numpy.typing import NDArray
 from ...common.plugins import Catalog
 from .space import Space
 
-SCREEN_SAMPLES = 5  # a median of so few still tells apart what differs by more than the noise of one sample
-FULL_SAMPLES = 15  # three times as many: what a search ranks its finalists by
-QUOTABLE_SAMPLES = 10  # results.measure.MIN_SAMPLES, without its torch: a time limit may end what is asked in full
-FINALISTS = 4  # of a search: its samples are too few to tell which of them is the fastest
+FULL_SAMPLES = 15  # of each candidate: a search ranks its finalists by their median
+QUOTABLE_SAMPLES = 10  # equals results.timing.measure.MIN_SAMPLES, which cannot be imported here without torch
+FINALISTS = 4  # candidates compared again at the end: the samples of a search are too few to rank them
 DEFAULT_STRATEGY = "model"
 DEFAULT = 0  # the index of the default configuration
 
 
 @dataclass(frozen=True, order=True)
 class Suggestion:
-    """A configuration to be measured, with how many samples."""
+    """A configuration to measure next, and with how many samples."""
 
     index: int
     samples: int
 
 
 class Scores:
-    """What is known of each configuration by now, from the start that the default takes as long as itself.
+    """Scores measured so far: the time of a configuration over the default's. The default has score 1.0 by definition.
 
-    Of several measurements the one with the most samples counts, of equal ones the last. A failure is known for good,
-    unless the configuration is measured after it.
+    Of several measurements of one configuration the one with the most samples counts, of equal ones the last. A
+    configuration that failed has no score until it is measured again.
     """
 
     def __init__(self) -> None:
@@ -41,7 +40,7 @@ class Scores:
         self._scores: dict[int, tuple[int, float]] = {DEFAULT: (FULL_SAMPLES, 1.0)}
 
     def add(self, index: int, samples: int, score: float | None) -> None:
-        """Take in one result: the time over the default's time, or None where there is none."""
+        """Add one result: the time over the default's time, or None for a failure."""
         if score is None:
             self.failed.add(index)
             self._scores.pop(index, None)
@@ -51,7 +50,7 @@ class Scores:
             self._scores[index] = (samples, score)
 
     def __iter__(self) -> Iterator[int]:
-        """The configurations that have a score, in the order in which they got their first."""
+        """Iterate over the configurations that have a score, in the order in which they were first measured."""
         return iter(self._scores)
 
     def __len__(self) -> int:
@@ -61,23 +60,22 @@ class Scores:
         return index in self._scores
 
     def samples(self, index: int) -> int:
-        """How many samples the score of a configuration is from, 0 where there is none."""
+        """Return the number of samples behind the score of a configuration, 0 where it has none."""
         return self._scores[index][0] if index in self._scores else 0
 
     def score(self, index: int) -> float:
-        """The score of a configuration, infinite where there is none."""
+        """Return the score of a configuration, infinite where it has none."""
         return self._scores[index][1] if index in self._scores else math.inf
 
     def finalists(self) -> list[int]:
-        """What is worth measuring again, the best first: a score from more samples is worth more. Never the default."""
+        """Return the candidates to compare at the end, the best first; scores from more samples rank higher."""
         ranked = sorted(self, key=lambda index: (-self.samples(index), self.score(index)))
         return [index for index in ranked if index != DEFAULT][:FINALISTS]
 
     def best(self) -> int:
-        """The configuration to use if it all ended now: the lowest score.
+        """Return the configuration with the lowest score; of equals the default.
 
-        Scores from fewer samples than can be quoted count only where there are no others; the default's always does,
-        and of equals it is the one to use.
+        Scores from fewer than `QUOTABLE_SAMPLES` count only where there are no others. The default's always counts.
         """
         most = max((self.samples(index) for index in self if index != DEFAULT), default=0)
         finalists = (index for index in self if self.samples(index) >= min(most, QUOTABLE_SAMPLES))
@@ -87,10 +85,10 @@ class Scores:
 class Strategy(ABC):
     """A way to search a space of configurations.
 
-    ``predicted`` holds the seconds that a static model expects of each configuration. The default, which every batch
-    is measured beside, is known from the start. What was measured before may be told before anything is asked, and
-    several configurations may be asked for before one is told. Equal seeds and equal talk give equal answers. What is
-    unproven is asked for when nothing else is left to be tried.
+    ``predicted`` holds the seconds that a static model expects of each configuration. Every batch is measured beside
+    the default, whose score is known from the start. Results of an earlier search may be told first, and several
+    configurations may be asked for before one is told. Equal seeds and equal results give equal suggestions. A
+    configuration that is unproven is suggested only when nothing else is left.
 
     Raises:
         ValueError: when there is not one prediction for each configuration.
@@ -98,7 +96,7 @@ class Strategy(ABC):
 
     def __init__(self, space: Space, *, seed: int, predicted: Sequence[float] | None = None) -> None:
         self.space = space
-        self.told = Scores()
+        self.scores = Scores()
         self._random = np.random.default_rng(seed)
         self._predicted = None if predicted is None else _usable(space, predicted)
         self._asked: set[Suggestion] = set()
@@ -106,7 +104,7 @@ class Strategy(ABC):
         self._planned: Suggestion | None = None
 
     def ask(self, count: int) -> list[Suggestion]:
-        """At most ``count`` configurations to measure; none when the next choice waits for a result, or at the end."""
+        """Return at most ``count`` configurations to measure: none at the end, or when the next depends on a result."""
         asks: list[Suggestion] = []
         while len(asks) < count and (ask := self._plan()) is not None:
             self._planned = None
@@ -116,27 +114,27 @@ class Strategy(ABC):
         return asks
 
     def tell(self, index: int, samples: int, score: float | None) -> None:
-        """A result: the time of a configuration over the default's in the same batch, None where it failed.
+        """Add a result: the time of a configuration over the default's in the same batch, None where it failed.
 
         Raises:
-            ValueError: for a configuration that the space has not, or a score that is no ratio of times.
+            ValueError: for a configuration outside the space, or a score that is no ratio of times.
         """
         if not 0 <= index < len(self.space):
             raise ValueError(f"index = {index}: give one of the {len(self.space)} configurations")
         if score is not None and not 0 < score < math.inf:
             raise ValueError(f"score = {score}: give a positive number, or None for a configuration that failed")
-        self.told.add(index, samples, score)
+        self.scores.add(index, samples, score)
         self._pending.discard(index)
         self._planned = None
 
     @property
     def done(self) -> bool:
-        """Whether nothing is left to ask, whatever will be told."""
+        """True when nothing is left to measure, whatever the pending results."""
         return not self._pending and self._plan() is None
 
     @abstractmethod
     def _next(self) -> Suggestion | None:
-        """What to ask next, given what was told and asked; None only at the end, or where a result is pending."""
+        """Return the next suggestion; None only at the end, or while a result is pending."""
 
     def _plan(self) -> Suggestion | None:
         if self._planned is None:
@@ -144,8 +142,8 @@ class Strategy(ABC):
         return self._planned
 
     def _open(self, index: int, samples: int = FULL_SAMPLES) -> bool:
-        """Whether a configuration may be asked for with so many samples: one that is unproven after all others."""
-        if index in self.space.unproven and index not in self.told and self._proven_is_left(samples):
+        """Return whether a configuration may be suggested with so many samples; unproven ones only after all others."""
+        if index in self.space.unproven and index not in self.scores and self._proven_is_left(samples):
             return False
         return self._unknown(index, samples)
 
@@ -154,29 +152,29 @@ class Strategy(ABC):
         return any(self._unknown(index, samples) for index in proven)
 
     def _unknown(self, index: int, samples: int) -> bool:
-        """Whether a configuration has neither failed nor been measured or asked for with so many samples."""
+        """Return whether a configuration has neither failed nor been measured or suggested with so many samples."""
         return (
-            index not in self.told.failed
-            and self.told.samples(index) < samples
+            index not in self.scores.failed
+            and self.scores.samples(index) < samples
             and Suggestion(index, samples) not in self._asked
         )
 
     def _first_open(self, order: Iterable[int]) -> Suggestion | None:
-        """The first configuration of an order that has not been measured in full."""
+        """Return the first configuration of an order that has not been measured in full."""
         return next((Suggestion(index, FULL_SAMPLES) for index in order if self._open(index)), None)
 
     def _shuffled(self) -> list[int]:
-        """All configurations in an order drawn by chance."""
+        """Return all configurations in a random order."""
         return [int(index) for index in self._random.permutation(len(self.space))]
 
     def _ranking(self) -> list[int]:
-        """All configurations, the fastest by prediction first, as declared where there is none; the unproven last."""
+        """Return all configurations by predicted time, or as declared without predictions; the unproven come last."""
         order = range(len(self.space)) if self._predicted is None else np.argsort(self._predicted, kind="stable")
         return sorted(map(int, order), key=lambda index: index in self.space.unproven)
 
 
 def _usable(space: Space, predicted: Sequence[float]) -> NDArray[np.float64] | None:
-    """The predictions as positive numbers: what has none is taken for the slowest. None where none is a time."""
+    """Return the predictions as positive seconds, or None where none is a time; a missing one counts as the slowest."""
     if len(predicted) != len(space):
         raise ValueError(f"{len(predicted)} predictions for {len(space)} configurations: give one for each, or None")
     seconds = np.asarray(predicted, dtype=np.float64)

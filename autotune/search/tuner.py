@@ -131,12 +131,12 @@ class Search:
     @property
     def finalists(self) -> list[Config]:
         """The best candidates so far."""
-        return [self.space.configs[index] for index in self.strategy.told.finalists()]
+        return [self.space.configs[index] for index in self.strategy.scores.finalists()]
 
     @property
     def best(self) -> float:
         """The best score so far."""
-        return self.strategy.told.score(self.strategy.told.best())
+        return self.strategy.scores.score(self.strategy.scores.best())
 
 
 class Tuner:
@@ -272,7 +272,7 @@ class Tuner:
         if self.interrupted or left <= 0 or search.seconds >= self._plan.seconds:
             return []
         count = min(BATCH, left)
-        first = [index for index in search.starts if index not in search.strategy.told][:count]
+        first = [index for index in search.starts if index not in search.strategy.scores][:count]
         search.starts = [index for index in search.starts if index not in first]
         return [Suggestion(index, FULL_SAMPLES) for index in first] or search.strategy.ask(count)
 

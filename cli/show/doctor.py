@@ -21,7 +21,6 @@ OPTIONAL = {
     "pynvml": "gpu",
     "transformers": "peers",
     "ray": "ray",
-    "optuna": "search",
     "pyarrow": "parquet",
 }
 

@@ -114,12 +114,6 @@ def tune(
         typer.Option(min=1, help="With --plan: of the machine that will compile.", show_default="of this one"),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="With --explain: how many of the best.")] = 3,
-    replay: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Compare strategies on this recorded sweep and stop; may be given again.", show_default=False
-        ),
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """Find the fastest configuration of a kernel for a shape at several batch sizes, checked and compared fairly.
@@ -127,11 +121,6 @@ def tune(
     Ctrl-C ends the search and compares what was found; running again with the same --output continues. Exit code 1
     means that the default or every candidate failed.
     """
-    if replay:
-        from .replay import show
-
-        show(replay, strategy, as_json=as_json)
-        return
     if kernel is None:
         refuse("name a kernel to tune; `moebench list kernels` shows them")
     if target and not (show_space or explain or show_plan):

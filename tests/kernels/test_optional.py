@@ -29,7 +29,7 @@ BREAKS = {
     "UserWarning": "import warnings; warnings.warn('soon to go'); raise TypeError('after a warning')",
 }
 
-EXTRAS = ("cupy", "transformers", "ray", "optuna", "pyarrow")
+EXTRAS = ("cupy", "transformers", "ray", "pyarrow")
 
 
 @pytest.fixture(params=BREAKS)

@@ -1,4 +1,4 @@
-"""Everything, three times over: a truth to judge other strategies by."""
+"""Every configuration, three times over: the reference that other strategies are judged by."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from ..space import Space
 from ..strategy import DEFAULT, FULL_SAMPLES, Strategy, Suggestion
 
-PASSES = 3  # a neighbour on the machine spoils a batch; the median of three that are minutes apart stands one
+PASSES = 3  # another process may disturb one batch; the median of three, minutes apart, is right all the same
 
 
 class Exhaustive(Strategy):
-    """Measures every configuration in each pass, the first time the fastest by prediction first, then by chance."""
+    """Exhaustive search: every configuration in each pass, first by prediction, then in random orders."""
 
     def __init__(self, space: Space, *, seed: int, predicted: Sequence[float] | None = None) -> None:
         self._measured: Counter[int] = Counter()
@@ -24,7 +24,7 @@ class Exhaustive(Strategy):
         self._measured[index] += 1
 
     def _next(self) -> Suggestion | None:
-        over = {DEFAULT, *self.told.failed, *self._pending}
+        over = {DEFAULT, *self.scores.failed, *self._pending}
         for number, order in enumerate(self._passes):
             for index in order:
                 if index not in over and self._measured[index] <= number:

@@ -1,4 +1,4 @@
-"""The static model first, then a surrogate fitted to what was measured: expected improvement picks the next."""
+"""Bayesian optimisation: the static model's best first, then a Gaussian process fitted to what was measured."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..space import Space
 from ..strategy import DEFAULT, FULL_SAMPLES, Strategy, Suggestion
 from ..surrogate import Observations, Surrogate, expected_improvement
 
-OPENING = 3  # configurations measured before the surrogate has a say
-FAILED = 1.5  # times the slowest that was seen: bad enough to keep away, near enough to leave the scale of the others
+OPENING = 3  # configurations measured before the surrogate chooses
+FAILED = 1.5  # a failure's score over the slowest measured: enough to keep away, and the scale of the others stays
 
 
 class Model(Strategy):
-    """Bayesian optimisation: an opening by the static model, then the configuration that promises the most.
+    """Bayesian optimisation: the best predictions first, then the configuration with the largest expected improvement.
 
-    Without predictions the opening is drawn by chance. Failures count as slower than anything that was seen.
+    Without predictions the first ones are drawn at random. Failures count as slower than anything measured.
     """
 
     def __init__(self, space: Space, *, seed: int, predicted: Sequence[float] | None = None) -> None:
@@ -29,22 +29,22 @@ class Model(Strategy):
 
     def _next(self) -> Suggestion | None:
         opening = self._first_open(self._order)
-        known = len(self.told) + len(self.told.failed) + len(self._pending)
-        if opening is None or not len(self.told) or known <= OPENING:
+        known = len(self.scores) + len(self.scores.failed) + len(self._pending)
+        if opening is None or not len(self.scores) or known <= OPENING:
             return opening
-        pending = sorted(self._pending - {*self.told, *self.told.failed})
+        pending = sorted(self._pending - {*self.scores, *self.scores.failed})
         mean, deviation = self._surrogate.posterior(self._seen(), pending)
-        best = float(mean[[*self.told, *pending]].min())
+        best = float(mean[[*self.scores, *pending]].min())
         gain = expected_improvement(best, mean, deviation)
         gain[[index for index in range(len(self.space)) if not self._open(index)]] = -math.inf
-        # Of equal promises the first in the order: by prediction, or by chance.
+        # Among equals the first in the order: by prediction, or at random.
         return Suggestion(max(self._order, key=lambda index: float(gain[index])), FULL_SAMPLES)
 
     def _seen(self) -> Observations:
-        indices = [*self.told, *sorted(self.told.failed)]
-        failed = FAILED * max(map(self.told.score, self.told))
-        scores = [self.told.score(index) if index in self.told else failed for index in indices]
-        noise = [0.0 if i == DEFAULT else FULL_SAMPLES / max(1, self.told.samples(i)) for i in indices]
+        indices = [*self.scores, *sorted(self.scores.failed)]
+        failed = FAILED * max(map(self.scores.score, self.scores))
+        scores = [self.scores.score(index) if index in self.scores else failed for index in indices]
+        noise = [0.0 if i == DEFAULT else FULL_SAMPLES / max(1, self.scores.samples(i)) for i in indices]
         return Observations(np.array(indices), np.log(scores), np.array(noise))
 
 

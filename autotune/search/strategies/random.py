@@ -1,4 +1,4 @@
-"""Everything in an order drawn by chance: what a strategy has to beat."""
+"""Random search: the baseline that a strategy has to beat."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..strategy import Strategy, Suggestion
 
 
 class Random(Strategy):
-    """Measures every configuration in full, in a random order."""
+    """Random search: every configuration once, in a random order."""
 
     def __init__(self, space: Space, *, seed: int, predicted: Sequence[float] | None = None) -> None:
         super().__init__(space, seed=seed, predicted=predicted)

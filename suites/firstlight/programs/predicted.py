@@ -11,7 +11,7 @@ from pathlib import Path
 from scipy.stats import spearmanr
 
 from ....autotune.search.candidates import predictions_of
-from ....autotune.search.replay import Sweep, pruning, sweeps
+from ....autotune.search.recorded_sweep import RecordedSweep, recorded_sweeps
 from ....results.record.store import load
 
 FEWEST = 3  # numbers that have an order worth a word
@@ -20,7 +20,7 @@ FEWEST = 3  # numbers that have an order worth a word
 def main() -> None:
     """Arguments: the file of a sweep's records, and the JSON file to write."""
     records, path = map(Path, sys.argv[1:])
-    found = [compared(sweep) for sweep in sweeps(load(records).records)]
+    found = [compared(sweep) for sweep in recorded_sweeps(load(records).records)]
     if not found:
         sys.exit(f"{records}: no sweep in it whose default was measured")
     path.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -28,7 +28,7 @@ def main() -> None:
         print(", ".join(f"{name} {value}" for name, value in one.items() if not isinstance(value, list)))  # noqa: T201  # the log
 
 
-def compared(sweep: Sweep) -> dict[str, object]:
+def compared(sweep: RecordedSweep) -> dict[str, object]:
     """Of one sweep: rank correlation, the place of the best in the model's order, and every pair of times."""
     told: dict[str, object] = {"kernel": sweep.space.kernel, "problem": sweep.key, "configurations": len(sweep.space)}
     predicted, timing = predictions_of(sweep), sweep.default.timing
@@ -43,7 +43,7 @@ def compared(sweep: Sweep) -> dict[str, object]:
         **told,
         "measured": len(measured),
         "rank_correlation": correlation(expected_ms, measured_ms),
-        "best_in_top": round(pruning(sweep, predicted), 3),
+        "best_in_top": round(sweep.share_to_keep(predicted), 3),
         "median_measured_over_predicted": round(statistics.median(ratios), 3),
         "pairs": [
             {

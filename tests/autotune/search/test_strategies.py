@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import itertools
 import math
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from landscape import FULL, WIDE, Landscape, Values
 
 from moebench.autotune.search.space import Space
 from moebench.autotune.search.strategies.exhaustive import PASSES
@@ -23,16 +21,15 @@ from moebench.autotune.search.strategy import (
     DEFAULT_STRATEGY,
     FULL_SAMPLES,
     QUOTABLE_SAMPLES,
-    SCREEN_SAMPLES,
     STRATEGIES,
     Scores,
     Strategy,
     Suggestion,
 )
-from moebench.common.packages import Unusable
 from moebench.results.timing.measure import MIN_SAMPLES
 
 NAMES = STRATEGIES.names()
+FEW_SAMPLES = 5  # too few to quote
 
 
 def often(name: str) -> int:
@@ -40,76 +37,24 @@ def often(name: str) -> int:
     return PASSES if name == "exhaustive" else 1
 
 
-FULL = {
-    "block_m": (16, 32, 64, 128),
-    "block_n": (64, 128, 256),
-    "block_k": (32, 64),
-    "stages": (2, 3, 4),
-    "mode": "abc",
-}
-SHORT = {
+SHORT: Values = {
     "block_m": (16, 32, 64, 128),
     "block_n": (64, 128),
     "stages": (2, 3, 4),
     "copies": (False, True),
     "order": "xy",
 }
-WIDE = {**FULL, "group_m": (8, 16, 32), "copies": (False, True)}
-
-
-@dataclass(frozen=True)
-class Landscape:
-    """Times as tuning finds them: axes multiply, pairs of them interact, every configuration has a quirk of its own.
-
-    ``samples_SN`` are the scores of single samples with 2 % of noise; ``predicted`` ranks them as well as a static
-    model might, with a correlation of 0.7.
-    """
-
-    space: Space
-    times: NDArray[np.float64]
-    samples_SN: NDArray[np.float64]
-    predicted: list[float]
-
-    @staticmethod
-    def draw(values: dict[str, Sequence[int | bool | str]], seed: int) -> Landscape:
-        random = np.random.default_rng(seed)
-        configs = [dict(zip(values, row, strict=True)) for row in itertools.product(*values.values())]
-        fitting = [c for c in configs if int(c["block_m"]) * int(c["block_n"]) * int(c["stages"]) < 128 * 256 * 4]
-        default = fitting.pop(random.integers(len(fitting)))
-        space = Space.among("synthetic", [default, *fitting])
-        places = np.array([space.coordinates(index) for index in range(len(space))])
-        logs = random.normal(0, 0.02, len(space))
-        for one, axis in enumerate(space.axes):
-            count = len(axis.values)
-            shape = np.abs(np.arange(count) - random.uniform(0, count - 1)) ** 1.5
-            effect = shape / shape.std() if axis.ordered else random.normal(0, 1, count)
-            logs += (random.uniform(0.02, 0.25) * effect)[places[:, one]]
-            for other in range(one):
-                interaction = random.normal(0, 0.08, (count, len(space.axes[other].values)))
-                logs += interaction[places[:, one], places[:, other]]
-        logs -= logs[DEFAULT]
-        guess = logs + random.normal(0, logs.std() * math.sqrt(1 / 0.7**2 - 1), len(space))
-        noise = random.normal(0, 0.02, (FULL_SAMPLES, len(space)))
-        return Landscape(space, np.exp(logs), np.exp(logs + noise), np.exp(0.6 * guess).tolist())
-
-    def measured(self, ask: Suggestion) -> float:
-        return float(np.median(self.samples_SN[: ask.samples, ask.index]))
-
-    def regret(self, strategy: Strategy) -> float:
-        return float(self.times[strategy.told.best()] / self.times.min() - 1)
-
-    def search(self, name: str, *, seed: int, trials: int, guided: bool) -> Strategy:
-        strategy = make(name, self.space, seed, self.predicted if guided else None)
-        for _ in range(trials):
-            for ask in strategy.ask(1):
-                strategy.tell(ask.index, ask.samples, self.measured(ask))
-        return strategy
 
 
 def make(name: str, space: Space, seed: int = 0, predicted: Sequence[float] | None = None) -> Strategy:
-    if name == "optuna_tpe":
-        pytest.importorskip("optuna")
     return STRATEGIES.load(name)(space, seed=seed, predicted=predicted)
+
+
+def searched(landscape: Landscape, name: str, *, seed: int, trials: int, guided: bool) -> Strategy:
+    """Return a strategy that has searched a landscape."""
+    strategy = make(name, landscape.space, seed, landscape.predicted if guided else None)
+    landscape.search(strategy, trials)
+    return strategy
 
 
 def line(count: int) -> Space:
@@ -122,7 +67,8 @@ def regrets(name: str, *, guided: bool, share: float) -> list[float]:
     for seed in range(20):
         landscape = Landscape.draw(SHORT if seed % 2 else FULL, seed)
         trials = math.ceil(share * len(landscape.space))
-        found.append(landscape.regret(landscape.search(name, seed=seed, trials=trials, guided=guided)))
+        strategy = searched(landscape, name, seed=seed, trials=trials, guided=guided)
+        found.append(landscape.regret([strategy.scores.best()]))
     return found
 
 
@@ -169,8 +115,8 @@ def test_it_asks_for_each_thing_once_and_ends_whatever_it_is_told(
         new = strategy.ask(size)
         assert len(new) <= size
         assert max(Counter([*asked, *new]).values(), default=0) <= often(name)
-        assert all(0 < ask.index < len(space) and ask.samples in (SCREEN_SAMPLES, FULL_SAMPLES) for ask in new)
-        assert not {ask.index for ask in new} & strategy.told.failed
+        assert all(0 < ask.index < len(space) and ask.samples == FULL_SAMPLES for ask in new)
+        assert not {ask.index for ask in new} & strategy.scores.failed
         asked += new
         waiting += new
         if strategy.done:
@@ -189,7 +135,7 @@ def test_a_space_of_one_configuration_is_done_at_once(name: str) -> None:
     strategy = make(name, line(1))
     assert strategy.done
     assert strategy.ask(3) == []
-    assert strategy.told.best() == DEFAULT
+    assert strategy.scores.best() == DEFAULT
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -216,15 +162,15 @@ def test_what_was_told_before_is_not_asked_again_and_counts(name: str) -> None:
             asked.add(ask.index)
             strategy.tell(ask.index, ask.samples, 2.0)
     assert asked == set(range(12)) - {DEFAULT, 3, 5}
-    assert strategy.told.best() == 3
+    assert strategy.scores.best() == 3
 
 
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_equal_seeds_and_talk_give_equal_answers(name: str, guided: bool) -> None:
     landscape = Landscape.draw(SHORT, 0)
-    one, other = (landscape.search(name, seed=7, trials=20, guided=guided) for _ in range(2))
-    assert list(one.told) == list(other.told)
+    one, other = (searched(landscape, name, seed=7, trials=20, guided=guided) for _ in range(2))
+    assert list(one.scores) == list(other.scores)
     assert one.ask(4) == other.ask(4)
 
 
@@ -234,8 +180,8 @@ def test_it_ends_where_everything_fails(name: str) -> None:
     while not strategy.done:
         for ask in strategy.ask(2):
             strategy.tell(ask.index, ask.samples, None)
-    assert strategy.told.failed == set(range(1, 9))
-    assert strategy.told.best() == DEFAULT
+    assert strategy.scores.failed == set(range(1, 9))
+    assert strategy.scores.best() == DEFAULT
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -245,7 +191,7 @@ def test_a_default_that_fails_leaves_the_rest_to_be_searched(name: str) -> None:
     while not strategy.done:
         for ask in strategy.ask(1):
             strategy.tell(ask.index, ask.samples, 1 + abs(ask.index - 6))
-    assert strategy.told.best() == 6
+    assert strategy.scores.best() == 6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -255,7 +201,7 @@ def test_it_finds_the_best_when_it_may_try_everything(name: str) -> None:
     while not strategy.done:
         for ask in strategy.ask(3):
             strategy.tell(ask.index, ask.samples, float(landscape.times[ask.index]))
-    assert strategy.told.best() == np.argmin(landscape.times)
+    assert strategy.scores.best() == np.argmin(landscape.times)
 
 
 @pytest.mark.parametrize("guided", [False, True])
@@ -293,7 +239,7 @@ def test_wrong_numbers_are_refused() -> None:
 def test_the_best_so_far_is_the_lowest_score_that_can_be_quoted() -> None:
     told = Scores()
     assert told.best() == DEFAULT
-    told.add(1, SCREEN_SAMPLES, 0.5)
+    told.add(1, FEW_SAMPLES, 0.5)
     assert told.best() == 1, "nothing better is known"
     told.add(2, FULL_SAMPLES, 0.8)
     told.add(3, FULL_SAMPLES + 20, 0.9)
@@ -313,11 +259,11 @@ def test_of_equals_the_default_is_kept() -> None:
 def test_fewer_samples_do_not_replace_more_and_a_new_measurement_ends_a_failure() -> None:
     told = Scores()
     told.add(1, FULL_SAMPLES, 0.9)
-    told.add(1, SCREEN_SAMPLES, 0.1)
+    told.add(1, FEW_SAMPLES, 0.1)
     assert (told.samples(1), told.score(1)) == (FULL_SAMPLES, 0.9)
     told.add(1, FULL_SAMPLES, None)
     assert (told.samples(1), told.score(1)) == (0, math.inf)
-    told.add(1, SCREEN_SAMPLES, 0.8)
+    told.add(1, FEW_SAMPLES, 0.8)
     assert 1 in told
     assert not told.failed
 
@@ -340,48 +286,6 @@ def test_random_orders_differ_with_the_seed() -> None:
     assert len(orders) == 5
 
 
-def test_local_walks_to_the_bottom_of_a_valley_by_neighbours() -> None:
-    strategy = make("local", line(40))
-    walked = []
-    while strategy.told.best() != 20:
-        for ask in strategy.ask(1):
-            walked.append(ask.index)
-            strategy.tell(ask.index, ask.samples, math.exp(abs(ask.index - 20) - 20))
-    assert walked == list(range(1, 21))
-
-
-def test_local_starts_anew_where_no_neighbour_is_faster() -> None:
-    strategy = make("local", line(40), predicted=[5.0] * 30 + [1.0] + [5.0] * 9)
-    for ask in strategy.ask(1):
-        strategy.tell(ask.index, ask.samples, 2.0)
-    assert strategy.ask(1) == [Suggestion(30, FULL_SAMPLES)]
-    assert strategy.ask(1) == [], "where it goes next depends on this result"
-
-
-def test_local_asks_for_all_neighbours_of_where_it_stands_and_waits() -> None:
-    strategy = make("local", line(40))
-    strategy.tell(20, FULL_SAMPLES, 0.1)
-    for ask in strategy.ask(1):
-        strategy.tell(ask.index, ask.samples, 2.0)
-    (start,) = strategy.ask(9)
-    strategy.tell(start.index, FULL_SAMPLES, 1.0)
-    near = {start.index - 1, start.index + 1} & set(range(2, 40)) - {20}
-    assert {ask.index for ask in strategy.ask(9)} == near
-    assert strategy.ask(9) == []
-
-
-def test_halving_measures_a_third_in_full_and_those_are_the_best() -> None:
-    strategy = make("halving", line(61))
-    full: set[int] = set()
-    while not strategy.done:
-        for ask in strategy.ask(60 if not full else 1):
-            if ask.samples == FULL_SAMPLES:
-                full.add(ask.index)
-            strategy.tell(ask.index, ask.samples, 2 - ask.index / 61)
-    assert set(range(41, 61)) <= full
-    assert len(full) <= 30
-
-
 def test_the_model_goes_by_predictions_for_as_long_as_they_hold() -> None:
     """A landscape without any order in its axes, every time as predicted."""
     space = Space.among("chaos", [{"x": x, "y": y} for x in range(8) for y in range(8)])
@@ -390,7 +294,7 @@ def test_the_model_goes_by_predictions_for_as_long_as_they_hold() -> None:
     for _ in range(10):
         for ask in strategy.ask(1):
             strategy.tell(ask.index, ask.samples, predicted[ask.index] / predicted[DEFAULT])
-    assert len(set(strategy.told) & set(np.argsort(predicted)[:10].tolist())) >= 8
+    assert len(set(strategy.scores) & set(np.argsort(predicted)[:10].tolist())) >= 8
 
 
 def test_the_model_asks_for_different_things_in_one_batch() -> None:
@@ -412,28 +316,6 @@ def test_the_model_keeps_away_from_where_configurations_fail() -> None:
             failures += fails
             strategy.tell(ask.index, ask.samples, None if fails else 1 + 0.01 * (ask.index % 12))
     assert failures < 12
-
-
-def test_optuna_that_is_missing_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> object:
-        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    kind = STRATEGIES.load("optuna_tpe")
-    monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(Unusable, match=r"optuna is not installed; pip install 'moebench\[search\]', or choose another"):
-        kind(line(3), seed=0)
-
-
-def test_optuna_keeps_its_log_to_itself() -> None:
-    optuna = pytest.importorskip("optuna")
-    optuna.logging.set_verbosity(optuna.logging.INFO)
-    make("optuna_tpe", line(3))
-    assert optuna.logging.get_verbosity() == optuna.logging.ERROR
-
-
-def test_optuna_learns_from_what_it_is_told() -> None:
-    ours, chance = (np.mean(regrets(name, guided=False, share=0.2)) for name in ("optuna_tpe", "random"))
-    assert ours < chance / 1.5
 
 
 # ---- how good ----
@@ -461,10 +343,8 @@ def test_batches_of_four_cost_little() -> None:
     for seed in range(10):
         landscape = Landscape.draw(FULL, seed)
         strategy = make(DEFAULT_STRATEGY, landscape.space, seed)
-        for _ in range(math.ceil(0.2 * len(landscape.space) / 4)):
-            for ask in strategy.ask(4):
-                strategy.tell(ask.index, ask.samples, landscape.measured(ask))
-        found.append(landscape.regret(strategy))
+        landscape.search(strategy, math.ceil(0.2 * len(landscape.space)), batch=4)
+        found.append(landscape.regret([strategy.scores.best()]))
     assert np.median(found) <= 0.02
 
 
@@ -475,11 +355,8 @@ def test_32_trials_find_the_best_of_a_thousand() -> None:
         landscape = Landscape.draw(WIDE, seed)
         assert len(landscape.space) > 1000
         strategy = make(DEFAULT_STRATEGY, landscape.space, seed, landscape.predicted)
-        for _ in range(32 // 4):
-            for ask in strategy.ask(4):
-                strategy.tell(ask.index, ask.samples, landscape.measured(ask))
-        finalists = [DEFAULT, *strategy.told.finalists()]
-        found.append(landscape.times[finalists].min() / landscape.times.min() - 1)
+        landscape.search(strategy, 32, batch=4)
+        found.append(landscape.regret([DEFAULT, *strategy.scores.finalists()]))
     assert np.median(found) < 0.02
 
 
@@ -487,7 +364,7 @@ def test_32_trials_find_the_best_of_a_thousand() -> None:
 def test_asking_and_telling_costs_little_beside_a_trial(name: str) -> None:
     """In a space of 420, a fifth of it measured: 5 ms a trial are meant, four times as many are an alarm."""
     landscape = Landscape.draw({**FULL, "warps": (4, 8)}, 0)
-    landscape.search(name, seed=0, trials=1, guided=True)  # imports
+    searched(landscape, name, seed=0, trials=1, guided=True)  # imports
     started = time.thread_time()
-    landscape.search(name, seed=0, trials=84, guided=True)
+    searched(landscape, name, seed=0, trials=84, guided=True)
     assert (time.thread_time() - started) / 84 < 0.02

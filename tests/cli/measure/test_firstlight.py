@@ -155,7 +155,7 @@ def lacking(folder: Path, *names: str) -> dict[str, str]:
 
 def test_what_a_bare_machine_lacks_costs_only_what_needs_it(tmp_path: Path) -> None:
     """No nox, no tests and nothing to run them, no peers, no plots: sentences, and everything else is there."""
-    absent = ("cupy", "hypothesis", "matplotlib", "nox", "optuna", "pynvml", "pytest", "ray", "transformers", "xdist")
+    absent = ("cupy", "hypothesis", "matplotlib", "nox", "pynvml", "pytest", "ray", "transformers", "xdist")
     answer = firstlight(
         *("--output", "o", "--rehearse", "--tests", str(TESTS), "--step", "tests", "--step", "complete"),
         cwd=tmp_path,

@@ -59,7 +59,6 @@ def moebench(*arguments: object) -> Result:
         (("padded", *TINY, "--capacity", "-1"), "capacity_factor = -1"),
         (("scatter", *TINY, "--capacity", "1"), "is dropless"),
         (("scatter", *TINY, "--output", "/proc/none/x.jsonl"), "--output"),
-        (("--replay", "missing.jsonl"), "missing.jsonl"),
     ],
 )
 def test_what_cannot_be_done_is_said_with_exit_code_2(
@@ -194,13 +193,3 @@ def test_ctrl_c_ends_the_search_and_again_everything(
     assert said in printed.out + printed.err
     assert signal.getsignal(signal.SIGINT) is before
     assert len(load(tmp_path / "r.jsonl").records) >= 10
-
-
-def test_replaying_compares_strategies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "r.jsonl"
-    tuned(path, lambda _, config: float(config["tile"]), monkeypatch)
-    answer = moebench("tune", "--replay", path, "--strategy", "all")
-    assert answer.exit_code == 0
-    assert all(f"| {name}" in answer.output for name in ("model", "random", "exhaustive"))
-    (sweep,) = json.loads(moebench("tune", "--replay", path, "--json").output)
-    assert sweep["regret"]["model"]["0.5"]["median"] >= 0

@@ -1,4 +1,4 @@
-"""What equal processes differ by: noise of known shapes, and noise that was recorded."""
+"""Noise between equal processes: of known shapes, and as it was recorded."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ...common.errors import UserError
-from ..record import Record
-from ..stats import spread
-from .grouping import points
+from moebench.results.record import Record
+from moebench.results.regression.grouping import points
+from moebench.results.stats import spread
 
 SAMPLES: Final = 15  # of each process
-STRETCH: Final = 8  # processes that were recorded one after the other: four pairs
-WITHIN: Final = 0.01  # by which the samples of a process differ
+STRETCH: Final = 8  # consecutive processes that are drawn together: four pairs
+WITHIN: Final = 0.01  # standard deviation of the logarithms of a process's samples
 
 Array = NDArray[np.float64]
 Generator = np.random.Generator
 Noise = Callable[[Generator, int, range], Array]
-"""Logarithms of the samples of so many points in the processes of these turns, (points, turns, ``SAMPLES``)."""
+"""Draws logarithms of samples, (points, processes, `SAMPLES`), for a number of points and a range of processes."""
 
 
-class TooFew(UserError, ValueError):
-    """Records that are too few to tell noise by."""
+class TooFew(ValueError):
+    """Too few records to know the noise by."""
 
 
 def _from(between: Callable[[Generator, int, range], Array]) -> Noise:
-    """Noise of processes, (points, turns), with that of their samples added."""
+    """Return noise between processes, (points, processes), with the noise of their samples added."""
 
     def noise(generator: Generator, count: int, turns: range) -> Array:
         of_samples = generator.normal(0, WITHIN, (count, len(turns), SAMPLES))
@@ -68,9 +67,12 @@ SHAPES: Final[Mapping[str, Noise]] = {
 
 
 def recorded(records: Sequence[Record]) -> Noise:
-    """Noise of equal processes that were measured in pairs; every point gets that of a recorded one.
+    """Return the noise of equal processes that were measured in pairs; every point gets that of a recorded one.
 
-    It comes in stretches of four pairs, so that what outlasts a pair does.
+    It is drawn in stretches of four pairs, which keeps disturbances that last longer than a pair.
+
+    Raises:
+        TooFew: when a point has fewer than `STRETCH` processes.
     """
     series = [_logs(found) for found in points(records)[0].values()]
     length = min(map(len, series), default=0)
@@ -90,7 +92,7 @@ def recorded(records: Sequence[Record]) -> Noise:
 
 
 def spreads(records: Sequence[Record]) -> tuple[list[float], list[float]]:
-    """By how much, at every point, the medians of processes spread, and the ratios of pairs; relative to the middle."""
+    """Return the relative spread, at every point, of the medians of processes and of the ratios of pairs."""
     (found,) = points(records)
     times = [[median(one.timing.samples_ns) for one in alike if one.timing] for alike in found.values()]
     return [spread(one) for one in times], [
@@ -99,6 +101,6 @@ def spreads(records: Sequence[Record]) -> tuple[list[float], list[float]]:
 
 
 def _logs(records: Sequence[Record]) -> Array:
-    """Logarithms of the first samples of every process, (processes, ``SAMPLES``), around nought."""
+    """Return logarithms of the first samples of every process, (processes, `SAMPLES`), with a median of 0."""
     logs: Array = np.log([np.resize(record.timing.samples_ns, SAMPLES) for record in records if record.timing])
     return logs - np.median(logs)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from statistics import median
 
 from network_points import TOKENS
-from network_study import LINES, Pair, ranked, recorded, table
+from network_study import LINES, PredictedPair, ranked, recorded, table
 
 
-def pair(dispatcher: str, measured: float, predicted: float) -> Pair:
-    return Pair("a link", 32, dispatcher, measured, predicted)
+def pair(dispatcher: str, measured: float, predicted: float) -> PredictedPair:
+    return PredictedPair("a link", 32, dispatcher, measured, predicted)
 
 
 def test_predictions_are_within_15_percent_in_the_median_and_30_at_worst() -> None:

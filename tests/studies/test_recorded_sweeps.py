@@ -7,20 +7,21 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from replay import Study
 
 from moebench.autotune.search.candidates import predictions_of
-from moebench.autotune.search.replay import Study, Sweep, pruning, sweeps
+from moebench.autotune.search.recorded_sweep import RecordedSweep, recorded_sweeps
 from moebench.autotune.search.strategy import DEFAULT_STRATEGY
 from moebench.results.record.store import load_all
 
-RECORDED = Path(__file__).parents[3] / "results" / "recorded"
+RECORDED = Path(__file__).parents[2] / "results" / "recorded"
 FILES = sorted(RECORDED.glob("*sweeps*.jsonl"))
 
 
 @cache
-def recorded() -> dict[str, Sweep]:
+def recorded() -> dict[str, RecordedSweep]:
     """The sweeps of all files by the key of their problem."""
-    return {sweep.key: sweep for sweep in sweeps(load_all(FILES).records)}
+    return {sweep.key: sweep for sweep in recorded_sweeps(load_all(FILES).records)}
 
 
 KEYS = sorted(recorded())
@@ -50,4 +51,4 @@ def test_the_best_is_in_the_top_fifth_of_the_static_model(key: str) -> None:
     sweep = recorded()[key]
     predicted = predictions_of(sweep)
     assert predicted is not None
-    assert pruning(sweep, predicted) <= 0.2
+    assert sweep.share_to_keep(predicted) <= 0.2

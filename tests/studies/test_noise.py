@@ -1,13 +1,13 @@
-"""Noise: of the shapes that it is called by, or as it was recorded."""
+"""The noise of the gate study: of the shapes in its names, or as it was recorded."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from noise import SAMPLES, SHAPES, TooFew, recorded, spreads
 from records import TIMING, record
 
 from moebench.results.record import Record
-from moebench.results.regression.noise import SAMPLES, SHAPES, TooFew, recorded, spreads
 
 TURNS = range(16, 4016)
 

@@ -1,4 +1,4 @@
-"""`moebench run` over points between nodes, for torchrun to start; the environment names the line they are on."""
+"""`moebench run` over the points of the network study, started by torchrun; NETWORK_SERIES names the line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPE = Problem(T=1, D=256, F=128, E=16, K=4)
 
 
 def asked(series: str, ranks: int) -> list[Task]:
-    """A task for each number of tokens."""
+    """Return a task for each number of tokens."""
     return [
         replace(
             task(x=float(tokens)),

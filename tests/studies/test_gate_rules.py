@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gate_rules import POINTS, RULES, SLOWDOWNS, Judgement, Lab, Score, gate, study
+from noise import SHAPES, Noise, recorded
 from numpy.typing import NDArray
 
 from moebench.results.record.store import load
-from moebench.results.regression.gate_study import POINTS, RULES, SLOWDOWNS, Lab, Said, Score, gate, study
-from moebench.results.regression.noise import SHAPES, Noise, recorded
 from moebench.results.regression.sequential import LOOKS
 
 pytestmark = pytest.mark.xdist_group("gate study")  # the scores are what all judge
 
-RECORDED = Path(__file__).parents[3] / "results" / "recorded"
+RECORDED = Path(__file__).parents[2] / "results" / "recorded"
 COMPARISONS = 60
 NOISES: dict[str, Noise] = dict(SHAPES) | {
     path.stem: recorded(load(path).records) for path in sorted(RECORDED.glob("cpu-equal*.jsonl"))
@@ -60,9 +60,9 @@ def test_the_other_rules_fail_where_processes_differ(scores: dict[str, dict[str,
 def test_all_rules_see_the_same_times() -> None:
     seen: list[tuple[float, ...]] = []
 
-    def looks(lab: Lab) -> Said:
+    def looks(lab: Lab) -> Judgement:
         seen.append(tuple(side.sum() for side in lab.first))
-        return Said(slower=np.zeros(POINTS, bool), unclear=np.zeros(POINTS, bool))
+        return Judgement(slower=np.zeros(POINTS, bool), unclear=np.zeros(POINTS, bool))
 
     study(SHAPES["2 %"], {"one": looks, "another": looks}, comparisons=2)
     assert seen[::2] == seen[1::2]

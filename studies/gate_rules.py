@@ -1,4 +1,4 @@
-"""How good the gate's rule is, and what others say of the same times: comparisons whose answer is known."""
+"""Rules that judge a comparison, the gate's among them, and their scores in comparisons whose answer is known."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
+from noise import Array, Generator, Noise
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
-from ..stats import CONFIDENCE
-from .grouping import Key
-from .noise import Array, Generator, Noise
-from .paired_difference import difference
-from .sequential import LOOKS, Look, judge
-from .verdicts import FLOOR, Outcome, Verdict, decide
+from moebench.results.regression.grouping import Key
+from moebench.results.regression.paired_difference import difference
+from moebench.results.regression.sequential import LOOKS, Look, judge
+from moebench.results.regression.verdicts import FLOOR, Outcome, Verdict, decide
+from moebench.results.stats import CONFIDENCE
 
 POINTS: Final = 20  # of a comparison
 SLOWDOWNS: Final = (0.0, 0.03, 0.05)  # of its first point
@@ -35,11 +35,11 @@ class Lab:
 
     @cached_property
     def first(self) -> tuple[Array, Array]:
-        """What every rule gets to see."""
+        """The samples of the first processes of both sides, which every rule sees."""
         return self.sides(0, LOOKS[0])
 
     def sides(self, have: int, want: int) -> tuple[Array, Array]:
-        """Samples of both, (points, processes, samples), of the processes a side that are wanted beyond those had."""
+        """Return samples of both sides, (points, processes, samples), for processes ``have`` to ``want`` of a side."""
         logs = self.noise(self.generator, POINTS, range(2 * have, 2 * want))
         old, new = np.exp(logs[:, ::2]), np.exp(logs[:, 1::2])
         new[0] *= 1 + self.slowdown
@@ -47,8 +47,8 @@ class Lab:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Said:
-    """What a rule said of the points of a comparison, and how many processes a side it took."""
+class Judgement:
+    """The judgement of a rule on the points of a comparison, and how many processes a side it took."""
 
     slower: Flags
     unclear: Flags
@@ -57,10 +57,10 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """How a rule did in one kind of noise, as shares of the comparisons.
+    """The score of a rule in one kind of noise, as shares of the comparisons.
 
     ``false_alarms``: something was called slower where nothing was. ``found`` and ``unclear``: the first point was
-    called that, for each slowdown; ``processes``: a side, in the mean.
+    called that, for each slowdown; ``processes`` is the mean number of processes of a side.
     """
 
     false_alarms: float
@@ -69,7 +69,7 @@ class Score:
     processes: Mapping[float, float]
 
     @staticmethod
-    def of(said: Mapping[float, Sequence[Said]]) -> Score:
+    def of(said: Mapping[float, Sequence[Judgement]]) -> Score:
         return Score(
             false_alarms=float(np.mean([one.slower.any() for one in said[0.0]])),
             found={slowdown: float(np.mean([one.slower[0] for one in ones])) for slowdown, ones in said.items()},
@@ -78,13 +78,13 @@ class Score:
         )
 
 
-Rule = Callable[[Lab], Said]
-"""Judges the points of a comparison."""
+Rule = Callable[[Lab], Judgement]
+"""A rule: it judges the points of a comparison."""
 
 
 def study(noise: Noise, rules: Mapping[str, Rule], comparisons: int) -> dict[str, Score]:
-    """The scores of the rules, all of which see the same times. Seeded: the same comparisons every time."""
-    said: dict[str, dict[float, list[Said]]] = {name: {slowdown: [] for slowdown in SLOWDOWNS} for name in rules}
+    """Return the scores of the rules, all of which see the same times. The comparisons are drawn from fixed seeds."""
+    said: dict[str, dict[float, list[Judgement]]] = {name: {slowdown: [] for slowdown in SLOWDOWNS} for name in rules}
     for slowdown in SLOWDOWNS:
         generator = np.random.default_rng(0)
         for _ in range(comparisons):
@@ -94,24 +94,24 @@ def study(noise: Noise, rules: Mapping[str, Rule], comparisons: int) -> dict[str
     return {name: Score.of(of_rule) for name, of_rule in said.items()}
 
 
-def fixed(lab: Lab) -> Said:
-    """``pytest-benchmark --benchmark-compare-fail=median:5%``: one process of each side, and a fixed limit."""
+def fixed(lab: Lab) -> Judgement:
+    """Judge as ``pytest-benchmark --benchmark-compare-fail=median:5%``: one process a side, and a fixed limit."""
     old, new = lab.first
     return _sure(np.median(new[:, 0], axis=-1) > 1.05 * np.median(old[:, 0], axis=-1))
 
 
-def asv(lab: Lab) -> Said:
-    """What `asv continuous` reports: Mann and Whitney's test of all samples at p < 0.002, and a factor.
+def asv(lab: Lab) -> Judgement:
+    """Judge as `asv continuous`: Mann and Whitney's test of all samples at p < 0.002, and a factor.
 
-    The factor, 1.1 unless one is given, is set to our floor; with its own it finds no slowdown of 5 %.
+    The factor is set to our floor: with asv's default of 1.1 it finds no slowdown of 5 %.
     """
     pooled_old, pooled_new = (side.reshape(POINTS, -1) for side in lab.first)
     p = mannwhitneyu(pooled_new, pooled_old, axis=-1, method="asymptotic", use_continuity=False).pvalue
     return _sure((p < 0.002) & (np.median(pooled_new, axis=-1) > (1 + FLOOR) * np.median(pooled_old, axis=-1)))
 
 
-def bootstrap(lab: Lab) -> Said:
-    """The low end of a bootstrap interval (percentile method) of the ratio of medians over processes, and our floor."""
+def bootstrap(lab: Lab) -> Judgement:
+    """Judge by the low end of a bootstrap interval (percentile method) of the ratio of medians, and by our floor."""
     of_old, of_new = _medians(*lab.first)
     processes = of_old.shape[1]
 
@@ -124,8 +124,8 @@ def bootstrap(lab: Lab) -> Said:
     return _sure((low > 1) & (np.median(of_new, axis=-1) >= (1 + FLOOR) * np.median(of_old, axis=-1)))
 
 
-def gate(lab: Lab) -> Said:
-    """The rule of `moebench gate`, which goes on from the first processes."""
+def gate(lab: Lab) -> Judgement:
+    """Judge as `moebench gate`, which starts with the first processes and measures more where it has to."""
     stages: list[_Stage] = []
 
     def begin(keys: Collection[Key] | None) -> Look:
@@ -134,7 +134,7 @@ def gate(lab: Lab) -> Said:
         return stages[-1].look
 
     standings = np.array([verdict.status for verdict in judge(begin)])
-    return Said(
+    return Judgement(
         slower=standings == Outcome.slower,
         unclear=standings == Outcome.unclear,
         processes=sum(stage.old.shape[1] for stage in stages),
@@ -146,7 +146,7 @@ KEYS: Final = [Key(suite="", series="", x=float(point), problem="", kernel="") f
 
 @dataclass
 class _Stage:
-    """One measurement of ``keys``: medians of the processes of both sides so far, (points, processes)."""
+    """A measurement of ``keys`` under way: medians of the processes of both sides so far, (points, processes)."""
 
     lab: Lab
     keys: Sequence[Key]
@@ -167,8 +167,8 @@ def _medians(old: Array, new: Array) -> tuple[Array, Array]:
     return np.median(old, axis=-1), np.median(new, axis=-1)
 
 
-def _sure(slower: Flags) -> Said:
-    return Said(slower=slower, unclear=np.zeros_like(slower))
+def _sure(slower: Flags) -> Judgement:
+    return Judgement(slower=slower, unclear=np.zeros_like(slower))
 
 
 RULES: Final[Mapping[str, Rule]] = {"median:5%": fixed, "asv": asv, "bootstrap": bootstrap, "gate": gate}

@@ -1,7 +1,9 @@
-"""How near predictions come: links of several bandwidths calibrated, then layers measured that no calibration saw.
+"""Study of the predictions: links are calibrated, then layers are measured that no calibration saw.
 
-Run as `nox -s network-study`, by whoever may make network namespaces. What it writes lies in results/recorded: the
-machines as they were calibrated, the records, and the predictions; `docs/parallel.md` shows the table that it prints.
+`nox -s network-study` runs it, with the right to make network namespaces. It writes the calibrated machines, the
+records and the predictions to results/recorded; docs/parallel.md shows the table that it prints.
+
+    python studies/network_study.py [FOLDER]     the folder to write to; tests/ must be on PYTHONPATH
 """
 
 from __future__ import annotations
@@ -32,13 +34,13 @@ RECORDED = Path(__file__).parents[1] / "results" / "recorded"
 MEGABITS = (50, 100, 300)
 PER_NODE = (1, 2)
 NODES = 2
-APART = 0.1  # pairs of dispatchers whose times differ by less are not told apart
+APART = 0.1  # pairs of dispatchers whose times differ by less are not ranked
 END_S = 150.0
 
 
 @dataclass(frozen=True)
 class Line:
-    """Two nodes of some ranks with a link between them."""
+    """Two nodes of ``per_node`` ranks each, and the link between them."""
 
     megabits: int
     per_node: int
@@ -56,8 +58,8 @@ LINES = [Line(megabits, per_node) for megabits in MEGABITS for per_node in PER_N
 
 
 @dataclass(frozen=True)
-class Pair:
-    """What was measured and what was predicted of a dispatcher, in seconds."""
+class PredictedPair:
+    """The measured and the predicted time of a dispatcher at one point, in seconds."""
 
     line: str
     tokens: int
@@ -67,12 +69,16 @@ class Pair:
 
     @property
     def error(self) -> float:
-        """Relative, of the prediction."""
+        """The relative error of the prediction."""
         return self.predicted / self.measured - 1
 
 
-def pairs(records: Sequence[Record], predictions: Sequence[Prediction]) -> list[Pair]:
-    """Every point that passed beside its prediction."""
+def pairs(records: Sequence[Record], predictions: Sequence[Prediction]) -> list[PredictedPair]:
+    """Return every measured point with its prediction.
+
+    Raises:
+        ValueError: for a point that failed or has no prediction.
+    """
     expected = {(one.series, one.key, one.dispatcher): one.expected for one in predictions}
     found = []
     for record in records:
@@ -80,12 +86,14 @@ def pairs(records: Sequence[Record], predictions: Sequence[Prediction]) -> list[
         if record.timing is None or prediction is None:
             raise ValueError(f"{record.kernel} at {record.key}: {record.reason or 'nothing is predicted'}")
         seconds = median(record.timing.samples_ns) / 1e9
-        found.append(Pair(record.point.series, int(record.point.x), record.kernel, seconds, prediction.seconds))
+        found.append(
+            PredictedPair(record.point.series, int(record.point.x), record.kernel, seconds, prediction.seconds)
+        )
     return found
 
 
-def ranked(found: Sequence[Pair]) -> Iterator[bool]:
-    """Of every two dispatchers at a point that differ by more than APART: whether the prediction ranks them so."""
+def ranked(found: Sequence[PredictedPair]) -> Iterator[bool]:
+    """Yield, for every two dispatchers at a point that differ by more than APART, whether their order is predicted."""
     for one, other in combinations(found, 2):
         if (one.line, one.tokens) == (other.line, other.tokens):
             ratio = one.measured / other.measured
@@ -93,8 +101,8 @@ def ranked(found: Sequence[Pair]) -> Iterator[bool]:
                 yield (ratio > 1) == (one.predicted > other.predicted)
 
 
-def recorded() -> list[Pair]:
-    """The pairs of the recorded study."""
+def recorded() -> list[PredictedPair]:
+    """Return the pairs of the recorded study."""
     return pairs(load(RECORDED / "network.jsonl").records, read(RECORDED / "network.predictions.jsonl"))
 
 
@@ -122,14 +130,14 @@ def _run(nodes: Sequence[Node], line: Line, folder: Path, command: Sequence[str 
 
 
 def _on_cores(node: Node, line: Line, number: int) -> Callable[..., list[str]]:
-    """How to start something on a node that has a core for each of its ranks, shared where there are too few."""
+    """Return how to start a command on a node with a core for each of its ranks, shared where there are too few."""
     cores = usable_cores()
     mine = {cores[(number * line.per_node + rank) % len(cores)] for rank in range(line.per_node)}
     return lambda *command: node.inside("taskset", "--cpu-list", ",".join(map(str, sorted(mine))), *command)
 
 
 def predicted(folder: Path) -> Iterator[Prediction]:
-    """What the calibrated machines say of the points."""
+    """Yield the predictions of the calibrated machines for the points."""
     for line in LINES:
         described = machine(str(folder / f"{line.file}.toml"))
         for tokens in TOKENS:
@@ -138,8 +146,8 @@ def predicted(folder: Path) -> Iterator[Prediction]:
             yield from predict(PredictionRequest(series=line.name, problem=problem, machine=described, ranks=ranks))
 
 
-def table(found: Sequence[Pair]) -> Iterator[str]:
-    """Measured and predicted milliseconds, a row a point, and how near they are."""
+def table(found: Sequence[PredictedPair]) -> Iterator[str]:
+    """Yield a table of measured and predicted milliseconds with a row for each point, and a line on the errors."""
     yield f"| link | tokens a rank |{''.join(f' {name} |' for name in DISPATCHERS)}"
     yield f"| --- | ---: |{' ---: |' * len(DISPATCHERS)}"
     for line, tokens in dict.fromkeys((one.line, one.tokens) for one in found):
@@ -155,6 +163,7 @@ def table(found: Sequence[Pair]) -> Iterator[str]:
 
 
 def main() -> None:
+    """Measure all lines, write what was measured and predicted, and print the table."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else RECORDED
     folder.mkdir(parents=True, exist_ok=True)
     records = folder / "network.jsonl"
