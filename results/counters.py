@@ -1,6 +1,7 @@
-"""Figures: what a call does, counted without a clock, and what has changed since somebody last accepted it.
+"""Counters: what a kernel does, counted without a clock, and the files of the accepted ones.
 
-They stand on file, a file for each family of implementations and a line for each figure, so that a diff reads well.
+The accepted counters are files in one folder, a file for each family of implementations and a line for each counter, so
+that a diff shows which counter changed.
 """
 
 from __future__ import annotations
@@ -8,126 +9,149 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..common.errors import UserError
+from ..common.files import write_whole
+from ..common.packages import installed_version
 
 Number = int | Annotated[float, Field(allow_inf_nan=False)]
-Counters = dict[str, dict[str, Number]]
-"""By the point where they were counted, in words, and by the name of the quantity."""
+Value = Number | str
+Counters = Mapping[str, Mapping[str, Value]]
+"""Counters by the point where they were counted, and by the name of the quantity."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """What is counted, in ``words``; whether ``less`` of it is better, or no change of it is good or bad by itself."""
+    """One thing that is counted, and how a change of it is judged.
 
-    words: str
-    unit: Literal["", "B", "FLOP", "share"]
-    less: bool
+    ``wanted``: ``less`` or ``more`` of it is better; where the ``same`` is wanted, every change has to be accepted;
+    where ``any`` will do, no change is reported. ``unit`` is ``text`` where the value is a text.
+    """
+
+    label: str
+    unit: Literal["", "B", "FLOP", "share", "text"]
+    wanted: Literal["less", "more", "same", "any"]
 
 
 QUANTITIES: Final = {
-    "useful_flops": Quantity(words="useful FLOPs", unit="FLOP", less=False),
-    "ideal_bytes": Quantity(words="ideal bytes", unit="B", less=False),
-    "drop_rate": Quantity(words="drop rate", unit="share", less=True),
-    "executed_flops": Quantity(words="executed FLOPs", unit="FLOP", less=True),
-    "padding": Quantity(words="padding", unit="share", less=True),
-    "workspace_bytes": Quantity(words="estimated workspace", unit="B", less=True),
-    "modelled_bytes": Quantity(words="modelled bytes", unit="B", less=True),
-    "node_bytes": Quantity(words="traffic inside nodes", unit="B", less=True),
-    "across_bytes": Quantity(words="traffic between nodes", unit="B", less=True),
-    "messages": Quantity(words="messages", unit="", less=True),
-    "peak_bytes": Quantity(words="peak memory", unit="B", less=True),
-    "saved_bytes": Quantity(words="saved bytes", unit="B", less=True),
-    "operators": Quantity(words="operators", unit="", less=True),
-    "host_waits": Quantity(words="host waits", unit="", less=True),
-    "launches": Quantity(words="launches", unit="", less=True),
-    "configs": Quantity(words="configurations", unit="", less=False),
-    "valid_configs": Quantity(words="configurations that can be built", unit="", less=False),
+    # of a problem
+    "useful_flops": Quantity(label="useful FLOPs", unit="FLOP", wanted="same"),
+    "ideal_bytes": Quantity(label="ideal bytes", unit="B", wanted="same"),
+    "drop_rate": Quantity(label="drop rate", unit="share", wanted="less"),
+    # of an implementation
+    "executed_flops": Quantity(label="executed FLOPs", unit="FLOP", wanted="less"),
+    "padding": Quantity(label="padding", unit="share", wanted="less"),
+    "workspace_bytes": Quantity(label="estimated workspace", unit="B", wanted="less"),
+    "modelled_bytes": Quantity(label="modelled bytes", unit="B", wanted="less"),
+    "node_bytes": Quantity(label="traffic inside nodes", unit="B", wanted="less"),
+    "across_bytes": Quantity(label="traffic between nodes", unit="B", wanted="less"),
+    "messages": Quantity(label="messages", unit="", wanted="less"),
+    "peak_bytes": Quantity(label="peak memory", unit="B", wanted="less"),
+    "saved_bytes": Quantity(label="saved bytes", unit="B", wanted="less"),
+    "operators": Quantity(label="operators", unit="", wanted="less"),
+    "host_waits": Quantity(label="host waits", unit="", wanted="less"),
+    "launches": Quantity(label="launches", unit="", wanted="less"),
+    "configs": Quantity(label="configurations", unit="", wanted="same"),
+    "valid_configs": Quantity(label="configurations that can be built", unit="", wanted="same"),
+    # of the machine code of a layer, and of each of its launches; the last three have the name of an instruction behind
+    "config": Quantity(label="default configuration", unit="text", wanted="same"),
+    "registers": Quantity(label="registers of a thread", unit="", wanted="less"),
+    "spill_bytes": Quantity(label="spilled bytes of a thread", unit="B", wanted="less"),
+    "shared_bytes": Quantity(label="shared memory of a program", unit="B", wanted="less"),
+    "occupancy": Quantity(label="programs on a processor", unit="", wanted="more"),
+    "warps": Quantity(label="warps", unit="", wanted="any"),
+    "code_bytes": Quantity(label="bytes of code", unit="B", wanted="any"),
+    "tensor_columns": Quantity(label="columns of tensor memory", unit="", wanted="any"),
+    "tensor_core": Quantity(label="tensor-core instructions", unit="", wanted="any"),
+    "bulk_copies": Quantity(label="copies past the registers", unit="", wanted="any"),
+    "spills": Quantity(label="instructions that spill", unit="", wanted="less"),
 }
-"""Of a problem: useful FLOPs, ideal bytes and the drop rate. Of an implementation: the others."""
+"""All quantities by the first word of their names."""
 
+Source = Literal["calls", "machine_code"]
+"""Where counters come from: cost models and calls of every implementation, or the compiler.
 
-NOT_THERE: Final = "none"
-PREFIXES: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+The former are many families. The latter takes minutes, and is one family, of the name of the source.
+"""
+PACKAGES: Final[Mapping[Source, tuple[str, ...]]] = {
+    "calls": ("torch", "transformers"),  # torch decides which operators there are; transformers is a peer
+    "machine_code": ("triton",),
+}
+"""The packages on whose versions the counters of a source depend."""
 
-
-class Direction(StrEnum):
-    """What a change is, the worst first: ``different`` is neither better nor worse, ``missing`` is counted no more."""
-
-    broken = "broken"
-    worse = "worse"
-    missing = "missing"
-    different = "different"
-    better = "better"
-    new = "new"
-
-    @property
-    def bad(self) -> bool:
-        """Whether somebody has to accept it."""
-        return self not in (Direction.better, Direction.new)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CounterChange:
-    """One change at one ``point``, said in ``words``."""
-
-    point: str
-    direction: Direction
-    words: str
+NOT_INSTALLED: Final = "none"
 
 
 class CountersError(UserError):
-    """Figures on file that cannot be read or compared; the message names the file and the remedy."""
+    """Accepted counters that cannot be read or compared; the message names the file and the remedy."""
+
+
+def quantity(name: str) -> Quantity:
+    """Return the quantity of a counter's name; a name of instructions carries theirs: ``tensor_core HGMMA``."""
+    return QUANTITIES[name.partition(" ")[0]]
+
+
+def label(name: str) -> str:
+    """Return the name of a counter as a reader sees it."""
+    return f"{quantity(name).label} {name.partition(' ')[2]}".rstrip()
 
 
 class CounterSheet(BaseModel):
-    """The figures of a family, and the versions of the packages that they depend on."""
+    """The counters of a family, and the versions of the packages that they depend on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     made_with: dict[str, str]
-    counters: dict[str, Number]
+    counters: dict[str, Value]
 
     @field_validator("counters")
     @classmethod
-    def _of_known_quantities(cls, counters: dict[str, Number]) -> dict[str, Number]:
-        for key in counters:
-            if key.rpartition(": ")[2] not in QUANTITIES:
+    def _of_known_quantities(cls, counters: dict[str, Value]) -> dict[str, Value]:
+        for key, value in counters.items():
+            name = key.rpartition(": ")[2]
+            if name.partition(" ")[0] not in QUANTITIES:
                 raise ValueError(f"{key!r} names no quantity")
+            if isinstance(value, str) != (quantity(name).unit == "text"):
+                raise ValueError(f"{value!r} is no value of {key!r}")
         return counters
 
     @staticmethod
     def of(counters: Counters, made_with: Mapping[str, str]) -> CounterSheet:
-        """The sheet of figures by point and quantity."""
+        """Return the sheet of counters by point and quantity."""
         flat = {f"{point}: {name}": value for point, found in counters.items() for name, value in found.items()}
         return CounterSheet(made_with=dict(made_with), counters=flat)
 
     @property
     def points(self) -> Counters:
-        """The figures by point and quantity."""
-        points: Counters = {}
+        """The counters by point and quantity."""
+        points: dict[str, dict[str, Value]] = {}
         for key, value in self.counters.items():
             point, _, name = key.rpartition(": ")
             points.setdefault(point, {})[name] = value
         return points
 
 
-def read(folder: Path, made_with: Mapping[str, str]) -> Counters:
-    """The figures of all families in a folder that `write` wrote to, with these versions.
+def made_with(source: Source) -> dict[str, str]:
+    """Return the installed versions that the counters of a source depend on, without the part that names a build."""
+    return {package: (installed_version(package) or NOT_INSTALLED).partition("+")[0] for package in PACKAGES[source]}
+
+
+def read(folder: Path, source: Source) -> Counters:
+    """Return the accepted counters of a source, all families together.
 
     Raises:
-        CountersError: when there are none, when a file holds something else, or the figures of other versions.
+        CountersError: when there are none, when a file holds something else or counters of other versions.
     """
-    found: Counters = {}
-    for path in sorted(folder.glob("*.json")):
+    found: dict[str, Mapping[str, Value]] = {}
+    versions = made_with(source)
+    for path in _files(folder, source):
         sheet = _sheet(path)
-        for package in sorted({*sheet.made_with, *made_with}):
-            accepted, here = (versions.get(package, NOT_THERE) for versions in (sheet.made_with, made_with))
+        for package in sorted({*sheet.made_with, *versions}):
+            accepted, here = (of.get(package, NOT_INSTALLED) for of in (sheet.made_with, versions))
             if accepted != here:
                 raise CountersError(
                     f"{path} holds counters of {package} {accepted}, here there is {here}, and they do not compare: "
@@ -139,20 +163,25 @@ def read(folder: Path, made_with: Mapping[str, str]) -> Counters:
     return found
 
 
-def write(folder: Path, families: Mapping[str, Counters], made_with: Mapping[str, str]) -> None:
-    """Put the figures of all families on file, each sorted, one a line; those of families that are no more go.
+def write(folder: Path, source: Source, families: Mapping[str, Counters]) -> None:
+    """Write the counters of all families of a source, sorted, one a line; files of families that are no more go.
 
     Raises:
-        CountersError: when another file there holds something else; then nothing is written.
+        CountersError: when a file that would go holds something else; then nothing is written.
     """
-    stale = [path for path in folder.glob("*.json") if path.stem not in families]
+    stale = [path for path in _files(folder, source) if path.stem not in families]
     for path in stale:
         _sheet(path)
-    for family, figures in families.items():
-        text = json.dumps(CounterSheet.of(figures, made_with).model_dump(), indent=1, sort_keys=True)
-        (folder / f"{family}.json").write_text(f"{text}\n", encoding="utf-8")
+    for family, counters in families.items():
+        sheet = CounterSheet.of(counters, made_with(source))
+        write_whole(folder / f"{family}.json", f"{json.dumps(sheet.model_dump(), indent=1, sort_keys=True)}\n")
     for path in stale:
         path.unlink()
+
+
+def _files(folder: Path, source: Source) -> Iterable[Path]:
+    """Return the files of a source: the one named for it, or all others."""
+    return [path for path in sorted(folder.glob("*.json")) if (path.stem == "machine_code") == (source != "calls")]
 
 
 def _sheet(path: Path) -> CounterSheet:
@@ -163,49 +192,3 @@ def _sheet(path: Path) -> CounterSheet:
     except OSError as error:
         why = str(error.strerror)
     raise CountersError(f"{path} holds no counters ({why}): restore it, or remove it and begin anew with --accept")
-
-
-def changes(
-    accepted: Counters, found: Counters, *, refused: Mapping[str, str], broken: Mapping[str, str]
-) -> list[CounterChange]:
-    """What is other than accepted, the worst first; ``refused`` and ``broken`` say by point why nothing is counted."""
-    told = [CounterChange(point=point, direction=Direction.broken, words=why) for point, why in broken.items()]
-    for point in sorted({*accepted, *found} - broken.keys()):
-        before, after = accepted.get(point, {}), found.get(point, {})
-        both = (name for name in _sorted(before.keys() & after.keys()) if before[name] != after[name])
-        told += [_change(point, QUANTITIES[name], before[name], after[name]) for name in both]
-        if gone := before.keys() - after.keys():
-            why = f": {refused[point]}" if point in refused else ""
-            told.append(CounterChange(point=point, direction=Direction.missing, words=_named(gone) + why))
-        if new := after.keys() - before.keys():
-            told.append(CounterChange(point=point, direction=Direction.new, words=_named(new)))
-    return sorted(told, key=lambda change: list(Direction).index(change.direction))
-
-
-def _change(point: str, quantity: Quantity, before: Number, after: Number) -> CounterChange:
-    direction = Direction.different
-    if quantity.less:
-        direction = Direction.worse if after > before else Direction.better
-    return CounterChange(point=point, direction=direction, words=f"{quantity.words} {_step(quantity, before, after)}")
-
-
-def _sorted(names: Iterable[str]) -> list[str]:
-    """Names of quantities in the order of `QUANTITIES`."""
-    return sorted(names, key=list(QUANTITIES).index)
-
-
-def _named(names: Iterable[str]) -> str:
-    return ", ".join(QUANTITIES[name].words for name in _sorted(names))
-
-
-def _step(quantity: Quantity, before: Number, after: Number) -> str:
-    """``1.21 -> 1.48 GB (+22.3 %)``: in one unit, with all digits where four do not tell the two apart."""
-    if quantity.unit == "share":
-        return f"{100 * before:.4g} -> {100 * after:.4g} %"
-    change = f" ({100 * (after / before - 1):+.3g} %)" if before else ""
-    scale, prefix = next(((s, p) for s, p in PREFIXES if quantity.unit and max(before, after) >= s), (1.0, ""))
-    old, new = (f"{value / scale:.4g}" for value in (before, after))
-    if not prefix or old == new:
-        old, new, prefix = str(before), str(after), ""
-    unit = f" {prefix}{quantity.unit}" if quantity.unit else ""
-    return f"{old} -> {new}{unit}{change}"

@@ -8,13 +8,13 @@ import time
 from multiprocessing.connection import Connection
 
 from moebench.kernels.compiler.compilers import CompiledPart
-from moebench.kernels.compiler.machine_code import Figures, Reader
-from moebench.kernels.compiler.survey import Outcome
+from moebench.kernels.compiler.machine_code import CodeCounters, CodeReader
+from moebench.kernels.compiler.survey import CompileOutcome
 
-FIGURES = Figures(warps=4, occupancy=2, registers=128, shared_bytes=0, code_bytes=16)
+FIGURES = CodeCounters(warps=4, occupancy=2, registers=128, shared_bytes=0, code_bytes=16)
 
 
-def work(connection: Connection, read: Reader) -> None:  # noqa: ARG001  # as the function whose place it takes
+def work(connection: Connection, read: CodeReader) -> None:  # noqa: ARG001  # as the function whose place it takes
     """Compile nothing: die of cases of the kernel `fatal`, hang in those of `endless`, answer all others at once."""
     while True:
         part: CompiledPart = connection.recv()
@@ -22,4 +22,4 @@ def work(connection: Connection, read: Reader) -> None:  # noqa: ARG001  # as th
             os.kill(os.getpid(), signal.SIGSEGV)
         if part.case.kernel == "endless":
             time.sleep(600)
-        connection.send(Outcome(case=part.case, figures={f"launch {part.first}": FIGURES}))
+        connection.send(CompileOutcome(case=part.case, launches={f"launch {part.first}": FIGURES}))

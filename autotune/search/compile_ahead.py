@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from ...kernels.compiler.compilers import Compilers
-from ...kernels.compiler.survey import CompileCase, Outcome
+from ...kernels.compiler.survey import CompileCase, CompileOutcome
 from ...kernels.config import Config
 from ...kernels.hardware.limits import HARDWARE, Hardware
 from ...kernels.problem import Problem
@@ -52,16 +52,16 @@ class Ahead:
         )
 
 
-def fault_of(outcome: Outcome) -> str | None:
+def fault_of(outcome: CompileOutcome) -> str | None:
     """None, or why a case that was compiled is not worth measuring."""
     if outcome.error:
         return f"does not compile: {outcome.error}"
     most = (outcome.case.hardware or HARDWARE[outcome.case.target]).shared_bytes
-    for name, figures in outcome.figures.items():
-        if figures.shared_bytes > most:
-            return f"{name} needs {figures.shared_bytes} bytes of shared memory of {most}"
-        if figures.spill_bytes or figures.spills:
-            return f"{name} spills {figures.spill_bytes} bytes a thread"
-        if figures.occupancy == 0:
-            return f"{name} has {figures.registers} registers and {figures.warps} warps: no processor holds it"
+    for name, code in outcome.launches.items():
+        if code.shared_bytes > most:
+            return f"{name} needs {code.shared_bytes} bytes of shared memory of {most}"
+        if code.spill_bytes or code.spills:
+            return f"{name} spills {code.spill_bytes} bytes a thread"
+        if code.occupancy == 0:
+            return f"{name} has {code.registers} registers and {code.warps} warps: no processor holds it"
     return None

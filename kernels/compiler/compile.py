@@ -18,7 +18,7 @@ from ..kernel import Kernel
 from ..problem import Problem
 from ..problem.tensors import without_values
 from ..triton.launch import INTERPRETED, Launch, recording
-from .machine_code import Figures, Reader, figures
+from .machine_code import CodeCounters, CodeReader, all_counters
 
 META = torch.device("meta")
 
@@ -62,7 +62,7 @@ def launches(kernel: Kernel, problem: Problem, config: Config, target: Target) -
     return written
 
 
-def compile_launch(launch: Launch, target: Target, read: Reader = figures) -> Figures:
+def compile_launch(launch: Launch, target: Target, read: CodeReader = all_counters) -> CodeCounters:
     """What the machine code of a launch says. Triton keeps the code in its cache on disk, and compiles nothing twice.
 
     Raises:

@@ -19,8 +19,8 @@ from typing import Self, cast
 import torch
 
 from ..signals import uninterrupted
-from .machine_code import Reader, figures
-from .survey import CompileCase, Outcome, compile_case
+from .machine_code import CodeReader, all_counters
+from .survey import CompileCase, CompileOutcome, compile_case
 
 LAUNCHES = 8  # of a training step: into so many parts a case is cut where there are more compilers than cases
 HANG_S = 120.0  # a compiler starts in some seconds and compiles a launch in one or two; one that takes this long hangs
@@ -42,7 +42,7 @@ class Compilers:
     A case costs itself alone when it takes its process down or never ends. ``read`` says what is read from the code.
     """
 
-    def __init__(self, processes: int, read: Reader = figures) -> None:
+    def __init__(self, processes: int, read: CodeReader = all_counters) -> None:
         self._processes = processes
         self._read = read
         self._idle: list[_Compiler] = []
@@ -57,11 +57,11 @@ class Compilers:
             compiler.end()
         self._idle.clear()
 
-    def compile(self, work: Sequence[CompileCase]) -> Generator[Outcome, None, None]:
+    def compile(self, work: Sequence[CompileCase]) -> Generator[CompileOutcome, None, None]:
         """Outcomes in the order of the work. Of a case that fails no further launch is compiled."""
         stride = LAUNCHES if len(work) < self._processes else 1
         parts = [CompiledPart(case, first, stride) for case in work for first in range(stride)]
-        waiting, done = deque(range(len(parts))), dict[int, Outcome]()
+        waiting, done = deque(range(len(parts))), dict[int, CompileOutcome]()
         busy: dict[_Compiler, int] = {}
         try:
             for start in range(0, len(parts), stride):
@@ -82,21 +82,21 @@ class Compilers:
             for compiler in busy:
                 compiler.end()
 
-    def _take(self, compiler: _Compiler, part: CompiledPart) -> Outcome:
+    def _take(self, compiler: _Compiler, part: CompiledPart) -> CompileOutcome:
         """What came of a part; a process that lives on is kept."""
         answer = compiler.finish()
         if isinstance(answer, str):
-            return Outcome(case=part.case, figures={}, error=answer)
+            return CompileOutcome(case=part.case, launches={}, error=answer)
         self._idle.append(compiler)
         return answer
 
 
-def _together(parts: Sequence[Outcome]) -> Outcome:
+def _together(parts: Sequence[CompileOutcome]) -> CompileOutcome:
     """The parts of one case: their launches in the order of the case, and the first error."""
-    rounds = zip_longest(*(part.figures.items() for part in parts))
-    return Outcome(
+    rounds = zip_longest(*(part.launches.items() for part in parts))
+    return CompileOutcome(
         case=parts[0].case,
-        figures=dict(item for items in rounds for item in items if item is not None),
+        launches=dict(item for items in rounds for item in items if item is not None),
         error=next((part.error for part in parts if part.error), ""),
     )
 
@@ -113,7 +113,7 @@ def _finished(compilers: Iterable[_Compiler]) -> list[_Compiler]:
 class _Compiler:
     """A process that compiles one part after another."""
 
-    def __init__(self, read: Reader) -> None:
+    def __init__(self, read: CodeReader) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, there = context.Pipe()
         self._process = context.Process(target=_work, args=(there, read), daemon=True)
@@ -133,11 +133,11 @@ class _Compiler:
         """Whether it has been compiling for longer than anything takes."""
         return time.monotonic() - self._since > HANG_S
 
-    def finish(self) -> Outcome | str:
+    def finish(self) -> CompileOutcome | str:
         """What came of the part, or the end of a process that died or hangs, in words."""
         try:
             if self.connection.poll():
-                return cast(Outcome, self.connection.recv())
+                return cast(CompileOutcome, self.connection.recv())
             ending = f"the compiler took longer than {HANG_S:g} s"
         except (EOFError, OSError):
             ending = ""
@@ -157,7 +157,7 @@ class _Compiler:
         self._process.join()
 
 
-def _work(connection: Connection, read: Reader) -> None:
+def _work(connection: Connection, read: CodeReader) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # what fails is dumped there in full by LLVM
     torch.set_num_threads(1)
     with suppress(EOFError):

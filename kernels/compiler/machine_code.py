@@ -26,7 +26,7 @@ _GCN = re.compile(r"^\s+([a-z]\w*)(.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class CodeCounters:
     """Of one compiled kernel.
 
     ``registers`` are those of a thread, on AMD with the accumulation registers. ``spill_bytes`` of its stack hold what
@@ -48,29 +48,29 @@ class Figures:
     spills: Mapping[str, int] = field(default_factory=dict)
 
 
-Reader = Callable[[Any, ProcessorLimits], Figures]
-"""What reads figures from a kernel that Triton compiled, on a processor that has room: `figures` or `resources`."""
+CodeReader = Callable[[Any, ProcessorLimits], CodeCounters]
+"""Reads the counters of a kernel that Triton compiled, for a processor with given limits: see the two below."""
 
 
 @cache  # Triton keeps what it compiled, and gives the same kernel for an equal launch
-def figures(compiled: Any, room: ProcessorLimits) -> Figures:
-    """All figures; to disassemble the code takes about as long as to compile it."""
-    return _figures(compiled, room, "-res-usage", "-sass")
+def all_counters(compiled: Any, room: ProcessorLimits) -> CodeCounters:
+    """Return all counters. Disassembling the code takes about as long as compiling it."""
+    return _counters(compiled, room, "-res-usage", "-sass")
 
 
 @cache
-def resources(compiled: Any, room: ProcessorLimits) -> Figures:
-    """The figures but for the size of the code and the counts of instructions, in a few milliseconds."""
-    return _figures(compiled, room, "-res-usage")
+def resources(compiled: Any, room: ProcessorLimits) -> CodeCounters:
+    """Return the counters without the size of the code and the counts of instructions, in a few milliseconds."""
+    return _counters(compiled, room, "-res-usage")
 
 
-def _figures(compiled: Any, room: ProcessorLimits, *wanted: str) -> Figures:
+def _counters(compiled: Any, room: ProcessorLimits, *wanted: str) -> CodeCounters:
     metadata, code = compiled.metadata, compiled.asm
     said = _of_sass(_dumped(code["cubin"], *wanted)) if "cubin" in code else _of_gcn(code["amdgcn"])
     # Since Hopper the system's part of shared memory is in the binary.
     shared_bytes = metadata.shared + max(0, said.static_bytes - room.reserved_bytes)
     tensor_columns = getattr(metadata, "tmem_size", 0)
-    return Figures(
+    return CodeCounters(
         warps=metadata.num_warps,
         occupancy=room.programs_of(
             warps=metadata.num_warps,
@@ -89,9 +89,9 @@ def _figures(compiled: Any, room: ProcessorLimits, *wanted: str) -> Figures:
     )
 
 
-def worst(several: Sequence[Figures]) -> Figures:
+def worst(several: Sequence[CodeCounters]) -> CodeCounters:
     """The worst of several launches in every figure, and the instructions of all."""
-    return Figures(
+    return CodeCounters(
         warps=max(found.warps for found in several),
         occupancy=min(found.occupancy for found in several),
         registers=max(found.registers for found in several),

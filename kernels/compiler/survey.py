@@ -17,7 +17,7 @@ from ..implementations._triton import MISSING, TritonKernel
 from ..kernel import Kernel
 from ..problem import DType, Problem
 from ..problem.models import model
-from .machine_code import Figures, Reader
+from .machine_code import CodeCounters, CodeReader
 
 META = torch.device("meta")
 TIGHT = 1.0  # the capacity factor for implementations that want one
@@ -46,11 +46,11 @@ class CompileCase:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """The figures of a case by launch, those of equal launches once; or the compiler's ``error`` in words."""
+class CompileOutcome:
+    """The counters of a case by launch, those of equal launches once; or the compiler's ``error`` message."""
 
     case: CompileCase
-    figures: dict[str, Figures]
+    launches: dict[str, CodeCounters]
     error: str = ""
 
 
@@ -133,7 +133,7 @@ def unable() -> str | None:
     return None
 
 
-def compile_case(case: CompileCase, read: Reader, *, first: int = 0, stride: int = 1) -> Outcome:
+def compile_case(case: CompileCase, read: CodeReader, *, first: int = 0, stride: int = 1) -> CompileOutcome:
     """Compile the ``first`` launch of a case and every ``stride``-th after it, in this process.
 
     The second launch of a name is called ``name 2``, and so on.
@@ -143,7 +143,7 @@ def compile_case(case: CompileCase, read: Reader, *, first: int = 0, stride: int
     target = Target.named(case.target)
     if case.hardware is not None:
         target = replace(target, hardware=case.hardware)
-    figures: dict[str, Figures] = {}
+    counters: dict[str, CodeCounters] = {}
     turns: Counter[str] = Counter()
     name = "layer"
     try:
@@ -151,10 +151,10 @@ def compile_case(case: CompileCase, read: Reader, *, first: int = 0, stride: int
             turns[launch.name] += 1
             name = launch.name if turns[launch.name] == 1 else f"{launch.name} {turns[launch.name]}"
             if number % stride == first:
-                figures[name] = compile_launch(launch, target, read)
+                counters[name] = compile_launch(launch, target, read)
     except Exception as error:  # noqa: BLE001  # a compiler may raise anything; the case says it in words
-        return Outcome(case=case, figures=figures, error=f"{name}: {_in_a_line(error)}")
-    return Outcome(case=case, figures=figures)
+        return CompileOutcome(case=case, launches=counters, error=f"{name}: {_in_a_line(error)}")
+    return CompileOutcome(case=case, launches=counters)
 
 
 def _in_a_line(error: BaseException) -> str:

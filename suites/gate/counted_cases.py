@@ -6,11 +6,10 @@ What is reckoned only, or called on tensors without memory, is counted at full s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 
 import torch
@@ -28,7 +27,7 @@ from ...kernels.problem import Problem
 from ...kernels.problem.models import model
 from ...kernels.problem.routers import route
 from ...kernels.problem.routing import Routing
-from ...results.counters import NOT_THERE, Counters, Number
+from ...results.counters import Number, Value
 
 CPU = torch.device("cpu")
 PROBLEM = "problem"
@@ -81,7 +80,7 @@ class CountedCase:
         where = f" on {self.target}" if self.target else ""
         return f"{self.kernel.name}{where}, {_title(self.model, self.problem)}"
 
-    def figures(self) -> dict[str, Number]:
+    def count(self) -> dict[str, Number]:
         """What is counted.
 
         Raises:
@@ -104,13 +103,13 @@ class Refused(ValueError):
 class Counted:
     """Figures by family, and by point why there are none: an implementation has ``refused``, or it is ``broken``."""
 
-    families: dict[str, Counters] = field(default_factory=dict)
+    families: dict[str, dict[str, Mapping[str, Value]]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
 
 
 def count(kernels: Sequence[str]) -> Counted:
-    """The figures of the problems, and of implementations by name.
+    """Count what is asked of the problems, and implementations by name.
 
     Raises:
         UnknownName: for an implementation that there is not.
@@ -120,7 +119,7 @@ def count(kernels: Sequence[str]) -> Counted:
         counted.families[PROBLEM] = {_title(name, problem): _asked(problem) for name, problem in _problems()}
         for case in chain.from_iterable(_cases(KERNELS.load(name)) for name in kernels):
             try:
-                counted.families.setdefault(case.kernel.family, {})[case.point] = case.figures()
+                counted.families.setdefault(case.kernel.family, {})[case.point] = case.count()
             except Refused as refusal:
                 counted.refused[case.point] = str(refusal)
             except Exception as error:  # noqa: BLE001  # whatever an implementation raises, the others are counted
@@ -141,11 +140,6 @@ def _nodes_of(ranks: int) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-def made_with() -> dict[str, str]:
-    """The versions that figures depend on: torch decides what operators there are, transformers is a peer."""
-    return {package: _version(package) for package in ("torch", "transformers")}
 
 
 def _problems() -> Iterator[tuple[str, Problem]]:
@@ -197,11 +191,3 @@ def _title(name: str, problem: Problem) -> str:
     load = "" if problem.load == "uniform" else f" {problem.load}"
     ranks = "" if problem.ranks == 1 else f" ranks={problem.ranks}"
     return f"{name}{width} T={problem.T} {problem.mode} {problem.dtype}{capacity}{load}{ranks}"
-
-
-def _version(package: str) -> str:
-    """Without what names the build, which changes no figure."""
-    try:
-        return version(package).partition("+")[0]
-    except PackageNotFoundError:
-        return NOT_THERE

@@ -152,7 +152,7 @@ def host_waits(name: str, problem: Problem) -> Number:
 
     kernel, compiled = KERNELS.load(name), name in compiled_kernels()
     asked, target = (problem, "sm_90") if compiled else (small(problem), None)
-    return CountedCase(kernel=kernel, model="", problem=asked, parts=(called,), target=target).figures()["host_waits"]
+    return CountedCase(kernel=kernel, model="", problem=asked, parts=(called,), target=target).count()["host_waits"]
 
 
 @pytest.mark.parametrize("size", ["reduced", "full"])

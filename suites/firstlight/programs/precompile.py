@@ -12,7 +12,7 @@ import torch
 
 from ....kernels.catalog import KERNELS
 from ....kernels.compiler.compilers import Compilers
-from ....kernels.compiler.survey import CompileCase, Outcome, compiled_kernels, unable
+from ....kernels.compiler.survey import CompileCase, CompileOutcome, compiled_kernels, unable
 from ....kernels.config import Config
 from ....kernels.hardware.limits import HARDWARE, Hardware, assuming, hardware
 from ....kernels.problem import Problem
@@ -34,8 +34,8 @@ def main() -> None:
     found = {
         "target": gpu().target,
         "layers": len(outcomes),
-        "launches": sum(len(one.figures) for one in outcomes),
-        "spilt": sum(figures.spill_bytes > 0 for one in outcomes for figures in one.figures.values()),
+        "launches": sum(len(one.launches) for one in outcomes),
+        "spilt": sum(code.spill_bytes > 0 for one in outcomes for code in one.launches.values()),
         "processes": len(usable_cores()),
         "seconds": round(time.perf_counter() - started, 1),
         "failures": failures,
@@ -82,7 +82,7 @@ def gpu() -> Hardware:
     return hardware(here()) if torch.cuda.is_available() else HARDWARE[TARGET]
 
 
-def compiled(work: Sequence[CompileCase]) -> list[Outcome]:
+def compiled(work: Sequence[CompileCase]) -> list[CompileOutcome]:
     """What came of cases that all cores compiled, into the cache that Triton looks into in every process."""
     with Compilers(len(usable_cores())) as compilers:
         return list(compilers.compile(work))

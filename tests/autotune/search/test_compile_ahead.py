@@ -18,8 +18,8 @@ from moebench.autotune.search import candidates
 from moebench.autotune.search.candidates import Candidates
 from moebench.autotune.search.compile_ahead import Ahead, fault_of, none_known
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.compiler.machine_code import Figures
-from moebench.kernels.compiler.survey import CompileCase, Outcome
+from moebench.kernels.compiler.machine_code import CodeCounters
+from moebench.kernels.compiler.survey import CompileCase, CompileOutcome
 from moebench.kernels.hardware.limits import HARDWARE
 from moebench.kernels.problem import Problem
 from moebench.kernels.triton.tiles import Tile, Tiles
@@ -31,8 +31,8 @@ CASE = CompileCase(kernel="triton_scatter", model="", problem=PROBLEM, config={}
 FIGURES = {"warps": 4, "occupancy": 2, "registers": 128, "shared_bytes": 1 << 16, "code_bytes": 999}
 
 
-def outcome(error: str = "", case: CompileCase = CASE, **changes: object) -> Outcome:
-    return Outcome(case=case, figures={"up": Figures(**FIGURES | changes)}, error=error)  # type: ignore[arg-type]
+def outcome(error: str = "", case: CompileCase = CASE, **changes: object) -> CompileOutcome:
+    return CompileOutcome(case=case, launches={"up": CodeCounters(**FIGURES | changes)}, error=error)  # type: ignore[arg-type]
 
 
 def test_what_compiles_and_fits_stays() -> None:
@@ -53,7 +53,7 @@ def test_what_compiles_and_fits_stays() -> None:
         ),
     ],
 )
-def test_what_does_not_is_at_fault_with_the_reason(found: Outcome, reason: str) -> None:
+def test_what_does_not_is_at_fault_with_the_reason(found: CompileOutcome, reason: str) -> None:
     assert str(fault_of(found)).startswith(reason)
 
 
@@ -63,7 +63,7 @@ class Spilling:
     def __init__(self) -> None:
         self.asked: list[CompileCase] = []
 
-    def compile(self, work: Sequence[CompileCase]) -> Iterator[Outcome]:
+    def compile(self, work: Sequence[CompileCase]) -> Iterator[CompileOutcome]:
         for case in work:
             self.asked.append(case)
             yield outcome(case=case, spill_bytes=8 * int(case.config["spills"]))

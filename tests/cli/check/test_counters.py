@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,19 +12,22 @@ import faulty
 import pytest
 from typer.testing import CliRunner, Result
 
+from moebench.cli import compiling
 from moebench.cli.main import app
+from moebench.kernels.compiler import survey
+from moebench.kernels.compiler.machine_code import CodeCounters
+from moebench.kernels.compiler.survey import CompileOutcome, cases, references
 from moebench.results.counters import read, write
-from moebench.suites.gate import counted_cases as figures
-from moebench.suites.gate.counted_cases import made_with
+from moebench.suites.gate import compiled_layers, counted_cases
 
-FEW = {"Mixtral-8x7B": figures.PROBLEMS["Mixtral-8x7B"][-1:]}
+FEW = {"Mixtral-8x7B": counted_cases.PROBLEMS["Mixtral-8x7B"][-1:]}
 RAN = "padded, Mixtral-8x7B D=128 T=16 forward bfloat16"
 
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """One problem, and of the kernels those that tell most."""
-    monkeypatch.setattr(figures, "PROBLEMS", FEW)
+    monkeypatch.setattr(counted_cases, "PROBLEMS", FEW)
     monkeypatch.setattr("moebench.common.plugins.Catalog.names", lambda _: ["loop", "padded", "triton_padded"])
 
 
@@ -40,7 +45,7 @@ def baseline(tmp_path: Path) -> Path:
 
 
 def change(baseline: Path, **counters: float) -> bytes:
-    """Let some figures have been accepted as other than they are, and return what is on file then."""
+    """Overwrite some accepted counters, and return the content of the file."""
     path = baseline / "padded.json"
     sheet = json.loads(path.read_text())
     sheet["counters"] |= {f"{RAN}: {name}": value for name, value in counters.items()}
@@ -51,7 +56,7 @@ def change(baseline: Path, **counters: float) -> bytes:
 def test_what_was_accepted_is_as_accepted(baseline: Path) -> None:
     answer = run(baseline)
     assert answer.exit_code == 0
-    assert answer.output == f"{sum(map(len, read(baseline, made_with()).values()))} counters: as accepted\n"
+    assert answer.output == f"{sum(map(len, read(baseline, 'calls').values()))} counters: as accepted\n"
     assert sorted(path.stem for path in baseline.iterdir()) == ["baseline", "padded", "problem"]
 
 
@@ -119,7 +124,7 @@ def test_the_same_change_of_a_kernel_is_said_once(baseline: Path) -> None:
     assert "missing    loop, Mixtral-8x7B T=17 forward bfloat16 and 1 more: operators\n" in answer.output
 
 
-def test_one_kernel_is_compared_with_its_own_figures(baseline: Path) -> None:
+def test_one_kernel_is_compared_with_its_own_counters(baseline: Path) -> None:
     change(baseline, operators=40)
     assert run(baseline, "--kernel", "loop").exit_code == 0
     assert run(baseline, "--kernel", "loop", "--kernel", "padded").exit_code == 1
@@ -139,12 +144,14 @@ def test_what_cannot_be_done_is_exit_code_2(baseline: Path, arguments: list[str]
 
 
 def test_nothing_to_compare_with_is_exit_code_2(baseline: Path, tmp_path: Path) -> None:
-    """No folder, an empty one, figures of other versions, and a kernel of which nothing is accepted."""
+    """No folder, an empty one, counters of other versions, and a kernel of which nothing is accepted."""
     assert "there is no such folder; go to the root of a checkout" in run(tmp_path / "none").output
     (tmp_path / "empty").mkdir()
     other = tmp_path / "other"
     other.mkdir()
-    write(other, {"padded": {RAN: {"operators": 3}}}, {**made_with(), "torch": "1.0"})
+    write(other, "calls", {"padded": {RAN: {"operators": 3}}})
+    made = (other / "padded.json").read_text()
+    (other / "padded.json").write_text(re.sub(r'"torch": ".*"', '"torch": "1.0"', made))
     cut = shutil.copytree(baseline, tmp_path / "cut")
     (cut / "padded.json").write_text((baseline / "padded.json").read_text()[:100])
     for folder, said in (
@@ -160,3 +167,36 @@ def test_nothing_to_compare_with_is_exit_code_2(baseline: Path, tmp_path: Path) 
     answer = run(baseline, "--kernel", "loop")
     assert answer.exit_code == 2
     assert "nothing to compare: nothing of it was accepted before" in answer.output
+
+
+def test_machine_code_is_accepted_and_compared_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a compiler that answers at once: what it finds is written, compared, and in an own file."""
+    case = cases("sm_90", ["triton_padded"], references("Mixtral-8x7B", "bfloat16"), whole=False)[0]
+    code = CodeCounters(warps=4, occupancy=2, registers=128, shared_bytes=0, code_bytes=16, tensor_core={"HGMMA": 4})
+    found = [CompileOutcome(case=case, launches={"up": code})]
+    monkeypatch.setattr(compiled_layers, "layers", lambda _: [case])
+    monkeypatch.setattr(compiling, "compile_layers", lambda _: found)
+    monkeypatch.setattr(survey, "unable", lambda: None)
+    assert run(tmp_path, "--machine-code", "--accept").exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["machine_code.json"]
+    answer = run(tmp_path, "--machine-code")
+    assert (answer.exit_code, answer.output) == (0, "8 counters: as accepted\n")
+    code = dataclasses.replace(code, registers=136, tensor_core={"HMMA": 64})
+    found[0] = CompileOutcome(case=case, launches={"up": code})
+    answer = run(tmp_path, "--machine-code")
+    assert answer.exit_code == 1
+    at = "triton_padded on sm_90, Mixtral-8x7B T=8192 train bfloat16 cf=1, up"
+    assert f"worse      {at}: registers of a thread 128 -> 136 (+6.25 %)\n" in answer.output
+    assert f"missing    {at}: tensor-core instructions HGMMA\n" in answer.output
+    assert f"new        {at}: tensor-core instructions HMMA\n" in answer.output
+    assert "to accept them: moebench counters --machine-code --accept" in answer.output
+    found[0] = CompileOutcome(case=case, launches={}, error="up: out of registers")
+    answer = run(tmp_path, "--machine-code", "--accept")
+    assert answer.exit_code == 1
+    assert "T=8192 train bfloat16 cf=1: does not compile: up: out of registers\n" in answer.output
+    found.clear()
+    answer = run(tmp_path, "--machine-code")
+    assert answer.exit_code == 2
+    assert "interrupted; 0 of 1 layers were compiled" in answer.output

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,64 +16,74 @@ from moebench.common.names import UnknownName
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler import compile as compiling
 from moebench.kernels.compiler.compile import META, Target, compile_launch, launches
-from moebench.kernels.compiler.snapshot import read
-from moebench.kernels.compiler.survey import cases, compiled_kernels, references
+from moebench.kernels.compiler.machine_code import CodeCounters
+from moebench.kernels.compiler.survey import CompileOutcome, cases, compiled_kernels, references
 from moebench.kernels.hardware.limits import HARDWARE, assuming
 from moebench.kernels.problem.models import model
 from moebench.kernels.triton.launch import Launch
 from moebench.kernels.triton.tiles import Tiles
+from moebench.results.counter_changes import changes
+from moebench.results.counters import CountersError, read
+from moebench.suites.gate import compiled_layers
 
 triton = pytest.importorskip("triton")
 
-SNAPSHOT = Path(__file__).parents[3] / "results" / "recorded" / "compiled.json"
-ACCEPTED_TRITON = read(SNAPSHOT).triton
+ROOT = Path(__file__).parents[3]
+ACCEPTED = ROOT / "results" / "recorded" / "counters"
+try:
+    accepted = read(ACCEPTED, "machine_code")
+except CountersError as error:
+    OTHER_VERSION = str(error)
+else:
+    OTHER_VERSION = ""
 pytestmark = pytest.mark.xdist_group("compiled")  # its compilations are shared, and use all cores
-comparable = pytest.mark.skipif(
-    version("triton") != ACCEPTED_TRITON,
-    reason=f"the accepted figures are those of Triton {ACCEPTED_TRITON}, this is {version('triton')}",
-)
+comparable = pytest.mark.skipif(bool(OTHER_VERSION), reason=OTHER_VERSION)
 
 
 COMPILING = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
 
 
-def checked(*arguments: str) -> list[dict[str, Any]]:
-    """What compiles, as the command tells it; fails with its words when something got worse."""
-    command = [Path(sys.executable).with_name("moebench"), "kernels", "compile", "--json", "--check", SNAPSHOT]
-    answer = subprocess.run(
-        [*map(str, command), *arguments],
-        env=COMPILING,
-        cwd=SNAPSHOT.parent,
-        capture_output=True,
-        check=False,
-        text=True,
-    )
+def compiled_as_accepted(*arguments: str) -> list[dict[str, Any]]:
+    """Compile some of the layers that are accepted; fail when one of them got worse."""
+    command = [Path(sys.executable).with_name("moebench"), "kernels", "compile", "--json", *arguments]
+    answer = subprocess.run(list(map(str, command)), env=COMPILING, capture_output=True, check=False, text=True)
     assert answer.returncode == 0, answer.stderr
     found: list[dict[str, Any]] = json.loads(answer.stdout)
     assert found
+    counted = compiled_layers.counted([outcome(layer) for layer in found]).families[compiled_layers.FAMILY]
+    of_these = {point: accepted[point] for point in counted if point in accepted}
+    assert [change for change in changes(of_these, counted, refused={}, broken={}) if change.direction.bad] == []
+    assert of_these.keys() == counted.keys()
     return found
+
+
+def outcome(layer: dict[str, Any]) -> CompileOutcome:
+    """Return the outcome that the command printed as JSON."""
+    of_kernel = cases(layer["target"], [layer["kernel"]], references(), whole=False)
+    (case,) = [case for case in of_kernel if (case.model, case.problem.key) == (layer["model"], layer["problem"])]
+    return CompileOutcome(case=case, launches={name: CodeCounters(**code) for name, code in layer["launches"].items()})
 
 
 @pytest.fixture(scope="session")
 def hopper() -> list[dict[str, Any]]:
     """The default configurations of every kernel for bfloat16 on Hopper, in training and in decoding."""
-    return checked("--target", "sm_90", "--dtype", "bfloat16")
+    return compiled_as_accepted("--target", "sm_90", "--dtype", "bfloat16")
 
 
 @comparable
 def test_hopper_products_use_wgmma_and_tma_without_spills(hopper: list[dict[str, Any]]) -> None:
-    """And nothing is worse than accepted, as that is when these figures come at all."""
+    """And nothing is worse than accepted, as that is when these layers come at all."""
     trained = [layer for layer in hopper if ".train." in layer["problem"]]
     assert {layer["kernel"] for layer in trained} == set(compiled_kernels())
     for layer in trained:
         products = {name for name in layer["launches"] if name.partition(" ")[0] in ("up", "down", "down_backward")}
         assert products >= {"up", "down", "down_backward", "down 2"}
         for name in products:
-            figures = layer["launches"][name]
-            assert "HGMMA" in figures["tensor_core"], (layer["kernel"], name)
-            assert "UTMALDG" in figures["bulk_copies"], (layer["kernel"], name)
-            assert figures["spill_bytes"] == 0, (layer["kernel"], name)
-            assert not figures["spills"], (layer["kernel"], name)
+            code = layer["launches"][name]
+            assert "HGMMA" in code["tensor_core"], (layer["kernel"], name)
+            assert "UTMALDG" in code["bulk_copies"], (layer["kernel"], name)
+            assert code["spill_bytes"] == 0, (layer["kernel"], name)
+            assert not code["spills"], (layer["kernel"], name)
 
 
 @comparable
@@ -102,7 +111,7 @@ def test_valid_reckons_with_the_shared_memory_that_is_used(hopper: list[dict[str
     """With no less, and with no more than a quarter above in the large tiles of training."""
     for case, layer in zip(cases("sm_90", [], references(dtype="bfloat16"), whole=False), hopper, strict=True):
         assert (case.kernel, case.problem.key, case.config) == (layer["kernel"], layer["problem"], layer["config"])
-        used = max(figures["shared_bytes"] for figures in layer["launches"].values())
+        used = max(code["shared_bytes"] for code in layer["launches"].values())
         needed = Tiles.of(case.config).shared_bytes(case.problem, HARDWARE[case.target])
         assert used <= needed <= HARDWARE[case.target].shared_bytes
         if case.problem.mode == "train":
@@ -112,14 +121,14 @@ def test_valid_reckons_with_the_shared_memory_that_is_used(hopper: list[dict[str
 SAMPLED = """
 import json, random
 from moebench.kernels.hardware.limits import HARDWARE
-from moebench.kernels.compiler.machine_code import figures
+from moebench.kernels.compiler.machine_code import all_counters
 from moebench.kernels.compiler.survey import cases, compile_case, references
 from moebench.kernels.triton.tiles import Tiles
 for target, hardware in HARDWARE.items():
     found = random.Random(0).sample(cases(target, [], references(), whole=True), 8)
-    for outcome in (compile_case(case, figures) for case in found):
+    for outcome in (compile_case(case, all_counters) for case in found):
         case = outcome.case
-        used = max((figures.shared_bytes for figures in outcome.figures.values()), default=0)
+        used = max((code.shared_bytes for code in outcome.launches.values()), default=0)
         needed = Tiles.of(case.config).shared_bytes(case.problem, hardware)
         print(json.dumps([f"{target} {case.kernel} {case.title} {dict(case.config)}", outcome.error, used, needed]))
 """
@@ -140,7 +149,9 @@ def test_valid_configurations_compile_within_the_shared_memory_reckoned_with(tmp
 @comparable
 def test_one_layer_for_each_other_gpu_is_no_worse_than_accepted() -> None:
     others = [argument for name in HARDWARE if name != "sm_90" for argument in ("--target", name)]
-    layers = checked(*others, "--kernel", "triton_padded", "--model", "Mixtral-8x7B", "--dtype", "bfloat16")
+    layers = compiled_as_accepted(
+        *others, "--kernel", "triton_padded", "--model", "Mixtral-8x7B", "--dtype", "bfloat16"
+    )
     assert {layer["target"] for layer in layers} == HARDWARE.keys() - {"sm_90"}
     instructions = {"sm_80": "HMMA", "sm_100": "UTCHMMA", "gfx942": "mfma"}
     for layer in layers:
@@ -150,8 +161,11 @@ def test_one_layer_for_each_other_gpu_is_no_worse_than_accepted() -> None:
 
 @comparable
 @pytest.mark.slow
-def test_every_default_configuration_for_every_gpu_is_no_worse_than_accepted() -> None:
-    assert len(checked()) == len(read(SNAPSHOT).cases)
+def test_every_default_configuration_for_every_gpu_is_as_accepted() -> None:
+    """`moebench counters --machine-code --accept` accepts a change that is meant."""
+    command = [str(Path(sys.executable).with_name("moebench")), "counters", "--machine-code"]
+    answer = subprocess.run(command, cwd=ROOT, env=COMPILING, capture_output=True, check=False, text=True)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
 
 
 def layer_launches(**fields: object) -> list[Launch]:

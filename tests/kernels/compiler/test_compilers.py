@@ -15,13 +15,13 @@ import pytest
 
 from moebench.kernels.compiler import compilers
 from moebench.kernels.compiler.compilers import LAUNCHES, Compilers
-from moebench.kernels.compiler.survey import CompileCase, Outcome
+from moebench.kernels.compiler.survey import CompileCase, CompileOutcome
 from moebench.kernels.problem.models import model
 
 PROBLEM = model("Mixtral-8x7B").problem(T=1)
 
 
-def compiled(compilers: Compilers, *kernels: str) -> list[Outcome]:
+def compiled(compilers: Compilers, *kernels: str) -> list[CompileOutcome]:
     cases = [CompileCase(kernel=name, model="", problem=PROBLEM, config={}, target="sm_90") for name in kernels]
     outcomes = list(compilers.compile(cases))
     assert [outcome.case for outcome in outcomes] == cases
@@ -48,10 +48,10 @@ def test_a_compiler_that_dies_or_hangs_costs_one_case(monkeypatch: pytest.Monkey
 def test_few_cases_are_shared_by_all_compilers_launch_by_launch() -> None:
     with Compilers(3) as three:
         one, dead = compiled(three, "fine", "fatal")
-        assert list(one.figures) == [f"launch {number}" for number in range(LAUNCHES)]
+        assert list(one.launches) == [f"launch {number}" for number in range(LAUNCHES)]
         assert "SIGSEGV" in dead.error
         many = compiled(three, *["fine"] * 3)
-    assert all(list(outcome.figures) == ["launch 0"] for outcome in many)
+    assert all(list(outcome.launches) == ["launch 0"] for outcome in many)
 
 
 @pytest.mark.usefixtures("faulty")

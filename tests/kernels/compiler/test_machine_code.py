@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from moebench.kernels.compiler import machine_code
-from moebench.kernels.compiler.machine_code import Figures, figures, worst
+from moebench.kernels.compiler.machine_code import CodeCounters, all_counters, worst
 from moebench.kernels.hardware.occupancy import ROOM
 
 
@@ -48,8 +48,8 @@ GCN = """
 
 def test_amd_code_is_read_from_its_text() -> None:
     metadata = SimpleNamespace(shared=32768, num_warps=4)
-    found = figures(Compiled({"amdgcn": GCN}, metadata), ROOM["gfx942"])
-    assert found == Figures(
+    found = all_counters(Compiled({"amdgcn": GCN}, metadata), ROOM["gfx942"])
+    assert found == CodeCounters(
         warps=4,
         occupancy=2,
         registers=168,
@@ -65,8 +65,8 @@ def test_amd_code_is_read_from_its_text() -> None:
 def test_nvidia_code_is_read_from_its_disassembly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_code, "_dumped", lambda *_: SASS)
     metadata = SimpleNamespace(shared=65536, num_warps=8, tmem_size=0)
-    found = figures(Compiled({"cubin": b""}, metadata), ROOM["sm_90"])
-    assert found == Figures(
+    found = all_counters(Compiled({"cubin": b""}, metadata), ROOM["sm_90"])
+    assert found == CodeCounters(
         warps=8,
         occupancy=1,
         registers=236,
@@ -80,8 +80,8 @@ def test_nvidia_code_is_read_from_its_disassembly(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_worst_of_several_is_not_the_last() -> None:
-    small = Figures(warps=4, occupancy=8, registers=32, shared_bytes=0, code_bytes=64, tensor_core={"HMMA": 1})
-    large = Figures(warps=8, occupancy=1, registers=255, shared_bytes=9, code_bytes=32, tensor_core={"HMMA": 2})
+    small = CodeCounters(warps=4, occupancy=8, registers=32, shared_bytes=0, code_bytes=64, tensor_core={"HMMA": 1})
+    large = CodeCounters(warps=8, occupancy=1, registers=255, shared_bytes=9, code_bytes=32, tensor_core={"HMMA": 2})
     found = worst([large, small])
     assert (found.occupancy, found.registers, found.code_bytes) == (1, 255, 64)
     assert found.tensor_core == {"HMMA": 3}

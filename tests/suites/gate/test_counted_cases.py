@@ -17,14 +17,14 @@ from moebench.kernels.hardware.limits import HARDWARE, assuming
 from moebench.kernels.problem import Problem
 from moebench.results.counters import CountersError, read
 from moebench.suites.gate import counted_cases
-from moebench.suites.gate.counted_cases import CPU, PROBLEM, PROBLEMS, count, made_with, of_space, small
+from moebench.suites.gate.counted_cases import CPU, PROBLEM, PROBLEMS, count, of_space, small
 
 ROOT = Path(__file__).parents[3]
 ACCEPTED = ROOT / "results" / "recorded" / "counters"
 COUNTERS = [str(Path(sys.executable).with_name("moebench")), "counters"]
 
 try:
-    read(ACCEPTED, made_with())
+    read(ACCEPTED, "calls")
 except CountersError as error:
     OTHER_VERSIONS = str(error)
 else:
@@ -86,13 +86,13 @@ def test_each_kernel_is_counted_where_it_would_run() -> None:
         found = counted.families["scatter"][f"{triton} on {target}, Qwen3-30B-A3B T=8192 train bfloat16"]
         assert found["host_waits"] == 0
         assert found["launches"] == 8
-        assert found["valid_configs"] <= found["configs"]
+        assert int(found["valid_configs"]) <= int(found["configs"])
 
 
 def test_ranks_sit_on_two_nodes_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
     found = count(["alltoall"]).families["expert_parallel"]["alltoall, Qwen3-30B-A3B T=8192 train bfloat16 ranks=8"]
-    assert found["across_bytes"] == pytest.approx(found["node_bytes"] * 4 / 3, rel=0.02)
+    assert found["across_bytes"] == pytest.approx(int(found["node_bytes"]) * 4 / 3, rel=0.02)
     assert os.environ["LOCAL_WORLD_SIZE"] == "8"
     monkeypatch.delenv("LOCAL_WORLD_SIZE")
     count([])
@@ -112,11 +112,6 @@ def test_what_fails_is_broken_and_costs_no_other_figure(monkeypatch: pytest.Monk
     assert counted.broken == {"Raises, Mixtral-8x7B D=128 T=16 forward bfloat16": "RuntimeError: no such luck"}
     assert "Raises, Mixtral-8x7B T=16 forward bfloat16" in counted.families["faulty"]
     assert len(counted.families["baseline"]) == 2
-
-
-def test_versions_are_told_without_their_build() -> None:
-    assert made_with().keys() == {"torch", "transformers"}
-    assert all("+" not in version for version in made_with().values())
 
 
 def test_a_space_is_counted_with_and_without_what_cannot_be_built() -> None:

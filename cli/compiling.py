@@ -1,0 +1,37 @@
+"""Compilation of many layers with a progress bar, for the verbs that compile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import typer
+
+from .errors import COULD_NOT
+
+if TYPE_CHECKING:
+    from ..kernels.compiler.survey import CompileCase, CompileOutcome
+
+
+def compile_layers(work: Sequence[CompileCase], processes: int | None = None) -> list[CompileOutcome]:
+    """Compile layers side by side and return their outcomes in the order of the work, as far as Ctrl-C lets it come."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from ..kernels.compiler.compilers import Compilers
+    from ..results.timing.cores import usable_cores
+
+    outcomes: list[CompileOutcome] = []
+    columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TextColumn("layers,"), TimeRemainingColumn())
+    shown = Progress(*columns, console=Console(stderr=True), transient=True)
+    with shown as progress, Compilers(processes or len(usable_cores())) as compilers, suppress(KeyboardInterrupt):
+        outcomes.extend(progress.track(compilers.compile(work), total=len(work)))
+    return outcomes
+
+
+def refuse_interrupted(outcomes: Sequence[CompileOutcome], work: Sequence[CompileCase]) -> None:
+    """End the command when Ctrl-C left layers uncompiled."""
+    if len(outcomes) < len(work):
+        typer.echo(f"moebench: interrupted; {len(outcomes)} of {len(work)} layers were compiled", err=True)
+        raise typer.Exit(COULD_NOT)
