@@ -19,8 +19,8 @@ def compile_layers(work: Sequence[CompileCase], processes: int | None = None) ->
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from ..common.cores import usable_cores
     from ..kernels.compiler.compilers import Compilers
-    from ..results.timing.cores import usable_cores
 
     outcomes: list[CompileOutcome] = []
     columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TextColumn("layers,"), TimeRemainingColumn())

@@ -21,10 +21,10 @@ from launched import Launch, torchrun
 from network_points import DISPATCHERS, SHAPE, TOKENS
 from shaped import Node, network
 
+from moebench.common.cores import usable_cores
 from moebench.results.record import Record, Status
 from moebench.results.record.prediction import Prediction, read, write
 from moebench.results.record.store import load
-from moebench.results.timing.cores import usable_cores
 from moebench.suites.prediction.machine import machine
 from moebench.suites.prediction.predict import PredictionRequest, predict
 

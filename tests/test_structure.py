@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -24,20 +25,23 @@ ARROWS: dict[str, set[str]] = {
 }
 
 
-def imported_folders(source: Path) -> set[str]:
-    """The folders of the house that a file imports, whether relatively or by the package's name."""
+def imports(source: Path) -> set[str]:
+    """Return everything of the package that a file imports, as dotted paths of modules and of names in them."""
     package = ["moebench", *source.relative_to(ROOT).parts[:-1]]
-    folders = set()
+    found: set[str] = set()
     for node in ast.walk(ast.parse(source.read_text())):
-        names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
-            names = [module] if module != "moebench" else [f"moebench.{alias.name}" for alias in node.names]
-        folders |= {name.split(".")[1] for name in names if name.startswith("moebench.")}
-    return folders
+            found |= {f"{module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("moebench.")}
+
+
+def imported_folders(source: Path) -> set[str]:
+    """Return the folders of the house that a file imports, whether relatively or by the name of the package."""
+    return {name.split(".")[1] for name in imports(source)}
 
 
 @pytest.mark.parametrize("folder", ARROWS)
@@ -118,6 +122,26 @@ def test_no_two_classes_share_a_name() -> None:
 
 def test_every_module_has_a_docstring() -> None:
     assert [path for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def room(top: str, *rest: str) -> str:
+    """Return the room of a module or an imported name: its folder inside a top folder, or itself.
+
+    Folders inside a room belong to it, and all verbs of the command line are one room.
+    """
+    return f"{top}.{rest[0].removesuffix('.py')}" if rest and top != "cli" else top
+
+
+def test_rooms_do_not_import_each_other_in_a_circle() -> None:
+    graph: defaultdict[str, set[str]] = defaultdict(set)
+    for path in MODULES:
+        one = room(*path.relative_to(ROOT).parts)
+        graph[one] |= {room(*name.split(".")[1:]) for name in imports(path)} - {one}
+    graph["suites.suite"].discard("suites.sweeps")
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(reversed(error.args[1])))
 
 
 def repeated(names: Iterator[str]) -> list[str]:

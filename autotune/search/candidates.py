@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ...common.cores import usable_cores
 from ...execution.workers.worker import DeviceType
 from ...kernels.catalog import KERNELS
 from ...kernels.compiler.compilers import Compilers
@@ -24,7 +25,6 @@ from ...kernels.problem.routing import Routing
 from ...kernels.problem.tensors import TORCH_DTYPES
 from ...kernels.problem.trace import PREFIX
 from ...kernels.steps import Rates
-from ...results.timing.cores import usable_cores
 from ...results.timing.memory import give_back
 from ...results.timing.roofline import MachineRates
 from .compile_ahead import Ahead, Faults, none_known

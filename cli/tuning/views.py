@@ -111,7 +111,7 @@ def _plain_estimate(rank: int, estimate: Estimate) -> dict[str, object]:
 def show_reckoning(plan: TuningPlan, candidates: Candidates, cores: int | None, *, as_json: bool) -> None:
     """What each batch size will cost on a GPU when its candidates are compiled on so many cores."""
     from ...autotune.search.time_estimate import START_S, reckon
-    from ...results.timing.cores import usable_cores
+    from ...common.cores import usable_cores
 
     if candidates.gpu is None:
         refuse(f"--plan reckons for GPUs, {candidates.device} is none: give a --target")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ...results.timing.cores import usable_cores
+from ...common.cores import usable_cores
 
 SPINS = "10000"  # half a millisecond
 _TOPOLOGY = Path("/sys/devices/system/cpu")

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
+from ...common.cores import usable_cores
 from ...results.record import CacheState
 from ...results.timing.clock import Clock, CpuClock, last_level_cache_bytes
-from ...results.timing.cores import usable_cores
 from ...results.timing.cuda_clock import ColdCudaClock, HotCudaClock, TorchCudaDevice
 from ...results.timing.eager_clock import EagerClock
 from ...results.timing.gpu_check import check_gpu, check_idle

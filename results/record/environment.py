@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 import torch
 
-from ..timing.cores import usable_cores
+from ...common.cores import usable_cores
 from .record import Environment
 
 GIT_TIMEOUT_S: Final = 10.0  # git answers in milliseconds; a network disk that hangs must not stop a sweep

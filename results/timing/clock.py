@@ -19,8 +19,8 @@ from typing import Final, Literal, Protocol
 
 import torch
 
+from ...common.cores import usable_cores
 from ..record import CacheState, Clocks
-from .cores import usable_cores
 from .nvml import SLOWDOWNS, Telemetry
 
 ClockName = Literal["perf_counter", "cuda_event"]

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
+from ....common.cores import usable_cores
 from ....kernels.catalog import KERNELS
 from ....kernels.compiler.compilers import Compilers
 from ....kernels.compiler.survey import CompileCase, CompileOutcome, compiled_kernels, unable
 from ....kernels.config import Config
 from ....kernels.hardware.limits import HARDWARE, Hardware, assuming, hardware
 from ....kernels.problem import Problem
-from ....results.timing.cores import usable_cores
 from ..forms import form
 
 TARGET = "sm_90"  # where there is no GPU that could say its own

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ....autotune.search.space import Space
+from ....common.cores import usable_cores
 from ....execution.trial.task import Budget, Competitor, Task
 from ....execution.workers.supervisor import Supervisor
 from ....kernels.catalog import KERNELS
@@ -19,7 +20,6 @@ from ....kernels.config import Config
 from ....kernels.problem import Problem
 from ....results.record import Point, Record
 from ....results.record.store import Store
-from ....results.timing.cores import usable_cores
 from ..forms import SessionForm, form
 from ._progress import told
 from .precompile import case

@@ -17,9 +17,9 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from ....common.cores import usable_cores
 from ....common.errors import UserError
 from ....results.timing.clock import CpuClock
-from ....results.timing.cores import usable_cores
 from ....results.timing.gpu_check import UnfitGpu, check_gpu, check_idle
 from ....results.timing.measure import MIN_SAMPLES
 from ....results.timing.memory import available_bytes, keep_freed_memory

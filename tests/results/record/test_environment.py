@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from moebench.common.cores import usable_cores
 from moebench.results.record import Environment
 from moebench.results.record.environment import commit, fingerprint
-from moebench.results.timing.cores import usable_cores
 
 
 def of_cpu() -> Environment:

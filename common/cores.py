@@ -1,4 +1,4 @@
-"""The cores that this process may use. Imports no torch: with it comes OpenMP, which may bind a thread to one."""
+"""Cores that this process may use. Asked before torch is imported, whose OpenMP may bind a thread to one core."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from functools import cache
 
 @cache
 def usable_cores() -> tuple[int, ...]:
-    """Numbers of the cores, as they were when somebody first asked."""
+    """Return the numbers of the usable cores, as they were at the first call in this process."""
     return tuple(sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else range(os.cpu_count() or 1))
