@@ -20,7 +20,7 @@ from ...kernels.implementations._triton import TritonKernel
 from ...kernels.kernel import Kernel
 from ...kernels.oracle import drop
 from ...kernels.problem import Problem
-from ...kernels.problem.routers import route
+from ...kernels.problem.draw_routes import draw_routes
 from ...kernels.problem.routing import Routing
 from ...kernels.problem.tensors import TORCH_DTYPES
 from ...kernels.problem.trace import PREFIX
@@ -125,7 +125,7 @@ class Candidates:
     def _routing(self, problem: Problem) -> Routing:
         """The routes that the first check of a trial has."""
         if problem not in self._routings:
-            self._routings[problem] = drop(problem, route(problem, seed=2 * problem.seed + 1, device=CPU))
+            self._routings[problem] = drop(problem, draw_routes(problem, seed=2 * problem.seed + 1, device=CPU))
         return self._routings[problem]
 
     def _rate(self, problem: Problem) -> Rates:
@@ -149,6 +149,6 @@ def predictions_of(sweep: RecordedSweep) -> Sequence[float] | None:
     problem = sweep.problem
     kernel, kind = KERNELS.load(record.kernel), record.environment.device_type
     target = target_of(record.environment.device)
-    routing = drop(problem, route(problem, seed=2 * problem.seed + 1, device=CPU))
+    routing = drop(problem, draw_routes(problem, seed=2 * problem.seed + 1, device=CPU))
     with assuming(HARDWARE[target]) if target else nullcontext():
         return predict(kernel, problem, sweep.space.configs, routing, rates(record.roofline, kind), CPU)

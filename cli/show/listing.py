@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
@@ -68,9 +67,10 @@ def _models() -> Entries:
 
 
 def _routers() -> Entries:
-    from ...kernels.problem.routers import ROUTERS
+    from ...kernels.problem.router import ROUTERS
 
-    return {name: _first_line(router) for name, router in ROUTERS.items()}
+    forms = {name: ROUTERS.load(name).form() for name in ROUTERS.names()}
+    return {name: ROUTERS.summary(name) + (f" Form: {form}" if form != name else "") for name, form in forms.items()}
 
 
 def _strategies() -> Entries:
@@ -83,7 +83,3 @@ def _machines() -> Entries:
     from ...suites.prediction.machine import machine, names
 
     return {name: machine(name).summary for name in names()}
-
-
-def _first_line(documented: Callable[..., object]) -> str:
-    return (documented.__doc__ or "").strip().partition("\n")[0]

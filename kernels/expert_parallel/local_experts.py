@@ -8,6 +8,7 @@ from torch import Tensor
 from ..catalog import KERNELS
 from ..kernel import Kernel
 from ..problem import Problem
+from ..problem.router import Router
 from ..problem.routing import NO_ROUTE, Routing
 from ..problem.tensors import Weights
 
@@ -20,7 +21,10 @@ def candidates(device: torch.device) -> tuple[str, ...]:
 def local_problem(problem: Problem, *, rows: int, experts: int) -> Problem:
     """Some of the experts on so many rows."""
     K = min(problem.K, experts)
-    return problem.replace(T=rows, E=experts, K=K, ranks=1, capacity_factor=None, load="uniform", wire=None)
+    router = Router.parse(problem.router).for_fewer_experts().spec
+    return problem.replace(
+        T=rows, E=experts, K=K, ranks=1, capacity_factor=None, load="uniform", wire=None, router=router
+    )
 
 
 class LocalExperts:

@@ -12,7 +12,6 @@ from .problem import (
     InvalidProblem,
     Mode,
     Problem,
-    RouterName,
 )
 
 __all__ = [
@@ -27,5 +26,4 @@ __all__ = [
     "InvalidProblem",
     "Mode",
     "Problem",
-    "RouterName",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ...common.names import unknown
-from .problem import Activation, Problem, RouterName
+from .problem import Activation, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Model:
     K: int
     gated: bool
     activation: Activation
-    router: RouterName
+    router: str
     layers: int
     source: str
     note: str = ""
@@ -59,7 +59,7 @@ class Model:
 def _preset(
     name: str,
     shape: tuple[int, int, int, int],
-    router: RouterName,
+    router: str,
     *,
     layers: int,
     source: str,
@@ -84,9 +84,9 @@ def _preset(
     )
 
 
-_PLAIN: RouterName = "softmax_topk"
-_RENORM: RouterName = "softmax_topk_renorm"
-_TOP1: RouterName = "switch"
+_PLAIN = "softmax_topk"
+_RENORM = "softmax_topk_renorm"
+_TOP1 = "switch"
 
 _SIGMOID = "the sigmoid router with a selection bias is run as softmax, renormalised"
 _SWITCH_PAPER = (

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .load import Load
 from .problem import Problem
+from .router import Router
 
 Floats = NDArray[np.float64]
 Owners = NDArray[np.int64]
@@ -25,6 +26,7 @@ Owners = NDArray[np.int64]
 FAR = 30.0  # an expert this far in log-popularity from the K-th is chosen always or never, but for 1e-13
 EARLIEST = 1e-9  # no expert has arrived by then, in units of the time that the first one takes
 LATEST = 40.0  # those with the K-th's rate or more have arrived by then, but for exp(-40)
+SAMPLED = 4096  # tokens: the share of an expert that is chosen by 1 in 32 is known to about 9 %
 STEP = 0.25  # of the logarithm of time; the trapezoidal rule's error falls as exp(-pi^2 / STEP)
 
 
@@ -105,8 +107,8 @@ def _products(factors_GKS: Floats) -> Floats:
 
 
 @dataclass(frozen=True)
-class Recorded(Choices):
-    """Choices counted in a trace, ids int32 (tokens, K), negative for no route."""
+class Tallied(Choices):
+    """Choices counted in a list of routes, ids int32 (tokens, K), negative for no route."""
 
     ids_TK: NDArray[np.int32]
     experts: int
@@ -124,8 +126,25 @@ class Recorded(Choices):
 
 
 def choices(problem: Problem) -> Choices:
-    """What a token of a problem chooses; a synthetic load is as popular as when the problem's routes are drawn."""
+    """Return what a token of a problem chooses, of the popularity that the problem's routes are drawn with.
+
+    A router that does not follow the load, for its biases or its groups, has no closed form: its choices are counted in
+    a sample of `SAMPLED` tokens.
+    """
     load = Load.parse(problem.load)
     if load.trace is not None:
-        return Recorded(load.trace.ids(), problem.E)
+        return Tallied(load.trace.ids(), problem.E)
+    if not Router.parse(problem.router).follows_load:
+        return Tallied(_sampled_ids(problem), problem.E)
     return Drawn(load.logits_E(problem.E, np.random.default_rng(problem.seed)), problem.K)
+
+
+def _sampled_ids(problem: Problem) -> NDArray[np.int32]:
+    """Draw the routes of `SAMPLED` tokens on one rank, always the same ones."""
+    import torch  # noqa: PLC0415  # predictions for synthetic loads do without
+
+    from .draw_routes import draw_routes  # noqa: PLC0415  # imports torch
+
+    sample = problem.replace(T=SAMPLED, ranks=1, wire=None)
+    ids_TK: NDArray[np.int32] = draw_routes(sample, seed=problem.seed, device=torch.device("cpu")).ids_TK.numpy()
+    return ids_TK

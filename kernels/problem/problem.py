@@ -20,13 +20,13 @@ from typing import Literal, get_args
 
 from ...common.errors import UserError
 from .load import Load
+from .router import Router
 from .trace import label
 
 Activation = Literal["silu", "gelu", "relu"]
 DType = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
 DropPolicy = Literal["first_come", "gate_weight"]
 Mode = Literal["forward", "train"]
-RouterName = Literal["softmax_topk", "softmax_topk_renorm", "switch"]
 
 # Of tokens, outputs and biases, which are bfloat16 where the weights are float8_e4m3fn.
 ELEMENT_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 2}
@@ -70,7 +70,7 @@ class Problem:
     dtype: DType = "float32"
     capacity_factor: float | None = None
     drop: DropPolicy = "first_come"
-    router: RouterName = "softmax_topk_renorm"
+    router: str = "softmax_topk_renorm"
     load: str = "uniform"
     mode: Mode = "forward"
     ranks: int = 1
@@ -81,6 +81,7 @@ class Problem:
     def __post_init__(self) -> None:
         self._check_each_field()
         self._check_fields_together()
+        self._check_router()
 
     def _check_each_field(self) -> None:
         for name, smallest in (("T", 0), ("D", 1), ("F", 1), ("E", 1), ("K", 1), ("ranks", 1), ("seed", 0)):
@@ -94,7 +95,6 @@ class Problem:
             ("dtype", DType),
             ("drop", DropPolicy),
             ("mode", Mode),
-            ("router", RouterName),
             ("wire", Literal[DType, None]),
         ):
             if getattr(self, name) not in get_args(choices):
@@ -111,8 +111,6 @@ class Problem:
             raise InvalidProblem(f"ranks = {self.ranks}, but only E = {self.E} experts: give ranks <= E")
         if self.wire is not None and self.ranks == 1:
             raise InvalidProblem(f"wire = {self.wire!r}, but nothing travels with ranks = 1: give more ranks, or None")
-        if self.router == "switch" and self.K != 1:
-            raise InvalidProblem(f"router = 'switch' takes one expert per token, not K = {self.K}: give K = 1")
         if self.quantised and self.mode == "train":
             raise InvalidProblem(
                 f"mode = 'train', but weights of dtype = {self.dtype!r} have no gradients: give mode = 'forward', or"
@@ -122,6 +120,16 @@ class Problem:
             Load.parse(self.load).check(experts=self.E, chosen=self.K)
         except ValueError as error:
             raise InvalidProblem(str(error)) from error
+
+    def _check_router(self) -> None:
+        """Check the router and write it in its canonical form, so that equal problems have equal keys."""
+        try:
+            router = Router.parse(self.router)
+        except ValueError as error:
+            raise InvalidProblem(str(error)) from error
+        if reason := router.refuses(self):
+            raise InvalidProblem(f"router = {self.router!r} {reason}")
+        object.__setattr__(self, "router", router.spec)
 
     @property
     def key(self) -> str:
@@ -207,7 +215,16 @@ class Problem:
 
     def dense(self) -> Problem:
         """One expert for all N rows: the matmul chain with the same useful FLOPs as this problem without drops."""
-        return self.replace(T=self.N, E=1, K=1, capacity_factor=None, load="uniform", ranks=1, wire=None)
+        return self.replace(
+            T=self.N,
+            E=1,
+            K=1,
+            capacity_factor=None,
+            load="uniform",
+            ranks=1,
+            wire=None,
+            router=Router.parse(self.router).for_fewer_experts().spec,
+        )
 
     def flops(self, rows: float) -> int:
         """FLOPs of the expert products on ``rows`` rows; a training step is three times a forward."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .draw_routes import draw_routes
 from .problem import Problem
-from .routers import route
 from .routing import Routing
 from .shard import Shard
 
@@ -188,7 +188,7 @@ def draw_inputs(problem: Problem, weights: Weights, *, seed: int, device: torch.
     shape = (problem.T, problem.D)
     return Inputs(
         x_TD=torch.randn(shape, generator=generator, device=device).to(dtype),
-        routing=route(problem, seed=seed, device=device),
+        routing=draw_routes(problem, seed=seed, device=device),
         weights=weights,
         dy_TD=torch.randn(shape, generator=generator, device=device).to(dtype),
     )

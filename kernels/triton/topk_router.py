@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from ..cuda import nvrtc
 from ..cuda import topk_softmax as cuda
-from ..problem import routers
+from ..problem.draw_routes import routed
 from ..problem.routing import Routing
 
 
@@ -27,8 +27,7 @@ def topk_softmax(logits_TE: Tensor, chosen: int, *, renormalise: bool) -> Routin
     if not 1 <= chosen <= experts:
         raise ValueError(f"chosen = {chosen} of {experts} experts: give between 1 and {experts}")
     if not nvrtc.usable(logits_TE):
-        router = routers.softmax_topk_renorm if renormalise else routers.softmax_topk
-        return router(logits_TE, chosen)
+        return routed("softmax_topk_renorm" if renormalise else "softmax_topk", logits_TE, chosen)
     ids_TK, gates_TK = _TopkSoftmax.apply(logits_TE, chosen, renormalise)  # type: ignore[no-untyped-call]
     return Routing(ids_TK=ids_TK, gates_TK=gates_TK, experts=experts)
 

@@ -24,8 +24,8 @@ from ...kernels.hardware.limits import HARDWARE, assuming
 from ...kernels.kernel import Cost, Kernel
 from ...kernels.oracle import drop
 from ...kernels.problem import Problem
+from ...kernels.problem.draw_routes import draw_routes
 from ...kernels.problem.models import model
-from ...kernels.problem.routers import route
 from ...kernels.problem.routing import Routing
 from ...results.counters import Number, Value
 
@@ -181,7 +181,7 @@ def _asked(problem: Problem) -> dict[str, Number]:
 @cache  # dropping goes route by route, and everyone asks for the same
 def _routes(problem: Problem) -> tuple[Routing, Routing]:
     """All routes, and those that the capacity keeps."""
-    routed = route(problem, seed=problem.seed, device=CPU)
+    routed = draw_routes(problem, seed=problem.seed, device=CPU)
     return routed, drop(problem, routed)
 
 

@@ -64,6 +64,7 @@ EXPERTS: list[Changes] = [
     {"E": 60, "K": 60, "T": 5},
     {"E": 3, "K": 1, "router": "switch"},
     {"router": "softmax_topk"},
+    {"E": 8, "router": "sigmoid_topk:groups=4,top_groups=2,bias=0.1,scale=2.5"},
 ]
 TOKENS: list[Changes] = [
     {"T": 0},

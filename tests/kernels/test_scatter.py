@@ -18,7 +18,7 @@ from moebench.kernels.cost_model.cpu import Operations
 from moebench.kernels.implementations import scatter
 from moebench.kernels.oracle import oracle, reference
 from moebench.kernels.problem import Problem
-from moebench.kernels.problem.routers import route
+from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.routing import NO_ROUTE, Routing
 from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
 from moebench.kernels.steps import Rates, Step
@@ -187,7 +187,7 @@ def steps(problem: Problem, config: Config) -> Sequence[Step]:
 
 @cache
 def routing(problem: Problem) -> Routing:
-    return route(problem, seed=1, device=CPU)
+    return draw_routes(problem, seed=1, device=CPU)
 
 
 @pytest.mark.parametrize("changes", [{}, {"gated": False}, {"load": "hot"}, {"load": "empty:0.5"}, {"T": 0}])

@@ -17,7 +17,7 @@ from moebench.kernels.hardware.limits import HARDWARE, assuming
 from moebench.kernels.kernel import Cost
 from moebench.kernels.oracle import drop
 from moebench.kernels.problem import Problem
-from moebench.kernels.problem.routers import route
+from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.routing import Routing
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -26,7 +26,7 @@ DROPLESS = PROBLEM.replace(capacity_factor=None)
 
 
 def routes(problem: Problem) -> tuple[Routing, Routing]:
-    routed = route(problem, seed=0, device=CPU)
+    routed = draw_routes(problem, seed=0, device=CPU)
     return routed, drop(problem, routed)
 
 

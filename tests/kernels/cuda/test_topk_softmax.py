@@ -7,7 +7,7 @@ import torch
 from cuda_on_cpu import Machine
 from torch import Tensor
 
-from moebench.kernels.problem.routers import ROUTERS
+from moebench.kernels.problem.draw_routes import routed
 from moebench.kernels.triton.topk_router import topk_softmax
 
 pytestmark = pytest.mark.gpu
@@ -30,7 +30,7 @@ def test_same_experts_and_gates(
     logits_TE = logits(T, E, levels=levels)
     with machine(T) as device:
         routing = topk_softmax(logits_TE.to(device), K, renormalise=renormalise)
-    expected = ROUTERS["softmax_topk_renorm" if renormalise else "softmax_topk"](logits_TE, K)
+    expected = routed("softmax_topk_renorm" if renormalise else "softmax_topk", logits_TE, K)
     assert torch.equal(routing.ids_TK.cpu(), expected.ids_TK)
     torch.testing.assert_close(routing.gates_TK.cpu(), expected.gates_TK, rtol=1e-5, atol=1e-30)
 
@@ -44,7 +44,7 @@ def test_same_gradients(machine: Machine, dtype: torch.dtype, renormalise: bool)
         routing = topk_softmax(mine_TE, 4, renormalise=renormalise)
         (found_TE,) = torch.autograd.grad(routing.gates_TK, mine_TE, dgates_TK.to(device))
     theirs_TE = logits_TE.clone().requires_grad_()
-    expected = ROUTERS["softmax_topk_renorm" if renormalise else "softmax_topk"](theirs_TE, 4)
+    expected = routed("softmax_topk_renorm" if renormalise else "softmax_topk", theirs_TE, 4)
     (expected_TE,) = torch.autograd.grad(expected.gates_TK, theirs_TE, dgates_TK)
     assert found_TE.dtype == dtype
     torch.testing.assert_close(found_TE.cpu(), expected_TE, rtol=2e-2 if dtype != torch.float32 else 1e-4, atol=1e-5)
@@ -62,7 +62,7 @@ def test_infinities_and_nan_choose_valid_experts_each_once_as_torch_does(machine
     logits_TE = torch.tensor(rows)
     with machine(2) as device:
         routing = topk_softmax(logits_TE.to(device), 4, renormalise=True)
-    expected = ROUTERS["softmax_topk_renorm"](logits_TE, 4)
+    expected = routed("softmax_topk_renorm", logits_TE, 4)
     assert torch.equal(routing.ids_TK.cpu(), expected.ids_TK)
     torch.testing.assert_close(routing.gates_TK.cpu(), expected.gates_TK, equal_nan=True)
 
@@ -71,4 +71,4 @@ def test_switch_is_the_top_one(machine: Machine) -> None:
     logits_TE = logits(8, 16)
     with machine(3) as device:
         routing = topk_softmax(logits_TE.to(device), 1, renormalise=False)
-    assert torch.equal(routing.ids_TK.cpu(), ROUTERS["switch"](logits_TE, 1).ids_TK)
+    assert torch.equal(routing.ids_TK.cpu(), routed("switch", logits_TE, 1).ids_TK)

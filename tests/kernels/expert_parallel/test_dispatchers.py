@@ -72,6 +72,7 @@ CASES = {
     "uneven tokens": Case(TRAIN, tokens=(5, 0, 21, 11)),
     "tokens on the last rank": Case(TRAIN, tokens=(0, 0, 0, 37)),
     "one route": Case(TRAIN.replace(K=1, router="switch")),
+    "routed in groups": Case(TRAIN.replace(E=8, router="sigmoid_topk:groups=4,top_groups=2,scale=2.5")),
     "forward": Case(TRAIN.replace(mode="forward")),
     "bfloat16": Case(TRAIN.replace(dtype="bfloat16", D=40)),
     "quantised": Case(TRAIN.replace(dtype="float8_e4m3fn", mode="forward", D=40), {"local": "loop"}),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from moebench.kernels.problem import Problem
+from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.load import Load
-from moebench.kernels.problem.routers import route
 from moebench.kernels.problem.routing import Routing
 from moebench.kernels.problem.trace import Trace, load_of, write
 
@@ -24,7 +24,7 @@ CHI_SQUARE_15 = 44.3  # exceeded by chance once in 10,000 with 15 degrees of fre
 
 
 def routes(load: str, *, T: int = 4096, E: int = 16, K: int = 1, seed: int = 0, problem_seed: int = 0) -> Routing:
-    return route(Problem(T=T, D=1, F=1, E=E, K=K, load=load, seed=problem_seed), seed=seed, device=CPU)
+    return draw_routes(Problem(T=T, D=1, F=1, E=E, K=K, load=load, seed=problem_seed), seed=seed, device=CPU)
 
 
 def popularity(load: str, E: int, seed: int = 0) -> NDArray[np.float64]:

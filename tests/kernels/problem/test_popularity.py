@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from moebench.kernels.problem import Problem
-from moebench.kernels.problem.popularity import Drawn, Recorded, choices
-from moebench.kernels.problem.routers import route
+from moebench.kernels.problem.draw_routes import draw_routes
+from moebench.kernels.problem.popularity import Drawn, Tallied, choices
 from moebench.kernels.problem.trace import load_of, write
 
 CPU = torch.device("cpu")
@@ -29,7 +29,7 @@ def shared(experts: int, groups: int) -> NDArray[np.int64]:
 
 def routed(problem: Problem, seed: int = 1) -> NDArray[np.int64]:
     """Whether a token chose an expert, (T, E), by the router itself."""
-    ids_TK = route(problem, seed=seed, device=CPU).ids_TK.numpy()
+    ids_TK = draw_routes(problem, seed=seed, device=CPU).ids_TK.numpy()
     chosen_TE = np.zeros((problem.T, problem.E), dtype=np.int64)
     for token, ids in enumerate(ids_TK):
         chosen_TE[token, ids[ids >= 0]] = 1
@@ -96,6 +96,6 @@ def test_a_trace_is_counted_with_its_missing_routes(tmp_path: Path) -> None:
 
 def test_a_trace_of_drawn_routes_says_what_the_draw_says() -> None:
     problem = Problem(T=TOKENS, D=1, F=1, E=32, K=4, load="zipf:1", seed=5)
-    recorded = Recorded(route(problem, seed=2, device=CPU).ids_TK.numpy(), 32)
+    recorded = Tallied(draw_routes(problem, seed=2, device=CPU).ids_TK.numpy(), 32)
     for owner_E in (np.arange(32), shared(32, 4)):
         np.testing.assert_allclose(recorded.hit(owner_E), choices(problem).hit(owner_E), atol=0.015)

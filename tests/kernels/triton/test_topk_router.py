@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from moebench.kernels.problem.routers import ROUTERS
+from moebench.kernels.problem.draw_routes import routed
 from moebench.kernels.triton.topk_router import topk_softmax
 
 
@@ -13,7 +13,7 @@ from moebench.kernels.triton.topk_router import topk_softmax
 def test_cpu_takes_the_plain_router(renormalise: bool) -> None:
     logits_TE = torch.randn(5, 7, generator=torch.Generator().manual_seed(0))
     routing = topk_softmax(logits_TE, 3, renormalise=renormalise)
-    expected = ROUTERS["softmax_topk_renorm" if renormalise else "softmax_topk"](logits_TE, 3)
+    expected = routed("softmax_topk_renorm" if renormalise else "softmax_topk", logits_TE, 3)
     assert torch.equal(routing.ids_TK, expected.ids_TK)
     assert torch.equal(routing.gates_TK, expected.gates_TK)
 

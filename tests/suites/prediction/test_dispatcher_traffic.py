@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.expert_parallel.dispatcher import ExpertParallel
 from moebench.kernels.problem import Problem
+from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.popularity import choices
-from moebench.kernels.problem.routers import route
 from moebench.kernels.problem.routing import Routing, within_capacity
 from moebench.suites.prediction.collectives import Transfer
 from moebench.suites.prediction.dispatcher_traffic import FLOWS, Flow, unsupported
@@ -67,7 +67,7 @@ def test_bytes_are_what_the_dispatcher_itself_reckons_from_routes(
 
 def _bytes(kernel: ExpertParallel, problem: Problem, chunks: int, seed: int) -> np.ndarray:
     """What every rank sends for one draw of tokens, (link classes, R)."""
-    routing = route(problem, seed=seed, device=CPU)
+    routing = draw_routes(problem, seed=seed, device=CPU)
     if problem.capacity is not None:
         parts = routing.ids_TK.split(problem.tokens_per_rank)
         kept = [

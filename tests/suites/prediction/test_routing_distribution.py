@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from moebench.kernels.problem import Problem
+from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.popularity import choices
-from moebench.kernels.problem.routers import route
 from moebench.kernels.problem.routing import queue_positions
 from moebench.suites.prediction.layout import Layout
 from moebench.suites.prediction.routing_distribution import RoutingDistribution
@@ -27,7 +27,7 @@ def demand(problem: Problem, ranks: int, ranks_per_node: int = 2) -> RoutingDist
 
 def rows(asked: RoutingDistribution, tokens: int, seed: int = 1) -> NDArray[np.int64]:
     """Routes of each token to each rank, (T, R), by the router."""
-    ids_TK = route(asked.problem.replace(T=tokens, capacity_factor=None), seed=seed, device=CPU).ids_TK.numpy()
+    ids_TK = draw_routes(asked.problem.replace(T=tokens, capacity_factor=None), seed=seed, device=CPU).ids_TK.numpy()
     rank_TK = np.where(ids_TK < 0, asked.layout.ranks, asked.owner_E[ids_TK])
     return np.stack([(rank_TK == rank).sum(1) for rank in range(asked.layout.ranks)], axis=1)
 
@@ -81,7 +81,7 @@ def kept(asked: RoutingDistribution, draws: int) -> NDArray[np.bool_]:
     one = asked.problem.replace(T=asked.problem.T // asked.layout.ranks, ranks=1, capacity_factor=None)
     kept_STE, capacity = np.zeros((draws, one.T, one.E), dtype=np.bool_), asked.problem.capacity or 0
     for seed, kept_TE in enumerate(kept_STE):
-        routing = route(one, seed=seed, device=CPU)
+        routing = draw_routes(one, seed=seed, device=CPU)
         stays_TK = queue_positions(routing, "first_come") < capacity
         np.put_along_axis(kept_TE, routing.ids_TK.long().numpy(), stays_TK.numpy(), axis=1)
     return kept_STE
@@ -114,7 +114,7 @@ def test_experts_are_touched_as_often_as_some_token_chooses_them() -> None:
 
 
 def _experts(asked: RoutingDistribution, seed: int) -> NDArray[np.int64]:
-    return route(asked.problem, seed=seed, device=CPU).counts_E().numpy()
+    return draw_routes(asked.problem, seed=seed, device=CPU).counts_E().numpy()
 
 
 def test_no_tokens_ask_for_nothing() -> None:

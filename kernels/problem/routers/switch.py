@@ -1,0 +1,22 @@
+"""The one most probable expert, weighted by its probability (Fedus et al. 2021, equation 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .softmax_topk import SoftmaxTopk
+
+if TYPE_CHECKING:
+    from ..problem import Problem
+
+
+@dataclass(frozen=True)
+class Switch(SoftmaxTopk):
+    """`SoftmaxTopk` for K = 1 only."""
+
+    def refuses(self, problem: Problem) -> str | None:
+        return None if problem.K == 1 else f"takes one expert per token, not K = {problem.K}: give K = 1"
+
+
+router = Switch
