@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..results.record import Environment, Record
+from ..results.record.identity import Identity
 from ..results.record.prediction import Prediction
 from .numbers import MISSING, counted, exact, number, plain, span
 from .table import Facet, Row, table
@@ -154,10 +155,9 @@ def sections(records: Sequence[Record], predictions: Sequence[Prediction] = ()) 
 
 
 def _section(machine: RecordedMachine, records: list[Record], predictions: Sequence[Prediction]) -> Section:
-    latest: dict[tuple[object, ...], Record] = {}
+    latest: dict[Identity, Record] = {}
     for record in sorted(records, key=lambda record: record.time):
-        cache = record.timing.cache if record.timing else None
-        latest[(*record.identity, record.point.line, record.point.x, cache)] = record
+        latest[record.identity.without("source")] = record
     kept = set(map(id, latest.values()))
     lines = {record.point.line for record in records}
     return Section(

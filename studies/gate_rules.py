@@ -12,7 +12,7 @@ from noise import Array, Generator, Noise
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 
-from moebench.results.regression.grouping import Key
+from moebench.results.record.identity import Identity
 from moebench.results.regression.paired_difference import difference
 from moebench.results.regression.sequential import LOOKS, Look, judge
 from moebench.results.regression.verdicts import FLOOR, Outcome, Verdict, decide
@@ -128,7 +128,7 @@ def gate(lab: Lab) -> Judgement:
     """Judge as `moebench gate`, which starts with the first processes and measures more where it has to."""
     stages: list[_Stage] = []
 
-    def begin(keys: Collection[Key] | None) -> Look:
+    def begin(keys: Collection[Identity] | None) -> Look:
         sides = lab.first if keys is None else lab.sides(0, LOOKS[0])
         stages.append(_Stage(lab, KEYS if keys is None else list(keys), *_medians(*sides)))
         return stages[-1].look
@@ -141,7 +141,7 @@ def gate(lab: Lab) -> Judgement:
     )
 
 
-KEYS: Final = [Key(suite="", series="", x=float(point), problem="", kernel="") for point in range(POINTS)]
+KEYS: Final = [Identity(x=float(point)) for point in range(POINTS)]
 
 
 @dataclass
@@ -149,11 +149,11 @@ class _Stage:
     """A measurement of ``keys`` under way: medians of the processes of both sides so far, (points, processes)."""
 
     lab: Lab
-    keys: Sequence[Key]
+    keys: Sequence[Identity]
     old: Array
     new: Array
 
-    def look(self, processes: int, unclear: Collection[Key] | None) -> list[Verdict]:
+    def look(self, processes: int, unclear: Collection[Identity] | None) -> list[Verdict]:
         have = self.old.shape[1]
         if processes > have:
             more = _medians(*self.lab.sides(have, processes))

@@ -1,8 +1,7 @@
-"""Running tasks: resume, measure, record. Nothing here knows what is measured."""
+"""Runs of tasks: each is measured, and its records are appended to a file."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,17 +24,6 @@ class SuiteProgress:
     left_s: float
 
 
-def pending(tasks: Sequence[Task], records: Sequence[Record]) -> list[Task]:
-    """What is left to do: each task without the competitors whose record exists."""
-    done = {(record.point, record.key, record.kernel) for record in records}
-    left = []
-    for task in tasks:
-        competitors = tuple(who for who in task.competitors if (task.point, task.problem.key, who.kernel) not in done)
-        if competitors:
-            left.append(dataclasses.replace(task, competitors=competitors))
-    return left
-
-
 class Runner:
     """Runs tasks on one device, or on several as ranks, into one store."""
 
@@ -46,24 +34,23 @@ class Runner:
         self.spent = TimeSpent()
 
     def run(self, tasks: Sequence[Task]) -> Iterator[SuiteProgress]:
-        """Measure what the store does not hold yet, append the records of each task, and tell.
+        """Measure tasks, append the records of each to the store, and yield them.
 
         Raises:
             StoreError: when the store holds records of another machine or of other versions.
             WorkerError: when no worker can be started, or one is out of reach.
         """
-        left = pending(tasks, self._store.loaded.records)
-        kernels = sorted({who.kernel for task in left for who in task.competitors})
+        kernels = sorted({who.kernel for task in tasks for who in task.competitors})
         with Supervisor(self._device_type, kernels, self._workplace) as isolated:
             self.spent = isolated.spent
-            if left:
-                self._refuse_to_mix(isolated.open(left[0].problem.ranks))
-            for done, task in enumerate(left, start=1):
+            if tasks:
+                self._refuse_to_mix(isolated.open(tasks[0].problem.ranks))
+            for done, task in enumerate(tasks, start=1):
                 records = isolated.run(task)
                 for record in records:
                     self._store.append(record)
-                left_s = self.spent.trials_s / done * (len(left) - done)
-                yield SuiteProgress(task=task, records=records, done=done, total=len(left), left_s=left_s)
+                left_s = self.spent.trials_s / done * (len(tasks) - done)
+                yield SuiteProgress(task=task, records=records, done=done, total=len(tasks), left_s=left_s)
 
     def _refuse_to_mix(self, ready: Ready) -> None:
         for record in self._store.loaded.records:

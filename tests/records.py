@@ -99,7 +99,6 @@ def records() -> st.SearchStrategy[Record]:
             "memory": st.none() | st.builds(Memory, peak=COUNTS, saved=COUNTS),
             "work": st.none() | WORKS,
             "roofline": st.none() | st.builds(Roofline, flops_per_s=POSITIVE, bytes_per_s=POSITIVE),
-            "sent_bytes": st.lists(COUNTS, max_size=3),
             "traffic": st.none() | st.builds(Traffic, ranks_per_node=COUNTS),
             "phases": st.none() | st.builds(Phases, **dict.fromkeys(Phases.model_fields, st.lists(FINITE, max_size=3))),
             "clocks": st.none() | st.builds(Clocks, power_w=FINITE, energy_j=st.none() | FINITE),

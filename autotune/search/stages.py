@@ -11,6 +11,7 @@ from typing import Literal
 from ...kernels.config import Config
 from ...kernels.problem import Problem
 from ...results.record import Environment, Record, Stage
+from ...results.record.identity import Identity
 
 SUITE = "tune"
 
@@ -33,13 +34,9 @@ def belongs(
     record: Record, *, kernel: str, source: str, environment: Environment, cache: Literal["cold", "hot"]
 ) -> bool:
     """Whether a record is of this kernel as it is now, on this machine, with caches like these."""
-    return (
-        record.point.suite == SUITE
-        and record.kernel == kernel
-        and record.source == source
-        and record.point.cache == cache
-        and not record.environment.differs(environment)
-    )
+    wanted = Identity(suite=SUITE, kernel=kernel, source=source, cache=cache)
+    found = record.identity.only("suite", "kernel", "source", "cache")
+    return found == wanted and not record.environment.differs(environment)
 
 
 def batches(records: Sequence[Record], stage: Stage, problem: Problem, default: Config) -> list[Batch]:

@@ -41,7 +41,7 @@ def conclude(verdicts: Sequence[Verdict], *, strict: bool, as_json: bool) -> Non
     counts = Counter(verdict.status.value for verdict in ranked)
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     if as_json:
-        typer.echo(json.dumps([asdict(verdict) for verdict in ranked], indent=2))
+        typer.echo(json.dumps([asdict(verdict) | {"key": verdict.key.plain()} for verdict in ranked], indent=2))
     else:
         typer.echo(f"{_table(ranked)}\n\n{counted(len(ranked), 'point')}: {said}")
     if any(verdict.status.worse for verdict in ranked):

@@ -128,6 +128,7 @@ def run(
         from ...execution.workers.worker_group import LOCAL_WORKERS, LocalWorkers
         from ...results.record.prediction import write
         from ...results.record.store import Store
+        from ...suites.resume import pending
         from ...suites.runner import Runner
         from ...suites.suite import timed
 
@@ -149,7 +150,10 @@ def run(
                 typer.echo(f"moebench: {problem}", err=True)
             pinned = interleave_with and place is LOCAL_WORKERS
             runner = Runner(store, device.value, LocalWorkers(PinnedThreads()) if pinned else place)
-            made, interrupted = _measure(runner, work, console)
+            left = pending(work, store.loaded.records, device.value)
+            for note in left.notes:
+                typer.echo(f"moebench: {note}", err=True)
+            made, interrupted = _measure(runner, left.tasks, console)
             records = [*store.loaded.records, *made]
         if predictions:
             write(path.with_suffix(".predictions.jsonl"), predictions)

@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import torch
-from pydantic import BaseModel
 
 from ...kernels.oracle import Result
 from ...kernels.problem import Problem
 from ...kernels.problem.tensors import TORCH_DTYPES, Inputs
 from ...kernels.tuned.source_hash import source_hash
-from ...results.record import SCHEMA, CacheState, Record, Roofline, Status, Timing, Traffic
+from ...results.record import SCHEMA, CacheState, Record, Roofline, Status, Timing
 from ...results.record.environment import commit
 from ...results.timing.clock import Clock, Sample
 from ...results.timing.cuda_clock import CannotCapture
@@ -303,7 +302,6 @@ class TrialRunner:
             errors=entry.errors,
             work=entry.work,
             roofline=roofline,
-            sent_bytes=_sent_bytes(entry.observed.get("traffic")),
             **observed,
             clocks=entry.clocks,
             environment=self.environment,
@@ -322,10 +320,3 @@ def _alive(entries: list[TrialEntry], subject: Subject | None = None) -> list[Tr
 def _subjects(entries: list[TrialEntry]) -> list[Subject]:
     """Return the subjects of the entries that have not failed, in the same order on every rank."""
     return list(dict.fromkeys(entry.subject for entry in _alive(entries)))
-
-
-def _sent_bytes(traffic: BaseModel | None) -> list[int]:
-    """Return the bytes that each rank sent to others."""
-    if not isinstance(traffic, Traffic):
-        return []
-    return [sum(one) for one in zip(traffic.node_bytes, traffic.across_bytes, strict=True)]

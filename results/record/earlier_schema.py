@@ -15,8 +15,10 @@ TUNING: Final = "tune"
 def upgraded(line: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record of schema 1 as one of schema 2: cache, stage and batch of its point are no longer in its series.
 
-    A line that is no record comes back as little changed as possible, for validation to name what is wrong with it.
+    ``sent_bytes`` is left out: it is the sum of what ``traffic`` has. A line that is no record comes back as little
+    changed as possible, for validation to name what is wrong with it.
     """
+    line = {name: value for name, value in line.items() if name != "sent_bytes"}
     point, timing = line.get("point"), line.get("timing")
     if not isinstance(point, Mapping) or not isinstance(point.get("series"), str):
         return {**line, "schema_version": 2}

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveFloat, model_validator
 
 from .earlier_schema import upgraded
+from .identity import Identity, config_text
 
 SCHEMA: Final = 2
 
@@ -133,9 +134,14 @@ class Traffic(_RecordPart):
     routes: list[int]
 
     @property
+    def sent_by_rank(self) -> list[int]:
+        """Bytes that each rank sent to others."""
+        return [sum(both) for both in zip(self.node_bytes, self.across_bytes, strict=False)]
+
+    @property
     def sent_bytes(self) -> int:
         """Bytes that all ranks together sent to others."""
-        return sum(self.node_bytes) + sum(self.across_bytes)
+        return sum(self.sent_by_rank)
 
 
 class Phases(_RecordPart):
@@ -265,8 +271,7 @@ class Record(_RecordPart):
 
     ``problem`` is the one that was solved, as plain data: the same, except for a reference rate. ``config`` likewise.
 
-    ``sent_bytes`` holds the payload bytes that each rank sent to others in one call, which ``traffic`` breaks down;
-    ``wall_s`` the seconds the trial took in all, of which the samples are the timed part.
+    ``wall_s`` are the seconds the trial took in all, of which the samples are the timed part.
     """
 
     schema_version: Literal[2]
@@ -285,7 +290,6 @@ class Record(_RecordPart):
     launches: Launches | None = None
     work: Work | None = None
     roofline: Roofline | None = None
-    sent_bytes: list[int] = Field(default_factory=list)
     traffic: Traffic | None = None
     phases: Phases | None = None
     clocks: Clocks | None = None
@@ -311,7 +315,13 @@ class Record(_RecordPart):
         return self
 
     @property
-    def identity(self) -> tuple[str, str, str, str]:
-        """What a run never measures twice: suite, problem, kernel and configuration."""
-        config = ",".join(f"{name}={value}" for name, value in sorted(self.config.items()))
-        return (self.point.suite, self.key, self.kernel, config)
+    def identity(self) -> Identity:
+        """The identity of this measurement."""
+        return Identity.at(
+            self.point, problem=self.key, kernel=self.kernel, config=config_text(self.config), source=self.source
+        )
+
+    @property
+    def sent_bytes(self) -> list[int]:
+        """Payload bytes that each rank sent to others in one call; empty where nothing is shared."""
+        return self.traffic.sent_by_rank if self.traffic else []

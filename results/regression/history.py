@@ -11,8 +11,9 @@ from itertools import pairwise
 from typing import Final
 
 from ..record import Environment, Record
+from ..record.identity import Identity
 from .changepoint import changes
-from .grouping import Key, conditions, points
+from .grouping import conditions, points
 
 COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")  # neither unknown nor a changed tree
 
@@ -42,7 +43,7 @@ class Series:
     """One point on one machine, in the order in which its commits were first measured."""
 
     environment: Environment
-    key: Key
+    key: Identity
     measured: list[Measured]
     changes: list[HistoryChange]
 
@@ -71,7 +72,7 @@ def _machines(records: Sequence[Record]) -> list[list[Record]]:
     return machines
 
 
-def _series(key: Key, records: Sequence[Record]) -> Series:
+def _series(key: Identity, records: Sequence[Record]) -> Series:
     commits: dict[str, list[Record]] = {}
     for record in records:
         commits.setdefault(record.commit, []).append(record)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from .grouping import Key
+from ..record.identity import Identity
 from .verdicts import Outcome, Verdict
 
 LOOKS: Final = (8, 12, 16, 24, 32, 48)  # pairs of processes; few where that is enough
 
-Look = Callable[[int, Collection[Key] | None], list[Verdict]]
+Look = Callable[[int, Collection[Identity] | None], list[Verdict]]
 """Bring the named points, or all, to so many processes a side, and judge them together with those not named."""
 
 
-def judge(begin: Callable[[Collection[Key] | None], Look], looks: Sequence[int] = LOOKS) -> list[Verdict]:
+def judge(begin: Callable[[Collection[Identity] | None], Look], looks: Sequence[int] = LOOKS) -> list[Verdict]:
     """Verdicts on all points; ``begin`` starts measuring the named points, or all, from nothing.
 
     A point that was slower gets the verdict of its second measurement.
@@ -31,8 +31,8 @@ def judge(begin: Callable[[Collection[Key] | None], Look], looks: Sequence[int] 
 
 def _settle(look: Look, looks: Sequence[int]) -> list[Verdict]:
     """Look until no point is unclear; what is decided stays as it was decided."""
-    decided: dict[Key, Verdict] = {}
-    unclear: list[Key] | None = None
+    decided: dict[Identity, Verdict] = {}
+    unclear: list[Identity] | None = None
     for processes in looks:
         for verdict in look(processes, unclear):
             if unclear is None or verdict.key in unclear:

@@ -18,8 +18,9 @@ from typing import Final
 from scipy.stats import false_discovery_control
 
 from ..record import Record, Status
+from ..record.identity import Identity
 from ..stats import Interval
-from .grouping import Key, conditions, points
+from .grouping import conditions, points
 from .paired_difference import FEWEST, UNSEEN_NOISE, Difference, difference, difference_of_few
 
 FLOOR: Final = 0.02  # of a time; less is not worth an alarm
@@ -63,7 +64,7 @@ class Verdict:
     ``processes`` counts those of the old and of the new side that gave a time; ``reason`` says what numbers do not.
     """
 
-    key: Key
+    key: Identity
     status: Outcome
     reason: str = ""
     old_ns: float | None = None
@@ -73,7 +74,7 @@ class Verdict:
 
 
 def compare(
-    old: Sequence[Record], new: Sequence[Record], *, floor: float = FLOOR, keys: Collection[Key] | None = None
+    old: Sequence[Record], new: Sequence[Record], *, floor: float = FLOOR, keys: Collection[Identity] | None = None
 ) -> list[Verdict]:
     """A verdict on every point of either side, in order of appearance, or on those of ``keys`` alone.
 
@@ -111,7 +112,7 @@ def _standing(difference: Difference, slower: bool, faster: bool, floor: float) 
 class _Timed:
     """A point with times on both sides."""
 
-    key: Key
+    key: Identity
     old: list[list[float]]
     new: list[list[float]]
     reason: str
@@ -139,7 +140,7 @@ class _Timed:
         )
 
 
-def _comparison(key: Key, old: list[Record], new: list[Record]) -> Verdict | _Timed:
+def _comparison(key: Identity, old: list[Record], new: list[Record]) -> Verdict | _Timed:
     """The verdict on a point, or its times where these decide."""
     if not old or not new:
         return Verdict(key=key, status=Outcome.missing if old else Outcome.new, reason=_failed(old or new))
@@ -147,10 +148,15 @@ def _comparison(key: Key, old: list[Record], new: list[Record]) -> Verdict | _Ti
     alike_old, alike_new = ([one for one in side if not conditions(one, newest)] for side in (old, new))
     if not alike_old:
         return Verdict(key=key, status=Outcome.incomparable, reason="; ".join(conditions(old[-1], newest)))
-    return _outcome(key, alike_old, alike_new)
+    return _outcome(key, _of_last_source(alike_old), _of_last_source(alike_new))
 
 
-def _outcome(key: Key, old: list[Record], new: list[Record]) -> Verdict | _Timed:
+def _of_last_source(records: list[Record]) -> list[Record]:
+    """Keep the records of the kernel's last sources: a file that was continued holds those of earlier ones too."""
+    return [record for record in records if record.source == records[-1].source]
+
+
+def _outcome(key: Identity, old: list[Record], new: list[Record]) -> Verdict | _Timed:
     """The same of records that were made under the same conditions."""
     failed_old, failed_new = _failed(old), _failed(new)
     if failed_old and failed_new:
@@ -166,7 +172,7 @@ def _outcome(key: Key, old: list[Record], new: list[Record]) -> Verdict | _Timed
     clock_old, clock_new = _clock(old), _clock(new)
     if clock_old and clock_new and abs(clock_new / clock_old - 1) > CLOCKS:
         return Verdict(key=key, status=Outcome.incomparable, reason=f"sm_mhz: {clock_old:g} / {clock_new:g}")
-    was, now = old[-1].identity[-1], new[-1].identity[-1]
+    was, now = old[-1].identity.config, new[-1].identity.config
     return _Timed(key, times_old, times_new, "" if was == now else f"config: {was or 'none'} / {now or 'none'}")
 
 

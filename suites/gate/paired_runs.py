@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from ...results.record import Record
+from ...results.record.identity import Identity
 from ...results.record.store import Store
-from ...results.regression.grouping import Key
 from ...results.regression.sequential import Look, judge
 from ...results.regression.verdicts import Verdict, compare
 from .checkouts import Side
@@ -46,7 +46,7 @@ class Gate:
         """
         return judge(self._begin, looks)
 
-    def _begin(self, keys: Collection[Key] | None) -> Look:
+    def _begin(self, keys: Collection[Identity] | None) -> Look:
         if keys is not None:
             self.tell(f"measuring anew what seemed slower: {len(keys)} of the points")
         return _GateStage(self, keys).look
@@ -73,11 +73,11 @@ class _GateStage:
     """One measurement from its beginning, of all points or of ``keys``: what both sides have given so far."""
 
     gate: Gate
-    keys: Collection[Key] | None
+    keys: Collection[Identity] | None
     pairs: int = 0
     records: tuple[list[Record], list[Record]] = field(default_factory=lambda: ([], []))
 
-    def look(self, processes: int, unclear: Collection[Key] | None) -> list[Verdict]:
+    def look(self, processes: int, unclear: Collection[Identity] | None) -> list[Verdict]:
         named = self.keys if unclear is None else unclear
         kernels = self.gate.kernels if named is None else sorted({key.kernel for key in named})
         started = time.monotonic()

@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from moebench.results.record import SCHEMA, Clocks, Environment, Memory, Point, Record, Roofline, Status, Timing, Work
+from moebench.results.record import (
+    SCHEMA,
+    Clocks,
+    Environment,
+    Memory,
+    Point,
+    Record,
+    Roofline,
+    Status,
+    Timing,
+    Traffic,
+    Work,
+)
 
 GPU = Environment(
     device="NVIDIA H100 80GB HBM3",
@@ -89,7 +101,7 @@ def record(
         )
     return Record(
         schema_version=SCHEMA,
-        point=Point(suite=suite, question=question, axis=axis, series=series, x=x, baseline=baseline),
+        point=Point(suite=suite, question=question, axis=axis, series=series, x=x, baseline=baseline, cache=cache),
         key=".".join(f"{name}{value}" for name, value in fields.items()),
         problem=fields,
         kernel=kernel,
@@ -101,12 +113,26 @@ def record(
         memory=Memory(peak=peak, saved=peak // 2) if timing else None,
         work=work,
         roofline=roofline,
-        sent_bytes=list(sent_bytes),
+        traffic=_traffic(list(sent_bytes)) if sent_bytes else None,
         clocks=clocks,
         environment=environment,
         commit="0123abc",
         time=time,
         wall_s=2.0,
+    )
+
+
+def _traffic(sent_bytes: list[int]) -> Traffic:
+    """What ranks of one node sent to each other, a copy for every route."""
+    none, ones = [0] * len(sent_bytes), [1] * len(sent_bytes)
+    return Traffic(
+        ranks_per_node=len(sent_bytes),
+        self_bytes=none,
+        node_bytes=sent_bytes,
+        across_bytes=none,
+        messages=ones,
+        rows=ones,
+        routes=ones,
     )
 
 

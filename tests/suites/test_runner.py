@@ -14,12 +14,14 @@ from points import point, task
 
 from moebench.results.record import Record, Status
 from moebench.results.record.store import Store, StoreError, load
-from moebench.suites.runner import Runner, pending
+from moebench.suites.resume import pending
+from moebench.suites.runner import Runner
 
 
 def run(path: Path, *asked: str) -> list[Record]:
     with Store(path) as store:
-        return [record for progress in Runner(store, "cpu").run([task(*asked)]) for record in progress.records]
+        left = pending([task(*asked)], store.loaded.records, "cpu").tasks
+        return [record for progress in Runner(store, "cpu").run(left) for record in progress.records]
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +52,6 @@ def test_running_again_measures_only_what_is_missing(records: Path) -> None:
     assert len(load(records).records) == 5
 
 
-def test_pending_knows_a_record_by_its_point_problem_and_kernel(records: Path) -> None:
-    known = load(records).records
-    assert pending([task("loop")], known) == []
-    assert pending([task("loop", x=2.0)], known) == [task("loop", x=2.0)]
-    assert [who.kernel for who in pending([task("loop", "padded")], known)[0].competitors] == ["padded"]
-
-
 def test_records_of_another_machine_are_not_continued(records: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.jsonl"
     record = load(records).records[0]
@@ -72,12 +67,14 @@ SLOW_RUN = """
 import sys
 from pathlib import Path
 from moebench.results.record.store import Store
+from moebench.suites.resume import pending
 from moebench.suites.runner import Runner
 from points import task
 
 if __name__ == "__main__":
     with Store(Path(sys.argv[1])) as store:
-        for progress in Runner(store, "cpu").run([task("loop", "scatter", x=float(x)) for x in range(8)]):
+        tasks = [task("loop", "scatter", x=float(x)) for x in range(8)]
+        for progress in Runner(store, "cpu").run(pending(tasks, store.loaded.records, "cpu").tasks):
             print(progress.done, flush=True)
 """
 

@@ -10,6 +10,7 @@ from ....execution.trial.task import Budget, Competitor, Task
 from ....kernels.compiler.survey import unable
 from ....results.record import Point
 from ....results.record.store import Store
+from ...resume import pending
 from ...runner import Runner
 from ...suite import BUDGETS
 from ..forms import SessionForm, form
@@ -28,7 +29,8 @@ def main() -> None:
     if which == "check" and unable() is None:
         compiled(cases(layers(task.problem for task in tasks)))
     with Store(Path(path)) as store:
-        bad = [told(progress.task, progress.records) for progress in Runner(store, chosen.device).run(tasks)]
+        left = pending(tasks, store.loaded.records, chosen.device).tasks
+        bad = [told(progress.task, progress.records) for progress in Runner(store, chosen.device).run(left)]
     sys.exit(int(any(bad)))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from records import record
 
-from moebench.results.record import Record
+from moebench.results.record import Record, Traffic
 from moebench.results.record.store import load
 
 RECORDED = Path(__file__).parents[3] / "results" / "recorded"
@@ -54,6 +54,14 @@ def test_what_is_read_is_written_as_the_schema_of_today() -> None:
     read = Record.model_validate_json(line("final 2", suite="tune"))
     assert json.loads(read.model_dump_json())["schema_version"] == 2
     assert Record.model_validate_json(read.model_dump_json(exclude_none=True)) == read
+
+
+def test_bytes_sent_are_read_from_the_traffic() -> None:
+    """Schema 1 wrote their sum beside it."""
+    traffic = {name: [1, 2] for name in Traffic.model_fields if name != "ranks_per_node"} | {"ranks_per_node": 2}
+    old = json.dumps({**json.loads(line("s")), "sent_bytes": [2, 4], "traffic": traffic})
+    assert Record.model_validate_json(old).sent_bytes == [2, 4]
+    assert Record.model_validate_json(line("s")).sent_bytes == []
 
 
 @pytest.mark.parametrize("text", ['{"schema_version": 1}', '{"schema_version": 1, "point": {"series": 3}}'])

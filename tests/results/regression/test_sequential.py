@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
-from moebench.results.regression.grouping import Key
+from moebench.results.record.identity import Identity
 from moebench.results.regression.sequential import LOOKS, Look, judge
 from moebench.results.regression.verdicts import Outcome, Verdict
 
-KEYS = {name: Key(suite="s", series="", x=0.0, problem="", kernel=name) for name in "abc"}
+KEYS = {name: Identity(suite="s", kernel=name) for name in "abc"}
 S, U, L = Outcome.same, Outcome.unclear, Outcome.slower
 
 
@@ -21,12 +21,12 @@ class Script:
         self._measurements = iter(measurements)
         self.asked: list[tuple[int, str]] = []
 
-    def begin(self, keys: Collection[Key] | None) -> Look:
+    def begin(self, keys: Collection[Identity] | None) -> Look:
         written = next(self._measurements)
         assert keys is None or {key.kernel for key in keys} == set(written)
         looks = iter(range(len(LOOKS)))
 
-        def look(processes: int, unclear: Collection[Key] | None) -> list[Verdict]:
+        def look(processes: int, unclear: Collection[Identity] | None) -> list[Verdict]:
             self.asked.append((processes, "".join(key.kernel for key in unclear) if unclear is not None else "all"))
             at = next(looks)
             return [Verdict(key=KEYS[name], status=said[min(at, len(said) - 1)]) for name, said in written.items()]
