@@ -20,7 +20,8 @@ from moebench.kernels.compiler.compilers import Compilers
 from moebench.kernels.compiler.machine_code import resources
 from moebench.kernels.compiler.survey import CompileCase
 from moebench.kernels.cuda import nvrtc
-from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.hardware.device_limits import assuming
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.tensors import draw_inputs, draw_weights
 

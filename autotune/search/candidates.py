@@ -15,7 +15,8 @@ from ...kernels.compiler.compilers import Compilers
 from ...kernels.compiler.machine_code import resources
 from ...kernels.compiler.survey import unable
 from ...kernels.config import Config
-from ...kernels.hardware.limits import HARDWARE, assuming, hardware
+from ...kernels.hardware.device_limits import assuming, hardware
+from ...kernels.hardware.gpus import HARDWARE, target_of
 from ...kernels.implementations._triton import TritonKernel
 from ...kernels.kernel import Kernel
 from ...kernels.oracle import drop
@@ -30,7 +31,7 @@ from ...results.timing.roofline import MachineRates
 from .compile_ahead import Ahead, Faults, none_known
 from .recorded_sweep import RecordedSweep
 from .space import Space
-from .static_model import Estimate, estimate, predict, rates, rates_of_target, target_of
+from .static_model import Estimate, estimate, predict, rates, rates_of_target
 from .strategy import DEFAULT
 
 CPU = torch.device("cpu")

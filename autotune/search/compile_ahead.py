@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ...kernels.compiler.compilers import Compilers
 from ...kernels.compiler.survey import CompileCase, CompileOutcome
 from ...kernels.config import Config
-from ...kernels.hardware.limits import HARDWARE, Hardware
+from ...kernels.hardware.gpus import HARDWARE, Hardware
 from ...kernels.problem import Problem
 
 Faults = Callable[[Problem, Sequence[Config]], Iterator[str | None]]

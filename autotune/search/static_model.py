@@ -5,7 +5,6 @@ It ranks configurations, and says why one ranks where it does; it is no measurem
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +13,7 @@ import torch
 
 from ...common.names import unknown
 from ...kernels.config import Config
-from ...kernels.hardware.chips import CHIPS
+from ...kernels.hardware.gpus import DATA_SHEETS
 from ...kernels.kernel import Kernel
 from ...kernels.problem import Problem
 from ...kernels.problem.routing import Routing
@@ -26,14 +25,6 @@ CALL_S = {"cpu": 4e-6, "cuda": 3e-6}
 # Shares of a data sheet's rates that large products and copies reach; power is what limits the former.
 FLOPS_REACHED = 0.8
 BYTES_REACHED = 0.9
-
-# As torch and nvidia-smi name devices. Some have other rates than the target's data sheet, and the same processors.
-DEVICES = {
-    "sm_80": r"A100|A800",
-    "sm_90": r"H100|H200|H800|H20|GH200",
-    "sm_100": r"B200|GB200",
-    "gfx942": r"MI300X|MI325X",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,21 +90,13 @@ def rates_of_target(name: str, dtype: str) -> Rates:
     Raises:
         UnknownName: for a target or a dtype that is not known, with the nearest names.
     """
-    if name not in CHIPS:
-        raise unknown("target", name, list(CHIPS))
-    chip = CHIPS[name]
-    if dtype not in chip.flops_per_s:
-        raise unknown("dtype", dtype, list(chip.flops_per_s))
+    if name not in DATA_SHEETS:
+        raise unknown("target", name, list(DATA_SHEETS))
+    sheet = DATA_SHEETS[name]
+    if dtype not in sheet.flops_per_s:
+        raise unknown("dtype", dtype, list(sheet.flops_per_s))
     return Rates(
-        flops_per_s=FLOPS_REACHED * chip.flops_per_s[dtype],
-        bytes_per_s=BYTES_REACHED * chip.bytes_per_s,
+        flops_per_s=FLOPS_REACHED * sheet.flops_per_s[dtype],
+        bytes_per_s=BYTES_REACHED * sheet.bytes_per_s,
         call_s=CALL_S["cuda"],
     )
-
-
-def target_of(device_name: str) -> str | None:
-    """The target that a device of a record belongs to, or None for one that is not known."""
-    for target, names in DEVICES.items():
-        if re.search(rf"(?<![A-Za-z0-9])(?:{names})(?![A-Za-z0-9])", device_name):
-            return target
-    return None

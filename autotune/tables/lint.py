@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
+from ...kernels.hardware.gpus import gpu_named
 from ...kernels.implementations._vllm_tiles import BLOCKS, shared_bytes
 from ...kernels.problem.models import MODELS, Model
-from .devices import device
 from .serving import ABOUT, Engine, Finding, Name, ServingError, ServingFile, Severity, Tiles, device_word, read
 
 LADDER = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 1536, 2048, 3072, 4096)
@@ -200,7 +200,7 @@ def _element(entry: _Entry) -> Iterator[Finding]:
 
 def _launch(entry: _Entry, triton: str | None) -> Iterator[Finding]:
     """Tiles whose buffers alone are more than the device has, with the Triton that will run them."""
-    name, known = entry.content.name, device(entry.content.name.device)
+    name, known = entry.content.name, gpu_named(entry.content.name.device)
     if known is None:
         yield entry.finding(
             Severity.note,
@@ -300,7 +300,7 @@ def _expert_time(name: Name, M: int, block_m: int) -> float:
 
 
 def _flop_per_byte(name: Name) -> float:
-    known = device(name.device)
+    known = gpu_named(name.device)
     return known.flop_per_byte if known and known.flop_per_byte else USUAL_FLOP_PER_BYTE
 
 

@@ -74,7 +74,7 @@ def compile_(
         from rich.console import Console
 
         from ...kernels.compiler.survey import cases, references, unable
-        from ...kernels.hardware.limits import HARDWARE
+        from ...kernels.hardware.gpus import HARDWARE
 
         if reason := unable():
             refuse(reason)

@@ -69,7 +69,7 @@ def candidates_of(kernel: str, device: str | None, target: str | None, problem: 
     from ...autotune.search.candidates import Candidates
     from ...common.names import unknown
     from ...kernels.catalog import KERNELS
-    from ...kernels.hardware.limits import HARDWARE
+    from ...kernels.hardware.gpus import HARDWARE
     from ...kernels.problem import InvalidProblem
 
     if target is not None and target not in HARDWARE:

@@ -12,8 +12,9 @@ from triton.backends.compiler import GPUTarget
 
 from ...common.names import unknown
 from ..config import Config
-from ..hardware.limits import HARDWARE, Hardware, assuming
-from ..hardware.occupancy import ROOM, ProcessorLimits
+from ..hardware.device_limits import assuming
+from ..hardware.gpus import HARDWARE, PROCESSORS, Hardware
+from ..hardware.occupancy import ProcessorLimits
 from ..kernel import Kernel
 from ..problem import Problem
 from ..problem.tensors import without_values
@@ -34,7 +35,7 @@ class Target:
     @property
     def room(self) -> ProcessorLimits:
         """What its processors hold."""
-        return ROOM[self.name]
+        return PROCESSORS[self.name]
 
     @staticmethod
     def named(name: str) -> Target:

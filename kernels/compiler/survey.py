@@ -12,7 +12,8 @@ import torch
 from ...common.names import unknown
 from ..catalog import KERNELS
 from ..config import Config
-from ..hardware.limits import HARDWARE, Hardware, assuming
+from ..hardware.device_limits import assuming
+from ..hardware.gpus import HARDWARE, Hardware
 from ..implementations._triton import MISSING, TritonKernel
 from ..kernel import Kernel
 from ..problem import DType, Problem

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cuda.route_sorting import launches
-from ..hardware.chips import CHIPS
-from ..hardware.limits import Hardware
+from ..hardware.gpus import DATA_SHEETS, Hardware
 from ..problem import ELEMENT_BYTES, SCALE_BYTES, Problem
 from ..problem.routing import Routing
 from ..steps import Step
@@ -137,7 +136,7 @@ class LayerLaunches:
 
     def _missed(self, held_bytes: float) -> float:
         """Share of so many bytes that is no longer in L2 when they are read again."""
-        return max(0.0, 1 - CHIPS[self.hardware.target].l2_bytes / held_bytes) if held_bytes else 0.0
+        return max(0.0, 1 - DATA_SHEETS[self.hardware.target].l2_bytes / held_bytes) if held_bytes else 0.0
 
     def _quantise(self, what: str, rows: int, width: int) -> MemoryStream:
         moved = rows * (width * (self._element + self.problem.operand_bytes) + SCALE_BYTES)
@@ -260,7 +259,7 @@ class LayerLaunches:
 
     def _bias_gradient(self, name: str, width: int) -> MemoryStream:
         """Sums over an expert's rows, one step after the other."""
-        chip = CHIPS[self.hardware.target]
+        chip = DATA_SHEETS[self.hardware.target]
         chain = -(-max(self.counts) // BIAS_ROWS) * chip.memory_cycles / chip.clock_hz
         return MemoryStream(name=name, moved_bytes=self._kept * width * self._element, chain_s=chain)
 

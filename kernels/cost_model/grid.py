@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..hardware.chips import CHIPS, Chip
-from ..hardware.limits import Hardware
-from ..hardware.occupancy import MOST_REGISTERS, REGISTERS, ROOM, SCHEDULERS
+from ..hardware.gpus import DATA_SHEETS, PROCESSORS, DataSheet, Hardware
+from ..hardware.occupancy import MOST_REGISTERS, REGISTERS, SCHEDULERS
 from ..steps import Rates
 
 SHARED_CYCLE_BYTES = 128  # that a processor reads or writes in shared memory (CUDA Best Practices Guide, 32 banks)
@@ -58,9 +57,9 @@ class Program:
     fixed_registers: int = FIXED_REGISTERS
 
     @property
-    def chip(self) -> Chip:
+    def chip(self) -> DataSheet:
         """The data sheet."""
-        return CHIPS[self.hardware.target]
+        return DATA_SHEETS[self.hardware.target]
 
     @cached_property
     def _started_by(self) -> str:
@@ -175,7 +174,7 @@ class Program:
     @cached_property
     def resident(self) -> int:
         """Programs that a processor holds at once."""
-        room = ROOM[self.hardware.target]
+        room = PROCESSORS[self.hardware.target]
         held = room.programs_of(
             warps=self.warps + (4 if self.specialise else 0),
             registers=self.registers,

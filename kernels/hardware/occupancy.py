@@ -1,8 +1,7 @@
-"""How many programs of a kernel one processor holds at once."""
+"""Occupancy: the number of programs of a kernel that one processor holds at once."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 # A processor has four schedulers, to which the warps of a program are dealt out. Each has 512 registers of 32 bits for
@@ -15,7 +14,7 @@ MOST_REGISTERS = 255  # of a thread (CUDA C++ Programming Guide, technical speci
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessorLimits:
-    """What one processor has for programs besides registers.
+    """Limits of one processor besides registers.
 
     A scheduler holds at most ``warps`` warps, the processor at most ``programs`` programs. Shared memory is given in
     multiples of ``shared_step``, and ``reserved_bytes`` of it go to the system with every program. ``tensor_columns``
@@ -30,7 +29,7 @@ class ProcessorLimits:
     tensor_columns: int = 0
 
     def programs_of(self, *, warps: int, registers: int, shared_bytes: int, tensor_columns: int) -> int:
-        """Programs side by side, each with so many ``warps`` and ``registers`` a thread; 0 when not even one fits.
+        """Return how many programs fit side by side, each with ``warps`` and ``registers`` a thread; 0 when none fits.
 
         The formula is that of ``cuda_occupancy.h`` in the CUDA toolkit; LLVM's ``AMDGPUBaseInfo`` has the same with
         AMD's numbers.
@@ -45,16 +44,3 @@ class ProcessorLimits:
 
 def _up(number: int, step: int) -> int:
     return -(-number // step) * step
-
-
-_AMPERE = ProcessorLimits(warps=16, programs=32, shared_bytes=164 << 10, shared_step=128, reserved_bytes=1 << 10)
-_HOPPER = dataclasses.replace(_AMPERE, shared_bytes=228 << 10)
-
-ROOM: dict[str, ProcessorLimits] = {
-    # CUDA C++ Programming Guide, technical specifications by compute capability; PTX ISA, tcgen05.alloc.
-    "sm_80": _AMPERE,
-    "sm_90": _HOPPER,
-    "sm_100": dataclasses.replace(_HOPPER, tensor_columns=512),
-    # AMD's CDNA 3 instruction set guide; 16 barriers, one for a program of several warps.
-    "gfx942": ProcessorLimits(warps=8, programs=16, shared_bytes=64 << 10, shared_step=512, reserved_bytes=0),
-}

@@ -9,7 +9,7 @@ import torch
 
 from ...common.packages import Unusable, use
 from ..config import Config
-from ..hardware.limits import hardware
+from ..hardware.device_limits import hardware
 from ..kernel import Kernel
 from ..problem import Problem
 from ..problem.routing import Routing

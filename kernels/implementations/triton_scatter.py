@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 
 from ..config import Config
-from ..hardware.limits import hardware
+from ..hardware.device_limits import hardware
 from ..kernel import Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing

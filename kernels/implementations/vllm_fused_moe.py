@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config import Config
-from ..hardware.limits import hardware
+from ..hardware.device_limits import hardware
 from ..kernel import Layer
 from ..problem import Problem
 from ..problem.routing import Routing

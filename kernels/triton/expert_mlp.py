@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..hardware.limits import Hardware
+from ..hardware.gpus import Hardware
 from ..problem import Problem
 from ..problem.routing import Routing, service_order
 from ..problem.tensors import Weights

@@ -11,7 +11,7 @@ import triton
 from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from ..hardware.limits import Hardware
+from ..hardware.gpus import Hardware
 from ..problem import Problem
 from ..problem.tensors import LEAST_SCALE, token_dtype
 from . import grouped_gemm, rows, weight_gradient

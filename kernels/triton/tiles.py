@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..config import Config
-from ..hardware.limits import Hardware
-from ..hardware.occupancy import MOST_REGISTERS, ROOM
+from ..hardware.gpus import PROCESSORS, Hardware
+from ..hardware.occupancy import MOST_REGISTERS
 from ..problem import ELEMENT_BYTES, Problem
 
 DESCRIPTOR_BYTES = 16  # tensor descriptors want strides in multiples of this
@@ -126,7 +126,7 @@ class Tile:
 
     def beside(self, problem: Problem, hardware: Hardware) -> int:
         """Programs of this tile that a processor holds at once, by its shared memory and its registers."""
-        held = ROOM[hardware.target].programs_of(
+        held = PROCESSORS[hardware.target].programs_of(
             warps=self.warps,
             registers=min(MOST_REGISTERS, OTHER_REGISTERS + self.accumulators),
             shared_bytes=self.shared_bytes(problem, hardware),

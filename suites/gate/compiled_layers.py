@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ...kernels.compiler.machine_code import CodeCounters
 from ...kernels.compiler.survey import CompileCase, CompileOutcome, cases, references
 from ...kernels.config import Config
-from ...kernels.hardware.limits import HARDWARE
+from ...kernels.hardware.gpus import HARDWARE
 from ...results.counters import Value
 from .counted_cases import Counted
 

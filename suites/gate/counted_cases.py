@@ -20,7 +20,8 @@ from ...execution.trial.failure import first_line
 from ...execution.trial.work import work_of
 from ...kernels.catalog import KERNELS
 from ...kernels.compiler.survey import META, compiled_kernels
-from ...kernels.hardware.limits import HARDWARE, assuming
+from ...kernels.hardware.device_limits import assuming
+from ...kernels.hardware.gpus import HARDWARE
 from ...kernels.kernel import Cost, Kernel
 from ...kernels.oracle import drop
 from ...kernels.problem import Problem

@@ -25,7 +25,8 @@ from torch.nn import functional
 from moebench.execution.trial.accuracy import errors, verdict
 from moebench.execution.trial.reference_check import call
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.hardware.device_limits import assuming
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.implementations import _peer
 from moebench.kernels.implementations._peer import Once, Peer
 from moebench.kernels.oracle import reference

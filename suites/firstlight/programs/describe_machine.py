@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 
 from ....execution.workers.worker import DeviceType
+from ....kernels.hardware.device_limits import hardware
 from ....kernels.hardware.device_names import device_name, driver
-from ....kernels.hardware.limits import hardware
 from ....results.record.environment import commit, fingerprint
 from ....results.timing.nvml import NoTelemetry, Telemetry, connect
 from ....results.timing.roofline import MachineRates

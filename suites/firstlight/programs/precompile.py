@@ -15,7 +15,8 @@ from ....kernels.catalog import KERNELS
 from ....kernels.compiler.compilers import Compilers
 from ....kernels.compiler.survey import CompileCase, CompileOutcome, compiled_kernels, unable
 from ....kernels.config import Config
-from ....kernels.hardware.limits import HARDWARE, Hardware, assuming, hardware
+from ....kernels.hardware.device_limits import assuming, hardware
+from ....kernels.hardware.gpus import HARDWARE, Hardware
 from ....kernels.problem import Problem
 from ..forms import form
 

@@ -20,7 +20,7 @@ from moebench.autotune.search.compile_ahead import Ahead, fault_of, none_known
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler.machine_code import CodeCounters
 from moebench.kernels.compiler.survey import CompileCase, CompileOutcome
-from moebench.kernels.hardware.limits import HARDWARE
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.problem import Problem
 from moebench.kernels.triton.tiles import Tile, Tiles
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from moebench.autotune.search.space import Axis, NoConfiguration, Space
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config
-from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.hardware.device_limits import assuming
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.kernel import Cost, Kernel, Layer
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import Routing

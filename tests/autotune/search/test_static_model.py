@@ -7,10 +7,11 @@ import time
 import pytest
 import torch
 
-from moebench.autotune.search.static_model import estimate, predict, rates, rates_of_target, target_of
+from moebench.autotune.search.static_model import estimate, predict, rates, rates_of_target
 from moebench.common.names import UnknownName
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.hardware.device_limits import assuming
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import model
 from moebench.kernels.problem.routing import Routing
@@ -79,23 +80,3 @@ def test_a_wrong_target_or_dtype_is_told_with_the_nearest() -> None:
         rates_of_target("sm_91", "bfloat16")
     with pytest.raises(UnknownName, match="did you mean bfloat16"):
         rates_of_target("sm_90", "bfloat61")
-
-
-@pytest.mark.parametrize(
-    ("name", "target"),
-    [
-        ("NVIDIA A100-SXM4-80GB", "sm_80"),
-        ("NVIDIA A100 80GB PCIe", "sm_80"),
-        ("NVIDIA H100 80GB HBM3", "sm_90"),
-        ("NVIDIA H200", "sm_90"),
-        ("NVIDIA H20", "sm_90"),
-        ("NVIDIA GH200 480GB", "sm_90"),
-        ("NVIDIA B200", "sm_100"),
-        ("AMD Instinct MI300X", "gfx942"),
-        ("NVIDIA RTX A1000", None),
-        ("NVIDIA GeForce RTX 4090", None),
-        ("AMD EPYC 9654", None),
-    ],
-)
-def test_the_devices_of_records_are_known_by_their_names(name: str, target: str | None) -> None:
-    assert target_of(name) == target

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from moebench.autotune.tables.devices import device
 from moebench.autotune.tables.lint import LADDER, lint
 from moebench.autotune.tables.serving import Engine, Finding, ServingError
-from moebench.kernels.hardware.limits import HARDWARE
 from moebench.kernels.implementations._vllm_tiles import KNOBS
 
 # No model has this shape, its device is known, and every tile has its file's Triton.
@@ -101,38 +99,6 @@ def test_an_older_triton_has_one_buffer_on_amd(tmp_path: Path) -> None:
     put(tmp_path / "triton_3_1_0" / f"{stem}.json", {256: tiles(128, 256, 128, stages=4)}, triton=None)
     assert not found(tmp_path, "shared memory")
     assert found(tmp_path, "shared memory", triton="3.5.0")[0].M == 256
-
-
-def test_devices_agree_with_those_that_kernels_are_compiled_for() -> None:
-    names = {
-        "sm_80": "NVIDIA_A100-SXM4-80GB",
-        "sm_90": "NVIDIA_H100_NVL",
-        "sm_100": "NVIDIA_B200",
-        "gfx942": "AMD_Instinct_MI300X",
-    }
-    for target, name in names.items():
-        known = device(name)
-        assert known
-        assert known.shared_bytes == HARDWARE[target].shared_bytes
-
-
-@pytest.mark.parametrize(
-    ("name", "kib"),
-    [
-        ("NVIDIA_H20-3e", 227),
-        ("NVIDIA_GH200_480GB", 227),
-        ("NVIDIA_RTX_6000_Ada_Generation", 99),
-        ("NVIDIA_GeForce_RTX_5090", 99),
-        ("NVIDIA_RTX_PRO_6000_Blackwell_Server_Edition", 99),
-        ("AMD_Instinct_MI355X", 160),
-        ("NVIDIA_L20X", None),
-        ("NVIDIA_GeForce_RTX_2080_Ti", None),
-        ("AMD_Radeon_Graphics", None),
-    ],
-)
-def test_a_device_is_known_by_its_whole_word(name: str, kib: int | None) -> None:
-    known = device(name)
-    assert (known and known.shared_bytes >> 10) == kib
 
 
 # Batch sizes.

@@ -13,7 +13,8 @@ from moebench.autotune.search.space import Space
 from moebench.execution.trial.call_counters import of_call, of_cost, of_problem, undisturbed
 from moebench.execution.trial.work import work_of
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.hardware.device_limits import assuming
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.kernel import Cost
 from moebench.kernels.oracle import drop
 from moebench.kernels.problem import Problem

@@ -18,7 +18,8 @@ from moebench.kernels.compiler import compile as compiling
 from moebench.kernels.compiler.compile import META, Target, compile_launch, launches
 from moebench.kernels.compiler.machine_code import CodeCounters
 from moebench.kernels.compiler.survey import CompileOutcome, cases, compiled_kernels, references
-from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.hardware.device_limits import assuming
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.problem.models import model
 from moebench.kernels.triton.launch import Launch
 from moebench.kernels.triton.tiles import Tiles
@@ -120,7 +121,7 @@ def test_valid_reckons_with_the_shared_memory_that_is_used(hopper: list[dict[str
 
 SAMPLED = """
 import json, random
-from moebench.kernels.hardware.limits import HARDWARE
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.compiler.machine_code import all_counters
 from moebench.kernels.compiler.survey import cases, compile_case, references
 from moebench.kernels.triton.tiles import Tiles

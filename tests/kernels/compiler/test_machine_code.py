@@ -9,7 +9,7 @@ import pytest
 
 from moebench.kernels.compiler import machine_code
 from moebench.kernels.compiler.machine_code import CodeCounters, all_counters, worst
-from moebench.kernels.hardware.occupancy import ROOM
+from moebench.kernels.hardware.gpus import PROCESSORS
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ GCN = """
 
 def test_amd_code_is_read_from_its_text() -> None:
     metadata = SimpleNamespace(shared=32768, num_warps=4)
-    found = all_counters(Compiled({"amdgcn": GCN}, metadata), ROOM["gfx942"])
+    found = all_counters(Compiled({"amdgcn": GCN}, metadata), PROCESSORS["gfx942"])
     assert found == CodeCounters(
         warps=4,
         occupancy=2,
@@ -65,7 +65,7 @@ def test_amd_code_is_read_from_its_text() -> None:
 def test_nvidia_code_is_read_from_its_disassembly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine_code, "_dumped", lambda *_: SASS)
     metadata = SimpleNamespace(shared=65536, num_warps=8, tmem_size=0)
-    found = all_counters(Compiled({"cubin": b""}, metadata), ROOM["sm_90"])
+    found = all_counters(Compiled({"cubin": b""}, metadata), PROCESSORS["sm_90"])
     assert found == CodeCounters(
         warps=8,
         occupancy=1,

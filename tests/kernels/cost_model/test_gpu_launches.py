@@ -11,8 +11,8 @@ from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config
 from moebench.kernels.cost_model.gpu_launches import LayerLaunches
 from moebench.kernels.cost_model.grid import Grid, MemoryStream
-from moebench.kernels.hardware.chips import CHIPS
-from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.hardware.device_limits import assuming
+from moebench.kernels.hardware.gpus import DATA_SHEETS, HARDWARE
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import model
 from moebench.kernels.problem.routing import Routing
@@ -26,7 +26,7 @@ SMALL = Tiles.same(Tile(16, 128, 64, 4, 3))
 
 
 def rates(target: str = "sm_90", dtype: str = "bfloat16") -> Rates:
-    chip = CHIPS[target]
+    chip = DATA_SHEETS[target]
     return Rates(flops_per_s=chip.flops_per_s[dtype], bytes_per_s=chip.bytes_per_s, call_s=3e-6)
 
 

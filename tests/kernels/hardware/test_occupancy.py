@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from moebench.kernels.hardware.limits import HARDWARE
-from moebench.kernels.hardware.occupancy import ROOM
-
-
-def test_every_target_has_room() -> None:
-    assert ROOM.keys() == HARDWARE.keys()
+from moebench.kernels.hardware.gpus import PROCESSORS
 
 
 @pytest.mark.parametrize(
@@ -34,6 +29,6 @@ def test_every_target_has_room() -> None:
 def test_the_scarcest_resource_decides(
     target: str, warps: int, registers: int, kib: int, columns: int, programs: int
 ) -> None:
-    room = ROOM[target]
-    held = room.programs_of(warps=warps, registers=registers, shared_bytes=kib << 10, tensor_columns=columns)
+    limits = PROCESSORS[target]
+    held = limits.programs_of(warps=warps, registers=registers, shared_bytes=kib << 10, tensor_columns=columns)
     assert held == programs

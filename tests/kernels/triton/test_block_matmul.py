@@ -15,7 +15,7 @@ import torch
 from orders import counted
 from torch import Tensor
 
-from moebench.kernels.hardware.limits import INTERPRETER
+from moebench.kernels.hardware.device_limits import INTERPRETER
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import Routing
 from moebench.kernels.problem.tensors import TORCH_DTYPES, Weights, draw_weights

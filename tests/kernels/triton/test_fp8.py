@@ -20,7 +20,8 @@ from torch import Tensor
 from moebench.execution.trial.accuracy import errors, verdict
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config
-from moebench.kernels.hardware.limits import HARDWARE, assuming, hardware
+from moebench.kernels.hardware.device_limits import assuming, hardware
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.implementations._triton import runs_on
 from moebench.kernels.oracle import Result, drop
 from moebench.kernels.problem import Problem
@@ -199,7 +200,7 @@ COMPILED = """
 import dataclasses, json, torch
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler.compile import META, Target, compile_launch
-from moebench.kernels.hardware.limits import assuming
+from moebench.kernels.hardware.device_limits import assuming
 from moebench.kernels.triton.launch import recording
 from moebench.kernels.triton.tiles import Tiles
 from moebench.kernels.problem import Problem

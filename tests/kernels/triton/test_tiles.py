@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.hardware.device_limits import assuming
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import model
 from moebench.kernels.triton.tiles import PRODUCTS, SHAPES, Tile, Tiles, tilings

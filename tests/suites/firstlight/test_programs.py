@@ -16,7 +16,8 @@ from records import TIMING, record
 from moebench.autotune.search.space import Space
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler.survey import compiled_kernels, unable
-from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.hardware.device_limits import assuming
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.problem import Problem
 from moebench.results.record import Timing
 from moebench.suites.firstlight.forms import GPU, REHEARSAL

@@ -13,7 +13,8 @@ import pytest
 from moebench.autotune.search.space import Space
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler.survey import META, compiled_kernels
-from moebench.kernels.hardware.limits import HARDWARE, assuming
+from moebench.kernels.hardware.device_limits import assuming
+from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.problem import Problem
 from moebench.results.counters import CountersError, read
 from moebench.suites.gate import counted_cases
