@@ -1,4 +1,4 @@
-"""Which sources a kernel is made of, as one short hash: what was measured of other sources is not true of these."""
+"""Hash of the source files that a kernel is made of: a measurement holds for equal sources only."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TypeGuard
 
 from ..catalog import KERNELS
 
-DIGITS = 12  # enough to tell apart what one package was and is
-MODEL = "steps"  # what a kernel says of its time is not what it is made of
+DIGITS = 12  # enough to tell apart all versions of one package
+KERNEL, MODEL = "Kernel", "steps"  # the class and its method that models the time of a call, and is never timed itself
 _ROOT = Path(__file__).parents[1]
 
 
 @cache
 def source_hash(kernel_name: str) -> str:
-    """The first 12 hex digits of sha256 over the files that a kernel is made of, by name and code.
+    """Return the first 12 hex digits of sha256 over the files that a kernel is made of, by name and code.
 
     These are its own file, the modules of this package that it imports, directly or through others, and the CUDA
-    sources beside them. Comments, docstrings and the static model (`Kernel.steps` and what only it imports) do not
-    count. Of a kernel from outside the package it is its own file; "" where there is none, or one that is no Python.
+    sources beside them. Comments, docstrings and the static model (`Kernel.steps` and what only it imports) are left
+    out. A kernel from outside the package has the hash of its own file. The hash is "" for a file that is missing or
+    not valid Python.
 
     Raises:
-        UnknownName: for a name that is no kernel's.
+        UnknownName: when no kernel has that name.
     """
     if kernel_name in KERNELS.names():
         try:
@@ -40,14 +40,14 @@ def source_hash(kernel_name: str) -> str:
 
 
 def hash_of(file: Path, root: Path) -> str:
-    """The hash of a file of the package that lies in the folder ``root``, with all it reaches there."""
+    """Return the hash of a file and of all files under ``root`` that it reaches."""
     modules = reached(file, root)
     cuda = {source for module in modules for source in module.parent.glob("*.cu")}
     return _digest(sorted(modules | cuda), root)
 
 
 def reached(file: Path, root: Path) -> set[Path]:
-    """The file and every module under ``root`` that it imports, at any depth, inside functions too."""
+    """Return the file and every module under ``root`` that it imports, at any depth, inside functions too."""
     found: set[Path] = set()
     left = [file]
     while left:
@@ -59,8 +59,9 @@ def reached(file: Path, root: Path) -> set[Path]:
 
 
 def _imported(module: Path) -> Iterator[Path]:
-    """Files of what a module imports relatively, and of the packages that are run on the way."""
-    for node in _walk(ast.parse(module.read_bytes())):
+    """Yield the files of what a module imports relatively, and of the packages that are imported on the way."""
+    tree = ast.parse(module.read_bytes())
+    for node in _walk(tree, _models(tree, module)):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         base = module.parents[node.level - 1].joinpath(*(node.module or "").split("."))
@@ -77,20 +78,38 @@ def _digest(files: list[Path], root: Path) -> str:
     return total.hexdigest()[:DIGITS]
 
 
-def _walk(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all below it but the static model."""
+def _walk(node: ast.AST, left_out: set[ast.AST]) -> Iterator[ast.AST]:
+    """Yield a node and all nodes below it, without those left out."""
     yield node
     for child in ast.iter_child_nodes(node):
-        if not _of_the_model(child):
-            yield from _walk(child)
+        if child not in left_out:
+            yield from _walk(child, left_out)
 
 
-def _of_the_model(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
-    return isinstance(node, ast.FunctionDef) and node.name == MODEL
+def _models(tree: ast.Module, file: Path) -> set[ast.AST]:
+    """Return the static models in a file: the method `steps` of each class that derives from `Kernel`."""
+    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    methods = [(node, method) for node in classes for method in node.body if isinstance(method, ast.FunctionDef)]
+    return {method for node, method in methods if method.name == MODEL and _is_kernel(node.name, tree, file)}
+
+
+def _is_kernel(name: str, tree: ast.Module, file: Path) -> bool:
+    """Return whether a name in a file is `Kernel` or a class that derives from it, directly or through other files."""
+    if name == KERNEL:
+        return True
+    for index, node in enumerate(tree.body):
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            above = ast.Module(tree.body[:index], [])  # where its bases are defined or imported
+            bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+            return any(_is_kernel(base, above, file) for base in bases)
+        if isinstance(node, ast.ImportFrom) and node.level and name in (alias.name for alias in node.names):
+            source = file.parents[node.level - 1].joinpath(*(node.module or "").split(".")).with_suffix(".py")
+            return source.is_file() and _is_kernel(name, ast.parse(source.read_bytes()), source)
+    return False
 
 
 def _code(file: Path) -> str:
-    """The text of a source as it is run: the same for every version of Python."""
+    """Return the text of a source without comments, docstrings and static models, alike in all versions of Python."""
     text = file.read_text(encoding="utf-8")
     if file.suffix != ".py":
         return text
@@ -99,13 +118,15 @@ def _code(file: Path) -> str:
         if token.type == tokenize.COMMENT:
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column]
-    for node in ast.walk(ast.parse(text)):
-        if _of_the_model(node) or _is_docstring(node):
+    tree = ast.parse(text)
+    models = _models(tree, file)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt) and (node in models or _is_docstring(node)):
             for row in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[row] = ""
     return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
-def _is_docstring(node: ast.AST) -> TypeGuard[ast.Expr]:
-    """A text that nobody reads when it is run."""
+def _is_docstring(node: ast.AST) -> bool:
+    """Return whether a node is a string that stands alone, which nothing reads when the code runs."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

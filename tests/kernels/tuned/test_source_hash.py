@@ -72,6 +72,29 @@ def test_what_is_not_run_does_not_count(copy: Path, edit: tuple[str, str]) -> No
     assert of(copy, "scatter") == before
 
 
+def test_a_function_or_method_that_is_called_steps_counts_unless_it_is_a_kernels_model(copy: Path) -> None:
+    """Helpers of that name, in the kernel's file and in files that it imports, are part of the kernel."""
+    helper = "\n\nclass Plan:\n    def steps(self) -> int:\n        return {}\n\n\ndef steps() -> int:\n    return {}\n"
+    for file in ("implementations/scatter.py", "problem/routing.py"):
+        path, hashes = copy / file, []
+        text = path.read_text()
+        for numbers in ((1, 1), (2, 1), (1, 2)):
+            path.write_text(text + helper.format(*numbers))
+            hashes.append(of(copy, "scatter"))
+        assert len(set(hashes)) == 3
+
+
+def test_the_model_of_a_kernel_does_not_count_where_its_class_derives_from_another_kernels(copy: Path) -> None:
+    path = copy / "implementations" / "triton_scatter.py"
+    text = path.read_text()
+    hashes = []
+    for number in (1, 2):
+        model = f"\n\nclass Modelled(TritonScatter):\n    def steps(self) -> int:\n        return {number}\n"
+        path.write_text(text + model)
+        hashes.append(of(copy, "triton_scatter"))
+    assert hashes[0] == hashes[1]
+
+
 def test_a_hash_in_a_text_is_no_comment(copy: Path) -> None:
     path = copy / "implementations" / "scatter.py"
     before = of(copy, "scatter")
