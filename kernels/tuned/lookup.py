@@ -1,4 +1,4 @@
-"""Tuned tables where they are used: the folder they lie in, and the configuration they have for a problem."""
+"""Look-up in tuned tables: the folder that holds them, and the configuration that they have for a problem."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
 import torch
 
+from ...common.packages import installed_version
 from ..catalog import KERNELS
 from ..config import Config
 from ..hardware.device_names import device_name, driver
 from ..problem import Problem
 from ..problem.trace import label
 from .source_hash import source_hash
+from .table_reader import parse_table
 from .tuned_table import SHAPE, Bucket, InvalidTable, TableEntry, TunedTable
 
 FOLDER: Final = "MOEBENCH_TUNED"
 STALE: Final = "MOEBENCH_TUNED_STALE"
-MAX_BYTES: Final = 8 << 20  # thousands of buckets, read in a tenth of a second; what is larger is something else
-FILES: Final = 4096  # tables that stay read
+MAX_BYTES: Final = 8 << 20  # of a file: thousands of buckets, read in a tenth of a second
+FILES: Final = 4096  # files whose content is kept in memory
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """A configuration of the kernel's space that can be built, ``why`` it, and the ``seconds`` it should take.
+    """A configuration of the kernel's space that can be built, the reason for it, and the seconds it should take.
 
-    ``interpolated``: it was not measured for these tokens, but for fewer and for more.
+    ``interpolated``: it was measured for fewer and for more tokens, not for these.
     """
 
     config: Config
@@ -46,25 +47,25 @@ class Found:
 
 @dataclass(frozen=True)
 class NotCovered:
-    """No table has an answer, for ``reason``."""
+    """The answer where no table covers the problem, with the reason."""
 
     reason: str
 
 
 def stale_wanted() -> bool:
-    """Whether the user asks for tables of other versions or sources: MOEBENCH_TUNED_STALE=1."""
+    """Return whether the user asks for tables of other versions or sources too: MOEBENCH_TUNED_STALE=1."""
     return os.environ.get(STALE) == "1"
 
 
 def look_up(problem: Problem, kernel_name: str, device: torch.device, *, stale: bool = False) -> Found | NotCovered:
-    """What the tables of `folder` have for a problem, a kernel that supports it, and a device.
+    """Return what the tables of `folder` have for a problem, a kernel that supports it, and a device.
 
     A table must be of this device, driver, torch and Triton and of the kernel's present sources; with ``stale`` only of
-    this device. The shape must be the same but for the router, which no implementation sees; the load too, or the
-    entry is a robust one.
+    this device. The shape must be equal except for the router, which no implementation sees. The load must be equal
+    too, unless the entry is robust.
 
     Raises:
-        UnknownName: for a name that is no kernel's.
+        UnknownName: when no kernel has that name.
     """
     mine = [table for table in tables() if table.kernel == kernel_name]
     if not mine:
@@ -80,7 +81,7 @@ def look_up(problem: Problem, kernel_name: str, device: torch.device, *, stale: 
 
 
 def tuned_kernels(device: torch.device) -> list[str]:
-    """The kernels that there are tables of for a device, stale ones included; none where there is no such device."""
+    """Return the kernels with tables for a device, stale ones included; none where the device does not exist."""
     if device.type == "cuda" and not torch.cuda.is_available():
         return []
     name = device_name(device)
@@ -90,7 +91,7 @@ def tuned_kernels(device: torch.device) -> list[str]:
 def _covering(
     mine: list[TunedTable], problem: Problem, kernel_name: str, here: Mapping[str, str | None], stale: bool
 ) -> list[tuple[list[str], TableEntry]] | NotCovered:
-    """The entries for a problem, at least one, the most fitting first, each with in what its table is stale."""
+    """Return the entries for a problem, the best match first, each with what makes its table stale."""
     near = [table for table in mine if table.environment["device"] == here["device"]]
     if not near:
         others = ", ".join(sorted({repr(table.environment["device"]) for table in mine}))
@@ -113,11 +114,12 @@ def _covering(
 
 
 def answer(entry: TableEntry, T: int, default: Config, own: Callable[[Config], Config | None]) -> Found | NotCovered:
-    """What an entry has for ``T`` tokens.
+    """Return what an entry has for ``T`` tokens.
 
-    In a bucket it is the one chosen there. Between two it is what both chose, the ``default`` for ``T`` where both kept
-    theirs, and otherwise the fastest of those measured in both, each time taken as linear in the logarithms of time
-    and of rows per expert. ``own`` gives the kernel's own configuration for one in the table, None where it has none.
+    A bucket answers with its choice. Between two buckets it is the configuration that both chose, the ``default`` for
+    ``T`` where both kept theirs, and otherwise the fastest of those measured in both; times are interpolated linearly
+    in the logarithms of time and of rows per expert. ``own`` returns the kernel's own configuration for one in the
+    table, None where its space has none.
     """
     fewer = [bucket for bucket in entry.buckets if bucket.T <= T]
     more = [bucket for bucket in entry.buckets if bucket.T >= T]
@@ -131,7 +133,7 @@ def answer(entry: TableEntry, T: int, default: Config, own: Callable[[Config], C
     if below is above:
         config = own(entry.configs[below.chosen])
         if config is None:
-            return NotCovered(f"what is chosen for T = {T} is not in the kernel's space")
+            return NotCovered(f"the configuration chosen for T = {T} is not in the kernel's space")
         why = "tuned" if below.verdict == "tuned" else "tuned, the default was kept,"
         return Found(config=config, why=f"{why} at T = {T}", seconds=_seconds(below, above, T, below.chosen))
     between = f"between T = {below.T} and T = {above.T}"
@@ -150,13 +152,13 @@ def answer(entry: TableEntry, T: int, default: Config, own: Callable[[Config], C
 
 
 def _seconds(below: Bucket, above: Bucket, T: int, number: int, number_above: int | None = None) -> float:
-    """Time of a configuration that both buckets have measured, or of two that stand for one."""
+    """Return the interpolated time of a configuration, or of ``number`` in the one bucket and another in the other."""
     low_ns, high_ns = below.ns(number), above.ns(number if number_above is None else number_above)
     if low_ns is None or high_ns is None:
         raise ValueError(f"configuration {number} is not measured at T = {below.T} and T = {above.T}")
     if below.T == above.T:
         return low_ns / 1e9
-    # Of tokens as of rows per expert, which are K / E times as many.
+    # Rows per expert are proportional to tokens, so that either gives the same share.
     share = math.log(T / below.T) / math.log(above.T / below.T)
     return math.exp((1 - share) * math.log(low_ns) + share * math.log(high_ns)) / 1e9
 
@@ -166,7 +168,7 @@ def _answer_here(entry: TableEntry, problem: Problem, kernel_name: str, device: 
     space = kernel.space(problem, device)
 
     def own(config: Config) -> Config | None:
-        """The space's own object: nothing from a file goes further than the comparison."""
+        """Return the equal object of the space, so that nothing from a file is passed on."""
         same = next((mine for mine in space if mine == config), None)
         return same if same is not None and kernel.valid(problem, same, device) else None
 
@@ -182,24 +184,17 @@ def _same_shape(entry: TableEntry, problem: Problem) -> bool:
 
 @cache
 def here(device: torch.device) -> Mapping[str, str | None]:
-    """What a table must share with this place to be valid on a device here, besides the kernel's sources."""
+    """Return what a table must have in its environment to be valid on a device of this machine."""
     return {
         "device": device_name(device),
         "driver": driver(device),
-        "torch": metadata.version("torch"),
-        "triton": _version("triton"),
+        "torch": installed_version("torch"),
+        "triton": installed_version("triton"),
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def folder() -> Path | None:
-    """Where tables lie: MOEBENCH_TUNED, else moebench/tuned in the user's data; None where there is no home."""
+    """Return the folder of the tables: MOEBENCH_TUNED, else moebench/tuned in the user's data; None without a home."""
     if named := os.environ.get(FOLDER):
         return Path(named)
     data = os.environ.get("XDG_DATA_HOME", "")
@@ -211,9 +206,9 @@ def folder() -> Path | None:
 
 
 def tables() -> list[TunedTable]:
-    """All tables of `folder`, the newest first. A file is read again only after it has changed.
+    """Return all tables of `folder`, the newest first. A file is read again only after it has changed.
 
-    A file that is no table is named in a warning, once, and left out.
+    A file that is no table is left out, and a warning names it once.
     """
     where = folder()
     try:
@@ -242,10 +237,10 @@ def _read(path: str, state: tuple[int, int, int] | None) -> TunedTable | None:  
 
 
 def read(path: Path) -> TunedTable:
-    """The table in a file.
+    """Read the table in a file.
 
     Raises:
-        InvalidTable: when there is none that this moebench reads.
+        InvalidTable: when this moebench cannot read it.
     """
     try:
         if not path.is_file():
@@ -256,4 +251,4 @@ def read(path: Path) -> TunedTable:
         raise InvalidTable(f"it cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
         raise InvalidTable(f"it is larger than {MAX_BYTES >> 20} MiB")
-    return TunedTable.parse(content)
+    return parse_table(content)

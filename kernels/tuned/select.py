@@ -1,4 +1,4 @@
-"""Which kernel runs a problem, and how: what tuned tables say, else the first of an order that measurements suggest."""
+"""Choice of the kernel and the configuration for a problem: by tuned tables, else by a fixed order of preference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FEW_ROWS = 256  # below so many rows for each expert grouped beats scatter on a 
 
 
 class Choice(NamedTuple):
-    """A kernel, its configuration, and why this one."""
+    """A kernel, its configuration, and the reason for both."""
 
     kernel: Kernel
     config: Config
@@ -37,14 +37,15 @@ def preference(problem: Problem, device: torch.device) -> tuple[str, ...]:
 
 
 def choose(problem: Problem, device: torch.device, dispatch: str = AUTO) -> Choice:
-    """The kernel of that name, or the first supporting one of `preference`, as it is tuned for the problem.
+    """Return the kernel of that name, or the first supporting one of `preference`, tuned for the problem.
 
-    What no tuned table covers takes the kernel's first valid configuration. Where tables cover the first supporting
-    kernel and another one with less time, it is that one. Tables of other versions count with MOEBENCH_TUNED_STALE=1.
+    Without a tuned table for the problem the kernel runs in its first valid configuration. Where tables cover the first
+    supporting kernel and a faster one, the faster one is chosen. Tables of other versions count only with
+    MOEBENCH_TUNED_STALE=1.
 
     Raises:
-        UnknownName: for a name that is no kernel's.
-        ValueError: when none can run the problem, with the reason of each that was tried.
+        UnknownName: when no kernel has that name.
+        ValueError: when no kernel can run the problem, with the reason of each that was tried.
     """
     reasons: list[str] = []
     able = _able(preference(problem, device) if dispatch == AUTO else (dispatch,), problem, device, reasons)
@@ -64,7 +65,7 @@ def choose(problem: Problem, device: torch.device, dispatch: str = AUTO) -> Choi
 
 
 def _able(names: tuple[str, ...], problem: Problem, device: torch.device, reasons: list[str]) -> Iterator[Choice]:
-    """The kernels that can run the problem, by default; into ``reasons`` why others cannot."""
+    """Yield the kernels that can run the problem, in their defaults; add to ``reasons`` why the others cannot."""
     for name in names:
         kernel = KERNELS.load(name)
         reason = kernel.supports(problem, device)

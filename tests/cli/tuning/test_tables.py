@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 from moebench.cli.tuning.tables import app
 from moebench.kernels.implementations._vllm_tiles import KNOBS, OWN_CHOICE
 from moebench.kernels.problem import Problem
-from moebench.kernels.tuned.tuned_table import TunedTable
+from moebench.kernels.tuned.table_reader import parse_table
 from moebench.results.record import Point
 
 TILES = dict(zip(KNOBS, (16, 64, 128, 1, 4, 3), strict=True))
@@ -148,7 +148,7 @@ def test_export_writes_and_says_how_to_use_it(form: str, file: str, variable: st
 
 
 def test_export_of_layers_that_one_name_cannot_tell_apart_asks_for_the_width(kept: Path, tmp_path: Path) -> None:
-    made = TunedTable.parse(kept.read_text())
+    made = parse_table(kept.read_text())
     (layer,) = made.entries
     wider = replace(layer, shape=layer.shape.replace(D=4096))
     kept.write_text(replace(made, entries=(layer, wider)).text())

@@ -162,7 +162,7 @@ def test_what_is_not_in_the_space_is_refused(home: Path, monkeypatch: pytest.Mon
     strange = (CONFIGS[0], {**CONFIGS[1], "tile": "/etc/passwd"}, CONFIGS[2])
     buckets = (bucket(64, [4, 1, 3]), bucket(256, [9, 8, 7]))
     put(home, table(entry(*buckets, configs=strange)))
-    assert refused() == "what is chosen for T = 64 is not in the kernel's space"
+    assert refused() == "the configuration chosen for T = 64 is not in the kernel's space"
     assert found(PROBLEM.replace(T=100)).config == CONFIGS[2]
     strange = ({**CONFIGS[0], "tile": 3}, {**CONFIGS[1], "tile": True}, {**CONFIGS[2], "more": "import os"})
     put(home, table(entry(*buckets, configs=strange)))

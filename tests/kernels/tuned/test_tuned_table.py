@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import bucket, entry, environment, table
 
-from moebench.kernels.tuned.tuned_table import WIDTH, InvalidTable, TunedTable
+from moebench.kernels.tuned.table_reader import parse_table
+from moebench.kernels.tuned.tuned_table import WIDTH, InvalidTable
 
 TIMES = st.floats(1, 1e17)
 JSON = st.recursive(
@@ -28,8 +29,8 @@ def test_a_table_is_read_as_it_was_written(times: list[tuple[float, float | None
     buckets = [bucket(2**number, found) for number, found in enumerate(times)]
     robust = entry(loads=("uniform", word), configs=({"a": True, "b": 1.5, word: word}, {}, {"n": -3}))
     written = table(entry(*buckets), robust, kernel=word)
-    assert TunedTable.parse(written.text()) == written
-    assert TunedTable.parse(written.text().encode()).text() == written.text()
+    assert parse_table(written.text()) == written
+    assert parse_table(written.text().encode()).text() == written.text()
 
 
 def test_what_fits_a_line_is_on_one() -> None:
@@ -111,7 +112,7 @@ def edited_shape(**changes: Any) -> str:
 )
 def test_what_is_no_table_is_refused_with_the_value(text: str | bytes, words: str) -> None:
     with pytest.raises(InvalidTable, match=words) as caught:
-        TunedTable.parse(text)
+        parse_table(text)
     assert len(str(caught.value)) < 300
     assert str(caught.value).isprintable()
 
@@ -128,7 +129,19 @@ def test_whatever_is_put_anywhere_it_is_read_or_refused(data: st.DataObject, rep
         here = here[key]
     here[key] = replaced
     with contextlib.suppress(InvalidTable):
-        TunedTable.parse(json.dumps(content))
+        parse_table(json.dumps(content))
+
+
+def test_a_table_from_before_a_field_of_the_shape_existed_is_read_with_its_default() -> None:
+    shape = json.loads(table().text())["entries"][0]["shape"]
+    older = {name: value for name, value in shape.items() if name not in ("wire", "bias", "drop")}
+    assert parse_table(edited_entry(shape=older)) == table()
+
+
+@pytest.mark.parametrize("text", [edited(moebench_table=0), edited_entry(shape={}), edited_entry(buckets=[{}])])
+def test_a_table_that_is_too_old_names_the_command_that_derives_it_again(text: str) -> None:
+    with pytest.raises(InvalidTable, match="derive it again with `moebench tables build RECORDS`"):
+        parse_table(text)
 
 
 def test_a_use_is_told_in_what_it_differs() -> None:
