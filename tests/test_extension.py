@@ -5,12 +5,14 @@ Every test works on a copy of the package in a temporary folder, and asks a fres
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -48,6 +50,10 @@ class House:
         """Return what a command of the copy prints."""
         return self._run("-c", "from moebench.cli.main import main; main()", *arguments)
 
+    def records(self, name: str) -> list[dict[str, Any]]:
+        """Return the records of a file that a command of the copy wrote."""
+        return [json.loads(line) for line in (self.root / name).read_text().splitlines()]
+
     def _run(self, *arguments: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(self.root / "site"), "COLUMNS": "200"}
         run = subprocess.run(
@@ -65,3 +71,113 @@ def house(tmp_path: Path) -> House:
 def test_the_copy_is_what_a_process_imports(house: House) -> None:
     code = "import moebench.kernels.catalog as it, moebench.cli.main as main; print(it.__file__); print(main.__file__)"
     assert all(Path(line).is_relative_to(house.root) for line in house.python(code).split())
+
+
+def test_a_suite_is_one_file(house: House) -> None:
+    house.add(
+        "suites/sweeps/tiny.py",
+        '''
+        """Tiny: one small problem."""
+
+        from ...kernels.problem import Problem
+        from ..suite import Suite, SuiteForm, SuitePoint
+
+        form = SuiteForm(
+            baseline="loop",
+            kernels=("loop",),
+            places=(SuitePoint(series="tiny", x=16, problem=Problem(T=16, D=32, F=32, E=4, K=2)),),
+        )
+        suite = Suite(question="Is it measured?", axis="tokens T", small=form, full=form)
+        ''',
+    )
+    assert "tiny" in house.moebench("list", "suites")
+    assert "Is it measured?" in house.moebench("run", "tiny", "--samples", "3", "--device", "cpu", "-o", "run.jsonl")
+    assert [(record["point"]["suite"], record["status"]) for record in house.records("run.jsonl")] == [
+        ("tiny", "passed")
+    ]
+
+
+def test_a_strategy_is_one_file(house: House) -> None:
+    """The search asks it: whatever it measures besides the default is what this strategy proposes."""
+    house.add(
+        "autotune/search/strategies/bags.py",
+        '''
+        """Bags: only configurations that combine rows with an embedding bag."""
+
+        from ..strategy import Strategy, Suggestion
+
+
+        class Bags(Strategy):
+            """Measures the configurations with ``combine`` = bag in the order of the space."""
+
+            def _next(self) -> Suggestion | None:
+                configs = enumerate(self.space.configs)
+                return self._first_open(index for index, config in configs if config["combine"] == "bag")
+
+
+        strategy = Bags
+        ''',
+    )
+    assert "bags" in house.moebench("list", "strategies")
+    shape = ("--shape", "D=32,F=48,E=4,K=2", "--tokens", "16", "--dtype", "float32", "--device", "cpu")
+    house.moebench("tune", "scatter", *shape, "--strategy", "bags", "--trials", "2", "--output", "tune.jsonl")
+    searched = [record for record in house.records("tune.jsonl") if record["point"]["stage"] == "search"]
+    default, *tried = [record["config"]["combine"] for record in searched]
+    assert (default, tried) == ("add", ["bag", "bag"])
+
+
+def test_a_router_is_one_file(house: House) -> None:
+    """It is listed with its parameter, its routes are those that a trial measures, and the record names it."""
+    house.add(
+        "kernels/problem/routers/neighbours.py",
+        '''
+        """Neighbours: K experts in a row, whatever the logits are."""
+
+        from __future__ import annotations
+
+        from dataclasses import dataclass
+        from typing import TYPE_CHECKING
+
+        from ..router import Router, parameter
+
+        if TYPE_CHECKING:
+            from torch import Tensor
+
+
+        @dataclass(frozen=True)
+        class Neighbours(Router):
+            """The experts from ``first`` on, all weighted alike."""
+
+            first: int = parameter(0, least=0, most=7)
+
+            def route(self, logits_TE: Tensor, K: int) -> tuple[Tensor, Tensor]:
+                import torch
+
+                ids_K = torch.arange(self.first, self.first + K, dtype=torch.int32)
+                return ids_K.repeat(len(logits_TE), 1), torch.softmax(logits_TE.float()[:, :K], dim=1)
+
+
+        router = Neighbours
+        ''',
+    )
+    assert "neighbours" in house.moebench("list", "routers")
+    said = house.python(
+        """
+        import torch
+        from moebench.execution.trial.task import Budget, Competitor, Task
+        from moebench.execution.trial.trial import TrialRunner
+        from moebench.kernels.problem import Problem
+        from moebench.results.record import Point
+        from moebench.results.timing.clock import CpuClock
+
+        point = Point(suite="test", question="?", axis="T", series="one", x=16, baseline="loop")
+        problem = Problem(T=16, D=32, F=32, E=4, K=2, router="neighbours:first=2")
+        budget = Budget(seconds=1.0, samples=3)
+        task = Task(point=point, problem=problem, competitors=(Competitor(kernel="loop"),), budget=budget)
+        runner = TrialRunner(torch.device("cpu"), {"cold": CpuClock()})
+        (record,) = runner.run(task, lambda _: None)
+        check = runner._checks.first(next(iter(runner._checks._drawn)))
+        print(record.status, record.problem["router"], *check.routed.ids_TK.unique().tolist())
+        """
+    )
+    assert said.split() == ["passed", "neighbours:first=2", "2", "3"]
