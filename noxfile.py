@@ -98,6 +98,17 @@ def network_study(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation as a site in site/; a dead link or anchor ends the build.
+
+    The API pages come from the sources, so the package itself is not installed. Arguments go to `mkdocs build`.
+    """
+    groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "docs")
+    session.install("-c", CONSTRAINTS, *groups)
+    session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting, and the workflows of CI."""
     session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "lint"))

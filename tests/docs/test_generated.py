@@ -1,0 +1,28 @@
+"""Generated parts of the documentation are those that the code would give now."""
+
+from __future__ import annotations
+
+import pytest
+from docs_scripts import generate
+from pages import ROOT
+
+
+@pytest.mark.parametrize("page", generate.GENERATED)
+def test_generated_parts_are_current(page: str) -> None:
+    assert (ROOT / page).read_text() == generate.renewed(page), f"run `python docs/generate.py`: {page} is old"
+
+
+def test_every_field_of_a_record_is_described() -> None:
+    rows = [line for line in generate.record_schema().splitlines() if line.startswith("| `")]
+    assert [row for row in rows if row.endswith("|  |")] == []
+
+
+def test_every_module_has_a_first_line() -> None:
+    lines = [line for line in generate.package_tree().splitlines() if line.startswith("- `")]
+    assert len(lines) > 200
+    assert [line for line in lines if line.endswith(":") or line.endswith(": ")] == []
+
+
+def test_anchors_are_those_of_github() -> None:
+    assert generate.heading_anchor("`--no-python moebench`, not `python -m`") == "--no-python-moebench-not-python--m"
+    assert generate.heading_anchor("Reading [a report](report.md): 95 %") == "reading-a-report-95-"

@@ -1,0 +1,27 @@
+"""Every Python block that the documentation shows runs."""
+
+from __future__ import annotations
+
+import re
+import socket
+from typing import Any
+
+import pytest
+from pages import ROOT, Block, blocks
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=str)
+def test_python_block_runs(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first line `# kernels/implementations/mine.py` says in which file of the package the block would be."""
+    monkeypatch.chdir(ROOT)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # What torchrun would set, for a block that joins a group: one rank, alone.
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": "0", "WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    scope: dict[str, Any] = {"__name__": f"docs.{block.page.stem}"}
+    if place := re.match(r"# (\S+)\.py\n", block.text):
+        scope["__name__"] = f"moebench.{place[1].replace('/', '.')}"
+        scope["__package__"] = scope["__name__"].rpartition(".")[0]
+    exec(compile(block.text, str(block), "exec"), scope)  # noqa: S102 - the documentation is ours
