@@ -121,14 +121,15 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types of the installed wheel, the tests and this file."""
+    """Check types of the installed wheel, the tests, the scripts of docs/ and this file."""
     install(session, "types", editable=False)
     root = Path.cwd()
     config = f"{root}/pyproject.toml"
     with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):  # here, `kernels` would be a package
         packages = [argument for folder in FOLDERS for argument in ("-p", f"moebench.{folder}")]
         session.run("mypy", "--config-file", config, *packages)
-        session.run("mypy", "--config-file", config, f"{root}/noxfile.py")
+        scripts = (f"{root}/noxfile.py", f"{root}/docs/generate.py", f"{root}/docs/site_hooks.py")
+        session.run("mypy", "--config-file", config, *scripts)
         # Files of different folders share their names: explicit bases tell them apart.
         bases = ["--explicit-package-bases", f"{root}/tests", f"{root}/studies"]
         session.run("mypy", "--config-file", config, *bases)

@@ -11,10 +11,11 @@ import sys
 import tomllib
 import types
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -65,7 +66,9 @@ def package_tree() -> str:
 def _room(folder: Path) -> str:
     modules = sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
     lines = [f"- `{path.name}`: {_first_line(path)}" for path in modules]
-    return "\n".join([f"### `{folder.relative_to(ROOT)}/`", "", _first_line(folder / "__init__.py"), "", *lines]).rstrip()
+    return "\n".join(
+        [f"### `{folder.relative_to(ROOT)}/`", "", _first_line(folder / "__init__.py"), "", *lines]
+    ).rstrip()
 
 
 def _first_line(source: Path) -> str:
@@ -98,35 +101,46 @@ def _model_table(model: type[BaseModel]) -> str:
     rows = [_field_row(name, info) for name, info in model.model_fields.items()]
     summary = (model.__doc__ or "").partition("\n")[0].replace("``", "`")
     return "\n".join(
-        [f"### {model.__name__}", "", summary, "", "| field | type | unit | when absent | meaning |", *["|---|---|---|---|---|"], *rows]
+        [
+            f"### {model.__name__}",
+            "",
+            summary,
+            "",
+            "| field | type | unit | default | meaning |",
+            *["|---|---|---|---|---|"],
+            *rows,
+        ]
     )
 
 
 def _field_row(name: str, info: FieldInfo) -> str:
     unit = next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
-    absent = "never" if info.is_required() else f"`{info.get_default(call_default_factory=True)!r}`"  # type: ignore[call-arg]
-    return f"| `{name}` | {_type_name(info.annotation)} | {unit} | {absent} | {info.description or ''} |"
+    default = "required" if info.is_required() else f"`{info.get_default(call_default_factory=True)!r}`"
+    return f"| `{name}` | {_type_name(info.annotation)} | {unit} | {default} | {info.description or ''} |"
 
 
 def _type_name(annotation: Any) -> str:
     """Spell a type as the JSON of a record shows it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_type_name(argument) for argument in arguments if argument is not type(None))
+    if origin is None:
+        return _class_name(annotation)
     if origin is Literal:
         return ", ".join(f"`{argument}`" for argument in arguments)
-    if origin is list:
-        return f"list of {_type_name(arguments[0])}"
-    if origin is dict:
-        return f"object of {_type_name(arguments[1])}"
-    if origin is not None:  # Annotated
-        return _type_name(arguments[0])
-    names = {str: "string", int: "integer", float: "number", bool: "boolean"}
-    if annotation in names:
-        return names[annotation]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return f"[{annotation.__name__}](#{annotation.__name__.lower()})"
-    return getattr(annotation, "__name__", str(annotation))
+    parts = [_type_name(argument) for argument in arguments if argument is not type(None)]
+    if origin in (Union, types.UnionType):
+        return " or ".join(parts)
+    return {list: f"list of {parts[0]}", dict: f"object of {parts[-1]}"}.get(origin, parts[0])
+
+
+def _class_name(kind: Any) -> str:
+    names = {str: "string", int: "integer", float: "number", bool: "boolean", JsonValue: "any value"}
+    if kind in names:
+        return names[kind]
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return f"[{kind.__name__}](#{kind.__name__.lower()})"
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return ", ".join(f"`{member.value}`" for member in kind)
+    return getattr(kind, "__name__", str(kind))
 
 
 GENERATED: Final[dict[str, dict[str, Callable[[], str]]]] = {

@@ -29,8 +29,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     sections: dict[str, list[Any]] = defaultdict(list)
     for package in _packages():
         sections[package.split(".")[1]].append({package.partition(".")[2]: f"api/{package}.md"})
-    assert config.nav is not None
-    config.nav.append({"API": [{folder: pages} for folder, pages in sections.items()]})
+    config.nav = [*(config.nav or []), {"API": [{folder: pages} for folder, pages in sections.items()]}]
     return config
 
 
@@ -40,7 +39,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, name, content=_on_site((ROOT / source).read_text())))
     for package, folder in _packages().items():
         modules = [path.stem for path in sorted((ROOT / folder).glob("*.py")) if path.name != "__init__.py"]
-        parts = [f"## `{name}`\n\n::: {package}.{name}\n    options:\n      show_root_heading: false\n" for name in modules]
+        parts = [
+            f"## `{name}`\n\n::: {package}.{name}\n    options:\n      show_root_heading: false\n" for name in modules
+        ]
         files.append(File.generated(config, f"api/{package}.md", content="\n".join([f"# {package}\n", *parts])))
     return files
 

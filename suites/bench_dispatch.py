@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..results.pytest_benchmark import extra_info, group_of
-from ..results.record import Record
+from moebench.results.pytest_benchmark import extra_info, group_of
+from moebench.results.record import Record
 
 if TYPE_CHECKING:
     from pytest_benchmark.fixture import BenchmarkFixture

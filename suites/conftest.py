@@ -9,13 +9,13 @@ from typing import get_args
 
 import pytest
 
-from ..common.names import UnknownName
-from ..execution.trial.task import Competitor, Task
-from ..execution.workers.supervisor import Supervisor
-from ..execution.workers.worker import DeviceType
-from ..results.pytest_benchmark import place_of
-from ..results.record import Record, Size
-from .suite import tasks
+from moebench.common.names import UnknownName
+from moebench.execution.trial.task import Competitor, Task
+from moebench.execution.workers.supervisor import Supervisor
+from moebench.execution.workers.worker import DeviceType
+from moebench.results.pytest_benchmark import place_of
+from moebench.results.record import Record, Size
+from moebench.suites.suite import tasks
 
 QUICK = ("smoke",)
 POINTS = pytest.StashKey[dict[tuple[str, str], Task]]()

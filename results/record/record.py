@@ -66,17 +66,21 @@ class Point(_RecordPart):
     released model whose shape the problem has, ``size`` the form of the suite. All four are None elsewhere.
     """
 
-    suite: str
-    question: str
-    axis: str
-    series: str
-    x: float | str
-    baseline: str
-    cache: CacheState = "cold"
-    stage: Stage | None = None
-    batch: int | None = None
-    model: str | None = None
-    size: Size | None = None
+    suite: str = Field(description="name of the suite")
+    question: str = Field(description="the question that the suite answers")
+    axis: str = Field(description="title of the axis, with its unit")
+    series: str = Field(description="name of the line in a plot")
+    x: float | str = Field(description="place on the axis")
+    baseline: str = Field(description="kernel that the others are compared with")
+    cache: CacheState = Field(default="cold", description="how calls were timed")
+    stage: Stage | None = Field(default=None, description="part of a tuning run, None outside of one")
+    batch: int | None = Field(
+        default=None, description="batch of a tuning run whose candidates were sampled in turn, None outside of one"
+    )
+    model: str | None = Field(
+        default=None, description="released model whose shape the problem has, None for another shape"
+    )
+    size: Size | None = Field(default=None, description="form of the suite, None outside of one")
 
     @property
     def line(self) -> str:
@@ -94,15 +98,15 @@ _TIMED: Final[Mapping[CacheState, str]] = {"cold": "", "hot": "hot caches", "eag
 class Error(_RecordPart):
     """Distance from the float64 reference, as ‖out − ref‖ / ‖ref‖ and as the worst row of the same."""
 
-    norm: float
-    worst_row: float
+    norm: float = Field(description="‖out − ref‖ / ‖ref‖ of the whole tensor")
+    worst_row: float = Field(description="the same of the worst row")
 
 
 class Memory(_RecordPart):
     """Bytes: the peak a call allocates beyond its inputs, and what a training step keeps for its backward."""
 
-    peak: int
-    saved: int
+    peak: int = Field(description="bytes that one call allocates beyond its inputs, at the peak")
+    saved: int = Field(description="bytes that a training step keeps for its backward pass")
 
 
 class Launches(_RecordPart):
@@ -112,9 +116,9 @@ class Launches(_RecordPart):
     operators whose result the host has to wait for.
     """
 
-    kernels: dict[str, int] = Field(default_factory=dict)
-    operators: dict[str, int] = Field(default_factory=dict)
-    host_waits: int = 0
+    kernels: dict[str, int] = Field(default_factory=dict, description="launches of this package's kernels, by name")
+    operators: dict[str, int] = Field(default_factory=dict, description="torch operators that compute or copy, by name")
+    host_waits: int = Field(default=0, description="operators whose result the host waits for")
 
 
 class Traffic(_RecordPart):
@@ -125,13 +129,13 @@ class Traffic(_RecordPart):
     ``routes`` how many would have, had every route had a copy: what deduplication saved, or padding added.
     """
 
-    ranks_per_node: int
-    self_bytes: list[int]
-    node_bytes: list[int]
-    across_bytes: list[int]
-    messages: list[int]
-    rows: list[int]
-    routes: list[int]
+    ranks_per_node: int = Field(description="ranks of one node")
+    self_bytes: list[int] = Field(description="for each rank, what stayed on it")
+    node_bytes: list[int] = Field(description="for each rank, what went to other ranks of its node")
+    across_bytes: list[int] = Field(description="for each rank, what went to other nodes")
+    messages: list[int] = Field(description="for each rank, messages to other ranks")
+    rows: list[int] = Field(description="for each rank, copies of tokens that left it")
+    routes: list[int] = Field(description="for each rank, routes to experts on other ranks")
 
     @property
     def sent_by_rank(self) -> list[int]:
@@ -152,11 +156,13 @@ class Phases(_RecordPart):
     ``busy_ns``, and for ``exposed_ns`` of that the computation stood still.
     """
 
-    compute_ns: list[float]
-    communication_ns: list[float]
-    waiting_ns: list[float]
-    busy_ns: list[float]
-    exposed_ns: list[float]
+    compute_ns: list[float] = Field(description="for each rank, the time neither communicating nor waiting")
+    communication_ns: list[float] = Field(
+        description="for each rank, the time of its collectives when all ranks start them together"
+    )
+    waiting_ns: list[float] = Field(description="for each rank, the time it waited for the slowest rank")
+    busy_ns: list[float] = Field(description="for each rank, the time of its collectives as the call is sampled")
+    exposed_ns: list[float] = Field(description="for each rank, the part of `busy_ns` during which it did not compute")
 
     @property
     def overlap(self) -> float:
@@ -168,11 +174,11 @@ class Phases(_RecordPart):
 class Work(_RecordPart):
     """What the call had to do and did: FLOPs and bytes of the whole call, rows of the expert products."""
 
-    useful_flops: int
-    executed_flops: int
-    ideal_bytes: int
-    routed_rows: int
-    kept_rows: int
+    useful_flops: int = Field(description="FLOPs of the expert products on kept rows")
+    executed_flops: int = Field(description="the same with padding")
+    ideal_bytes: int = Field(description="inputs, weights of experts with a token and outputs, each moved once")
+    routed_rows: int = Field(description="routes of all tokens")
+    kept_rows: int = Field(description="routes that the capacity did not drop")
     capacity: int | None = Field(default=None, description="rows one expert takes from one rank, None when dropless")
 
     @property
@@ -187,8 +193,8 @@ class Roofline(_RecordPart):
     The latter is the better of a copy, read and write both counted, and of a stream that only reads.
     """
 
-    flops_per_s: float = Field(gt=0, allow_inf_nan=False)
-    bytes_per_s: float = Field(gt=0, allow_inf_nan=False)
+    flops_per_s: float = Field(gt=0, allow_inf_nan=False, description="rate of a dense matmul in the record's dtype")
+    bytes_per_s: float = Field(gt=0, allow_inf_nan=False, description="rate of memory")
 
     def bound_ns(self, work: Work) -> float:
         """Lower bound of the call's time in nanoseconds: the slower of its useful FLOPs and its ideal bytes."""
@@ -203,12 +209,16 @@ class Timing(_RecordPart):
     ended the sampling; ``enough`` means as many as were asked for, which may be few.
     """
 
-    clock: Literal["perf_counter", "cuda_event"]
-    cache: CacheState
-    samples_ns: list[PositiveFloat] = Field(min_length=1)
+    clock: Literal["perf_counter", "cuda_event"] = Field(description="what measured the samples")
+    cache: CacheState = Field(description="how calls were timed")
+    samples_ns: list[PositiveFloat] = Field(
+        min_length=1, description="the samples in the order in which they were taken"
+    )
     calls: int = Field(default=1, description="calls timed together in each sample, which is their average")
-    throttled: int = 0
-    stopped: Literal["settled", "plateau", "time_limit", "enough"]
+    throttled: int = Field(default=0, description="samples dropped because the device slowed itself down")
+    stopped: Literal["settled", "plateau", "time_limit", "enough"] = Field(
+        description="the rule that ended the sampling"
+    )
 
     @property
     def timed_s(self) -> float:
@@ -222,13 +232,13 @@ class Clocks(_RecordPart):
     What could not be read is None; ``unread`` then says why the first reading of the process that failed did.
     """
 
-    sm_mhz: int | None = None
-    memory_mhz: int | None = None
-    power_w: float | None = None
-    temperature_c: int | None = None
-    throttle_reasons: list[str] | None = None
-    energy_j: float | None = None
-    unread: str = ""
+    sm_mhz: int | None = Field(default=None, description="clock of the multiprocessors")
+    memory_mhz: int | None = Field(default=None, description="clock of the memory")
+    power_w: float | None = Field(default=None, description="power draw")
+    temperature_c: int | None = Field(default=None, description="temperature of the device")
+    throttle_reasons: list[str] | None = Field(default=None, description="reasons why the device slowed itself down")
+    energy_j: float | None = Field(default=None, description="energy of one call")
+    unread: str = Field(default="", description="why the first reading that failed did, empty if none failed")
 
 
 class Environment(_RecordPart):
@@ -238,20 +248,24 @@ class Environment(_RecordPart):
     ordered the routes: ``CUDA``, or ``torch`` and on a GPU why. It is None in records from before it was recorded.
     """
 
-    device: str
-    device_type: Literal["cpu", "cuda"]
-    cores: int
-    threads: int
-    memory_bytes: int
-    os: str
-    python: str
-    torch: str
-    triton: str | None = None
-    cuda: str | None = None
-    driver: str | None = None
-    cupy: str | None = None
-    routes_by: str | None = None
-    moebench: str
+    device: str = Field(description="name of the processor or GPU")
+    device_type: Literal["cpu", "cuda"] = Field(description="kind of device")
+    cores: int = Field(description="cores that the process may use")
+    threads: int = Field(description="threads of torch")
+    memory_bytes: int = Field(description="memory of the device")
+    os: str = Field(description="operating system and version")
+    python: str = Field(description="version of Python")
+    torch: str = Field(description="version of torch")
+    triton: str | None = Field(default=None, description="version of Triton, None where it is not installed")
+    cuda: str | None = Field(default=None, description="version of CUDA that torch was built for, None on a CPU")
+    driver: str | None = Field(default=None, description="version of the GPU's driver")
+    cupy: str | None = Field(
+        default=None, description="version of the CuPy that ran the CUDA kernels, None where they did not run"
+    )
+    routes_by: str | None = Field(
+        default=None, description="what sorted the routes: `CUDA`, or `torch` and on a GPU why"
+    )
+    moebench: str = Field(description="version of moebench")
 
     def differs(self, other: Environment) -> list[str]:
         """The fields in which two environments differ, as ``name: this / other``.
@@ -274,30 +288,33 @@ class Record(_RecordPart):
     ``wall_s`` are the seconds the trial took in all, of which the samples are the timed part.
     """
 
-    schema_version: Literal[2]
-    point: Point
-    key: str
-    problem: dict[str, JsonValue]
-    kernel: str
-    family: str
-    config: dict[str, JsonValue]
-    status: Status
-    reason: str = ""
-    needed_bytes: int | None = Field(default=None, description="reckoned, of a point that is out_of_memory")
-    timing: Timing | None = None
-    errors: dict[str, Error] = Field(default_factory=dict)
-    memory: Memory | None = None
-    launches: Launches | None = None
-    work: Work | None = None
-    roofline: Roofline | None = None
-    traffic: Traffic | None = None
-    phases: Phases | None = None
-    clocks: Clocks | None = None
-    environment: Environment
-    commit: str
+    schema_version: Literal[2] = Field(description="version of this schema")
+    point: Point = Field(description="the place of the record in its suite")
+    key: str = Field(description="the problem that was asked for, in one word")
+    problem: dict[str, JsonValue] = Field(description="the problem that was solved, as plain data")
+    kernel: str = Field(description="name of the implementation")
+    family: str = Field(description="family of the implementation")
+    config: dict[str, JsonValue] = Field(description="its configuration")
+    status: Status = Field(description="how the trial ended")
+    reason: str = Field(default="", description="why the status is not passed")
+    needed_bytes: int | None = Field(default=None, description="bytes needed by an estimate, if out_of_memory")
+    timing: Timing | None = Field(default=None, description="present if passed")
+    errors: dict[str, Error] = Field(
+        default_factory=dict,
+        description="distance from the reference, by tensor: the larger of the checks before and after",
+    )
+    memory: Memory | None = Field(default=None, description="present once the first call returned")
+    launches: Launches | None = Field(default=None, description="present once the first call returned")
+    work: Work | None = Field(default=None, description="present once the problem was drawn")
+    roofline: Roofline | None = Field(default=None, description="present once a competitor was measured")
+    traffic: Traffic | None = Field(default=None, description="present on several ranks")
+    phases: Phases | None = Field(default=None, description="present on several ranks")
+    clocks: Clocks | None = Field(default=None, description="present on an NVIDIA device")
+    environment: Environment = Field(description="the machine and the software")
+    commit: str = Field(description="commit of the checkout, with `-dirty` after it when sources differ, or `unknown`")
     source: str = Field(default="", description="hash of the sources that the kernel is made of")
     time: str = Field(description="when the record was made, UTC, ISO 8601")
-    wall_s: float = 0.0
+    wall_s: float = Field(default=0.0, description="duration of the whole trial, divided by its competitors")
 
     @model_validator(mode="before")
     @classmethod

@@ -80,7 +80,9 @@ def check_names(words: Sequence[str]) -> None:
 
 def check_moebench(words: Sequence[str]) -> None:
     """Check a command line that may still stand for any kernel, KERNEL, or any files, FILE and DIR."""
-    check_names([{"KERNEL": "scatter", "NAME": "scatter", "MODEL": "Mixtral-8x7B", "SUITE": "smoke"}.get(w, w) for w in words])
+    check_names(
+        [{"KERNEL": "scatter", "NAME": "scatter", "MODEL": "Mixtral-8x7B", "SUITE": "smoke"}.get(w, w) for w in words]
+    )
 
 
 def sessions() -> set[str]:

@@ -20,7 +20,7 @@ def test_every_field_of_a_record_is_described() -> None:
 def test_every_module_has_a_first_line() -> None:
     lines = [line for line in generate.package_tree().splitlines() if line.startswith("- `")]
     assert len(lines) > 200
-    assert [line for line in lines if line.endswith(":") or line.endswith(": ")] == []
+    assert [line for line in lines if line.endswith((":", ": "))] == []
 
 
 def test_anchors_are_those_of_github() -> None:
