@@ -43,12 +43,12 @@ def measured(problem: Problem, name: str, calls: int) -> dict[str, float]:
     call(problem, layer, inputs)
     times = [timed(lambda: call(problem, layer, inputs)) for _ in range(calls)]
     dist.barrier()
-    noted, sent = counter.ledger.bytes["across"], crossed()
+    noted, sent = counter.traffic.bytes["across"], crossed()
     for _ in range(calls):
         call(problem, layer, inputs)
     dist.barrier()
     return {
-        "noted": counter.ledger.bytes["across"] - noted,
+        "noted": counter.traffic.bytes["across"] - noted,
         "sent": crossed() - sent,
         "ms": 1e3 * statistics.median(times),
     }

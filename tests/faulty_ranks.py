@@ -65,7 +65,7 @@ class SendsTooMuch(OnRankOne):
         layer = HONEST.build(problem, config, device)
         built: object = layer
         if isinstance(built, Communicates) and dist.get_rank() == 1:
-            built.ledger.send(0, 1)
+            built.traffic.send(0, 1)
         return layer
 
 

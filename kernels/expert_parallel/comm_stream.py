@@ -42,18 +42,18 @@ class Done:
         return self.tensor
 
 
-class Serial:
+class SerialStream:
     """Every job at once: nothing waits, and nothing is hidden."""
 
     def submit(self, job: Callable[[], Tensor]) -> Pending:
         return Done(job())
 
 
-class Overlapped:
+class ThreadStream:
     """On a CPU: a thread that does nothing else."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="moebench-lane")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="moebench-communication")
 
     def submit(self, job: Callable[[], Tensor]) -> Pending:
         return _InThread(self._thread.submit(_without_grad, job))
@@ -72,7 +72,7 @@ def _without_grad(job: Callable[[], Tensor]) -> Tensor:
         return job()
 
 
-class CudaOverlapped:
+class CudaStream:
     """On a GPU: a stream that starts when what is computed so far is there. The host waits for nothing."""
 
     def __init__(self) -> None:
@@ -97,13 +97,13 @@ class _OnStream:
 
 
 def stream_for(device: torch.device, chunks: int) -> CommStream:
-    """The lane for so many chunks: with one there is nothing to compute meanwhile."""
+    """The stream for so many chunks: with one there is nothing to compute meanwhile."""
     if chunks == 1:
-        return Serial()
-    return CudaOverlapped() if device.type == "cuda" else Overlapped()
+        return SerialStream()
+    return CudaStream() if device.type == "cuda" else ThreadStream()
 
 
-class InStep:
+class SynchronizedStream:
     """All ranks start every job together: what a rank waits for the slowest is told from what travelling takes."""
 
     def __init__(self, device: torch.device) -> None:
@@ -121,11 +121,11 @@ class InStep:
         return Done(tensor)
 
 
-class Watched:
-    """Another lane's jobs: how long they took, and for how much of that the computation stood still."""
+class TimedStream:
+    """Another stream's jobs: how long they took, and for how much of that the computation stood still."""
 
-    def __init__(self, lane: CommStream, device: torch.device) -> None:
-        self._lane = lane
+    def __init__(self, stream: CommStream, device: torch.device) -> None:
+        self._stream = stream
         self._mark: Callable[[], Mark] = _recorded if device.type == "cuda" else time.perf_counter_ns
         self._busy: list[Span] = []
         self._exposed: list[Span] = []
@@ -134,7 +134,7 @@ class Watched:
         def timed() -> Tensor:
             return self._span(self._busy, job)
 
-        pending = self._span(self._exposed, lambda: self._lane.submit(timed))
+        pending = self._span(self._exposed, lambda: self._stream.submit(timed))
         return _Watched(lambda: self._span(self._exposed, pending.wait))
 
     @property

@@ -12,10 +12,10 @@ from .comm_stream import CommStream
 class Communicates(Protocol):
     """One rank's layer.
 
-    ``ledger`` counts what this rank has sent since the layer was built, ``lane`` is where its collectives run.
+    ``traffic`` counts what this rank has sent since the layer was built, ``comm_stream`` is where its collectives run.
     """
 
-    lane: CommStream
+    comm_stream: CommStream
 
     @property
-    def ledger(self) -> TrafficCounter: ...
+    def traffic(self) -> TrafficCounter: ...

@@ -14,9 +14,9 @@ from ..config import Config
 from ..kernel import Cost, Kernel, Layer
 from ..problem import Problem
 from ..problem.routing import Routing
-from .local_experts import candidates, local_problem, numbers, renumbered
+from .local_experts import candidates, local_numbers, local_problem, renumbered
 from .parallel_layer import ParallelLayer, Planner
-from .planned_traffic import Way
+from .planned_traffic import TrafficModel
 from .send_plan import Owners
 from .transport import Transport
 from .wire_format import Formats
@@ -30,8 +30,8 @@ class DispatcherForm:
     """Which rows a rank sends, what carries them, and what that sends."""
 
     planner: Planner
-    carrier: type[Transport]
-    way: Way
+    transport: type[Transport]
+    traffic_model: TrafficModel
 
 
 class ExpertParallel(Kernel):
@@ -80,29 +80,29 @@ class ExpertParallel(Kernel):
         """
         form = self.form(problem)
         local = KERNELS.load(str(config["local"]))
-        return ParallelLayer(problem, config, device, form.planner, form.carrier(problem.ranks), local)
+        return ParallelLayer(problem, config, device, form.planner, form.transport(problem.ranks), local)
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         """Of all ranks together, but for ``workspace_bytes``, which is that of the rank that needs most."""
-        way = self.form(problem).way
+        model = self.form(problem).traffic_model
         chunks, shadows = int(config["chunks"]), int(config["shadows"])
-        ledgers = way.reckon(problem, routing, chunks=chunks, shadows=shadows)
+        counters = model.count(problem, routing, chunks=chunks, shadows=shadows)
         local = KERNELS.load(str(config["local"]))
         owners = Owners.of(problem)
         executed, workspace = 0, 0
         for rank, experts in enumerate(owners.experts_R):
             first = owners.first(rank)
-            number_E = numbers(torch.arange(first, first + experts, device=routing.ids_TK.device), problem.E)
+            number_E = local_numbers(torch.arange(first, first + experts, device=routing.ids_TK.device), problem.E)
             ids_TK = renumbered(routing.ids_TK, number_E)
             mine = local_problem(problem, rows=int((ids_TK >= 0).any(1).sum()), experts=experts)
             theirs = Routing(ids_TK=ids_TK, gates_TK=routing.gates_TK, experts=experts)
             cost = local.cost(mine, local.space(mine, routing.ids_TK.device)[0], theirs)
             executed += cost.executed_rows
             workspace = max(workspace, cost.workspace_bytes)
-        rows = way.most_rows(problem, routing)
-        formats = Formats.of(problem, way.width)
+        rows = model.most_rows(problem, routing)
+        formats = Formats.of(problem, model.width)
         workspace += 3 * rows * (formats.token.bytes + formats.plain.bytes)
-        return Cost(executed_rows=executed, workspace_bytes=workspace, traffic=ledgers)
+        return Cost(executed_rows=executed, workspace_bytes=workspace, traffic=counters)
 
     def _refusal(self, name: str, problem: Problem, device: torch.device) -> str | None:
         """Why an implementation does not multiply for this problem, from what it says of the largest share."""

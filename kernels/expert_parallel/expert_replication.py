@@ -24,42 +24,45 @@ def most_popular(counts_RE: Tensor, count: int) -> Tensor:
     return torch.argsort(counts_RE.sum(0), descending=True, stable=True)[:count]
 
 
-def counts_of_all(carrier: Transport, lane: CommStream, routing: Routing) -> Tensor:
+def gather_counts(transport: Transport, stream: CommStream, routing: Routing) -> Tensor:
     """Routes of each rank to each expert, int64 (R, E)."""
-    ranks = carrier.topology.ranks
+    ranks = transport.topology.ranks
     counts_RE = routing.counts_E().expand(ranks, -1).contiguous()
     ones = [1] * ranks
-    received = lane.submit(lambda: carrier.exchange(counts_RE.view(torch.uint8), ones, ones)).wait()
+    received = stream.submit(lambda: transport.exchange(counts_RE.view(torch.uint8), ones, ones)).wait()
     return received.view(torch.int64)
 
 
-def shadows(carrier: Transport, lane: CommStream, owners: Owners, chosen_n: Tensor, weights: Weights) -> Weights:
+def copy_experts(
+    transport: Transport, stream: CommStream, owners: Owners, chosen_n: Tensor, weights: Weights
+) -> Weights:
     """The weights of the chosen experts from the ranks that hold them; their gradients go back there, added up."""
     experts = chosen_n.tolist()
 
     def copied(held: Tensor) -> Tensor:
-        return cast(Tensor, _Shadows.apply(held, carrier, lane, owners, experts))  # type: ignore[no-untyped-call]
+        return cast(Tensor, _CopyExperts.apply(held, transport, stream, owners, experts))  # type: ignore[no-untyped-call]
 
     return weights.map(copied)
 
 
-class _Shadows(torch.autograd.Function):
+class _CopyExperts(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, held: Tensor, carrier: Transport, lane: CommStream, owners: Owners, experts: list[int]
+        ctx: Any, held: Tensor, transport: Transport, stream: CommStream, owners: Owners, experts: list[int]
     ) -> Tensor:
-        ctx.carrier, ctx.lane, ctx.owners, ctx.experts, ctx.held = carrier, lane, owners, experts, held.shape
+        ctx.transport, ctx.comm_stream, ctx.owners, ctx.experts = transport, stream, owners, experts
+        ctx.held = held.shape
 
         def job() -> Tensor:
             copies = held.new_empty(len(experts), *held.shape[1:])
             for copy, expert in zip(copies, experts, strict=True):
                 owner, place = owners.home(expert)
-                if owner == carrier.rank:
+                if owner == transport.rank:
                     copy.copy_(held[place])
-                _broadcast(carrier, owner, copy)
+                _broadcast(transport, owner, copy)
             return copies
 
-        return lane.submit(job).wait()
+        return stream.submit(job).wait()
 
     @staticmethod
     @once_differentiable
@@ -68,29 +71,29 @@ class _Shadows(torch.autograd.Function):
             dheld = dcopies.new_zeros(ctx.held)
             for dcopy, expert in zip(dcopies.float(), ctx.experts, strict=True):
                 owner, place = ctx.owners.home(expert)
-                total = _reduce(ctx.carrier, owner, dcopy.contiguous())
-                if owner == ctx.carrier.rank:
+                total = _reduce(ctx.transport, owner, dcopy.contiguous())
+                if owner == ctx.transport.rank:
                     dheld[place] = total
             return dheld
 
-        return ctx.lane.submit(job).wait(), None, None, None, None
+        return ctx.comm_stream.submit(job).wait(), None, None, None, None
 
 
 # Both count as if each copy went directly from rank to rank, which trees of other ranks may do in torch's place.
 
 
-def _broadcast(carrier: Transport, owner: int, copy: Tensor) -> None:
-    if carrier.rank == owner:
-        for rank in range(carrier.topology.ranks):
+def _broadcast(transport: Transport, owner: int, copy: Tensor) -> None:
+    if transport.rank == owner:
+        for rank in range(transport.topology.ranks):
             if rank != owner:
-                carrier.ledger.send(rank, copy.nbytes)
-    if carrier.topology.ranks > 1:
+                transport.traffic.send(rank, copy.nbytes)
+    if transport.topology.ranks > 1:
         dist.broadcast(copy.view(torch.uint8), owner)
 
 
-def _reduce(carrier: Transport, owner: int, dcopy: Tensor) -> Tensor:
-    if carrier.rank != owner:
-        carrier.ledger.send(owner, dcopy.nbytes)
-    if carrier.topology.ranks > 1:
+def _reduce(transport: Transport, owner: int, dcopy: Tensor) -> Tensor:
+    if transport.rank != owner:
+        transport.traffic.send(owner, dcopy.nbytes)
+    if transport.topology.ranks > 1:
         dist.reduce(dcopy, owner)
     return dcopy

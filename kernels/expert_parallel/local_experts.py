@@ -46,7 +46,7 @@ class LocalExperts:
         return self._layer(x_MD, Routing(ids_TK=ids_Mk, gates_TK=gates_Mk, experts=self._count), weights)
 
 
-def numbers(chosen_n: Tensor, experts: int) -> Tensor:
+def local_numbers(chosen_n: Tensor, experts: int) -> Tensor:
     """The place of each expert among the chosen ones, int32 (E,), −1 for the others."""
     number_E = torch.full((experts,), NO_ROUTE, dtype=torch.int32, device=chosen_n.device)
     number_E[chosen_n] = torch.arange(len(chosen_n), dtype=torch.int32, device=chosen_n.device)

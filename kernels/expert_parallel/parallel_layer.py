@@ -17,9 +17,9 @@ from ..problem.routing import NO_ROUTE, Routing, within_capacity
 from ..problem.tensors import Weights
 from ..traffic_counter import TrafficCounter
 from .comm_stream import CommStream, stream_for
-from .expert_replication import counts_of_all, most_popular, shadows
-from .local_experts import LocalExperts, local_problem, numbers, renumbered
-from .round_trip import RoundTrip, arrive, depart, go_home, land
+from .expert_replication import copy_experts, gather_counts, most_popular
+from .local_experts import LocalExperts, local_numbers, local_problem, renumbered
+from .round_trip import RoundTrip, finish_combine, finish_dispatch, start_combine, start_dispatch
 from .send_plan import Owners, SendPlan
 from .transport import Transport
 from .wire_format import Formats
@@ -32,10 +32,10 @@ class Disagreement(RuntimeError):
 
 
 class ParallelLayer:
-    """This rank's tokens through the experts of all ranks. All ranks must call it, and its backward, together.
+    """One rank's layer: its tokens go through the experts of all ranks.
 
-    ``ledger`` counts what this rank has sent since it was built. ``lane`` is where collectives run; another one may
-    take its place to watch them.
+    All ranks must call it, and its backward, together. ``traffic`` counts what this rank has sent since the layer was
+    built. Collectives run on ``comm_stream``; another stream may take its place to time them.
 
     Raises:
         Disagreement: at construction, when another rank builds another layer, or with another moebench.
@@ -47,37 +47,37 @@ class ParallelLayer:
         config: Config,
         device: torch.device,
         planner: Planner,
-        carrier: Transport,
+        transport: Transport,
         local: Kernel,
     ) -> None:
         _agree({"moebench": metadata.version("moebench"), "problem": problem.key, "config": dict(config)})
         self._problem = problem
         self._planner = planner
-        self._carrier = carrier
+        self._transport = transport
         self._chunks, self._shadows = int(config["chunks"]), int(config["shadows"])
         self._owners = Owners.of(problem)
-        first, experts = self._owners.first(carrier.rank), self._owners.experts_R[carrier.rank]
-        self._number_E = numbers(torch.arange(first, first + experts, device=device), problem.E)
+        first, experts = self._owners.first(transport.rank), self._owners.experts_R[transport.rank]
+        self._number_E = local_numbers(torch.arange(first, first + experts, device=device), problem.E)
         rows = problem.tokens_per_rank
         mine = local_problem(problem, rows=rows * problem.K, experts=experts)
         self._experts = LocalExperts(local, mine, device)
         copied = local_problem(problem, rows=rows, experts=max(1, self._shadows))
         self._shadowed = LocalExperts(local, copied, device)
-        self.lane: CommStream = stream_for(device, self._chunks)
+        self.comm_stream: CommStream = stream_for(device, self._chunks)
 
     @property
-    def ledger(self) -> TrafficCounter:
+    def traffic(self) -> TrafficCounter:
         """What this rank has sent since the layer was built."""
-        return self._carrier.ledger
+        return self._transport.traffic
 
     def __call__(self, x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
         capacity = self._problem.capacity
         kept = routing if capacity is None else within_capacity(routing, self._problem.drop, capacity)
         if not self._shadows:
             return self._arrive(*self._depart(x_TD, kept), weights)
-        chosen_n = most_popular(counts_of_all(self._carrier, self.lane, kept), self._shadows)
-        copies = shadows(self._carrier, self.lane, self._owners, chosen_n, weights)
-        number_E = numbers(chosen_n, self._problem.E)
+        chosen_n = most_popular(gather_counts(self._transport, self.comm_stream, kept), self._shadows)
+        copies = copy_experts(self._transport, self.comm_stream, self._owners, chosen_n, weights)
+        number_E = local_numbers(chosen_n, self._problem.E)
         under_way = self._depart(x_TD, without(kept, number_E))
         # While the others travel.
         y_TD = self._shadowed(x_TD, kept.ids_TK, kept.gates_TK, number_E, copies)
@@ -85,25 +85,25 @@ class ParallelLayer:
 
     def _depart(self, x_TD: Tensor, routing: Routing) -> tuple[RoundTrip, Sequence[Tensor]]:
         plan = self._planner(self._problem, routing, self._owners, self._chunks)
-        splits = self._carrier.agree(self.lane, plan.send_CR, x_TD.device)
+        splits = self._transport.exchange_counts(self.comm_stream, plan.send_CR, x_TD.device)
         self._note(plan, routing)
-        call = RoundTrip(self._carrier, self.lane, plan, splits, Formats.of(self._problem, plan.width), x_TD)
-        return call, depart(call, x_TD, routing.ids_TK, routing.gates_TK)
+        call = RoundTrip(self._transport, self.comm_stream, plan, splits, Formats.of(self._problem, plan.width), x_TD)
+        return call, start_dispatch(call, x_TD, routing.ids_TK, routing.gates_TK)
 
     def _arrive(self, call: RoundTrip, tickets: Sequence[Tensor], weights: Weights) -> Tensor:
         landing = []
         for chunk, ticket in enumerate(tickets):
-            x_MD, ids_Mk, gates_Mk, back = arrive(call, chunk, ticket)
+            x_MD, ids_Mk, gates_Mk, back = finish_dispatch(call, chunk, ticket)
             y_MD = self._experts(x_MD, ids_Mk, gates_Mk, self._number_E, weights)
-            landing.append(go_home(call, chunk, y_MD, back, weights.w_up_EUD))
-        return land(call, landing)
+            landing.append(start_combine(call, chunk, y_MD, back, weights.w_up_EUD))
+        return finish_combine(call, landing)
 
     def _note(self, plan: SendPlan, routing: Routing) -> None:
         """Count the rows that leave this rank, and those that would if every route had one."""
-        rank = self._carrier.rank
-        self.ledger.rows += sum(sum(send_R) - send_R[rank] for send_R in plan.send_CR)
+        rank = self._transport.rank
+        self.traffic.rows += sum(sum(send_R) - send_R[rank] for send_R in plan.send_CR)
         owner_TK = self._owners.of_routes(routing.ids_TK)
-        self.ledger.routes += int(((owner_TK != rank) & (routing.ids_TK != NO_ROUTE)).sum())
+        self.traffic.routes += int(((owner_TK != rank) & (routing.ids_TK != NO_ROUTE)).sum())
 
 
 def without(routing: Routing, number_E: Tensor) -> Routing:

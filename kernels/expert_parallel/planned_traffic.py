@@ -15,9 +15,8 @@ from ..problem.shard import Shard, split_evenly
 from ..traffic_counter import TrafficCounter
 from .expert_replication import most_popular
 from .send_plan import Owners, slices
-from .wire_format import Formats
+from .wire_format import COUNT_BYTES, Formats
 
-COUNT_BYTES = 8  # counts travel as int64
 GRADIENT_BYTES = 4  # gradients of shadows are added up in float32
 
 
@@ -40,7 +39,7 @@ Hops = Callable[[NodeTopology, Tensor], list[Hop]]
 """The hops that rows from each rank for each take."""
 
 
-def of_routes(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
+def rows_by_route(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
     """A row for every route."""
     return _by_chunk(
         ids_RTK,
@@ -49,24 +48,24 @@ def of_routes(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunk
     )[..., 1:]
 
 
-def of_ranks(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
+def rows_by_rank(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
     """A row for every rank that a token has a route to."""
     ranks_R = torch.arange(problem.ranks)
     return _by_chunk(ids_RTK, chunks, lambda ids_TK: (owners.of_routes(ids_TK)[..., None] == ranks_R).any(1).sum(0))
 
 
-def of_slots(problem: Problem, owners: Owners, _ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
+def rows_by_slot(problem: Problem, owners: Owners, _ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
     """C rows for every expert of the rank with the most of them."""
     widths_C = torch.tensor(split_evenly(problem.capacity or 0, chunks))
     return (widths_C * max(owners.experts_R))[:, None, None].expand(chunks, problem.ranks, problem.ranks)
 
 
-def of_tokens(problem: Problem, _owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
+def rows_for_all(problem: Problem, _owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
     """Every token for every rank."""
     return _by_chunk(ids_RTK, chunks, lambda ids_TK: torch.full((problem.ranks,), len(ids_TK)))
 
 
-def straight(_topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
+def direct(_topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
     """One message from each rank to each."""
     return [Hop(rows_RR)]
 
@@ -91,41 +90,42 @@ def ring(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """How rows are counted and sent; what comes home takes ``home``, or the hops of ``out`` backwards.
+class TrafficModel:
+    """A model of what a dispatcher sends.
 
-    ``told`` where the ranks first tell each other how many will come; ``width``, the routes that travel with a row.
+    ``rows`` counts the rows from each rank to each; ``out`` and ``back`` are the hops that they take there and back.
+    ``counts_first``: the ranks first tell each other how many rows will come. ``width`` routes travel with a row.
     """
 
     rows: Rows
     out: Hops
-    home: Hops
-    told: bool
+    back: Hops
+    counts_first: bool
     width: int
 
-    def reckon(self, problem: Problem, routing: Routing, *, chunks: int, shadows: int) -> tuple[TrafficCounter, ...]:
-        """A ledger for each rank of one call; ``routing`` holds the kept routes of all ranks' tokens."""
+    def count(self, problem: Problem, routing: Routing, *, chunks: int, shadows: int) -> tuple[TrafficCounter, ...]:
+        """A counter for each rank of one call; ``routing`` holds the kept routes of all ranks' tokens."""
         topology, owners = NodeTopology.here(problem.ranks), Owners.of(problem)
-        ledgers = tuple(TrafficCounter(topology, rank) for rank in range(problem.ranks))
+        counters = tuple(TrafficCounter(topology, rank) for rank in range(problem.ranks))
         ids_RTK = [routing.ids_TK[Shard.of(problem, rank).tokens].cpu() for rank in range(problem.ranks)]
         if shadows:
-            ids_RTK = _shadow(problem, owners, ledgers, ids_RTK, shadows)
+            ids_RTK = _shadow(problem, owners, counters, ids_RTK, shadows)
         ones_RR = torch.ones(problem.ranks, problem.ranks, dtype=torch.int64)
-        if self.told:
-            _note(ledgers, self.out(topology, ones_RR), COUNT_BYTES * chunks)
+        if self.counts_first:
+            _note(counters, self.out(topology, ones_RR), COUNT_BYTES * chunks)
         rows_CRR = self.rows(problem, owners, ids_RTK, chunks)
         formats = Formats.of(problem, self.width)
         for rows_RR in rows_CRR:
-            _note(ledgers, self.out(topology, rows_RR), formats.token.bytes)
-            _note(ledgers, self.home(topology, rows_RR), formats.plain.bytes)
+            _note(counters, self.out(topology, rows_RR), formats.token.bytes)
+            _note(counters, self.back(topology, rows_RR), formats.plain.bytes)
             if problem.mode == "train":
-                _note(ledgers, self.out(topology, rows_RR), formats.plain.bytes)
-                _note(ledgers, self.home(topology, rows_RR), formats.gradient.bytes)
-        for ledger, ids_TK, rows_CR in zip(ledgers, ids_RTK, rows_CRR.unbind(1), strict=True):
+                _note(counters, self.out(topology, rows_RR), formats.plain.bytes)
+                _note(counters, self.back(topology, rows_RR), formats.gradient.bytes)
+        for counter, ids_TK, rows_CR in zip(counters, ids_RTK, rows_CRR.unbind(1), strict=True):
             owner_TK = owners.of_routes(ids_TK)
-            ledger.rows = int(rows_CR.sum() - rows_CR[:, ledger.rank].sum())
-            ledger.routes = int(((owner_TK >= 0) & (owner_TK != ledger.rank)).sum())
-        return ledgers
+            counter.rows = int(rows_CR.sum() - rows_CR[:, counter.rank].sum())
+            counter.routes = int(((owner_TK >= 0) & (owner_TK != counter.rank)).sum())
+        return counters
 
     def most_rows(self, problem: Problem, routing: Routing) -> int:
         """The most rows that a rank sends or receives in one call."""
@@ -134,12 +134,12 @@ class Way:
         return int(torch.stack((rows_RR.sum(0), rows_RR.sum(1))).max())
 
 
-def straight_home(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
-    """`straight`, back."""
-    return _back(straight(topology, rows_RR))
+def direct_back(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
+    """`direct`, back."""
+    return _back(direct(topology, rows_RR))
 
 
-def two_hops_home(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
+def two_hops_back(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
     """`two_hops`, back."""
     return _back(two_hops(topology, rows_RR))
 
@@ -154,28 +154,28 @@ def _by_chunk(ids_RTK: Sequence[Tensor], chunks: int, count: Callable[[Tensor], 
     return torch.stack([torch.stack([count(parts_C[c]) for parts_C in parts_RC]) for c in range(chunks)])
 
 
-def _note(ledgers: Sequence[TrafficCounter], hops: Sequence[Hop], row_bytes: int) -> None:
+def _note(counters: Sequence[TrafficCounter], hops: Sequence[Hop], row_bytes: int) -> None:
     for hop in hops:
-        for ledger, rows_R in zip(ledgers, hop.rows_RR.tolist(), strict=True):
+        for counter, rows_R in zip(counters, hop.rows_RR.tolist(), strict=True):
             for target, rows in enumerate(rows_R):
-                ledger.send(target, rows * row_bytes, hop.messages)
+                counter.send(target, rows * row_bytes, hop.messages)
 
 
 def _shadow(
-    problem: Problem, owners: Owners, ledgers: Sequence[TrafficCounter], ids_RTK: Sequence[Tensor], shadows: int
+    problem: Problem, owners: Owners, counters: Sequence[TrafficCounter], ids_RTK: Sequence[Tensor], shadows: int
 ) -> list[Tensor]:
     """Note what shadows cost; the routes that still travel."""
     counts_RE = [torch.bincount(ids_TK[ids_TK != NO_ROUTE], minlength=problem.E) for ids_TK in ids_RTK]
     chosen_n = most_popular(torch.stack(counts_RE), shadows)
     ranks = problem.ranks
-    _note(ledgers, [Hop(torch.ones(ranks, ranks, dtype=torch.int64))], COUNT_BYTES * problem.E)
+    _note(counters, [Hop(torch.ones(ranks, ranks, dtype=torch.int64))], COUNT_BYTES * problem.E)
     for expert in chosen_n.tolist():
         owner, _ = owners.home(expert)
         for rank in set(range(ranks)) - {owner}:
             for copy_bytes, gradient_bytes in _expert_bytes(problem):
-                ledgers[owner].send(rank, copy_bytes)
+                counters[owner].send(rank, copy_bytes)
                 if problem.mode == "train":
-                    ledgers[rank].send(owner, gradient_bytes)
+                    counters[rank].send(owner, gradient_bytes)
     return [torch.where(torch.isin(ids_TK, chosen_n), NO_ROUTE, ids_TK) for ids_TK in ids_RTK]
 
 

@@ -29,27 +29,27 @@ class RoundTrip:
 
     def __init__(
         self,
-        carrier: Transport,
-        lane: CommStream,
+        transport: Transport,
+        stream: CommStream,
         plan: SendPlan,
         splits: Sequence[Splits],
         formats: Formats,
         like_TD: Tensor,
     ) -> None:
-        self.carrier = carrier
-        self.lane = lane
+        self.transport = transport
+        self.comm_stream = stream
         self.plan = plan
         self.splits = splits
         self.formats = formats
         self.tokens, self.dtype = len(like_TD), like_TD.dtype
-        self.out: dict[int, Pending] = {}
-        self.home: dict[int, Pending] = {}
+        self.going_out: dict[int, Pending] = {}
+        self.coming_back: dict[int, Pending] = {}
 
     @property
     def chunks(self) -> range:
         return range(len(self.splits))
 
-    def spread(self, row: WireRow, rows_TD: Tensor, words: Sequence[Tensor] = ()) -> None:
+    def dispatch(self, row: WireRow, rows_TD: Tensor, words: Sequence[Tensor] = ()) -> None:
         """Start copies of tokens, or of their gradients, on their way, with words (M, any) for every copy."""
         for chunk, (rows, splits) in enumerate(zip(self.plan.chunks, self.splits, strict=True)):
             token_m = self.plan.token_M[rows]
@@ -58,80 +58,80 @@ class RoundTrip:
             else:
                 copies_mD = rows_TD.new_zeros(len(token_m), rows_TD.shape[1])
             packed = pack(row, copies_mD, [word_MW[rows] for word_MW in words])
-            self.out[chunk] = self.lane.submit(partial(self.carrier.spread, packed, splits))
+            self.going_out[chunk] = self.comm_stream.submit(partial(self.transport.dispatch, packed, splits))
 
-    def collect(self, row: WireRow, chunk: int, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> None:
+    def combine(self, row: WireRow, chunk: int, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> None:
         """Start the rows of a chunk on their way home."""
         packed = pack(row, rows_MD, words)
-        self.home[chunk] = self.lane.submit(partial(self.carrier.collect, packed, self.splits[chunk]))
+        self.coming_back[chunk] = self.comm_stream.submit(partial(self.transport.combine, packed, self.splits[chunk]))
 
-    def landed(self, row: WireRow) -> tuple[Tensor, Tensor]:
+    def finish(self, row: WireRow) -> tuple[Tensor, Tensor]:
         """Wait for all chunks: the sum of every token's rows (T, D) in the tokens' dtype, and the buffers.
 
         The sum is taken in float32, each element of it written once: no atomics, and the same bits every time.
         """
-        buffers = [self.home.pop(chunk).wait() for chunk in self.chunks]
+        buffers = [self.coming_back.pop(chunk).wait() for chunk in self.chunks]
         buffer_MB = buffers[0] if len(buffers) == 1 else torch.cat(buffers)
-        home_M = self.plan.home_M
-        order_M = torch.argsort(home_M, stable=True)[int((home_M == NOWHERE).sum()) :]
+        back_M = self.plan.back_M
+        order_M = torch.argsort(back_M, stable=True)[int((back_M == NOWHERE).sum()) :]
         rows_MD = unpack(row, buffer_MB, torch.promote_types(TORCH_DTYPES[row.format], self.dtype))
         if not len(order_M):
             return rows_MD.new_zeros(self.tokens, rows_MD.shape[1], dtype=self.dtype), buffer_MB
-        counts_T = torch.bincount(home_M[order_M], minlength=self.tokens)
+        counts_T = torch.bincount(back_M[order_M], minlength=self.tokens)
         sum_TD = functional.embedding_bag(order_M, rows_MD, torch.cumsum(counts_T, 0) - counts_T, mode="sum")
         return sum_TD.to(self.dtype), buffer_MB
 
 
-def depart(call: RoundTrip, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> tuple[Tensor, ...]:
+def start_dispatch(call: RoundTrip, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> tuple[Tensor, ...]:
     """Start all tokens with their routes; a ticket for every chunk."""
-    return cast(tuple[Tensor, ...], _Depart.apply(call, x_TD, ids_TK, gates_TK))  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, ...], _StartDispatch.apply(call, x_TD, ids_TK, gates_TK))  # type: ignore[no-untyped-call]
 
 
-def arrive(call: RoundTrip, chunk: int, ticket: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def finish_dispatch(call: RoundTrip, chunk: int, ticket: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Wait for a chunk: tokens (M, D), ids int32 (M, k), gates float32 (M, k), and the ticket to go home with."""
-    return cast(tuple[Tensor, Tensor, Tensor, Tensor], _Arrive.apply(call, chunk, ticket))  # type: ignore[no-untyped-call]
+    return cast(tuple[Tensor, Tensor, Tensor, Tensor], _FinishDispatch.apply(call, chunk, ticket))  # type: ignore[no-untyped-call]
 
 
-def go_home(call: RoundTrip, chunk: int, y_MD: Tensor, ticket: Tensor, weight: Tensor) -> Tensor:
-    """Start the rows that were made of a chunk; a ticket for `land`.
+def start_combine(call: RoundTrip, chunk: int, y_MD: Tensor, ticket: Tensor, weight: Tensor) -> Tensor:
+    """Start the rows that were made of a chunk; a ticket for `finish_combine`.
 
     A rank takes part in the backward of the others even if its rows depend on nothing: the tickets and any ``weight``
     see to that.
     """
-    return cast(Tensor, _GoHome.apply(call, chunk, y_MD, ticket, weight))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _StartCombine.apply(call, chunk, y_MD, ticket, weight))  # type: ignore[no-untyped-call]
 
 
-def land(call: RoundTrip, tickets: Sequence[Tensor]) -> Tensor:
+def finish_combine(call: RoundTrip, tickets: Sequence[Tensor]) -> Tensor:
     """Wait for all that comes home and add it up: (T, D)."""
-    return cast(Tensor, _Land.apply(call, *tickets))  # type: ignore[no-untyped-call]
+    return cast(Tensor, _FinishCombine.apply(call, *tickets))  # type: ignore[no-untyped-call]
 
 
-class _Depart(torch.autograd.Function):
+class _StartDispatch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: RoundTrip, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> tuple[Tensor, ...]:
         ctx.call, ctx.gates = call, gates_TK.shape
         route_Mk = call.plan.route_Mk
         ids_Mk = _by_route(ids_TK, route_Mk, NOWHERE)
-        call.spread(call.formats.token, x_TD, (ids_Mk, _by_route(gates_TK, route_Mk, 0)))
+        call.dispatch(call.formats.token, x_TD, (ids_Mk, _by_route(gates_TK, route_Mk, 0)))
         return tuple(x_TD.new_zeros(()) for _ in call.chunks)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *_: Tensor) -> tuple[None, Tensor, None, Tensor]:
         call: RoundTrip = ctx.call
-        dx_TD, buffer_MB = call.landed(call.formats.gradient)
+        dx_TD, buffer_MB = call.finish(call.formats.gradient)
         dgates_Mk = unpack_words(buffer_MB, torch.float32, 0, call.plan.width)
-        home_Mk = call.plan.home_Mk
+        back_Mk = call.plan.back_Mk
         dgates_TK = dgates_Mk.new_zeros(ctx.gates)
-        dgates_TK.view(-1)[home_Mk[home_Mk != NOWHERE]] = dgates_Mk[home_Mk != NOWHERE]
+        dgates_TK.view(-1)[back_Mk[back_Mk != NOWHERE]] = dgates_Mk[back_Mk != NOWHERE]
         return None, dx_TD, None, dgates_TK
 
 
-class _Arrive(torch.autograd.Function):
+class _FinishDispatch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: RoundTrip, chunk: int, ticket: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         ctx.call, ctx.chunk = call, chunk
-        buffer_MB, width = call.out.pop(chunk).wait(), call.plan.width
+        buffer_MB, width = call.going_out.pop(chunk).wait(), call.plan.width
         ids_Mk = unpack_words(buffer_MB, torch.int32, 0, width)
         gates_Mk = unpack_words(buffer_MB, torch.float32, width, width)
         ctx.mark_non_differentiable(ids_Mk)
@@ -141,37 +141,37 @@ class _Arrive(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dx_MD: Tensor, _ids: None, dgates_Mk: Tensor, _ticket: Tensor) -> tuple[None, None, Tensor]:
         call: RoundTrip = ctx.call
-        call.collect(call.formats.gradient, ctx.chunk, dx_MD, (dgates_Mk,))
+        call.combine(call.formats.gradient, ctx.chunk, dx_MD, (dgates_Mk,))
         return None, None, dx_MD.new_zeros(())
 
 
-class _GoHome(torch.autograd.Function):
+class _StartCombine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: RoundTrip, chunk: int, y_MD: Tensor, ticket: Tensor, _weight: Tensor) -> Tensor:
         ctx.call, ctx.chunk = call, chunk
-        call.collect(call.formats.plain, chunk, y_MD)
+        call.combine(call.formats.plain, chunk, y_MD)
         return ticket.new_zeros(())
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dticket: Tensor) -> tuple[None, None, Tensor, Tensor, None]:
         call: RoundTrip = ctx.call
-        dy_MD = unpack(call.formats.plain, call.out.pop(ctx.chunk).wait(), call.dtype)
+        dy_MD = unpack(call.formats.plain, call.going_out.pop(ctx.chunk).wait(), call.dtype)
         return None, None, dy_MD, dticket.new_zeros(()), None
 
 
-class _Land(torch.autograd.Function):
+class _FinishCombine(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: RoundTrip, *_tickets: Tensor) -> Tensor:
         ctx.call = call
-        y_TD, _ = call.landed(call.formats.plain)
+        y_TD, _ = call.finish(call.formats.plain)
         return y_TD
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
         call: RoundTrip = ctx.call
-        call.spread(call.formats.plain, dy_TD)
+        call.dispatch(call.formats.plain, dy_TD)
         return None, *(dy_TD.new_zeros(()) for _ in call.chunks)
 
 

@@ -24,7 +24,7 @@ class SendPlan:
     that travel with it, −1 for none. ``chunks`` are the rows of each chunk, ``send_CR`` how many of them go to each
     rank.
 
-    What comes home stands in the same order, but for an all-gather: ``home_M`` and ``home_Mk`` say to which token and
+    What comes home stands in the same order, but for an all-gather: ``back_M`` and ``back_Mk`` say to which token and
     which routes it belongs, −1 for what belongs to none.
     """
 
@@ -32,8 +32,8 @@ class SendPlan:
     route_Mk: Tensor
     chunks: list[slice]
     send_CR: list[list[int]]
-    home_M: Tensor
-    home_Mk: Tensor
+    back_M: Tensor
+    back_Mk: Tensor
 
     @property
     def width(self) -> int:
@@ -91,7 +91,7 @@ def by_route(problem: Problem, routing: Routing, owners: Owners, chunks: int) ->
     route_M = order_N[ids_N[order_N] != NO_ROUTE]
     rank_M = owners.of_routes(ids_N[route_M])
     send_CR = _counts(chunk_N[route_M], rank_M, chunks, problem.ranks)
-    return _there_and_back(route_M // routing.chosen, route_M[:, None], send_CR)
+    return _mirrored(route_M // routing.chosen, route_M[:, None], send_CR)
 
 
 def by_rank(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
@@ -106,7 +106,7 @@ def by_rank(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> 
     token_M, rank_M = token_M[order_M], rank_M[order_M]
     send_CR = _counts(chunk_T[token_M], rank_M, chunks, problem.ranks)
     route_Mk = token_M[:, None] * chosen + torch.arange(chosen, device=token_M.device)
-    return _there_and_back(token_M, torch.where(rank_TK[token_M] == rank_M[:, None], route_Mk, NOWHERE), send_CR)
+    return _mirrored(token_M, torch.where(rank_TK[token_M] == rank_M[:, None], route_Mk, NOWHERE), send_CR)
 
 
 def by_slot(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
@@ -131,10 +131,10 @@ def by_slot(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> 
     route_M[row_n] = route_n
     send_CR = [[slots * (place.stop - place.start)] * problem.ranks for place in places]
     token_M = torch.where(route_M == NOWHERE, NOWHERE, route_M // routing.chosen)
-    return _there_and_back(token_M, route_M[:, None], send_CR)
+    return _mirrored(token_M, route_M[:, None], send_CR)
 
 
-def everywhere(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
+def for_all(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
     """Every token to all ranks; each sends back one row for every token.
 
     A row is sent once, whatever number of ranks it reaches.
@@ -146,14 +146,14 @@ def everywhere(problem: Problem, routing: Routing, owners: Owners, chunks: int) 
     rank_TK = owners.of_routes(routing.ids_TK)
     parts = slices(split_evenly(tokens, chunks))
     home = [(part, rank) for part in parts for rank in range(problem.ranks)]
-    home_Mk = [torch.where(rank_TK[part] == rank, route_TK[part], NOWHERE) for part, rank in home]
+    back_Mk = [torch.where(rank_TK[part] == rank, route_TK[part], NOWHERE) for part, rank in home]
     return SendPlan(
         token_M=token_T,
         route_Mk=torch.where(rank_TK == NOWHERE, NOWHERE, route_TK),
         chunks=parts,
         send_CR=[[part.stop - part.start] * problem.ranks for part in parts],
-        home_M=torch.cat([token_T[part] for part, _ in home]),
-        home_Mk=torch.cat(home_Mk),
+        back_M=torch.cat([token_T[part] for part, _ in home]),
+        back_Mk=torch.cat(back_Mk),
     )
 
 
@@ -172,9 +172,9 @@ def _counts(chunk_M: Tensor, rank_M: Tensor, chunks: int, ranks: int) -> list[li
     return counts
 
 
-def _there_and_back(token_M: Tensor, route_Mk: Tensor, send_CR: list[list[int]]) -> SendPlan:
+def _mirrored(token_M: Tensor, route_Mk: Tensor, send_CR: list[list[int]]) -> SendPlan:
     """The plan whose rows come home as they were sent."""
     chunks = slices([sum(send_R) for send_R in send_CR])
     return SendPlan(
-        token_M=token_M, route_Mk=route_Mk, chunks=chunks, send_CR=send_CR, home_M=token_M, home_Mk=route_Mk
+        token_M=token_M, route_Mk=route_Mk, chunks=chunks, send_CR=send_CR, back_M=token_M, back_Mk=route_Mk
     )

@@ -1,7 +1,7 @@
 """How rows get to other ranks and home again: directly, in two hops, or everything to all.
 
-A carrier first lets the ranks agree on how many rows go where. Then it spreads rows as often as the call wants, and
-collects what came of them, each the other's mirror image. Rows are bytes here, (M, B) uint8.
+A transport first lets the ranks agree on how many rows go where. Then it spreads rows as often as the call wants, and
+collects what came of them, each the other's mirror image. RowCounts are bytes here, (M, B) uint8.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from ..traffic_counter import TrafficCounter
 from .comm_stream import CommStream
 from .send_plan import slices
 
+RowCounts = Sequence[Sequence[int]]
+"""Numbers of rows, by chunk and rank."""
+
 
 @dataclass(frozen=True)
 class Splits:
-    """Rows of one chunk: those this rank sends to each rank, and those it receives from each.
+    """RowCounts of one chunk: those this rank sends to each rank, and those it receives from each.
 
     Between two hops, ``passed_GN`` counts what each rank of the node sends on through this one to each node.
     """
@@ -54,19 +57,19 @@ class Transport(ABC):
             )
         self.topology = NodeTopology.here(ranks)
         self.rank = dist.get_rank() if ranks > 1 else 0
-        self.ledger = TrafficCounter(self.topology, self.rank)
+        self.traffic = TrafficCounter(self.topology, self.rank)
 
     @abstractmethod
-    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def exchange_counts(self, stream: CommStream, send_CR: RowCounts, device: torch.device) -> list[Splits]:
         """Tell every rank how many rows of each chunk it will be sent."""
 
     @abstractmethod
-    def spread(self, rows_MB: Tensor, splits: Splits) -> Tensor:
+    def dispatch(self, rows_MB: Tensor, splits: Splits) -> Tensor:
         """Send rows in the order of the ranks; return those received, in the order of the ranks they come from."""
 
     @abstractmethod
-    def collect(self, rows_MB: Tensor, splits: Splits) -> Tensor:
-        """Send every rank as many rows as it spread here; return those of this rank's, in the order of `spread`."""
+    def combine(self, rows_MB: Tensor, splits: Splits) -> Tensor:
+        """Send every rank as many rows as it spread here; return those of this rank's, in the order of `dispatch`."""
 
     def exchange(self, rows_MB: Tensor, send: Sequence[int], receive: Sequence[int]) -> Tensor:
         """All-to-all among all ranks."""
@@ -81,7 +84,7 @@ class Transport(ABC):
         members: Sequence[int],
     ) -> Tensor:
         for target, rows in zip(members, send, strict=True):
-            self.ledger.send(target, rows * rows_MB.shape[1])
+            self.traffic.send(target, rows * rows_MB.shape[1])
         if len(members) == 1:
             return rows_MB
         received = rows_MB.new_empty(sum(receive), rows_MB.shape[1])
@@ -89,34 +92,35 @@ class Transport(ABC):
         return received
 
 
-class Direct(Transport):
+class DirectTransport(Transport):
     """One all-to-all."""
 
-    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def exchange_counts(self, stream: CommStream, send_CR: RowCounts, device: torch.device) -> list[Splits]:
         ones = [1] * self.topology.ranks
         counts_RC = torch.tensor(send_CR, device=device).T.contiguous()
-        received = lane.submit(lambda: self.exchange(_as_bytes(counts_RC), ones, ones)).wait()
+        received = stream.submit(lambda: self.exchange(_as_bytes(counts_RC), ones, ones)).wait()
         receive_CR = received.view(torch.int64).T.tolist()
         return [Splits(list(send), receive) for send, receive in zip(send_CR, receive_CR, strict=True)]
 
-    def spread(self, rows_MB: Tensor, splits: Splits) -> Tensor:
+    def dispatch(self, rows_MB: Tensor, splits: Splits) -> Tensor:
         return self.exchange(rows_MB, splits.send, splits.receive)
 
-    def collect(self, rows_MB: Tensor, splits: Splits) -> Tensor:
+    def combine(self, rows_MB: Tensor, splits: Splits) -> Tensor:
         return self.exchange(rows_MB, splits.receive, splits.send)
 
 
-class Known(Direct):
+class EqualSplitsTransport(DirectTransport):
     """One all-to-all whose equal splits nobody has to be told."""
 
-    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def exchange_counts(self, stream: CommStream, send_CR: RowCounts, device: torch.device) -> list[Splits]:
         return [Splits(list(send), list(send)) for send in send_CR]
 
 
-class TwoHops(Transport):
+class TwoHopTransport(Transport):
     """First inside the node, to the rank with the receiver's place in it, then across (Tutel's 2DH, Hwang et al. 2022).
 
-    A rank sends each other node one message where `Direct` sends one to each of its ranks; in between it regroups.
+    A rank sends each other node one message where `DirectTransport` sends one to each of its ranks; in between rows are
+    regrouped.
     """
 
     def __init__(self, ranks: int) -> None:
@@ -130,26 +134,26 @@ class TwoHops(Transport):
         self._by_place = [node * per_node + place for place in range(per_node) for node in range(nodes)]
         self._by_node = [place * nodes + node for node in range(nodes) for place in range(per_node)]
 
-    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def exchange_counts(self, stream: CommStream, send_CR: RowCounts, device: torch.device) -> list[Splits]:
         nodes, per_node, chunks = self.topology.nodes, self.topology.per_node, len(send_CR)
         counts_RC = torch.tensor(send_CR, device=device).T
         leaving = _as_bytes(counts_RC[self._by_place].reshape(per_node, -1))
-        passed = lane.submit(lambda: self._inside_hop(leaving, [1] * per_node, [1] * per_node)).wait()
+        passed = stream.submit(lambda: self._inside_hop(leaving, [1] * per_node, [1] * per_node)).wait()
         passed_GNC = passed.view(torch.int64).view(per_node, nodes, chunks)
         onward = _as_bytes(passed_GNC.transpose(0, 1).reshape(nodes, -1))
-        received = lane.submit(lambda: self._across_hop(onward, [1] * nodes, [1] * nodes)).wait()
+        received = stream.submit(lambda: self._across_hop(onward, [1] * nodes, [1] * nodes)).wait()
         receive_RC = received.view(torch.int64).view(-1, chunks)
         passed_CGN, receive_CR = passed_GNC.permute(2, 0, 1).tolist(), receive_RC.T.tolist()
         return [Splits(list(send), *rest) for send, *rest in zip(send_CR, receive_CR, passed_CGN, strict=True)]
 
-    def spread(self, rows_MB: Tensor, splits: Splits) -> Tensor:
+    def dispatch(self, rows_MB: Tensor, splits: Splits) -> Tensor:
         there, onward, passed = self._hops(splits)
         rows_MB = _regroup(rows_MB, splits.send, self._by_place)
         rows_MB = self._inside_hop(rows_MB, there, [sum(passed_N) for passed_N in passed])
         rows_MB = _regroup(rows_MB, [rows for passed_N in passed for rows in passed_N], self._by_node)
         return self._across_hop(rows_MB, [sum(column) for column in zip(*passed, strict=True)], onward)
 
-    def collect(self, rows_MB: Tensor, splits: Splits) -> Tensor:
+    def combine(self, rows_MB: Tensor, splits: Splits) -> Tensor:
         there, onward, passed = self._hops(splits)
         rows_MB = self._across_hop(rows_MB, onward, [sum(column) for column in zip(*passed, strict=True)])
         rows_MB = _regroup(rows_MB, [rows for column in zip(*passed, strict=True) for rows in column], self._by_place)
@@ -157,7 +161,7 @@ class TwoHops(Transport):
         return _regroup(rows_MB, [splits.send[rank] for rank in self._by_place], self._by_node)
 
     def _hops(self, splits: Splits) -> tuple[list[int], list[int], list[list[int]]]:
-        """Rows to each rank of this node, rows from each node, and what is passed on in between."""
+        """RowCounts to each rank of this node, rows from each node, and what is passed on in between."""
         nodes, per_node = self.topology.nodes, self.topology.per_node
         there = [sum(splits.send[place::per_node]) for place in range(per_node)]
         onward = [sum(splits.receive[node * per_node : (node + 1) * per_node]) for node in range(nodes)]
@@ -170,27 +174,27 @@ class TwoHops(Transport):
         return self._exchange(rows_MB, send, receive, _groups(self.topology, self.rank)[1], self._across)
 
 
-class KnownTwoHops(TwoHops):
+class EqualTwoHopTransport(TwoHopTransport):
     """Two hops of equal splits that nobody has to be told."""
 
-    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def exchange_counts(self, stream: CommStream, send_CR: RowCounts, device: torch.device) -> list[Splits]:
         nodes, per_node = self.topology.nodes, self.topology.per_node
         return [Splits(list(send), list(send), [[send[0]] * nodes] * per_node) for send in send_CR]
 
 
-class Everyone(Transport):
+class AllGatherTransport(Transport):
     """An all-gather, each rank passing on what it has to the next one; sums come home by an all-to-all.
 
     Together they are the all-gather and reduce-scatter of data parallelism, with sums that are taken in float32
     whatever travels.
     """
 
-    def agree(self, lane: CommStream, send_CR: Sequence[Sequence[int]], device: torch.device) -> list[Splits]:
+    def exchange_counts(self, stream: CommStream, send_CR: RowCounts, device: torch.device) -> list[Splits]:
         mine_C = torch.tensor([[send[0] for send in send_CR]], device=device)
-        tokens_RC = lane.submit(lambda: self._gather(_as_bytes(mine_C))).wait().view(torch.int64)
+        tokens_RC = stream.submit(lambda: self._gather(_as_bytes(mine_C))).wait().view(torch.int64)
         return [Splits(list(send), tokens) for send, tokens in zip(send_CR, tokens_RC.T.tolist(), strict=True)]
 
-    def spread(self, rows_MB: Tensor, splits: Splits) -> Tensor:
+    def dispatch(self, rows_MB: Tensor, splits: Splits) -> Tensor:
         most = max(splits.receive)
         padded = torch.cat((rows_MB, rows_MB.new_empty(most - len(rows_MB), rows_MB.shape[1])))
         everyone = self._gather(padded)
@@ -198,15 +202,15 @@ class Everyone(Transport):
             return everyone
         return torch.cat([part[:rows] for part, rows in zip(everyone.split(most), splits.receive, strict=True)])
 
-    def collect(self, rows_MB: Tensor, splits: Splits) -> Tensor:
+    def combine(self, rows_MB: Tensor, splits: Splits) -> Tensor:
         return self.exchange(rows_MB, splits.receive, splits.send)
 
     def _gather(self, rows_MB: Tensor) -> Tensor:
         ranks = self.topology.ranks
-        self.ledger.send(self.rank, rows_MB.numel())
+        self.traffic.send(self.rank, rows_MB.numel())
         if ranks == 1:
             return rows_MB
-        self.ledger.send((self.rank + 1) % ranks, (ranks - 1) * rows_MB.numel(), messages=ranks - 1)
+        self.traffic.send((self.rank + 1) % ranks, (ranks - 1) * rows_MB.numel(), messages=ranks - 1)
         everyone = rows_MB.new_empty(ranks * len(rows_MB), rows_MB.shape[1])
         _all_gather(everyone, rows_MB.contiguous())
         return everyone
@@ -217,7 +221,7 @@ _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_t
 
 
 def _as_bytes(counts: Tensor) -> Tensor:
-    """Rows of int64 as rows of bytes."""
+    """RowCounts of int64 as rows of bytes."""
     return counts.flatten().view(torch.uint8).view(len(counts), -1)
 
 

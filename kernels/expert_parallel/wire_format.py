@@ -12,6 +12,7 @@ from ..problem import SCALE_BYTES, DType, Problem
 
 FORMAT_BYTES: dict[DType, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 1}
 WORD_BYTES = 4
+COUNT_BYTES = 8  # counts travel as int64
 SCALED = 128  # elements of a row that share a scale
 
 

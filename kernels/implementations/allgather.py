@@ -7,9 +7,9 @@ rows that are for its experts; their sums come home and are added up in float32.
 from __future__ import annotations
 
 from ..expert_parallel.dispatcher import DispatcherForm, ExpertParallel
-from ..expert_parallel.planned_traffic import Way, of_tokens, ring, straight_home
-from ..expert_parallel.send_plan import everywhere
-from ..expert_parallel.transport import Everyone
+from ..expert_parallel.planned_traffic import TrafficModel, direct_back, ring, rows_for_all
+from ..expert_parallel.send_plan import for_all
+from ..expert_parallel.transport import AllGatherTransport
 from ..problem import Problem
 
 
@@ -17,8 +17,8 @@ class AllGather(ExpertParallel):
     """Traffic depends on the number of tokens alone, not on their routes."""
 
     def form(self, problem: Problem) -> DispatcherForm:
-        way = Way(rows=of_tokens, out=ring, home=straight_home, told=True, width=problem.K)
-        return DispatcherForm(planner=everywhere, carrier=Everyone, way=way)
+        model = TrafficModel(rows=rows_for_all, out=ring, back=direct_back, counts_first=True, width=problem.K)
+        return DispatcherForm(planner=for_all, transport=AllGatherTransport, traffic_model=model)
 
 
 kernel = AllGather()

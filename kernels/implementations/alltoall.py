@@ -7,20 +7,20 @@ sends C rows for every expert, in equal splits known beforehand.
 from __future__ import annotations
 
 from ..expert_parallel.dispatcher import DispatcherForm, ExpertParallel
-from ..expert_parallel.planned_traffic import Way, of_routes, of_slots, straight, straight_home
+from ..expert_parallel.planned_traffic import TrafficModel, direct, direct_back, rows_by_route, rows_by_slot
 from ..expert_parallel.send_plan import by_route, by_slot
-from ..expert_parallel.transport import Direct, Known
+from ..expert_parallel.transport import DirectTransport, EqualSplitsTransport
 from ..problem import Problem
 
 DROPLESS = DispatcherForm(
     planner=by_route,
-    carrier=Direct,
-    way=Way(rows=of_routes, out=straight, home=straight_home, told=True, width=1),
+    transport=DirectTransport,
+    traffic_model=TrafficModel(rows=rows_by_route, out=direct, back=direct_back, counts_first=True, width=1),
 )
 PADDED = DispatcherForm(
     planner=by_slot,
-    carrier=Known,
-    way=Way(rows=of_slots, out=straight, home=straight_home, told=False, width=1),
+    transport=EqualSplitsTransport,
+    traffic_model=TrafficModel(rows=rows_by_slot, out=direct, back=direct_back, counts_first=False, width=1),
 )
 
 

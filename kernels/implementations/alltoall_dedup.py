@@ -7,9 +7,9 @@ back in one row. What a capacity drops does not travel.
 from __future__ import annotations
 
 from ..expert_parallel.dispatcher import DispatcherForm, ExpertParallel
-from ..expert_parallel.planned_traffic import Way, of_ranks, straight, straight_home
+from ..expert_parallel.planned_traffic import TrafficModel, direct, direct_back, rows_by_rank
 from ..expert_parallel.send_plan import by_rank
-from ..expert_parallel.transport import Direct
+from ..expert_parallel.transport import DirectTransport
 from ..problem import Problem
 
 
@@ -17,8 +17,8 @@ class AllToAllDedup(ExpertParallel):
     """Every rank sends to every rank directly, each token once."""
 
     def form(self, problem: Problem) -> DispatcherForm:
-        way = Way(rows=of_ranks, out=straight, home=straight_home, told=True, width=problem.K)
-        return DispatcherForm(planner=by_rank, carrier=Direct, way=way)
+        model = TrafficModel(rows=rows_by_rank, out=direct, back=direct_back, counts_first=True, width=problem.K)
+        return DispatcherForm(planner=by_rank, transport=DirectTransport, traffic_model=model)
 
 
 kernel = AllToAllDedup()

@@ -9,21 +9,21 @@ from __future__ import annotations
 import torch
 
 from ..expert_parallel.dispatcher import DispatcherForm, ExpertParallel
-from ..expert_parallel.planned_traffic import Way, of_routes, of_slots, two_hops, two_hops_home
+from ..expert_parallel.planned_traffic import TrafficModel, rows_by_route, rows_by_slot, two_hops, two_hops_back
 from ..expert_parallel.send_plan import by_route, by_slot
-from ..expert_parallel.transport import KnownTwoHops, TwoHops
+from ..expert_parallel.transport import EqualTwoHopTransport, TwoHopTransport
 from ..nodes import NodeTopology
 from ..problem import Problem
 
 DROPLESS = DispatcherForm(
     planner=by_route,
-    carrier=TwoHops,
-    way=Way(rows=of_routes, out=two_hops, home=two_hops_home, told=True, width=1),
+    transport=TwoHopTransport,
+    traffic_model=TrafficModel(rows=rows_by_route, out=two_hops, back=two_hops_back, counts_first=True, width=1),
 )
 PADDED = DispatcherForm(
     planner=by_slot,
-    carrier=KnownTwoHops,
-    way=Way(rows=of_slots, out=two_hops, home=two_hops_home, told=False, width=1),
+    transport=EqualTwoHopTransport,
+    traffic_model=TrafficModel(rows=rows_by_slot, out=two_hops, back=two_hops_back, counts_first=False, width=1),
 )
 
 

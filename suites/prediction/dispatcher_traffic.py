@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...kernels.expert_parallel.wire_format import Formats
+from ...kernels.expert_parallel.wire_format import COUNT_BYTES, Formats
 from ...kernels.problem import Problem
 from .collectives import Transfer, all_to_all, between, equal, inside, ring, two_hops
 from .expected_rows import RowDistribution
 from .layout import Layout
 from .routing_distribution import PerToken, RoutingDistribution
-
-COUNT_BYTES = 8  # counts travel as int64
 
 
 @dataclass(frozen=True, kw_only=True)

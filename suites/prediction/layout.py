@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...kernels.problem.shard import split_evenly
+
 Ints = NDArray[np.int64]
 
 
@@ -64,5 +66,4 @@ class Layout:
 
     def owner_E(self, experts: int) -> Ints:
         """The rank of every expert: in order, in shares that differ by one at most, the larger first."""
-        share, more = divmod(experts, self.ranks)
-        return np.repeat(np.arange(self.ranks), share + (np.arange(self.ranks) < more))
+        return np.repeat(np.arange(self.ranks), split_evenly(experts, self.ranks))

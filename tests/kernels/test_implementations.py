@@ -440,7 +440,7 @@ def test_executed_work_covers_the_useful_work(name: str, problem: Problem) -> No
     assert cost.executed_rows >= rows
     assert problem.flops(cost.executed_rows) + cost.extra_flops >= problem.flops(rows)
     assert cost.workspace_bytes >= 0
-    assert not any(ledger.messages for ledger in cost.traffic), "one rank sends nothing"
+    assert not any(counter.messages for counter in cost.traffic), "one rank sends nothing"
 
 
 MIDDLE = Problem(T=512, D=128, F=256, E=8, K=2, mode="train")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ....kernels.expert_parallel.comm_stream import CommStream, InStep, Watched, now_ns
+from ....kernels.expert_parallel.comm_stream import CommStream, SynchronizedStream, TimedStream, now_ns
 from ....kernels.expert_parallel.communicates import Communicates
 from ....kernels.kernel import Layer
 from ....results.record import Phases
@@ -41,13 +41,13 @@ def _phases(layer: Communicates, call: Callable[[], object], device: torch.devic
     """
     compute, communication, waiting, busy, exposed = [], [], [], [], []
     for _ in range(CALLS):
-        stream = InStep(device)
+        stream = SynchronizedStream(device)
         total_ns = _timed(layer, stream, call, device)
         communication.append(stream.communication_ns)
         waiting.append(stream.waiting_ns)
         compute.append(total_ns - stream.communication_ns - stream.waiting_ns)
     for _ in range(CALLS):
-        watched = Watched(layer.lane, device)
+        watched = TimedStream(layer.comm_stream, device)
         _timed(layer, watched, call, device)
         busy.append(watched.busy_ns)
         exposed.append(watched.exposed_ns)
@@ -68,9 +68,9 @@ def _timed(layer: Communicates, stream: CommStream, call: Callable[[], object], 
 
 @contextmanager
 def _on(layer: Communicates, stream: CommStream) -> Iterator[None]:
-    before = layer.lane
-    layer.lane = stream
+    before = layer.comm_stream
+    layer.comm_stream = stream
     try:
         yield
     finally:
-        layer.lane = before
+        layer.comm_stream = before

@@ -19,7 +19,7 @@ class TrafficObserver:
     def observe(self, layer: Layer) -> Traffic | None:
         if (shared := sharing(layer)) is None:
             return None
-        return _traffic(shared.ledger.topology.per_node, gather_floats(_figures(shared.ledger)))
+        return _traffic(shared.traffic.topology.per_node, gather_floats(_figures(shared.traffic)))
 
 
 def planned_traffic(counters: Sequence[TrafficCounter]) -> Traffic:

@@ -61,11 +61,11 @@ def test_traffic_is_told_where_there_are_ranks(monkeypatch: pytest.MonkeyPatch) 
     problem = PROBLEM.replace(ranks=4)
     kernel = KERNELS.load("alltoall")
     config = kernel.space(problem, CPU)[0]
-    ledgers = kernel.cost(problem, config, routes(problem)[1]).traffic
+    counters = kernel.cost(problem, config, routes(problem)[1]).traffic
     found = of_cost(kernel, problem, config, *routes(problem), CPU)
-    assert found["node_bytes"] == sum(ledger.bytes["node"] for ledger in ledgers) > 0
-    assert found["across_bytes"] == sum(ledger.bytes["across"] for ledger in ledgers) == 0
-    assert found["messages"] == sum(ledger.messages for ledger in ledgers) > 0
+    assert found["node_bytes"] == sum(counter.bytes["node"] for counter in counters) > 0
+    assert found["across_bytes"] == sum(counter.bytes["across"] for counter in counters) == 0
+    assert found["messages"] == sum(counter.messages for counter in counters) > 0
 
 
 def test_a_static_model_tells_what_it_moves() -> None:

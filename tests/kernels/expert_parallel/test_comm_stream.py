@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from moebench.kernels.expert_parallel.comm_stream import CommStream, Overlapped, Serial, Watched, stream_for
+from moebench.kernels.expert_parallel.comm_stream import CommStream, SerialStream, ThreadStream, TimedStream, stream_for
 
 CPU = torch.device("cpu")
 NAP_S = 0.05
@@ -21,7 +21,7 @@ def nap() -> Tensor:
     return torch.ones(1)
 
 
-@pytest.mark.parametrize("one", [Serial(), Overlapped(), Watched(Overlapped(), CPU)])
+@pytest.mark.parametrize("one", [SerialStream(), ThreadStream(), TimedStream(ThreadStream(), CPU)])
 def test_jobs_run_in_the_order_in_which_they_are_submitted(one: CommStream) -> None:
     order: list[int] = []
 
@@ -44,23 +44,23 @@ def test_what_fails_beside_is_raised_where_it_is_waited_for() -> None:
     def fails() -> Tensor:
         raise ConnectionError("a rank is gone")
 
-    pending = Overlapped().submit(fails)
+    pending = ThreadStream().submit(fails)
     with pytest.raises(ConnectionError, match="a rank is gone"):
         pending.wait()
 
 
 def test_jobs_take_no_part_in_autograd() -> None:
     x = torch.ones(1, requires_grad=True)
-    assert not Overlapped().submit(lambda: x * 2).wait().requires_grad
+    assert not ThreadStream().submit(lambda: x * 2).wait().requires_grad
 
 
 def test_what_is_computed_meanwhile_is_hidden_and_what_is_waited_for_exposed() -> None:
-    hidden = Watched(Overlapped(), CPU)
+    hidden = TimedStream(ThreadStream(), CPU)
     pending = hidden.submit(nap)
     time.sleep(3 * NAP_S)
     pending.wait()
     assert hidden.busy_ns > 0.9e9 * NAP_S
     assert hidden.exposed_ns < 0.5 * hidden.busy_ns
-    exposed = Watched(Serial(), CPU)
+    exposed = TimedStream(SerialStream(), CPU)
     exposed.submit(nap).wait()
     assert exposed.exposed_ns >= exposed.busy_ns > 0.9e9 * NAP_S

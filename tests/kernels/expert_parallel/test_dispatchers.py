@@ -162,7 +162,7 @@ def run_rank(name: str, case: Case, ranks: int, rank: int) -> dict[str, object]:
     told = None
     if not case.tokens:
         told = facts(kernel.cost(problem, config, kept).traffic[rank])
-    return {"verdict": verdict(found, problem.rounding), "sent": facts(counter.ledger), "told": told}
+    return {"verdict": verdict(found, problem.rounding), "sent": facts(counter.traffic), "told": told}
 
 
 def disagreement(ranks: int, rank: int) -> str:
@@ -175,9 +175,9 @@ def disagreement(ranks: int, rank: int) -> str:
     return "nothing"
 
 
-def facts(ledger: TrafficCounter) -> dict[str, int]:
-    rest = {"messages": ledger.messages, "rows": ledger.rows, "routes": ledger.routes}
-    return {str(link): sent for link, sent in ledger.bytes.items()} | rest
+def facts(counter: TrafficCounter) -> dict[str, int]:
+    rest = {"messages": counter.messages, "rows": counter.rows, "routes": counter.routes}
+    return {str(link): sent for link, sent in counter.bytes.items()} | rest
 
 
 def rank_main(rank: int, folder: Path) -> None:

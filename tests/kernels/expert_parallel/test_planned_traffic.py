@@ -106,9 +106,9 @@ def test_where_ranks_sit_is_torchruns_to_say(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_stays_on_a_rank_is_no_message() -> None:
-    ledger = TrafficCounter(NodeTopology(2, 1), rank=1)
-    ledger.send(1, 10)
-    ledger.send(0, 0)
-    assert (ledger.bytes, ledger.messages) == ({"self": 10, "node": 0, "across": 0}, 0)
-    ledger.send(0, 3, messages=4)
-    assert (ledger.bytes["across"], ledger.messages) == (3, 4)
+    counter = TrafficCounter(NodeTopology(2, 1), rank=1)
+    counter.send(1, 10)
+    counter.send(0, 0)
+    assert (counter.bytes, counter.messages) == ({"self": 10, "node": 0, "across": 0}, 0)
+    counter.send(0, 3, messages=4)
+    assert (counter.bytes["across"], counter.messages) == (3, 4)

@@ -7,8 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moebench.kernels.expert_parallel.planned_traffic import Rows, of_ranks, of_routes, of_slots, of_tokens
-from moebench.kernels.expert_parallel.send_plan import NOWHERE, Owners, SendPlan, by_rank, by_route, by_slot, everywhere
+from moebench.kernels.expert_parallel.planned_traffic import (
+    Rows,
+    rows_by_rank,
+    rows_by_route,
+    rows_by_slot,
+    rows_for_all,
+)
+from moebench.kernels.expert_parallel.send_plan import NOWHERE, Owners, SendPlan, by_rank, by_route, by_slot, for_all
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import NO_ROUTE, Routing, within_capacity
 
@@ -53,18 +59,18 @@ def test_every_route_is_delivered_once_where_its_expert_is(planner: object, case
     plan = planner(problem, routing, Owners.of(problem), chunks)
     routes = (routing.ids_TK.flatten() != NO_ROUTE).nonzero()[:, 0].tolist()
     assert sorted(route for _, route in delivered(problem, plan, routing)) == routes
-    assert torch.equal(plan.home_Mk, plan.route_Mk)
+    assert torch.equal(plan.back_Mk, plan.route_Mk)
     assert len(plan.chunks) == chunks
 
 
 @given(case=cases())
 def test_of_an_all_gather_every_rank_sends_home_its_routes_of_every_token(case: tuple[Problem, Routing, int]) -> None:
     problem, routing, chunks = case
-    plan = everywhere(problem, routing, Owners.of(problem), chunks)
+    plan = for_all(problem, routing, Owners.of(problem), chunks)
     assert plan.token_M.tolist() == list(range(len(routing.ids_TK)))
-    home = plan.home_Mk[plan.home_Mk != NOWHERE].tolist()
+    home = plan.back_Mk[plan.back_Mk != NOWHERE].tolist()
     assert sorted(home) == (routing.ids_TK.flatten() != NO_ROUTE).nonzero()[:, 0].tolist()
-    assert sorted(plan.home_M.tolist()) == sorted(plan.token_M.tolist() * problem.ranks)
+    assert sorted(plan.back_M.tolist()) == sorted(plan.token_M.tolist() * problem.ranks)
 
 
 @given(case=cases())
@@ -88,7 +94,8 @@ def test_slots_are_equal_splits_whatever_the_routes(case: tuple[Problem, Routing
 
 
 @pytest.mark.parametrize(
-    ("planner", "rows"), [(by_route, of_routes), (by_rank, of_ranks), (by_slot, of_slots), (everywhere, of_tokens)]
+    ("planner", "rows"),
+    [(by_route, rows_by_route), (by_rank, rows_by_rank), (by_slot, rows_by_slot), (for_all, rows_for_all)],
 )
 @given(case=cases())
 def test_reckoned_rows_are_those_of_the_plan(planner: object, rows: Rows, case: tuple[Problem, Routing, int]) -> None:

@@ -77,8 +77,8 @@ def _bytes(kernel: ExpertParallel, problem: Problem, chunks: int, seed: int) -> 
             for ids in parts
         ]
         routing = Routing(ids_TK=torch.cat(kept), gates_TK=routing.gates_TK, experts=problem.E)
-    ledgers = kernel.form(problem).way.reckon(problem, routing, chunks=chunks, shadows=0)
-    return np.array([[ledger.bytes[link] for ledger in ledgers] for link in ("self", "node", "across")])
+    counters = kernel.form(problem).traffic_model.count(problem, routing, chunks=chunks, shadows=0)
+    return np.array([[counter.bytes[link] for counter in counters] for link in ("self", "node", "across")])
 
 
 DEMANDS = st.builds(
@@ -211,3 +211,8 @@ def test_hierarchical_wants_equal_nodes() -> None:
     )
     assert unsupported("hierarchical", Layout(ranks=3, ranks_per_node=8)) is None
     assert unsupported("alltoall", Layout(ranks=5, ranks_per_node=2)) is None
+
+
+def test_every_dispatcher_has_a_flow() -> None:
+    """A dispatcher that is added without its flow could be measured and not predicted."""
+    assert set(FLOWS) == {name for name in KERNELS.names() if KERNELS.load(name).between_ranks}
