@@ -1,1 +1,1 @@
-"""The MoE layer that users put into their models, and the weights of Hugging Face checkpoints."""
+"""The MoE layer that users put into their models, and the reader of Hugging Face experts modules."""

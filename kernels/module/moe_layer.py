@@ -1,4 +1,4 @@
-"""The experts of an MoE block as a module: the implementations of this package behind the call of transformers."""
+"""The experts of an MoE block as a torch module, which runs any implementation of this package."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .hugging_face import read_experts
 
 _log = logging.getLogger(__name__)
 
-BUILDS = 256  # prompts differ in length, and each length is a problem of its own; a build holds no tensors
+BUILDS = 256  # prompts differ in length, and each length needs another build; a build holds no tensors
 
 
 class Options(TypedDict, total=False):
-    """How a layer runs its experts; see `MoELayer`."""
+    """Options that say how a layer runs its experts; see `MoELayer`."""
 
     dispatch: str
     capacity_factor: float | None
@@ -38,13 +38,14 @@ class MoELayer(nn.Module):
     when not gated, and ``down_proj`` (E, D, F); with ``bias`` also ``gate_up_proj_bias`` (E, 2 F) or ``up_proj_bias``
     (E, F), and ``down_proj_bias`` (E, D).
 
-    ``dispatch`` names a kernel, or ``auto`` leaves it to `choice.choose`. Either runs as tuned tables say, which are
-    asked once for every number of tokens, and for the load ``uniform``: a layer does not know its own. With
-    ``capacity_factor`` an expert takes at most C rows of one call (`Problem.capacity`), and ``drop`` says whose; with
-    None nothing is dropped.
+    ``dispatch`` names a kernel; with ``auto`` `tuned.select.choose` picks one. Its configuration comes from tuned
+    tables, which are read once for every number of tokens and for the load ``uniform``, because a layer does not know
+    its own load. With ``capacity_factor`` an expert takes at most C rows of one call (`Problem.capacity`), and ``drop``
+    says which rows; with None nothing is dropped.
 
-    A call that needs no gradient keeps nothing for one; a call that needs any computes all of them, so that frozen
-    weights save no time. Under autocast the experts run in its dtype, on a copy of the weights made in every call.
+    A call that needs no gradient saves nothing for a backward. A call that needs any gradient computes all of them, so
+    frozen weights save no time. Under autocast the experts run in its dtype, on a copy of the weights made in every
+    call.
 
     Raises:
         ValueError: at construction, for a size or option out of range, or a dispatch that is no kernel's name.
@@ -70,7 +71,7 @@ class MoELayer(nn.Module):
             raise unknown("kernel", dispatch, [AUTO, *KERNELS.names()])
         self.dispatch = dispatch
         dtype = dtype or torch.get_default_dtype()
-        # Complete but for what each call brings: tokens, their K, the dtype and the mode.
+        # Complete except for what each call brings: tokens, their K, the dtype and the mode.
         self.problem = Problem(
             T=0,
             D=D,
@@ -92,7 +93,7 @@ class MoELayer(nn.Module):
 
     @classmethod
     def from_weights(cls, weights: Weights, *, activation: Activation = "silu", **options: Unpack[Options]) -> MoELayer:
-        """A layer that shares these tensors; its experts are gated when the up projection has 2 F rows.
+        """Make a layer that shares these tensors; its experts are gated when the up projection has 2 F rows.
 
         Raises:
             ValueError: when shapes or dtypes do not go together.
@@ -118,32 +119,32 @@ class MoELayer(nn.Module):
 
     @classmethod
     def from_experts(cls, experts: nn.Module, **options: Unpack[Options]) -> MoELayer:
-        """A layer that shares the parameters of a transformers 5 experts module and computes what it computes.
+        """Make a layer that shares the parameters of a transformers 5 experts module and computes the same.
 
         Raises:
-            ValueError: when the module keeps its weights otherwise, or has an activation that no kernel here has.
+            ValueError: when the module has another layout, or an activation that no kernel here has.
         """
         weights, activation = read_experts(experts)
         return cls.from_weights(weights, activation=activation, **options)
 
     def reset_parameters(self) -> None:
-        """As `torch.nn.Linear`: uniform, within one over the square root of the width that a product sums over."""
+        """Draw the parameters as `torch.nn.Linear` does: uniform within 1 / sqrt(width), the width summed over."""
         for name, tensor in self.weights.named().items():
             bound = (self.problem.D if name.endswith("up") else self.problem.F) ** -0.5
             nn.init.uniform_(tensor, -bound, bound)
 
     @property
     def weights(self) -> Weights:
-        """The parameters as implementations take them."""
+        """Its parameters in the form that implementations take."""
         found = {name: getattr(self, parameter) for name, parameter in self._names().items()}
         return Weights(
             w_up_EUD=found["w_up"], w_down_EDF=found["w_down"], b_up_EU=found.get("b_up"), b_down_ED=found.get("b_down")
         )
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """(T, D) or (B, S, D) to the same shape and dtype; differentiable in tokens, top_k_weights and parameters.
+        """Apply the experts to tokens (T, D) or (B, S, D); the result has the same shape and dtype.
 
-        ``top_k_index`` and ``top_k_weights`` are (T, K) or (B, S, K). An id outside 0 … E − 1 is no route.
+        It is differentiable in the tokens, ``top_k_weights`` and the parameters. ``top_k_index`` and ``top_k_weights`` are (T, K) or (B, S, K). An id outside 0 … E − 1 is no route.
 
         Raises:
             ValueError: when shapes, dtypes or devices do not go together, or no kernel supports the problem.
@@ -173,7 +174,7 @@ class MoELayer(nn.Module):
         )
 
     def _names(self) -> dict[str, str]:
-        """Parameters by the names of `Weights.named`."""
+        """Return the names of its parameters by those of `Weights.named`."""
         up = "gate_up_proj" if self.problem.gated else "up_proj"
         biases = {"b_up": f"{up}_bias", "b_down": "down_proj_bias"} if self.problem.bias else {}
         return {"w_up": up, "w_down": "down_proj", **biases}
@@ -205,7 +206,7 @@ class MoELayer(nn.Module):
 def _built(
     problem: Problem, T: int, K: int, mode: Mode, dtype: torch.dtype, device: torch.device, dispatch: str
 ) -> Layer:
-    """One build for every problem, shared by all modules: it keeps nothing of a call."""
+    """Build once for every problem. All modules share a build, which keeps nothing of a call."""
     problem = problem.replace(T=T, K=K, mode=mode, dtype=_name(dtype))
     chosen = choose(problem, device, dispatch)
     _log.info("%s on %s: %s, %s", problem.key, device, chosen.kernel.name, chosen.why)
