@@ -1,4 +1,4 @@
-"""How often each kernel of ours was started, counted while somebody wants to know."""
+"""Counter of the launches of this package's own kernels, active inside `count_launches`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_counting: list[Counter[str]] = []  # of the process: a backward on a GPU starts kernels from a thread of its own
+_counting: list[Counter[str]] = []  # global: a backward on a GPU starts kernels from another thread
 
 
 @contextmanager
 def count_launches() -> Iterator[Counter[str]]:
-    """Count the launches inside the block by the kernel's name, those of backwards and of other threads included."""
+    """Count the launches inside the block by kernel name, including those of backwards and of other threads."""
     counter: Counter[str] = Counter()
     _counting.append(counter)
     try:
@@ -21,6 +21,6 @@ def count_launches() -> Iterator[Counter[str]]:
 
 
 def launched(name: str) -> None:
-    """Say that a kernel was started."""
+    """Count one launch of a kernel."""
     for counter in _counting:
         counter[name] += 1

@@ -1,4 +1,4 @@
-"""Who sits where: ranks share a machine, and what they send each other takes another way than what leaves it."""
+"""Nodes and links between ranks: rows within a node take another link than rows between nodes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ class NodeTopology:
 
     @staticmethod
     def here(ranks: int) -> NodeTopology:
-        """As torchrun says it in LOCAL_WORLD_SIZE; without torchrun all ranks share this machine."""
+        """Return the topology that torchrun sets in LOCAL_WORLD_SIZE; without torchrun all ranks share this machine."""
         per_node = int(os.environ.get("LOCAL_WORLD_SIZE", ranks))
         return NodeTopology(ranks, max(1, min(per_node, ranks)))
 
     @property
     def nodes(self) -> int:
+        """Number of nodes."""
         return -(-self.ranks // self.per_node)
 
     @property
@@ -35,7 +36,7 @@ class NodeTopology:
         return self.ranks % self.per_node == 0
 
     def link(self, source: int, target: int) -> Link:
-        """What lies between two ranks."""
+        """Return the link between two ranks."""
         if source == target:
             return "self"
         return "node" if source // self.per_node == target // self.per_node else "across"

@@ -1,7 +1,7 @@
-"""The truth: float64, and the dumbest loop that computes an MoE layer.
+"""The reference result in float64: `oracle` is the plainest loop that computes an MoE layer.
 
-`oracle` loops over tokens. `reference` is the same function expert by expert, fast enough to check full-size problems
-before they are timed; the tests hold the two equal.
+`oracle` loops over tokens. `reference` computes the same expert by expert, fast enough to check full-size problems
+before they are timed; tests hold the two equal.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from .problem.shard import Shard, split_evenly
 from .problem.tensors import Inputs
 from .torch_ops.activations import activate
 
-ROWS = 4096  # of an expert at a time in `reference`: enough for a product at full speed
-OF_TOKENS = ("x", "gates")  # the gradients with a row for each token; the others have one for each expert
+ROWS = 4096  # rows of an expert that `reference` multiplies at a time: enough for a product at full speed
+OF_TOKENS = ("x", "gates")  # gradients with a row for each token; the others have one for each expert
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a call gives: y (T, D), and for a training step the gradients by the names of `Inputs.differentiable`."""
+    """The result of a call: y (T, D), and in training the gradients by the names of `Inputs.differentiable`."""
 
     y_TD: Tensor
     gradients: dict[str, Tensor]
 
     def shard(self, shard: Shard) -> Result:
-        """The part of the result that one rank must produce."""
+        """Return the part of the result that one rank must produce."""
         gradients = {
             name: gradient[shard.tokens if name in OF_TOKENS else shard.experts]
             for name, gradient in self.gradients.items()
@@ -41,9 +41,9 @@ class Result:
 
 
 def drop(problem: Problem, routing: Routing) -> Routing:
-    """The routes that the problem's capacity keeps, the others made −1: one queue per expert and rank, served in turn.
+    """Set to −1 every route that the problem's capacity does not keep. Each expert has one queue on each rank.
 
-    ``first_come`` serves tokens in order; ``gate_weight`` serves all first choices, then all second ones, and so on,
+    ``first_come`` serves tokens in order. ``gate_weight`` serves all first choices, then all second ones, and so on,
     each time the token with the largest gate weight first.
     """
     if problem.capacity is None:
@@ -71,9 +71,10 @@ def drop(problem: Problem, routing: Routing) -> Routing:
 
 
 def oracle(problem: Problem, inputs: Inputs) -> Result:
-    """y_t = sum over kept k of g_tk * (W_down[e] act(W_up[e] x_t + b_up[e]) + b_down[e]), token by token.
+    """Compute y_t = sum over kept k of g_tk * (W_down[e] act(W_up[e] x_t + b_up[e]) + b_down[e]), token by token.
 
-    W is what is held times its scales, where there are any. What does not depend on an input has a gradient of zeros.
+    W is the stored weight times its scales, where there are any. An input that y does not depend on has a gradient of
+    zeros.
     """
     training = problem.mode == "train"
     leaves = {
@@ -108,10 +109,10 @@ def _token_by_token(problem: Problem, leaves: dict[str, Tensor], ids: list[list[
 
 
 def reference(problem: Problem, inputs: Inputs) -> Result:
-    """As `oracle`, with one product for up to `ROWS` rows of an expert.
+    """Compute the result of `oracle`, with one product for up to `ROWS` rows of an expert.
 
-    An expert is finished, gradients included, before the next one begins, so that there are float64 copies of one
-    expert's weights and rows at a time; see `reference_bytes`.
+    An expert is finished, gradients included, before the next one begins, so that float64 copies exist of one expert's
+    weights and rows at a time; see `reference_bytes`.
     """
     training = problem.mode == "train"
     groups = group_by_expert(drop(problem, inputs.routing))
@@ -129,7 +130,7 @@ def reference(problem: Problem, inputs: Inputs) -> Result:
 
 
 def _add_rows(problem: Problem, inputs: Inputs, result: Result, e: int, token_n: Tensor, route_n: Tensor) -> None:
-    """Add to ``result`` what the routes ``route_n`` of the tokens ``token_n`` to expert ``e`` contribute."""
+    """Add to ``result`` the contribution of the routes ``route_n`` of the tokens ``token_n`` to expert ``e``."""
     part = {name: tensor.detach()[e] for name, tensor in inputs.weights.named().items()}
     part |= {"x": inputs.x_TD.detach()[token_n], "gates": inputs.routing.gates_TK.detach().flatten()[route_n]}
     part = {name: tensor.double().requires_grad_(bool(result.gradients)) for name, tensor in part.items()}
@@ -148,7 +149,7 @@ def _add_rows(problem: Problem, inputs: Inputs, result: Result, e: int, token_n:
 
 
 def _product(part: dict[str, Tensor], name: str, rows: Tensor) -> Tensor:
-    """Rows times an expert's matrix of this name, times its scales and plus its bias where there are any."""
+    """Multiply rows by an expert's matrix of this name; apply its scales and its bias where there are any."""
     product = rows @ part[f"w_{name}"].T
     if f"s_{name}" in part:
         product = product * part[f"s_{name}"]
@@ -156,10 +157,10 @@ def _product(part: dict[str, Tensor], name: str, rows: Tensor) -> Tensor:
 
 
 def reference_bytes(problem: Problem) -> int:
-    """Bytes that `reference` allocates at its peak: the tests hold it within a tenth of the measured one.
+    """Return the bytes that `reference` allocates at its peak; tests hold it within a tenth of the measured peak.
 
-    All tensors but the sorted routes are float64: the result, and for the rows of one expert at a time its weights, its
-    rows at both ends, and the most of what stands between them at any moment.
+    All tensors except the sorted routes are float64: the result, and for one expert at a time its weights, its input
+    and output rows, and the largest set of intermediate tensors that is alive at any moment.
     """
     D, U, F = problem.D, problem.U, problem.F
     n = min(ROWS, _fullest(problem))
@@ -178,7 +179,7 @@ def reference_bytes(problem: Problem) -> int:
 
 
 def _fullest(problem: Problem) -> int:
-    """About how many rows the fullest expert receives: what the most popular one is expected to, and the spread."""
+    """Estimate the rows of the fullest expert: the expected rows of the most popular one, plus the spread."""
     share = float(choices(problem).included_E.max())
     spread = math.sqrt(2 * problem.T * share * max(0.0, 1 - share) * math.log(problem.E))
     most = problem.T if problem.capacity is None else problem.capacity * problem.ranks

@@ -1,4 +1,4 @@
-"""The question that an implementation answers: what it is given of a problem, and the true answer in float64."""
+"""The question that an implementation answers: its inputs, and the true result in float64."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .problem.tensors import Inputs
 
 @dataclass(frozen=True)
 class Question:
-    """How a problem is put to an implementation.
+    """What an implementation computes for a problem.
 
-    ``given`` makes its inputs of those that were drawn for the problem, ``truth`` the result that it must give for
-    them, and ``truth_bytes`` says how many bytes the two allocate at their peak.
+    ``given`` turns the inputs that were drawn for the problem into those of the implementation, ``truth`` computes the
+    result that it must give for them, and ``truth_bytes`` returns the bytes that both allocate at their peak.
     """
 
     given: Callable[[Problem, Inputs], Inputs]
@@ -24,4 +24,4 @@ class Question:
 
 
 LAYER = Question(given=lambda _, drawn: drawn, truth=reference, truth_bytes=reference_bytes)
-"""What does the MoE layer make of these inputs? Every implementation answers it but a reference rate."""
+"""The output of the MoE layer, and in training its gradients: computed by every kernel except reference rates."""

@@ -1,4 +1,4 @@
-"""Starting processes that Ctrl-C must neither leave half made nor reach."""
+"""Starting child processes safely: Ctrl-C neither interrupts the start nor reaches the child."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C until the processes that are started meanwhile stand; they themselves never receive it.
+    """Defer Ctrl-C while child processes are started inside the block; the children themselves never receive it.
 
-    A KeyboardInterrupt in the middle of a start would leave a process that nobody knows, to fail at the torn pipe.
+    A KeyboardInterrupt in the middle of a start would leave a process that nothing keeps track of, and that fails when
+    its pipe breaks.
     """
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # what is started inherits it
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit the mask
     try:
         with _held_back():
             yield
@@ -24,7 +25,7 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def _held_back() -> Iterator[None]:
-    """Other threads, torch's among them, may receive the signal for the main one: there it waits."""
+    """Collect the signal in the main thread: other threads, torch's among them, may receive it on its behalf."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What a call does, step by step, as far as it is known without running it: the makings of a static model."""
+"""Steps of a call, each with the time that it should take: the interface of a static time model."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Rates:
-    """What a device does at best, measured or from its data sheet.
+    """The best rates of a device, measured or from its data sheet.
 
-    FLOP/s of dense products in the dtype of the problem, bytes/s of memory (a copy's, read and write both counted, or
-    a reading stream's), and the seconds that starting one operation takes, whatever it does.
+    ``flops_per_s`` is that of dense products in the dtype of the problem; ``bytes_per_s`` that of a copy, with read and
+    write both counted, or of a reading stream; ``call_s`` are the seconds that starting any one operation takes.
     """
 
     flops_per_s: float
@@ -20,17 +20,18 @@ class Rates:
 
 
 class Step(Protocol):
-    """One part of a call, over before the next begins."""
+    """One part of a call, which ends before the next part begins."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name of the step, as explanations show it."""
 
     @property
     def moved_bytes(self) -> float:
-        """What passes through memory, in both directions together."""
+        """Bytes that are read from memory and written to it, together."""
 
     def seconds(self, rates: Rates) -> float:
-        """The time it should take."""
+        """Return the time that it should take on a device of these rates."""
 
     def why(self, rates: Rates) -> str:
-        """What that time is made of, in one line."""
+        """Explain that time in one line."""

@@ -1,4 +1,4 @@
-"""What a rank has sent: bytes by how far they went, and messages."""
+"""Counter of what a rank has sent: messages, and bytes by link."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from .nodes import LINKS, Link, NodeTopology
 
 @dataclass
 class TrafficCounter:
-    """Payload bytes and messages of one ``rank``; what it keeps for itself counts as bytes only.
+    """Payload bytes and messages of one ``rank``; rows that stay on the rank count as bytes only.
 
-    ``rows`` are the tokens' copies that left the rank, ``routes`` how many would have, had every route had a copy.
+    ``rows`` counts the copies of tokens that left the rank, ``routes`` how many would have left with one copy for each
+    route.
     """
 
     topology: NodeTopology
@@ -22,7 +23,7 @@ class TrafficCounter:
     routes: int = 0
 
     def send(self, target: int, size: int, messages: int = 1) -> None:
-        """Note ``size`` bytes to a rank; nothing is sent where there are none."""
+        """Count ``size`` bytes sent to a rank; without bytes there is no message."""
         link = self.topology.link(self.rank, target)
         self.bytes[link] += size
         if size and link != "self":

@@ -1,4 +1,4 @@
-"""What stands in the place of a kernel whose file cannot be imported: it costs its own records and nothing else."""
+"""The replacement of a kernel whose file cannot be imported, so that only its own records are lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .problem.routing import Routing
 
 
 class Unimportable(Kernel):
-    """Refuses every problem for the ``reason`` that its file gave. Its family is not known."""
+    """A kernel that refuses every problem with the ``reason`` why its file failed. Its family is unknown."""
 
     family = "unknown"
 

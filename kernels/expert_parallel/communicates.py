@@ -1,4 +1,4 @@
-"""The interface of a layer that runs on several ranks, for whoever times it or checks what it sends."""
+"""The interface of a layer that runs on several ranks: its communication stream and its traffic counter."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""One file per implementation; a leading underscore marks what several of them share."""
+"""One file per implementation; files with a leading underscore hold what several of them share."""

@@ -1,4 +1,4 @@
-"""What the adapters to other projects share: why one cannot run here, and weights as the other project keeps them."""
+"""Parts that adapters to other projects share: their refusals, and weights in the layout of the other project."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Takes = Mapping[str, tuple[object, ...]]
 
 
 class Peer(Kernel):
-    """A project that is not ours: its package is looked for, and imported only where it is and a device for it too.
+    """An adapter to another project, whose package is imported only where it is installed and its device is present.
 
-    ``modules`` are what `build` imports, ``remedy`` says how to get them. ``takes`` names the fields of a problem that
-    it does not take in full, each with the values that it takes; D and F must be multiples of ``step``. A dropless
-    peer reads every route: none may be missing.
+    `build` imports ``modules``; ``remedy`` says how to install them. ``takes`` names the fields of a problem of which
+    it takes only some values, with these values; D and F must be multiples of ``step``; ``capability`` is the least
+    compute capability. It reads every route: none may be missing.
     """
 
     family = "peer"
@@ -44,7 +44,7 @@ class Peer(Kernel):
         return self.missing(device) or self.refuses(problem)
 
     def missing(self, device: torch.device) -> str | None:
-        """What this machine lacks to run it, with the remedy, or None."""
+        """Return None, or what this machine lacks to run it, with the remedy."""
         for package in dict.fromkeys(module.partition(".")[0] for module in self.modules):
             if not is_installed(package):
                 return f"{package} is not installed; {self.remedy}"
@@ -56,7 +56,6 @@ class Peer(Kernel):
         return _broken(self.modules, self.remedy)
 
     def refuses(self, problem: Problem) -> str | None:
-        """What of the problem it cannot take, or None."""
         for field, values in self.takes.items():
             if getattr(problem, field) not in values:
                 taken = " or ".join(str(value) for value in values)
@@ -69,19 +68,20 @@ class Peer(Kernel):
         return super().refuses(problem)
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
-        """All N rows; what a peer pads them to is its own affair, and what it keeps its weights in is not counted."""
+        """Count all N rows; padding inside the peer and its own copies of weights are not known and not counted."""
         workspace = problem.N * self.row_width(problem) * ELEMENT_BYTES[problem.dtype]
         return Cost(executed_rows=problem.N, workspace_bytes=workspace)
 
     @abstractmethod
     def row_width(self, problem: Problem) -> int:
-        """Elements that one routed row takes at the peak of a call."""
+        """Return the elements that one routed row takes at the peak of a call."""
 
 
 class Once(Generic[Loaded]):
-    """``load`` of a weight, done once for each state of it: what a user of the peer does when the model is loaded.
+    """A conversion of weights that is done once, as a user of the peer does it when a model is loaded.
 
-    A weight written to is loaded anew; one that is gone takes what was made of it along. Gradients do not pass.
+    ``load`` converts a weight. A weight that was written to is converted again; when a weight is freed, its converted
+    form is freed too. Gradients do not pass.
     """
 
     def __init__(self, load: Callable[[Tensor], Loaded]) -> None:
@@ -98,7 +98,7 @@ class Once(Generic[Loaded]):
 
 
 def peer_module(name: str, remedy: str = "install it anew") -> Any:
-    """A peer's module.
+    """Import a module of a peer.
 
     Raises:
         Unusable: when it cannot be imported.

@@ -1,4 +1,4 @@
-"""The experts of Hugging Face transformers behind our interface; the peers differ in `experts_implementation` only."""
+"""Adapter to the experts of Hugging Face transformers; its kernels differ in `experts_implementation` only."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _missing() -> str | None:
 
 
 class TransformersExperts(Kernel):
-    """``MixtralExperts`` with one of the ``experts_implementation`` values of transformers 5."""
+    """``MixtralExperts`` of transformers 5 with one of its values of ``experts_implementation``."""
 
     family = "peer"
     reads_every_route = True
@@ -80,5 +80,5 @@ class TransformersExperts(Kernel):
 
 
 def row_width(problem: Problem) -> int:
-    """Elements that one routed row takes: its token, both halves, their product, and the output twice."""
+    """Return the elements that one routed row takes: its token, both halves, their product, and the output twice."""
     return 3 * problem.D + problem.U + 2 * problem.F

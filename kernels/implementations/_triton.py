@@ -1,4 +1,4 @@
-"""What the implementations in Triton share: where they run, and the tiles they choose from."""
+"""Parts that implementations in Triton share: the devices they run on, and the tiles they choose from."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..problem.routing import Routing
 from ..steps import Step
 from ..triton.tiles import MOST_ACCUMULATORS, SHAPES, Shape, Tiles, tilings
 
-# Specialised warps and programmatic dependent launches have been compiled and interpreted, and never run.
+# Specialised warps and programmatic dependent launches have been compiled and interpreted, but never run.
 UNPROVEN = ("specialise", "pdl")
 
 
@@ -35,10 +35,10 @@ else:
 
 
 class TritonKernel(Kernel):
-    """The tiles of the grouped products are the space.
+    """An implementation whose space are the tiles of its grouped products.
 
-    A configuration that has ``gathered`` set reads tokens where they are, else they are copied. ``blocked``: hidden
-    rows stand in square blocks.
+    A configuration with ``gathered`` set reads tokens from where they are; otherwise they are copied first. ``blocked``
+    says that hidden rows are stored in square blocks; ``most_accumulators`` limits the registers of a tile.
     """
 
     adds_biases = True
@@ -54,7 +54,7 @@ class TritonKernel(Kernel):
         return [tiles.config() for tiles in found]
 
     def shapes(self, problem: Problem) -> list[Shape]:
-        """The shapes of tiles to choose from."""
+        """Return the shapes of tiles to choose from."""
         return list(SHAPES[problem.dtype])
 
     def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
@@ -78,7 +78,7 @@ class TritonKernel(Kernel):
 
 
 def runs_on(device: torch.device) -> str | None:
-    """The refusal of a device that Triton has no code for; ``meta`` is for recording launches."""
+    """Return why Triton cannot run on a device, or None; on ``meta`` launches are only recorded."""
     if MISSING:
         return MISSING
     if device.type in ("cuda", "meta") or INTERPRETED:
@@ -87,14 +87,14 @@ def runs_on(device: torch.device) -> str | None:
 
 
 def multiplied_on(problem: Problem, device: torch.device) -> str | None:
-    """The refusal of quantised weights where the hardware has no products of them."""
+    """Return why the hardware cannot multiply quantised weights, or None."""
     if not problem.quantised or hardware(device).float8:
         return None
     return f"the device has no such products, the problem has dtype = {problem.dtype}"
 
 
 def executed_rows(problem: Problem, tiles: Tiles, counts_E: torch.Tensor) -> int:
-    """Rows of the expert products with those that only pad a tile: the mean of the products by their FLOPs."""
+    """Return the rows of the expert products, padding of tiles included: the mean of the products by their FLOPs."""
     products = [(problem.U, tiles.up.rows), (problem.F, tiles.down.rows)]
     if problem.mode == "train":
         step = tiles.weights.step
@@ -109,5 +109,5 @@ def executed_rows(problem: Problem, tiles: Tiles, counts_E: torch.Tensor) -> int
 
 
 def quantised_bytes(problem: Problem, rows: int) -> int:
-    """Bytes of the tokens and of so many hidden rows in float8, beside those that they are rounded from."""
+    """Return the bytes of the float8 copies of the tokens and of so many hidden rows."""
     return problem.T * problem.D + rows * problem.F if problem.quantised else 0

@@ -1,7 +1,7 @@
 """Expert parallelism by all-gather and reduce-scatter: every rank sees every token.
 
-The baseline that wins where there are few tokens, or where each goes to most ranks anyway. Every rank multiplies the
-rows that are for its experts; their sums come home and are added up in float32.
+It wins where there are few tokens, or where each token goes to most ranks anyway. Every rank multiplies the rows of its
+own experts; their sums return to the rank of the token and are added up in float32.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..problem import Problem
 
 
 class AllGather(ExpertParallel):
-    """Traffic depends on the number of tokens alone, not on their routes."""
+    """A dispatcher whose traffic depends on the number of tokens alone, not on their routes."""
 
     def form(self, problem: Problem) -> DispatcherForm:
         model = TrafficModel(rows=rows_for_all, out=ring, back=direct_back, counts_first=True, width=problem.K)

@@ -1,7 +1,7 @@
 """Expert parallelism by all-to-all, a row for every route (GShard, Lepikhin et al. 2020; Tutel, Hwang et al. 2022).
 
-A dropless problem sends the rows there are, after the ranks have told each other how many. With a capacity every rank
-sends C rows for every expert, in equal splits known beforehand.
+In a dropless problem ranks first exchange the numbers of rows, and then send them. With a capacity every rank sends C
+rows for every expert, in equal splits known beforehand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PADDED = DispatcherForm(
 
 
 class AllToAll(ExpertParallel):
-    """Every rank sends to every rank directly."""
+    """A dispatcher by which every rank sends to every rank directly."""
 
     def form(self, problem: Problem) -> DispatcherForm:
         return DROPLESS if problem.capacity is None else PADDED

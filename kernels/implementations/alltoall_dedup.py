@@ -1,7 +1,7 @@
 """Expert parallelism by all-to-all, a row for every rank that a token has a route to (DeepEP, DeepSeek-AI 2024).
 
-However many of a token's experts share a rank, it goes there once with all its routes, and their weighted sum comes
-back in one row. What a capacity drops does not travel.
+A token goes to a rank once, with all its routes to experts there, and their weighted sum returns in one row. Routes
+that a capacity drops are not sent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..problem import Problem
 
 
 class AllToAllDedup(ExpertParallel):
-    """Every rank sends to every rank directly, each token once."""
+    """A dispatcher by which every rank sends to every rank directly, each token once."""
 
     def form(self, problem: Problem) -> DispatcherForm:
         model = TrafficModel(rows=rows_by_rank, out=direct, back=direct_back, counts_first=True, width=problem.K)

@@ -1,4 +1,4 @@
-"""MegaBlocks' idea (Gale et al. 2022): the hidden activation as a block-sparse matrix, nothing dropped.
+"""MegaBlocks' method (Gale et al. 2022): the hidden activation as a block-sparse matrix, nothing dropped.
 
 Rows are grouped by expert and padded to blocks of B rows rather than to the fullest expert.
 """
@@ -36,7 +36,7 @@ class BlockSparse(Kernel):
         return super().refuses(problem)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        """The default is about a quarter of an expert's mean rows, so that padding adds about an eighth to them."""
+        """Return the block sides; the default is a quarter of an expert's mean rows: padding adds about an eighth."""
         sides = [block for block in BLOCKS if problem.F % block == 0]
         fitting = [block for block in sides if block <= min(LARGEST_DEFAULT, problem.N / problem.E / 4)]
         default = fitting[-1] if fitting else sides[0]
@@ -52,7 +52,7 @@ class BlockSparse(Kernel):
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             groups = group_by_expert(routing)
             topology = SparseTopology.of(groups.counts, hidden=problem.F, block=block)
-            # Gate and up columns of a row stand side by side in one block-sparse matrix.
+            # Gate and up columns of a row are side by side in one block-sparse matrix.
             up_topology = SparseTopology.of(groups.counts, hidden=problem.U, block=block)
             places = padded_places(routing, groups, block)
             values = sample_product(up_topology, dispatch(x_TD, places), weights.w_up_EUD)
@@ -75,14 +75,14 @@ class BlockSparse(Kernel):
 
 
 def _activate(problem: Problem, values: Tensor) -> Tensor:
-    """Blocks (rows, 2 when gated else 1, columns, B, B) to (rows * columns, B, B)."""
+    """Apply the activation to blocks (rows, 2 when gated else 1, columns, B, B): (rows * columns, B, B)."""
     gate, *up = values.unbind(1)
     hidden = ACTIVATIONS[problem.activation](gate)
     return (hidden * up[0] if up else hidden).flatten(0, 1)
 
 
 def padded_places(routing: Routing, groups: Groups, block: int) -> Places:
-    """Where the routes stand when the rows of every expert are rounded up to whole blocks."""
+    """Return the positions of the routes when the rows of every expert are rounded up to whole blocks."""
     device, kept = routing.ids_TK.device, groups.route_N.numel()
     counts_E = torch.tensor(groups.counts, device=device)
     padding_E = -counts_E % block

@@ -1,6 +1,6 @@
-"""Sort the rows by expert, multiply them group by group, gather them back.
+"""Rows sorted by expert, one grouped product for all experts, a gather back to tokens.
 
-Uses `torch.nn.functional.grouped_mm`; where torch lacks it, one matmul for each expert that has rows.
+It uses `torch.nn.functional.grouped_mm`; where torch lacks it, one matmul for each expert that has rows.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Grouped(Kernel):
 
 
 def aligned(problem: Problem) -> str | None:
-    """The refusal of an implementation that multiplies by `grouped_mm`."""
+    """Return why `grouped_mm` cannot multiply for this problem, or None."""
     step = ALIGNMENT_BYTES // ELEMENT_BYTES[problem.dtype]
     for name, width in (("D", problem.D), ("F", problem.F)):
         if width % step:
@@ -67,20 +67,20 @@ def aligned(problem: Problem) -> str | None:
 
 
 def _grouped_mm(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:
-    """Products rows @ weights[e].T for the rows of every expert; weights (E, out, in)."""
+    """Compute rows @ weights[e].T for the rows of every expert; weights (E, out, in)."""
     ends_E = torch.tensor(groups.counts, device=rows.device).cumsum(0, dtype=torch.int32)
     # Weights cut out of a larger tensor have strides that grouped_mm refuses.
     return functional.grouped_mm(rows, weights.contiguous().transpose(1, 2), offs=ends_E)
 
 
 def _matmuls(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:
-    # Without rows any expert's product of none will do, so that there are gradients.
+    # Without any rows the empty product of expert 0 connects the gradients.
     parts = [rows[start:end] @ weights[e].T for e, start, end in groups.slices()] or [rows @ weights[0].T]
     return torch.cat(parts)
 
 
 def add_bias(rows: Tensor, bias: Tensor | None, groups: Groups) -> Tensor:
-    """Add ``bias[e]`` to every row of expert e, in place; nothing where ``bias`` (E, out) is None. Differentiable."""
+    """Add ``bias[e]`` to every row of expert e, in place, unless ``bias`` (E, out) is None. Differentiable."""
     if bias is None:
         return rows
     return cast(Tensor, _AddBias.apply(rows, bias, groups))  # type: ignore[no-untyped-call]
@@ -98,7 +98,7 @@ class _AddBias(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, drows: Tensor) -> tuple[Tensor, Tensor, None]:
-        # A sum for each expert: adding rows up by index would take atomics on a GPU.
+        # One sum for each expert: to add rows by index would take atomics on a GPU.
         return drows, torch.stack([part.sum(0) for part in drows.split(ctx.groups.counts)]), None
 
 

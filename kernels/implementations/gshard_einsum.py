@@ -1,6 +1,6 @@
 """GShard's dense dispatch (Lepikhin et al. 2020, algorithm 2): one-hot masks of (T, E, C) and einsums over them.
 
-Kept as the classical form: its dispatch costs 4 * T * E * C * D FLOPs a layer and shows what index dispatch saves.
+This is the classical form. Its dispatch costs 4 * T * E * C * D FLOPs a layer, which shows what index dispatch saves.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class GShardEinsum(Kernel):
             position_TK = queue_positions(routing, problem.drop)
             capacity = problem.capacity or fullest(routing)
             kept_TK = (routing.ids_TK != NO_ROUTE) & (position_TK < capacity)
-            # One class more than there are experts and slots catches what is not kept, and is cut off.
+            # Routes that are not kept go to one class more than there are experts and slots, which is cut off.
             expert_TKE = functional.one_hot(routing.ids_TK.long().where(kept_TK, problem.E), problem.E + 1)[..., :-1]
             slot_TKC = functional.one_hot(position_TK.where(kept_TK, capacity), capacity + 1)[..., :-1]
             expert_TKE, slot_TKC = expert_TKE.to(x_TD.dtype), slot_TKC.to(x_TD.dtype)

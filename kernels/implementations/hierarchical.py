@@ -1,7 +1,7 @@
 """Expert parallelism by all-to-all in two hops, inside the node and then across (Tutel's 2DH, Hwang et al. 2022).
 
-Rows are those of `alltoall`. They cross to another node in one message where that sends one to each of its ranks:
-fewer and larger messages on the slow links, for one more hop on the fast ones.
+It sends the rows of `alltoall`. They go to another node in one message, where `alltoall` sends one to each of its
+ranks: fewer and larger messages on the slow links, for one more hop on the fast ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PADDED = DispatcherForm(
 
 
 class Hierarchical(ExpertParallel):
-    """Wants nodes of equally many ranks."""
+    """A dispatcher for nodes of equally many ranks."""
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         topology = NodeTopology.here(problem.ranks)

@@ -1,4 +1,4 @@
-"""The baseline everyone writes first: find the tokens of each expert, run it, add the rows back."""
+"""The plain baseline: for each expert, find its tokens, run it, add the rows back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Loop(Kernel):
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             y_TD = torch.zeros_like(x_TD, dtype=torch.float32)
-            # Unbound, the gradients of the experts are stacked once; indexed, each would be one of all experts.
+            # Unbinding stacks the gradients of the experts once; an index for each would make one of all experts each.
             b_up, b_down = _unbind(weights.b_up_EU, problem.E), _unbind(weights.b_down_ED, problem.E)
             s_up, s_down = _unbind(weights.s_up_EU, problem.E), _unbind(weights.s_down_ED, problem.E)
             ups = zip(weights.w_up_EUD.unbind(), s_up, b_up, strict=True)
@@ -50,7 +50,7 @@ class Loop(Kernel):
         row_bytes = (2 * problem.D + problem.U + 2 * problem.F) * ELEMENT_BYTES[problem.dtype] + 4 * problem.D
         workspace = rows * row_bytes + 2 * problem.T * problem.D * 4
         if problem.mode == "train":
-            # At the end of the backward the rows are gone, but all gradients of the up projections are there twice.
+            # At the end of the backward the rows are freed, but all gradients of the up projections exist twice.
             workspace = max(workspace, problem.E * problem.U * problem.D * ELEMENT_BYTES[problem.dtype])
         if problem.quantised:
             workspace += problem.D * (problem.U + problem.F) * ELEMENT_BYTES[problem.dtype]
@@ -62,7 +62,7 @@ def _unbind(vectors: Tensor | None, experts: int) -> Sequence[Tensor | None]:
 
 
 def _linear(x_nK: Tensor, w_MK: Tensor, scale_M: Tensor | None, bias_M: Tensor | None) -> Tensor:
-    """A product in the dtype of the tokens, to which a weight with scales is converted first."""
+    """Multiply in the dtype of the tokens, to which a weight with scales is converted first."""
     if scale_M is not None:
         w_MK = w_MK.to(x_nK.dtype).mul_(scale_M[:, None])
     return functional.linear(x_nK, w_MK, bias_M)

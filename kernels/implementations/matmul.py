@@ -1,4 +1,4 @@
-"""One plain matmul with the FLOPs of the expert products: the rate that dispatch is compared with, not a competitor."""
+"""Reference rate: one plain matmul with the FLOPs of the expert products."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..question import Question
 
 
 def _given(problem: Problem, drawn: Inputs) -> Inputs:
-    """One matrix (1, U + F, D) of both weights, no w_down, and in training an output gradient (N, U + F)."""
+    """Join both weights to one matrix (1, U + F, D), and in training make an output gradient (N, U + F)."""
     weights = drawn.weights
     matrix = torch.cat([weights.w_up_EUD.detach(), weights.w_down_EDF.detach().transpose(1, 2)], dim=1)
     return dataclasses.replace(
@@ -28,7 +28,7 @@ def _given(problem: Problem, drawn: Inputs) -> Inputs:
 
 
 def _truth(problem: Problem, inputs: Inputs) -> Result:
-    """The product in float64, and its gradients; those of what is not multiplied are zeros."""
+    """Compute the product in float64, and its gradients; those of inputs that are not multiplied are zeros."""
     x_ND, matrix_CD = inputs.x_TD.detach().double(), inputs.weights.w_up_EUD.detach()[0].double()
     y_NC = x_ND @ matrix_CD.T
     if problem.mode == "forward":
@@ -40,7 +40,7 @@ def _truth(problem: Problem, inputs: Inputs) -> Result:
 
 
 def _truth_bytes(problem: Problem) -> int:
-    """Both operands and the product in float64, twice in training, besides what is given."""
+    """Return the bytes of both operands and the product in float64, twice in training, and of the joined inputs."""
     columns, element = problem.U + problem.F, ELEMENT_BYTES[problem.dtype]
     matrix, operands, product = problem.D * columns, problem.D * (problem.T + columns), problem.T * columns
     if problem.mode == "forward":
@@ -49,7 +49,7 @@ def _truth_bytes(problem: Problem) -> int:
 
 
 class Matmul(Kernel):
-    """x (N, D) times a matrix (U + F, D), transposed: 2 N D (U + F) FLOPs, and three times that in training."""
+    """The product of x (N, D) and a matrix (U + F, D), transposed: 2 N D (U + F) FLOPs, thrice that in training."""
 
     family = "reference"
     question = Question(given=_given, truth=_truth, truth_bytes=_truth_bytes)
@@ -59,7 +59,7 @@ class Matmul(Kernel):
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, _: Routing, weights: Weights) -> Tensor:
-            return x_TD @ weights.w_up_EUD.flatten(0, 1).T  # whose gradient is a view, unlike that of an index
+            return x_TD @ weights.w_up_EUD.flatten(0, 1).T  # the gradient of flatten is a view, that of an index is not
 
         return layer
 

@@ -1,8 +1,8 @@
 """MegaBlocks' `ParallelDroplessMLP` with grouped products and given routes (Gale et al. 2022).
 
 Written for megablocks 0.10.0 with grouped_gemm 0.3.0; its block-sparse products refuse to run with Triton 3.2 and
-later. It keeps every matrix as (E * F, D), the gate and the up projection apart. They are brought into that layout
-once; in training the gradients of gate and up are put together again by one copy, which is part of the step.
+later. It stores every matrix as (E * F, D), the gate and the up projection apart. Weights are converted to that layout
+once; in training one copy joins the gradients of gate and up again, and is part of the step.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from ..problem.tensors import Weights
 from ..torch_ops.activations import ACTIVATIONS
 from ._peer import Once, Peer, Takes, peer_module
 
-BLOCK = 128  # of the block-sparse products, whose index width is worked out for the grouped ones too
+BLOCK = 128  # the side of a block-sparse block; its index width is computed for grouped products too
 
 
 class MegaBlocks(Peer):
-    """Gather, grouped products on CUTLASS, scatter. It waits for the counts on the host."""
+    """An adapter that gathers, runs grouped products on CUTLASS, and scatters. It waits for the counts on the host."""
 
     modules = ("megablocks.layers.arguments", "megablocks.layers.dmoe", "grouped_gemm")
     remedy = "pip install 'megablocks[gg]' where its CUDA extension can be compiled"
@@ -65,7 +65,7 @@ class MegaBlocks(Peer):
             ups = _as_loaded(w_up_EUD, load_up(w_up_EUD), lambda *d: torch.cat([part.view(shape) for part in d], 1))
             (down,) = _as_loaded(w_down_EDF, load_down(w_down_EDF), lambda d: d.view(shape).transpose(1, 2))
             parameters = {"mlp.w2": down, **dict(zip(("mlp.w1", "mlp.v1"), ups, strict=False))}
-            inputs = (x_TD, None, routing.gates_TK, routing.ids_TK)  # the scores are for the loss it does not take
+            inputs = (x_TD, None, routing.gates_TK, routing.ids_TK)  # the scores are for a loss, which has weight 0
             return cast(Tensor, functional_call(experts, parameters, inputs))
 
         return layer
@@ -92,7 +92,7 @@ def _as_loaded(weight: Tensor, loaded: tuple[Tensor, ...], back: Callable[..., T
 
 
 class _AsLoaded(torch.autograd.Function):
-    """What was loaded, differentiable as if it had been made of the weight just now."""
+    """A converted weight that passes gradients to the weight as if the conversion were part of the call."""
 
     @staticmethod
     def forward(ctx: Any, back: Callable[..., Tensor], _weight: Tensor, *loaded: Tensor) -> tuple[Tensor, ...]:

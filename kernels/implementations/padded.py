@@ -1,4 +1,4 @@
-"""Buffers of a fixed capacity for every expert, batched products, dropped tokens (Switch, GShard with index dispatch).
+"""Buffers of a fixed capacity for every expert, batched products, dropped rows (Switch, GShard with index dispatch).
 
 Dropless problems are padded to the fullest expert, which is what Tutel calls dynamic capacity.
 """
@@ -21,7 +21,7 @@ from ..torch_ops.dispatch import Places, combine, dispatch
 
 
 class Padded(Kernel):
-    """Rows are copied into (E, C, D), multiplied as a batch, and gathered back by slot."""
+    """A copy of the rows into (E, C, D), batched products, and a gather back by slot."""
 
     family = "padded"
     drops = True
@@ -51,7 +51,7 @@ class Padded(Kernel):
 
 
 def fullest(routing: Routing) -> int:
-    """Rows of the fullest expert."""
+    """Return the number of rows of the fullest expert."""
     return int(routing.counts_E().max())
 
 

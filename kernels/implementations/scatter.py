@@ -1,11 +1,11 @@
-"""ScatterMoE's idea (Tan et al. 2024): gather inside the product, scatter out of it.
+"""ScatterMoE's method (Tan et al. 2024): gather inside the product, scatter out of it.
 
-The rows of an expert are taken in tiles small enough to stay in cache between the two products. As it is by default,
-there is no padded and no grouped copy of the input, and no buffer of N output rows: each tile is added to its tokens as
-it is made. What a CPU may like better is there to be tried.
+The rows of an expert are processed in tiles small enough to stay in cache between the two products. By default there is
+no padded and no grouped copy of the input, and no buffer of N output rows: each tile is added to its tokens as soon as
+it is computed. The space has other ways, which may be faster on a CPU.
 
-Backward keeps x and the pre-activations, T * D + N * U elements, and recomputes the rest; the gradient of a gate weight
-is taken as <a, dy W_down>, so the output of the down projection is never stored (SonicMoE, Guo et al. 2025).
+The backward keeps x and the pre-activations, T * D + N * U elements, and recomputes the rest. The gradient of a gate
+weight is computed as <a, dy W_down>, so the output of the down projection is never stored (SonicMoE, Guo et al. 2025).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ TILES = (DEFAULT_TILE, 64, 128, 256, 1024, 2048)
 
 
 class Scatter(Kernel):
-    """Tiles of ``tile`` rows of one expert at a time."""
+    """Products of one tile of at most ``tile`` rows of one expert at a time."""
 
     family = "scatter"
     adds_biases = True
@@ -63,7 +63,7 @@ class Scatter(Kernel):
         return [dict(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
     def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
-        """Of the tiles that hold any expert's rows whole, one is as good as another."""
+        """Refuse all but one of the tile heights that hold every expert's rows whole: they run the same code."""
         tile, whole = int(config["tile"]), [tile for tile in TILES if tile >= problem.T]
         same = DEFAULT_TILE if DEFAULT_TILE in whole else min(whole, default=tile)
         if tile not in whole or tile == same:
@@ -101,7 +101,7 @@ class Scatter(Kernel):
         return Cost(executed_rows=rows, workspace_bytes=workspace)
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
-        """Of a forward on a CPU."""
+        """Return the steps of a forward on a CPU; nothing else has a model."""
         if device.type != "cpu" or problem.mode == "train":
             return ()
         from ..cost_model.scatter_steps import Forward
@@ -112,7 +112,7 @@ class Scatter(Kernel):
 
 
 def _thread_counts(present: int) -> list[int]:
-    """As many as torch uses at present, then the powers of two below."""
+    """Return the number that torch uses at present, then the powers of two below it."""
     return [present, *(1 << power for power in range((present - 1).bit_length()))]
 
 
@@ -129,7 +129,7 @@ def _forward(
     b_up_EU: Tensor | None,
     b_down_ED: Tensor | None,
 ) -> Tensor:
-    """y; the pre-activations are left in ``h_NU`` when it is given."""
+    """Compute y (T, D), and write the pre-activations to ``h_NU`` when it is given."""
     rows = min(plan.tile, max(groups.counts, default=0))
     operand_TD = x_TD.to(plan.dtype)
     x = GATHERS[plan.gather](operand_TD, groups.token_N, rows)
@@ -152,7 +152,7 @@ def _forward(
 
 
 def _hidden(plan: ScatterPlan, like: Tensor, groups: Groups, rows: int, width: int) -> Rows:
-    """Where hidden rows wait for their second product."""
+    """Return the memory in which hidden rows are kept until their second product."""
     if plan.order == "expert":
         return reused(like.new_empty(rows, width))
     return kept(like.new_empty(groups.route_N.numel(), width))
@@ -194,7 +194,7 @@ class _Scatter(torch.autograd.Function):
 
 
 def _backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
-    """The gradients of the operands of `_forward`."""
+    """Compute the gradients of the operands of `_forward`."""
     x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_NU = ctx.saved_tensors
     problem: Problem = ctx.problem
     plan: ScatterPlan = ctx.plan
@@ -210,7 +210,7 @@ def _backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
     dw_up_EUD, dw_down_EDF = torch.zeros_like(w_up_EUD), torch.zeros_like(w_down_EDF)
     db_up_EU, db_down_ED = _zeros_like(b_up_EU), _zeros_like(b_down_ED)
     for e, of_expert in groupby(tiles(groups, plan.tile), key=itemgetter(0)):
-        # Zeros: of the result, or beside it where every tile would round their sum once more.
+        # Zeros: a view of the result, or a float32 copy where several tiles would each round the sum.
         exact = plan.dtype if groups.counts[e] <= plan.tile else torch.float32
         dw_up_UD, dw_down_DF = dw_up_EUD[e].to(exact), dw_down_EDF[e].to(exact)
         for _, n in of_expert:
@@ -235,7 +235,7 @@ def _backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """total += left @ right, where the total may be of a wider dtype."""
+    """Add left @ right to ``total``, which may have a wider dtype."""
     if total.dtype == left.dtype:
         total.addmm_(left, right)
     else:
@@ -243,7 +243,7 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
 
 
 def _zeros_like(bias: Tensor | None) -> Tensor | None:
-    """Where the gradient of a bias is summed: in float32, which autograd rounds to the dtype of the bias."""
+    """Return zeros in which the gradient of a bias is summed in float32; autograd rounds it to the bias's dtype."""
     return None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
 
 

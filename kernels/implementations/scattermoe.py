@@ -1,4 +1,4 @@
-"""ScatterMoE's two `parallel_linear`: what its `MLP` and `GLUMLP` do with given routes (Tan et al. 2024).
+"""ScatterMoE's two `parallel_linear`, as its `MLP` and `GLUMLP` call them, with given routes (Tan et al. 2024).
 
 Written for scattermoe 0.3.0. Its products take weights (E, in, out) of any strides, so ours go in as transposed views
 and gradients come back in our layout. The activation between them is torch's, as it is in its own modules.
@@ -21,7 +21,7 @@ from ._peer import HALVES, Peer, Takes, peer_module
 
 
 class ScatterMoE(Peer):
-    """Up projection from token order to expert order, down projection back and summed with the gates."""
+    """An adapter whose up projection goes from token to expert order, and whose down projection sums with the gates."""
 
     modules = ("scattermoe",)
     remedy = "pip install it from its repository, shawntan/scattermoe"
@@ -31,7 +31,7 @@ class ScatterMoE(Peer):
         scattermoe = peer_module("scattermoe")
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            # int64 as from torch.topk: its kernels multiply an id by the stride of an expert.
+            # int64 as torch.topk returns it: its kernels multiply an id by the stride of an expert.
             order = scattermoe.flatten_sort_count(routing.ids_TK.long(), num_experts=problem.E)
             h_NU = scattermoe.parallel_linear(
                 x_TD,
@@ -55,7 +55,7 @@ class ScatterMoE(Peer):
         return layer
 
     def row_width(self, problem: Problem) -> int:
-        """In training the input in expert order and the gradients between the products come on top."""
+        """Count in training also the input in expert order and the gradients between the products."""
         forward = problem.U + 2 * problem.F + problem.D
         return forward + problem.U + problem.F + problem.D if problem.mode == "train" else forward
 

@@ -1,7 +1,7 @@
 """SonicMoE's `moe_general_routing_inputs`: its grouped products for Hopper and Blackwell (Guo et al. 2025).
 
 Written for sonic-moe 0.1.2. It takes w1 (2F, D, E) and w2 (D, F, E) with the strides of a tensor whose experts come
-first, and with ``concat_layout`` the rows of a checkpoint: ours go in as permuted views and gradients come back so.
+first, and with ``concat_layout`` the row order of a checkpoint: ours go in as permuted views, as gradients come back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ._peer import HALVES, Peer, Takes, peer_module
 
 
 class SonicMoE(Peer):
-    """The routes of a token need not be K: it is the entry that takes any routes, not logits."""
+    """An adapter to the entry that takes any routes, any number for a token, instead of logits."""
 
     modules = ("sonicmoe", "sonicmoe.enums")
     remedy = "pip install sonic-moe (Python 3.12 or later)"
@@ -57,7 +57,7 @@ class SonicMoE(Peer):
         return layer
 
     def row_width(self, problem: Problem) -> int:
-        """In training the pre-activations and their gradients, and one of what surrounds them."""
+        """Count in training the pre-activations, their gradients, and the larger of the tensors around them."""
         forward = problem.F + problem.D
         if problem.mode == "forward":
             return forward

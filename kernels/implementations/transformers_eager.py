@@ -1,4 +1,4 @@
-"""The experts of Hugging Face transformers, `eager`: what a user of a released model runs today."""
+"""The experts of Hugging Face transformers with `experts_implementation="eager"`, its loop over experts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ._transformers import TransformersExperts, row_width
 
 
 class TransformersEager(TransformersExperts):
-    """``experts_implementation="eager"``."""
+    """`TransformersExperts` with ``experts_implementation="eager"``."""
 
     implementation = "eager"
 
@@ -23,7 +23,7 @@ class TransformersEager(TransformersExperts):
         rows = problem.N if problem.mode == "train" else int(routing.counts_E().max())
         elements = rows * row_width(problem)
         if problem.mode == "train":
-            # Autograd adds up one gradient of all up projections for each expert: two more of them for a moment.
+            # Autograd adds up one gradient of all up projections for each expert, so two more exist for a moment.
             elements += 2 * problem.E * problem.U * problem.D
         one_hot = problem.N * problem.E * 8
         return Cost(executed_rows=problem.N, workspace_bytes=elements * ELEMENT_BYTES[problem.dtype] + one_hot)

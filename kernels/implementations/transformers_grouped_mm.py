@@ -1,4 +1,4 @@
-"""The experts of Hugging Face transformers, `grouped_mm`: what a user of a released model runs today."""
+"""The experts of Hugging Face transformers with `experts_implementation="grouped_mm"`, its grouped product."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .grouped import aligned
 
 
 class TransformersGroupedMm(TransformersExperts):
-    """``experts_implementation="grouped_mm"``."""
+    """`TransformersExperts` with ``experts_implementation="grouped_mm"``."""
 
     implementation = "grouped_mm"
 

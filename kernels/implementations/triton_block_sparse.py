@@ -1,4 +1,4 @@
-"""MegaBlocks' idea (Gale et al. 2022) in Triton: the hidden activation as a block-sparse matrix, nothing dropped.
+"""MegaBlocks' method (Gale et al. 2022) in Triton: the hidden activation as a block-sparse matrix, nothing dropped.
 
 Tokens are copied into a buffer where the rows of every expert are rounded up to blocks of B rows. The first product
 samples the nonzero blocks of x W_up^T, with the activation in its epilogue; the second multiplies the blocks by W_down.
@@ -24,13 +24,13 @@ from ._triton import TritonKernel, executed_rows
 
 
 class TritonBlockSparse(TritonKernel):
-    """Blocks as high as the row tiles."""
+    """Block-sparse products with blocks as high as the row tiles."""
 
     family = "block_sparse"
     takes_scales = False
     preference: ClassVar[Mapping[str, int]] = {"cuda": 30}
     blocked = True
-    most_accumulators = 64  # the addresses of cells in blocks take registers too; with 128 it spills
+    most_accumulators = 64  # addresses inside blocks take registers too; with 128 it spills
 
     def refuses(self, problem: Problem) -> str | None:
         if not self.shapes(problem):
@@ -39,7 +39,7 @@ class TritonBlockSparse(TritonKernel):
         return super().refuses(problem)
 
     def shapes(self, problem: Problem) -> list[Shape]:
-        """Those whose height divides the hidden width."""
+        """Return the shapes whose height divides the hidden width."""
         return [shape for shape in super().shapes(problem) if problem.F % shape[0] == 0]
 
     def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:

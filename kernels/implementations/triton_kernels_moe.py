@@ -2,8 +2,8 @@
 
 Written for the package as it is in the Triton repository since `matmul_ogs` became `matmul` (January 2026, Triton 3.7).
 It has no backward. Its SwiGLU reads gate and up rows in turn and computes silu(gate) * (up + 1): rows are interleaved
-once, and a bias of -1 on the up rows takes its one away in the same float32 accumulator. Its own routing starts from
-logits; the sort of given routes is ours.
+once, and a bias of -1 on the up rows cancels the one in the same float32 accumulator. Its own routing starts from
+logits, so this adapter sorts the given routes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ._peer import HALVES, Once, Peer, Takes, peer_module
 
 
 class TritonKernelsMoe(Peer):
-    """As its own benchmark of a mixture of experts calls it, in half precision."""
+    """An adapter that calls it as its own benchmark of a mixture of experts does, in half precision."""
 
     modules = ("triton_kernels.matmul", "triton_kernels.reduce", "triton_kernels.swiglu", "triton_kernels.tensor")
     remedy = "pip install it from python/triton_kernels of the Triton repository, in the state of the Triton in use"
@@ -74,12 +74,12 @@ class TritonKernelsMoe(Peer):
 
 
 def _interleaved(w_up_EUD: Tensor) -> Tensor:
-    """(E, D, U) with a gate column before each up column; in memory every column is contiguous."""
+    """Return (E, D, U) with a gate column before each up column; in memory every column is contiguous."""
     return torch.stack(w_up_EUD.chunk(2, dim=1), dim=2).flatten(1, 2).transpose(1, 2)
 
 
 def _interleaved_bias(b_up_EU: Tensor) -> Tensor:
-    """(E, U) float32, less one for every up column."""
+    """Return the interleaved bias (E, U) in float32, less one for every up column."""
     gate_EF, up_EF = b_up_EU.float().chunk(2, dim=1)
     return torch.stack((gate_EF, up_EF - 1), dim=2).flatten(1)
 

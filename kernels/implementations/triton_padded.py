@@ -21,7 +21,7 @@ from ._triton import TritonKernel, executed_rows, quantised_bytes
 
 
 class TritonPadded(TritonKernel):
-    """Tokens are copied into (E, C, D), multiplied tile by tile, and gathered back by slot."""
+    """A copy of the tokens into (E, C, D), products tile by tile, and a gather back by slot."""
 
     family = "padded"
     drops = True

@@ -1,9 +1,9 @@
-"""ScatterMoE's idea (Tan et al. 2024) in Triton: tokens gathered by the first product, rows scattered by the second.
+"""ScatterMoE's method (Tan et al. 2024) in Triton: tokens gathered by the first product, rows scattered by the second.
 
-Two choices are to be tuned. Whether the first product gathers its tokens, or they are copied to their rows first, so
-that both of its operands come by tensor descriptor and the copies of the next tile run during an epilogue. And whether
-the second product stores its rows by route, or where they stand for the sum over a token's routes to gather (SonicMoE,
-Guo et al. 2025, found the latter faster).
+Two choices are tuned. First, the first product gathers its tokens, or they are copied to their rows before it, so
+that both of its operands come by tensor descriptor and the copies of the next tile run during an epilogue. Second, the
+second product scatters its rows to their routes, or stores them in expert order, and the sum over a token's routes
+gathers them (SonicMoE, Guo et al. 2025, found the latter faster).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..triton.permutation import COMPACT
 from ..triton.tiles import Tiles
 from ._triton import TritonKernel, executed_rows, quantised_bytes
 
-COPY_PAYS = 5  # times the width D that the columns of the first product must be: a copy costs 4 D bytes for each row
+COPY_PAYS = 5  # a copy of 4 D bytes for each row pays where the first product has at least so many times D columns
 
 
 class TritonScatter(TritonKernel):
-    """Rows of an expert stand together between the products, without a gap."""
+    """Grouped products between which the rows of an expert are contiguous, without padding."""
 
     family = "scatter"
     drops = True
@@ -35,7 +35,7 @@ class TritonScatter(TritonKernel):
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
         found: list[Config] = []
         for tiles in super().space(problem, device):
-            copies = bool(tiles["persistent"])  # what is gained is in the persistent loop
+            copies = bool(tiles["persistent"])  # the gain of a copy is in the persistent loop
             copied = copies and problem.U >= COPY_PAYS * problem.D
             for gathered in dict.fromkeys((not copied, True, not copies)):
                 found += [{**tiles, "gathered": gathered, "scatter": scatter} for scatter in (False, True)]

@@ -1,7 +1,7 @@
 """vLLM's `fused_experts` with given routes, Triton kernels and its own tuned tables: forward only.
 
-Written for vLLM 0.11 and after: only arguments whose names have stayed are given. Its weights have our layout. Its
-tiles are ours to choose; left alone it looks them up in its own tables, as it does when it serves.
+Written for vLLM 0.11 and later: it passes only arguments whose names have not changed. vLLM's weights have our layout.
+The configuration may set the tiles; by default vLLM looks them up in its own tables, as it does when it serves.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..problem.tensors import Weights
 from ._peer import HALVES, Peer, Takes, peer_module
 from ._vllm_tiles import OWN_CHOICE, shared_bytes, tilings
 
-SMALLEST = 16  # the least side of a tile that Triton multiplies
+SMALLEST = 16  # the smallest side of a tile that Triton multiplies
 MODULE = "vllm.model_executor.layers.fused_moe"
 
 
 class VllmFusedMoe(Peer):
-    """Align, multiply, activate, multiply, sum: one launch each."""
+    """An adapter with one launch each to align, multiply, activate, multiply and sum."""
 
     modules = (MODULE,)
     remedy = "pip install vllm"
@@ -38,7 +38,7 @@ class VllmFusedMoe(Peer):
     }
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        """What vLLM does by itself, and the tiles that its own tuner tries."""
+        """Return vLLM's own choice of tiles, and then the tiles that its own tuner tries."""
         return [OWN_CHOICE, *tilings(hardware(device).maker)]
 
     def fault(self, problem: Problem, config: Config, device: torch.device) -> str | None:
@@ -64,7 +64,7 @@ class VllmFusedMoe(Peer):
         tiles = dict(config) if any(config.values()) else None
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            # Without tiles of ours too: a call that raised would have left its own behind.
+            # Set even without tiles: an earlier call that raised would have left its own behind.
             with fused_moe.override_config(tiles):
                 y_TD = fused_moe.fused_experts(
                     hidden_states=x_TD,
@@ -78,7 +78,7 @@ class VllmFusedMoe(Peer):
         return layer
 
     def row_width(self, problem: Problem) -> int:
-        """The outputs of both products share memory."""
+        """Count the larger output only, because both products share memory."""
         return max(problem.U, problem.D) + problem.F
 
 

@@ -144,7 +144,8 @@ class MoELayer(nn.Module):
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Apply the experts to tokens (T, D) or (B, S, D); the result has the same shape and dtype.
 
-        It is differentiable in the tokens, ``top_k_weights`` and the parameters. ``top_k_index`` and ``top_k_weights`` are (T, K) or (B, S, K). An id outside 0 … E − 1 is no route.
+        It is differentiable in the tokens, ``top_k_weights`` and the parameters. ``top_k_index`` and ``top_k_weights``
+        are (T, K) or (B, S, K). An id outside 0 … E − 1 is no route.
 
         Raises:
             ValueError: when shapes, dtypes or devices do not go together, or no kernel supports the problem.

@@ -1,4 +1,4 @@
-"""The problem: its shape, routers, loads, routes and tensors, and the shapes of released models."""
+"""The problem: its shape, routers, loads, routes and tensors, and presets of published models."""
 
 from .problem import (
     ALIGNMENTS,

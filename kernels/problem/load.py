@@ -1,8 +1,8 @@
-"""Loads: how popular each expert is, independent of the router, or what a real router chose.
+"""Loads: the popularity of each expert, independent of the router, or the recorded choices of a real router.
 
 A synthetic load gives log-popularities; adding Gumbel noise and taking the top k draws k distinct experts per token
-with these popularities (the Gumbel top-k trick, Kool et al. 2019, section 2.3), so that any router sees the load it
-should. A recorded load is a trace of `trace`.
+with these popularities (the Gumbel top-k trick, Kool et al. 2019, section 2.3), so that every router that takes the
+largest logits has this load. A recorded load is a trace (`trace`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .trace import PREFIX, Trace
 
 PLAIN = ("uniform", "hot")
 FORMS = "uniform, zipf:S, dirichlet:A, hot, empty:FRACTION, trace:FILE#DIGEST"
-PARAMETERS = {  # open ranges; far beyond those of zipf and dirichlet a router's float32 logits are not finite
+PARAMETERS = {  # open ranges; far beyond those of zipf and dirichlet the float32 logits are not finite
     "zipf": (1e-6, 1e6),
     "dirichlet": (1e-6, 1e6),
     "empty": (0.0, 1.0),
@@ -28,7 +28,7 @@ HOT_LOGIT = 12.0  # Gumbel noise passes 12 once in 160,000 draws: the hot expert
 
 @dataclass(frozen=True)
 class Load:
-    """A load by name, with its parameter (0 where the name takes none), or the trace of a recorded one."""
+    """A load by name, with its parameter (0 where the name takes none), or with its trace if it was recorded."""
 
     name: str
     parameter: float = 0.0
@@ -58,8 +58,8 @@ class Load:
         return Load(name, parameter)
 
     def empty_experts(self, experts: int) -> int:
-        """How many of ``experts`` receive no token by construction."""
-        # As the decimal number it prints as: in binary 0.29 * 100 is less than 29.
+        """Return how many of ``experts`` receive no token by construction."""
+        # The parameter counts as the decimal number that it prints as: in binary 0.29 * 100 is less than 29.
         return math.floor(experts * Fraction(str(self.parameter))) if self.name == "empty" else 0
 
     @property
@@ -78,15 +78,15 @@ class Load:
             )
 
     def logits_E(self, experts: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Log-popularity of each expert up to a constant, shape (E,), −inf for an expert never chosen.
+        """Draw the log-popularity of each expert up to a constant, shape (E,), −inf for an expert never chosen.
 
-        Of a trace all are equal: its experts are not drawn, and the logits make the weights alone.
+        For a trace all are equal: its experts are not drawn, and the logits only make the gate weights.
         """
         logits = np.zeros(experts)
         if self.name == "zipf":
             logits = -self.parameter * np.log1p(np.arange(experts))
         elif self.name == "dirichlet":
-            # The log of a Gamma(a) variate as that of Gamma(a + 1) * U^(1/a), which does not underflow for small a.
+            # Gamma(a) is drawn as Gamma(a + 1) * U^(1/a), whose logarithm does not underflow for small a.
             gammas = np.log(rng.standard_gamma(self.parameter + 1, experts))
             logits = gammas + np.log(rng.uniform(size=experts)) / self.parameter
         elif self.name == "hot":

@@ -1,7 +1,7 @@
-"""Shapes of the MoE layers of published models: real problems to run, by name.
+"""Presets: the shapes of the MoE layers of published models, by name.
 
 Figures are those of the released checkpoints' configuration files unless ``source`` names a paper. A preset is one MoE
-layer; its note says what of the real layer it leaves out.
+layer; its note says what it leaves out of the real layer.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from .problem import Activation, Problem
 class Model:
     """The MoE layer of one published model, with the shape letters of `problem`.
 
-    ``layers`` counts its MoE layers. ``router`` is the nearest one that moebench has. ``source`` is a checkpoint, or a
-    paper with its table; ``note`` says what the preset leaves out.
+    ``layers`` counts its MoE layers. ``router`` is the router of its problems. ``source`` is a checkpoint, or a paper
+    with its table; ``note`` says what the preset leaves out or replaces.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Model:
     note: str = ""
 
     def problem(self, *, T: int, **fields: object) -> Problem:
-        """This layer on ``T`` tokens; ``fields`` sets or overrides any other field of the problem.
+        """Return the problem of this layer on ``T`` tokens; ``fields`` sets or overrides any other field.
 
         Raises:
             InvalidProblem: when a field's value is outside its range.
@@ -52,7 +52,7 @@ class Model:
 
     @property
     def expert_parameters(self) -> int:
-        """Parameters of the routed experts of all MoE layers; shared experts and routers are not counted."""
+        """Number of parameters of the routed experts of all MoE layers, without shared experts and routers."""
         return self.layers * self.E * self.D * self.F * (3 if self.gated else 2)
 
 
@@ -67,7 +67,7 @@ def _preset(
     gated: bool = True,
     activation: Activation = "silu",
 ) -> Model:
-    """A row of the table below; ``shape`` is (D, F, E, K). SwiGLU experts unless it says otherwise."""
+    """Make a row of the table below; ``shape`` is (D, F, E, K). Experts are SwiGLU unless the row says otherwise."""
     D, F, E, K = shape
     return Model(
         name=name,
@@ -271,7 +271,7 @@ MODELS: tuple[Model, ...] = (
 
 
 def model(name: str) -> Model:
-    """The preset of that name, in any case.
+    """Return the preset of that name; upper and lower case are the same.
 
     Raises:
         UnknownName: with the nearest names.

@@ -1,8 +1,8 @@
-"""From a load to what its tokens choose, in expectation and without a list of tokens.
+"""Expected choices of a token under a load, computed without a list of tokens.
 
-A synthetic load draws K distinct experts by Gumbel top-k, which is the same as a race: expert e arrives after a time of
-rate exp(logit_e), and the first K are chosen (Plackett and Luce; Kool et al. 2019, section 2.3). A token misses a group
-of experts when K others arrive before the first of the group.
+A synthetic load draws K distinct experts by Gumbel top-k, which is the same as a race: expert e arrives after an
+exponential time of rate exp(logit_e), and the first K are chosen (Plackett and Luce; Kool et al. 2019, section 2.3). A
+token misses a group of experts when K others arrive before the first of the group.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from .router import Router
 
 Floats = NDArray[np.float64]
 Owners = NDArray[np.int64]
-"""For every expert the group it belongs to, (E,); groups are numbered from 0, each has an expert."""
+"""The group of every expert, (E,); groups are numbered from 0, and each has an expert."""
 
-FAR = 30.0  # an expert this far in log-popularity from the K-th is chosen always or never, but for 1e-13
-EARLIEST = 1e-9  # no expert has arrived by then, in units of the time that the first one takes
-LATEST = 40.0  # those with the K-th's rate or more have arrived by then, but for exp(-40)
+FAR = 30.0  # an expert this far in log-popularity from the K-th is chosen always or never, up to 1e-13
+EARLIEST = 1e-9  # no expert has arrived by this time, in units of the time that the first one takes
+LATEST = 40.0  # experts with the K-th's rate or more have arrived by this time, up to exp(-40)
 SAMPLED = 4096  # tokens: the share of an expert that is chosen by 1 in 32 is known to about 9 %
-STEP = 0.25  # of the logarithm of time; the trapezoidal rule's error falls as exp(-pi^2 / STEP)
+STEP = 0.25  # in the logarithm of time; the trapezoidal rule's error falls as exp(-pi^2 / STEP)
 
 
 class Choices(ABC):
-    """What one token chooses of E experts."""
+    """The choices of one token among E experts, as probabilities."""
 
     @property
     @abstractmethod
     def included_E(self) -> Floats:
-        """The probability that a token chooses an expert."""
+        """The probability that a token chooses each expert, (E,)."""
 
     @abstractmethod
     def hit(self, owner_E: Owners) -> Floats:
-        """The probability that a token chooses at least one expert of each group."""
+        """Return the probability that a token chooses at least one expert of each group, (groups,)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Drawn(Choices):
         return self.hit(np.arange(len(self.logits_E)))
 
     def hit(self, owner_E: Owners) -> Floats:
-        """Exact to about 1e-9: an integral over the time t at which the first expert of a group arrives.
+        """Integrate over the time t at which the first expert of a group arrives; exact to about 1e-9.
 
         P(hit) = ∫ Λ exp(−Λt) P(fewer than K of the others by t) dt, with Λ the group's rate. The number of others that
         have arrived is a sum of independent coins: polynomials of degree K − 1 in z, multiplied up from both ends so
@@ -72,19 +72,19 @@ class Drawn(Choices):
         return hit_G
 
     def _rate_E(self) -> Floats:
-        """Rates in units of the K-th largest; those far from it are brought near, which changes no choice."""
+        """Return rates in units of the K-th largest; rates far from it are brought near, which changes no choice."""
         least = np.sort(self.logits_E)[-self.chosen]
         near_E = np.exp(np.clip(self.logits_E - least, -FAR, FAR))
         return np.where(np.isneginf(self.logits_E), 0.0, near_E)
 
 
 def _arrivals(rate_E: Floats, owner_E: Owners, chosen: int, time_S: Floats) -> Floats:
-    """The probability that k = 0 … chosen − 1 experts of each group have arrived, (groups, chosen, times)."""
+    """Return the probability that k = 0 … chosen − 1 experts of each group have arrived, (groups, chosen, times)."""
     groups = int(owner_E.max()) + 1
     order_E = np.argsort(owner_E, kind="stable")
     sizes = np.bincount(owner_E, minlength=groups)
     place_E = np.arange(len(owner_E)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    rate_GM = np.zeros((groups, sizes.max()))  # the members of a group side by side; those missing never arrive
+    rate_GM = np.zeros((groups, sizes.max()))  # one row for each group, padded with experts that never arrive
     rate_GM[owner_E[order_E], place_E] = rate_E[order_E]
     arrived_GKS = np.zeros((groups, chosen, len(time_S)))
     arrived_GKS[:, 0] = 1.0
@@ -97,7 +97,7 @@ def _arrivals(rate_E: Floats, owner_E: Owners, chosen: int, time_S: Floats) -> F
 
 
 def _products(factors_GKS: Floats) -> Floats:
-    """For each group the product of the polynomials of all groups before it, cut off as they are."""
+    """Return for each group the product of the polynomials of all groups before it, cut off at the same degree."""
     products_GKS = np.zeros_like(factors_GKS)
     products_GKS[0, 0] = 1.0
     for before_KS, factor_KS, product_KS in zip(products_GKS, factors_GKS, products_GKS[1:], strict=False):

@@ -1,4 +1,4 @@
-"""The problem: one MoE layer on one batch of tokens, and what it must cost.
+"""The problem: one MoE layer on one batch of tokens, with the FLOPs and bytes that it needs.
 
 Shape letters, used everywhere as suffixes of tensors (``x_TD``, ``ids_TK``, ``w_up_EUD``):
 
@@ -28,33 +28,35 @@ DType = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
 DropPolicy = Literal["first_come", "gate_weight"]
 Mode = Literal["forward", "train"]
 
-# Of tokens, outputs and biases, which are bfloat16 where the weights are float8_e4m3fn.
+# Bytes of an element of tokens, outputs and biases, which are bfloat16 where the weights are float8_e4m3fn.
 ELEMENT_BYTES: dict[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2, "float8_e4m3fn": 2}
 ROUNDING: tuple[DType, ...] = ("float32", "float16", "bfloat16", "float8_e4m3fn")  # from the finest to the coarsest
 SCALE_BYTES = 4
 ROUTE_BYTES = 8  # an int32 id and a float32 gate weight
-ALIGNMENTS = (16, 8, 4, 2, 1)  # tried in turn by `scaled`: matmuls like aligned widths
+ALIGNMENTS = (16, 8, 4, 2, 1)  # tried in turn by `scaled`: aligned widths multiply faster
 
 
 class InvalidProblem(UserError, ValueError):
-    """A problem that no implementation could mean; the message names the value and the remedy."""
+    """An error in a problem's fields; the message names the value and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One MoE layer, one batch, one way of running it.
+    """One MoE layer on one batch, and the mode in which it runs.
 
-    ``T`` counts the tokens of all ranks together. ``T = 0`` is valid. ``drop`` says who keeps a place in a full
-    expert: ``first_come`` in token order, or ``gate_weight``, the batch priority of V-MoE (Riquelme et al. 2021,
-    section 4.1). It has no effect when ``capacity_factor`` is None, which means dropless. With ``bias`` both products
-    of an expert add a vector of its own (gpt-oss).
+    ``T`` counts the tokens of all ranks together. ``T = 0`` is valid. ``drop`` says which rows a full expert keeps:
+    ``first_come`` in token order, or ``gate_weight``, the batch priority of V-MoE (Riquelme et al. 2021, section 4.1).
+    It has no effect when ``capacity_factor`` is None, which means dropless. With ``bias`` each product of an expert
+    adds a bias vector (gpt-oss).
 
-    With ``dtype`` float8_e4m3fn the weights are held in it, with one float32 scale for every output row of an expert;
+    ``router`` is a text that `Router.parse` reads, ``load`` one that `Load.parse` reads.
+
+    With ``dtype`` float8_e4m3fn the weights are stored in it, with one float32 scale for every output row of an expert;
     tokens and outputs are bfloat16, and the products may round tokens and hidden rows to float8_e4m3fn too (W8A8, as
     serving engines run it). It is for inference: there is no training step.
 
-    ``wire`` is the format in which rows travel between ranks, None for the one they are held in. Tokens in
-    float8_e4m3fn have a float32 scale for every 128 elements; what comes back and gradients travel as they are held.
+    ``wire`` is the format in which rows travel between ranks; None means the format in which they are stored. Tokens in
+    float8_e4m3fn have a float32 scale for every 128 elements; returning rows and gradients keep their stored format.
 
     Raises:
         InvalidProblem: at construction, for any value outside its range.
@@ -122,7 +124,7 @@ class Problem:
             raise InvalidProblem(str(error)) from error
 
     def _check_router(self) -> None:
-        """Check the router and write it in its canonical form, so that equal problems have equal keys."""
+        """Check the router, and replace its text by the canonical one, so that equal problems have equal keys."""
         try:
             router = Router.parse(self.router)
         except ValueError as error:
@@ -133,10 +135,10 @@ class Problem:
 
     @property
     def key(self) -> str:
-        """Every field in one readable, stable word: equal keys are equal problems."""
+        """All fields as one readable, stable text: equal keys are equal problems."""
         capacity = "dropless" if self.capacity_factor is None else f"cf{float(self.capacity_factor)}"
         activation = f"{self.activation}-glu" if self.gated else self.activation
-        # Suffixes, so that problems without keep the keys they were recorded under.
+        # These are suffixes, so that problems without them keep the keys of older records.
         bias, wire = ".bias" if self.bias else "", f".wire-{self.wire}" if self.wire else ""
         return (
             f"T{self.T}.D{self.D}.F{self.F}.E{self.E}.K{self.K}.{activation}.{self.dtype}.{capacity}-{self.drop}"
@@ -150,17 +152,17 @@ class Problem:
 
     @property
     def held(self) -> DType:
-        """The format of tokens, results and biases in memory."""
+        """The dtype of tokens, results and biases in memory."""
         return "bfloat16" if self.quantised else self.dtype
 
     @property
     def rounding(self) -> DType:
-        """The coarsest format that values pass through: what bounds a result's error."""
+        """The coarsest format that values pass through, which bounds a result's error."""
         return max((self.dtype, self.wire or self.dtype), key=ROUNDING.index)
 
     @property
     def operand_bytes(self) -> int:
-        """Bytes of an element of a weight, and of what it is multiplied with."""
+        """Bytes of an element of a weight, and of the tokens that it is multiplied with."""
         return 1 if self.quantised else ELEMENT_BYTES[self.dtype]
 
     @property
@@ -170,7 +172,7 @@ class Problem:
 
     @property
     def U(self) -> int:
-        """Rows of the up projection: gate and up halves together when gated."""
+        """Rows of the up projection: the gate half and the up half together when gated."""
         return 2 * self.F if self.gated else self.F
 
     @property
@@ -193,7 +195,7 @@ class Problem:
         return max(1, min(math.ceil(share), tokens))
 
     def replace(self, **changes: object) -> Problem:
-        """The same problem with some fields changed, validated anew."""
+        """Return the problem with some fields changed, validated again."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]  # checked in __post_init__
 
     def refine(self, granularity: int) -> Problem:
@@ -203,7 +205,7 @@ class Problem:
         return self.replace(F=self.F // granularity, E=self.E * granularity, K=self.K * granularity)
 
     def scaled(self, D: int) -> Problem:
-        """The largest problem of width at most ``D`` with exactly this E, K and F / D, aligned as well as it goes."""
+        """Return the largest problem of width at most ``D`` with this E, K and F / D, at the best alignment."""
         divisor = math.gcd(self.D, self.F)
         width, hidden = self.D // divisor, self.F // divisor
         for alignment in ALIGNMENTS:
@@ -214,7 +216,7 @@ class Problem:
         raise InvalidProblem(f"D = {D} is too narrow to keep F / D = {hidden}/{width}: give at least {width}")
 
     def dense(self) -> Problem:
-        """One expert for all N rows: the matmul chain with the same useful FLOPs as this problem without drops."""
+        """Return the problem of one expert for all N rows, with the same useful FLOPs as this one without drops."""
         return self.replace(
             T=self.N,
             E=1,
@@ -227,7 +229,7 @@ class Problem:
         )
 
     def flops(self, rows: float) -> int:
-        """FLOPs of the expert products on ``rows`` rows; a training step is three times a forward."""
+        """Return the FLOPs of the expert products on ``rows`` rows, three times as many in a training step."""
         products = 3 if self.gated else 2
         steps = 3 if self.mode == "train" else 1
         return int(2 * rows * self.D * self.F * products * steps)
@@ -246,21 +248,21 @@ class Problem:
         return self.T * self.D * ELEMENT_BYTES[self.dtype]
 
     def ideal_bytes(self, touched_experts: int) -> int:
-        """Every input, every weight of an expert that receives a token, and every output, each moved once.
+        """Return the bytes of every input, every weight of an expert that receives a token, and every output.
 
-        A training step reads x, dy, the weights and the routes, and writes y, dx, the gradients of all weights
-        (zeros count) and of the gate weights.
+        Each is moved once. A training step reads x, dy, the weights and the routes, and writes y, dx, the gradients of
+        all weights (zeros count) and of the gate weights.
         """
         return self.read_bytes(touched_experts) + self.output_bytes
 
     def read_bytes(self, touched_experts: int) -> int:
-        """Every input, and every weight of an expert that receives a token, read once."""
+        """Return the bytes of every input and of every weight of an expert that receives a token, read once."""
         tokens = self.token_bytes * (2 if self.mode == "train" else 1)
         return tokens + self.weight_bytes // self.E * touched_experts + self.N * ROUTE_BYTES
 
     @property
     def input_bytes(self) -> int:
-        """Bytes that exist before any implementation runs: x, the weights, the routes, and in training dy."""
+        """Bytes of what exists before an implementation runs: x, the weights, the routes, and in training dy."""
         return self.read_bytes(self.E)
 
     @property

@@ -1,4 +1,4 @@
-"""Routes of tokens to experts, and the orders in which implementations visit them."""
+"""Routes of tokens to experts, and the orders in which implementations process them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ NO_ROUTE = -1
 
 @dataclass(frozen=True, kw_only=True)
 class Routing:
-    """Which experts each token goes to, and with what weight; the same object is fed to every implementation.
+    """The experts of each token with their gate weights; every implementation gets the same object.
 
     ``ids_TK`` int32 in [0, experts), or −1 for no route; ``gates_TK`` float32. Two equal ids in a row add up.
 
     Raises:
-        ValueError: at construction, when shapes or dtypes disagree. Values are not read: that would wait for a GPU.
+        ValueError: at construction, when shapes or dtypes disagree. Values are not checked: that would wait for a GPU.
     """
 
     ids_TK: Tensor
@@ -40,25 +40,25 @@ class Routing:
         return self.ids_TK.shape[1]
 
     def counts_E(self) -> Tensor:
-        """Rows each expert receives, int64 (E,)."""
+        """Return the number of rows that each expert receives, int64 (E,)."""
         flat = self.ids_TK.flatten()
         return torch.bincount(flat[flat != NO_ROUTE], minlength=self.experts)
 
     def touched(self) -> int:
-        """How many experts receive a row; on a GPU the host waits for it."""
+        """Return how many experts receive a row; on a GPU the host waits for it."""
         return int((self.counts_E() > 0).sum())
 
     def offsets_E(self) -> Tensor:
-        """End of each expert's rows in expert order, int32 (E,)."""
+        """Return the end of each expert's rows in expert order, int32 (E,)."""
         return torch.cumsum(self.counts_E(), 0, dtype=torch.int32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """The routed rows in expert order: what dispatch builds and combine needs.
+    """The routed rows in expert order, which dispatch builds and combine needs.
 
-    ``route_N`` int64, the flat index t * K + k of each row in expert order; rows without a route are left out, so its
-    length is the number of kept rows. Rows of one expert keep token order. ``counts`` are the rows of each expert.
+    ``route_N`` int64 is the flat index t * K + k of each row in expert order. Missing routes are left out, so its
+    length is the number of kept rows. Rows of one expert keep token order. ``counts`` has the rows of each expert.
     """
 
     route_N: Tensor
@@ -67,11 +67,11 @@ class Groups:
 
     @property
     def token_N(self) -> Tensor:
-        """The token each row comes from, int64."""
+        """The token of each row, int64."""
         return self.route_N // self.chosen
 
     def slices(self) -> list[tuple[int, int, int]]:
-        """(expert, first row, end row) of every expert that has rows."""
+        """Return (expert, first row, end row) for every expert that has rows."""
         found, start = [], 0
         for expert, count in enumerate(self.counts):
             if count:
@@ -81,7 +81,7 @@ class Groups:
 
 
 def group_by_expert(routing: Routing) -> Groups:
-    """Sort the routes by expert, stably. The counts come to the host: on a GPU this is the one synchronisation."""
+    """Sort the routes by expert, stably. The counts go to the host: on a GPU this is the only synchronisation."""
     counts = routing.counts_E().tolist()
     order_N = torch.argsort(routing.ids_TK.flatten(), stable=True)
     without_route = order_N.numel() - sum(counts)
@@ -89,7 +89,7 @@ def group_by_expert(routing: Routing) -> Groups:
 
 
 def service_order(gates_TK: Tensor) -> Tensor:
-    """The routes in the order in which the drop policy ``gate_weight`` serves them, int32 (T * K,).
+    """Return the routes in the order in which the drop policy ``gate_weight`` serves them, int32 (T * K,).
 
     All first choices come before all second ones, and within a choice the token with the largest gate weight first
     (V-MoE's batch priority routing, Riquelme et al. 2021).
@@ -101,7 +101,7 @@ def service_order(gates_TK: Tensor) -> Tensor:
 
 
 def queue_positions(routing: Routing, policy: DropPolicy) -> Tensor:
-    """Position of every route in its expert's queue, int64 (T, K); a route is kept when this is below the capacity.
+    """Return the position of every route in its expert's queue, int64 (T, K); positions below the capacity are kept.
 
     ``first_come`` serves tokens in order, ``gate_weight`` in the order of `service_order`.
     """
@@ -120,7 +120,7 @@ def queue_positions(routing: Routing, policy: DropPolicy) -> Tensor:
 
 
 def within_capacity(routing: Routing, policy: DropPolicy, capacity: int) -> Routing:
-    """The routes among the first ``capacity`` of their experts' queues, the others made −1."""
+    """Keep the routes among the first ``capacity`` of their experts' queues; set the others to −1."""
     kept_TK = queue_positions(routing, policy) < capacity
     ids_TK = torch.where(kept_TK, routing.ids_TK, NO_ROUTE)
     return Routing(ids_TK=ids_TK, gates_TK=routing.gates_TK, experts=routing.experts)

@@ -1,4 +1,4 @@
-"""Which tokens and experts one rank holds."""
+"""Shards: the tokens and the experts that one rank holds."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from .problem import Problem
 
 
 def split_evenly(items: int, ranks: int) -> list[int]:
-    """``ranks`` sizes that sum to ``items`` and differ by one at most, the larger first."""
+    """Return ``ranks`` sizes that sum to ``items`` and differ by one at most, the larger first."""
     size, larger = divmod(items, ranks)
     return [size + (rank < larger) for rank in range(ranks)]
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A contiguous range of tokens and one of experts."""
+    """A contiguous range of tokens, and one of experts."""
 
     tokens: slice
     experts: slice
 
     @staticmethod
     def of(problem: Problem, rank: int) -> Shard:
-        """The share of ``rank`` in ``problem``: tokens and experts in order, the last ranks may hold one less."""
+        """Return the share of ``rank``: tokens and experts are split in order, and the last ranks may hold one less."""
         return Shard(tokens=_range(problem.T, problem.ranks, rank), experts=_range(problem.E, problem.ranks, rank))
 
 

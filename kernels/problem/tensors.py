@@ -1,4 +1,4 @@
-"""The tensors of a problem: what every implementation is given."""
+"""The tensors of a problem: the inputs of every implementation."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ TORCH_DTYPES: dict[str, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "float8_e4m3fn": torch.float8_e4m3fn,
 }
-"""What weights are held in, and tokens too except beside float8_e4m3fn."""
+"""The dtype of the weights for each `Problem.dtype`; tokens have it too, except with float8_e4m3fn."""
 
-BIAS_SCALE = 0.5  # beside activations near unit variance: neither lost in them nor drowning them
-LEAST_SCALE = 1e-30  # of a row of zeros, or nearly: far from what float32 cannot divide by
+BIAS_SCALE = 0.5  # activations have about unit variance: a bias neither vanishes beside them nor hides them
+LEAST_SCALE = 1e-30  # the scale of a row of zeros or nearly so: float32 can still divide by it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """Expert weights in the layout of Hugging Face checkpoints; an expert is b_down + W_down act(b_up + W_up x).
 
-    ``w_up_EUD``: gate rows first, then up rows, when gated. ``w_down_EDF``. The biases ``b_up_EU`` and ``b_down_ED``
-    are None for a problem without, and so are the float32 scales ``s_up_EU`` and ``s_down_ED``, one for each output
-    row: a quantised weight is its row times its scale.
+    ``w_up_EUD`` has gate rows first, then up rows, when gated. The biases ``b_up_EU`` and ``b_down_ED`` are None in a
+    problem without biases. The float32 scales ``s_up_EU`` and ``s_down_ED``, one for each output row, are None in a
+    problem without quantised weights: a quantised weight is its row times its scale.
     """
 
     w_up_EUD: Tensor
@@ -42,7 +42,7 @@ class Weights:
     s_down_ED: Tensor | None = None
 
     def named(self) -> dict[str, Tensor]:
-        """The tensors there are, by the names of their gradients."""
+        """Return the tensors that are not None, by the names of their gradients."""
         tensors = {
             "w_up": self.w_up_EUD,
             "w_down": self.w_down_EDF,
@@ -54,7 +54,7 @@ class Weights:
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Weights:
-        """The same weights with every tensor changed."""
+        """Return the weights with ``change`` applied to every tensor."""
         changed = {name: change(tensor) for name, tensor in self.named().items()}
         return Weights(
             w_up_EUD=changed["w_up"],
@@ -68,7 +68,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """Everything one call reads: tokens (T, D), routes, weights, and the output gradient (T, D) of a training step."""
+    """The inputs of one call: tokens (T, D), routes, weights, and the output gradient (T, D) of a training step."""
 
     x_TD: Tensor
     routing: Routing
@@ -76,27 +76,27 @@ class Inputs:
     dy_TD: Tensor
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors a forward reads besides the ids, by name."""
+        """Return the tensors that a forward reads besides the ids, by name."""
         return {"x": self.x_TD, **self.weights.named(), "gates": self.routing.gates_TK}
 
     def differentiable(self) -> dict[str, Tensor]:
-        """Those of them that have gradients: all but quantised weights and their scales."""
+        """Return those of `tensors` that have gradients: all but quantised weights and their scales."""
         constant = () if self.weights.s_up_EU is None else ("w_up", "w_down", "s_up", "s_down")
         return {name: tensor for name, tensor in self.tensors().items() if name not in constant}
 
     def requires_grad_(self) -> Inputs:
-        """Ask for gradients of every differentiable tensor, in place."""
+        """Set requires_grad on every differentiable tensor, in place."""
         for tensor in self.differentiable().values():
             tensor.requires_grad_()
         return self
 
     def clone(self) -> Inputs:
-        """The same values in other memory."""
+        """Return a copy of all tensors."""
         everything = slice(None)
         return self.shard(Shard(tokens=everything, experts=everything))
 
     def shard(self, shard: Shard) -> Inputs:
-        """What one rank holds: its tokens with their routes, and its experts' weights, as detached copies."""
+        """Return one rank's share as detached copies: its tokens with their routes, and its experts' weights."""
         tokens, experts = shard.tokens, shard.experts
         routing = self.routing
         return Inputs(
@@ -112,12 +112,12 @@ class Inputs:
 
 
 def token_dtype(problem: Problem) -> torch.dtype:
-    """Of x, y, their gradients and the biases."""
+    """Return the dtype of x, y, their gradients and the biases."""
     return TORCH_DTYPES[problem.held]
 
 
 def without_values(problem: Problem) -> Inputs:
-    """The tensors of a problem on the device ``meta``: shapes and dtypes, no values and no memory."""
+    """Return the tensors of a problem on the device ``meta``, which have shapes and dtypes but no values."""
     held, read = TORCH_DTYPES[problem.dtype], token_dtype(problem)
 
     def tensor(*shape: int, dtype: torch.dtype = read) -> Tensor:
@@ -140,18 +140,18 @@ def without_values(problem: Problem) -> Inputs:
 
 
 def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(M, K) in float8_e4m3fn and scales (M,) in float32; the largest of every row becomes the largest there is."""
+    """Quantise rows (M, K) to float8_e4m3fn with float32 scales (M,): a row's largest value becomes the format's."""
     largest = torch.finfo(torch.float8_e4m3fn).max
     scale_M = (rows.float().abs().amax(1) / largest).clamp_min(LEAST_SCALE)
     return (rows.float() / scale_M[:, None]).to(torch.float8_e4m3fn), scale_M
 
 
 def draw_weights(problem: Problem, *, seed: int, device: torch.device) -> Weights:
-    """Random weights that keep activations near unit variance, so that errors are comparable across shapes."""
+    """Draw weights that keep activations near unit variance, so that errors are comparable across shapes."""
     generator = torch.Generator(device).manual_seed(seed)
     E, D, F, U = problem.E, problem.D, problem.F, problem.U
 
-    # Drawn expert by expert: a float32 copy of all experts could be what does not fit.
+    # Drawn expert by expert, because a float32 copy of all experts might not fit into memory.
     def normal(*shape: int, scale: float) -> Tensor:
         weight = torch.empty(shape, dtype=token_dtype(problem), device=device)
         for expert in weight:
@@ -182,7 +182,7 @@ def draw_weights(problem: Problem, *, seed: int, device: torch.device) -> Weight
 
 
 def draw_inputs(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Inputs:
-    """Fresh tokens, routes and output gradient for given weights."""
+    """Draw new tokens, routes and an output gradient for given weights."""
     generator = torch.Generator(device).manual_seed(seed)
     dtype = token_dtype(problem)
     shape = (problem.T, problem.D)

@@ -1,7 +1,7 @@
-"""Recorded loads: the experts that a real router chose, token after token.
+"""Traces: recorded loads, with the experts that a real router chose for each token.
 
 A trace is a .npy file of integers (tokens, K), one row a token in the order the tokens came, first choices first;
-negative ids mean no route. Tokens of one text choose alike, which no popularity of the experts can imitate.
+negative ids mean no route. Tokens of one text choose similar experts, which no popularity of experts can imitate.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from ...common.errors import UserError
 
 PREFIX = "trace:"
 DIGITS = 8
-MOST_BYTES = 1 << 29  # 134 million int32 ids: what every worker can read and hold
+MOST_BYTES = 1 << 29  # 134 million int32 ids, which every worker can hold in memory
 
 
 class InvalidTrace(UserError, ValueError):
-    """A file that is no trace, or not the one that was meant; the message names the file and the remedy."""
+    """An error for a file that is no trace, or another one than was named; the message has the file and the remedy."""
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A file and the digest of its content; nothing is read before it is asked for."""
+    """A file and the digest of its content. The file is read when its ids are needed."""
 
     path: str
     digest: str
@@ -39,7 +39,7 @@ class Trace:
         """Read ``trace:FILE#DIGEST``.
 
         Raises:
-            InvalidTrace: naming the text and how to make such a word.
+            InvalidTrace: naming the text, and how to make a valid one.
         """
         found = re.fullmatch(rf"{PREFIX}(.+)#([0-9a-f]{{{DIGITS}}})", spec, re.DOTALL)
         if found is None:
@@ -52,10 +52,10 @@ class Trace:
         return f"{PREFIX}{self.path}#{self.digest}"
 
     def ids(self) -> NDArray[np.int32]:
-        """As `read`, and the content is what the digest says.
+        """Return the ids as `read` does, from a file whose content has the digest.
 
         Raises:
-            InvalidTrace: also when the file has changed.
+            InvalidTrace: as `read`, and when the file has changed.
         """
         return _unchanged(self.path, self.digest)
 
@@ -71,7 +71,7 @@ class Trace:
             raise InvalidTrace(f"load = '{self}' chooses expert {last}, of E = {experts}: give E >= {last + 1}")
 
     def window(self, tokens: int, rng: np.random.Generator) -> NDArray[np.int32]:
-        """Rows (tokens, K) that follow each other in the trace, from a random start; a shorter trace is repeated."""
+        """Return consecutive rows (tokens, K) of the trace from a random start; a shorter trace is repeated."""
         ids = self.ids()
         recorded = len(ids)
         starts = recorded - tokens + 1 if tokens <= recorded else recorded
@@ -80,16 +80,16 @@ class Trace:
 
 
 def label(load: str) -> str:
-    """A load as keys and tables say it: of a trace the file's name and digest, not where it lies."""
+    """Return a load as keys and tables show it: for a trace the file's name and digest without its folder."""
     return PREFIX + load.rpartition("/")[2] if load.startswith(f"{PREFIX}/") else load
 
 
 def read(path: str | Path) -> NDArray[np.int32]:
-    """The ids of a trace, int32 (tokens, K), as they were recorded.
+    """Read the ids of a trace, int32 (tokens, K), as they were recorded.
 
     Raises:
-        InvalidTrace: when the file is missing, too large or no .npy file of integers (tokens, K), when it has no ids,
-            one that is no int32, or one twice for a token.
+        InvalidTrace: when the file is missing, too large or no .npy file of integers (tokens, K); when it has no ids,
+            an id that does not fit int32, or the same id twice for a token.
     """
     return _ids(_content(path), path)
 
@@ -106,7 +106,8 @@ def write(path: str | Path, ids: ArrayLike) -> None:
         hook.remove()
         write("layer7.npy", torch.cat(rows))
 
-    Where a router returns logits only, the ids are ``output.topk(K).indices``. Hook one layer: each chooses its own.
+    Where a router returns logits only, the ids are ``output.topk(K).indices``. Hook one layer only: every layer chooses
+    other experts.
 
     Raises:
         InvalidTrace: for ids that `read` would refuse; no file is written.
@@ -118,16 +119,16 @@ def write(path: str | Path, ids: ArrayLike) -> None:
 
 
 def digest(path: str | Path) -> str:
-    """The first 8 hexadecimal digits of the SHA-256 of the file.
+    """Return the first 8 hexadecimal digits of the SHA-256 of the file.
 
     Raises:
-        InvalidTrace: when it cannot be read.
+        InvalidTrace: when the file cannot be read.
     """
     return _digest(_content(path))
 
 
 def load_of(path: str | Path) -> str:
-    """The word that `Problem.load` takes: ``trace:FILE#DIGEST`` with an absolute path, for workers anywhere.
+    """Return the text for `Problem.load`: ``trace:FILE#DIGEST``, with an absolute path for workers anywhere.
 
     Raises:
         InvalidTrace: as `read`.
@@ -137,7 +138,7 @@ def load_of(path: str | Path) -> str:
     return str(Trace(path=str(Path(path).resolve()), digest=_digest(content)))
 
 
-@lru_cache(maxsize=4)  # every problem that is made checks its trace
+@lru_cache(maxsize=4)  # every new problem checks its trace
 def _unchanged(path: str, expected: str) -> NDArray[np.int32]:
     content = _content(path)
     found = _digest(content)
@@ -168,7 +169,7 @@ def _ids(content: bytes, path: str | Path) -> NDArray[np.int32]:
     try:
         ids = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     except Exception as error:  # a damaged header fails in any part of numpy's parser
-        raise InvalidTrace(f"trace {path} is no .npy file of numbers ({error}): write it with numpy.save") from error
+        raise InvalidTrace(f"trace {path} is not a .npy file of numbers ({error}): write it with numpy.save") from error
     return _checked(ids, path)
 
 

@@ -1,4 +1,4 @@
-"""The activation between the two products, gated or not."""
+"""The activation between the two products of an expert, gated or not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
 
 
 def activate(problem: Problem, h: Tensor) -> Tensor:
-    """(…, U) to (…, F): act(gate) * up when gated (Shazeer 2020, equation 6), else act(h)."""
+    """Map (…, U) to (…, F): act(gate) * up when gated (Shazeer 2020, equation 6), else act(h)."""
     act = ACTIVATIONS[problem.activation]
     if not problem.gated:
         return act(h)
@@ -28,7 +28,7 @@ def activate(problem: Problem, h: Tensor) -> Tensor:
 
 
 def activate_(problem: Problem, h: Tensor) -> Tensor:
-    """As `activate`, in place: the result is a view of ``h``, whose contents are lost. Not differentiable."""
+    """Compute `activate` in place: the result is a view of ``h``, whose contents are lost. Not differentiable."""
     if problem.gated:
         gate, up = h.chunk(2, dim=-1)
         return _act_(problem.activation, gate).mul_(up)
@@ -42,7 +42,7 @@ def _act_(name: Activation, h: Tensor) -> Tensor:
 
 
 def activate_backward(problem: Problem, h: Tensor, da: Tensor) -> Tensor:
-    """Gradient of `activate` at ``h`` (…, U) for an output gradient ``da`` (…, F): (…, U)."""
+    """Return the gradient (…, U) of `activate` at ``h`` (…, U) for an output gradient ``da`` (…, F)."""
     if not problem.gated:
         return _act_backward(problem.activation, h, da)
     gate, up = h.chunk(2, dim=-1)

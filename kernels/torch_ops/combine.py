@@ -1,4 +1,4 @@
-"""Combine: bring the rows of each token back together, weighted by its gates, without atomics."""
+"""Combine: sum the rows of each token, weighted by its gates, without atomics."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from torch.nn import functional
 
 
 def gather_sum(rows_MD: Tensor, slot_TK: Tensor, gates_TK: Tensor) -> Tensor:
-    """y_t = sum over k of g_tk * rows[slot_tk], (T, D) of the rows' dtype; a slot of −1 adds nothing.
+    """Compute y_t = sum over k of g_tk * rows[slot_tk], (T, D) of the rows' dtype; a slot of −1 adds nothing.
 
-    One gather that accumulates as it goes, each output row written once: no (T, K, D) copy, the same order of additions
-    every time. Gate weights are rounded to the rows' dtype, sums are kept in float32. Differentiable in rows and gates.
+    It is one gather that accumulates and writes each output row once: there is no (T, K, D) copy, and additions always
+    have the same order. Gate weights are rounded to the rows' dtype, sums are kept in float32. It is differentiable in
+    rows and gates.
     """
     kept_TK = slot_TK >= 0
     if not bool(kept_TK.any()):

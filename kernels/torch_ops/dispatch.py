@@ -1,4 +1,4 @@
-"""Dispatch and combine as each other's backward: tokens are copied to rows, and rows are summed into tokens."""
+"""Dispatch copies tokens to rows, combine sums rows into tokens; each is the backward of the other."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from .combine import gather_sum
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where the routes of T tokens stand among M rows, of which some may be padding.
+    """The positions of the routes of T tokens among M rows, of which some may be padding.
 
-    ``slot_TK`` int64, the row of every route, −1 for none. ``token_M`` int64, the token of every row, T for padding.
+    ``slot_TK`` int64 is the row of every route, −1 for none. ``token_M`` int64 is the token of every row, T for
+    padding.
     """
 
     slot_TK: Tensor
@@ -34,17 +35,17 @@ class Places:
 
 
 def dispatch(x_TD: Tensor, places: Places) -> Tensor:
-    """Copy every token to its rows: (M, D), zeros where no token stands. Differentiable, with `combine`'s precision."""
+    """Copy every token to its rows, (M, D), with zeros in padding. Differentiable, with the precision of `combine`."""
     return cast(Tensor, _Dispatch.apply(x_TD, places))  # type: ignore[no-untyped-call]
 
 
 def combine(rows_MD: Tensor, gates_TK: Tensor, places: Places) -> Tensor:
-    """`gather_sum`, differentiable in rows and gates even where no token has a route."""
+    """Apply `gather_sum`, differentiable in rows and gates even where no token has a route."""
     return cast(Tensor, _Combine.apply(rows_MD, gates_TK, places))  # type: ignore[no-untyped-call]
 
 
-def with_nobody(x_TD: Tensor) -> Tensor:
-    """The tokens with one of zeros after them, (T + 1, D): what `Places.token_M` indexes."""
+def with_zero_token(x_TD: Tensor) -> Tensor:
+    """Append a token of zeros, (T + 1, D), which `Places.token_M` indexes for padding."""
     return torch.cat((x_TD, x_TD.new_zeros(1, x_TD.shape[1])))
 
 
@@ -52,7 +53,7 @@ class _Dispatch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_TD: Tensor, places: Places) -> Tensor:
         ctx.places = places
-        return with_nobody(x_TD).index_select(0, places.token_M)
+        return with_zero_token(x_TD).index_select(0, places.token_M)
 
     @staticmethod
     @once_differentiable
@@ -75,8 +76,8 @@ class _Combine(torch.autograd.Function):
         slot_TK = ctx.places.slot_TK
         kept_TK = slot_TK != NO_ROUTE
         slot_n = slot_TK[kept_TK]
-        drows_MD = with_nobody(dy_TD).index_select(0, ctx.places.token_M)
-        # Batched dot products: no product of all rows in memory.
+        drows_MD = with_zero_token(dy_TD).index_select(0, ctx.places.token_M)
+        # Batched dot products keep no product of all rows in memory.
         dot_M = torch.bmm(rows_MD[:, None], drows_MD[:, :, None]).flatten()
         dgates_TK = torch.zeros_like(gates_TK)
         dgates_TK[kept_TK] = dot_M[slot_n].float()

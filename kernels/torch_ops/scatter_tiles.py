@@ -1,4 +1,4 @@
-"""What `scatter` is put together from: where rows come from, where they go, and in which order tiles are multiplied."""
+"""Parts of `scatter`: ways to gather rows, to combine them, and to order the products of tiles."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ Product = Callable[[int, slice], None]
 
 @dataclass(frozen=True, kw_only=True)
 class ScatterPlan:
-    """A configuration: rows of a tile, the order of products, threads of the CPU (None: as many as there are), the
-    dtype that is multiplied in, and how rows come and go.
+    """A configuration of `scatter`.
+
+    It has the rows of a tile, the order of products, the CPU threads (None: torch's own number), the dtype of the
+    products, and the ways to gather and to combine rows.
     """
 
     tile: int
@@ -53,7 +55,7 @@ class ScatterPlan:
 
 
 def tiles(groups: Groups, rows: int) -> list[Tile]:
-    """Every tile of at most ``rows`` rows of one expert, in expert order."""
+    """Return every tile of at most ``rows`` rows of one expert, in expert order."""
     return [
         (e, slice(first, min(first + rows, end)))
         for e, start, end in groups.slices()
@@ -63,7 +65,7 @@ def tiles(groups: Groups, rows: int) -> list[Tile]:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Let torch use ``count`` threads of the CPU, None for as many as it does, and what it used again afterwards."""
+    """Let torch use ``count`` CPU threads inside the block; None leaves the number as it is."""
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -73,23 +75,23 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def reused(buffer_BW: Tensor) -> Rows:
-    """Every tile in the same memory."""
+    """Put every tile into the same memory."""
     return lambda n: buffer_BW[: n.stop - n.start]
 
 
 def kept(buffer_NW: Tensor) -> Rows:
-    """Every tile in memory of its own."""
+    """Put every tile into its own part of the memory."""
     return lambda n: buffer_NW[n]
 
 
 def gather_tile(x_TD: Tensor, token_N: Tensor, rows: int) -> Rows:
-    """Rows of x, copied when their tile is asked for."""
+    """Copy rows of x tile by tile, when the tile is multiplied."""
     into = reused(x_TD.new_empty(rows, x_TD.shape[1]))
     return lambda n: torch.index_select(x_TD, 0, token_N[n], out=into(n))
 
 
 def gather_all(x_TD: Tensor, token_N: Tensor, _rows: int) -> Rows:
-    """Rows of x, copied at once."""
+    """Copy all rows of x at once."""
     return kept(x_TD.index_select(0, token_N))
 
 
@@ -98,14 +100,14 @@ GATHERS: Mapping[str, Callable[[Tensor, Tensor, int], Rows]] = {"tile": gather_t
 
 
 def by_expert(tiles: Sequence[Tile], up: Product, down: Product) -> None:
-    """Both products of a tile, then the next tile: its hidden rows are still in cache."""
+    """Multiply tile by tile, both products of each, so that its hidden rows are still in cache."""
     for e, n in tiles:
         up(e, n)
         down(e, n)
 
 
 def by_product(tiles: Sequence[Tile], up: Product, down: Product) -> None:
-    """All first products, then all second ones, as a grouped product has them."""
+    """Multiply all first products, then all second ones, as a grouped product does."""
     for product in (up, down):
         for e, n in tiles:
             product(e, n)
@@ -118,17 +120,17 @@ class Combine(Protocol):
     """The sum of rows into their tokens, each times its gate weight."""
 
     def out(self, n: slice) -> Tensor:
-        """Where the rows of a tile are to be put."""
+        """Return the memory into which the rows of a tile are to be written."""
 
     def put(self, n: slice) -> None:
-        """They are there."""
+        """Add the rows just written to `out(n)` to the sum."""
 
     def sum(self) -> Tensor:
-        """(T, D), when all tiles are there."""
+        """Return the sum (T, D), once all tiles are written."""
 
 
 class Add:
-    """Every tile is added to its tokens in float32 as it comes."""
+    """A sum in float32 to which every tile is added when it is written."""
 
     def __init__(self, x_TD: Tensor, routing: Routing, groups: Groups, gates_TK: Tensor, rows: int) -> None:
         self._token_N = groups.token_N
@@ -146,7 +148,7 @@ class Add:
 
 
 class Bag:
-    """All rows are kept, and each token sums its own at the end."""
+    """A sum at the end: all rows are kept until each token sums its own."""
 
     def __init__(self, x_TD: Tensor, routing: Routing, groups: Groups, gates_TK: Tensor, rows: int) -> None:
         count = groups.route_N.numel()
@@ -157,7 +159,7 @@ class Bag:
         self.out = kept(self._y_ND)
 
     def put(self, n: slice) -> None:
-        """Nothing is left to do for one tile."""
+        """Do nothing: the rows stay where they were written."""
 
     def sum(self) -> Tensor:
         return gather_sum(self._y_ND, self._slot_TK, self._gates_TK)
@@ -167,7 +169,7 @@ COMBINES: Mapping[str, Callable[[Tensor, Routing, Groups, Tensor, int], Combine]
 
 
 class Operand:
-    """The matrices of all experts in the dtype that is multiplied in, converted when another expert is asked for."""
+    """The matrices of all experts in the dtype of the products, converted one expert at a time."""
 
     def __init__(self, weights_EMN: Tensor, dtype: torch.dtype) -> None:
         self._weights_EMN = weights_EMN

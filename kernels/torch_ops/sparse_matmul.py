@@ -1,10 +1,10 @@
 """Products with a block-sparse matrix in plain torch, after MegaBlocks (Gale et al. 2022, sections 4 and 5).
 
 The hidden activation of all experts is one matrix of P padded rows by E * H columns, zero outside the blocks that pair
-the rows of an expert with its columns. Only these blocks are stored, each B by B. Where MegaBlocks gives every nonzero
-block to one program of a kernel, plain torch takes a block row at a time, or in the transposed product a block column:
-the blocks of one are a single matmul whose factors are views. Gathering the factors of every block for one large batch
-instead moves an element for every 2 * B FLOPs, and was half as fast in bfloat16.
+the rows of an expert with its columns. Only these blocks are stored, each B by B. MegaBlocks gives every nonzero block
+to one program of a kernel. Plain torch takes a block row at a time, or in the transposed product a block column: its
+blocks are a single matmul whose factors are views. To gather the factors of every block for one large batch instead
+moves an element for every 2 * B FLOPs, and was half as fast in bfloat16.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BlockColumn:
 
 @dataclass(frozen=True, kw_only=True)
 class SparseTopology:
-    """Which blocks are nonzero, on the host: block ``z`` stands in block row ``row_Z`` and block column ``column_Z``.
+    """The nonzero blocks, on the host: block ``z`` is in block row ``row_Z[z]`` and block column ``column_Z[z]``.
 
     Blocks are kept row by row; ``transpose_Z`` lists them column by column. ``hidden`` is H, the columns of one expert.
     """
@@ -57,7 +57,7 @@ class SparseTopology:
 
     @staticmethod
     def of(counts: Sequence[int], *, hidden: int, block: int) -> SparseTopology:
-        """The blocks of experts with ``counts`` rows each and ``hidden`` columns, which ``block`` must divide."""
+        """Return the blocks of experts with ``counts`` rows each and ``hidden`` columns, a multiple of ``block``."""
         columns = hidden // block
         rows_E = -(-np.asarray(counts, dtype=np.int64) // block)
         expert_R = np.repeat(np.arange(len(counts)), rows_E)
@@ -72,22 +72,22 @@ class SparseTopology:
 
     @property
     def rows(self) -> int:
-        """P, rows of all block rows."""
+        """P, the number of rows of all block rows."""
         return (int(self.row_Z[-1]) + 1) * self.block if self.row_Z.size else 0
 
     @property
     def nonzero(self) -> int:
-        """Nonzero blocks."""
+        """Number of nonzero blocks."""
         return self.row_Z.size
 
     def block_rows(self) -> Iterator[BlockRow]:
-        """Every block row, top to bottom."""
+        """Yield every block row, top to bottom."""
         for row, start, end in _runs(self.row_Z):
             expert, columns = self._columns(self.column_Z[start], self.column_Z[end - 1])
             yield BlockRow(rows=self._rows(row, row), expert=expert, columns=columns, blocks=slice(start, end))
 
     def block_columns(self) -> Iterator[BlockColumn]:
-        """Every block column that has a nonzero block, left to right."""
+        """Yield every block column that has a nonzero block, left to right."""
         for column, start, end in _runs(self.column_Z[self.transpose_Z]):
             blocks = self.transpose_Z[start:end]
             expert, columns = self._columns(column, column)
@@ -98,19 +98,19 @@ class SparseTopology:
         return slice(int(first) * self.block, (int(last) + 1) * self.block)
 
     def _columns(self, first: int, last: int) -> tuple[int, slice]:
-        """The expert of a run of block columns, and where the run stands among its columns."""
+        """Return the expert of a run of block columns, and the position of the run among its columns."""
         expert, start = divmod(int(first) * self.block, self.hidden)
         return expert, slice(start, start + (int(last) - int(first) + 1) * self.block)
 
 
 def _runs(sorted_Z: Index) -> Iterator[tuple[int, int, int]]:
-    """(value, start, end) of every run of equal values."""
+    """Yield (value, start, end) of every run of equal values."""
     values, starts, counts = np.unique(sorted_Z, return_index=True, return_counts=True)
     yield from zip(values.tolist(), starts.tolist(), (starts + counts).tolist(), strict=True)
 
 
 def sdd(topology: SparseTopology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
-    """Sampled dense-dense: the nonzero blocks of ``rows @ m.T``, (nnz, B, B)."""
+    """Compute the nonzero blocks of ``rows @ m.T``, (nnz, B, B): sampled dense-dense."""
     block = topology.block
     values = rows_PD.new_empty(topology.nonzero, block, block)
     for row in topology.block_rows():
@@ -120,16 +120,16 @@ def sdd(topology: SparseTopology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
 
 
 def dsd(topology: SparseTopology, values: Tensor, m_EHD: Tensor) -> Tensor:
-    """Block-sparse by dense: ``values @ m``, (P, D)."""
+    """Compute ``values @ m``, (P, D): block-sparse by dense."""
     rows_PD = m_EHD.new_empty(topology.rows, m_EHD.shape[2])
     for row in topology.block_rows():
-        # Side by side in one matrix, the blocks are summed inside the product, in its precision.
+        # As one matrix side by side, the blocks are summed inside the product, in its precision.
         torch.mm(values[row.blocks].transpose(0, 1).flatten(1), m_EHD[row.expert, row.columns], out=rows_PD[row.rows])
     return rows_PD
 
 
 def dst(topology: SparseTopology, values: Tensor, rows_PD: Tensor, out_EHD: Tensor) -> None:
-    """Transposed block-sparse by dense into ``out``: ``values.T @ rows``, zero in columns without a block."""
+    """Write ``values.T @ rows`` into ``out``, zero in columns without a block: transposed block-sparse by dense."""
     out_EHD.zero_()
     for column in topology.block_columns():
         blocks = values[torch.from_numpy(column.blocks).to(values.device)]
@@ -137,12 +137,12 @@ def dst(topology: SparseTopology, values: Tensor, rows_PD: Tensor, out_EHD: Tens
 
 
 def sample_product(topology: SparseTopology, rows_PD: Tensor, m_EHD: Tensor) -> Tensor:
-    """`sdd`, differentiable in both factors."""
+    """Compute `sdd`, differentiable in both factors."""
     return cast(Tensor, _Sdd.apply(topology, rows_PD, m_EHD))  # type: ignore[no-untyped-call]  # torch's is
 
 
 def sparse_product(topology: SparseTopology, values: Tensor, m_EHD: Tensor) -> Tensor:
-    """`dsd`, differentiable in both factors."""
+    """Compute `dsd`, differentiable in both factors."""
     return cast(Tensor, _Dsd.apply(topology, values, m_EHD))  # type: ignore[no-untyped-call]  # torch's is
 
 
