@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 from statistics import geometric_mean, median
 from typing import Final, Literal, NamedTuple
 
+from ...common.files import write_whole
 from ...kernels.config import Config
 from ...kernels.problem import Problem
 from ...kernels.problem.trace import label
@@ -190,11 +190,8 @@ def write(table: TunedTable, folder: Path) -> Path:
         StoreError: when the folder cannot be written.
     """
     path = folder / file_name(table)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(table.text(), encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, table.text())
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; set MOEBENCH_TUNED to a folder that can be written") from error
     return path

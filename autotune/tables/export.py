@@ -1,4 +1,4 @@
-"""Tuned tiles of moebench as files of serving engines, for kernels whose tiles mean the same there."""
+"""Export of tuned tables as files of serving engines, for the kernel whose tiles mean the same there."""
 
 from __future__ import annotations
 
@@ -10,29 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ...common.files import write_whole
 from ...kernels.implementations._vllm_tiles import KNOBS
-from .serving import ABOUT, Engine, Name, ServingFile, write
+from .engine import Engine
+from .serving_file import ServingFile, TileFileName
 
 SAME_TILES = "vllm_fused_moe"
-"""The kernel whose tiles are those of vLLM's `fused_moe_kernel`; SGLang's began as a copy of it."""
+"""The kernel whose tiles are those of vLLM's `fused_moe_kernel`; SGLang's kernel began as a copy of it."""
+
+ABOUT = ".about.json"
+"""The ending, in place of .json, of a file that says where another came from; no engine looks for such a name."""
 
 ELSEWHERE = {
-    "triton_scatter": "its epilogue, its tensor descriptors and its split and persistent products are other ones",
+    "triton_scatter": "its epilogue, its tensor descriptors and its split and persistent products differ from theirs",
     "triton_kernels_moe": "it chooses its own tiles",
 }
-# Our float8 has a scale for every output row, which vLLM's name does not tell from one scale.
+# Our float8 has a scale for every output row, which not every engine's file name distinguishes from a single scale.
 DTYPES = {"float16": None, "bfloat16": None, "float32": "float32", "float8_e4m3fn": "fp8_w8a8"}
 
 
 class NotExportable(UserError, ValueError):
-    """What no engine could use; the message says why and what to do."""
+    """No engine could use this; the message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """What was chosen for one layer on one device: configurations by tokens T, with the shape letters of `problem`.
+    """The choices for one layer on one device: configurations by tokens T, with the shape letters of `problem`.
 
-    ``triton`` is the version it was measured with; ``about`` is anything that says where it came from.
+    ``triton`` is the version that they were measured with; ``about`` has anything else about their origin.
     """
 
     kernel: str
@@ -49,10 +54,10 @@ class Tuned:
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A file for an engine, and one beside it that says where it came from.
+    """A file for an engine, and the text of one beside it that says where it came from.
 
-    ``folder`` is relative to the one that is given to the engine; ``own`` are the T for which the engine's own choice
-    was kept: no file can say so, and they will take the tiles of the nearest M.
+    ``folder`` is relative to the one that is given to the engine. ``own`` has the T for which the engine's own choice
+    was kept: a file cannot express that, and they will take the tiles of the nearest M.
     """
 
     folder: str
@@ -62,24 +67,25 @@ class Exported:
     own: tuple[int, ...]
 
     def write(self, root: Path) -> Path:
-        """Both files, each whole or not at all; the path of the engine's.
+        """Write both files, each whole or not at all, and return the path of the engine's.
 
         Raises:
             OSError: when they cannot be written.
         """
-        write(root / self.folder, self.name.removesuffix(".json") + ABOUT, self.about)
-        return write(root / self.folder, self.name, self.body)
+        path = root / self.folder / self.name
+        write_whole(path.with_name(self.name.removesuffix(".json") + ABOUT), self.about)
+        write_whole(path, self.body)
+        return path
 
 
 def export(tuned: Iterable[Tuned], engine: Engine) -> list[Exported]:
-    """Files of tuned layers for an engine.
+    """Return the files of tuned layers for an engine.
 
-    The engines' files hold nothing but batch sizes and tiles: vLLM lets one more key pass, the Triton version, SGLang
-    none, and an unknown word among tiles stops both. So what was measured, and how, is said in a file beside each.
+    The engines' files hold nothing but batch sizes and tiles, so a file beside each says what was measured, and how.
 
     Raises:
-        NotExportable: for another kernel, for nothing to say, and for layers whose files would have one name.
-        ServingError: for a device that no file name can hold.
+        NotExportable: for another kernel, for nothing to export, and for layers whose files would have one name.
+        ServingError: for a device or a Triton version that no file name can hold.
     """
     exported = [_export(one, engine) for one in tuned]
     for index, one in enumerate(exported):
@@ -87,7 +93,7 @@ def export(tuned: Iterable[Tuned], engine: Engine) -> list[Exported]:
             if (one.folder, one.name) == (other.folder, other.name):
                 raise NotExportable(
                     f"two layers would be {one.name}, which says neither D nor K nor how it was measured: export one "
-                    "table at a time, or one --model-width, each into a folder of its own"
+                    "table at a time, or one --model-width, each into its own folder"
                 )
     return exported
 
@@ -110,41 +116,29 @@ def _export(tuned: Tuned, engine: Engine) -> Exported:
     for T, config in chosen.items():
         if config.keys() != set(KNOBS) or not all(isinstance(number, int) for number in config.values()):
             raise NotExportable(f"T = {T}: {config} is not what {SAME_TILES} is tuned in: {', '.join(KNOBS)}")
-    name = Name(
+    name = TileFileName(
         E=tuned.E,
         N=tuned.F,
         device="_".join(tuned.device.replace("/", " ").split()),
         dtype=DTYPES[tuned.dtype],
-        per_channel=engine is Engine.sglang and tuned.dtype == "float8_e4m3fn",
+        per_channel=engine.scales_by_row and tuned.dtype == "float8_e4m3fn",
     )
     configs = {T: {word: int(number) for word, number in config.items()} for T, config in chosen.items()}
     return Exported(
-        folder=_folder(tuned, engine),
-        name=name.file(engine),
-        body=ServingFile(name=name, configs=configs, triton=tuned.triton).body(engine),
+        folder=engine.folder(tuned.triton),
+        name=engine.file_name(name),
+        body=engine.body(ServingFile(name=name, configs=configs, triton=tuned.triton)),
         about=json.dumps(_about(tuned, engine, own), indent=2) + "\n",
         own=own,
     )
 
 
-def _folder(tuned: Tuned, engine: Engine) -> str:
-    if engine is Engine.vllm:
-        return ""
-    numbers = (tuned.triton or "").partition("+")[0].split(".")
-    if not all(number.isascii() and number.isdecimal() for number in numbers):
-        raise NotExportable(
-            f"SGLang's folder is named by the Triton version in numbers, this was tuned with {tuned.triton}: "
-            "tune it with a released Triton"
-        )
-    return f"configs/triton_{'_'.join(numbers)}"
-
-
 def _about(tuned: Tuned, engine: Engine, own: tuple[int, ...]) -> dict[str, object]:
     kernel = f"measured with moebench's {SAME_TILES}, which is vLLM's fused_experts and its Triton kernel"
-    fork = "; SGLang's kernel began as a copy of it: measure again there" if engine is Engine.sglang else ""
+    remark = f"; {engine.own_kernel}" if engine.own_kernel else ""
     return {
         "made_by": f"moebench {version('moebench')}",
-        "tiles": kernel + fork,
+        "tiles": kernel + remark,
         "device": tuned.device,
         "triton": tuned.triton,
         "dtype": tuned.dtype,

@@ -1,4 +1,4 @@
-"""Files of serving engines as configurations to start a search from."""
+"""Files of serving engines as configurations that a search starts from."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from ...kernels.config import Config
 from ...kernels.implementations._vllm_tiles import KNOBS
 from .export import SAME_TILES
-from .serving import ServingFile, Tiles
+from .serving_file import ServingFile, Tiles
 
 
 def refusal(file: ServingFile) -> str | None:
-    """None, or why the tiles of a file are no configurations of the kernel that has the engines' tiles."""
+    """Return None, or why the tiles of a file are no configurations of the kernel with the engines' tiles."""
     if file.name.down:
         return f"{SAME_TILES} has the same tiles for both projections, and these are of one"
     if file.name.dtype is not None:
@@ -20,7 +20,7 @@ def refusal(file: ServingFile) -> str | None:
 
 
 def candidates(file: ServingFile) -> dict[int, dict[str, int]]:
-    """Configurations of ``vllm_fused_moe`` by tokens; those with more in them than it is tuned in are left out."""
+    """Return configurations of ``vllm_fused_moe`` by tokens, without those that have more knobs than it is tuned in."""
     if refusal(file):
         return {}
     known = {M: _knobs(tiles) for M, tiles in file.configs.items()}
@@ -28,12 +28,12 @@ def candidates(file: ServingFile) -> dict[int, dict[str, int]]:
 
 
 def beside(found: Mapping[int, Config], T: int) -> list[Config]:
-    """Of configurations by tokens those for ``T``, or for the next fewer and the next more."""
+    """Return the configurations for ``T`` tokens, or those for the next fewer and the next more."""
     fewer = max((M for M in found if M <= T), default=None)
     more = min((M for M in found if M >= T), default=None)
     return [found[M] for M in dict.fromkeys((fewer, more)) if M is not None]
 
 
 def _knobs(tiles: Tiles) -> dict[str, int]:
-    """Tiles without a SPLIT_K of 1, which says nothing."""
+    """Return tiles without a SPLIT_K of 1, which changes nothing."""
     return {word: int(number) for word, number in tiles.items() if (word, number) != ("SPLIT_K", 1)}

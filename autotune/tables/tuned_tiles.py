@@ -1,4 +1,4 @@
-"""Tuned tables as what `export` takes."""
+"""Layers of a tuned table in the form that `export` takes."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .export import NotExportable, Tuned
 
 
 def tuned(table: TunedTable, load: str | None = None) -> list[Tuned]:
-    """The layers of a table, each under one load: ``load``, or the robust choice, or uniform, or the only one.
+    """Return the layers of a table, each under one load: ``load``, else the robust choice, uniform or the only one.
 
     Raises:
-        NotExportable: when there is no such load, or several to choose from.
+        NotExportable: when nothing was tuned under that load, or several loads are possible.
     """
     by_shape: dict[Problem, list[TableEntry]] = defaultdict(list)
     for entry in table.entries:

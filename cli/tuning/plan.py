@@ -156,14 +156,13 @@ def _starts(path: Path | None, kernel: str, tokens: list[int]) -> dict[int, list
     """What the file of a serving engine has for these batch sizes."""
     if path is None:
         return {}
+    from ...autotune.tables.engine import engine_of
     from ...autotune.tables.export import SAME_TILES
-    from ...autotune.tables.lint import engine_of
-    from ...autotune.tables.serving import load
     from ...autotune.tables.starts import beside, candidates, refusal
 
     if kernel != SAME_TILES:
         refuse(f"--start {path}: serving engines have the tiles of {SAME_TILES}, not of {kernel}")
-    file = load(path, engine_of(path))
+    file = engine_of(path).load(path)
     if reason := refusal(file):
         refuse(f"--start {path}: {reason}")
     return {T: beside(candidates(file), T) for T in tokens}

@@ -104,7 +104,7 @@ def test_build_derives_tables_that_show_and_export_read(tmp_path: Path, monkeypa
     assert answer.exit_code == 0, answer.output
     assert Path(answer.stdout.strip()).parent == tmp_path / "made"
     assert "T = 64 (8 to 8 rows per expert), 1 tuned, 0 with" in moebench_tables("show").stdout
-    assert moebench_tables("export", "--format", "vllm", "-o", tmp_path / "out").exit_code == 0
+    assert moebench_tables("export", "--for", "vllm", "-o", tmp_path / "out").exit_code == 0
     assert json.loads((tmp_path / "out" / f"{STEM}.json").read_text())["64"] == TILES
 
 
@@ -137,7 +137,7 @@ def test_build_without_records_of_the_tuner_is_refused(tmp_path: Path) -> None:
 )
 @pytest.mark.usefixtures("kept")
 def test_export_writes_and_says_how_to_use_it(form: str, file: str, variable: str, tmp_path: Path) -> None:
-    answer = moebench_tables("export", "--format", form, "-o", tmp_path / "out")
+    answer = moebench_tables("export", "--for", form, "-o", tmp_path / "out")
     assert answer.exit_code == 0, answer.output
     assert str(tmp_path / "out" / file) in answer.stdout
     assert variable + str(tmp_path / "out") in answer.stdout
@@ -152,7 +152,7 @@ def test_export_of_layers_that_one_name_cannot_tell_apart_asks_for_the_width(kep
     (layer,) = made.entries
     wider = replace(layer, shape=layer.shape.replace(D=4096))
     kept.write_text(replace(made, entries=(layer, wider)).text())
-    export = ("export", "--format", "vllm", "-o", tmp_path / "out")
+    export = ("export", "--for", "vllm", "-o", tmp_path / "out")
     assert "or one --model-width" in moebench_tables(*export).stderr
     assert not (tmp_path / "out").exists()
     assert moebench_tables(*export, "--model-width", 1000).exit_code == 2
@@ -163,7 +163,7 @@ def test_export_of_layers_that_one_name_cannot_tell_apart_asks_for_the_width(kep
 def test_export_refuses_other_kernels_with_the_way_out(kept: Path, tmp_path: Path) -> None:
     kept.write_text(kept.read_text().replace("vllm_fused_moe", "triton_scatter"))
     for arguments in ((), (kept,)):
-        answer = moebench_tables("export", "--format", "vllm", *arguments, "-o", tmp_path / "out")
+        answer = moebench_tables("export", "--for", "vllm", *arguments, "-o", tmp_path / "out")
         assert answer.exit_code == 2
         assert "vllm_fused_moe" in answer.stderr
     assert "its epilogue" in answer.stderr
@@ -173,9 +173,17 @@ def test_export_refuses_other_kernels_with_the_way_out(kept: Path, tmp_path: Pat
 @pytest.mark.usefixtures("kept")
 def test_export_to_where_nothing_can_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    answer = moebench_tables("export", "--format", "vllm", "-o", tmp_path / "file" / "folder")
+    answer = moebench_tables("export", "--for", "vllm", "-o", tmp_path / "file" / "folder")
     assert answer.exit_code == 2
     assert "give a folder" in answer.stderr
+
+
+@pytest.mark.usefixtures("kept")
+def test_export_for_an_unknown_engine_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    for arguments in (("export", "--for", "vlm"), ("lint", tmp_path, "--engine", "vlm")):
+        answer = moebench_tables(*arguments)
+        assert answer.exit_code == 2
+        assert "no engine is named 'vlm': did you mean vllm" in answer.stderr
 
 
 def test_import_lists_tiles_and_what_a_search_could_start_from(folder: Path) -> None:

@@ -1,0 +1,102 @@
+"""Text and JSON of `moebench tables`: what a tuned table covers, and what is in the file of a serving engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ...autotune.tables.engine import Engine
+    from ...autotune.tables.serving_file import ServingFile
+    from ...kernels.tuned.tuned_table import TableEntry, TunedTable
+
+
+@dataclass(frozen=True)
+class TableSummary:
+    """A tuned table in a few lines: what it covers, and in what it is stale."""
+
+    kernel: str
+    device: str
+    versions: str
+    cache: str
+    measured: str
+    covers: list[str]
+    stale: list[str]
+
+
+def summary_of(table: TunedTable, here: Mapping[str, str | None]) -> TableSummary:
+    """Return the summary of a table, for use where ``here`` is the environment."""
+    from ...common.names import UnknownName
+    from ...kernels.tuned.source_hash import source_hash
+
+    try:
+        stale = table.differs(source_hash(table.kernel), here)
+    except UnknownName as error:
+        stale = [str(error)]
+    versions = [
+        f"{name} {table.environment[name]}" for name in ("driver", "torch", "triton") if table.environment[name]
+    ]
+    return TableSummary(
+        kernel=table.kernel,
+        device=str(table.environment["device"]),
+        versions=", ".join(versions),
+        cache=table.cache,
+        measured=table.measured[1],
+        covers=[_covers(entry) for entry in table.entries],
+        stale=stale,
+    )
+
+
+def _covers(entry: TableEntry) -> str:
+    shape, tokens = entry.shape, [bucket.T for bucket in entry.buckets]
+    tuned = sum(bucket.verdict == "tuned" for bucket in entry.buckets)
+    rows = f"{entry.rows(tokens[0]):g} to {entry.rows(tokens[-1]):g} rows per expert"
+    return (
+        f"D={shape.D} F={shape.F} E={shape.E} K={shape.K} {shape.dtype} {shape.mode}, load {', '.join(entry.loads)}: "
+        f"T = {', '.join(map(str, tokens))} ({rows}), {tuned} tuned, {len(tokens) - tuned} with the default kept"
+    )
+
+
+def summary_lines(one: TableSummary) -> list[str]:
+    """Return the lines about a table."""
+    return [
+        f"{one.kernel} on {one.device}, {one.versions}, caches {one.cache}, measured until {one.measured}",
+        *(f"  {line}" for line in one.covers),
+        f"  {'stale: ' + '; '.join(one.stale) if one.stale else 'valid here'}",
+    ]
+
+
+def plain_file(path: Path, engine: Engine, file: ServingFile) -> dict[str, object]:
+    """Return the content of an engine's file for JSON."""
+    from ...autotune.tables.starts import candidates, refusal
+
+    return {
+        "file": str(path),
+        "engine": engine.name,
+        **asdict(file.name),
+        "triton": file.triton,
+        "tiles": {M: dict(tiles) for M, tiles in file.configs.items()},
+        "candidates": candidates(file),
+        "refusal": refusal(file),
+    }
+
+
+def file_lines(path: Path, engine: Engine, file: ServingFile) -> list[str]:
+    """Return the lines about an engine's file: its name, its tiles, and which of them a search could start from."""
+    from ...autotune.tables.starts import candidates, refusal
+
+    name, usable = file.name, candidates(file)
+    version = f"Triton {file.triton}" if file.triton else "no Triton version"
+    block = f", blocks of {name.block_shape[0]}×{name.block_shape[1]}" if name.block_shape else ""
+    return [
+        str(path),
+        f"  {engine.label}: E = {name.E}, N = {name.N}, {name.device}, {name.dtype or '16-bit floats'}{block}"
+        f"{', down projection' if name.down else ''}, {version}",
+        *(
+            f"  M = {M:<6} {', '.join(f'{word} {number}' for word, number in tiles.items())}"
+            for M, tiles in file.configs.items()
+        ),
+        f"  {refusal(file) or f'{len(usable)} of {len(file.configs)} are configurations of vllm_fused_moe'}",
+    ]
