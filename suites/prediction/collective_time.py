@@ -1,4 +1,4 @@
-"""How long a collective or a piece of work takes on a machine: latency, then the tightest of its limits."""
+"""Time of a collective or of local work on a machine: latency, then the tightest of the limits on bandwidth."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .layout import Layout
 from .machine import Link, Network, Rate
 
 WHERE: Mapping[Network, str] = {"node": "inside", "across": "across"}
-RING_HALVES = 2  # gloo passes a block on in halves, one while it receives the other
+RING_HALVES = 2  # gloo passes a block on in two halves: it sends one while it receives the other
 
 
 @dataclass(frozen=True, kw_only=True)
 class Duration:
-    """Seconds before bytes flow and while they do, and what keeps them from flowing faster."""
+    """Seconds before bytes flow and while they flow, and the limit that keeps them from flowing faster."""
 
     latency_s: float
     volume_s: float
@@ -29,22 +29,22 @@ class Duration:
 
 @dataclass(frozen=True, kw_only=True)
 class CollectiveTimes:
-    """Times on the ranks of a layout: until the slowest is done, or as if all had equal shares when ``balanced``."""
+    """Times on the ranks of a layout: until the slowest is done, or with equal shares for all when ``balanced``."""
 
     link: Callable[[Network], Link]
     layout: Layout
     balanced: bool = False
 
     def work(self, amount: RowDistribution, rate: Rate) -> float:
-        """Seconds of work that ranks do at a rate, those of a node no faster than they can together."""
+        """Return the seconds of work at a rate, which the ranks of one node share where they share a resource."""
         return max(self._of_ranks(amount) / rate.rank, self._of_nodes(self._nodes(amount)) / rate.node)
 
     def transfer(self, transfer: Transfer) -> Duration:
-        """Of one collective.
+        """Return the duration of one collective.
 
-        Before bytes flow: the latency of the slowest link class in use, and what each message after the first takes,
-        α + (m − 1)·μ; in a ring, where messages wait for each other, m·α. While they flow: the longest that any limit
-        takes, out of or into a rank or a node over the links of one class.
+        Before bytes flow: the latency α of the slowest link class in use and μ for each of the m messages but the
+        first, α + (m − 1)·μ; in a ring, where messages wait for each other, m·α. While they flow: the longest time of
+        any limit, out of or into a rank or a node, over the links of one class.
         """
         used = [link for link, amount in transfer.out.items() if link != "self" and amount.mean_R.any()]
         if not used:
@@ -61,7 +61,7 @@ class CollectiveTimes:
         return Duration(latency_s=latency_s, volume_s=volume_s, limit=limit)
 
     def _limits(self, transfer: Transfer, link: Network) -> Iterator[tuple[float, str]]:
-        """Seconds that each limit of a link class takes, and its name."""
+        """Yield the seconds of each limit of a link class, and its name."""
         described, where, layout = self.link(link), WHERE[link], self.layout
         rate, messages = described.rate, self._opposed(transfer, link)
         of_all = messages * layout.local * layout.groups_per_node
@@ -70,14 +70,14 @@ class CollectiveTimes:
             of_rank = self._of_ranks(_volume(one, other, messages, described))
             of_node = self._of_nodes(_volume(self._nodes(one), self._nodes(other), of_all, described))
             if transfer.ring and link == "across":
-                # NCCL lays rings over all ports of a node, so that only what they do together counts.
+                # NCCL lays rings over all ports of a node, so that only their total rate counts.
                 yield of_node / min(rate.node, rate.rank * layout.local), f"node, {where}"
             else:
                 yield of_rank / rate.rank, f"rank, {where}"
                 yield of_node / rate.node, f"node, {where}"
 
     def _opposed(self, transfer: Transfer, link: Network) -> int:
-        """Messages of a rank to ranks that send it some at the same time."""
+        """Return how many messages a rank sends to ranks that send to it at the same time."""
         if not transfer.ring:
             return transfer.messages[link]
         return RING_HALVES if self.layout.ranks == 2 else 0  # else the next rank is not the one before
@@ -93,10 +93,10 @@ class CollectiveTimes:
 
 
 def _volume(one: RowDistribution, other: RowDistribution, messages: int, link: Link) -> RowDistribution:
-    """Bytes that a limit takes its time for: those that go one way, and a message of the other direction.
+    """Return the bytes that count against a limit: those that go one way, and one message of the other direction.
 
-    Where the two directions of a pair take turns, pairs that share a limit fill each other's pauses; what is left is
-    that the last of them begins to send when it has received.
+    Where the two directions of a pair take turns, pairs that share a limit fill each other's pauses. The last of them
+    still begins to send only after it has received.
     """
     if link.turns is None or not messages:
         return one

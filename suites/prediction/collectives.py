@@ -1,4 +1,4 @@
-"""Collectives: what every rank sends and receives in one, over the links of each class."""
+"""Collectives: the amounts that every rank sends and receives, over the links of each class."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from .machine import LinkClass
 class Transfer:
     """One collective.
 
-    ``out`` and ``into`` are amounts of every rank by link class, in rows until `scaled` makes them bytes; ``messages``
-    those that a rank sends. In a ``ring`` a rank sends its next message only when it has received the last.
+    ``out`` and ``into`` are the amounts of every rank by link class, in rows until `scaled` makes them bytes;
+    ``messages`` counts the messages that a rank sends. In a ``ring`` a rank sends its next message only when it has
+    received the last.
     """
 
     out: Mapping[LinkClass, RowDistribution]
@@ -32,7 +33,7 @@ class Transfer:
         return sum(self.messages.values())
 
     def scaled(self, factor: float) -> Transfer:
-        """In another unit."""
+        """Return the transfer in another unit."""
         return Transfer(
             out={link: amount.scaled(factor) for link, amount in self.out.items()},
             into={link: amount.scaled(factor) for link, amount in self.into.items()},
@@ -42,20 +43,20 @@ class Transfer:
 
     @property
     def mirrored(self) -> Transfer:
-        """The way back."""
+        """The transfer in the opposite direction."""
         return Transfer(out=self.into, into=self.out, messages=self.messages, ring=self.ring)
 
 
 def all_to_all(
     layout: Layout, out: Mapping[LinkClass, RowDistribution], into: Mapping[LinkClass, RowDistribution]
 ) -> Transfer:
-    """A message from every rank to every other, whatever is in it."""
+    """Return the transfer with a message from every rank to every other, of given amounts."""
     messages: Mapping[LinkClass, int] = {"node": layout.local - 1, "across": layout.ranks - layout.local}
     return Transfer(out=out, into=into, messages=messages)
 
 
 def equal(layout: Layout, size: float) -> Transfer:
-    """An all-to-all with ``size`` from every rank to every rank, itself included."""
+    """Return an all-to-all with ``size`` from every rank to every rank, itself included."""
     peers_R = np.bincount(layout.node_R)[layout.node_R].astype(np.float64)
     amounts: Mapping[LinkClass, RowDistribution] = {
         "self": RowDistribution.fixed(np.full(layout.ranks, size)),
@@ -68,19 +69,19 @@ def equal(layout: Layout, size: float) -> Transfer:
 def inside(
     layout: Layout, out: Mapping[LinkClass, RowDistribution], into: Mapping[LinkClass, RowDistribution]
 ) -> Transfer:
-    """A message from every rank to every other of its node."""
+    """Return the transfer with a message from every rank to every other of its node."""
     return Transfer(out=out, into=into, messages={"node": layout.local - 1})
 
 
 def between(
     layout: Layout, out: Mapping[LinkClass, RowDistribution], into: Mapping[LinkClass, RowDistribution]
 ) -> Transfer:
-    """A message from every rank to the rank in its place on every other node."""
+    """Return the transfer with a message from every rank to the rank in its place on every other node."""
     return Transfer(out=out, into=into, messages={"across": layout.nodes - 1})
 
 
 def two_hops(layout: Layout, size: float) -> tuple[Transfer, Transfer]:
-    """`equal` by way of the rank of one's node in the place of the destination."""
+    """Return `equal` as two transfers: to the rank of the same node in the place of the destination, then across."""
     peers, nodes = layout.local, layout.nodes
 
     def alike(link: LinkClass, others: float, own: float) -> Mapping[LinkClass, RowDistribution]:
@@ -92,7 +93,7 @@ def two_hops(layout: Layout, size: float) -> tuple[Transfer, Transfer]:
 
 
 def ring(layout: Layout, block: float) -> Transfer:
-    """An all-gather of a block from every rank: each passes on all blocks but the last to the next rank."""
+    """Return a ring all-gather of one block from every rank: each passes on all blocks but the last to the next."""
     next_R = np.roll(layout.node_R, -1)
     passed_R = np.full(layout.ranks, (layout.ranks - 1.0) * block)
     stays_R = next_R == layout.node_R
@@ -109,7 +110,7 @@ def ring(layout: Layout, block: float) -> Transfer:
 
 
 def exchange(layout: Layout, sent_RR: Floats, joined_RR: NDArray[np.bool_]) -> Transfer:
-    """An all-to-all of known amounts: ``sent_RR[s, r]`` from s to r, with a message wherever two have ``joined``."""
+    """Return an all-to-all of ``sent_RR[s, r]`` from rank s to r, with a message wherever ``joined_RR`` is true."""
     same_RR = layout.node_R[:, None] == layout.node_R
     own_RR = np.eye(layout.ranks, dtype=bool)
     where: Mapping[LinkClass, NDArray[np.bool_]] = {"self": own_RR, "node": same_RR & ~own_RR, "across": ~same_RR}

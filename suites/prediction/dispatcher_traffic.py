@@ -1,4 +1,4 @@
-"""What each dispatcher sends: the collectives of a call in order, and the rows that every rank packs and multiplies."""
+"""Traffic of each dispatcher: the collectives of a call in order, and the rows that a rank packs and multiplies."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .routing_distribution import PerToken, RoutingDistribution
 class Flow:
     """One chunk of a forward: rows ``there`` and ``back``, one collective after the other.
 
-    ``counts``, in bytes, go before the first chunk, for all. A dispatched row carries ``routes`` ids and gates. Rows of
-    every rank: ``sent`` and ``received`` stand in buffers, ``computed`` go through the experts, ``copied`` are read and
-    written once on the way.
+    ``counts``, in bytes, go before the first chunk, once for all chunks. A dispatched row carries ``routes`` ids and
+    gates. Of the rows of every rank, ``sent`` and ``received`` are held in buffers, ``computed`` go through the
+    experts, and ``copied`` are read and written once on the way.
     """
 
     counts: tuple[Transfer, ...] = ()
@@ -34,7 +34,7 @@ class Flow:
     copied: RowDistribution
 
     def transfers(self, problem: Problem) -> tuple[Transfer, ...]:
-        """The collectives that move rows, in bytes; gradients go out as the tokens did and back as the results."""
+        """Return the collectives that move rows, in bytes. Gradients go out like tokens and back like results."""
         rows = Formats.of(problem, self.routes)
         forward = (
             *(leg.scaled(rows.token.bytes) for leg in self.there),
@@ -49,18 +49,18 @@ class Flow:
         )
 
 
-# What copies a row, each time reading and writing it: where it leaves it is gathered and packed, where it comes home
-# unpacked and added up; in between it is unpacked, put in expert order, back, and packed.
+# Copies of a row, each of which reads and writes it: on its own rank it is gathered and packed, and at the end unpacked
+# and added up; on the rank of the expert it is unpacked, put in expert order, put back, and packed.
 ENDS, ARRIVED, MULTIPLIED = 4, 2, 2
 
 
-def alltoall(demand: RoutingDistribution) -> Flow:
-    """A row for every route, straight to its rank; with a capacity as many rows to each as its experts may take."""
-    layout, padded = demand.layout, demand.padded
+def alltoall(distribution: RoutingDistribution) -> Flow:
+    """Send a row for every route straight to its rank; with a capacity, as many rows as the experts there may take."""
+    layout, padded = distribution.layout, distribution.padded
     if padded is None:
-        return _direct(demand, demand.routes, routes=1)
+        return _direct(distribution, distribution.routes, routes=1)
     there = equal(layout, padded)
-    buffer, computed = _alike(layout, layout.ranks * padded), demand.routes.of(demand.everyone)
+    buffer, computed = _alike(layout, layout.ranks * padded), distribution.routes.of(distribution.everyone)
     return Flow(
         there=(there,),
         back=(there.mirrored,),
@@ -72,14 +72,14 @@ def alltoall(demand: RoutingDistribution) -> Flow:
     )
 
 
-def alltoall_dedup(demand: RoutingDistribution) -> Flow:
-    """A row for every rank that a token has a route to; what its experts there return is added before it comes back."""
-    return _direct(demand, demand.pairs, routes=demand.problem.K)
+def alltoall_dedup(distribution: RoutingDistribution) -> Flow:
+    """Send a row to every rank that a token has a route to; results of its experts there are added before return."""
+    return _direct(distribution, distribution.pairs, routes=distribution.problem.K)
 
 
-def _direct(demand: RoutingDistribution, rows: PerToken, *, routes: int) -> Flow:
-    """Counts to everyone, then rows to everyone in uneven splits."""
-    layout, tokens = demand.layout, demand.tokens
+def _direct(distribution: RoutingDistribution, rows: PerToken, *, routes: int) -> Flow:
+    """Send counts to all ranks, then rows to all ranks in uneven splits."""
+    layout, tokens = distribution.layout, distribution.tokens
     peers_R = np.bincount(layout.node_R)[layout.node_R]
     node, whole = rows.within(layout.node_R), rows.whole
     there = all_to_all(
@@ -91,9 +91,13 @@ def _direct(demand: RoutingDistribution, rows: PerToken, *, routes: int) -> Flow
             "across": rows.of(tokens * (layout.ranks - peers_R)),
         },
     )
-    sent, received, computed = whole.of(tokens), rows.of(demand.everyone), demand.routes.of(demand.everyone)
+    sent, received, computed = (
+        whole.of(tokens),
+        rows.of(distribution.everyone),
+        distribution.routes.of(distribution.everyone),
+    )
     return Flow(
-        counts=(equal(layout, COUNT_BYTES * demand.chunks),),
+        counts=(equal(layout, COUNT_BYTES * distribution.chunks),),
         there=(there,),
         back=(there.mirrored,),
         routes=routes,
@@ -104,22 +108,22 @@ def _direct(demand: RoutingDistribution, rows: PerToken, *, routes: int) -> Flow
     )
 
 
-def hierarchical(demand: RoutingDistribution) -> Flow:
-    """Rows as in `alltoall` in two hops: to the rank of one's node in the place of the destination, then to its node.
+def hierarchical(distribution: RoutingDistribution) -> Flow:
+    """Send rows as `alltoall` in two hops: to the rank of the same node in the place of the destination, then across.
 
     2DH of Tutel (Hwang et al. 2022, arXiv 2206.03382): before each hop rows are regrouped.
     """
-    layout, padded = demand.layout, demand.padded
-    computed = demand.routes.of(demand.everyone)
+    layout, padded = distribution.layout, distribution.padded
+    computed = distribution.routes.of(distribution.everyone)
     if padded is None:
-        first, second = _two_hops(demand)
-        passed = demand.routes.within(layout.local_R).of(demand.tokens * layout.local)
-        sent, received = demand.routes.whole.of(demand.tokens), computed
+        first, second = _two_hops(distribution)
+        passed = distribution.routes.within(layout.local_R).of(distribution.tokens * layout.local)
+        sent, received = distribution.routes.whole.of(distribution.tokens), computed
     else:
         first, second = two_hops(layout, padded)
         sent = passed = received = _alike(layout, layout.ranks * padded)
     return Flow(
-        counts=two_hops(layout, COUNT_BYTES * demand.chunks) if padded is None else (),
+        counts=two_hops(layout, COUNT_BYTES * distribution.chunks) if padded is None else (),
         there=(first, second),
         back=(second.mirrored, first.mirrored),
         routes=1,
@@ -130,9 +134,9 @@ def hierarchical(demand: RoutingDistribution) -> Flow:
     )
 
 
-def _two_hops(demand: RoutingDistribution) -> tuple[Transfer, Transfer]:
-    """Inside the node, then across, in uneven splits."""
-    layout, tokens, rank = demand.layout, demand.tokens, demand.routes
+def _two_hops(distribution: RoutingDistribution) -> tuple[Transfer, Transfer]:
+    """Return the hop inside the node and the hop across nodes, in uneven splits."""
+    layout, tokens, rank = distribution.layout, distribution.tokens, distribution.routes
     place = rank.within(layout.local_R)
     first = inside(
         layout,
@@ -148,16 +152,16 @@ def _two_hops(demand: RoutingDistribution) -> tuple[Transfer, Transfer]:
     return first, second
 
 
-def allgather(demand: RoutingDistribution) -> Flow:
-    """Every token to every rank, which multiplies those of its experts; partial sums come back and are added."""
-    layout, tokens = demand.layout, demand.problem.tokens_per_rank / demand.chunks
+def allgather(distribution: RoutingDistribution) -> Flow:
+    """Send every token to every rank, which computes its own experts; partial sums come back and are added."""
+    layout, tokens = distribution.layout, distribution.problem.tokens_per_rank / distribution.chunks
     mine, everyone = _alike(layout, tokens), _alike(layout, layout.ranks * tokens)
-    computed = demand.routes.of(demand.everyone)
+    computed = distribution.routes.of(distribution.everyone)
     return Flow(
-        counts=(ring(layout, COUNT_BYTES * demand.chunks),),
+        counts=(ring(layout, COUNT_BYTES * distribution.chunks),),
         there=(ring(layout, tokens),),
         back=(equal(layout, tokens),),
-        routes=demand.problem.K,
+        routes=distribution.problem.K,
         sent=everyone,
         received=everyone,
         computed=computed,
@@ -175,11 +179,11 @@ FLOWS: Mapping[str, Callable[[RoutingDistribution], Flow]] = {
     "hierarchical": hierarchical,
     "allgather": allgather,
 }
-"""By the name of the dispatcher."""
+"""The traffic of a forward by the name of the dispatcher."""
 
 
 def unsupported(dispatcher: str, layout: Layout) -> str | None:
-    """None, or why a dispatcher cannot take this layout."""
+    """Return None, or the reason why a dispatcher cannot take this layout."""
     if dispatcher == "hierarchical" and not layout.even:
         return f"needs as many ranks on every node, {layout.ranks} are not a multiple of {layout.local}"
     return None

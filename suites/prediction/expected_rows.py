@@ -1,4 +1,4 @@
-"""Quantities that differ between ranks and between draws of tokens, and the largest of them: the straggler."""
+"""Row counts that differ between ranks and between draws of tokens, and the largest of them: the straggler."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from scipy.special import log_ndtr, ndtri_exp
 
 Floats = NDArray[np.float64]
 
-HALVINGS = 40  # of the interval that holds the median: to 1e-12 of its width
+HALVINGS = 40  # bisections of the interval that holds the median: to 1e-12 of its width
 
 
 def totals(amount_R: Floats, group_R: NDArray[np.int64]) -> Floats:
-    """The sum of an amount over each group of ranks, given the group of every rank."""
+    """Return the sum of an amount over each group of ranks, given the group of every rank."""
     return np.bincount(group_R, amount_R).astype(np.float64)
 
 
@@ -28,34 +28,34 @@ class RowDistribution:
 
     @staticmethod
     def fixed(amount_R: Floats) -> RowDistribution:
-        """One that no draw changes."""
+        """Return a distribution without variance: no draw changes the amounts."""
         return RowDistribution(mean_R=amount_R, variance_R=np.zeros_like(amount_R))
 
     def __add__(self, other: RowDistribution) -> RowDistribution:
-        """The sum of two, as if independent."""
+        """Return the sum of two distributions, taken as independent."""
         return RowDistribution(mean_R=self.mean_R + other.mean_R, variance_R=self.variance_R + other.variance_R)
 
     def scaled(self, factor: float) -> RowDistribution:
-        """In another unit."""
+        """Return the distribution in another unit."""
         return RowDistribution(mean_R=factor * self.mean_R, variance_R=factor**2 * self.variance_R)
 
     def summed(self, group_R: NDArray[np.int64]) -> RowDistribution:
-        """The totals of groups of ranks, as if these were independent."""
+        """Return the totals of groups of ranks, taken as independent."""
         return RowDistribution(mean_R=totals(self.mean_R, group_R), variance_R=totals(self.variance_R, group_R))
 
     def repeated(self, count: int) -> RowDistribution:
-        """The sum of ``count`` independent ones."""
+        """Return the sum of ``count`` independent copies."""
         return RowDistribution(mean_R=count * self.mean_R, variance_R=count * self.variance_R)
 
     @property
     def mean(self) -> float:
-        """Of all ranks."""
+        """The mean over all ranks."""
         return float(self.mean_R.mean())
 
     def largest(self, copies: int = 1) -> float:
-        """The median of the largest, when all this is there ``copies`` times, as of independent normal variables.
+        """Return the median of the largest amount among ``copies`` independent copies of all ranks, taken as normal.
 
-        It is x where the product of Φ((x − mean) / deviation) over all of them is 1/2.
+        The median is the x at which the product of Φ((x − mean) / deviation) over all of them is 1/2.
         """
         low = float(self.mean_R.max())
         varies = self.variance_R > 0

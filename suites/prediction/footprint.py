@@ -1,4 +1,4 @@
-"""Memory that a layer call takes on a rank."""
+"""Memory footprint of a layer call on a rank."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ...kernels.problem import ELEMENT_BYTES, ROUTE_BYTES
 from .dispatcher_traffic import Flow
 from .routing_distribution import RoutingDistribution
 
-STAGES = 3  # a row that travels stands packed, in a buffer that is sent, and in one that is received
+STAGES = 3  # a travelling row is held three times: packed, in the send buffer, and in the receive buffer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """Bytes of the fullest rank: weights (in training with gradients), tokens and results, rows in flight."""
+    """Bytes of the fullest rank: weights (in training with gradients), tokens and results, and rows in flight."""
 
     weights: int
     tokens: int
@@ -25,18 +25,18 @@ class Footprint:
         return self.weights + self.tokens + self.buffers
 
 
-def footprint(demand: RoutingDistribution, flow: Flow) -> Footprint:
-    """As implementations count it: rows on their way, both ways, and what `implementations/grouped.py` allocates."""
-    problem, groups = demand.problem, demand.layout.groups
+def footprint(distribution: RoutingDistribution, flow: Flow) -> Footprint:
+    """Return the footprint: rows in flight in both directions, and what `implementations/grouped.py` allocates."""
+    problem, groups = distribution.problem, distribution.layout.groups
     element, rows = ELEMENT_BYTES[problem.dtype], Formats.of(problem, flow.routes)
     training = problem.mode == "train"
     passes = 2 if training else 1
-    travelling = max(amount.repeated(demand.chunks).largest(groups) for amount in (flow.sent, flow.received))
+    travelling = max(amount.repeated(distribution.chunks).largest(groups) for amount in (flow.sent, flow.received))
     width = 2 * problem.D + problem.U + 2 * problem.F + (problem.D + problem.U + problem.F if training else 0)
-    multiplied = flow.computed.repeated(demand.chunks if training else 1).largest(groups)
+    multiplied = flow.computed.repeated(distribution.chunks if training else 1).largest(groups)
     tokens = problem.tokens_per_rank
     return Footprint(
-        weights=passes * demand.slots * problem.weight_bytes // problem.E,
+        weights=passes * distribution.slots * problem.weight_bytes // problem.E,
         tokens=2 * passes * tokens * problem.D * element + tokens * problem.K * ROUTE_BYTES,
         buffers=round(STAGES * travelling * (rows.token.bytes + rows.plain.bytes) + multiplied * width * element),
     )

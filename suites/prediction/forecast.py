@@ -1,9 +1,8 @@
-"""The time, the bytes and the memory of a layer call on a cluster, and what they are made of.
+"""Forecast of one layer call on a cluster: time, bytes and memory, each with its parts.
 
-What a rank sends costs a latency, a time for each message, and bytes over the tightest of the limits of a rank or a
-node (alpha-beta with injection limits, as LogGP has it); every collective takes as long as its largest share, reckoned
-from the load; compute is a roofline. Weights of experts that several groups hold are not synchronised: that is no part
-of a layer call.
+Sending costs a latency, a time for each message, and the bytes over the tightest limit of a rank or a node (alpha-beta
+with injection limits, as in LogGP). A collective takes as long as its largest share, estimated from the load. Compute
+is a roofline. Weights of experts that several groups hold are not synchronised, which is no part of a layer call.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .machine import LinkClass, MachineDescription
 from .routing_distribution import RoutingDistribution
 
 Kind = Literal["communication", "compute", "alone"]
-"""What may pass behind compute, behind communication, or behind nothing."""
+"""The resource that a part occupies. Communication and compute can overlap, parts that are ``alone`` cannot."""
 
 # A training step reads the weights twice and writes their gradients, and moves every row there and back again.
 WEIGHT_PASSES = {"forward": 1, "train": 3}
@@ -34,7 +33,7 @@ ROW_PASSES = {"forward": 1, "train": 2}
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastTime:
-    """Seconds that something takes in one chunk, or for ``alone`` in the whole call."""
+    """Seconds of one part in one chunk, or for ``alone`` in the whole call."""
 
     name: str
     kind: Kind
@@ -43,7 +42,7 @@ class ForecastTime:
 
 @dataclass(frozen=True, kw_only=True)
 class ForecastPart:
-    """What a call spends its time on: seconds if nothing hides it, and the same if all ranks had equal shares."""
+    """One part of the time of a call: seconds without overlap, and the same if all ranks had equal shares."""
 
     name: str
     seconds: float
@@ -52,10 +51,11 @@ class ForecastPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """One call of a dispatcher, and what it is made of.
+    """Forecast of one call of a dispatcher.
 
-    ``hidden_s`` of the ``parts`` pass behind others; ``balanced_s`` is the time of the call if all ranks had equal
-    shares. ``sent`` are bytes that a rank sends on average, by link class; ``messages`` those of a rank.
+    ``hidden_s`` seconds of the ``parts`` overlap with others; ``balanced_s`` is the time of the call if all ranks had
+    equal shares. ``sent`` are the bytes that a rank sends on average, by link class; ``messages`` is how many messages
+    a rank sends.
     """
 
     dispatcher: str
@@ -69,7 +69,7 @@ class Forecast:
 
     @property
     def seconds(self) -> float:
-        """Until the slowest rank is done."""
+        """The time until the slowest rank is done."""
         return sum(part.seconds for part in self.parts) - self.hidden_s
 
     @property
@@ -85,7 +85,7 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Where and how a problem runs: it is that of one expert-parallel group of ``layout``, in ``chunks``."""
+    """Circumstances of a call: the problem of one expert-parallel group of ``layout`` on a machine, in ``chunks``."""
 
     machine: MachineDescription
     layout: Layout
@@ -95,21 +95,21 @@ class Setting:
 
 
 def forecast(dispatcher: str, setting: Setting) -> Forecast:
-    """What one call should take.
+    """Forecast one call of a dispatcher.
 
-    n chunks pass one after the other, the communication of one behind the compute of another:
-    max(communication, compute) + min(communication, compute) / n, each chunk with latencies, weights and an overhead of
-    its own (as Tutel and Comet pipeline). Counts go before all of it.
+    The n chunks pass one after the other, and the communication of one overlaps with the compute of another:
+    max(communication, compute) + min(communication, compute) / n. Each chunk has latencies, reads of the weights and an
+    overhead of its own (the pipeline of Tutel and Comet). Counts are exchanged before the first chunk.
 
     Raises:
         InvalidMachine: when the machine lacks products of the problem's dtype, or links that the layout needs.
     """
     layout, chunks = setting.layout, setting.chunks
-    demand = RoutingDistribution(setting.problem, layout, setting.choices, chunks)
-    flow = FLOWS[dispatcher](demand)
-    clock = CollectiveTimes(link=setting.machine.link, layout=layout)
-    slowest = list(_spent(setting, demand, flow, clock))
-    equal = list(_spent(setting, demand, flow, dataclasses.replace(clock, balanced=True)))
+    distribution = RoutingDistribution(setting.problem, layout, setting.choices, chunks)
+    flow = FLOWS[dispatcher](distribution)
+    times = CollectiveTimes(link=setting.machine.link, layout=layout)
+    slowest = list(_spent(setting, distribution, flow, times))
+    equal = list(_spent(setting, distribution, flow, dataclasses.replace(times, balanced=True)))
     transfers = flow.transfers(setting.problem)
     return Forecast(
         dispatcher=dispatcher,
@@ -119,46 +119,48 @@ def forecast(dispatcher: str, setting: Setting) -> Forecast:
         balanced_s=sum(_whole(one, chunks) for one in equal) - _hidden(equal, chunks),
         sent=_sent(flow.counts, transfers, chunks),
         messages=sum(one.sends for one in flow.counts) + chunks * sum(one.sends for one in transfers),
-        memory=footprint(demand, flow),
+        memory=footprint(distribution, flow),
     )
 
 
-def _spent(setting: Setting, demand: RoutingDistribution, flow: Flow, clock: CollectiveTimes) -> Iterator[ForecastTime]:
-    """What the time goes into, in the same order for every clock."""
+def _spent(
+    setting: Setting, distribution: RoutingDistribution, flow: Flow, times: CollectiveTimes
+) -> Iterator[ForecastTime]:
+    """Yield the parts of the time, in the same order for every model of times."""
     problem, machine = setting.problem, setting.machine
     for transfer in flow.counts:
-        yield ForecastTime(name="counts", kind="alone", seconds=clock.transfer(transfer).seconds)
+        yield ForecastTime(name="counts", kind="alone", seconds=times.transfer(transfer).seconds)
     for transfer in flow.transfers(problem):
-        duration = clock.transfer(transfer)
+        duration = times.transfer(transfer)
         if duration.limit:
             yield ForecastTime(name="latency", kind="communication", seconds=duration.latency_s)
             yield ForecastTime(name=duration.limit, kind="communication", seconds=duration.volume_s)
-    multiplied_s = clock.work(flow.computed.scaled(problem.flops(1)), machine.product_rate(problem.dtype))
+    multiplied_s = times.work(flow.computed.scaled(problem.flops(1)), machine.product_rate(problem.dtype))
     expert_bytes = problem.weight_bytes / problem.E * WEIGHT_PASSES[problem.mode]
-    read_s = clock.work(demand.touched.scaled(expert_bytes), machine.memory.rate)
-    starts = demand.chunks * ROW_PASSES[problem.mode]
+    read_s = times.work(distribution.touched.scaled(expert_bytes), machine.memory.rate)
+    starts = distribution.chunks * ROW_PASSES[problem.mode]
     bound = "products" if multiplied_s >= read_s else "weights"
     yield ForecastTime(name=bound, kind="compute", seconds=max(multiplied_s, read_s))
     yield ForecastTime(
-        name="rows in memory", kind="compute", seconds=clock.work(_moved(problem, flow), machine.memory.rate)
+        name="rows in memory", kind="compute", seconds=times.work(_moved(problem, flow), machine.memory.rate)
     )
     yield ForecastTime(name="overhead", kind="alone", seconds=starts * machine.layer_s.value)
 
 
 def _moved(problem: Problem, flow: Flow) -> RowDistribution:
-    """Bytes through the memory of every rank: rows that are copied, hidden rows written and read, activated and not."""
+    """Return the bytes through the memory of every rank: copied rows, and hidden rows written and read twice."""
     both_ways = 2 * ROW_PASSES[problem.mode] * ELEMENT_BYTES[problem.dtype]
     hidden = both_ways * (problem.U + problem.F)
     return flow.copied.scaled(both_ways * problem.D) + flow.computed.scaled(hidden)
 
 
 def _whole(spent: ForecastTime, chunks: int) -> float:
-    """Seconds in the whole call."""
+    """Return the seconds of a part in the whole call."""
     return spent.seconds * (1 if spent.kind == "alone" else chunks)
 
 
 def _hidden(spent: Sequence[ForecastTime], chunks: int) -> float:
-    """Seconds of the whole call that pass behind others."""
+    """Return the seconds of the whole call that overlap with others."""
     communication, compute = (
         sum(_whole(one, chunks) for one in spent if one.kind == kind) for kind in ("communication", "compute")
     )
@@ -166,7 +168,7 @@ def _hidden(spent: Sequence[ForecastTime], chunks: int) -> float:
 
 
 def _parts(slowest: Sequence[ForecastTime], equal: Sequence[ForecastTime], chunks: int) -> Iterator[ForecastPart]:
-    """What has the same name added up."""
+    """Yield the sums of the parts that have the same name."""
     for name in dict.fromkeys(one.name for one in slowest):
         pairs = [(one, other) for one, other in zip(slowest, equal, strict=True) if one.name == name]
         yield ForecastPart(

@@ -1,4 +1,4 @@
-"""Which ranks share a node, and which share the experts."""
+"""Layout of ranks: those that share a node, and those that share the experts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class Layout:
 
     @staticmethod
     def of(ranks: int, *, experts: int, ranks_per_node: int) -> Layout:
-        """One group of all ranks where there are experts enough.
+        """Return one group of all ranks if there are enough experts for them.
 
-        Where there are not, as few equal groups as fill whole nodes, or share one, with no rank without an expert.
+        Otherwise return as few equal groups as fill whole nodes, or share one, so that no rank is without an expert.
         """
         fitting = (size for size in range(min(ranks, experts), 0, -1) if ranks % size == 0)
         aligned = (size for size in fitting if size == ranks or not size % ranks_per_node or not ranks_per_node % size)
@@ -36,22 +36,22 @@ class Layout:
 
     @property
     def local(self) -> int:
-        """Ranks of the group on one node; its last node may hold fewer."""
+        """Number of ranks of the group on one node; its last node may hold fewer."""
         return min(self.ranks, self.ranks_per_node)
 
     @property
     def nodes(self) -> int:
-        """Nodes on which the group has ranks."""
+        """Number of nodes on which the group has ranks."""
         return -(-self.ranks // self.ranks_per_node)
 
     @property
     def groups_per_node(self) -> int:
-        """Groups that share a node."""
+        """Number of groups that share a node."""
         return max(1, min(self.groups, self.ranks_per_node // self.ranks))
 
     @property
     def even(self) -> bool:
-        """Whether the group has as many ranks on each of its nodes."""
+        """True if the group has the same number of ranks on each of its nodes."""
         return self.ranks % self.local == 0
 
     @property
@@ -65,5 +65,5 @@ class Layout:
         return np.arange(self.ranks) % self.ranks_per_node
 
     def owner_E(self, experts: int) -> Ints:
-        """The rank of every expert: in order, in shares that differ by one at most, the larger first."""
+        """Return the rank of every expert: in order, in shares that differ by one at most, the larger first."""
         return np.repeat(np.arange(self.ranks), split_evenly(experts, self.ranks))

@@ -1,4 +1,4 @@
-"""Machine descriptions: what ranks and the links between them do, every figure with its source. Data from TOML."""
+"""Machine descriptions: rates of ranks and of the links between them, each figure with its source. Read from TOML."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ...kernels.problem import DType
 SUFFIX = ".toml"
 
 Network = Literal["node", "across"]
-"""Where the other end of a message is: another rank of the node, or a rank of another node."""
+"""The other end of a message: another rank of the same node, or a rank of another node."""
 LinkClass = Literal["self", "node", "across"]
-"""The same, or this rank itself, where no network is used."""
+"""The same, or the rank itself, which uses no network."""
 
 
 class InvalidMachine(UserError, ValueError):
-    """A file that describes no machine; the message names the file, the key and the remedy."""
+    """A file that does not describe a machine. The message names the file, the key and the remedy."""
 
 
 class _MachinePart(BaseModel):
@@ -33,7 +33,7 @@ class _MachinePart(BaseModel):
 
 
 class Figure(_MachinePart):
-    """A number, and where it comes from."""
+    """A number and its source."""
 
     value: float = Field(ge=0, allow_inf_nan=False)
     source: str = Field(min_length=1)
@@ -58,14 +58,14 @@ Reached = Annotated[Positive, AfterValidator(_share)]
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
-    """What one rank does in a second, and what all ranks of a node do together, where they share it."""
+    """Units per second of one rank, and of all ranks of a node together where they share the resource."""
 
     rank: float
     node: float = math.inf
 
 
 class _Shared(_MachinePart):
-    """What has a peak for a rank, and for a node where its ranks share it; ``reached`` is what practice has of it."""
+    """A resource with a peak for a rank, and for a node whose ranks share it; ``reached`` is the practical share."""
 
     reached: Reached
 
@@ -109,7 +109,7 @@ class DeviceMemory(_Shared):
 
 
 class ProductRates(_Shared):
-    """Matrix products in one dtype: FLOP/s of a rank, and of all ranks of a node where they share cores."""
+    """Rates of matrix products in one dtype: FLOP/s of a rank, and of all ranks of a node where they share cores."""
 
     flops_per_s: Positive
     node_flops_per_s: Positive | None = None
@@ -121,9 +121,9 @@ class ProductRates(_Shared):
 
 
 class MachineDescription(_MachinePart):
-    """A cluster of equal nodes of equal ranks; links that were not there to be measured are left out.
+    """A cluster of equal nodes of equal ranks. Links that the measured machine does not have are None.
 
-    ``layer_s`` is what one call of a layer takes whatever it does.
+    ``layer_s`` is the fixed overhead of one call of a layer.
     """
 
     name: str = Field(min_length=1)
@@ -136,22 +136,22 @@ class MachineDescription(_MachinePart):
     products: Mapping[DType, ProductRates] = Field(min_length=1)
 
     def link(self, link: Network) -> Link:
-        """The links of a class.
+        """Return the links of a class.
 
         Raises:
-            InvalidMachine: where nothing is known of them.
+            InvalidMachine: when the description has none.
         """
         described = self.node if link == "node" else self.across
         if described is None:
             others = "inside a node" if link == "node" else "across nodes"
-            raise InvalidMachine(f"{self.name} says nothing of links {others}: give fewer ranks, or measure with more")
+            raise InvalidMachine(f"{self.name} has no links {others}: give fewer ranks, or measure with more")
         return described
 
     def product_rate(self, dtype: str) -> Rate:
-        """FLOP/s of grouped products in a dtype.
+        """Return the FLOP/s of grouped products in a dtype.
 
         Raises:
-            InvalidMachine: naming the dtypes there are.
+            InvalidMachine: naming the described dtypes.
         """
         for known, products in self.products.items():
             if known == dtype:
@@ -160,23 +160,23 @@ class MachineDescription(_MachinePart):
 
 
 def names() -> list[str]:
-    """The machines that are shipped."""
+    """Return the names of the machines whose descriptions are part of the package."""
     folder = files(__package__) / "machines"
     return sorted(entry.name.removesuffix(SUFFIX) for entry in folder.iterdir() if entry.name.endswith(SUFFIX))
 
 
 def machine(word: str) -> MachineDescription:
-    """The machine of that name, or the one that a TOML file describes.
+    """Return the machine of that name, or the one that a TOML file describes.
 
     Raises:
-        UnknownName: for a name that is none, with the nearest ones.
-        InvalidMachine: for a file that cannot be read or says something wrong.
+        UnknownName: for an unknown name, with the nearest valid ones.
+        InvalidMachine: for a file that cannot be read or has an invalid value.
     """
     if word.endswith(SUFFIX):
         try:
             return _read(Path(word).read_text(encoding="utf-8"), word)
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise InvalidMachine(f"{word}: {reason}; give a file that `moebench calibrate` wrote") from error
     if word not in names():
         raise unknown("machine", word, names())
@@ -187,7 +187,7 @@ def _read(text: str, where: str) -> MachineDescription:
     try:
         return MachineDescription.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise InvalidMachine(f"{where} is no TOML: {error}") from error
+        raise InvalidMachine(f"{where} is not TOML: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -195,12 +195,12 @@ def _read(text: str, where: str) -> MachineDescription:
 
 
 def to_toml(described: MachineDescription) -> str:
-    """The text of a file that `machine` reads as the same description."""
+    """Return the text of a file that `machine` reads as the same description."""
     return "\n".join(_lines(described.model_dump(exclude_none=True), ())) + "\n"
 
 
 def _lines(table: Mapping[str, object], path: tuple[str, ...]) -> list[str]:
-    """Keys of a table, then its tables; a figure is one line."""
+    """Return the keys of a table, then its sub-tables; a figure is one line."""
     keys = [f"{key} = {_word(value)}" for key, value in table.items() if not _is_table(value)]
     lines = ["", f"[{'.'.join(path)}]", *keys] if path and keys else keys
     for key, value in table.items():
@@ -223,5 +223,5 @@ def _word(value: object) -> str:
 
 
 def _escaped(letter: str) -> str:
-    """A letter of a basic string of TOML: quotes, backslashes and controls as code points."""
+    """Return a letter of a basic string of TOML: quotes, backslashes and controls as code points."""
     return letter if letter.isprintable() and letter not in '"\\' else f"\\U{ord(letter):08X}"

@@ -1,4 +1,4 @@
-"""Predicting a layer on clusters of many sizes, for every dispatcher."""
+"""Predictions of a layer on clusters of many sizes, for every dispatcher."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .machine import MachineDescription
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionRequest:
-    """A layer on a machine of each of several sizes.
+    """Request for predictions of a layer on a machine of each of several sizes.
 
-    ``problem`` is that of one rank: T counts its tokens, and every rank has as many. ``wire`` is `Problem.wire` where
-    there are several.
+    ``problem`` is that of one rank: T counts its tokens, and every rank has as many. ``wire`` is `Problem.wire` for
+    more than one rank.
     """
 
     series: str
@@ -35,26 +35,26 @@ class PredictionRequest:
     chunks: int = 1
 
 
-def predict(question: PredictionRequest) -> Iterator[Prediction]:
-    """A prediction for each number of ranks and each dispatcher, in that order.
+def predict(request: PredictionRequest) -> Iterator[Prediction]:
+    """Yield a prediction for each number of ranks and each dispatcher, in that order.
 
     Raises:
         InvalidMachine: when the machine lacks products of the problem's dtype, or links that a layout needs.
     """
-    machine, chosen = question.machine, choices(question.problem)
-    for ranks in question.ranks:
-        layout = Layout.of(ranks, experts=question.problem.E, ranks_per_node=machine.ranks_per_node)
-        problem = question.problem.replace(
-            T=question.problem.T * layout.ranks,
+    machine, chosen = request.machine, choices(request.problem)
+    for ranks in request.ranks:
+        layout = Layout.of(ranks, experts=request.problem.E, ranks_per_node=machine.ranks_per_node)
+        problem = request.problem.replace(
+            T=request.problem.T * layout.ranks,
             ranks=layout.ranks,
-            wire=question.wire if layout.ranks > 1 else None,
+            wire=request.wire if layout.ranks > 1 else None,
         )
-        setting = Setting(machine=machine, layout=layout, problem=problem, choices=chosen, chunks=question.chunks)
+        setting = Setting(machine=machine, layout=layout, problem=problem, choices=chosen, chunks=request.chunks)
         for dispatcher in FLOWS:
             reason = unsupported(dispatcher, layout)
             yield Prediction(
                 schema_version=SCHEMA,
-                series=question.series,
+                series=request.series,
                 machine=machine.name,
                 ranks=ranks,
                 ranks_per_node=machine.ranks_per_node,
@@ -63,7 +63,7 @@ def predict(question: PredictionRequest) -> Iterator[Prediction]:
                 problem=dataclasses.asdict(problem),
                 dispatcher=dispatcher,
                 wire=problem.wire or problem.held,
-                chunks=question.chunks,
+                chunks=request.chunks,
                 reason=reason or "",
                 expected=None if reason else _expected(forecast(dispatcher, setting), machine),
                 moebench=metadata.version("moebench"),
@@ -72,7 +72,7 @@ def predict(question: PredictionRequest) -> Iterator[Prediction]:
 
 
 def beyond(tasks: Sequence[Task], machine: MachineDescription) -> Iterator[Prediction]:
-    """Predictions of the lines of suites that go beyond the ranks there are.
+    """Yield predictions that continue the lines of suites beyond the ranks of this machine.
 
     Raises:
         InvalidMachine: as `predict`.

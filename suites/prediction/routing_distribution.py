@@ -1,4 +1,4 @@
-"""What the tokens of a problem ask of the ranks that hold the experts."""
+"""Distribution of the rows that the tokens of a problem send to the ranks that hold the experts."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ...kernels.problem.popularity import Choices
 from .expected_rows import Floats, RowDistribution, totals
 from .layout import Layout
 
-RARE = 1e-12  # a probability that is as good as none
-MOMENTS = 32  # at which it is seen which experts are full, while a rank's tokens are served
+RARE = 1e-12  # a probability that counts as zero
+MOMENTS = 32  # points in the course of the tokens of a rank at which full experts are looked at
 
 
 @dataclass(frozen=True, kw_only=True)
 class PerToken:
-    """What one token sends to each of several places: rows, as sums of choices that add up to a fixed number.
+    """Rows that one token sends to each of several places, as sums of choices that add up to a fixed number.
 
     ``mean_R`` adds up over places. So do ``own_R``, the variance as if all choices were independent, and ``shared_R``,
-    the covariance with how many there would be then, whose variance is ``total``. Given that there are K, the variance
-    is own − shared² / total (conditional Poisson sampling, Hájek 1964): exact for routes to experts equally popular,
-    within some per cent of the deviation for others, and never too small for ranks that a token visits.
+    the covariance with the number of such independent choices, whose variance is ``total``. Given that there are K, the
+    variance is own − shared² / total (conditional Poisson sampling, Hájek 1964): exact for routes to equally popular
+    experts, within some per cent of the deviation for others, and never too small for ranks that a token visits.
     """
 
     mean_R: Floats
@@ -34,23 +34,23 @@ class PerToken:
     total: float
 
     def over(self, group_R: NDArray[np.int64]) -> PerToken:
-        """To groups of places, given the group of each."""
+        """Return the rows to groups of places, given the group of each place."""
         mean_R, own_R, shared_R = (totals(part, group_R) for part in (self.mean_R, self.own_R, self.shared_R))
         return PerToken(mean_R=mean_R, own_R=own_R, shared_R=shared_R, total=self.total)
 
     def within(self, group_R: NDArray[np.int64]) -> PerToken:
-        """For each place, to all of its group."""
+        """Return for each place the rows to all places of its group."""
         of = self.over(group_R)
         mean_R, own_R, shared_R = (part[group_R] for part in (of.mean_R, of.own_R, of.shared_R))
         return PerToken(mean_R=mean_R, own_R=own_R, shared_R=shared_R, total=self.total)
 
     @property
     def whole(self) -> PerToken:
-        """For each place, to all there are."""
+        """The rows to all places, for each place."""
         return self.within(np.zeros(len(self.mean_R), dtype=np.int64))
 
     def less(self, part: PerToken) -> PerToken:
-        """To each place without a part of it."""
+        """Return the distribution minus ``part``, per place."""
         return PerToken(
             mean_R=self.mean_R - part.mean_R,
             own_R=self.own_R - part.own_R,
@@ -59,7 +59,7 @@ class PerToken:
         )
 
     def of(self, tokens: ArrayLike) -> RowDistribution:
-        """What so many tokens send to each place; they choose independently."""
+        """Return the rows that ``tokens`` tokens send to each place, if they choose independently."""
         together_R = self.shared_R**2 / self.total if self.total > 0 else 0.0
         count_R = np.asarray(tokens, dtype=np.float64)
         return RowDistribution(
@@ -71,7 +71,7 @@ class PerToken:
 class RoutingDistribution:
     """Rows that the tokens of one expert-parallel group send to its ranks, in one of ``chunks`` equal parts of a call.
 
-    With a capacity a rank's routes above C of an expert are dropped, wherever in the call they are.
+    With a capacity, the routes of a rank to an expert above C are dropped, whichever chunk they are in.
     """
 
     problem: Problem
@@ -96,7 +96,7 @@ class RoutingDistribution:
 
     @cached_property
     def kept_E(self) -> Floats:
-        """The share of an expert's routes that is kept: E[min(n, C)] / E[n], n binomial over a rank's tokens."""
+        """Kept share of the routes of an expert: E[min(n, C)] / E[n], with n binomial over the tokens of a rank."""
         included_E, capacity = self.choices.included_E, self.problem.capacity
         tokens = self.problem.tokens_per_rank
         if capacity is None or not tokens:
@@ -120,7 +120,7 @@ class RoutingDistribution:
 
     @cached_property
     def pairs(self) -> PerToken:
-        """Ranks to which a token has at least one kept route: 1 or 0 for every rank.
+        """Number of kept visits of a token to every rank: 1 if it has at least one kept route there, else 0.
 
         P(miss) is exact without drops. With them an expert is open to the first of a rank's tokens and then full, and
         P(miss) is the power that it would be if the open experts were chosen independently.
@@ -142,17 +142,17 @@ class RoutingDistribution:
 
     @cached_property
     def touched(self) -> RowDistribution:
-        """Experts of every rank that some token chooses, on average."""
+        """Average number of experts of every rank that some token chooses."""
         touched_E = 1 - np.clip(1 - self.choices.included_E, 0.0, 1.0) ** self.everyone
         return RowDistribution.fixed(totals(touched_E, self.owner_E))
 
     @property
     def slots(self) -> int:
-        """Experts of the fullest rank."""
+        """Number of experts of the fullest rank."""
         return int(np.bincount(self.owner_E).max())
 
     @property
     def padded(self) -> float | None:
-        """Rows that a rank sends to every rank, filled or not: C for each of its experts; None when dropless."""
+        """Rows that a rank sends to every rank, filled or not: C for each expert there; None when dropless."""
         capacity = self.problem.capacity
         return None if capacity is None else self.slots * capacity / self.chunks

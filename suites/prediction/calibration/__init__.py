@@ -1,1 +1,1 @@
-"""Calibration: probing the ranks of a job and fitting a machine description to what they measured."""
+"""Calibration: probe the ranks of a job and fit a machine description to the measurements."""

@@ -1,4 +1,4 @@
-"""From a probe to the description of the machine that was probed."""
+"""Machine description of the ranks that a probe has measured."""
 
 from __future__ import annotations
 
@@ -19,26 +19,27 @@ from .link_fit import Fit, Observation, fit
 from .links import Exchange
 from .probe import Probe
 
-DIGITS = 4  # that figures are written with
+DIGITS = 4  # significant digits of written figures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """A machine, and how well its links agree with what was measured, also in words."""
+    """A machine description, and how well the model of its links agrees with the measurements."""
 
     machine: MachineDescription
     fit: Fit
 
     @property
     def agreement(self) -> str:
+        """The agreement as the end of a sentence."""
         return _agreement(self.fit)
 
 
 def calibrate(probe: Probe, name: str, device_type: Literal["cpu", "cuda"]) -> Calibration:
-    """Describe the ranks that were probed; what practice reaches of rates is in the rates already."""
+    """Describe the probed ranks. The measured rates already are those reached in practice."""
     layout = Layout(ranks=probe.ranks, ranks_per_node=probe.ranks_per_node)
     fitted = fit([_observation(one, layout) for one in probe.exchanges], layout)
-    local, said = layout.local, f"fitted, and {_agreement(fitted)}"
+    local, source = layout.local, f"fitted, and {_agreement(fitted)}"
     machine = MachineDescription(
         name=name,
         summary=(
@@ -47,13 +48,13 @@ def calibrate(probe: Probe, name: str, device_type: Literal["cpu", "cuda"]) -> C
         ),
         ranks_per_node=probe.ranks_per_node,
         layer_s=_figure(probe.layer_s, "measured: small operations, of which a layer has about a hundred"),
-        node=_link(fitted.links.get("node"), said),
-        across=_link(fitted.links.get("across"), said),
+        node=_link(fitted.links.get("node"), source),
+        across=_link(fitted.links.get("across"), source),
         memory=DeviceMemory(
             bytes=_figure(probe.memory_bytes, "available to a rank when it was measured"),
             bytes_per_s=_figure(probe.copies.alone, "measured: a copy by one rank"),
             node_bytes_per_s=_figure(local * probe.copies.together, "measured: a copy by every rank at once"),
-            reached=_figure(1.0, "it is what was reached"),
+            reached=_figure(1.0, "the measured rate is the reached one"),
         ),
         products={
             dtype: ProductRates(
@@ -85,11 +86,11 @@ def _observation(measured: Exchange, layout: Layout) -> Observation:
     return Observation(transfer=exchange(layout, sent_RR, joined_RR), seconds=measured.seconds)
 
 
-def _link(fitted: Link | None, said: str) -> Link | None:
-    """With figures rounded, and saying where they are from."""
+def _link(fitted: Link | None, source: str) -> Link | None:
+    """Return a link with rounded figures that name their source."""
     if fitted is None:
         return None
-    return Link(**{key: _figure(figure["value"], said) for key, figure in fitted.model_dump().items()})
+    return Link(**{key: _figure(figure["value"], source) for key, figure in fitted.model_dump().items()})
 
 
 def _figure(value: float, source: str) -> Figure:

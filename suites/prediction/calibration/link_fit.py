@@ -1,4 +1,4 @@
-"""From measured exchanges to figures of links: those with which the model comes nearest to what was measured."""
+"""Fit of links: the figures with which the model comes nearest to measured exchanges."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ..expected_rows import Floats
 from ..layout import Layout
 from ..machine import Figure, Link, Network
 
-SURE = 0.05  # no exchange is known better than this, whatever its repetitions say
-STAYS = 0.1  # how strongly a parameter stays where it begins: enough to decide what no exchange tells
-BAD = 0.25  # a median error with which no two dispatchers can be told apart
+SURE = 0.05  # least relative error of an exchange, however alike its repetitions are
+STAYS = 0.1  # pull of a parameter towards its start: decides only what no exchange determines
+BAD = 0.25  # median error above which a prediction cannot separate two dispatchers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +35,21 @@ class Observation:
 
     @property
     def error(self) -> float:
-        """Of the logarithm of the median: 1.25 deviations over √n, the deviation from the quartiles."""
+        """Standard error of the logarithm of the median: 1.25 deviations over √n, the deviation from the quartiles."""
         low, high = np.quantile(np.log(self.seconds), (0.25, 0.75))
         return math.hypot(SURE, 1.25 * (high - low) / 1.35 / math.sqrt(len(self.seconds)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """Links by class, and for every observation the model's time over the measured one."""
+    """Links by class, and for every observation the time of the model over the measured one."""
 
     links: Mapping[Network, Link]
     ratios: Sequence[float]
 
     @property
     def errors(self) -> list[float]:
-        """How far apart the two are, as a share of the smaller, ascending."""
+        """Differences of modelled and measured times as shares of the smaller one, ascending."""
         return sorted(max(ratio, 1 / ratio) - 1 for ratio in self.ratios)
 
     @property
@@ -64,8 +64,8 @@ class Fit:
 def fit(observations: Sequence[Observation], layout: Layout) -> Fit:
     """Fit the links of every class that some observation uses, all together.
 
-    Robust least squares (soft L1) on logarithms, for times from microseconds to seconds count alike, each in units of
-    its own error, for some exchanges meet busier moments than others.
+    Robust least squares (soft L1) of logarithms, so that microseconds count as much as seconds. Each difference is in
+    units of its own error, because some exchanges meet busier moments than others.
     """
     classes = [link for link in get_args(Network) if any(_uses(one.transfer, link) for one in observations)]
     measured_s = np.array([one.median_s for one in observations])
@@ -76,7 +76,7 @@ def fit(observations: Sequence[Observation], layout: Layout) -> Fit:
         return {name: _link(share, layout.local) for name, share in zip(classes, shares, strict=True)}
 
     def logarithms(parameters: Floats) -> Floats:
-        """Of the model's times over the measured ones."""
+        """Return the logarithms of the ratios of modelled to measured times."""
         clock = CollectiveTimes(link=links(parameters).__getitem__, layout=layout)
         ratios: Floats = np.log([clock.transfer(one.transfer).seconds for one in observations]) - np.log(measured_s)
         return ratios
@@ -91,13 +91,13 @@ def fit(observations: Sequence[Observation], layout: Layout) -> Fit:
     return Fit(links=links(found.x), ratios=np.exp(logarithms(found.x)).tolist())
 
 
-# Logarithms of seconds before the first byte, of seconds a message and of bytes/s; how much more than one rank all
-# ranks of a node send together, as a share of what they would if they shared nothing; the share of turns.
+# Logarithms of seconds before the first byte, of seconds a message and of bytes/s; how much more all ranks of a node
+# send together than one of them, as a share of what they would send if they shared nothing; the share of turns.
 BOUNDS = (np.array([-20.0, -20.0, 10.0, 0.0, 0.0]), np.array([3.0, 3.0, 32.0, 1.0, 1.0]))
 
 
 def _start(observations: Sequence[Observation], link: Network) -> Floats:
-    """The quickest exchange, a tenth of it for each message, and the most that a rank sent in a second."""
+    """Return the start of the fit: the quickest exchange, a tenth of it per message, and the highest rate of a rank."""
     using = [one for one in observations if _uses(one.transfer, link)]
     least_s = min(one.median_s for one in using)
     bytes_per_s = max(one.transfer.out[link].largest() / one.median_s for one in using)

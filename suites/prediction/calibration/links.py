@@ -1,4 +1,4 @@
-"""All-to-alls that tell what links do: between all ranks, inside nodes, across them, in a pair, one way and both."""
+"""All-to-alls that measure links: between all ranks, inside nodes, across them, in a pair, one way and both ways."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from .rank_group import RankGroup
 
 SIZES = tuple(1 << exponent for exponent in (8, 14, 17, 19, 20, 21, 22))  # bytes of a message
-LEAST, MOST = 3, 25  # rounds
-ROUNDS_S = 15.0  # for all of them; on slow links the first ones take longer
-PATIENCE_S = 0.5  # for one exchange: larger ones of its kind are left out
+LEAST, MOST = 3, 25  # rounds of all exchanges
+ROUNDS_S = 15.0  # seconds after which no further round begins; on slow links the first rounds take longer
+PATIENCE_S = 0.5  # an exchange that takes longer is the largest of its pattern
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """Groups of ranks that exchange together; only ``senders`` have something to send, or everyone when None."""
+    """Groups of ranks that exchange together. Only ``senders`` have bytes to send, all ranks when None."""
 
     name: str
     groups: tuple[tuple[int, ...], ...]
     senders: tuple[int, ...] | None = None
 
     def sent(self, size: int) -> Mapping[tuple[int, int], int]:
-        """Bytes by source and target, ``size`` in a message."""
+        """Return the bytes by source and target, ``size`` in a message."""
         return {
             (source, target): size
             for group in self.groups
@@ -47,7 +47,7 @@ class Exchange:
 
 
 def patterns(ranks: int, ranks_per_node: int) -> list[Pattern]:
-    """All ranks, nodes, the same places of all nodes, and pairs, each in both directions and from one rank only."""
+    """Return the patterns: all ranks, nodes, equal places of all nodes, and pairs, both ways and from one rank only."""
     everyone = tuple(range(ranks))
     nodes = tuple(everyone[first : first + ranks_per_node] for first in range(0, ranks, ranks_per_node))
     places = tuple(everyone[place::ranks_per_node] for place in range(ranks_per_node))
@@ -72,7 +72,7 @@ def _pair(where: str, other: int) -> list[Pattern]:
 
 
 def exchanges(team: RankGroup) -> list[Exchange]:
-    """Every pattern in every size, in rounds, so that a busy moment meets all alike."""
+    """Measure every pattern in every size, in rounds, so that a busy moment hits all of them."""
     found = []
     for pattern in patterns(team.ranks, team.ranks_per_node):
         for size in SIZES:

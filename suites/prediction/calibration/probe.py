@@ -1,4 +1,4 @@
-"""A short probe of the ranks that are there: their links, and what they compute while all of them do."""
+"""Probe of the ranks of a job: their links, and their rates of compute while all of them are busy."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from ....results.timing.roofline import multiplies_float8, product
 from .links import Exchange, exchanges
 from .rank_group import RankGroup, RankRates, Workload
 
-PEAK = {"cpu": (512, 512, 512), "cuda": (8192, 8192, 8192)}  # rows, inner width, columns of a product at its best
-EXPERT = {"cpu": (64, 512, 1024), "cuda": (1024, 4096, 4096)}  # those of one expert, whose weights come from memory
+PEAK = {"cpu": (512, 512, 512), "cuda": (8192, 8192, 8192)}  # rows, inner width, columns of a fast product
+EXPERT = {"cpu": (64, 512, 1024), "cuda": (1024, 4096, 4096)}  # the same of one expert, whose weights come from memory
 EXPERTS = 8
-COPY_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}  # of every rank: all together they are larger than a cache
+COPY_BYTES = {"cpu": 32 << 20, "cuda": 1 << 30}  # of every rank: all together are larger than a cache
 OPERATIONS = 100  # small operations of a layer, besides its products
-TIMEOUT = timedelta(minutes=2)  # of one collective: a rank that is gone is noticed, a slow one is not
-# The launcher puts handlers of its own and leaves them: Ctrl-C would raise something else ever after.
+TIMEOUT = timedelta(minutes=2)  # of one collective: long enough for a slow rank, short enough to notice a dead one
+# The launcher installs signal handlers and leaves them: Ctrl-C would raise another exception from then on.
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn)
 
 
 class ProbeError(UserError, RuntimeError):
-    """The ranks cannot be measured; the message says why."""
+    """The ranks cannot be measured; the message gives the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What was measured. ``products`` are FLOP/s by dtype, ``grouped`` the share of them that experts' products reach.
+    """Measurements of ranks. ``products`` are FLOP/s by dtype, ``grouped`` the share that grouped products reach.
 
     ``layer_s`` are the seconds of a layer's small operations; ``copies`` bytes/s, read and write both counted.
     """
@@ -60,7 +60,7 @@ class Probe:
 
 
 def launch(ranks: int, device_type: Literal["cpu", "cuda"]) -> Probe:
-    """Measure with processes of this machine, on loopback unless GLOO_SOCKET_IFNAME says otherwise.
+    """Measure with processes of this machine, on loopback unless GLOO_SOCKET_IFNAME names another interface.
 
     Raises:
         ProbeError: when one of them fails, or torch sees too few devices.
@@ -90,7 +90,7 @@ def launch(ranks: int, device_type: Literal["cpu", "cuda"]) -> Probe:
 
 
 def take_part(device_type: Literal["cpu", "cuda"]) -> Probe:
-    """Measure as one of the ranks that torchrun started, whose nodes are as LOCAL_WORLD_SIZE says.
+    """Measure as one of the ranks that torchrun started, with LOCAL_WORLD_SIZE ranks per node.
 
     Raises:
         ProbeError: when torch sees too few devices, or this rank's cannot be measured on.
@@ -141,7 +141,7 @@ def _probe(team: RankGroup) -> Probe:
 
 
 def _products(shape: tuple[int, int, int], count: int, dtype: torch.dtype, device: torch.device) -> Workload:
-    """x @ w.T for ``count`` weights."""
+    """Return the workload of x @ w.T for ``count`` weights."""
     rows, inner, columns = shape
     x = torch.randn(rows, inner, device=device).to(dtype)
     calls = [product(x, torch.randn(columns, inner, device=device).to(dtype)) for _ in range(count)]
@@ -156,10 +156,10 @@ def _copy(device: torch.device) -> Workload:
 
 
 def _layer_s(team: RankGroup) -> float:
-    """Seconds of what a layer does whatever its size, while all ranks do the same.
+    """Return the fixed overhead of a layer in seconds, measured while all ranks do the same.
 
-    On a CPU as it is timed, with nothing in the caches: small operations, whose code is not there either, and what a
-    first exchange takes beyond a later one.
+    On a CPU it is measured as calls are timed, with cold caches, which hold no code of the small operations either; and
+    it includes the time that a first exchange takes beyond a later one.
     """
     job = _small_operations(team.device)
     if team.device.type == "cuda":
@@ -174,13 +174,13 @@ def _layer_s(team: RankGroup) -> float:
 
 
 def _cold_s(call: Callable[[], object]) -> float:
-    """Seconds of a call that all ranks begin together with nothing in the caches."""
+    """Return the seconds of a call that all ranks begin together with cold caches."""
     sample = CpuClock(dist.barrier).prepare([call])
     return statistics.median(sample().ns for _ in range(MIN_SAMPLES)) / 1e9
 
 
 def _warm_s(call: Callable[[], object]) -> float:
-    """Seconds of a call among others like it."""
+    """Return the seconds of a call among equal ones."""
     started = time.perf_counter()
     for _ in range(MIN_SAMPLES):
         call()
@@ -188,7 +188,7 @@ def _warm_s(call: Callable[[], object]) -> float:
 
 
 def _small_operations(device: torch.device) -> Workload:
-    """Five of those that a layer is made of, on next to nothing."""
+    """Return a workload of five operations that layers use, on tiny tensors."""
     keys, rows = torch.arange(8, device=device), torch.ones(8, 8, device=device)
 
     def five() -> None:
@@ -199,5 +199,5 @@ def _small_operations(device: torch.device) -> Workload:
 
 
 def _memory_bytes(team: RankGroup) -> float:
-    """Of this rank: its device's, or its share of the machine's."""
+    """Return the memory of this rank: that of its device, or its share of the machine."""
     return available_bytes(team.device) / (1 if team.device.type == "cuda" else team.ranks_per_node)

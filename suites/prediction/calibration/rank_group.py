@@ -1,4 +1,4 @@
-"""Ranks that measure together: work that all do at once, and exchanges that all start at once."""
+"""Ranks that measure together: work that all do at the same time, and exchanges that all start together."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
-DELAY_S = 1e-3  # within which ranks join an exchange: longer than a message takes, shorter than a large one
-WINDOW_S = 0.25  # in which work is done over and over, by all ranks at once: none can be fast at another's cost
+DELAY_S = 1e-3  # within which ranks join an exchange: longer than a small message takes, shorter than a large one
+WINDOW_S = 0.25  # of repeated work by all ranks at once, so that none is fast at the cost of another
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Something to do over and over, and how much of it is done each time."""
+    """Work that can be repeated, and the amount that one repetition does."""
 
     amount: float
     do: Callable[[], object]
@@ -24,7 +24,7 @@ class Workload:
 
 @dataclass(frozen=True, kw_only=True)
 class RankRates:
-    """What a rank does in a second by itself, and what it does while all others do the same."""
+    """Rate of a rank by itself, and its rate while all others do the same, in units per second."""
 
     alone: float
     together: float
@@ -41,7 +41,7 @@ class RankGroup:
         self._chance = random.Random(0)  # noqa: S311  # moments, not secrets
 
     def rates(self, job: Workload) -> RankRates:
-        """Of rank 0 while the others wait, and the mean of all while they are busy."""
+        """Return the rate of rank 0 while the others wait, and the mean rate while all are busy."""
         job.do()
         dist.barrier()
         alone = self._rate(job) if self.rank == 0 else 0.0
@@ -52,10 +52,10 @@ class RankGroup:
         )
 
     def exchange(self, groups: Sequence[Sequence[int]], sent: Mapping[tuple[int, int], int]) -> float:
-        """Seconds from when the last rank joins until the slowest has exchanged bytes with the others of its group.
+        """Return the seconds from when the last rank joins until the slowest has exchanged bytes with its group.
 
-        ``sent`` are bytes by source and target. Ranks join at different moments, as they do when they have computed:
-        what both directions of a pair have in common shows only then.
+        ``sent`` are bytes by source and target. Ranks join at different moments, as they do after computing: only then
+        does a resource show that both directions of a pair share.
         """
         members: Sequence[int] = ()
         for group in groups:
@@ -78,7 +78,7 @@ class RankGroup:
         return max(0.0, self.agreed(self._now() - start, dist.ReduceOp.MAX) - joined)
 
     def agreed(self, value: float, how: dist.ReduceOp.RedOpType) -> float:
-        """What the values of all ranks come to."""
+        """Return the reduction of the values of all ranks."""
         values = torch.tensor([value], dtype=torch.float64, device=self.device)
         dist.all_reduce(values, how)
         return float(values.item())

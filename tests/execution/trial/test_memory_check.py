@@ -79,7 +79,7 @@ def by_kernel(records: list[Record]) -> dict[str, Record]:
 
 @pytest.fixture
 def fresh() -> TrialRunner:
-    """A runner that has measured nothing yet."""
+    """Return a runner that has measured nothing yet."""
     return TrialRunner(CPU, {"cold": CpuClock()})
 
 

@@ -27,7 +27,7 @@ CPU = torch.device("cpu")
 DRAWS = 40
 
 
-def demand(ranks: int, ranks_per_node: int, **fields: object) -> RoutingDistribution:
+def distribution(ranks: int, ranks_per_node: int, **fields: object) -> RoutingDistribution:
     problem = Problem(T=8 * ranks, D=1, F=1, E=12, K=3, ranks=ranks).replace(**fields)
     return RoutingDistribution(problem, Layout(ranks=ranks, ranks_per_node=ranks_per_node), choices(problem))
 
@@ -48,7 +48,7 @@ def test_bytes_are_what_the_dispatcher_itself_reckons_from_routes(
 ) -> None:
     """Of every rank and link class, on average over draws of tokens: nothing here is shared with the dispatchers."""
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks_per_node))
-    problem = demand(ranks, ranks_per_node, **fields).problem
+    problem = distribution(ranks, ranks_per_node, **fields).problem
     asked = RoutingDistribution(problem, Layout(ranks=ranks, ranks_per_node=ranks_per_node), choices(problem), chunks)
     if unsupported(dispatcher, asked.layout):
         return
@@ -66,7 +66,7 @@ def test_bytes_are_what_the_dispatcher_itself_reckons_from_routes(
 
 
 def _bytes(kernel: ExpertParallel, problem: Problem, chunks: int, seed: int) -> np.ndarray:
-    """What every rank sends for one draw of tokens, (link classes, R)."""
+    """Return the rows that every rank sends for one draw of tokens, (link classes, R)."""
     routing = draw_routes(problem, seed=seed, device=CPU)
     if problem.capacity is not None:
         parts = routing.ids_TK.split(problem.tokens_per_rank)
@@ -82,7 +82,7 @@ def _bytes(kernel: ExpertParallel, problem: Problem, chunks: int, seed: int) -> 
 
 
 DEMANDS = st.builds(
-    demand,
+    distribution,
     ranks=st.integers(1, 12),
     ranks_per_node=st.integers(1, 4),
     load=st.sampled_from(["uniform", "zipf:1.2", "hot"]),
@@ -130,7 +130,7 @@ def amounts(transfer: Transfer) -> dict[str, list[float]]:
 
 def test_a_padded_all_to_all_by_hand() -> None:
     """4 ranks on 2 nodes, 3 experts each, C = ceil(1 · 8 · 3 / 12) = 2: 6 rows to everyone."""
-    flow = FLOWS["alltoall"](demand(4, 2, capacity_factor=1.0))
+    flow = FLOWS["alltoall"](distribution(4, 2, capacity_factor=1.0))
     assert amounts(flow.there[0]) == {"self": [6.0] * 4, "node": [6.0] * 4, "across": [12.0] * 4}
     assert flow.counts == ()
     assert flow.there[0].messages == {"node": 1, "across": 2}
@@ -139,14 +139,14 @@ def test_a_padded_all_to_all_by_hand() -> None:
 
 def test_experts_that_do_not_divide_pad_to_the_fullest_rank() -> None:
     """5 ranks, 12 experts: 3 on the first two, and room for 3 on all; the last node has one rank."""
-    flow = FLOWS["alltoall"](demand(5, 2, capacity_factor=1.0))
+    flow = FLOWS["alltoall"](distribution(5, 2, capacity_factor=1.0))
     assert amounts(flow.there[0])["across"] == [18.0] * 4 + [24.0]
     assert amounts(flow.there[0])["node"] == [6.0] * 4 + [0.0]
 
 
 def test_a_padded_hierarchical_exchange_by_hand() -> None:
     """The same 6 rows of everyone to everyone: 2 · 6 to the peer, then 2 · 6 to the other node in one message."""
-    flow = FLOWS["hierarchical"](demand(4, 2, capacity_factor=1.0))
+    flow = FLOWS["hierarchical"](distribution(4, 2, capacity_factor=1.0))
     first, second = flow.there
     assert amounts(first) == {"self": [12.0] * 4, "node": [12.0] * 4}
     assert amounts(second) == {"self": [12.0] * 4, "across": [12.0] * 4}
@@ -155,15 +155,17 @@ def test_a_padded_hierarchical_exchange_by_hand() -> None:
 
 
 def test_counts_by_hand() -> None:
-    direct = FLOWS["alltoall"](demand(6, 3)).counts
+    direct = FLOWS["alltoall"](distribution(6, 3)).counts
     assert [amounts(one) for one in direct] == [{"self": [8.0] * 6, "node": [16.0] * 6, "across": [24.0] * 6}]
-    inside, across = FLOWS["hierarchical"](demand(6, 3)).counts  # 2 int64 to each of 3 peers, then 3 to each of 2 nodes
+    inside, across = FLOWS["hierarchical"](
+        distribution(6, 3)
+    ).counts  # 2 int64 to each of 3 peers, then 3 to each of 2 nodes
     assert amounts(inside) == {"self": [16.0] * 6, "node": [32.0] * 6}
     assert amounts(across) == {"self": [24.0] * 6, "across": [24.0] * 6}
 
 
 def test_a_ring_leaves_each_node_once() -> None:
-    flow = FLOWS["allgather"](demand(4, 2))
+    flow = FLOWS["allgather"](distribution(4, 2))
     (gather,), (sums_back,) = flow.there, flow.back
     assert amounts(gather) == {"self": [8.0] * 4, "node": [24.0, 0.0, 24.0, 0.0], "across": [0.0, 24.0, 0.0, 24.0]}
     assert gather.into["node"].mean_R.tolist() == [0.0, 24.0, 0.0, 24.0]
@@ -172,7 +174,7 @@ def test_a_ring_leaves_each_node_once() -> None:
 
 
 def test_a_ring_is_padded_to_the_fullest_rank() -> None:
-    flow = FLOWS["allgather"](demand(4, 2, T=29))
+    flow = FLOWS["allgather"](distribution(4, 2, T=29))
     assert flow.there[0].out["self"].mean == 8
 
 
@@ -187,14 +189,14 @@ def test_distinct_remote_ranks_are_as_published_for_many_experts(nodes: int) -> 
 
 def test_a_balanced_all_to_all_sends_all_but_one_share() -> None:
     """B (N − 1) / N² of B rows in all."""
-    asked = demand(4, 1, T=4000)
+    asked = distribution(4, 1, T=4000)
     rows = asked.problem.N
     assert FLOWS["alltoall"](asked).there[0].out["across"].mean == pytest.approx(rows * 3 / 16, rel=1e-6)
 
 
 def test_bytes_of_a_training_step_by_hand() -> None:
     """float32 rows of D = 1 with an id and a gate: 12 there, 4 back, 4 for its gradient, 4 + 4 back to the token."""
-    asked = demand(4, 2, mode="train")
+    asked = distribution(4, 2, mode="train")
     flow = FLOWS["alltoall"](asked)
     rows = flow.there[0].out["node"].mean
     sent = [one.out["node"].mean for one in flow.transfers(asked.problem)]

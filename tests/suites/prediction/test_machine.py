@@ -83,7 +83,7 @@ TOML = to_toml(cluster())
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
-        ("name = ", "is no TOML"),
+        ("name = ", "is not TOML"),
         ("", "name: Field required"),
         (TOML.replace("ranks_per_node = 2", "ranks_per_node = 0"), "ranks_per_node: Input should be greater than 0"),
         (TOML.replace("bytes_per_s = { value = 1000000.0", "bytes_per_s = { value = 0.0"), "give a positive number"),
@@ -117,7 +117,7 @@ def test_a_file_that_cannot_be_read_is_named(content: bytes | None, tmp_path: Pa
 
 def test_links_that_were_not_there_are_asked_for_in_vain() -> None:
     alone: MachineDescription = cluster().model_copy(update={"across": None})
-    with pytest.raises(InvalidMachine, match="says nothing of links across nodes: give fewer ranks"):
+    with pytest.raises(InvalidMachine, match="has no links across nodes: give fewer ranks"):
         alone.link("across")
     with pytest.raises(InvalidMachine, match="has no products of bfloat16: give one of float32"):
         alone.product_rate("bfloat16")

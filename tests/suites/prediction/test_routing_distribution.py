@@ -20,7 +20,7 @@ LOADS = ["uniform", "zipf:1.2", "dirichlet:0.3", "hot", "empty:0.5"]
 SHAPES = [(8, 2, 4), (60, 4, 8), (64, 8, 8), (16, 1, 4)]
 
 
-def demand(problem: Problem, ranks: int, ranks_per_node: int = 2) -> RoutingDistribution:
+def distribution(problem: Problem, ranks: int, ranks_per_node: int = 2) -> RoutingDistribution:
     layout = Layout(ranks=ranks, ranks_per_node=ranks_per_node)
     return RoutingDistribution(problem.replace(ranks=ranks), layout, choices(problem))
 
@@ -36,7 +36,7 @@ def rows(asked: RoutingDistribution, tokens: int, seed: int = 1) -> NDArray[np.i
 @pytest.mark.parametrize(("E", "K", "ranks"), SHAPES)
 def test_rows_to_ranks_and_to_sets_of_them_are_as_the_router_sends_them(load: str, E: int, K: int, ranks: int) -> None:
     """Deviations of sums of choices within 10 %: the formula is exact for equally popular experts only."""
-    asked = demand(Problem(T=ranks * 64, D=1, F=1, E=E, K=K, load=load, seed=7), ranks)
+    asked = distribution(Problem(T=ranks * 64, D=1, F=1, E=E, K=K, load=load, seed=7), ranks)
     rows_TR = rows(asked, TOKENS)
     node_R = asked.layout.node_R
     others = asked.routes.whole.less(asked.routes.within(node_R))
@@ -57,7 +57,7 @@ def test_rows_to_ranks_and_to_sets_of_them_are_as_the_router_sends_them(load: st
 @pytest.mark.parametrize(("E", "K", "ranks"), SHAPES)
 def test_deviations_are_exact_for_equally_popular_experts(E: int, K: int, ranks: int) -> None:
     """The hypergeometric variance K s (1 − s) (E − K) / (E − 1), s the share of a rank's experts."""
-    asked = demand(Problem(T=ranks, D=1, F=1, E=E, K=K), ranks)
+    asked = distribution(Problem(T=ranks, D=1, F=1, E=E, K=K), ranks)
     share_R = np.bincount(asked.owner_E) / E
     exact_R = K * share_R * (1 - share_R) * (E - K) / (E - 1)
     np.testing.assert_allclose(asked.routes.of(1).variance_R, exact_R, rtol=1e-6)
@@ -67,7 +67,7 @@ def test_deviations_are_exact_for_equally_popular_experts(E: int, K: int, ranks:
 @pytest.mark.parametrize("load", LOADS)
 @pytest.mark.parametrize(("E", "K", "ranks"), SHAPES)
 def test_ranks_that_a_token_visits_are_counted_once(load: str, E: int, K: int, ranks: int) -> None:
-    asked = demand(Problem(T=ranks * 64, D=1, F=1, E=E, K=K, load=load, seed=7), ranks)
+    asked = distribution(Problem(T=ranks * 64, D=1, F=1, E=E, K=K, load=load, seed=7), ranks)
     visits_TR = rows(asked, TOKENS) > 0
     visited = asked.pairs.whole.of(1)
     np.testing.assert_allclose(asked.pairs.of(1).mean_R, visits_TR.mean(0), atol=0.02)
@@ -91,7 +91,7 @@ def kept(asked: RoutingDistribution, draws: int) -> NDArray[np.bool_]:
 @pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
 def test_a_capacity_drops_what_the_router_drops(load: str, factor: float) -> None:
     draws = 100
-    asked = demand(Problem(T=4 * 64, D=1, F=1, E=16, K=2, load=load, capacity_factor=factor, seed=7), 4)
+    asked = distribution(Problem(T=4 * 64, D=1, F=1, E=16, K=2, load=load, capacity_factor=factor, seed=7), 4)
     kept_STE = kept(asked, draws)
     expected_E = asked.tokens * asked.choices.included_E * asked.kept_E
     strays = 5 * kept_STE.sum(1).std(0).max() / draws**0.5 + 1e-6
@@ -102,12 +102,12 @@ def test_a_capacity_drops_what_the_router_drops(load: str, factor: float) -> Non
 
 
 def test_without_a_capacity_everything_is_kept() -> None:
-    asked = demand(Problem(T=64, D=1, F=1, E=16, K=2), 4)
+    asked = distribution(Problem(T=64, D=1, F=1, E=16, K=2), 4)
     assert (asked.kept_E == 1).all()
 
 
 def test_experts_are_touched_as_often_as_some_token_chooses_them() -> None:
-    asked = demand(Problem(T=8, D=1, F=1, E=32, K=2, load="zipf:0.5"), 4)
+    asked = distribution(Problem(T=8, D=1, F=1, E=32, K=2, load="zipf:0.5"), 4)
     found = [(rows_E > 0) for rows_E in (_experts(asked, seed) for seed in range(200))]
     expected_R = np.stack([[touched[asked.owner_E == rank].sum() for rank in range(4)] for touched in found]).mean(0)
     np.testing.assert_allclose(asked.touched.mean_R, expected_R, atol=0.3)
@@ -118,6 +118,6 @@ def _experts(asked: RoutingDistribution, seed: int) -> NDArray[np.int64]:
 
 
 def test_no_tokens_ask_for_nothing() -> None:
-    asked = demand(Problem(T=0, D=1, F=1, E=8, K=2, capacity_factor=1.0), 4)
+    asked = distribution(Problem(T=0, D=1, F=1, E=8, K=2, capacity_factor=1.0), 4)
     assert asked.routes.of(asked.tokens).mean == 0
     assert asked.touched.mean == 0
