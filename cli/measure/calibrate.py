@@ -1,19 +1,15 @@
-"""`moebench calibrate`: measure the ranks that are there, and describe them for `moebench predict`."""
+"""`moebench calibrate`: measure the ranks of a job, and describe them for `moebench predict`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from ..errors import BAD_ANSWER, refuse, told
 from .run import Device
-
-if TYPE_CHECKING:
-    from ...suites.prediction.machine import MachineDescription
 
 LOCAL_RANKS = 4
 
@@ -22,25 +18,26 @@ def calibrate(
     ranks: Annotated[
         int | None,
         typer.Option(
-            min=2, help="Local processes to start.", show_default=f"{LOCAL_RANKS}; inside torchrun, its ranks"
+            min=2, help="Number of local processes to start.", show_default=f"{LOCAL_RANKS}; inside torchrun, its ranks"
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Machine description to write.")] = Path(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write the machine description to.")] = Path(
         "machine.toml"
     ),
     device: Annotated[
-        Device | None, typer.Option(help="What the ranks are.", show_default="cuda if there are enough")
+        Device | None, typer.Option(help="Device of each rank.", show_default="cuda if there are enough")
     ] = None,
 ) -> None:
     """Measure links, products and copies of several ranks at once, and write a machine description, within a minute.
 
-    Inside torchrun the ranks are those it started, on as many nodes. Exit code 1 means that the model's times and the
-    measured ones are too far apart for a prediction to be worth much.
+    Inside torchrun the ranks are those that it started. Exit code 1 means that modelled and measured times are too far
+    apart for a prediction to be useful.
     """
     inside = "TORCHELASTIC_RUN_ID" in os.environ
     if inside and ranks is not None:
-        refuse(f"--ranks {ranks}: torchrun has started the ranks already, leave it out")
+        refuse(f"--ranks {ranks}: torchrun has already started the ranks, leave the option out")
     with told():
+        from ...common.files import write_whole
         from ...suites.prediction.calibration.calibration import calibrate
         from ...suites.prediction.calibration.probe import ProbeError, launch, take_part
         from ...suites.prediction.machine import SUFFIX, to_toml
@@ -48,7 +45,7 @@ def calibrate(
         if output.suffix != SUFFIX:
             refuse(f"--output {output}: `moebench predict` reads {SUFFIX} files, name it {output.stem}{SUFFIX}")
         if not os.access(output.parent, os.W_OK):
-            refuse(f"--output {output}: {output.parent} is no folder that can be written to, give another")
+            refuse(f"--output {output}: {output.parent} is not a folder that can be written to, give another")
         if inside:
             from ...execution.workers.rendezvous import talk_through
             from ...execution.workers.torchrun import Launched
@@ -63,33 +60,18 @@ def calibrate(
         if int(os.environ.get("RANK", "0")):
             return
         found = calibrate(probe, output.stem, kind)
-    output.write_text(to_toml(found.machine), encoding="utf-8")
+    write_whole(output, to_toml(found.machine))
     typer.echo(found.machine.summary)
-    for line in _lines(found.machine):
+    for line in found.lines():
         typer.echo(f"  {line}")
     typer.echo(f"the model {found.agreement}")
     typer.echo(f"machine: {output}; `moebench predict --machine {output}` reads it")
     if found.fit.bad:
-        typer.echo("moebench: that is too far for a prediction to be worth much: measure again, undisturbed", err=True)
-        raise typer.Exit(BAD_ANSWER)
-
-
-def _lines(machine: MachineDescription) -> Iterator[str]:
-    """What was measured, a line for each class of links and each dtype."""
-    for name, link in (("inside a node", machine.node), ("across nodes", machine.across)):
-        if link is not None:
-            yield (
-                f"{name:<14} {1e6 * link.latency_s.value:.0f} µs, {1e6 * link.message_s.value:.0f} µs a message more;"
-                f" {link.rate.rank / 1e9:.3g} GB/s of a rank, {link.rate.node / 1e9:.3g} GB/s of a node"
-            )
-    for dtype, products in machine.products.items():
-        yield (
-            f"{dtype:<14} {products.rate.rank / 1e12:.3g} TFLOP/s of a rank,"
-            f" {products.rate.node / 1e12:.3g} TFLOP/s of a node, in products of experts"
+        typer.echo(
+            "moebench: these times are too far apart for a useful prediction: measure again on an idle machine",
+            err=True,
         )
-    memory = machine.memory
-    yield f"{'copies':<14} {memory.rate.rank / 1e9:.3g} GB/s of a rank, {memory.rate.node / 1e9:.3g} GB/s of a node"
-    yield f"{'a layer':<14} {1e6 * machine.layer_s.value:.0f} µs, whatever it does"
+        raise typer.Exit(BAD_ANSWER)
 
 
 def _kind(device: Device | None, ranks: int) -> Literal["cpu", "cuda"]:

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from ...common.files import write_whole
 from .store import StoreError
 
 SCHEMA: Final = 1
@@ -113,15 +114,14 @@ class Prediction(_PredictionPart):
 
 
 def write(path: Path, predictions: Iterable[Prediction]) -> None:
-    """Write a file of predictions, a line of JSON each, in the place of any that is there.
+    """Write a file of predictions, a line of JSON each. A file of that name is replaced.
 
     Raises:
         StoreError: when it cannot be written.
     """
     lines = "".join(f"{one.model_dump_json(exclude_none=True)}\n" for one in predictions)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(lines, encoding="utf-8")
+        write_whole(path, lines)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; give an --output that can be written") from error
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 
 from ...execution.trial.task import Task
-from ...kernels.problem import DType, Problem
+from ...kernels.problem import DType, InvalidProblem, Problem
 from ...kernels.problem.popularity import choices
 from ...results.record.prediction import SCHEMA, Expected, Held, Prediction, Sent, Share
 from ..suite import SUITES
@@ -33,6 +33,31 @@ class PredictionRequest:
     ranks: Sequence[int]
     wire: DType | None = None
     chunks: int = 1
+
+
+def rank_counts(words: str) -> list[int]:
+    """Parse numbers of ranks with commas between them, and A..B for the powers of two from A to B.
+
+    Returns each number once, ascending.
+
+    Raises:
+        InvalidProblem: naming the part that is neither a number nor a range with a power of two.
+    """
+    found: set[int] = set()
+    for word in words.split(","):
+        first, dots, last = word.strip().partition("..")
+        if not all(end.isdecimal() and int(end) for end in ((first, last) if dots else (first,))):
+            raise InvalidProblem(
+                f"--ranks {words}: {word.strip()!r} is not a number of ranks; give 8,16,24 or 8..65536"
+            )
+        if not dots:
+            found.add(int(first))
+            continue
+        powers = {1 << exponent for exponent in range(int(last).bit_length()) if int(first) <= 1 << exponent}
+        if not powers:
+            raise InvalidProblem(f"--ranks {words}: no power of two lies in {word.strip()}; give 8..65536")
+        found |= powers
+    return sorted(found)
 
 
 def predict(request: PredictionRequest) -> Iterator[Prediction]:

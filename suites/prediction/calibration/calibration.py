@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -33,6 +34,25 @@ class Calibration:
     def agreement(self) -> str:
         """The agreement as the end of a sentence."""
         return _agreement(self.fit)
+
+    def lines(self) -> Iterator[str]:
+        """Yield the measured rates in words, a line for each class of links and each dtype."""
+        machine = self.machine
+        for name, link in (("inside a node", machine.node), ("across nodes", machine.across)):
+            if link is not None:
+                yield (
+                    f"{name:<14} {1e6 * link.latency_s.value:.0f} µs,"
+                    f" {1e6 * link.message_s.value:.0f} µs for each further message;"
+                    f" {link.rate.rank / 1e9:.3g} GB/s of a rank, {link.rate.node / 1e9:.3g} GB/s of a node"
+                )
+        for dtype, products in machine.products.items():
+            yield (
+                f"{dtype:<14} {products.rate.rank / 1e12:.3g} TFLOP/s of a rank,"
+                f" {products.rate.node / 1e12:.3g} TFLOP/s of a node, in products of experts"
+            )
+        memory = machine.memory
+        yield f"{'copies':<14} {memory.rate.rank / 1e9:.3g} GB/s of a rank, {memory.rate.node / 1e9:.3g} GB/s of a node"
+        yield f"{'a layer':<14} {1e6 * machine.layer_s.value:.0f} µs of overhead"
 
 
 def calibrate(probe: Probe, name: str, device_type: Literal["cpu", "cuda"]) -> Calibration:

@@ -51,7 +51,7 @@ def test_a_bad_fit_is_said_with_exit_code_1(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(probe, "launch", nonsense)
     answer = moebench("calibrate", "--ranks", 2, "--device", "cpu", "--output", tmp_path / "here.toml")
     assert answer.exit_code == 1
-    assert "measure again, undisturbed" in answer.output
+    assert "measure again on an idle machine" in answer.output
     assert machine(str(tmp_path / "here.toml")).name == "here"
 
 
@@ -59,7 +59,7 @@ def test_a_bad_fit_is_said_with_exit_code_1(tmp_path: Path, monkeypatch: pytest.
     ("arguments", "remedy"),
     [
         (("--output", "here.json"), "name it here.toml"),
-        (("--output", "/proc/none/here.toml"), "/proc/none is no folder"),
+        (("--output", "/proc/none/here.toml"), "/proc/none is not a folder"),
         (("--ranks", "1"), "greater than or equal to 2"),
         (("--ranks", "64", "--device", "cuda"), "CUDA devices, 64 wanted"),
     ],
@@ -78,4 +78,4 @@ def test_ranks_of_torchrun_are_not_asked_for_again(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     answer = moebench("calibrate", "--ranks", 2)
     assert answer.exit_code == 2
-    assert "torchrun has started the ranks already" in answer.output
+    assert "torchrun has already started the ranks" in answer.output
