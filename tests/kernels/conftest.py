@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-# No deadline for one example: the first one pays for imports, and machines are shared.
+# Examples have no deadline: the first one includes imports, and machines are shared.
 settings.register_profile("moebench", deadline=None)
 settings.load_profile("moebench")

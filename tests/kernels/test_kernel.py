@@ -1,4 +1,4 @@
-"""What a kernel declares of itself is what it does, so that suites, `auto` and expert parallelism may choose by it."""
+"""The attributes of a kernel agree with its refusals, so that suites and `auto` may choose by them."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def assert_same(one: Result, other: Result) -> None:
 
 @st.composite
 def cases(draw_: st.DrawFn) -> tuple[Problem, Inputs]:
-    """Any small problem with any routes: missing ones, the same expert twice in a row, no tokens at all."""
+    """Draw any small problem with any routes: missing ones, the same expert twice in a row, no tokens at all."""
     E = draw_(st.integers(1, 5))
     K = draw_(st.integers(1, E))
     problem = Problem(
@@ -165,7 +165,7 @@ def test_gradients_are_those_of_finite_differences(
 
 
 def dense_mlp(problem: Problem, x_TD: Tensor, w_up_UD: Tensor, w_down_DF: Tensor) -> Tensor:
-    """Written out apart from the project's activations."""
+    """Compute a dense MLP independently of the project's activations."""
     act: dict[str, Callable[[Tensor], Tensor]] = {
         "silu": lambda h: h * torch.sigmoid(h),
         "gelu": functional.gelu,
@@ -306,7 +306,7 @@ def test_the_reference_takes_the_memory_that_is_reckoned(shape: str, changes: di
 
 
 def test_float64_weights_are_those_of_one_expert() -> None:
-    """A forward takes no more for four times the experts, a training step one float64 gradient of each weight."""
+    """With four times the experts a forward takes no more, a training step one more float64 gradient of each weight."""
     few = Problem(T=8, D=64, F=128, E=4, K=1)
     many = few.replace(E=16)
     weights = 8 * 64 * 3 * 128

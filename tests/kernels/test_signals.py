@@ -1,4 +1,4 @@
-"""Ctrl-C while processes are started: it waits, and it never reaches them."""
+"""Ctrl-C while child processes are started is deferred, and never reaches the children."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moebench.kernels.signals import uninterrupted
 
 
 def interrupted(thread: threading.Thread, stood: list[str]) -> None:
-    """Ctrl-C while processes are started, received by a thread of this process."""
+    """Send Ctrl-C while processes are started, received by a thread of this process."""
     with uninterrupted():
         signal.pthread_kill(thread.ident or 0, signal.SIGINT)
         time.sleep(0.2)  # as soon as the thread runs, it has received the signal
@@ -24,7 +24,7 @@ def interrupted(thread: threading.Thread, stood: list[str]) -> None:
 
 @pytest.fixture
 def other() -> Iterator[threading.Thread]:
-    """A thread that nobody has told to block signals, as those of torch."""
+    """Start a thread that does not block signals, as those of torch do not."""
     done = threading.Event()
     thread = threading.Thread(target=done.wait)
     thread.start()

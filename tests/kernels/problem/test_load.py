@@ -1,4 +1,4 @@
-"""Loads are read strictly, and routes drawn under them have the popularity they promise."""
+"""Loads are parsed strictly, and routes drawn under them have the popularity that they name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presets are the published models: against transformers' configurations, published totals and the problem's rules."""
+"""Presets agree with transformers' configurations, published totals and the problem's rules."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from moebench.kernels.problem.models import MODELS, Model, model
 
 NAMES = [preset.name for preset in MODELS]
 
-# Configuration classes whose defaults are the released model's, with the fields for which that holds. Left out are
-# those that are not: Qwen3MoeConfig's layers and renormalisation, OlmoeConfig's and DeepseekV2Config's expert width,
-# SwitchTransformersConfig's width (switch-base-8), and all of DbrxConfig, GraniteMoeConfig and MiniMaxConfig.
+# Configuration classes whose defaults are the released model's, with the fields for which this holds. Left out are
+# those with other defaults: Qwen3MoeConfig's layers and renormalisation, OlmoeConfig's and DeepseekV2Config's expert
+# width, SwitchTransformersConfig's width (switch-base-8), and all of DbrxConfig, GraniteMoeConfig and MiniMaxConfig.
 SHAPE = {"D": "hidden_size", "E": "num_experts", "K": "num_experts_per_tok", "activation": "hidden_act"}
 LOCAL = SHAPE | {"E": "num_local_experts", "F": "intermediate_size", "layers": "num_hidden_layers"}
 FINE = SHAPE | {"F": "moe_intermediate_size"}
@@ -38,7 +38,7 @@ DEFAULTS = [
     ("Switch-Base-128", "SwitchTransformersConfig", {"D": "d_model", "activation": "dense_act_fn"}),
 ]
 
-# Parameters of the routed experts in billions, as the shapes give them.
+# Parameters of the routed experts in billions, computed from the shapes.
 EXPERTS = {
     "Mixtral-8x7B": 45.1,
     "DBRX": 126.8,
@@ -57,7 +57,7 @@ EXPERTS = {
     "Switch-C-2048": 1570,
 }
 
-# Parameters of the whole model in billions, as its name, card or paper says.
+# Parameters of the whole model in billions, from its name, card or paper.
 TOTALS = {
     "Mixtral-8x7B": 46.7,
     "Mixtral-8x22B": 141,

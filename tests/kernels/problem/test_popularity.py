@@ -1,4 +1,4 @@
-"""What tokens choose, in expectation: against combinatorics, against the real routers, and by counting."""
+"""Expected choices of tokens against combinatorics, against the routers themselves, and against counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from moebench.kernels.problem.trace import load_of, write
 
 CPU = torch.device("cpu")
 TOKENS = 20_000
-SIGMAS = 5.0  # of the mean of that many tokens: by chance once in a million
+SIGMAS = 5.0  # standard deviations of the mean of that many tokens: exceeded by chance once in a million
 LOADS = ["uniform", "zipf:0.5", "zipf:1.2", "zipf:3", "dirichlet:0.3", "dirichlet:0.03", "hot", "empty:0.5"]
 
 
@@ -28,7 +28,7 @@ def shared(experts: int, groups: int) -> NDArray[np.int64]:
 
 
 def routed(problem: Problem, seed: int = 1) -> NDArray[np.int64]:
-    """Whether a token chose an expert, (T, E), by the router itself."""
+    """Route tokens and return whether each chose each expert, (T, E)."""
     ids_TK = draw_routes(problem, seed=seed, device=CPU).ids_TK.numpy()
     chosen_TE = np.zeros((problem.T, problem.E), dtype=np.int64)
     for token, ids in enumerate(ids_TK):
@@ -62,7 +62,7 @@ def test_experts_ranks_and_nodes_are_hit_as_the_router_hits_them(load: str, E: i
     data=st.data(),
 )
 def test_any_popularity_gives_probabilities_that_add_up(logits: list[float], data: st.DataObject) -> None:
-    """However far apart: a token chooses K experts, and a group at most as often as its experts together."""
+    """A token chooses K experts, and a group at most as often as its experts together, however far apart they are."""
     usable = sum(math.isfinite(logit) for logit in logits)
     assume(usable)
     drawn = Drawn(np.array(logits), data.draw(st.integers(1, usable)))

@@ -232,7 +232,7 @@ def test_key_does_not_depend_on_how_an_equal_factor_is_written(factor: float) ->
 
 
 def test_key_speaks_of_biases_only_where_there_are_some() -> None:
-    """Records of problems without keep the keys they have."""
+    """Records of problems without biases keep their keys."""
     assert SMALL.replace(bias=True).key == f"{SMALL.key}.bias"
 
 
@@ -279,7 +279,7 @@ def test_ideal_bytes_never_exceed_every_input_and_output_once(problem: Problem) 
 
 @pytest.mark.parametrize("bias", [False, True])
 def test_quantised_weights_take_one_byte_and_their_scales_four(bias: bool) -> None:
-    """Tokens, outputs and biases are bfloat16."""
+    """Tokens, outputs and biases stay bfloat16."""
     halves = SMALL.replace(dtype="bfloat16", bias=bias)
     quantised = halves.replace(dtype="float8_e4m3fn")
     matrices, rows = SMALL.E * SMALL.D * (SMALL.U + SMALL.F), SMALL.E * (SMALL.U + SMALL.D)

@@ -1,4 +1,4 @@
-"""Orders of routes: grouping is a stable permutation, and queues are those a plain simulation gives."""
+"""Orders of routes: grouping is a stable permutation, and queues agree with a plain simulation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GATES = [0.0, 0.125, 0.25, 0.5, 0.75]  # few values, so that tokens tie
 
 @st.composite
 def routings(draw: st.DrawFn) -> Routing:
-    """Any routes: missing ones, twice the same expert in a row, no tokens at all."""
+    """Draw any routes: missing ones, twice the same expert in a row, no tokens at all."""
     T, K, experts = draw(st.integers(0, 12)), draw(st.integers(1, 4)), draw(st.integers(4, 6))
     ids = draw(st.lists(st.integers(NO_ROUTE, experts - 1), min_size=T * K, max_size=T * K))
     gates = draw(st.lists(st.sampled_from(GATES), min_size=T * K, max_size=T * K))
@@ -31,7 +31,7 @@ def routings(draw: st.DrawFn) -> Routing:
 
 
 def simulated_positions(routing: Routing, policy: DropPolicy, ranks: int = 1) -> dict[tuple[int, int], int]:
-    """The place of every route in its expert's queue, by letting them line up one at a time, rank by rank."""
+    """Return the position of every route in its expert's queue by queueing them one at a time, rank by rank."""
     T, K = routing.ids_TK.shape
     rank_T = [rank for rank, size in enumerate(split_evenly(T, ranks)) for _ in range(size)]
 

@@ -1,4 +1,4 @@
-"""Inputs are what the problem says, the same for the same seed, and copies share nothing with their original."""
+"""Inputs have the shapes of the problem, are the same for the same seed, and copies share no memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace is read strictly, is known by its content, and gives the routes that were recorded in their order."""
+"""A trace is read strictly, identified by its content, and gives the recorded routes in their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gather-sum against a loop over tokens."""
+"""The gather-sum equals a loop over tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moebench.kernels.torch_ops.combine import gather_sum
 
 
 def naive(rows_MD: Tensor, slot_TK: Tensor, gates_TK: Tensor) -> Tensor:
-    """y_t in float64, one route at a time."""
+    """Compute y_t in float64, one route at a time."""
     y_TD = torch.zeros(slot_TK.shape[0], rows_MD.shape[1], dtype=torch.float64)
     for t, slots in enumerate(slot_TK.tolist()):
         for k, slot in enumerate(slots):
@@ -23,7 +23,7 @@ def naive(rows_MD: Tensor, slot_TK: Tensor, gates_TK: Tensor) -> Tensor:
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows, slots and gates of any routes, also with no tokens, no rows or no routes; rows may be used twice."""
+    """Draw rows, slots and gates of any routes, also without tokens, rows or routes; rows may be used twice."""
     T, K, rows, D = draw(st.integers(0, 6)), draw(st.integers(1, 4)), draw(st.integers(0, 9)), draw(st.integers(1, 5))
     slots = draw(st.lists(st.integers(-1, rows - 1), min_size=T * K, max_size=T * K))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 99)))
@@ -52,7 +52,7 @@ def test_gradients_are_those_of_the_loop(case: tuple[Tensor, Tensor, Tensor]) ->
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_sums_are_kept_in_float32(dtype: torch.dtype) -> None:
-    """A thousand ones added in half precision would stop growing; the sum is rounded once, at the end."""
+    """A sum of a thousand ones in half precision would stop growing; here it is rounded once, at the end."""
     rows_MD = torch.ones(1, 2, dtype=dtype)
     slot_TK = torch.zeros(1, 1000, dtype=torch.int64)
     y_TD = gather_sum(rows_MD, slot_TK, torch.ones(1, 1000))

@@ -1,4 +1,4 @@
-"""Dispatch and combine against their definitions."""
+"""Dispatch and combine equal their definitions, and each is the backward of the other."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_combine_weighs_and_adds_and_never_reads_padding() -> None:
 
 
 def test_both_have_gradients_where_nothing_is_routed() -> None:
-    """A rank without routes must still take part in the backward of the others."""
+    """A rank without routes must still take part in the backward of other ranks."""
 
     def empty(*shape: int) -> Tensor:
         return torch.zeros(shape, requires_grad=True)
@@ -57,7 +57,7 @@ def test_both_have_gradients_where_nothing_is_routed() -> None:
 
 @st.composite
 def placed(draw: st.DrawFn) -> tuple[Places, int, int]:
-    """Any routes in any order among any padding, with the number of tokens and of rows."""
+    """Draw any routes in any order among any padding, with the number of tokens and of rows."""
     T, K, padding = draw(st.integers(0, 6)), draw(st.integers(1, 4)), draw(st.integers(0, 3))
     kept = draw(st.lists(st.booleans(), min_size=T * K, max_size=T * K))
     routes = [route for route, keep in enumerate(kept) if keep]
@@ -70,7 +70,7 @@ def placed(draw: st.DrawFn) -> tuple[Places, int, int]:
 
 
 def whole_numbers(*shape: int, seed: int) -> Tensor:
-    """Random numbers whose sums and products are exact."""
+    """Draw random numbers whose sums and products are exact."""
     return torch.randint(-4, 5, shape, generator=torch.Generator().manual_seed(seed)).float()
 
 
@@ -83,7 +83,7 @@ def test_slots_and_tokens_are_each_others_inverse(case: tuple[Places, int, int])
 
 @given(case=placed(), seed=st.integers(0, 99))
 def test_one_is_the_backward_of_the_other(case: tuple[Places, int, int], seed: int) -> None:
-    """With gate weights of 1 the gradient of one is the other, whatever the routes."""
+    """With gate weights of 1 the gradient of one is the other, for any routes."""
     places, T, rows = case
     x_TD, y_MD = whole_numbers(T, 3, seed=seed), whole_numbers(rows, 3, seed=seed + 100)
     gates_TK = torch.ones(places.slot_TK.shape)

@@ -1,6 +1,6 @@
 """The layer on the grouped product: awkward shapes, what it keeps for backward, and that it never waits for the device.
 
-The common tests of all implementations, tests/kernels/test_implementations.py, hold for it too.
+The common tests of all implementations, tests/kernels/implementations/test_implementations.py, hold for it too.
 """
 
 from __future__ import annotations

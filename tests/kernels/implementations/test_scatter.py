@@ -1,4 +1,4 @@
-"""The whole space of `scatter`: right, the same twice, as large as it says, and threads given back."""
+"""The whole space of `scatter`: results are right and repeatable, memory is as predicted, threads are restored."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WIDE = Problem(T=512, D=512, F=512, E=8, K=2, dtype="bfloat16")
 
 @pytest.fixture(autouse=True)
 def two_threads() -> Iterator[None]:
-    """A space with a choice of threads wherever the test runs."""
+    """Let torch use two threads, so that the space has a choice of threads on every machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -42,7 +42,7 @@ def two_threads() -> Iterator[None]:
 
 
 def draw(problem: Problem) -> Inputs:
-    """Some tokens without routes, some with one expert twice, one expert without rows."""
+    """Draw inputs with some tokens without routes, some with one expert twice, and one expert without rows."""
     inputs = draw_inputs(problem, draw_weights(problem, seed=0, device=CPU), seed=1, device=CPU)
     ids_TK = inputs.routing.ids_TK.clone()
     ids_TK[ids_TK == problem.E - 1] = 0
@@ -56,7 +56,7 @@ def space(problem: Problem) -> list[Config]:
 
 
 def assert_right_twice(problem: Problem, configs: list[Config]) -> None:
-    """Result and gradients within the bounds of the oracle, and the same bits from a second call."""
+    """Check results and gradients against the oracle within its bounds, and that a second call has the same bits."""
     inputs = draw(problem)
     expected = oracle(problem, inputs)
     for config in configs:
@@ -69,7 +69,7 @@ def assert_right_twice(problem: Problem, configs: list[Config]) -> None:
 
 
 def test_every_configuration_is_right_and_gives_the_same_bits_twice() -> None:
-    """On one thread, as tensors so small take long on more; the next test has both."""
+    """Run on one thread, as tensors this small take long on more; the next test has both."""
     problem = SMALL.replace(dtype="bfloat16")
     assert_right_twice(problem, [config for config in space(problem) if config["threads"] == 1])
 
@@ -84,7 +84,7 @@ def test_every_two_values_are_right_and_give_the_same_bits_twice(dtype: str, bia
 
 @pytest.mark.parametrize("compute", ["native", "float32"])
 def test_many_small_tiles_of_one_expert_do_not_wear_out_its_gradients(compute: str) -> None:
-    """Added up in bfloat16, 125 tiles would be off by 1.5 times the bound."""
+    """A sum of 125 tiles in bfloat16 would be off by 1.5 times the bound."""
     problem = SMALL.replace(T=8000, D=64, F=64, E=1, K=1, load="uniform", dtype="bfloat16")
     inputs = draw_inputs(problem, draw_weights(problem, seed=0, device=CPU), seed=1, device=CPU).requires_grad_()
     layer = KERNEL.build(problem, {**space(problem)[0], "tile": 64, "compute": compute}, CPU)
@@ -105,7 +105,7 @@ def test_the_default_comes_first_and_uses_the_threads_there_are() -> None:
 
 @pytest.mark.parametrize(("dtype", "configs"), [("float32", 96), ("bfloat16", 192), ("float16", 192)])
 def test_the_space_on_two_cores(dtype: str, configs: int) -> None:
-    """Distinct configurations, of which float32 has no other dtype to multiply in."""
+    """All configurations are distinct; float32 has no other dtype to multiply in."""
     found = space(SMALL.replace(dtype=dtype))
     assert len({tuple(config.items()) for config in found}) == len(found) == configs
     assert {config["threads"] for config in found} == {1, 2}
@@ -123,7 +123,7 @@ def test_a_gpu_has_no_choice_of_threads() -> None:
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
 def test_a_call_runs_on_its_threads_and_gives_them_back(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also when it fails in the middle."""
+    """It gives them back also when it fails in the middle."""
     problem = SMALL.replace(mode=mode)
     seen = []
 
@@ -164,7 +164,7 @@ def test_no_count_of_threads_changes_nothing() -> None:
 @pytest.mark.parametrize("load", ["uniform", "hot"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_predicted_workspace_is_near_the_measured_peak(dtype: str, load: str, mode: str) -> None:
-    """At least half and at most four times what a call allocates beyond its result."""
+    """It is at least half and at most four times what a call allocates beyond its result."""
     problem = SMALL.replace(T=512, D=128, F=256, dtype=dtype, load=load, mode=mode)
     inputs = draw(problem)
     for config in covering(space(problem)):
@@ -176,7 +176,7 @@ def test_predicted_workspace_is_near_the_measured_peak(dtype: str, load: str, mo
 
 
 def predicted(problem: Problem, **choices: int | str) -> float:
-    """Seconds of the default with some choices changed."""
+    """Return the predicted seconds of the default configuration with some choices changed."""
     config = {**space(problem)[0], **choices}
     return sum(step.seconds(RATES) for step in steps(problem, config))
 
@@ -202,7 +202,7 @@ def test_steps_do_the_useful_flops_and_no_others(dtype: str, changes: dict[str, 
 
 
 def test_steps_know_what_costs_on_a_cpu() -> None:
-    """One thread of two, weights packed for every small tile, bfloat16 that is not multiplied as such."""
+    """Slower are one thread of two, weights packed for every small tile, and bfloat16 that is converted first."""
     default = predicted(WIDE)
     assert predicted(WIDE, threads=1) > 1.5 * default
     assert predicted(WIDE, tile=64) > 1.05 * default
@@ -211,13 +211,13 @@ def test_steps_know_what_costs_on_a_cpu() -> None:
 
 
 def test_steps_see_the_rows_of_each_expert() -> None:
-    """A tile that is higher than every expert's rows is the same as any higher one; under a hot load it is not."""
+    """Tiles higher than every expert's rows are all the same; under a hot load they are not."""
     assert predicted(WIDE, tile=1024) == predicted(WIDE, tile=2048)
     assert predicted(WIDE.replace(load="hot"), tile=256) > predicted(WIDE.replace(load="hot"), tile=2048)
 
 
 def test_many_experts_like_few_operations() -> None:
-    """A bag sums all rows in the calls that adding takes for a tile or two."""
+    """A bag sums all rows in as few calls as adding takes for one or two tiles."""
     many = WIDE.replace(F=128, E=128, K=8)
     assert predicted(many, combine="bag", gather="all") < 0.9 * predicted(many)
 

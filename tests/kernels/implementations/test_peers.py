@@ -1,4 +1,4 @@
-"""The adapters to other projects: what they refuse, and that they translate layouts without a fault.
+"""The adapters to other projects: what they refuse, and that they convert layouts correctly.
 
 None of the projects is installed where these tests must pass. Each is emulated by the few functions that its adapter
 calls, written from their documented signatures, layouts and checks, in plain differentiable torch on the CPU.
@@ -34,7 +34,7 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-# Small enough that float32 of the emulation is exact to the bound; what the real ones refuse of it is not asked here.
+# Small enough that float32 in the emulation is exact to the bound; refusals of the real packages are not tested here.
 BASE = Problem(T=37, D=48, F=32, E=6, K=2)
 TRAIN = BASE.replace(mode="train")
 PACKAGES = {
@@ -63,7 +63,7 @@ def assert_right(kernel: Peer, problem: Problem) -> None:
     inputs = draw(problem)
     before = inputs.clone()
     layer = kernel.build(problem, {}, CPU)
-    for _ in range(2):  # the second call finds the weights loaded
+    for _ in range(2):  # the second call finds the weights converted
         assert verdict(errors(call(problem, layer, inputs), reference(problem, inputs)), problem.dtype) is None
     for name, tensor in inputs.differentiable().items():
         assert torch.equal(tensor, before.differentiable()[name]), f"it wrote to {name}"
@@ -71,7 +71,7 @@ def assert_right(kernel: Peer, problem: Problem) -> None:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
-    """Put a module with some attributes where imports look first, and its parents with it."""
+    """Install a module with some attributes, and its parent packages, where imports look first."""
 
     def put(name: str, **attributes: object) -> None:
         parent, _, stem = name.rpartition(".")
@@ -95,13 +95,13 @@ def hopper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
 
 
-# What they refuse.
+# Refusals.
 
 
 @pytest.mark.parametrize(("name", "package"), PACKAGES.items())
 @pytest.mark.parametrize("device", [CPU, CUDA], ids=str)
 def test_an_absent_package_is_named_with_the_remedy(name: str, package: str, device: torch.device) -> None:
-    """Whatever the device, and before a word is said about it or the problem."""
+    """The package is named for every device, before any lack of the device or the problem."""
     if importlib.util.find_spec(package):
         pytest.skip(f"{package} is installed")
     reason = peer(name).supports(BASE.replace(T=0), device)
@@ -111,7 +111,7 @@ def test_an_absent_package_is_named_with_the_remedy(name: str, package: str, dev
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_a_package_is_not_imported_to_be_looked_for(name: str, fake: Fake) -> None:
-    """Nor when there is no CUDA device: the empty modules put here would fail at once."""
+    """It is not imported without a CUDA device either: the empty modules installed here would fail at once."""
     for module in peer(name).modules:
         fake(module.partition(".")[0])
     reason = peer(name).supports(BASE, CPU)
@@ -129,7 +129,7 @@ def test_too_old_a_device_is_refused_with_both_versions(name: str, fake: Fake, m
 
 @pytest.mark.usefixtures("hopper")
 def test_an_import_that_fails_is_a_reason(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The package of another author with the same name, say: it has no ``matmul``."""
+    """An example is a package of another author with the same name: it has no ``matmul``."""
     monkeypatch.delitem(sys.modules, "triton_kernels.matmul", raising=False)
     fake("triton_kernels")
     reason = peer("triton_kernels_moe").supports(BASE, CUDA)
@@ -181,7 +181,7 @@ def test_a_refusal_gives_field_and_value(changes: dict[str, Any], refusing: set[
     assert all(reason is None or f"{field} = {value}" in reason for reason in found.values())
 
 
-# Weights as a peer keeps them.
+# Weights in the layout of a peer.
 
 
 def test_a_weight_is_loaded_once_for_each_state_and_forgotten_with_it() -> None:
@@ -203,11 +203,11 @@ def test_a_weight_is_loaded_once_for_each_state_and_forgotten_with_it() -> None:
     assert len(once._kept) == 1
 
 
-# The emulations. Shapes are written out as the projects document them, so that a wrong layout cannot pass.
+# Emulations. Shapes are written out as the projects document them, so that a wrong layout cannot pass.
 
 
 def flatten_sort_count(expert_idxs: Tensor, num_experts: int) -> tuple[Tensor, Tensor, Tensor]:
-    """scattermoe: sorted ids, the flat position of each, and the end of each expert."""
+    """Emulate scattermoe: return sorted ids, the flat position of each, and the end of each expert."""
     assert expert_idxs.dtype == torch.int64
     ids, order = torch.sort(expert_idxs.flatten())
     return ids, order, torch.bincount(ids, minlength=num_experts).cumsum(0)
@@ -225,7 +225,7 @@ def parallel_linear(
     grouped_in: bool = False,
     grouped_out: bool = False,
 ) -> Tensor:
-    """scattermoe: weights (E, in, out); rows in expert order when grouped, else in the order of tokens."""
+    """Emulate scattermoe: weights (E, in, out); rows in expert order when grouped, else in token order."""
     assert expert_weights.shape[1] == inputs.shape[1]
     assert sorted_scattered_idxs.numel() == inputs.shape[0] * k
     assert expert_offsets[-1] == sorted_scattered_idxs.numel()
@@ -255,7 +255,7 @@ def test_scattermoe(gated: bool, activation: str, changes: dict[str, Any], fake:
 
 
 class FusedMoe:
-    """vLLM: w1 (E, 2F, D) with gate rows first, w2 (E, D, F); tiles of a call are those that are set while it runs."""
+    """vLLM's module: w1 (E, 2F, D) with gate rows first, w2 (E, D, F); a call uses the tiles set while it runs."""
 
     def __init__(self) -> None:
         self.tiles: dict[str, int] | None = None
@@ -263,7 +263,7 @@ class FusedMoe:
 
     @contextmanager
     def override_config(self, config: dict[str, int] | None) -> Iterator[None]:
-        """As vLLM has it: what was set before comes back, but not after an error."""
+        """Emulate vLLM: the earlier setting comes back at the end, but not after an error."""
         before, self.tiles = self.tiles, config
         yield
         self.tiles = before
@@ -331,7 +331,7 @@ def test_vllm_takes_the_tiles_of_a_configuration_for_each_call(fused_moe: FusedM
 
 
 def test_vllm_does_not_keep_the_tiles_of_a_call_that_failed(fused_moe: FusedMoe) -> None:
-    """Its context does not put back what was there: the next layer without tiles must not run with them."""
+    """vLLM's context does not restore the earlier tiles: the next layer without tiles must not run with them."""
     kernel, inputs = peer("vllm_fused_moe"), draw(BASE)
     with pytest.raises(RuntimeError, match="out of resource"):
         call(BASE, kernel.build(BASE, TILES | {"num_stages": 9}, CPU), inputs)
@@ -369,7 +369,7 @@ def moe_general_routing_inputs(
     is_inference_mode_enabled: bool = False,
     concat_layout: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """sonicmoe: w1 (2F, D, E) and w2 (D, F, E) with the strides of (E, 2F, D) and (E, D, F); tokens ascending."""
+    """Emulate sonicmoe: w1 (2F, D, E), w2 (D, F, E) with strides of (E, 2F, D), (E, D, F); tokens ascending."""
     assert (activation_type, type(stream_id)) == ("swiglu", int)
     assert token_indices.dtype == expert_indices.dtype == torch.int32
     assert router_scores.dtype == torch.float32
@@ -396,7 +396,7 @@ def test_sonicmoe(changes: dict[str, Any], fake: Fake) -> None:
 
 @dataclasses.dataclass
 class Arguments:
-    """megablocks: those of its arguments that matter, with its own defaults where they are a trap."""
+    """megablocks' arguments as far as they matter here, with its own defaults where a wrong one would do harm."""
 
     hidden_size: int
     ffn_hidden_size: int
@@ -419,7 +419,7 @@ class Arguments:
 
 
 class GroupedMLP(nn.Module):
-    """megablocks: every weight (E * F, D), the grouped products' weights contiguous; v1 where it is a GLU."""
+    """megablocks' GroupedMLP: every weight is (E * F, D), contiguous for the grouped products; v1 exists for a GLU."""
 
     def __init__(self, args: Arguments) -> None:
         super().__init__()
@@ -444,7 +444,7 @@ class GroupedMLP(nn.Module):
 
 
 class ParallelDroplessMLP(nn.Module):
-    """megablocks: gather in expert order, `GroupedMLP`, scatter with the expert weights."""
+    """megablocks' layer: gather in expert order, `GroupedMLP`, scatter with the expert weights."""
 
     def __init__(self, args: Arguments) -> None:
         super().__init__()
@@ -471,7 +471,7 @@ def test_megablocks(gated: bool, activation: str, changes: dict[str, Any], fake:
 
 
 def test_megablocks_sees_a_weight_that_was_stepped(fake: Fake) -> None:
-    """An optimiser writes to weights in place: the loaded ones must not be of the step before."""
+    """An optimiser writes to weights in place: the converted ones must not be those of the step before."""
     fake("megablocks.layers.arguments", Arguments=Arguments)
     fake("megablocks.layers.dmoe", ParallelDroplessMLP=ParallelDroplessMLP)
     inputs, layer = draw(TRAIN), peer("megablocks").build(TRAIN, {}, CPU)
@@ -484,7 +484,7 @@ def test_megablocks_sees_a_weight_that_was_stepped(fake: Fake) -> None:
 
 @dataclasses.dataclass
 class FnSpecs:
-    """triton_kernels: a device function by name, and what it makes of the width."""
+    """triton_kernels' device function, by name, with the factor by which it reduces the width."""
 
     name: str
     fn: Callable[..., Tensor]
@@ -494,21 +494,21 @@ class FnSpecs:
 
 @dataclasses.dataclass
 class FusedActivation:
-    """triton_kernels: a function and its arguments."""
+    """triton_kernels' fused activation: a function and its arguments."""
 
     specs: FnSpecs
     fn_args: tuple[float, ...]
 
 
 def swiglu_fn(rows: Tensor, alpha: float, limit: float) -> Tensor:
-    """triton_kernels: gate and linear columns in turn, and one is added to the linear ones."""
+    """Emulate triton_kernels: gate and linear columns alternate, and one is added to the linear ones."""
     gate, linear = rows[:, ::2].clamp(max=limit), rows[:, 1::2].clamp(-limit, limit)
     return gate * torch.sigmoid(alpha * gate) * (linear + 1)
 
 
 @dataclasses.dataclass
 class Ragged:
-    """triton_kernels: rows of each slice."""
+    """triton_kernels' ragged metadata: the rows of each slice."""
 
     slice_sizes: Tensor
 
@@ -529,7 +529,7 @@ def ragged_matmul(
     gammas: Tensor | None = None,
     fused_activation: FusedActivation | None = None,
 ) -> Tensor:
-    """triton_kernels: b (E, in, out), bias (E, out) and gammas float32; row i of the slices is a[gather_indx[i]]."""
+    """Emulate triton_kernels: b (E, in, out), bias (E, out), gammas float32; row i is a[gather_indx[i]]."""
     assert bias is None or (bias.dtype == torch.float32 and bias.stride(-1) == 1)
     expert = torch.repeat_interleave(a_ragged_metadata.slice_sizes)
     for index in (gather_indx, scatter_indx):

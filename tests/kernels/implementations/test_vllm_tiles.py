@@ -1,4 +1,4 @@
-"""The tiles of vLLM's kernel: how many there are, and what shared memory they need at least."""
+"""Tiles of vLLM's kernel: their number, and the least shared memory that they need."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_single_stage_keeps_nothing_in_flight() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["sm_80", "sm_90", "sm_100", "gfx942"])
 def test_shared_memory_is_never_less_than_said(target: str, tmp_path: Path) -> None:
-    """A product of ours that gathers rows and has no descriptors lays its operands down as vLLM's does."""
+    """A Triton product of this package that gathers rows without descriptors stores its operands as vLLM's does."""
     pytest.importorskip("triton")
     cases = [(*shape, stages) for shape in SHAPES for stages in (2, 4)]
     run = subprocess.run(

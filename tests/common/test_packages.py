@@ -1,4 +1,4 @@
-"""A package that is missing or broken in any way is a sentence, for whoever wants one."""
+"""A package that is missing, or broken in any way, gives one sentence and disables only what needs it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EXTRAS = ("cupy", "transformers", "ray", "pyarrow")
 
 @pytest.fixture(params=BREAKS)
 def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A folder of all optional packages, each failing in one way; of pynvml not, which torch itself imports."""
+    """Make a folder of all optional packages, which all fail in one way; pynvml is left out, as torch imports it."""
     for name in (*EXTRAS, "triton"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(BREAKS[request.param])
@@ -67,7 +67,7 @@ def test_warnings_of_an_import_are_not_ours() -> None:
 
 
 def python(code: str, folder: Path) -> Any:
-    """What a fresh process prints as JSON in which the packages of ``folder`` come first."""
+    """Return what a new process prints as JSON when it finds the packages of ``folder`` first."""
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert run.returncode == 0, run.stderr
@@ -102,7 +102,7 @@ def test_the_doctor_says_what_is_broken(broken: Path) -> None:
 
 
 class FakeCupy:
-    """CuPy as far as it is used before a launch; ``fails`` is what breaks: its compiler, or nothing."""
+    """The part of CuPy that is used before a launch; ``fails`` is the error of its compiler, or None."""
 
     def __init__(self, fails: Exception | None = None) -> None:
         self.__version__ = "14.2.0"
@@ -125,7 +125,7 @@ class FakeCupy:
 
 @pytest.fixture
 def hopper(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A function that puts a CuPy into a machine with an H100."""
+    """Yield a function that installs a CuPy on a machine with an H100."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
 
     def put(cupy: FakeCupy | None) -> None:
@@ -151,7 +151,7 @@ def test_cupy_that_works_orders_the_routes(hopper: Any) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("CuPy failed to load libnvrtc.so.13"), OSError("no driver")], ids=str)
 def test_cupy_whose_compiler_does_not_work_is_done_without(hopper: Any, error: Exception) -> None:
-    """Its import succeeds, and its first kernel would have been the end of every Triton layer."""
+    """Its import succeeds, and without this check its first kernel would fail every Triton layer."""
     hopper(FakeCupy(fails=error))
     version, words = cuda.ordering(GPU)
     assert version is None

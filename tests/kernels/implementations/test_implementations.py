@@ -1,7 +1,7 @@
 """Every implementation, found by name, against the float64 reference; a new one is tested by being in the folder.
 
-On a machine with a GPU the implementations run there. An implementation is tried on the problems it supports, and its
-refusal of the others is tested instead.
+On a machine with a GPU the implementations run there. An implementation is run on the problems that it supports; for
+the others its refusal is tested instead.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from moebench.results.record import Error
 from moebench.results.timing.memory import peak
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-# Those of the layer; matmul, a reference rate that answers another question, has tests of its own.
+# The kernels that compute the layer; matmul, a reference rate that computes something else, has its own tests below.
 NAMES = [name for name in KERNELS.names() if KERNELS.load(name).question is LAYER]
 BASE = Problem(T=37, D=48, F=32, E=6, K=2, mode="train")
-SINGLE = BASE.replace(E=1, K=1)  # what every implementation supports, a single dense chain too
+SINGLE = BASE.replace(E=1, K=1)  # every implementation supports it, a single dense chain too
 PLAIN = SINGLE.replace(mode="forward", D=128, F=128)
 BIASED = BASE.replace(bias=True)
 SPREAD = BASE.replace(T=900, D=16, F=128, E=3, load="hot")
@@ -111,7 +111,7 @@ PROBLEMS = [
 POINTS = [(name, problem) for name in NAMES for problem in PROBLEMS]
 REFUSED = [point for point in POINTS if KERNELS.load(point[0]).supports(point[1], DEVICE) is not None]
 INTERPRETED = [name for name in NAMES if isinstance(KERNELS.load(name), TritonKernel) and DEVICE.type == "cpu"]
-THINNED = [*INTERPRETED, "scatter"]  # whose spaces are covered by pairs; test_scatter.py tries all of its own
+THINNED = [*INTERPRETED, "scatter"]  # their spaces are covered by pairs; test_scatter.py runs all of its own
 
 
 def key(value: object) -> str | None:
@@ -127,14 +127,14 @@ SUPPORTED = [
 
 
 def marked(name: str, problem: Problem) -> list[pytest.MarkDecorator]:
-    """``gpu`` for what `nox -s gpu` runs; ``slow`` for what the interpreter would spend a second on once more."""
+    """Return ``gpu`` for what `nox -s gpu` runs, ``slow`` for what the interpreter would repeat for a second."""
     if problem.key in FIRST_ON_A_GPU:
         return [pytest.mark.gpu]
     return [pytest.mark.slow] if name in INTERPRETED and once_more(problem) else []
 
 
 def once_more(problem: Problem) -> bool:
-    """A training step holds the forward, and what an activation is does not depend on the dtype."""
+    """Return whether other points cover this one: a training step has the forward; activations ignore the dtype."""
     if problem.mode == "forward":
         return not problem.quantised
     return problem.dtype != "float32" and problem.activation != "silu"
@@ -149,7 +149,7 @@ supported = pytest.mark.parametrize(
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Tensors this small take longer on many threads, and far longer where the cores are busy."""
+    """Use one thread: tensors this small take longer on many threads, and far longer where the cores are busy."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -161,7 +161,7 @@ def draw(problem: Problem, seed: int = 1) -> Inputs:
 
 
 def routed(inputs: Inputs, ids_TK: Tensor) -> Inputs:
-    """The same tokens on other experts."""
+    """Return the inputs with their tokens routed to other experts."""
     routing = dataclasses.replace(inputs.routing, ids_TK=ids_TK.to(DEVICE, torch.int32))
     return dataclasses.replace(inputs, routing=routing)
 
@@ -175,7 +175,7 @@ def build(kernel: Kernel, problem: Problem, config: Config | None = None) -> Lay
 
 
 def assert_right(problem: Problem, layer: Layer, inputs: Inputs, expected: Result | None = None) -> None:
-    """A result within the dtype's bounds of the reference, in the dtypes of the inputs, which stay as they were."""
+    """Check results and gradients against the reference within the dtype's bounds, and that inputs are unchanged."""
     expected = expected or reference(problem, inputs)
     if problem.mode == "train":
         inputs.requires_grad_()
@@ -194,7 +194,7 @@ def assert_right(problem: Problem, layer: Layer, inputs: Inputs, expected: Resul
 
 
 def supporting(problem: Problem, *, without: tuple[str, ...] = ()) -> pytest.MarkDecorator:
-    """Run a test with every implementation that supports the problem and is of none of the families ``without``."""
+    """Run a test with every implementation that supports the problem and is of no family in ``without``."""
     kernels = (KERNELS.load(name) for name in NAMES)
     fitting = [k for k in kernels if k.supports(problem, DEVICE) is None and k.family not in without]
     return pytest.mark.parametrize("kernel", fitting, ids=lambda kernel: kernel.name)
@@ -213,7 +213,7 @@ either_bias = pytest.mark.parametrize(
 
 
 def test_some_implementations_take_biases() -> None:
-    """Otherwise what is said of biases below would be said of nobody."""
+    """Without such implementations the tests of biases below would test nothing."""
     assert {name for name in NAMES if KERNELS.load(name).supports(BIASED, DEVICE) is None} >= {
         "loop",
         "grouped",
@@ -228,7 +228,7 @@ def test_output_and_gradients_equal_the_reference(name: str, problem: Problem) -
 
 @pytest.mark.parametrize(("name", "problem"), REFUSED, ids=key)
 def test_a_refusal_names_a_value_of_the_problem_or_is_the_machines(name: str, problem: Problem) -> None:
-    """``field = value`` with the problem's own value; only what is missing on the machine is said of any problem."""
+    """Its form is ``field = value`` with the problem's value; only a lack of the machine is the same for all."""
     kernel = KERNELS.load(name)
     reason = kernel.supports(problem, DEVICE)
     assert reason
@@ -240,7 +240,7 @@ def test_a_refusal_names_a_value_of_the_problem_or_is_the_machines(name: str, pr
 
 @either_bias
 def test_the_oracle_itself_agrees(kernel: Kernel, problem: Problem) -> None:
-    """The loop over tokens, without the shortcut that the other tests take."""
+    """Compare with the loop over tokens; other tests use the faster `reference`."""
     inputs = draw(problem)
     assert_right(problem, build(kernel, problem), inputs, oracle(problem, inputs))
 
@@ -249,7 +249,7 @@ def test_the_oracle_itself_agrees(kernel: Kernel, problem: Problem) -> None:
 @pytest.mark.parametrize("tokens", [slice(None, None, 3), slice(5, 25), slice(None)], ids=["some", "a range", "all"])
 @supporting(BASE, without=("peer",))  # released models have no missing routes
 def test_missing_routes_add_nothing(kernel: Kernel, tokens: slice, mode: str) -> None:
-    """Not even a bias, where there are any."""
+    """A missing route adds no bias either."""
     problem = BASE.replace(mode=mode, bias=kernel.supports(BIASED, DEVICE) is None)
     inputs = draw(problem)
     ids_TK = inputs.routing.ids_TK.clone()
@@ -279,7 +279,7 @@ def test_an_expert_twice_in_a_row_adds_up(kernel: Kernel, mode: str) -> None:
 
 @supporting(BASE.replace(K=1))
 def test_all_tokens_on_one_expert_are_a_dense_mlp(kernel: Kernel) -> None:
-    """Against torch.nn.functional rather than our own reference."""
+    """Compare with torch.nn.functional instead of the project's own reference."""
     problem = BASE.replace(K=1, router="softmax_topk")
     drawn = draw(problem)
     inputs = routed(drawn, torch.full((problem.T, 1), 4)).requires_grad_()
@@ -296,7 +296,7 @@ def test_all_tokens_on_one_expert_are_a_dense_mlp(kernel: Kernel) -> None:
 @pytest.mark.parametrize("policy", ["first_come", "gate_weight"])
 @supporting(BASE.replace(K=1, capacity_factor=0.01))
 def test_everything_dropped_but_one_row(kernel: Kernel, policy: str) -> None:
-    """One place in one expert: the first token's, or that of the largest gate weight."""
+    """One expert takes one row: the first token's, or that with the largest gate weight."""
     problem = BASE.replace(K=1, capacity_factor=0.01, drop=policy, router="softmax_topk")
     drawn = draw(problem)
     inputs = routed(drawn, torch.full((problem.T, 1), 2))
@@ -315,7 +315,7 @@ def transposed(tensor: Tensor) -> Tensor:
 
 
 def cut_out(tensor: Tensor) -> Tensor:
-    """A window of a larger tensor whose every other element is poison."""
+    """Return a window of a larger tensor whose other elements are all NaN."""
     return functional.pad(tensor, (1, 2, 3, 1), value=torch.nan)[..., 3:-1, 1:-2]
 
 
@@ -346,7 +346,7 @@ def test_inputs_need_not_be_contiguous(
 
 @supporting(BASE)
 def test_the_gradient_of_a_sum(kernel: Kernel) -> None:
-    """Its output gradient is one number with strides of zero, which nobody can write to."""
+    """The output gradient of a sum is one number with strides of zero, which must not be written to."""
     drawn = draw(BASE)
     inputs = dataclasses.replace(drawn, dy_TD=torch.ones((), device=DEVICE).expand(BASE.T, BASE.D))
     assert_right(BASE, build(kernel, BASE), inputs)
@@ -355,7 +355,7 @@ def test_the_gradient_of_a_sum(kernel: Kernel) -> None:
 @modes
 @supporting(SPREAD)
 def test_every_configuration_is_right(kernel: Kernel, mode: str) -> None:
-    """With more rows on one expert than a tile holds, and not a multiple of one."""
+    """One expert has more rows than a tile holds, and not a multiple of a tile's rows."""
     if kernel.name in INTERPRETED and mode == "forward":
         pytest.skip("a training step holds the forward, and the interpreter takes a second for either")
     problem = SPREAD.replace(mode=mode, bias=kernel.supports(SPREAD.replace(bias=True), DEVICE) is None)
@@ -384,7 +384,7 @@ def test_two_calls_give_the_same_bits(kernel: Kernel, problem: Problem, dtype: s
 
 @supporting(BASE)
 def test_a_layer_keeps_nothing_of_an_earlier_call(kernel: Kernel) -> None:
-    """Other tokens, routes and weights through the same layer, then the first ones again."""
+    """Run other tokens, routes and weights through the same layer, then the first ones again."""
     layer = build(kernel, BASE)
     for seed in (1, 2, 1):
         inputs = draw_inputs(BASE, draw_weights(BASE, seed=seed, device=DEVICE), seed=seed, device=DEVICE)
@@ -404,7 +404,7 @@ def test_inputs_and_the_output_gradient_stay_untouched(kernel: Kernel, problem: 
 
 @either_bias
 def test_a_second_backward_over_a_retained_graph_gives_the_same(kernel: Kernel, problem: Problem) -> None:
-    """Nothing that backward needs is overwritten by the first one."""
+    """The first backward overwrites nothing that a second one needs."""
     inputs = draw(problem).requires_grad_()
     leaves = list(inputs.differentiable().values())
     y_TD = build(kernel, problem)(inputs.x_TD, inputs.routing, inputs.weights)
@@ -416,7 +416,7 @@ def test_a_second_backward_over_a_retained_graph_gives_the_same(kernel: Kernel, 
 
 @either_bias
 def test_one_gradient_may_be_asked_for_alone(kernel: Kernel, problem: Problem) -> None:
-    """Frozen weights, or a router that is not trained."""
+    """This happens with frozen weights, or with a router that is not trained."""
     drawn = draw(problem)
     expected = reference(problem, drawn)
     for leaf in drawn.differentiable():
@@ -465,13 +465,13 @@ SIZES = [
         (name, problem)
         for name in KERNELS.names()
         for problem in SIZES
-        # The interpreter copies what a kernel is given.
+        # The interpreter copies its inputs, which would be measured too.
         if KERNELS.load(name).supports(problem, DEVICE) is None and name not in INTERPRETED
     ],
     ids=key,
 )
 def test_predicted_workspace_is_near_the_measured_peak(name: str, problem: Problem) -> None:
-    """What a trial is refused for as too large is at least half and at most four times what it would take."""
+    """The memory for which a trial is refused is at least half and at most four times what it would take."""
     kernel = KERNELS.load(name)
     problem = kernel.solves(problem)
     inputs = kernel.question.given(problem, draw(problem))
@@ -489,7 +489,7 @@ def test_predicted_workspace_is_near_the_measured_peak(name: str, problem: Probl
 @pytest.mark.parametrize("mode", ["forward", "train"])
 @pytest.mark.parametrize("changes", [{}, {"gated": False}, {"T": 0}, {"dtype": "bfloat16"}, {"E": 1, "K": 1}], ids=str)
 def test_a_matmul_is_one_product_of_the_flops_of_the_layer(changes: Changes, mode: str) -> None:
-    """Right by its own truth, which is that of autograd in float64; one product forward and two backward."""
+    """It agrees with its own truth, which agrees with autograd in float64; one product forward and two backward."""
     asked = BASE.replace(**changes, mode=mode)
     kernel = KERNELS.load("matmul")
     problem = kernel.solves(asked)
@@ -511,7 +511,7 @@ def test_a_matmul_is_one_product_of_the_flops_of_the_layer(changes: Changes, mod
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
 def test_the_truth_of_a_matmul_takes_the_bytes_that_are_said(mode: str) -> None:
-    """Within a tenth: a trial is refused by them."""
+    """They agree within a tenth, because a trial is refused by them."""
     kernel = KERNELS.load("matmul")
     problem = kernel.solves(MIDDLE.replace(mode=mode))
     drawn = draw(problem)
@@ -521,7 +521,7 @@ def test_the_truth_of_a_matmul_takes_the_bytes_that_are_said(mode: str) -> None:
 
 @pytest.mark.parametrize("problem", [BASE, BASE.replace(load="empty:0.5"), BASE.replace(T=0)], ids=key)
 def test_grouped_without_grouped_mm_gives_the_same(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where torch lacks the grouped product there is one product for each expert with rows."""
+    """Where torch lacks the grouped product, each expert with rows has its own product."""
     inputs = draw(problem)
     if problem.mode == "train":
         inputs.requires_grad_()

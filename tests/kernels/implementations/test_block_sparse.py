@@ -27,7 +27,7 @@ def topology_of(counts: list[int]) -> SparseTopology:
 
 
 def dense_of(topology: SparseTopology, values: Tensor, experts: int) -> Tensor:
-    """Blocks put where their indices say in a matrix of zeros, (P, E * H)."""
+    """Put blocks at the positions that their indices give in a matrix of zeros, (P, E * H)."""
     block = topology.block
     dense = values.new_zeros(topology.rows, experts * topology.hidden)
     for row, column, piece in zip(topology.row_Z * block, topology.column_Z * block, values, strict=True):
@@ -96,7 +96,7 @@ def test_every_route_has_its_own_row_among_its_experts() -> None:
 
 
 def without_routes(inputs: Inputs, step: int) -> Inputs:
-    """Every ``step``-th route taken away."""
+    """Remove every ``step``-th route."""
     ids_TK = inputs.routing.ids_TK.clone()
     ids_TK.view(-1)[::step] = NO_ROUTE
     return dataclasses.replace(inputs, routing=dataclasses.replace(inputs.routing, ids_TK=ids_TK))
@@ -109,7 +109,7 @@ def same_expert_twice(inputs: Inputs) -> Inputs:
 
 
 def strided(inputs: Inputs) -> Inputs:
-    """The same numbers in memory that is not contiguous."""
+    """Copy a tensor into memory that is not contiguous."""
 
     def spread(tensor: Tensor) -> Tensor:
         return tensor.repeat_interleave(2, dim=-1)[..., ::2]
@@ -119,7 +119,7 @@ def strided(inputs: Inputs) -> Inputs:
 
 
 def check(problem: Problem, inputs: Inputs, config: Config) -> None:
-    """The output without and with autograd, and every gradient, by norm."""
+    """Check the output without and with autograd, and every gradient, by norm."""
     expected = reference(problem, inputs)
     layer = kernel.build(problem, config, CPU)
     alone_TD = layer(inputs.x_TD, inputs.routing, inputs.weights)
@@ -178,7 +178,7 @@ def test_inputs_need_not_be_contiguous() -> None:
 
 
 def test_a_token_that_is_not_finite_stays_alone() -> None:
-    """Padding rows are zeros: nothing of one expert's tokens reaches another expert's weight gradients."""
+    """Padding rows are zeros: no value of one expert's tokens reaches another expert's weight gradients."""
     inputs = draw(TRAIN)
     inputs.x_TD[0] = torch.inf
     touched = set(inputs.routing.ids_TK[0].tolist())
