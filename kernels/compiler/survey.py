@@ -82,7 +82,7 @@ def references(model_name: str | None = None, dtype: str | None = None) -> list[
 
 
 def compiled_kernels() -> list[str]:
-    """Return the names of the implementations that start Triton kernels of this package."""
+    """Return the names of the implementations that start Triton kernels of this project."""
     return [name for name in KERNELS.names() if isinstance(KERNELS.load(name), TritonKernel)]
 
 

@@ -1,4 +1,4 @@
-"""Launches of ``routing.cu``."""
+"""Launches of ``route_sorting.cu``."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def sort_routes(
     part = -(-routes // (blocks * warps * _WARP)) * _WARP
     partial_PE = ids_N.new_empty(blocks, experts) if blocks > 1 else None
     schedules, found = _room_for(tiles, experts, ids_N.device)
-    launch = partial(nvrtc.launch, "routing", device=ids_N.device, grid=blocks, threads=_WARPS * _WARP)
+    launch = partial(nvrtc.launch, "route_sorting", device=ids_N.device, grid=blocks, threads=_WARPS * _WARP)
     segment = (ids_N, service_N, np.int64(routes), np.int32(experts), np.int64(part * warps), partial_PE)
     unused = [(0, 0)] * (MOST_SCHEDULES - len(tiles))
     if partial_PE is not None:

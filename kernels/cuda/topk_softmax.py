@@ -1,4 +1,4 @@
-"""Launch of ``topk.cu``."""
+"""Launch of ``topk_softmax.cu``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def topk_softmax(logits_TE: Tensor, chosen: int, *, renormalise: bool) -> tuple[
     gates_TK = torch.empty(tokens, chosen, dtype=torch.float32, device=logits_TE.device)
     if tokens:
         nvrtc.launch(
-            *("topk", "topk_softmax", logits_TE, np.int64(tokens)),
+            *("topk_softmax", "topk_softmax", logits_TE, np.int64(tokens)),
             *(np.int32(number) for number in (experts, chosen, renormalise)),
             *(ids_TK, gates_TK),
             device=logits_TE.device,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Final, Literal
@@ -13,6 +11,8 @@ from typing import Final, Literal
 import torch
 
 from ...common.cores import usable_cores
+from ...common.git import GitError, git
+from ...common.packages import installed_version
 from .record import Environment
 
 GIT_TIMEOUT_S: Final = 10.0  # git answers in milliseconds; a network disk that hangs must not stop a sweep
@@ -43,7 +43,7 @@ def fingerprint(
         os=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
         python=platform.python_version(),
         torch=metadata.version("torch"),
-        triton=_version("triton"),
+        triton=installed_version("triton"),
         cuda=torch.version.cuda if on_cuda else None,
         driver=driver,
         cupy=cupy,
@@ -58,34 +58,14 @@ def commit(source: Path = Path(__file__)) -> str:
     ``unknown`` where git does not track the file: an installed package may lie inside the checkout of another project.
     """
     folder = source.resolve().parent
-    if _git(folder, "ls-files", "--error-unmatch", "--", source.resolve().name) is None:
-        return "unknown"
-    head, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain", "--", *SOURCES)
-    if head is None or changes is None:
+    try:
+        git(folder, "ls-files", "--error-unmatch", "--", source.resolve().name, timeout_s=GIT_TIMEOUT_S)
+        head = git(folder, "rev-parse", "HEAD", timeout_s=GIT_TIMEOUT_S).decode().strip()
+        changes = git(folder, "status", "--porcelain", "--", *SOURCES, timeout_s=GIT_TIMEOUT_S)
+    except GitError:
         return "unknown"
     return f"{head}-dirty" if changes else head
 
 
-def _git(folder: Path, *arguments: str) -> str | None:
-    """What git prints, or None when it fails, hangs or is not there."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    command = [git, "--no-optional-locks", "-C", str(folder), *arguments]
-    try:
-        # The arguments are constants but for the names of this package's own files.
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=GIT_TIMEOUT_S, check=True)  # noqa: S603
-    except (subprocess.SubprocessError, OSError):
-        return None
-    return answer.stdout.strip()
-
-
 def _memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

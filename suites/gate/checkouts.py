@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path
 
 from ...common.errors import UserError
+from ...common.git import git
 from ...results.record import Record
 from ...results.record.store import Loaded, load
 
@@ -74,9 +75,10 @@ class Checkout:
         """The checkout that a folder lies in.
 
         Raises:
-            GateError: when there is none, or it is another project's.
+            GateError: when it is another project's.
+            GitError: when there is none.
         """
-        root = Path(_git(folder, "rev-parse", "--show-toplevel").decode().strip())
+        root = Path(git(folder, "rev-parse", "--show-toplevel").decode().strip())
         project = root / "pyproject.toml"
         known = tomllib.loads(project.read_text()) if project.is_file() else {}
         if known.get("project", {}).get("name") != PACKAGE:
@@ -87,10 +89,11 @@ class Checkout:
         """A commit, tag or branch, installed in the empty folder.
 
         Raises:
-            GateError: when there is no such revision, or it cannot be installed.
+            GateError: when it cannot be installed.
+            GitError: when there is no such revision.
         """
-        commit = _git(self.root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
-        with tarfile.open(fileobj=BytesIO(_git(self.root, "archive", "--format=tar", commit))) as archive:
+        commit = git(self.root, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").decode().strip()
+        with tarfile.open(fileobj=BytesIO(git(self.root, "archive", "--format=tar", commit))) as archive:
             archive.extractall(folder / "source", filter="data")
         name = f"{revision}, {commit[:SHORT]}"
         return Side(name, commit, _installed(name, folder))
@@ -101,14 +104,14 @@ class Checkout:
         Raises:
             GateError: when they cannot be installed.
         """
-        listed = _git(self.root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode()
+        listed = git(self.root, "ls-files", "-z", "--cached", "--others", "--exclude-standard").decode()
         for file in filter(None, listed.split("\0")):
             if (self.root / file).is_file():  # a deleted file is still listed
                 target = folder / "source" / file
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(self.root / file, target, follow_symlinks=False)
-        head = _git(self.root, "rev-parse", "HEAD").decode().strip()
-        changed = bool(_git(self.root, "status", "--porcelain"))
+        head = git(self.root, "rev-parse", "HEAD").decode().strip()
+        changed = bool(git(self.root, "status", "--porcelain"))
         name = f"the working tree, {head[:SHORT]}{' and changes' if changed else ''}"
         return Side(name, f"{head}-dirty" if changed else head, _installed(name, folder))
 
@@ -137,17 +140,6 @@ def _pip(name: str, *arguments: str) -> None:
     )
     if ended.returncode:
         raise GateError(f"{name} cannot be installed: {_last_line(ended.stderr)}")
-
-
-def _git(folder: Path, *arguments: str) -> bytes:
-    git = shutil.which("git")
-    if git is None:
-        raise GateError("git is not installed; the gate compares revisions that git keeps")
-    # A revision stands behind --end-of-options; the rest is made here.
-    ended = subprocess.run([git, "-C", str(folder), *arguments], capture_output=True, check=False)  # noqa: S603
-    if ended.returncode:
-        raise GateError(f"git {arguments[0]}: {_last_line(ended.stderr.decode(errors='replace'))}")
-    return ended.stdout
 
 
 def _last_line(text: str) -> str:

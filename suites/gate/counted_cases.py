@@ -19,9 +19,10 @@ from ...execution.trial.call_counters import of_call, of_cost, of_problem, undis
 from ...execution.trial.failure import first_line
 from ...execution.trial.work import work_of
 from ...kernels.catalog import KERNELS
-from ...kernels.compiler.survey import META, compiled_kernels
+from ...kernels.compiler.survey import META
 from ...kernels.hardware.device_limits import assuming
 from ...kernels.hardware.gpus import HARDWARE
+from ...kernels.implementations._triton import TritonKernel
 from ...kernels.kernel import Cost, Kernel
 from ...kernels.oracle import drop
 from ...kernels.problem import Problem
@@ -152,7 +153,7 @@ def _problems() -> Iterator[tuple[str, Problem]]:
 def _cases(kernel: Kernel) -> Iterator[CountedCase]:
     """Kernels in Triton are reckoned and called as on every GPU, the others reckoned at full scale and called small."""
     for name, problem in _problems():
-        if kernel.name in compiled_kernels():
+        if isinstance(kernel, TritonKernel):
             for target in HARDWARE:
                 yield CountedCase(kernel=kernel, model=name, problem=problem, parts=(_reckoned, _called), target=target)
             continue

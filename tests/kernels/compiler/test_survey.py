@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
 
 from moebench.common.names import UnknownName
+from moebench.kernels.catalog import KERNELS
+from moebench.kernels.compiler import survey
 from moebench.kernels.compiler.survey import cases, compiled_kernels, references
 from moebench.kernels.problem import DType
 
@@ -21,6 +24,12 @@ def test_every_kernel_has_a_default_case_for_every_reference() -> None:
     assert len(found) == len(names) * len(references()) - len(quantised), "block_sparse has no float8"
     padded = [case for case in found if case.kernel == "triton_padded"]
     assert all(case.problem.capacity_factor == 1 for case in padded)
+
+
+def test_a_triton_kernel_is_compiled_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = {"mine": KERNELS.load("triton_padded"), "triton_kernels_moe": KERNELS.load("triton_kernels_moe")}
+    monkeypatch.setattr(survey, "KERNELS", SimpleNamespace(names=lambda: list(named), load=named.__getitem__))
+    assert compiled_kernels() == ["mine"], "the other is a peer's"
 
 
 def test_references_are_all_dtypes_and_both_modes_or_what_is_asked_for() -> None:

@@ -63,7 +63,7 @@ def test_launches_are_counted_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "current_stream", lambda _: SimpleNamespace(cuda_stream=7))
     with count_launches() as counted:
         for kernel in ("count_routes", "place_routes", "place_routes"):
-            module.launch("routing", kernel, device=torch.device("cuda", 0), grid=1, threads=32)
+            module.launch("route_sorting", kernel, device=torch.device("cuda", 0), grid=1, threads=32)
     assert counted == {"count_routes": 1, "place_routes": 2}
     for cached in (module._module, module._function, module._stream):
         cached.cache_clear()

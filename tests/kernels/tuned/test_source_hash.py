@@ -37,12 +37,12 @@ def of(root: Path, name: str) -> str:
         ("scatter", "tuned/select.py", False),
         ("scatter", "tuned/lookup.py", False),
         ("scatter", "triton/rows.py", False),
-        ("scatter", "cuda/routing.cu", False),
+        ("scatter", "cuda/route_sorting.cu", False),
         ("triton_scatter", "implementations/_triton.py", True),
         ("triton_scatter", "triton/expert_mlp.py", True),  # imported when a layer is built
         ("triton_scatter", "triton/grouped_gemm.py", True),
         ("triton_scatter", "triton/__init__.py", True),
-        ("triton_scatter", "cuda/routing.cu", True),
+        ("triton_scatter", "cuda/route_sorting.cu", True),
         ("triton_scatter", "triton/block_products.py", False),
         ("triton_scatter", "compiler/compile.py", False),
         ("triton_scatter", "cost_model/gpu_launches.py", False),  # imported by steps

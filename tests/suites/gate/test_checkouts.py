@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from records import record
 
+from moebench.common.git import GitError
 from moebench.results.record import Record, Status
 from moebench.suites.gate.checkouts import Checkout, GateError, Side
 
@@ -105,7 +106,7 @@ def test_files_that_git_ignores_or_that_are_deleted_are_no_part_of_the_tree(chec
 
 
 def test_what_is_no_checkout_of_moebench_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GateError, match="not a git repository"):
+    with pytest.raises(GitError, match="not a git repository"):
         Checkout.around(tmp_path)
     git(tmp_path, "init", "-q")
     with pytest.raises(GateError, match="is no checkout of moebench"):
@@ -114,7 +115,7 @@ def test_what_is_no_checkout_of_moebench_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("revision", ["nowhere", "--output=/etc/passwd"])
 def test_a_revision_that_is_none_is_refused(checkout: Path, tmp_path: Path, revision: str) -> None:
-    with pytest.raises(GateError, match="git rev-parse: fatal: Needed a single revision"):
+    with pytest.raises(GitError, match="git rev-parse: fatal: Needed a single revision"):
         Checkout.around(checkout).revision(revision, tmp_path / "old")
 
 
