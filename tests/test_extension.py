@@ -15,8 +15,13 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+from tables import bucket, entry, environment, table
+
+from moebench.kernels.implementations._vllm_tiles import KNOBS, OWN_CHOICE
+from moebench.kernels.problem import Problem
 
 ROOT = Path(__file__).parents[1]
+TILES = dict(zip(KNOBS, (16, 64, 128, 1, 4, 3), strict=True))
 FOLDERS = ("autotune", "cli", "common", "execution", "kernels", "reports", "results", "suites")
 RUN = """
 import sys
@@ -181,3 +186,46 @@ def test_a_router_is_one_file(house: House) -> None:
         """
     )
     assert said.split() == ["passed", "neighbours:first=2", "2", "3"]
+
+
+def test_an_engine_is_one_file(house: House) -> None:
+    """Tuned tables are written for it under its own names, and read back by the owner of such names."""
+    house.add(
+        "autotune/tables/engines/dummy.py",
+        '''
+        """Dummy: the files of vLLM in a folder of their own."""
+
+        from pathlib import Path
+
+        from .vllm import Vllm
+
+
+        class Dummy(Vllm):
+            """Reads what lies in a folder named dummy."""
+
+            label = "Dummy"
+
+            def owns(self, path: Path) -> bool:
+                return path.absolute().parent.name == "dummy"
+
+            def folder(self, triton: str | None) -> str:
+                return "dummy"
+
+            def usage(self, folder: Path) -> str:
+                return f"DUMMY={folder}"
+
+
+        engine = Dummy()
+        ''',
+    )
+    layer = entry(
+        bucket(64, [2.0, 1.0]),
+        shape=Problem(T=0, D=2048, F=1024, E=64, K=8, dtype="bfloat16"),
+        configs=(OWN_CHOICE, TILES),
+    )
+    gpu = environment(device="NVIDIA H200", triton="3.5.1")
+    (house.root / "table.json").write_text(table(layer, kernel="vllm_fused_moe", environment=gpu).text())
+    written = house.moebench("tables", "export", "table.json", "--for", "dummy", "--output", "out")
+    assert f"DUMMY={house.root / 'out'}" in written
+    (file,) = (path for path in (house.root / "out" / "dummy").glob("E=*.json") if path.name.count(".") == 1)
+    assert "Dummy: E = 64, N = 1024, NVIDIA_H200" in house.moebench("tables", "import", str(file))
