@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
-from typing import Any
+import sys
+from types import ModuleType
 
 import pytest
 from pages import ROOT, Block, blocks
@@ -20,8 +21,8 @@ def test_python_block_runs(block: Block, monkeypatch: pytest.MonkeyPatch) -> Non
     # What torchrun would set, for a block that joins a group: one rank, alone.
     for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": "0", "WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
-    scope: dict[str, Any] = {"__name__": f"docs.{block.page.stem}"}
-    if place := re.match(r"# (\S+)\.py\n", block.text):
-        scope["__name__"] = f"moebench.{place[1].replace('/', '.')}"
-        scope["__package__"] = scope["__name__"].rpartition(".")[0]
-    exec(compile(block.text, str(block), "exec"), scope)  # noqa: S102 - the documentation is ours
+    place = re.match(r"# (\S+)\.py\n", block.text)
+    module = ModuleType(f"moebench.{place[1].replace('/', '.')}" if place else f"docs.{block.page.stem}")
+    module.__package__ = module.__name__.rpartition(".")[0]
+    monkeypatch.setitem(sys.modules, module.__name__, module)  # where dataclasses look it up
+    exec(compile(block.text, str(block), "exec"), vars(module))  # noqa: S102 - the documentation is ours
