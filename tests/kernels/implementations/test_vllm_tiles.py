@@ -16,14 +16,14 @@ COMPILING = """
 import json, sys
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler.compile import Target, compile_launch, launches
-from moebench.kernels.triton.tiles import Tiles
+from moebench.kernels.triton.tiles import Tile, Tiles
 from moebench.kernels.problem import Problem
 
 target, problem = Target.named(sys.argv[1]), Problem(T=512, D=1024, F=1024, E=8, K=2, dtype="bfloat16")
 taken = []
 for m, n, k, warps, stages in json.loads(sys.argv[2]):
-    tiles = Tiles(block_m=m, block_n=n, block_k=k, warps=warps, stages=stages)
-    config = {**tiles.config(), "scatter": True}
+    tiles = Tiles.same(Tile(rows=m, columns=n, step=k, warps=warps, stages=stages))
+    config = {**tiles.config(), "gathered": True, "scatter": True}
     written = launches(KERNELS.load("triton_scatter"), problem, config, target)
     product = next(launch for launch in written if launch.name.partition(" ")[0] == "up")
     taken.append(compile_launch(product, target).shared_bytes)

@@ -104,7 +104,7 @@ DAMAGED = {
 def test_any_other_file_is_refused_by_its_name(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.npy"
     path.write_bytes(content)
-    with pytest.raises(InvalidTrace, match=r"is no \.npy file of numbers .*: write it with numpy\.save") as caught:
+    with pytest.raises(InvalidTrace, match=r"is not a \.npy file of numbers .*: write it with numpy\.save") as caught:
         load_of(path)
     assert str(path) in str(caught.value)
 
