@@ -51,6 +51,7 @@ class Kernel(ABC):
     ``drops``: it honours a capacity factor; others refuse one.
     ``adds_biases``, ``takes_scales``: it computes experts with biases, with quantised weights; others refuse them.
     ``reads_every_route``: it takes every id for an expert's, and refuses a load that leaves routes out.
+    ``devices`` are the device types that it is made for: suites measure it on no other.
     ``preference`` gives its place in the order in which ``auto`` and expert parallelism try kernels, by device type
     (``cpu``, ``cuda``), the smallest first; they never try one without a place, which runs only when it is named.
     ``suits_few_rows``: on a CPU ``auto`` tries it first where experts have few rows.
@@ -63,6 +64,7 @@ class Kernel(ABC):
     adds_biases: ClassVar[bool] = False
     takes_scales: ClassVar[bool] = False
     reads_every_route: ClassVar[bool] = False
+    devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     preference: ClassVar[Mapping[str, int]] = {}
     suits_few_rows: ClassVar[bool] = False
 

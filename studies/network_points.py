@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from points import task
 
-import moebench.suites.suite
+import moebench.suites.plan
 from moebench.cli.main import main
 from moebench.execution.trial.task import Budget, Competitor, Task
 from moebench.kernels.catalog import KERNELS
@@ -34,5 +34,5 @@ def asked(series: str, ranks: int) -> list[Task]:
 
 if __name__ == "__main__":
     series, ranks = os.environ["NETWORK_SERIES"], int(os.environ["WORLD_SIZE"])
-    moebench.suites.suite.tasks = lambda name, size: asked(series, ranks)  # noqa: ARG005  # the names are part of the type
+    moebench.suites.plan.tasks = lambda name, size, device_type: asked(series, ranks)  # noqa: ARG005  # the names are part of the type
     main()

@@ -1,4 +1,7 @@
-"""What `pytest suites` may be asked, and how it measures. Imported by pytest itself: nothing here is relative."""
+"""Options of `pytest suites`, and how it measures.
+
+pytest imports this file and `bench_dispatch.py` as modules of a package `suites`: their imports are not relative.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,17 @@ from typing import get_args
 
 import pytest
 
-from moebench.common.names import UnknownName
-from moebench.execution.trial.task import Competitor, Task
+from moebench.common.errors import UserError
+from moebench.execution.trial.task import Task
 from moebench.execution.workers.supervisor import Supervisor
 from moebench.execution.workers.worker import DeviceType
 from moebench.results.pytest_benchmark import place_of
 from moebench.results.record import Record, Size
-from moebench.suites.suite import tasks
+from moebench.suites.plan import plan
 
 QUICK = ("smoke",)
 POINTS = pytest.StashKey[dict[tuple[str, str], Task]]()
+NOTES = pytest.StashKey[list[str]]()
 
 Measure = Callable[[str, str, int | None], dict[str, Record]]
 
@@ -33,12 +37,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     suites, size = config.getoption("suite") or QUICK, config.getoption("size")
     try:
-        found = [task for name in suites for task in tasks(name, size)]
-    except UnknownName as error:
+        planned = plan(suites, size=size, device_type=config.getoption("device"))
+    except UserError as error:
         raise pytest.UsageError(str(error)) from error
+    config.stash[NOTES] = planned.notes
     config.stash[POINTS] = {
-        (task.point.suite, place_of(task.point, dataclasses.asdict(task.problem))): task for task in found
+        (task.point.suite, place_of(task.point, dataclasses.asdict(task.problem))): task for task in planned.tasks
     }
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return [f"moebench: {note}" for note in config.stash[NOTES]]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -55,23 +64,24 @@ def _arguments(item: pytest.Function) -> tuple[str, str, str]:
 
 @pytest.fixture(scope="session")
 def measure(request: pytest.FixtureRequest) -> Iterator[Measure]:
-    """Records by kernel of all benchmarks selected at a place of a suite, interleaved when the first of them asks.
+    """Return the function that measures the benchmarks selected at a place of a suite, all of them at its first call.
 
-    With a number of samples no more than these are taken.
+    It returns their records by kernel. Given a number of samples, it takes no more of each.
     """
-    selected: dict[tuple[str, str], list[Competitor]] = {}
+    selected: dict[tuple[str, str], list[str]] = {}
     for item in request.session.items:
         if isinstance(item, pytest.Function) and "measure" in item.fixturenames:
             suite, place, kernel = _arguments(item)
-            selected.setdefault((suite, place), []).append(Competitor(kernel=kernel))
-    kernels = sorted({who.kernel for together in selected.values() for who in together})
+            selected.setdefault((suite, place), []).append(kernel)
+    kernels = sorted({kernel for together in selected.values() for kernel in together})
     with Supervisor(request.config.getoption("device"), kernels) as isolated:
 
         @cache
         def measured(suite: str, place: str, samples: int | None) -> dict[str, Record]:
             task = request.config.stash[POINTS][suite, place]
+            competitors = tuple(who for who in task.competitors if who.kernel in selected[suite, place])
             budget = dataclasses.replace(task.budget, samples=samples)
-            task = dataclasses.replace(task, competitors=tuple(selected[suite, place]), budget=budget)
+            task = dataclasses.replace(task, competitors=competitors, budget=budget)
             return {record.kernel: record for record in isolated.run(task)}
 
         yield measured

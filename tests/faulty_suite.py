@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import faulty
 
-from moebench.execution.trial.task import Budget
+from moebench.execution.trial.task import Budget, Competitor, Task
+from moebench.execution.workers.worker import DeviceType
 from moebench.kernels.problem import Problem
-from moebench.suites import suite
-from moebench.suites.suite import Suite, SuiteForm, SuitePoint
+from moebench.results.record import Point, Size
+from moebench.suites import plan
 
-PLACE = SuitePoint(series="tiny", x=1.0, problem=Problem(T=16, D=32, F=48, E=4, K=2))
-FORM = SuiteForm(baseline="loop", kernels=("loop", faulty.Name("Raises"), "megablocks"), places=(PLACE,))
-SUITE = Suite(question="Do they?", axis="x", small=FORM, full=FORM)
+ASKED = Task(
+    point=Point(suite="faulty", question="Do they?", axis="x", series="tiny", x=1.0, baseline="loop"),
+    problem=Problem(T=16, D=32, F=48, E=4, K=2),
+    competitors=tuple(Competitor(kernel=name) for name in ("loop", faulty.Name("Raises"), "megablocks")),
+    budget=Budget(seconds=0.1),
+)
 
-suite.BUDGETS["small"] = Budget(seconds=0.1)
-suite.SUITES = SimpleNamespace(load={"faulty": SUITE}.__getitem__)  # type: ignore[assignment]  # the fault injected
+
+def tasks(name: str, size: Size, device_type: DeviceType) -> list[Task]:
+    """The one task, as the suite that is named ``faulty``."""
+    assert (name, size, device_type) == ("faulty", "small", "cpu")
+    return [ASKED]
+
+
+plan.tasks = tasks

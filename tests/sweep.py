@@ -7,10 +7,11 @@ from dataclasses import replace
 from faulty_ranks import PARALLEL, RankName
 from points import PROBLEM, task
 
-import moebench.suites.suite
+import moebench.suites.plan
 from moebench.cli.main import main
 from moebench.execution.trial.task import Competitor, Task
 from moebench.execution.workers import rank_agent
+from moebench.execution.workers.worker import DeviceType
 from moebench.results.record import Size
 
 
@@ -33,11 +34,11 @@ SWEEPS = {
 }
 
 
-def tasks(name: str, size: Size) -> list[Task]:  # noqa: ARG001  # as the function whose place it takes
+def tasks(name: str, size: Size, device_type: DeviceType) -> list[Task]:  # noqa: ARG001  # as what it stands for
     return SWEEPS[name]
 
 
-moebench.suites.suite.tasks = tasks
+moebench.suites.plan.tasks = tasks
 rank_agent.LOST_S = 10.0  # a machine under tests may be silent for seconds
 
 if __name__ == "__main__":

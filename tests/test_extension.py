@@ -85,21 +85,56 @@ def test_a_suite_is_one_file(house: House) -> None:
         """Tiny: one small problem."""
 
         from ...kernels.problem import Problem
+        from ..competitors import CompetitorRule
         from ..suite import Suite, SuiteForm, SuitePoint
 
         form = SuiteForm(
             baseline="loop",
-            kernels=("loop",),
+            competitors=CompetitorRule(groups=("dropless",)),
             places=(SuitePoint(series="tiny", x=16, problem=Problem(T=16, D=32, F=32, E=4, K=2)),),
         )
         suite = Suite(question="Is it measured?", axis="tokens T", small=form, full=form)
         ''',
     )
     assert "tiny" in house.moebench("list", "suites")
-    assert "Is it measured?" in house.moebench("run", "tiny", "--samples", "3", "--device", "cpu", "-o", "run.jsonl")
+    options = ("--kernel", "loop", "--samples", "3", "--device", "cpu", "-o", "run.jsonl")
+    assert "Is it measured?" in house.moebench("run", "tiny", *options)
     assert [(record["point"]["suite"], record["status"]) for record in house.records("run.jsonl")] == [
         ("tiny", "passed")
     ]
+
+
+def test_an_implementation_is_one_file(house: House) -> None:
+    """Every suite that asks for its kind measures it without naming it."""
+    house.add(
+        "kernels/implementations/mine.py",
+        '''
+        """Mine: the loop under another name."""
+
+        from .loop import Loop
+
+
+        class Mine(Loop):
+            """The loop over experts, once more."""
+
+
+        kernel = Mine()
+        ''',
+    )
+    assert "mine" in house.moebench("list", "kernels")
+    asked = house.python(
+        """
+        from moebench.suites.plan import tasks
+        print(all("mine" in [who.kernel for who in task.competitors] for task in tasks("tokens", "small", "cpu")))
+        """
+    )
+    assert asked.split() == ["True"]
+    options = ("--kernel", "mine", "--samples", "3", "--model", "Qwen3-30B-A3B", "--device", "cpu", "-o", "run.jsonl")
+    house.moebench("run", "smoke", *options)
+    assert {(record["kernel"], record["status"]) for record in house.records("run.jsonl")} == {
+        ("loop", "passed"),
+        ("mine", "passed"),
+    }
 
 
 def test_a_strategy_is_one_file(house: House) -> None:

@@ -57,7 +57,7 @@ def gate(
     folder = output or Path("runs") / f"gate-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if folder.exists():
         refuse(f"{folder} is there already: give another --output")
-    options = {"--model": model, "--device": device.value if device else None, "--configs": "default"}
+    options = {"--model": model, "--device": device, "--configs": "default"}
     arguments = [word for name, value in options.items() if value for word in (name, value)]
     with told():
         verdicts = _measure(base, suites or ["gate"], kernel or [], arguments, folder, floor, processes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -74,9 +74,7 @@ def calibrate(
         raise typer.Exit(BAD_ANSWER)
 
 
-def _kind(device: Device | None, ranks: int) -> Literal["cpu", "cuda"]:
+def _kind(device: Device | None, ranks: int) -> Device:
     import torch
 
-    if device is None:
-        return "cuda" if torch.cuda.device_count() >= ranks else "cpu"
-    return "cuda" if device is Device.cuda else "cpu"
+    return device or ("cuda" if torch.cuda.device_count() >= ranks else "cpu")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MODEL = "Mixtral-8x7B"
 CPU_WIDTH = 256
-KERNELS = {Device.cpu: ("matmul", "scatter"), Device.cuda: ("matmul", "dense", "triton_scatter")}
+KERNELS = {"cpu": ("matmul", "scatter"), "cuda": ("matmul", "dense", "triton_scatter")}
 TITLES = ("kernel", "tokens", "clock", "ms", "beside", "its ms", "difference (%)")
 WORDS = ("kernel", "clock", "beside")
 
@@ -48,19 +48,19 @@ def clock(
     from ...kernels.problem.models import model
     from ...results.record.environment import commit, fingerprint
 
-    device = device or (Device.cuda if torch.cuda.is_available() else Device.cpu)
-    if device is Device.cuda and not torch.cuda.is_available():
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
         refuse("--device cuda: torch sees no CUDA device, give cpu")
     if output:
         _writable(output)
-    opened = open_device(device.value)
+    opened = open_device(device)
     shape = model(MODEL).problem(T=1, dtype="bfloat16")
-    if device is Device.cpu:
+    if device == "cpu":
         shape = shape.replace(dtype="float32").scaled(CPU_WIDTH)
     found = list(check(opened, shape, KERNELS[device], pairs(opened, clocks_of(opened))))
     compared = [one for one in found if isinstance(one, Comparison)]
     skipped = [one for one in found if isinstance(one, Skipped)]
-    environment = fingerprint(device.value, device=device_name(opened), driver=driver(opened))
+    environment = fingerprint(device, device=device_name(opened), driver=driver(opened))
     told = json.dumps(
         {
             "environment": environment.model_dump(),

@@ -6,9 +6,8 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -27,41 +26,7 @@ if TYPE_CHECKING:
 MAIN_JOB = ("smoke", "capacity", "experts", "granularity")
 
 
-class Size(StrEnum):
-    """Which form of a suite."""
-
-    small = "small"
-    reduced = "reduced"
-    full = "full"
-
-
-class Cache(StrEnum):
-    """What a sample finds in the caches."""
-
-    cold = "cold"
-    hot = "hot"
-
-
-class Timed(StrEnum):
-    """How calls are timed; see `results.record.CacheState`."""
-
-    cold = "cold"
-    hot = "hot"
-    eager = "eager"
-
-
-class Configs(StrEnum):
-    """Which configuration of a kernel."""
-
-    tuned = "tuned"
-    default = "default"
-
-
-class Device(StrEnum):
-    """What to measure on."""
-
-    cpu = "cpu"
-    cuda = "cuda"
+Device = Literal["cpu", "cuda"]
 
 
 def run(
@@ -74,24 +39,32 @@ def run(
         typer.Option("--output", "-o", help="File of records to write or to continue.", show_default="runs/TIME.jsonl"),
     ] = None,
     kernel: Annotated[
-        list[str] | None, typer.Option("--kernel", "-k", help="Only this kernel; may be given again.")
+        list[str] | None,
+        typer.Option(
+            "--kernel",
+            "-k",
+            help="Measure this kernel in place of the suite's, beside the baseline; may be given again.",
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Only points of this model's shape.", show_default=False)
+        list[str] | None,
+        typer.Option("--model", "-m", help="Only points of this model's shape; may be given again."),
     ] = None,
     size: Annotated[
-        Size | None, typer.Option(help="The form of the suites.", show_default="small on a CPU, full on a GPU")
+        Literal["small", "reduced", "full"] | None,
+        typer.Option(help="The form of the suites.", show_default="small on a CPU, full on a GPU"),
     ] = None,
     cache: Annotated[
-        Timed,
+        Literal["cold", "hot", "eager"],
         typer.Option(
             help="Cold: caches are flushed before each sample. Hot: a CUDA graph goes round large buffers. Eager: "
             "Python makes one call after the other, by the host's clock."
         ),
-    ] = Timed.cold,
+    ] = "cold",
     configs: Annotated[
-        Configs, typer.Option(help="What `moebench tune` found where it was tuned, or each kernel's default.")
-    ] = Configs.tuned,
+        Literal["tuned", "default"],
+        typer.Option(help="What `moebench tune` found where it was tuned, or each kernel's default."),
+    ] = "tuned",
     device: Annotated[
         Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
     ] = None,
@@ -128,31 +101,31 @@ def run(
         from ...execution.workers.worker_group import LOCAL_WORKERS, LocalWorkers
         from ...results.record.prediction import write
         from ...results.record.store import Store
+        from ...suites.plan import plan
         from ...suites.resume import pending
         from ...suites.runner import Runner
-        from ...suites.suite import timed
 
         device = device or _best_device()
-        size = size or (Size.small if device is Device.cpu else Size.full)
-        work = timed(_tasks(suites or list(MAIN_JOB), size, kernel or [], model), cache.value, device.value)
-        work = [_sampled(task, samples, interleave_with) for task in work]
-        if configs is Configs.tuned:
-            from ...suites.tuned import as_tuned
-
-            work, notes = as_tuned(work, device.value)
-            for note in notes:
-                typer.echo(f"moebench: {note}", err=True)
-        predictions = _predictions(work, machine) if machine else []
+        planned = plan(
+            suites or MAIN_JOB,
+            size=size or ("small" if device == "cpu" else "full"),
+            device_type=device,
+            kernels=kernel or (),
+            models=model or (),
+            cache=cache,
+            configs=configs,
+            samples=samples,
+            interleave_with=interleave_with,
+        )
+        _say(planned.notes)
+        predictions = _predictions(planned.tasks, machine) if machine else []
         path = output or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
         console = Console(stderr=as_json)
         with Store(path) as store:
-            for problem in store.loaded.problems:
-                typer.echo(f"moebench: {problem}", err=True)
+            left = pending(planned.tasks, store.loaded.records, device)
+            _say([*store.loaded.problems, *left.notes])
             pinned = interleave_with and place is LOCAL_WORKERS
-            runner = Runner(store, device.value, LocalWorkers(PinnedThreads()) if pinned else place)
-            left = pending(work, store.loaded.records, device.value)
-            for note in left.notes:
-                typer.echo(f"moebench: {note}", err=True)
+            runner = Runner(store, device, LocalWorkers(PinnedThreads()) if pinned else place)
             made, interrupted = _measure(runner, left.tasks, console)
             records = [*store.loaded.records, *made]
         if predictions:
@@ -168,42 +141,12 @@ def run(
 def _best_device() -> Device:
     import torch
 
-    return Device.cuda if torch.cuda.is_available() else Device.cpu
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _tasks(suites: Sequence[str], size: Size, kernels: Sequence[str], model_name: str | None) -> list[Task]:
-    """The tasks of all suites, with only the named kernels and the named model when there are any."""
-    import dataclasses
-
-    from ...common.names import UnknownName, unknown
-    from ...kernels.catalog import KERNELS
-    from ...kernels.problem.models import model
-    from ...suites.suite import tasks
-
-    for name in kernels:
-        if name not in KERNELS.names():
-            raise unknown("kernel", name, KERNELS.names())
-    found = [task for suite in suites for task in tasks(suite, size.value)]
-    if kernels:
-        found = [
-            dataclasses.replace(task, competitors=tuple(who for who in task.competitors if who.kernel in kernels))
-            for task in found
-        ]
-    if model_name is not None:
-        shape = model(model_name).name
-        found = [task for task in found if task.point.model == shape]
-    left = [task for task in found if task.competitors]
-    if not left:
-        raise UnknownName(f"no point of {', '.join(suites)} has the named model and kernels: name others")
-    return left
-
-
-def _sampled(task: Task, samples: int | None, interleave_with: Path | None) -> Task:
-    """The same task with so many samples, taken in turn with others."""
-    import dataclasses
-
-    budget = dataclasses.replace(task.budget, samples=samples)
-    return dataclasses.replace(task, budget=budget, interleave_with=interleave_with and interleave_with.resolve())
+def _say(notes: Sequence[str]) -> None:
+    for note in notes:
+        typer.echo(f"moebench: {note}", err=True)
 
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..errors import refuse, told
-from ..measure.run import Cache, Device
+from ..measure.run import Device
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -83,7 +83,7 @@ def tune(
     device: Annotated[
         Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
     ] = None,
-    cache: Annotated[Cache, typer.Option(help="As for `moebench run`.")] = Cache.cold,
+    cache: Annotated[Literal["cold", "hot"], typer.Option(help="As for `moebench run`.")] = "cold",
     executor: Annotated[
         Where, typer.Option(help="This machine, one worker for each of its GPUs; or the actors of a Ray cluster.")
     ] = Where.local,
@@ -161,7 +161,7 @@ def tune(
             strategy=strategy,
             seed=seed,
             robust=robust,
-            cache=cache.value,
+            cache=cache,
         )
         if show_plan:
             from .views import show_reckoning

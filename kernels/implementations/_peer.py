@@ -34,6 +34,7 @@ class Peer(Kernel):
     family = "peer"
     adds_biases = True
     reads_every_route = True
+    devices = ("cuda",)
     modules: ClassVar[tuple[str, ...]]
     remedy: ClassVar[str]
     takes: ClassVar[Takes]

@@ -43,6 +43,7 @@ class TritonKernel(Kernel):
 
     adds_biases = True
     takes_scales = True
+    devices = ("cuda",)
     blocked: ClassVar[bool] = False
     most_accumulators: ClassVar[int] = MOST_ACCUMULATORS
 

@@ -11,7 +11,7 @@ from ...execution.workers.worker import DeviceType
 from ...kernels.problem import DType, Problem
 from ...kernels.problem.models import model
 from ...results.record import Size
-from ..suite import tasks
+from ..plan import tasks
 
 MEASURED = ("granularity", "models")  # whose training points come last
 COMPLETING = ("experts", "capacity")
@@ -74,7 +74,11 @@ class SessionForm:
         """The problems whose default configurations are compiled before anything is measured."""
         if self.compiled is not None:
             return list(self.compiled)
-        asked = (task.problem for suite in (*MEASURED, *COMPLETING, self.eager[0]) for task in tasks(suite, self.size))
+        asked = (
+            task.problem
+            for suite in (*MEASURED, *COMPLETING, self.eager[0])
+            for task in tasks(suite, self.size, self.device)
+        )
         return list(dict.fromkeys(asked))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...kernels.problem import Problem
 from ..suite import Suite, SuiteForm, SuitePoint
-from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS
+from ._rules import DROPLESS, REDUCED_DROPLESS
 
 
 def _places(problem: Problem, series: str, counts: tuple[int, ...]) -> tuple[SuitePoint, ...]:
@@ -19,18 +19,18 @@ suite = Suite(
     axis="experts E",
     small=SuiteForm(
         baseline="loop",
-        kernels=DROPLESS,
+        competitors=DROPLESS,
         places=_places(Problem(T=1024, D=256, F=512, E=8, K=2), "D=256, F=512, K=2, T=1024", (8, 32, 128, 512)),
     ),
     full=SuiteForm(
         baseline="transformers_grouped_mm",
-        kernels=EVERY_DROPLESS,
+        competitors=DROPLESS,
         places=(
             *_places(LARGE, LARGE_SERIES, (8, 16, 32, 64, 128, 256, 512)),
             *_places(LARGE.replace(mode="train"), LARGE_SERIES, (8, 16, 32, 64, 128, 256, 512)),
         ),
     ),
     reduced=SuiteForm(
-        baseline="transformers_grouped_mm", kernels=GPU_DROPLESS, places=_places(LARGE, LARGE_SERIES, (8, 128))
+        baseline="transformers_grouped_mm", competitors=REDUCED_DROPLESS, places=_places(LARGE, LARGE_SERIES, (8, 128))
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...kernels.problem import Problem
 from ..suite import Suite, SuiteForm, SuitePoint
-from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS
+from ._rules import DROPLESS, REDUCED_DROPLESS
 
 
 def _places(problem: Problem, series: str, granularities: tuple[int, ...]) -> tuple[SuitePoint, ...]:
@@ -26,12 +26,12 @@ suite = Suite(
     axis="granularity G",
     small=SuiteForm(
         baseline="loop",
-        kernels=DROPLESS,
+        competitors=DROPLESS,
         places=_places(Problem(T=512, D=256, F=2048, E=8, K=1), "D=256, d_ff=2048, E=8 G, K=G, T=512", (1, 2, 8, 32)),
     ),
     full=SuiteForm(
         baseline="transformers_grouped_mm",
-        kernels=EVERY_DROPLESS,
+        competitors=DROPLESS,
         places=(
             *_places(WIDE, WIDE_SERIES, (1, 2, 4, 8, 16, 32)),
             *_places(WIDE.replace(mode="train"), WIDE_SERIES, (1, 2, 4, 8, 16, 32)),
@@ -40,7 +40,7 @@ suite = Suite(
     ),
     reduced=SuiteForm(
         baseline="transformers_grouped_mm",
-        kernels=GPU_DROPLESS,
+        competitors=REDUCED_DROPLESS,
         places=(*_places(WIDE, WIDE_SERIES, (1, 8)), FINE),
     ),
 )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ...kernels.problem import Problem
 from ...kernels.problem.models import MODELS, Model, model
-from ...results.references import REFERENCES
 from ..suite import Suite, SuiteForm, SuitePoint
-from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS
+from ._rules import DROPLESS, REDUCED_DROPLESS
 
 
 def _place(preset: Model, series: str, problem: Problem) -> SuitePoint:
@@ -26,14 +25,14 @@ suite = Suite(
     axis="model",
     small=SuiteForm(
         baseline="transformers_grouped_mm",
-        kernels=DROPLESS,
+        competitors=DROPLESS,
         places=tuple(_place(preset, "D up to 256, T=512", preset.problem(T=512).scaled(256)) for preset in MODELS),
     ),
-    full=SuiteForm(baseline="transformers_grouped_mm", kernels=EVERY_DROPLESS, places=_places(MODELS)),
+    full=SuiteForm(baseline="transformers_grouped_mm", competitors=DROPLESS, places=_places(MODELS)),
     # Few wide experts, and many narrow ones; decode, prefill and a training step.
     reduced=SuiteForm(
         baseline="transformers_grouped_mm",
-        kernels=(*GPU_DROPLESS, *REFERENCES),
+        competitors=REDUCED_DROPLESS.and_references(),
         places=_places((model("Mixtral-8x7B"), model("Qwen3-30B-A3B"))),
     ),
 )

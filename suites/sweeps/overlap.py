@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...kernels.problem import Problem
 from ...kernels.problem.models import model
 from ..suite import Suite, SuiteForm, SuitePoint
-from ._shapes import DISPATCHERS
+from ._rules import BETWEEN_RANKS
 
 MODEL = "OLMoE-1B-7B"
 CHUNKS = (1, 2, 4, 8)
@@ -17,7 +17,7 @@ def _form(problem: Problem, name: str) -> SuiteForm:
         for mode in ("forward", "train")
         for chunks in CHUNKS
     )
-    return SuiteForm(baseline="alltoall", kernels=DISPATCHERS, places=places)
+    return SuiteForm(baseline="alltoall", competitors=BETWEEN_RANKS, places=places)
 
 
 suite = Suite(

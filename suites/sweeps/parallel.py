@@ -7,7 +7,7 @@ from typing import get_args
 from ...kernels.problem import Mode, Problem
 from ...kernels.problem.models import model
 from ..suite import Suite, SuiteForm, SuitePoint
-from ._shapes import DISPATCHERS
+from ._rules import BETWEEN_RANKS
 
 MODEL = "OLMoE-1B-7B"
 
@@ -24,7 +24,7 @@ def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> SuiteForm:
         for mode in get_args(Mode)
         for factor, load in ((None, "uniform"), (1.25, "uniform"), (None, "zipf:1"))
     )
-    return SuiteForm(baseline="alltoall", kernels=DISPATCHERS, places=places)
+    return SuiteForm(baseline="alltoall", competitors=BETWEEN_RANKS, places=places)
 
 
 def _capacity(factor: float | None) -> str:

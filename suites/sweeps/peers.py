@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ...kernels.problem import DType
 from ...kernels.problem.models import model
-from ...results.references import REFERENCES
 from ..suite import Suite, SuiteForm, SuitePoint
-from ._shapes import DROPLESS, EVERY_DROPLESS
+from ._rules import DROPLESS
 
 COUNTS = (512, 1024, 2048, 4096, 8192)
 MODELS = ("Mixtral-8x7B", "Qwen3-30B-A3B")
@@ -24,14 +23,14 @@ suite = Suite(
     axis="tokens T",
     small=SuiteForm(
         baseline="transformers_grouped_mm",
-        kernels=(*DROPLESS, *REFERENCES),
+        competitors=DROPLESS.and_references(),
         places=tuple(
             place for dtype in ("float32", "bfloat16") for name in MODELS for place in _places(name, 512, dtype)
         ),
     ),
     full=SuiteForm(
         baseline="transformers_grouped_mm",
-        kernels=(*EVERY_DROPLESS, *REFERENCES),
+        competitors=DROPLESS.and_references(),
         places=tuple(place for name in MODELS for place in _places(name, 1 << 20, "bfloat16")),
     ),
 )

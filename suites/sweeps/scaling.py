@@ -7,7 +7,7 @@ from typing import get_args
 from ...kernels.problem import Mode, Problem
 from ...kernels.problem.models import model
 from ..suite import Suite, SuiteForm, SuitePoint
-from ._shapes import DISPATCHERS
+from ._rules import BETWEEN_RANKS
 
 MODEL = "OLMoE-1B-7B"
 
@@ -20,7 +20,7 @@ def _form(problem: Problem, name: str, ranks: tuple[int, ...]) -> SuiteForm:
         for count in ranks
         for mode in get_args(Mode)
     )
-    return SuiteForm(baseline="alltoall", kernels=DISPATCHERS, places=places)
+    return SuiteForm(baseline="alltoall", competitors=BETWEEN_RANKS, places=places)
 
 
 suite = Suite(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...kernels.problem import Problem
 from ...kernels.problem.models import model
 from ..suite import Suite, SuiteForm, SuitePoint
-from ._shapes import DROPLESS, EVERY_DROPLESS
+from ._rules import DROPLESS
 
 MODEL = "OLMoE-1B-7B"
 LOADS = ("uniform", "zipf:0.5", "zipf:1", "zipf:1.5", "dirichlet:0.3", "hot", "empty:0.5")
@@ -20,12 +20,12 @@ suite = Suite(
     axis="load",
     small=SuiteForm(
         baseline="loop",
-        kernels=DROPLESS,
+        competitors=DROPLESS,
         places=_places(model(MODEL).problem(T=512).scaled(256), f"{MODEL}, D=256, T=512"),
     ),
     full=SuiteForm(
         baseline="transformers_grouped_mm",
-        kernels=EVERY_DROPLESS,
+        competitors=DROPLESS,
         places=tuple(
             place
             for mode in ("forward", "train")

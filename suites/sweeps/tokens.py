@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...kernels.problem import DType
 from ...kernels.problem.models import model
 from ..suite import Suite, SuiteForm, SuitePoint
-from ._shapes import DROPLESS, EVERY_DROPLESS, GPU_DROPLESS
+from ._rules import DROPLESS, REDUCED_DROPLESS
 
 COUNTS = (1, 4, 16, 64, 256, 1024, 4096, 32768)
 DECODED = (1, 4, 64)
@@ -22,15 +22,15 @@ def _places(name: str, D: int, dtype: DType, counts: tuple[int, ...]) -> tuple[S
 suite = Suite(
     question="Which dispatch is fastest from one token to 32768?",
     axis="tokens T",
-    small=SuiteForm(baseline="loop", kernels=DROPLESS, places=_places("Qwen3-30B-A3B", 256, "float32", COUNTS)),
+    small=SuiteForm(baseline="loop", competitors=DROPLESS, places=_places("Qwen3-30B-A3B", 256, "float32", COUNTS)),
     full=SuiteForm(
         baseline="transformers_grouped_mm",
-        kernels=EVERY_DROPLESS,
+        competitors=DROPLESS,
         places=tuple(place for name in MODELS for place in _places(name, 4096, "bfloat16", COUNTS)),
     ),
     reduced=SuiteForm(
         baseline="transformers_grouped_mm",
-        kernels=GPU_DROPLESS,
+        competitors=REDUCED_DROPLESS,
         places=tuple(place for name in MODELS for place in _places(name, 4096, "bfloat16", DECODED)),
     ),
 )

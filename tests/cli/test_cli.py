@@ -18,7 +18,7 @@ from moebench.execution.workers.worker import Ready
 from moebench.results.record import Status
 from moebench.results.record.environment import fingerprint
 from moebench.results.record.store import Store, load
-from moebench.suites.suite import tasks
+from moebench.suites.plan import tasks
 
 MOEBENCH = Path(sys.executable).with_name("moebench")
 
@@ -151,7 +151,7 @@ def test_the_last_line_of_a_run_says_what_memory_was_too_small_for(tmp_path: Pat
     """It continues a file with points that did not fit. Like a refusal, they leave the exit code at 0."""
     environment = fingerprint("cpu", device="a CPU", driver=None)
     with Store(tmp_path / "r.jsonl") as store:
-        for asked in tasks("smoke", "small"):
+        for asked in tasks("smoke", "small", "cpu"):
             ready = Ready(environment, "0123abc")
             made = unmeasured(asked, Competitor(kernel="scatter"), ready, Status.out_of_memory, "needs about 57.0 GiB")
             store.append(made.model_copy(update={"needed_bytes": 57 << 30}))

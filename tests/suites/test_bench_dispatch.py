@@ -20,7 +20,8 @@ from pytest_benchmark.utils import NameWrapper
 from moebench.results.pytest_benchmark import place_of
 from moebench.results.record import Size
 from moebench.suites.bench_dispatch import Replay
-from moebench.suites.suite import SUITES, tasks
+from moebench.suites.plan import tasks
+from moebench.suites.suite import SUITES
 
 ROOT = Path(__file__).parents[2]
 PYTEST = [sys.executable, "-m", "pytest", "suites", "-p", "no:cacheprovider"]
@@ -96,7 +97,7 @@ def test_a_quick_suite_is_the_default_and_tests_are_not_collected_with_it() -> N
 def test_no_two_places_of_a_suite_have_one_name(name: str, size: Size) -> None:
     if size == "reduced" and SUITES.load(name).reduced is None:
         return
-    asked = tasks(name, size)
+    asked = tasks(name, size, "cpu")
     problems = [{"dtype": task.problem.dtype, "mode": task.problem.mode} for task in asked]
     places = {place_of(task.point, {**problem}) for task, problem in zip(asked, problems, strict=True)}
     assert len(places) == len(asked)

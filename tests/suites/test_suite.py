@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import pytest
 import torch
@@ -10,18 +10,21 @@ import torch
 from moebench.autotune.search.space import Space
 from moebench.common.names import UnknownName
 from moebench.execution.trial.call_counters import of_call
+from moebench.execution.trial.task import Task
+from moebench.execution.workers.worker import DeviceType
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler.survey import compiled_kernels
 from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem
 from moebench.results.counters import Number
-from moebench.results.record import CacheState, Size
+from moebench.results.record import Size
 from moebench.results.references import REFERENCES
 from moebench.suites.gate.counted_cases import CountedCase, small
-from moebench.suites.suite import SUITES, CannotTime, tasks, timed
-from moebench.suites.sweeps._shapes import DISPATCHERS
+from moebench.suites.plan import tasks
+from moebench.suites.suite import SUITES
 
 SIZES = get_args(Size)
+DEVICES: dict[Size, DeviceType] = {"small": "cpu", "reduced": "cuda", "full": "cuda"}
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -32,7 +35,7 @@ def test_a_suite_asks_a_question_at_places_that_differ(name: str, size: Size) ->
     assert suite.axis
     if size == "reduced" and suite.reduced is None:
         return
-    asked = tasks(name, size)
+    asked = tasks(name, size, DEVICES[size])
     assert asked
     form = {"small": suite.small, "reduced": suite.reduced, "full": suite.full}[size]
     assert form is not None
@@ -45,7 +48,7 @@ def test_a_suite_asks_a_question_at_places_that_differ(name: str, size: Size) ->
 @pytest.mark.parametrize("name", [name for name in SUITES.names() if SUITES.load(name).reduced])
 def test_a_reduced_form_asks_less_of_the_same(name: str) -> None:
     """A GPU session measures places of the full form, fewer of them, in less time each."""
-    full, reduced = tasks(name, "full"), tasks(name, "reduced")
+    full, reduced = tasks(name, "full", "cuda"), tasks(name, "reduced", "cuda")
     assert {task.problem.key for task in reduced} <= {task.problem.key for task in full}
     assert len(reduced) < len(full) / 2
     assert reduced[0].budget.seconds < full[0].budget.seconds
@@ -53,31 +56,26 @@ def test_a_reduced_form_asks_less_of_the_same(name: str) -> None:
 
 def test_a_suite_without_a_reduced_form_says_which_have_one() -> None:
     with pytest.raises(UnknownName, match="one of capacity, experts, granularity, models, tokens"):
-        tasks("smoke", "reduced")
+        tasks("smoke", "reduced", "cuda")
 
 
-def test_references_are_the_kernels_of_that_family() -> None:
-    assert set(REFERENCES) == {name for name in KERNELS.names() if KERNELS.load(name).family == "reference"}
-
-
-def test_a_suite_without_kernels_takes_every_competitor() -> None:
-    everyone = {who.kernel for who in tasks("smoke", "small")[0].competitors}
-    assert everyone <= set(KERNELS.names()) - set(REFERENCES)
+def test_the_words_for_references_are_about_the_kernels_that_are_references() -> None:
+    assert set(REFERENCES) == {name for name in KERNELS.names() if KERNELS.load(name).is_reference}
 
 
 def test_a_wrong_name_gets_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean granularity"):
-        tasks("granularty", "small")
+        tasks("granularty", "small", "cpu")
 
 
 def test_capacity_sweeps_the_published_factors_and_dropless() -> None:
-    xs = [task.point.x for task in tasks("capacity", "small")]
+    xs = [task.point.x for task in tasks("capacity", "small", "cpu")]
     assert xs == [1.0, 1.25, 1.5, 2.0, 4.0, "dropless"]
 
 
 @pytest.mark.parametrize("size", ["small", "full"])
 def test_granularity_keeps_flops_and_parameters(size: Size) -> None:
-    asked = [task for task in tasks("granularity", size) if task.problem.mode == "forward"]
+    asked = [task for task in tasks("granularity", size, DEVICES[size]) if task.problem.mode == "forward"]
     problems = [task.problem for task in asked if task.point.series == asked[0].point.series]
     assert len({problem.flops(problem.N) for problem in problems}) == 1
     assert len({problem.weight_bytes for problem in problems}) == 1
@@ -90,7 +88,7 @@ def test_granularity_keeps_flops_and_parameters(size: Size) -> None:
 )
 @pytest.mark.parametrize("size", ["small", "full"])
 def test_sweeps_reach_their_ends(name: str, axis: str, smallest: int, largest: int, size: Size) -> None:
-    points = tasks(name, size)
+    points = tasks(name, size, DEVICES[size])
     values = [getattr(task.problem, axis) for task in points]
     assert (min(values), max(values)) == (smallest, largest)
     assert all(float(task.point.x) == getattr(task.problem, axis) for task in points)
@@ -98,7 +96,7 @@ def test_sweeps_reach_their_ends(name: str, axis: str, smallest: int, largest: i
 
 @pytest.mark.parametrize(("size", "largest"), [("small", 4), ("full", 8)])
 def test_parallel_asks_every_dispatcher_on_every_number_of_ranks_in_turn(size: Size, largest: int) -> None:
-    points = tasks("parallel", size)
+    points = tasks("parallel", size, DEVICES[size])
     ranks = [task.problem.ranks for task in points]
     assert ranks == sorted(ranks)  # another number of ranks is another group of processes
     assert set(ranks) == {2**power for power in range(largest.bit_length())}
@@ -107,27 +105,8 @@ def test_parallel_asks_every_dispatcher_on_every_number_of_ranks_in_turn(size: S
         assert names == {"alltoall", "alltoall_dedup", "hierarchical", "allgather"}
 
 
-@pytest.mark.parametrize(("cache", "label"), [("hot", "hot caches"), ("eager", "eager calls")])
-def test_what_is_timed_otherwise_is_a_series_of_its_own(cache: CacheState, label: str) -> None:
-    """The same problems and competitors, never at the place of a cold record."""
-    cold = tasks("models", "reduced")
-    other = timed(cold, cache, "cuda")
-    assert [task.cache for task in other] == [cache] * len(cold)
-    assert [task.point.line for task in other] == [f"{task.point.line}, {label}" for task in cold]
-    assert [task.competitors for task in other] == [task.competitors for task in cold]
-    assert timed(cold, "cold", "cuda") == cold
-
-
-@pytest.mark.parametrize(
-    ("name", "device", "why"), [("tokens", "cpu", "the device is cpu"), ("parallel", "cuda", "dispatchers between")]
-)
-def test_hot_is_refused_where_no_kernel_can_be_timed_so(name: str, device: Literal["cpu", "cuda"], why: str) -> None:
-    with pytest.raises(CannotTime, match=f"{why}.* use cold or eager"):
-        timed(tasks(name, "full"), "hot", device)
-
-
 def test_overlap_changes_the_chunks_and_nothing_else() -> None:
-    points = tasks("overlap", "small")
+    points = tasks("overlap", "small", "cpu")
     assert [who.config for task in points for who in task.competitors[:1]] == [
         {"chunks": task.point.x} for task in points
     ]
@@ -135,7 +114,7 @@ def test_overlap_changes_the_chunks_and_nothing_else() -> None:
 
 
 def test_peers_compares_with_peers_and_dense_products_at_every_point() -> None:
-    asked = tasks("peers", "small")
+    asked = tasks("peers", "small", "cpu")
     assert len(asked) == 20
     assert {task.problem.dtype for task in asked} == {"float32", "bfloat16"}
     for task in asked:
@@ -155,6 +134,10 @@ def host_waits(name: str, problem: Problem) -> Number:
     return CountedCase(kernel=kernel, model="", problem=asked, parts=(called,), target=target).count()["host_waits"]
 
 
+def between_ranks(task: Task) -> bool:
+    return all(KERNELS.load(who.kernel).between_ranks for who in task.competitors)
+
+
 @pytest.mark.parametrize("size", ["reduced", "full"])
 @pytest.mark.parametrize("name", SUITES.names())
 def test_the_baseline_on_a_gpu_is_asked_everywhere_and_goes_into_a_graph(name: str, size: Size) -> None:
@@ -164,7 +147,7 @@ def test_the_baseline_on_a_gpu_is_asked_everywhere_and_goes_into_a_graph(name: s
     """
     if size == "reduced" and SUITES.load(name).reduced is None:
         return
-    asked = [task for task in tasks(name, size) if not {who.kernel for who in task.competitors} <= set(DISPATCHERS)]
+    asked = [task for task in tasks(name, size, DEVICES[size]) if not between_ranks(task)]
     kinds: dict[object, tuple[str, Problem]] = {}
     for task in asked:
         assert task.point.baseline in {who.kernel for who in task.competitors}, task.point
@@ -174,4 +157,4 @@ def test_the_baseline_on_a_gpu_is_asked_everywhere_and_goes_into_a_graph(name: s
 
 
 def test_what_reads_counts_on_the_host_is_seen_to_wait() -> None:
-    assert host_waits("padded", tasks("capacity", "reduced")[0].problem) > 0
+    assert host_waits("padded", tasks("capacity", "reduced", "cuda")[0].problem) > 0

@@ -10,9 +10,9 @@ from ....execution.trial.task import Budget, Competitor, Task
 from ....kernels.compiler.survey import unable
 from ....results.record import Point
 from ....results.record.store import Store
+from ...plan import BUDGETS
 from ...resume import pending
 from ...runner import Runner
-from ...suite import BUDGETS
 from ..forms import SessionForm, form
 from ._progress import told
 from .precompile import cases, compiled, layers

@@ -19,7 +19,7 @@ from moebench.suites.firstlight.forms import COMPLETING, GPU, MEASURED, REHEARSA
 from moebench.suites.firstlight.process import GRACE_S
 from moebench.suites.firstlight.session_step import SessionStep
 from moebench.suites.firstlight.session_steps import STAGES, declared, page
-from moebench.suites.suite import tasks
+from moebench.suites.plan import tasks
 
 FORMS = pytest.mark.parametrize("of", [GPU, REHEARSAL], ids=lambda of: of.name)
 NINE_MINUTES_S = 540
@@ -59,13 +59,13 @@ def test_steps_leave_files_of_their_own_and_say_what_they_are_worth(of: SessionF
 
 
 def test_training_is_measured_last_so_that_it_costs_nothing_else_its_memory_or_its_time() -> None:
-    modes = [task.problem.mode for suite in MEASURED for task in tasks(suite, "reduced")]
+    modes = [task.problem.mode for suite in MEASURED for task in tasks(suite, "reduced", "cuda")]
     assert modes == sorted(modes)  # forward, then train
     assert set(modes) == {"forward", "train"}
 
 
 def test_everything_that_suites_measure_on_a_gpu_is_compiled_before() -> None:
-    asked = {task.problem for suite in (*MEASURED, *COMPLETING, "tokens") for task in tasks(suite, "reduced")}
+    asked = {task.problem for suite in (*MEASURED, *COMPLETING, "tokens") for task in tasks(suite, "reduced", "cuda")}
     assert set(GPU.precompiled) == asked
 
 

@@ -1,0 +1,162 @@
+"""The one planner: from names of suites to tasks, and to what must be said about them before they are measured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from ..common.errors import UserError
+from ..common.names import UnknownName, unknown
+from ..execution.trial.task import Budget, Competitor, Task
+from ..kernels.catalog import KERNELS
+from ..kernels.problem.models import model
+from ..results.record import CacheState, Point, Size
+from .suite import SUITES, Suite, SuiteForm, SuitePoint
+
+if TYPE_CHECKING:
+    from ..execution.workers.worker import DeviceType
+
+Configs = Literal["tuned", "default"]
+"""The configurations of kernels: as tuned tables have them where there are some, or each kernel's default."""
+
+# Small: enough samples for the two checks of every implementation to stay a small part of the whole. Reduced: on a GPU
+# most of the time goes into compiling for each shape, and its clock is quieter.
+BUDGETS: Final = {"small": Budget(seconds=1.7), "reduced": Budget(seconds=0.5), "full": Budget(seconds=10.0)}
+
+
+class NothingToMeasure(UserError):
+    """No point is left to measure; the message says why."""
+
+
+class CannotTime(UserError, ValueError):
+    """Calls cannot be timed in the way that was asked for; the message says why, and which way there is."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tasks to measure, in order, and sentences for whoever asked for them."""
+
+    tasks: list[Task]
+    notes: list[str]
+
+
+def plan(
+    names: Sequence[str],
+    *,
+    size: Size,
+    device_type: DeviceType,
+    kernels: Sequence[str] = (),
+    models: Sequence[str] = (),
+    cache: CacheState = "cold",
+    configs: Configs = "tuned",
+    samples: int | None = None,
+    interleave_with: Path | None = None,
+) -> Plan:
+    """Return what suites measure on a device.
+
+    Without ``kernels`` the competitors are those of the suites; with them, these compete wherever they do not refuse
+    the problem, beside the suite's baseline. ``models`` leave only the points with the shape of one of them.
+    ``samples`` bounds the samples of each competitor; ``interleave_with`` see `Task`.
+
+    Raises:
+        UnknownName: when there is no suite, size of a suite, kernel or model of a name.
+        CannotTime: when the device has no such clock, or it can time none of the kernels.
+        NothingToMeasure: when no point is left.
+    """
+    found, notes = [task for name in names for task in tasks(name, size, device_type)], []
+    if models:
+        shapes = {model(name).name for name in models}
+        found = [task for task in found if task.point.model in shapes]
+        if not found:
+            raise NothingToMeasure(f"no point of {', '.join(names)} has the shape of {', '.join(models)}: name others")
+    if kernels:
+        found, refusals = _replaced(found, kernels, device_type)
+        notes = [f"{name} takes part at no point: {reason}" for name, reason in refusals.items()]
+        if not found:
+            raise NothingToMeasure(f"nothing to measure in {', '.join(names)}: {'; '.join(notes)}")
+    found = [_sampled(task, samples, interleave_with) for task in timed(found, cache, device_type)]
+    if configs == "tuned":
+        from .tuned import as_tuned  # noqa: PLC0415  # imports torch
+
+        found, more = as_tuned(found, device_type)
+        notes += more
+    return Plan(found, notes)
+
+
+def tasks(name: str, size: Size, device_type: DeviceType) -> list[Task]:
+    """Return the tasks of a suite, one for each of its points.
+
+    Raises:
+        UnknownName: when no suite has that name, or this one has no such form.
+    """
+    suite = SUITES.load(name)
+    form = {"small": suite.small, "reduced": suite.reduced, "full": suite.full}[size]
+    if form is None:
+        reducible = ", ".join(other for other in SUITES.names() if SUITES.load(other).reduced)
+        raise UnknownName(f"the suite {name} has no reduced form: give another size, or one of {reducible}")
+    return [_task(name, suite, form, place, size, device_type) for place in form.places]
+
+
+def _task(name: str, suite: Suite, form: SuiteForm, place: SuitePoint, size: Size, device_type: DeviceType) -> Task:
+    point = Point(
+        suite=name,
+        question=suite.question,
+        axis=suite.axis,
+        series=place.series,
+        x=place.x,
+        baseline=form.baseline,
+        model=place.model,
+        size=size,
+    )
+    rule = place.competitors or form.competitors
+    competitors = tuple(Competitor(kernel=kernel, config=place.config) for kernel in rule.kernels(device_type))
+    return Task(point=point, problem=place.problem, competitors=competitors, budget=BUDGETS[size])
+
+
+def _replaced(
+    asked: Sequence[Task], kernels: Sequence[str], device_type: DeviceType
+) -> tuple[list[Task], dict[str, str]]:
+    """Return the tasks with these kernels beside the baseline, and why some of them can take part in none.
+
+    A task that all of them refuse is left out.
+    """
+    import torch  # noqa: PLC0415  # a plan without named kernels does not need it
+
+    for name in kernels:
+        if name not in KERNELS.names():
+            raise unknown("kernel", name, KERNELS.names())
+    device, found, refusals = torch.device(device_type), [], dict[str, str]()
+    for task in asked:
+        reasons = {name: KERNELS.load(name).supports(task.problem, device) for name in dict.fromkeys(kernels)}
+        refusals |= {name: reason for name, reason in reasons.items() if reason and name not in refusals}
+        takers = [name for name, reason in reasons.items() if reason is None]
+        if takers:
+            config = task.competitors[0].config
+            others = [who for who in task.competitors if who.kernel not in takers]
+            baseline = [who for who in others if who.kernel == task.point.baseline]
+            named = [Competitor(kernel=name, config=config) for name in takers]
+            found.append(dataclasses.replace(task, competitors=(*baseline, *named)))
+    taking = {who.kernel for task in found for who in task.competitors}
+    return found, {name: reason for name, reason in refusals.items() if name not in taking}
+
+
+def timed(asked: Sequence[Task], cache: CacheState, device_type: DeviceType) -> list[Task]:
+    """Return the tasks with their calls timed in this way, on lines of their own: one file may hold them all.
+
+    Raises:
+        CannotTime: when the device has no such clock, or it can time none of the kernels.
+    """
+    if cache == "hot" and device_type == "cpu":
+        raise CannotTime("hot replays a CUDA graph, and the device is cpu: use cold or eager")
+    kernels = {who.kernel for task in asked for who in task.competitors}
+    if cache == "hot" and all(KERNELS.load(kernel).between_ranks for kernel in kernels):
+        raise CannotTime("hot replays a CUDA graph, and dispatchers between ranks wait for the host: use cold or eager")
+    return [dataclasses.replace(task, point=task.point.model_copy(update={"cache": cache})) for task in asked]
+
+
+def _sampled(task: Task, samples: int | None, interleave_with: Path | None) -> Task:
+    budget = dataclasses.replace(task.budget, samples=samples)
+    return dataclasses.replace(task, budget=budget, interleave_with=interleave_with and interleave_with.resolve())
