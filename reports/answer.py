@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from ..results.record import Status
 from ..results.references import REFERENCES
 from .numbers import counted, exact, number, number_of, span, status_words
+from .row import Facet, Rank, Row, RowPlace, leading, places
 from .section import Section
-from .table import Facet, Rank, Row, RowPlace, leading, places, where
 
 NAMED = 3  # kernels that a sentence names; more would be a table
 
@@ -119,7 +119,7 @@ def _bound(section: Section) -> str:
     if not shares:
         return ""
     share, row = max(shares, key=lambda pair: pair[0])
-    place = where(row.place, section.axis)
+    place = row.place.title(section.axis)
     return f"The nearest to the lower bound is {row.kernel} at {place}: {number(100 * share)} %."
 
 

@@ -1,7 +1,7 @@
-"""Pages: the whole report as one HTML file that needs nothing else, or as Markdown with its plots beside it.
+"""What the templates of a page show: the views of its sections, the machines and the glossary.
 
 Records come from anywhere, so no text of theirs is trusted: HTML is escaped by the template engine, Markdown by
-``escaped``, and files are named by number.
+`text_table.escaped`, and files are named by number.
 """
 
 from __future__ import annotations
@@ -9,65 +9,44 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..results.record import Record
-from ..results.record.prediction import Prediction
-from ..results.references import REFERENCES
-from . import numbers, plot
+from . import measures, numbers
 from .answer import Answer, answer
-from .palette import Style, styles
-from .section import RecordedMachine, Section, machines, period, sections
-from .table import KERNEL, MEASURES, OUTCOME, Column, Row, leading, place_columns, places, where, worth
-from .text_table import escaped
+from .columns import KERNEL, OUTCOME, Column, place_columns, worth
+from .plots import plot
+from .plots.palette import Style, styles
+from .report import Report
+from .row import Row, leading, places
+from .section import RecordedMachine, Section, period
 
 SUMMARISED: Final = 30  # rows that are read at a glance; a longer table is folded behind a summary
 
-GLOSSARY: Final = (
-    ("median", "the middle of all samples, with the 95 % bootstrap interval of the median"),
+WORDS: Final = (
     (
         "cold, hot, eager",
-        "three ways to time a call, never compared with each other: with nothing of it in the caches; as one of many "
-        "in a CUDA graph, over more inputs than the cache holds; as Python makes one call after the other, by the "
-        "host's clock, so that launching counts too",
+        "three ways to time a call, which are never compared with each other. Cold: nothing of the call is in the "
+        "caches. Hot: the call is one of many in a CUDA graph, over more inputs than the cache holds. Eager: Python "
+        "makes one call after the other, timed by the host's clock, so that launching counts too",
     ),
-    ("spread", "half the interquartile range over the median"),
-    ("tied", "the interval reaches into that of the fastest: these samples do not tell them apart"),
+    ("tied", "the interval reaches into that of the fastest: these samples cannot tell the two apart"),
     (
         "lower bound",
-        "the larger of useful FLOPs over the measured matmul rate and ideal bytes over the measured rate of memory, "
-        "which is the better of a copy and of a stream that only reads",
-    ),
-    ("of bound", "lower bound over median; 100 % is all that the machine can do"),
-    ("useful TFLOP/s", "FLOPs of the expert products on kept rows over the median; padding does not count"),
-    ("peak", "memory that one call allocates beyond its inputs"),
-    ("dropped", "share of the routed rows that the capacity left out"),
-    ("padding", "executed over useful FLOPs"),
-    ("copies a route", "rows that left their rank over routes that did: deduplication saves some, padding adds some"),
-    (
-        "communicating, waiting",
-        "shares of a call in collectives that all ranks started together, and in waiting for the slowest to start",
-    ),
-    ("hidden", "share of the communication during which the computation went on"),
-    *(
-        (name, f"{words}: a rate to compare with, not a rival; its lower bound is its own")
-        for name, words in REFERENCES.items()
-    ),
-    (
-        "of matmul, of dense",
-        "useful TFLOP/s over those of that reference; dense is not fused, so matmul is the stricter",
+        "the least time that the machine allows: useful FLOPs over its measured matmul rate, or ideal bytes over its "
+        "measured memory rate, whichever is larger. The memory rate is the better of a copy and of a stream that only "
+        "reads",
     ),
 )
+"""Words that a page uses beside the headings of its measures, with their meaning."""
 
 
 @dataclass(frozen=True)
 class View:
-    """What a template shows of one section; ``order`` names its files and anchors."""
+    """One section as a template shows it; ``order`` names its files and anchors."""
 
     order: int
     section: Section
@@ -83,12 +62,12 @@ class View:
 
     @property
     def groups(self) -> list[tuple[str, list[Row]]]:
-        """The rows of every place, under its name."""
-        return [(where(place, self.section.axis), rows) for place, rows in places(self.rows).items()]
+        """Return the rows of every place, under its name."""
+        return [(place.title(self.section.axis), rows) for place, rows in places(self.rows).items()]
 
     @property
     def measures(self) -> list[Column]:
-        return worth(MEASURES, self.rows)
+        return worth(measures.columns(), self.rows)
 
     @property
     def columns(self) -> list[Column]:
@@ -143,17 +122,22 @@ class View:
 
 @dataclass(frozen=True)
 class Page:
-    """Everything a template shows."""
+    """Everything a template shows of a report."""
 
-    records: Sequence[Record]
-    problems: Sequence[str]
-    predictions: Sequence[Prediction] = ()
-    glossary: Sequence[tuple[str, str]] = GLOSSARY
+    report: Report
     plots_missing: str = plot.MISSING
 
-    @cached_property
+    @property
+    def records(self) -> Sequence[Record]:
+        return self.report.records
+
+    @property
+    def problems(self) -> list[str]:
+        return [numbers.plain(problem) for problem in self.report.problems]
+
+    @property
     def machines(self) -> list[RecordedMachine]:
-        return machines(self.records)
+        return self.report.machines
 
     @property
     def period(self) -> str:
@@ -161,45 +145,19 @@ class Page:
 
     @cached_property
     def views(self) -> list[View]:
-        found = sections(self.records, self.predictions)
+        found = self.report.sections
         chosen = styles(kernel for section in found for kernel in plot.drawn_kernels(section))
         return [View(order, section, chosen) for order, section in enumerate(found, start=1)]
 
-
-def write_html(
-    records: Sequence[Record], problems: Sequence[str], path: Path, predictions: Sequence[Prediction] = ()
-) -> Path:
-    """Write the report as one HTML file without scripts or outside resources, and return its path.
-
-    ``problems`` are sentences about what could not be read; they stand at the top. ``predictions`` are drawn beside
-    the records of the same series.
-    """
-    page = Page(records, [numbers.plain(problem) for problem in problems], predictions)
-    return _write(path, _environment().get_template("report.html.j2").render(page=page))
+    @property
+    def glossary(self) -> list[tuple[str, str]]:
+        """Return the words of a page and the measures that it shows, with their meaning."""
+        return [*WORDS, *measures.glossary(column for view in self.views for column in view.measures)]
 
 
-def write_markdown(
-    records: Sequence[Record], problems: Sequence[str], path: Path, predictions: Sequence[Prediction] = ()
-) -> Path:
-    """Write the report as Markdown, with a plot a suite in ``<name>_plots`` beside it, and return its path."""
-    page = Page(records, [numbers.plain(problem) for problem in problems], predictions)
-    folder = path.with_name(f"{path.stem}_plots")
-    links = {}
-    for view in page.views:
-        if svg := plot.sheet(view.section, view.styles):
-            file = _write(folder / f"{view.order}.svg", svg)
-            links[view.order] = Markup(quote(f"{folder.name}/{file.name}"))  # noqa: S704  # percent-encoded
-    template = _environment(finalize=_as_markdown).get_template("report.md.j2")
-    return _write(path, template.render(page=page, links=links))
-
-
-def _as_markdown(value: object) -> object:
-    """Escape the text that a template writes, unless it is Markdown already."""
-    return value if not isinstance(value, str) or isinstance(value, Markup) else Markup(escaped(value))  # noqa: S704  # escaped
-
-
-def _environment(finalize: Callable[[object], object] | None = None) -> Environment:
-    environment = Environment(
+def environment(finalize: Callable[[object], object] | None = None) -> Environment:
+    """Return the template engine. ``finalize`` is applied to every value that a template writes."""
+    found = Environment(
         loader=PackageLoader(__package__),
         autoescape=True,
         finalize=finalize,
@@ -208,11 +166,5 @@ def _environment(finalize: Callable[[object], object] | None = None) -> Environm
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals["numbers"] = numbers
-    return environment
-
-
-def _write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
+    found.globals["numbers"] = numbers
+    return found

@@ -10,7 +10,8 @@ from ..results.record import Environment, Record
 from ..results.record.identity import Identity
 from ..results.record.prediction import Prediction
 from .numbers import MISSING, counted, exact, number, plain, span
-from .table import Facet, Row, table
+from .row import Facet, Row
+from .table import table
 
 
 @dataclass(frozen=True)

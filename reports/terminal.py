@@ -11,25 +11,26 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from ..results.record import Record
+from . import measures
 from .answer import answer
+from .columns import KERNEL, OUTCOME, Column, place_column, worth
 from .numbers import plain
-from .section import Section, sections
-from .table import KERNEL, MEASURES, OUTCOME, Column, Row, place_column, worth
+from .row import Row
+from .section import Section
 from .text_table import GAP, grid
 
 NAMES = (40, 24, 16, 8)  # cells of a name before it is folded: the first with which the table fits
 REASON = 300  # characters of a reason that a terminal shows; files show all
 
 
-def terminal(records: Sequence[Record]) -> list[RenderableType]:
-    """What ``rich`` prints for these records: per suite its question, the table, what did not pass, the answer."""
-    return [SectionTable(section) for section in sections(records)]
+def terminal(sections: Sequence[Section]) -> list[RenderableType]:
+    """Return what ``rich`` prints for each section: the question, the table, what did not pass, and the answer."""
+    return [SectionTable(section) for section in sections]
 
 
 @dataclass(frozen=True)
 class SectionTable:
-    """One section as it fits the console that prints it: the answer last, where the reader of a terminal looks."""
+    """One section, as wide as its console. The answer comes last, where the reader of a terminal looks."""
 
     section: Section
 
@@ -46,9 +47,9 @@ class SectionTable:
         yield Text()
 
     def _tables(self, options: ConsoleOptions) -> RenderResult:
-        """Every facet under its title, in columns that all facets share."""
+        """Yield every facet under its title, in columns that all facets share."""
         rows = self.section.rows
-        columns = [place_column(self.section.axis), KERNEL, *worth([OUTCOME, *MEASURES], rows)]
+        columns = [place_column(self.section.axis), KERNEL, *worth([OUTCOME, *measures.columns()], rows)]
         widths = _fitted(columns, rows, options.max_width)
         yield _table(widths, [], with_headings=True)
         for order, (facet, lines) in enumerate(self.section.facets.items()):
@@ -59,21 +60,21 @@ class SectionTable:
 
 
 def _wrapped(text: str, style: str, options: ConsoleOptions) -> Text:
-    """Text that breaks at spaces only; rich alone would break a number at the space between its thousands."""
+    """Return text that breaks at spaces only; rich alone would break a number at the space between its thousands."""
     return Text(textwrap.fill(text, options.max_width), style=style)
 
 
 def _fitted(columns: list[Column], rows: Sequence[Row], width: int) -> dict[Column, int]:
-    """The columns that fit with their widths: the ones that yield most go first, then names are folded."""
+    """Return the columns that fit, with their widths: those of high drop priority go first, then names are folded."""
     needs = {
         column: max(cell_len(text) for text in (*column.heading.split(" "), *map(column.cell, rows)))
         for column in columns
     }
     for longest in NAMES:
         widths = {column: min(need, longest) for column, need in needs.items()}
-        yielding = sorted((column for column in columns if column.yields), key=lambda column: column.yields)
-        while yielding and _total(widths) > width:
-            del widths[yielding.pop()]
+        optional = sorted((one for one in columns if one.drop_priority), key=lambda column: column.drop_priority)
+        while optional and _total(widths) > width:
+            del widths[optional.pop()]
         if _total(widths) <= width:
             break
     return widths
@@ -107,7 +108,7 @@ def _lines(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[tuple[lis
 
 
 def _reasons(rows: Sequence[Row]) -> Iterator[str]:
-    """Why each kernel did not pass: the first reason of each status, and how many more there are."""
+    """Yield why each kernel did not pass: the first reason of each status, and how many more there are."""
     stopped: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if not row.passed:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from moebench.results.pytest_benchmark import extra_info, group_of
+from moebench.results.benchmark_names import extra_info, group_of
 from moebench.results.record import Record
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from moebench.common.errors import UserError
 from moebench.execution.trial.task import Task
 from moebench.execution.workers.supervisor import Supervisor
 from moebench.execution.workers.worker import DeviceType
-from moebench.results.pytest_benchmark import place_of
+from moebench.results.benchmark_names import place_of
 from moebench.results.record import Record, Size
 from moebench.suites.plan import plan
 

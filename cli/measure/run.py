@@ -198,13 +198,14 @@ def _show(
     """Tables and pages, or JSON; nothing when there is nothing."""
     if not records:
         return
-    from ...reports.data import points
-    from ...reports.page import write_html, write_markdown
+    from ...reports.points import points
+    from ...reports.report import Report
     from ...reports.shortage import shortage
     from ...reports.terminal import terminal
 
-    html = write_html(records, store.loaded.problems, path.with_suffix(".html"), predictions)
-    write_markdown(records, store.loaded.problems, path.with_suffix(".md"), predictions)
+    report = Report(records, store.loaded.problems, predictions)
+    html = report.write(path.with_suffix(".html"))
+    report.write(path.with_suffix(".md"))
     spent, short = runner.spent, shortage(records)
     if as_json:
         answer = {
@@ -214,11 +215,11 @@ def _show(
             "trials_s": round(spent.trials_s, 3),
             "harness_share": round(spent.harness, 4),
             "out_of_memory": short and short.plain(),
-            "points": points(records),
+            "points": points(report.sections),
         }
         typer.echo(json.dumps(answer, indent=2))
         return
-    for table in terminal(records):
+    for table in terminal(report.sections):
         console.print(table)
     if spent.timed_s:
         console.print(

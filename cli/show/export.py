@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import refuse, told
-
-
-class Format(StrEnum):
-    """Whose file."""
-
-    pytest_benchmark = "pytest-benchmark"
+from ..errors import told
 
 
 def export(
     files: Annotated[list[Path], typer.Argument(help="Files that `moebench run` wrote.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", show_default=False)],
-    form: Annotated[Format, typer.Option("--format", help="Whose file it is.")] = Format.pytest_benchmark,
+    form: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="The format; `moebench list formats` names them all.")
+    ] = "pytest-benchmark",
 ) -> None:
-    """Write records that passed as the JSON of pytest-benchmark.
+    """Write records in the format of another tool.
 
-    `pytest-benchmark compare` reads it, and so does github-action-benchmark with `tool: pytest`. The benchmarks have
-    the names of those that `pytest suites` measures.
+    What pytest-benchmark writes is read by its `compare`, and by github-action-benchmark with `tool: pytest`. The
+    benchmarks have the names of those that `pytest suites` measures.
     """
     with told():
-        from ...common.packages import use
-        from ...results.pytest_benchmark import document
+        from ...reports.report import Report
         from ...results.record.store import load_all
 
         loaded = load_all(files)
         for problem in loaded.problems:
             typer.echo(f"moebench: {problem}", err=True)
-        for module in ("pytest_benchmark", "pytest_benchmark.stats"):
-            use(module, partial(import_module, module), remedy="pip install 'moebench[benchmark]'")
-        text = document(loaded.records)
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        refuse(f"{output}: {error.strerror}; give an --output that can be written")
+        Report(loaded.records, loaded.problems).write(output, form.replace("-", "_"))
     left_out = sum(record.timing is None for record in loaded.records)
-    note = f"; {left_out} records that did not pass are left out" if left_out else ""
-    typer.echo(f"{form.value}: {output}, {len(loaded.records) - left_out} benchmarks{note}")
+    note = f", of which {left_out} did not pass" if left_out else ""
+    typer.echo(f"{form}: {output}, {len(loaded.records)} records{note}")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from moebench.reports.page import SUMMARISED, write_html, write_markdown
+from moebench.reports.page import SUMMARISED
+from moebench.reports.report import Report
 from moebench.reports.text_table import escaped
 from moebench.results.record import Environment, Record, Status
 
@@ -48,7 +49,7 @@ class _Outline(HTMLParser):
 
 
 def _html(records: list[Record], path: Path, problems: tuple[str, ...] = ()) -> tuple[str, _Outline]:
-    written = write_html(records, problems, path / "deep" / "report.html")
+    written = Report(records, problems).write(path / "deep" / "report.html")
     html = written.read_text(encoding="utf-8")
     outline = _Outline(html)
     assert outline.open == [], "every tag is closed"
@@ -64,13 +65,13 @@ def page(sweep: list[Record], tmp_path_factory: pytest.TempPathFactory) -> tuple
 @pytest.fixture(scope="module")
 def markdown(sweep: list[Record], make: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The long report as Markdown, followed by records that mean harm."""
-    return write_markdown([*sweep, *_evil(make)], [], tmp_path_factory.mktemp("markdown") / "r.md")
+    return Report([*sweep, *_evil(make)]).write(tmp_path_factory.mktemp("markdown") / "r.md")
 
 
 def test_importing_and_writing_reports_never_imports_a_gpu_library(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib, moebench.reports.page as page, moebench.reports.terminal, moebench.results.record.store\n"
-        "page.write_html([], [], pathlib.Path(sys.argv[1]))\n"
+        "import sys, pathlib, moebench.reports.report as report, moebench.reports.terminal\n"
+        "report.Report([]).write(pathlib.Path(sys.argv[1]))\n"
         "found = {'torch', 'triton', 'cupy', 'moebench.kernels', 'moebench.suites', 'moebench.autotune'} "
         "& set(sys.modules)\n"
         "sys.exit(', '.join(found) or 0)"
@@ -124,7 +125,7 @@ def test_a_long_table_is_folded_behind_a_summary_and_a_short_one_is_not(make: Ma
 def test_the_fastest_is_marked_in_words(make: Make, tmp_path: Path) -> None:
     _, outline = _html([make("a", ms=1.0), make("b", ms=2.0)], tmp_path)
     assert re.search(r"a\s+fastest", outline.text)
-    text = write_markdown([make("a", ms=1.0), make("b", ms=2.0)], [], tmp_path / "r.md").read_text(encoding="utf-8")
+    text = Report([make("a", ms=1.0), make("b", ms=2.0)]).write(tmp_path / "r.md").read_text(encoding="utf-8")
     assert "| a | fastest |" in text
 
 
@@ -138,7 +139,7 @@ def test_no_records_is_a_page_that_says_so(tmp_path: Path) -> None:
     _, outline = _html([], tmp_path, ("run.jsonl:1: cut off",))
     assert "No records." in outline.text
     assert "run.jsonl:1: cut off" in outline.text
-    assert "No records." in write_markdown([], [], tmp_path / "r.md").read_text(encoding="utf-8")
+    assert "No records." in Report([]).write(tmp_path / "r.md").read_text(encoding="utf-8")
 
 
 def test_the_same_records_give_the_same_page(suites: dict[str, list[Record]], tmp_path: Path) -> None:
@@ -165,8 +166,9 @@ def test_text_of_records_is_never_markup_in_html(make: Make, tmp_path: Path) -> 
 
 def test_text_of_records_is_never_a_path(make: Make, tmp_path: Path) -> None:
     folder = tmp_path / "in"
-    write_markdown(_evil(make), [EVIL], folder / "report one.md")
-    write_html(_evil(make), [EVIL], folder / "report.html")
+    report = Report(_evil(make), [EVIL])
+    report.write(folder / "report one.md")
+    report.write(folder / "report.html")
     files = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file())
     assert files == ["in/report one.md", "in/report one_plots/1.svg", "in/report one_plots/2.svg", "in/report.html"]
     text = (folder / "report one.md").read_text(encoding="utf-8")
@@ -174,7 +176,7 @@ def test_text_of_records_is_never_a_path(make: Make, tmp_path: Path) -> None:
 
 
 def test_text_of_records_is_never_markup_in_markdown(make: Make, tmp_path: Path) -> None:
-    text = write_markdown(_evil(make), [EVIL], tmp_path / "r.md").read_text(encoding="utf-8")
+    text = Report(_evil(make), [EVIL]).write(tmp_path / "r.md").read_text(encoding="utf-8")
     assert "<script" not in text
     assert "<img" not in text
     assert "http://" not in text

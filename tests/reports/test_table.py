@@ -1,4 +1,4 @@
-"""Rows derive the right quantities, rank kernels only against equals, and columns without news are left out."""
+"""Rows derive the right quantities and rank kernels only against equals."""
 
 from __future__ import annotations
 
@@ -6,35 +6,33 @@ from collections.abc import Callable
 
 import pytest
 
+from moebench.reports.columns import place_columns, worth
+from moebench.reports.measures import columns
 from moebench.reports.numbers import exact
-from moebench.reports.table import MEASURES, Rank, leading, place_columns, places, table, worth
-from moebench.results.record import Clocks, Record, Status
+from moebench.reports.row import Rank, leading, places
+from moebench.reports.table import table
+from moebench.results.record import Record, Status
 from moebench.results.references import REFERENCES
 
 Make = Callable[..., Record]
 
 
 def test_derived_quantities_have_the_units_of_their_columns(make: Make) -> None:
-    (row,) = table([make(ms=[2.0, 2.0, 2.0], padding=1.5, kept=0.5, peak=3 * 2**20, sent_bytes=[2**20, 2**20])])
+    (row,) = table([make(ms=[2.0, 2.0, 2.0], kept=0.5)])
     work = row.record.work
     assert work is not None
     assert row.median is not None
     assert row.median.value == pytest.approx(2.0)
-    assert row.tokens_per_s == pytest.approx(1024 / 2e-3)
     assert row.tflops == pytest.approx(work.useful_flops / 2e-3 / 1e12)
     bound_s = max(work.useful_flops / 700e12, work.ideal_bytes / 2.6e12)
     assert row.bound == pytest.approx(bound_s * 1e3)
     assert row.share == pytest.approx(bound_s / 2e-3)
-    assert row.peak == pytest.approx(3)
     assert row.drop_rate == pytest.approx(0.5)
-    assert row.padding == pytest.approx(1.5, rel=1e-6)
-    assert row.sent == pytest.approx(2)
 
 
 def test_a_row_without_samples_has_no_measured_quantity(make: Make) -> None:
     (row,) = table([make(status=Status.timeout, reason="ran over 60 s", sent_bytes=[1])])
-    quantities = (row.median, row.share, row.tokens_per_s, row.tflops, row.peak, row.drop_rate, row.padding, row.sent)
-    assert quantities == (None,) * 8
+    assert (row.median, row.spread, row.share, row.tflops, row.drop_rate) == (None,) * 5
     assert (row.outcome, row.reason) == ("timeout", "ran over 60 s")
 
 
@@ -66,7 +64,6 @@ def test_the_reference_never_competes(make: Make) -> None:
         ("a", Rank.fastest),
         ("b", Rank.slower),
     ]
-    assert rows[0].tokens_per_s is None, "its tokens are routed rows"
 
 
 def test_rows_are_held_against_the_references_at_their_place(make: Make) -> None:
@@ -83,9 +80,9 @@ def test_rows_are_held_against_the_references_at_their_place(make: Make) -> None
     assert shares["a", 1024.0] == pytest.approx([0.25, 0.5])
     assert shares["dense", 1024.0] == pytest.approx([0.5, 1.0])
     assert shares["a", 2048.0] == [None, None]
-    headings = [column.heading for column in worth(MEASURES, rows)]
+    headings = [column.heading for column in worth(columns(), rows)]
     assert {"of matmul (%)", "of dense (%)"} <= set(headings)
-    assert "of matmul (%)" not in [column.heading for column in worth(MEASURES, table(records[2:]))]
+    assert "of matmul (%)" not in [column.heading for column in worth(columns(), table(records[2:]))]
 
 
 def test_configurations_of_one_kernel_do_not_compete_with_each_other(make: Make) -> None:
@@ -133,22 +130,6 @@ def test_a_row_says_where_it_stands(make: Make) -> None:
     assert cells == ["small", exact(1024.0), "bfloat16", "train", "seed 1"]
 
 
-def _headings(records: list[Record]) -> list[str]:
-    return [column.heading for column in worth(MEASURES, table(records))]
-
-
-def test_columns_appear_only_where_they_say_something(make: Make) -> None:
-    plain = _headings([make()])
-    assert plain[0] == "median (ms)"
-    for heading in ("config", "saved for backward (MiB)", "padding (×)", "sent (MiB)", "energy (J)"):
-        assert heading not in plain
-    clocks = Clocks(sm_mhz=1, memory_mhz=1, power_w=1.0, temperature_c=1, throttle_reasons=[], energy_j=0.5)
-    facts = {"problem": {"mode": "train"}, "padding": 2.0, "sent_bytes": [5], "clocks": clocks}
-    full = _headings([make(config={"block": side}, **facts) for side in (32, 64)])
-    for heading in ("config", "saved for backward (MiB)", "padding (×)", "sent (MiB)", "energy (J)"):
-        assert heading in full
-
-
 def test_of_a_configuration_is_shown_what_differs_between_records_of_the_kernel(make: Make) -> None:
     rows = table(
         [
@@ -162,7 +143,3 @@ def test_of_a_configuration_is_shown_what_differs_between_records_of_the_kernel(
         ("b", ""),
     ]
     assert {row.config for row in rows if row.kernel == "b"} == {"block=16 warps=8"}
-
-
-def test_no_roofline_no_column_for_its_share(make: Make) -> None:
-    assert "of bound (%)" not in _headings([make(roofline=None)])

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from moebench.reports.numbers import GROUP
+from moebench.reports.section import sections
 from moebench.reports.terminal import terminal
 from moebench.results.record import Record, Status
 
@@ -17,7 +18,7 @@ Make = Callable[..., Record]
 
 def _printed(records: list[Record], width: int) -> str:
     console = Console(width=width, file=io.StringIO(), record=True, color_system=None)
-    for table in terminal(records):
+    for table in terminal(sections(records)):
         console.print(table)
     return console.export_text()
 
@@ -43,7 +44,7 @@ def test_no_number_is_broken_between_its_thousands(make: Make) -> None:
 
 
 def test_one_table_a_suite(sweep: list[Record]) -> None:
-    assert len(terminal(sweep)) == 5
+    assert len(terminal(sections(sweep))) == 5
 
 
 def test_reasons_are_told_once_a_kernel(make: Make) -> None:

@@ -17,7 +17,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from pytest_benchmark.logger import Logger
 from pytest_benchmark.utils import NameWrapper
 
-from moebench.results.pytest_benchmark import place_of
+from moebench.results.benchmark_names import place_of
 from moebench.results.record import Size
 from moebench.suites.bench_dispatch import Replay
 from moebench.suites.plan import tasks

@@ -31,7 +31,7 @@ def test_recorded_runs_are_compared_by_pytest_benchmark(tmp_path: Path) -> None:
     answer = export(RECORDED, "-o", output)
     assert answer.exit_code == 0
     held = json.loads(output.read_text())["benchmarks"]
-    assert answer.output == f"pytest-benchmark: {output}, {len(held)} benchmarks\n"
+    assert answer.output == f"pytest-benchmark: {output}, {len(RECORDED.read_text().splitlines())} records\n"
     compare = subprocess.run(
         [Path(sys.executable).with_name("pytest-benchmark"), "compare", output, "--columns", "median,rounds"],
         cwd=tmp_path,
@@ -50,7 +50,7 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     path = write(tmp_path / "some.jsonl", record(1), failed, after='{"schema_version": 9}\n{"cut')
     answer = export(path, "-o", tmp_path / "out.json")
     assert answer.exit_code == 0
-    assert "1 benchmarks; 1 records that did not pass are left out" in answer.output
+    assert "2 records, of which 1 did not pass" in answer.output
     assert f"{path}:3: schema 9, this moebench reads schema 1; the line is left out" in answer.output
     assert f"{path}:4: not a record" in answer.output
 
@@ -72,7 +72,8 @@ def test_what_cannot_be_done_is_one_line_with_exit_code_2(case: str, tmp_path: P
         write(path, record(1), record(2, environment=other))
     if case == "unwritable":
         write(path, record(1))
-        output = tmp_path / "none" / "out.json"
+        (tmp_path / "file").write_text("")
+        output = tmp_path / "file" / "out.json"
     answer = export(path, "-o", output)
     assert answer.exit_code == 2
     assert said[case] in answer.output
@@ -85,3 +86,18 @@ def test_without_pytest_benchmark_the_remedy_is_named(monkeypatch: pytest.Monkey
     answer = export(write(tmp_path / "some.jsonl", record(1)), "-o", tmp_path / "out.json")
     assert answer.exit_code == 2
     assert "pip install 'moebench[benchmark]'" in answer.output
+
+
+def test_the_named_format_is_written(tmp_path: Path) -> None:
+    output = tmp_path / "out.txt"
+    path = write(tmp_path / "some.jsonl", record(1))
+    answer = CliRunner().invoke(app, ["export", "--format", "csv", str(path), "-o", str(output)])
+    assert answer.exit_code == 0
+    assert output.read_text().startswith("suite,")
+
+
+def test_an_unknown_format_is_answered_with_the_nearest_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "some.jsonl", record(1))
+    answer = CliRunner().invoke(app, ["export", "--format", "pytest-bench", str(path), "-o", str(tmp_path / "out")])
+    assert answer.exit_code == 2
+    assert answer.output == "moebench: no format is named 'pytest_bench': did you mean pytest_benchmark?\n"

@@ -1,4 +1,4 @@
-"""The answers for machines: points, medians and the ratios that people quote, as plain data."""
+"""The points of a report as plain data for machines: medians, measures and the ratios that people quote."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from ..results.record import Record, Status
+from ..results.record import Status
 from ..results.references import REFERENCES
-from .section import Section, sections
-from .table import Row, RowPlace, places
+from .measures import values
+from .report import Report
+from .row import Row, RowPlace, leading, places
+from .section import Section
 
 PEER = "peer"
 
 
-def points(records: Sequence[Record]) -> list[JsonValue]:
-    """Every point of every suite: its kernels' medians in ms with 95 % intervals, and the ratios between them.
+def document(report: Report) -> dict[str, JsonValue]:
+    """Return the whole report: its points, and the sentences about what could not be read."""
+    return {"points": points(report.sections), "problems": list(report.problems)}
+
+
+def points(sections: Sequence[Section]) -> list[JsonValue]:
+    """Return every point of every section: the measures of its kernels, and the ratios between them.
 
     ``ratios`` divides medians: ``peer_over_best`` is the fastest peer over the fastest of our own, above 1 where ours
     is faster; ``baseline_over_best`` likewise; ``rate_over_matmul`` and ``rate_over_dense`` are the fastest's useful
-    FLOP/s over those of a reference. A ratio is there only where both of its sides passed.
+    FLOP/s over those of a reference. A ratio exists only where both of its sides passed. Of several configurations of a
+    kernel at one point, the fastest counts.
     """
-    return [
-        _point(section, place, rows) for section in sections(records) for place, rows in places(section.rows).items()
-    ]
+    return [_point(section, place, rows) for section in sections for place, rows in places(section.rows).items()]
 
 
 def _point(section: Section, place: RowPlace, rows: list[Row]) -> JsonValue:
@@ -34,26 +40,23 @@ def _point(section: Section, place: RowPlace, rows: list[Row]) -> JsonValue:
         "x": place.x,
         "dtype": place.facet.dtype,
         "mode": place.facet.mode,
-        "kernels": {row.kernel: _kernel(row) for row in rows},
-        "ratios": _ratios(section, rows),
+        "kernels": {kernel: _kernel(row) for kernel, row in leading(rows).items()},
+        "ratios": _ratios(section.baseline, list(leading(rows).values())),
     }
 
 
 def _kernel(row: Row) -> JsonValue:
-    if row.median is None:
+    if not row.passed:
         return {"status": row.record.status.value, "reason": row.reason}
+    launches = row.record.launches
     return {
         "status": Status.passed.value,
-        "median_ms": row.median.value,
-        "low_ms": row.median.low,
-        "high_ms": row.median.high,
-        "useful_tflop_per_s": row.tflops,
-        "share_of_bound": row.share,
-        "launches": row.record.launches.model_dump() if row.record.launches else None,
+        **values(row),
+        "launches": launches.model_dump() if launches else None,
     }
 
 
-def _ratios(section: Section, rows: list[Row]) -> dict[str, JsonValue]:
+def _ratios(baseline: str, rows: list[Row]) -> dict[str, JsonValue]:
     times = {row.kernel: row.median.value for row in rows if row.median}
     ours = [row for row in rows if row.competes and row.record.family != PEER]
     if not ours:
@@ -62,7 +65,7 @@ def _ratios(section: Section, rows: list[Row]) -> dict[str, JsonValue]:
     ratios: dict[str, JsonValue] = {"best": best.kernel}
     if peers := [times[row.kernel] for row in rows if row.passed and row.record.family == PEER]:
         ratios["peer_over_best"] = min(peers) / times[best.kernel]
-    if section.baseline in times:
-        ratios["baseline_over_best"] = times[section.baseline] / times[best.kernel]
+    if baseline in times:
+        ratios["baseline_over_best"] = times[baseline] / times[best.kernel]
     shares = {f"rate_over_{name}": best.rate_over(name) for name in REFERENCES}
     return ratios | {name: share for name, share in shares.items() if share is not None}

@@ -10,8 +10,8 @@ from xml.etree import ElementTree as ET
 import matplotlib as mpl
 import pytest
 
-from moebench.reports import plot
-from moebench.reports.palette import COLOURS, MARKERS, styles
+from moebench.reports.plots import plot
+from moebench.reports.plots.palette import COLOURS, MARKERS, styles
 from moebench.reports.section import Section, sections
 from moebench.results.record import Record, Status
 from moebench.results.references import REFERENCES

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ..results.references import REFERENCES
+from ...results.references import REFERENCES
 
 Line = Literal["-", "-.", "--"]
 
@@ -17,23 +17,23 @@ SHADE: Final = "#f0f2f5"
 PANEL: Final = "#fefefe"
 
 ROLES: Final = {INK: "ink", MUTED: "muted", GRID: "grid", SHADE: "shade", PANEL: "panel"}
-"""The colours that a page exchanges for its own in dark mode, with the CSS variable of each."""
+"""Colours that a page replaces in dark mode, with the CSS variable of each."""
 
 # Okabe & Ito, "Color Universal Design" (2008), in the order of their contrast to white; its yellow is too pale for a
 # line on white, and its black is the ink here.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
-"""As many as can be told apart at this size; one round later they are hollow. 66 kernels pass before a pair repeats."""
+"""Markers that can be told apart at this size. After the last they repeat hollow; 66 kernels have a pair each."""
 
 LINES: Final[tuple[Line, ...]] = ("-", "-.")
-"""Colours come again on a line of another kind."""
+"""Once all colours are used they repeat, on the other kind of line."""
 REFERENCE_LINE: Final[Line] = "--"
 REFERENCE_MARKERS: Final = ("+", "x")
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a kernel is drawn."""
+    """Colour, marker and line of a kernel in plots."""
 
     colour: str
     marker: str
@@ -42,7 +42,7 @@ class Style:
 
 
 def styles(kernels: Iterable[str]) -> dict[str, Style]:
-    """A style for every kernel, by the order of their names; references are dashed lines in ink."""
+    """Return a style for every kernel, by the order of their names; references are dashed lines in ink."""
     competitors = sorted(set(kernels) - set(REFERENCES))
     chosen = {
         name: Style(

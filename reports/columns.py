@@ -1,0 +1,50 @@
+"""Columns: what the tables of a page, a Markdown file and a terminal show of a row, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .numbers import MISSING, exact, plain
+from .row import Row
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its heading with the unit, the text of a row's cell, and when a narrow terminal drops it.
+
+    The column of the highest ``drop_priority`` is dropped first, one of priority 0 never. A column whose every cell is
+    empty or ``neutral`` is left out of a table.
+    """
+
+    heading: str
+    cell: Callable[[Row], str]
+    drop_priority: int = 0
+    numeric: bool = True
+    neutral: str = MISSING
+
+
+KERNEL: Final = Column("kernel", lambda row: row.kernel, numeric=False)
+OUTCOME: Final = Column("outcome", lambda row: row.outcome, numeric=False)
+
+
+def place_column(axis: str) -> Column:
+    """Return the column of the place on the axis, under the axis' name."""
+    return Column(plain(axis), lambda row: exact(row.place.x))
+
+
+def place_columns(axis: str) -> list[Column]:
+    """Return the columns that say where a row was measured, its facet included."""
+    return [
+        Column("series", lambda row: row.place.facet.series or MISSING, numeric=False),
+        place_column(axis),
+        Column("dtype", lambda row: row.place.facet.dtype or MISSING, numeric=False),
+        Column("mode", lambda row: row.place.facet.mode or MISSING, numeric=False),
+        Column("differs in", lambda row: row.place.facet.detail or MISSING, numeric=False),
+    ]
+
+
+def worth(columns: Iterable[Column], rows: Sequence[Row]) -> list[Column]:
+    """Return the columns that say something about any of these rows."""
+    return [column for column in columns if any(column.cell(row) not in ("", MISSING, column.neutral) for row in rows)]

@@ -1,0 +1,278 @@
+"""The measures of a report. A new one is one line in `MEASURES`, which is all that tables, glossary and files read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
+from typing import Final
+
+from ..results.record import Launches, Phases
+from ..results.references import REFERENCES
+from .columns import Column
+from .numbers import MISSING, ends, number, optional
+from .row import Row
+
+MIB: Final = 2**20
+PERCENT: Final = "%"
+
+Value = float | int | str | None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One quantity of a row.
+
+    ``name`` is its column in CSV and Parquet and its key in JSON. ``heading`` titles it in tables, with its unit; one
+    without a heading is in files only. ``meaning`` explains it in the glossary. ``value`` computes it, None where it
+    does not exist; a share is a fraction there and in files, and a percentage in tables. ``text`` is what a table shows
+    in place of the value; ``drop_priority`` and ``neutral`` are those of `Column`.
+    """
+
+    name: str
+    heading: str
+    unit: str
+    meaning: str
+    value: Callable[[Row], Value]
+    _: KW_ONLY
+    text: Callable[[Row], str] | None = None
+    drop_priority: int = 0
+    numeric: bool = True
+    neutral: float | None = None
+
+    @property
+    def column(self) -> Column:
+        title = f"{self.heading} ({self.unit})" if self.unit else self.heading
+        neutral = MISSING if self.neutral is None else number(self.neutral)
+        return Column(title, self.text or self._written, self.drop_priority, self.numeric, neutral)
+
+    def _written(self, row: Row) -> str:
+        value = self.value(row)
+        if isinstance(value, str):
+            return value or MISSING
+        return optional(None if value is None else 100 * value if self.unit == PERCENT else value)
+
+
+def columns() -> list[Column]:
+    """Return the columns of the measures that tables show."""
+    return [measure.column for measure in MEASURES if measure.heading]
+
+
+def glossary(shown: Iterable[Column]) -> list[tuple[str, str]]:
+    """Return the heading and the meaning of every measure of which a column is shown."""
+    headings = {column.heading for column in shown}
+    found = [measure for measure in MEASURES if measure.heading and measure.column.heading in headings]
+    return [(measure.heading, measure.meaning) for measure in found]
+
+
+def values(row: Row) -> dict[str, Value]:
+    """Return every measure of a row by its name, as files hold it."""
+    return {measure.name: measure.value(row) for measure in MEASURES}
+
+
+def _median(row: Row) -> float | None:
+    return row.median.value if row.median else None
+
+
+def _tokens_per_s(row: Row) -> float | None:
+    """Return None for a reference: its tokens are routed rows."""
+    tokens = row.record.problem.get("T")
+    if row.median is None or row.reference or not isinstance(tokens, int):
+        return None
+    return tokens / row.median.value * 1e3
+
+
+def _peak_mib(row: Row) -> float | None:
+    return None if row.record.memory is None else row.record.memory.peak / MIB
+
+
+def _saved_mib(row: Row) -> float | None:
+    if row.record.memory is None or row.place.facet.mode != "train":
+        return None
+    return row.record.memory.saved / MIB
+
+
+def _padding(row: Row) -> float | None:
+    work = row.record.work
+    return work.executed_flops / work.useful_flops if row.passed and work and work.useful_flops else None
+
+
+def _sent_mib(row: Row) -> float | None:
+    return sum(row.record.sent_bytes) / MIB if row.passed and row.record.sent_bytes else None
+
+
+def _across_mib(row: Row) -> float | None:
+    traffic = row.record.traffic
+    return sum(traffic.across_bytes) / MIB if row.passed and traffic else None
+
+
+def _copies(row: Row) -> float | None:
+    traffic = row.record.traffic
+    return sum(traffic.rows) / sum(traffic.routes) if row.passed and traffic and any(traffic.routes) else None
+
+
+def _share(row: Row, part: Callable[[Phases], Sequence[float]]) -> float | None:
+    """Return the share of a call, summed over all ranks, that is one of its parts."""
+    phases = row.record.phases
+    if not row.passed or phases is None:
+        return None
+    whole = sum(map(sum, (phases.compute_ns, phases.communication_ns, phases.waiting_ns)))
+    return sum(part(phases)) / whole
+
+
+def _hidden(row: Row) -> float | None:
+    return row.record.phases.overlap if row.passed and row.record.phases else None
+
+
+def _launches(row: Row, part: Callable[[Launches], int]) -> int | None:
+    return None if row.record.launches is None else part(row.record.launches)
+
+
+def _energy_j(row: Row) -> float | None:
+    return None if row.record.clocks is None else row.record.clocks.energy_j
+
+
+def _rate_over(reference: str, words: str) -> Measure:
+    meaning = f"useful TFLOP/s over those of {words}, which does not compete; its lower bound is its own"
+    value = partial(_rate, reference)
+    return Measure(f"rate_over_{reference}", f"of {reference}", PERCENT, meaning, value, drop_priority=2)
+
+
+def _rate(reference: str, row: Row) -> float | None:
+    return row.rate_over(reference)
+
+
+def _choice(row: Row) -> str:
+    return row.choice or MISSING
+
+
+def _interval(row: Row) -> str:
+    return ends(row.median)
+
+
+_CHOICES = "the choices of a configuration in which the records of the kernel differ"
+_BOUND = "the lower bound of the time"
+_COPIES = "rows that left their rank over routes that did: deduplication saves some, padding adds some"
+_FLOPS = "FLOPs of the expert products on kept rows over the median; padding does not count"
+
+MEASURES: Final[tuple[Measure, ...]] = (
+    Measure("config", "config", "", _CHOICES, lambda row: row.config, text=_choice, drop_priority=9, numeric=False),
+    Measure(
+        "median_ms", "median", "ms", "the middle of all samples", lambda row: row.median.value if row.median else None
+    ),
+    Measure(
+        "low_ms",
+        "95 % interval",
+        "ms",
+        "both ends of the bootstrap interval of the median",
+        lambda row: row.median.low if row.median else None,
+        text=_interval,
+        drop_priority=4,
+    ),
+    Measure("high_ms", "", "ms", "the upper end of that interval", lambda row: row.median.high if row.median else None),
+    Measure(
+        "spread",
+        "spread",
+        PERCENT,
+        "half the interquartile range over the median",
+        lambda row: row.spread,
+        drop_priority=7,
+    ),
+    Measure(
+        "tokens_per_s", "throughput", "tokens/s", "tokens of one call over the median", _tokens_per_s, drop_priority=6
+    ),
+    Measure("useful_tflop_per_s", "useful rate", "TFLOP/s", _FLOPS, lambda row: row.tflops, drop_priority=5),
+    Measure("bound_ms", "", "ms", _BOUND, lambda row: row.bound),
+    Measure(
+        "share_of_bound",
+        "of bound",
+        PERCENT,
+        "lower bound over median: 100 % is all that the machine can do",
+        lambda row: row.share,
+        drop_priority=1,
+    ),
+    *(_rate_over(name, words) for name, words in REFERENCES.items()),
+    Measure("peak_mib", "peak", "MiB", "memory that one call allocates beyond its inputs", _peak_mib, drop_priority=2),
+    Measure(
+        "saved_mib",
+        "saved for backward",
+        "MiB",
+        "memory that a training step keeps for its backward",
+        _saved_mib,
+        drop_priority=3,
+    ),
+    Measure(
+        "drop_rate",
+        "dropped",
+        PERCENT,
+        "share of the routed rows that the capacity left out",
+        lambda row: row.drop_rate,
+        drop_priority=8,
+    ),
+    Measure("padding", "padding", "×", "executed over useful FLOPs", _padding, drop_priority=8, neutral=1),
+    Measure(
+        "sent_mib",
+        "sent",
+        "MiB",
+        "payload that all ranks together sent to others in one call",
+        _sent_mib,
+        drop_priority=3,
+    ),
+    Measure(
+        "across_mib",
+        "across nodes",
+        "MiB",
+        "the part of that payload that left its node",
+        _across_mib,
+        drop_priority=4,
+        neutral=0,
+    ),
+    Measure("copies_per_route", "copies per route", "", _COPIES, _copies, drop_priority=8),
+    Measure(
+        "communicating",
+        "communicating",
+        PERCENT,
+        "share of a call in collectives that all ranks started together",
+        lambda row: _share(row, lambda phases: phases.communication_ns),
+        drop_priority=5,
+    ),
+    Measure(
+        "waiting",
+        "waiting",
+        PERCENT,
+        "share of a call in waiting for the slowest rank to start a collective",
+        lambda row: _share(row, lambda phases: phases.waiting_ns),
+        drop_priority=6,
+    ),
+    Measure(
+        "hidden",
+        "hidden",
+        PERCENT,
+        "share of the communication during which the computation went on",
+        _hidden,
+        drop_priority=5,
+        neutral=0,
+    ),
+    Measure(
+        "kernel_launches",
+        "",
+        "",
+        "kernels of this package that one call starts",
+        lambda row: _launches(row, lambda one: sum(one.kernels.values())),
+    ),
+    Measure(
+        "torch_operators",
+        "",
+        "",
+        "torch operators that compute or copy in one call",
+        lambda row: _launches(row, lambda one: sum(one.operators.values())),
+    ),
+    Measure(
+        "host_waits",
+        "",
+        "",
+        "operators of one call whose result the host waits for",
+        lambda row: _launches(row, lambda one: one.host_waits),
+    ),
+    Measure("energy_j", "energy", "J", "energy of one call, as the device counts it", _energy_j, drop_priority=8),
+)

@@ -1,0 +1,1 @@
+"""Plots: median time along the axis of a suite, as SVG."""

@@ -1,0 +1,83 @@
+"""Report: the answers that records give, computed once and written in any of the formats of ``formats``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from ..common.errors import UserError
+from ..common.plugins import Catalog
+from ..results.record import Record
+from ..results.record.prediction import Prediction
+from .section import RecordedMachine, Section, machines, sections
+
+
+@dataclass(frozen=True)
+class Report:
+    """The records of one report, and their sections.
+
+    ``problems`` are sentences about what could not be read, which a page shows at its top. ``predictions`` are drawn
+    beside the records of the same line. Sections, with the intervals of all medians, are computed when they are first
+    asked for, and once, whatever number of formats is written.
+    """
+
+    records: Sequence[Record]
+    problems: Sequence[str] = ()
+    predictions: Sequence[Prediction] = ()
+
+    @cached_property
+    def machines(self) -> list[RecordedMachine]:
+        return machines(self.records)
+
+    @cached_property
+    def sections(self) -> list[Section]:
+        return sections(self.records, self.predictions)
+
+    def write(self, path: Path, name: str | None = None) -> Path:
+        """Write the report in the format of that name, by default in the one of the path's suffix; return the path.
+
+        Missing folders are made.
+
+        Raises:
+            UnknownName: when no format has that name.
+            ReportError: when no format has the suffix, or the file cannot be written.
+            Unusable: when a package that the format needs is missing or broken.
+        """
+        form = FORMATS.load(name) if name else _format_of(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            form.write(self, path)
+        except OSError as error:
+            raise ReportError(f"{path}: {error.strerror}; give an --output that can be written") from error
+        return path
+
+
+class ReportError(UserError):
+    """A report that cannot be written; the message says why, and the remedy."""
+
+
+@dataclass(frozen=True)
+class ReportFormat:
+    """A format of reports: the suffix of its files, and the function that writes one.
+
+    It is the attribute ``report_format`` of its module, and has the name of its module.
+    """
+
+    suffix: str
+    write: Callable[[Report, Path], None]
+
+
+FORMATS: Final[Catalog[ReportFormat]] = Catalog("format", f"{__package__}.formats", "report_format")
+
+
+def _format_of(path: Path) -> ReportFormat:
+    """Return the format with the longest suffix that the name of a file ends in."""
+    known = sorted((FORMATS.load(name) for name in FORMATS.names()), key=lambda form: len(form.suffix))
+    fitting = [form for form in known if path.name.endswith(form.suffix)]
+    if not fitting:
+        *others, last = (form.suffix for form in known)
+        raise ReportError(f"{path}: give a name that ends in {', '.join(others)} or {last}")
+    return fitting[-1]
