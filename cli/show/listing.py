@@ -1,38 +1,26 @@
-"""`moebench list`: what there is to name."""
+"""`moebench list`: the names that other verbs take."""
 
 from __future__ import annotations
 
 import json
-from enum import StrEnum
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+if TYPE_CHECKING:
+    from ...common.plugins import Catalog
 
-class Kind(StrEnum):
-    """What can be listed."""
-
-    kernels = "kernels"
-    suites = "suites"
-    models = "models"
-    routers = "routers"
-    strategies = "strategies"
-    machines = "machines"
+Kind = Literal["kernels", "suites", "models", "routers", "strategies", "machines", "formats"]
+Entries = dict[str, str]
 
 
 def show(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """List kernels, suites, models, routers, strategies of the tuner or described machines, each with what it is."""
-    entries = {
-        Kind.kernels: _kernels,
-        Kind.suites: _suites,
-        Kind.models: _models,
-        Kind.routers: _routers,
-        Kind.strategies: _strategies,
-        Kind.machines: _machines,
-    }[kind]()
+    """List kernels, suites, models, routers, the tuner's strategies, described machines or formats of a report."""
+    entries = LISTED[kind]()
     if as_json:
         typer.echo(json.dumps(entries, indent=2))
         return
@@ -41,13 +29,14 @@ def show(
         typer.echo(f"{name:<{width}}  {summary}")
 
 
-Entries = dict[str, str]
+def _summaries(catalog: Catalog[object]) -> Entries:
+    return {name: catalog.summary(name) for name in catalog.names()}
 
 
 def _kernels() -> Entries:
     from ...kernels.catalog import KERNELS
 
-    return {name: KERNELS.summary(name) for name in KERNELS.names()}
+    return _summaries(KERNELS)
 
 
 def _suites() -> Entries:
@@ -76,10 +65,27 @@ def _routers() -> Entries:
 def _strategies() -> Entries:
     from ...autotune.search.strategy import STRATEGIES
 
-    return {name: STRATEGIES.summary(name) for name in STRATEGIES.names()}
+    return _summaries(STRATEGIES)
 
 
 def _machines() -> Entries:
     from ...suites.prediction.machine import machine, names
 
     return {name: machine(name).summary for name in names()}
+
+
+def _formats() -> Entries:
+    from ...reports.report import FORMATS
+
+    return _summaries(FORMATS)
+
+
+LISTED: dict[Kind, Callable[[], Entries]] = {
+    "kernels": _kernels,
+    "suites": _suites,
+    "models": _models,
+    "routers": _routers,
+    "strategies": _strategies,
+    "machines": _machines,
+    "formats": _formats,
+}

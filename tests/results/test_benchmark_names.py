@@ -29,7 +29,6 @@ def test_what_is_counted_stands_beside_the_times() -> None:
             work=WORK,
             memory=Memory(peak=7, saved=3),
             roofline=Roofline(flops_per_s=100, bytes_per_s=100),
-            sent_bytes=[5, 6],
             traffic=TRAFFIC,
         )
     )
