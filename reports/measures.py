@@ -23,10 +23,11 @@ Value = float | int | str | None
 class Measure:
     """One quantity of a row.
 
-    ``name`` is its column in CSV and Parquet and its key in JSON. ``heading`` titles it in tables, with its unit; one
-    without a heading is in files only. ``meaning`` explains it in the glossary. ``value`` computes it, None where it
-    does not exist; a share is a fraction there and in files, and a percentage in tables. ``text`` is what a table shows
-    in place of the value; ``drop_priority`` and ``neutral`` are those of `Column`.
+    ``name`` is its column in CSV and Parquet and its key in JSON. ``heading`` titles it in tables, followed by its
+    ``unit`` unless it ends in it; a measure without a heading is in files only. ``meaning`` is for the glossary.
+    ``value`` computes it, None where it does not exist; a share is a fraction, which tables show as a percentage.
+    ``text`` is what a table shows in place of the value; ``drop_priority``, ``numeric`` and ``neutral`` are those of
+    `Column`.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Measure:
 
     @property
     def column(self) -> Column:
-        title = f"{self.heading} ({self.unit})" if self.unit else self.heading
+        title = self.heading if self.heading.endswith(self.unit) else f"{self.heading} ({self.unit})"
         neutral = MISSING if self.neutral is None else number(self.neutral)
         return Column(title, self.text or self._written, self.drop_priority, self.numeric, neutral)
 
@@ -179,9 +180,9 @@ MEASURES: Final[tuple[Measure, ...]] = (
         drop_priority=7,
     ),
     Measure(
-        "tokens_per_s", "throughput", "tokens/s", "tokens of one call over the median", _tokens_per_s, drop_priority=6
+        "tokens_per_s", "tokens/s", "tokens/s", "tokens of one call over the median", _tokens_per_s, drop_priority=6
     ),
-    Measure("useful_tflop_per_s", "useful rate", "TFLOP/s", _FLOPS, lambda row: row.tflops, drop_priority=5),
+    Measure("useful_tflop_per_s", "useful TFLOP/s", "TFLOP/s", _FLOPS, lambda row: row.tflops, drop_priority=5),
     Measure("bound_ms", "", "ms", _BOUND, lambda row: row.bound),
     Measure(
         "share_of_bound",

@@ -264,3 +264,29 @@ def test_an_engine_is_one_file(house: House) -> None:
     assert f"DUMMY={house.root / 'out'}" in written
     (file,) = (path for path in (house.root / "out" / "dummy").glob("E=*.json") if path.name.count(".") == 1)
     assert "Dummy: E = 64, N = 1024, NVIDIA_H200" in house.moebench("tables", "import", str(file))
+
+
+def test_a_format_is_one_file(house: House) -> None:
+    """It is found by its suffix and by its name, and writes the records of a run."""
+    house.add(
+        "reports/formats/medians.py",
+        '''
+        """Plain text: one line for each trial that passed, with its median."""
+
+        from ..report import ReportFormat
+
+
+        def _write(report, path):
+            rows = [row for section in report.sections for row in section.rows if row.median]
+            path.write_text("".join(f"{row.kernel} {row.median.value:.3f} ms" for row in rows))
+
+
+        report_format = ReportFormat(suffix=".txt", write=_write)
+        ''',
+    )
+    assert "medians" in house.moebench("list", "formats")
+    measured = ROOT / "results" / "recorded" / "cpu-main.jsonl"
+    house.moebench("report", str(measured), "-o", "found.txt")
+    house.moebench("export", str(measured), "--format", "medians", "-o", "named")
+    assert "scatter" in (house.root / "named").read_text()
+    assert (house.root / "named").read_text() == (house.root / "found.txt").read_text()
