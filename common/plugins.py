@@ -10,11 +10,11 @@ from typing import Generic, TypeVar, cast
 
 from .names import unknown
 
-Plugin = TypeVar("Plugin")
+Plugin_co = TypeVar("Plugin_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class Catalog(Generic[Plugin]):
+class Catalog(Generic[Plugin_co]):
     """The plugins of one package: every module without a leading underscore, each of which defines ``attribute``.
 
     ``kind`` is the noun for one of them in messages.
@@ -29,7 +29,7 @@ class Catalog(Generic[Plugin]):
         stems = (entry.name.removesuffix(".py") for entry in files(self.package).iterdir() if _is_plugin(entry.name))
         return sorted(stems)
 
-    def load(self, name: str) -> Plugin:
+    def load(self, name: str) -> Plugin_co:
         """Import the plugin of that name and return it.
 
         Raises:
@@ -37,7 +37,7 @@ class Catalog(Generic[Plugin]):
         """
         if name not in self.names():
             raise unknown(self.kind, name, self.names())
-        return cast(Plugin, getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute))
+        return cast(Plugin_co, getattr(importlib.import_module(f"{self.package}.{name}"), self.attribute))
 
     def summary(self, name: str) -> str:
         """Return the first line of the file's docstring without importing the file, or why it is not valid Python."""
