@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from tables import bucket, entry, environment, table
 
-from moebench.kernels.implementations._vllm_tiles import KNOBS, OWN_CHOICE
 from moebench.kernels.problem import Problem
+from moebench.kernels.triton.vllm_tiles import KNOBS, OWN_CHOICE
 
 ROOT = Path(__file__).parents[1]
 TILES = dict(zip(KNOBS, (16, 64, 128, 1, 4, 3), strict=True))

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...common.errors import UserError
 from ...common.files import write_whole
-from ...kernels.implementations._vllm_tiles import KNOBS
+from ...kernels.triton.vllm_tiles import KNOBS
 from .engine import Engine
 from .serving_file import ServingFile, TileFileName
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...kernels.hardware.gpus import gpu_named
-from ...kernels.implementations._vllm_tiles import BLOCKS, shared_bytes
+from ...kernels.triton.vllm_tiles import BLOCKS, shared_bytes
 from .engine import ENGINES, Engine, engine_of
 from .export import ABOUT
 from .serving_file import Finding, PlacedFile, ServingError, Severity, Tiles

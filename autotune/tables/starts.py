@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...kernels.config import Config
-from ...kernels.implementations._vllm_tiles import KNOBS
+from ...kernels.triton.vllm_tiles import KNOBS
 from .export import SAME_TILES
 from .serving_file import ServingFile, Tiles
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...kernels.implementations._vllm_tiles import BLOCKS, KNOBS
+from ...kernels.triton.vllm_tiles import BLOCKS, KNOBS
 from .serving_file import Finding, ServingError, ServingFile, Severity, TileFileName, Tiles
 
 LARGEST_FILE = 1 << 20

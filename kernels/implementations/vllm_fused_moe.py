@@ -17,8 +17,8 @@ from ..kernel import Layer
 from ..problem import Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
+from ..triton.vllm_tiles import OWN_CHOICE, shared_bytes, tilings
 from ._peer import HALVES, Peer, Takes, peer_module
-from ._vllm_tiles import OWN_CHOICE, shared_bytes, tilings
 
 SMALLEST = 16  # the smallest side of a tile that Triton multiplies
 MODULE = "vllm.model_executor.layers.fused_moe"

@@ -18,7 +18,7 @@ from moebench.autotune.tables.lint import lint
 from moebench.autotune.tables.serving_file import ServingError
 from moebench.autotune.tables.starts import beside, candidates, refusal
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.implementations._vllm_tiles import KNOBS, OWN_CHOICE
+from moebench.kernels.triton.vllm_tiles import KNOBS, OWN_CHOICE
 
 VLLM, SGLANG = ENGINES.load("vllm"), ENGINES.load("sglang")
 

@@ -10,7 +10,7 @@ import pytest
 from moebench.autotune.tables.engine import ENGINES
 from moebench.autotune.tables.lint import lint
 from moebench.autotune.tables.serving_file import Finding, ServingError
-from moebench.kernels.implementations._vllm_tiles import KNOBS
+from moebench.kernels.triton.vllm_tiles import KNOBS
 
 LADDER = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 256, 512, 1024, 1536, 2048, 3072, 4096)
 PLAIN = "E=7,N=96,device_name=NVIDIA_H100_80GB_HBM3"

@@ -7,8 +7,8 @@ from tables import bucket, entry, environment, table
 
 from moebench.autotune.tables.export import NotExportable
 from moebench.autotune.tables.tuned_tiles import tuned
-from moebench.kernels.implementations._vllm_tiles import KNOBS, OWN_CHOICE
 from moebench.kernels.problem import Problem
+from moebench.kernels.triton.vllm_tiles import KNOBS, OWN_CHOICE
 from moebench.kernels.tuned.tuned_table import TunedTable
 
 SHAPE = Problem(T=0, D=2048, F=1024, E=64, K=8, dtype="bfloat16")

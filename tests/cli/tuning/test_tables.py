@@ -12,8 +12,8 @@ from tables import bucket, entry, environment, table
 from typer.testing import CliRunner, Result
 
 from moebench.cli.tuning.tables import app
-from moebench.kernels.implementations._vllm_tiles import KNOBS, OWN_CHOICE
 from moebench.kernels.problem import Problem
+from moebench.kernels.triton.vllm_tiles import KNOBS, OWN_CHOICE
 from moebench.kernels.tuned.table_reader import parse_table
 from moebench.results.record import Point
 

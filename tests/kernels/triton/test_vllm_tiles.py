@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from moebench.kernels.implementations._vllm_tiles import KNOBS, OWN_CHOICE, shared_bytes, tilings
+from moebench.kernels.triton.vllm_tiles import KNOBS, OWN_CHOICE, shared_bytes, tilings
 
 COMPILING = """
 import json, sys
