@@ -1,4 +1,4 @@
-"""What there is to choose from for a problem, and what the static model says of it."""
+"""Candidates of a search: the configurations for a problem, and what the static model predicts for them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 
 @dataclass(kw_only=True)
 class Candidates:
-    """The configurations of ``kernel`` on ``device``, or with a ``target`` on that GPU, which need not be here."""
+    """The configurations of ``kernel`` on ``device``, or on a ``target`` GPU, which this machine need not have."""
 
     kernel: Kernel
     device: torch.device
@@ -49,10 +49,10 @@ class Candidates:
     _routings: dict[Problem, Routing] = field(default_factory=dict)
 
     def space(self, problem: Problem) -> Space:
-        """What can be built for a problem.
+        """Return the configurations that can be built for a problem.
 
         Raises:
-            NoConfiguration: when nothing can.
+            NoConfiguration: when none can.
         """
         if problem not in self._spaces:
             with self._there():
@@ -60,13 +60,13 @@ class Candidates:
         return self._spaces[problem]
 
     def refusal(self, problem: Problem) -> str | None:
-        """None, or why the kernel cannot take a problem there."""
+        """Return None, or why the kernel cannot take a problem there."""
         with self._there():
             return self.kernel.supports(problem, self.device)
 
     @contextmanager
     def compiling(self) -> Iterator[Faults]:
-        """Compilers on all cores, which end with the context; where there is no GPU to compile for, no faults."""
+        """Start compilers on all cores for the context; without a GPU to compile for there are no faults."""
         if self.uncompiled:
             yield none_known
             return
@@ -85,7 +85,7 @@ class Candidates:
         return unable()
 
     def leave_out_faults(self, problem: Problem, faults: Faults) -> Iterator[int]:
-        """Leave all candidates with a fault out of the space, but not the default; counts them as they are compiled."""
+        """Leave all candidates with a fault out of the space except the default; yield the number compiled so far."""
         space, found = self.space(problem), dict[int, str]()
         for index, fault in enumerate(faults(problem, space.configs)):
             if fault and index != DEFAULT:
@@ -95,23 +95,23 @@ class Candidates:
 
     @property
     def device_type(self) -> DeviceType:
-        """What workers measure on, here or where the target is."""
+        """The type of the device that workers measure on, here or where the target is."""
         return "cuda" if self.device.type == "cuda" or self.target else "cpu"
 
     @property
     def gpu(self) -> str | None:
-        """The target that stands for the device, None where there is none."""
+        """The compiler target of the device, None where it has none."""
         if self.target is None and self.device.type == "cuda":
             return target_of(torch.cuda.get_device_name(self.device))
         return self.target
 
     def predict(self, problem: Problem, configs: Sequence[Config]) -> Sequence[float] | None:
-        """Seconds that each should take, None where there is no model of the kernel."""
+        """Return the predicted seconds of each configuration, None for a kernel without a static model."""
         with self._there():
             return predict(self.kernel, problem, configs, self._routing(problem), self._rate(problem), self.device)
 
     def estimate(self, problem: Problem, config: Config) -> Estimate | None:
-        """What the time of one is made of."""
+        """Return the predicted time of one configuration step by step, None without a static model."""
         with self._there():
             return estimate(self.kernel, problem, config, self._routing(problem), self._rate(problem), self.device)
 
@@ -124,13 +124,13 @@ class Candidates:
                 yield
 
     def _routing(self, problem: Problem) -> Routing:
-        """The routes that the first check of a trial has."""
+        """Return the routes that the first check of a trial uses."""
         if problem not in self._routings:
             self._routings[problem] = drop(problem, draw_routes(problem, seed=2 * problem.seed + 1, device=CPU))
         return self._routings[problem]
 
     def _rate(self, problem: Problem) -> Rates:
-        """From the data sheet of a GPU, so that no context is made on it here; of another device as measured."""
+        """Return the rates of a GPU by its data sheet, which needs no context, or of another device as measured."""
         if problem.dtype not in self._rates:
             target = self.gpu
             self._rates[problem.dtype] = (
@@ -143,10 +143,13 @@ class Candidates:
 
 
 def predictions_of(sweep: RecordedSweep) -> Sequence[float] | None:
-    """What the static model says of a recorded sweep, on the device and at the rates that its records tell."""
+    """Return the static model's predictions for a recorded sweep, on the device and at the rates in its records.
+
+    There are none where the load was a file or the roofline was not recorded.
+    """
     record = sweep.default
     if record.roofline is None or str(record.problem.get("load")).startswith(PREFIX):
-        return None  # a record does not say which files are read
+        return None  # a record has the name of a file of routes, not its content
     problem = sweep.problem
     kernel, kind = KERNELS.load(record.kernel), record.environment.device_type
     target = target_of(record.environment.device)

@@ -1,4 +1,4 @@
-"""Candidates compiled for a GPU before they are measured: whoever measures finds the code, and some have faults."""
+"""Compiling candidates for a GPU before they are measured, which shows faults and leaves the code in the cache."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from ...kernels.hardware.gpus import HARDWARE, Hardware
 from ...kernels.problem import Problem
 
 Faults = Callable[[Problem, Sequence[Config]], Iterator[str | None]]
-"""Of every configuration in turn, as soon as it is known: None, or why it is not worth measuring."""
+"""Yields for every configuration in turn, as soon as it is known, None or why it is not worth measuring."""
 
 
 def none_known(problem: Problem, configs: Sequence[Config]) -> Iterator[str | None]:  # noqa: ARG001  # as all `Faults`
-    """What is known where nothing is compiled ahead."""
+    """Return no fault for any configuration: `Faults` where nothing is compiled ahead."""
     return iter([None] * len(configs))
 
 
 class Ahead:
-    """`Faults` of one kernel by compiling it for ``target``, or for the ``hardware`` of such a device.
+    """`Faults` of one kernel, found by compiling it for ``target`` with the limits of ``hardware``.
 
-    A configuration is at fault that does not compile, that keeps registers in memory, or of which not even one program
-    fits a processor. The code of all stands in Triton's cache on disk afterwards, under the keys that launches on the
-    device look for.
+    A configuration has a fault when it does not compile, when it spills registers, or when not even one program fits a
+    processor. All code is in Triton's cache on disk afterwards, under the keys that launches on the device look for.
     """
 
     def __init__(self, kernel: str, target: str, hardware: Hardware, compilers: Compilers) -> None:
@@ -53,7 +52,7 @@ class Ahead:
 
 
 def fault_of(outcome: CompileOutcome) -> str | None:
-    """None, or why a case that was compiled is not worth measuring."""
+    """Return None, or why a compiled case is not worth measuring."""
     if outcome.error:
         return f"does not compile: {outcome.error}"
     most = (outcome.case.hardware or HARDWARE[outcome.case.target]).shared_bytes

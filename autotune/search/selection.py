@@ -1,4 +1,4 @@
-"""Whether a configuration beats the default by more than the noise; else it is a tie, and the default is kept."""
+"""Selection of the winner: a candidate that beats the default by more than the noise; else the default is kept."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from ...results.stats import Interval, ratio
 
-LEAST: Final = 0.01  # a default measured against itself differs by so much from one process to the next
+LEAST: Final = 0.01  # the default measured against itself differs by this much from one process to the next
 
 Samples = Sequence[float]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """``winner`` numbers the candidate that beat the default, None for a tie.
+    """The outcome of a comparison: ``winner`` is the index of the candidate that beat the default, None for a tie.
 
-    ``speedup`` is the default's median over that of the fastest candidate, whether that is enough or not; the low end
-    of its interval must exceed 1 + ``noise``.
+    ``speedup`` is the default's median over that of the fastest candidate, in a tie too. The fastest candidate wins
+    when the low end of the interval exceeds 1 + ``noise``.
     """
 
     winner: int | None
@@ -29,7 +29,7 @@ class Selection:
 
 
 def decide(default: Samples, again: Samples, candidates: Sequence[Samples]) -> Selection:
-    """Judge candidates by times measured interleaved with the default's, and with the default's once more.
+    """Compare candidates with the default by times measured in the same rounds; ``again`` is the default a second time.
 
     Without candidates it is a tie.
     """
@@ -42,10 +42,10 @@ def decide(default: Samples, again: Samples, candidates: Sequence[Samples]) -> S
 
 
 def noise(default: Samples, again: Samples) -> float:
-    """What the medians of two equal competitors differ by, and no less than ``LEAST``."""
+    """Return the relative difference of the medians of two equal competitors, at least `LEAST`."""
     return max(LEAST, abs(float(np.median(default) / np.median(again)) - 1))
 
 
 def beats(speedup: Interval, noise: float) -> bool:
-    """Whether a speed-up is surely more than the noise."""
+    """Return whether the whole interval of a speed-up is above the noise."""
     return speedup.low > 1 + noise

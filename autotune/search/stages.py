@@ -1,4 +1,4 @@
-"""The tuner's records: which of them were measured in the same rounds, and what these say."""
+"""Records of a tuner by stage and batch: those of one batch were measured in the same rounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUITE = "tune"
 
 @dataclass(frozen=True)
 class Batch:
-    """Records of one problem that were sampled in turn; ``default`` is one of them."""
+    """Records of one problem that were sampled in the same rounds: that of the default, and the others."""
 
     default: Record
     others: list[Record]
@@ -33,14 +33,14 @@ def last_number(records: Sequence[Record], stage: Stage, problem: Problem) -> in
 def belongs(
     record: Record, *, kernel: str, source: str, environment: Environment, cache: Literal["cold", "hot"]
 ) -> bool:
-    """Whether a record is of this kernel as it is now, on this machine, with caches like these."""
+    """Return whether a record is of this kernel with these sources, on this machine, with this state of the caches."""
     wanted = Identity(suite=SUITE, kernel=kernel, source=source, cache=cache)
     found = record.identity.only("suite", "kernel", "source", "cache")
     return found == wanted and not record.environment.differs(environment)
 
 
 def batches(records: Sequence[Record], stage: Stage, problem: Problem, default: Config) -> list[Batch]:
-    """What was measured of a problem in a stage, in order; a batch without the default tells nothing."""
+    """Return the batches of a problem in a stage, in order; those without the default are left out."""
     groups: dict[int | None, list[Record]] = defaultdict(list)
     for record in records:
         if record.key == problem.key and record.point.stage == stage:
@@ -54,7 +54,7 @@ def batches(records: Sequence[Record], stage: Stage, problem: Problem, default: 
 
 
 def score(record: Record, default_ns: float) -> tuple[int, float | None]:
-    """How many samples a record has, and its time over the default's; None when it has no time."""
+    """Return the number of samples of a record and its time over the default's; the latter is None without a time."""
     if record.timing is None:
         return 0, None
     samples = record.timing.samples_ns
@@ -62,7 +62,7 @@ def score(record: Record, default_ns: float) -> tuple[int, float | None]:
 
 
 def distinct(configs: Sequence[Config]) -> Iterator[Config]:
-    """Each configuration once, in order."""
+    """Yield each configuration once, in order."""
     seen: list[dict[str, int | float | str | bool]] = []
     for config in configs:
         if dict(config) not in seen:

@@ -1,6 +1,6 @@
-"""The time of a configuration reckoned without running it, and what it is made of.
+"""The static model: the time of a configuration predicted without running it, step by step.
 
-It ranks configurations, and says why one ranks where it does; it is no measurement and never takes the place of one.
+Predictions rank configurations and explain the rank. They never take the place of a measurement.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ BYTES_REACHED = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class EstimatePart:
-    """One step: its time, and why it takes that long, in one line."""
+    """One step: its time, and the reason for it in one line."""
 
     name: str
     seconds: float
@@ -38,23 +38,23 @@ class EstimatePart:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """One configuration, and its steps one after the other."""
+    """The predicted time of one configuration: its steps, which run one after the other."""
 
     config: Config
     parts: tuple[EstimatePart, ...]
 
     @property
     def seconds(self) -> float:
-        """Of the whole call."""
+        """Seconds of the whole call."""
         return sum(part.seconds for part in self.parts)
 
 
 def estimate(
     kernel: Kernel, problem: Problem, config: Config, routing: Routing, rates: Rates, device: torch.device
 ) -> Estimate | None:
-    """What one call should take, or None for a kernel that does not tell its steps.
+    """Return the predicted time of one call, or None for a kernel without a static model.
 
-    ``routing`` already lacks the routes that the capacity drops. `assuming` lets ``device`` stand for another.
+    ``routing`` already lacks the routes that the capacity drops. Within `assuming`, ``device`` stands for another one.
     """
     steps = kernel.steps(problem, config, routing, device)
     parts = tuple(EstimatePart(name=step.name, seconds=step.seconds(rates), why=step.why(rates)) for step in steps)
@@ -69,7 +69,7 @@ def predict(
     rates: Rates,
     device: torch.device,
 ) -> list[float] | None:
-    """The seconds of every configuration as `estimate` has them, or None for a kernel that does not tell its steps."""
+    """Return the predicted seconds of every configuration, or None for a kernel without a static model."""
     found = []
     for config in configs:
         steps = kernel.steps(problem, config, routing, device)
@@ -80,15 +80,15 @@ def predict(
 
 
 def rates(roofline: Roofline, device_type: Literal["cpu", "cuda"]) -> Rates:
-    """Those that a device was measured to reach."""
+    """Return the rates that a device was measured to reach."""
     return Rates(flops_per_s=roofline.flops_per_s, bytes_per_s=roofline.bytes_per_s, call_s=CALL_S[device_type])
 
 
 def rates_of_target(name: str, dtype: str) -> Rates:
-    """Those that a GPU should reach, by the name of the target and by its data sheet.
+    """Return the rates that a GPU should reach, by the data sheet of a target.
 
     Raises:
-        UnknownName: for a target or a dtype that is not known, with the nearest names.
+        UnknownName: for an unknown target or dtype, with the nearest names.
     """
     if name not in DATA_SHEETS:
         raise unknown("target", name, list(DATA_SHEETS))

@@ -1,4 +1,4 @@
-"""A Gaussian process over a space of configurations: what a time is likely to be, and how sure that is.
+"""A Gaussian process over a space of configurations: the expected times, and their uncertainty.
 
 Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006 (R&W below).
 """
@@ -17,20 +17,20 @@ from scipy.special import ndtr
 
 Floats = NDArray[np.float64]
 
-LENGTHS = (0.5, 1.0, 2.0)  # over an axis that is 1 long: its ends have little, much or nearly all in common
-SHARES = (0.3, 0.6, 0.9)  # of the variance that axes have each by itself; the rest is interaction
-NOISES = (0.0003, 0.003, 0.03)  # variance of a measurement in full, in that of the process
+LENGTHS = (0.5, 1.0, 2.0)  # of correlation along an axis of length 1: its ends correlate little, much or nearly fully
+SHARES = (0.3, 0.6, 0.9)  # of the variance due to single axes; the rest is interaction between axes
+NOISES = (0.0003, 0.003, 0.03)  # variance of a full measurement, relative to that of the process
 VARIANCE = 0.1  # of log scores, before anything is measured: times within about a third of each other
-BELIEF = 4  # measurements that this counts for
-INTERCEPT = 1.0  # variance of the mean, in that of the process
-SLOPE = 0.7  # of log times over log predictions, which are seldom as far apart as what they predict
+BELIEF = 4  # the weight of that prior, in measurements
+INTERCEPT = 1.0  # variance of the mean, relative to that of the process
+SLOPE = 0.7  # of log times over log predictions: measured times differ less than predicted ones
 SLOPE_VARIANCE = 2.0
-NEW_FIT = 1.2  # times the observations of the last fit
+NEW_FIT = 1.2  # growth of the observations after which the fit is repeated
 
 
 @dataclass(frozen=True)
 class Observations:
-    """Log scores ``y`` of configurations, and the variance of their noise in that of a measurement in full."""
+    """Log scores ``y`` of configurations, and the variance of their noise relative to that of a full measurement."""
 
     indices: NDArray[np.int64]
     y: Floats
@@ -41,11 +41,12 @@ class Surrogate:
     """A Gaussian process for log scores y over the points of a space.
 
     Its mean is ``a + b log(prediction)`` with normal priors on a and b (R&W section 2.7), or ``a`` without predictions.
-    Its covariance is the sum of a part to which every axis adds its own effect and a part in which all interact, both
-    made of Matérn functions (R&W equation 4.17, ν = 3/2) of the distance along an axis. Along an unordered axis all
-    values are as far apart as they can be. The fit is repeated when the observations have grown by a fifth.
+    Its covariance is the sum of an additive part, in which every axis has its own effect, and of a product, in which
+    all axes interact. Both are made of Matérn functions (R&W equation 4.17, ν = 3/2) of the distance along an axis.
+    All values of an unordered axis have the same distance. The fit is repeated when the observations have grown by a
+    fifth.
 
-    ``features_NA`` as `Space.features` gives them, ``ordered_A`` says which axes are, ``trend_N`` is log(prediction).
+    ``features_NA`` are those of `Space.features`, ``ordered_A`` marks the ordered axes, ``trend_N`` is log(prediction).
     """
 
     def __init__(self, features_NA: Floats, ordered_A: Sequence[bool], trend_N: Floats | None) -> None:
@@ -60,10 +61,10 @@ class Surrogate:
         self._rows: dict[int, Floats] = {}
 
     def posterior(self, seen: Observations, pending: Sequence[int]) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of the log score of every configuration (R&W equations 2.25 and 2.26).
+        """Return mean and standard deviation of the log score of every configuration (R&W equations 2.25 and 2.26).
 
-        Those of ``pending`` are taken to come out as expected: they change how sure the others are (the kriging
-        believer of Ginsbourger et al. 2010).
+        Pending configurations are assumed to score as expected, which lowers the uncertainty of their neighbours (the
+        kriging believer of Ginsbourger et al. 2010).
         """
         if len(seen.y) >= NEW_FIT * self._fitted:
             self._fit(seen)
@@ -80,7 +81,7 @@ class Surrogate:
         return mean, np.sqrt(self._variance * np.maximum(rest, 0.0))
 
     def _fit(self, seen: Observations) -> None:
-        """Take the hyper-parameters of the grid under which what was seen is most likely."""
+        """Choose the hyper-parameters of the grid that make the observations most likely."""
         candidates = []
         for correlation in itertools.product(LENGTHS, SHARES):
             covariance = self._covariance(seen.indices, seen.indices, *correlation)
@@ -94,11 +95,11 @@ class Surrogate:
         self._fitted = len(seen.y)
 
     def _residual(self, seen: Observations) -> Floats:
-        """What the prior mean leaves of the observations."""
+        """Return the observations minus the prior mean."""
         return seen.y - SLOPE * self._trend_N[seen.indices]
 
     def _evidence(self, seen: Observations, factor: Floats) -> tuple[float, float]:
-        """Variance of the process, and the log marginal likelihood up to a constant (R&W equation 2.30).
+        """Return the variance of the process, and the log marginal likelihood up to a constant (R&W equation 2.30).
 
         The variance has an inverse gamma prior and is integrated out, which leaves Student's t.
         """
@@ -108,14 +109,14 @@ class Surrogate:
         return scale / degrees, -0.5 * degrees * math.log(scale) - float(np.log(factor.diagonal()).sum())
 
     def _across(self, indices: NDArray[np.int64]) -> Floats:
-        """Covariance of some configurations with all, each row made once for each fit."""
+        """Return the covariance of some configurations with all; each row is computed once for each fit."""
         new = [int(index) for index in indices if index not in self._rows]
         made = self._covariance(np.array(new, dtype=np.int64), self._everything, *self._correlation)
         self._rows.update(zip(new, made, strict=True))
         return np.stack([self._rows[index] for index in indices])
 
     def _covariance(self, these: NDArray[np.int64], those: NDArray[np.int64], length: float, share: float) -> Floats:
-        """Covariance of some configurations with others in the variance of the process, (these, those)."""
+        """Return the covariance of some configurations with others, relative to that of the process, (these, those)."""
         together = np.ones((len(these), len(those)))
         alone = np.zeros_like(together)
         for (values, places), ordered in zip(self._axes, self._ordered_A, strict=True):
@@ -129,7 +130,7 @@ class Surrogate:
 
 
 def expected_improvement(best: float, mean: Floats, deviation: Floats) -> Floats:
-    """How far below ``best`` a value is expected to be, where it is (Jones et al. 1998, equation 15)."""
+    """Return the expected improvement on ``best``, in log score (Jones et al. 1998, equation 15)."""
     gain = best - mean
     sure = deviation <= 0
     z = gain / np.where(sure, 1.0, deviation)
@@ -138,7 +139,7 @@ def expected_improvement(best: float, mean: Floats, deviation: Floats) -> Floats
 
 
 def _factor(covariance: Floats, noise: float | Floats) -> Floats:
-    """The lower Cholesky factor of a covariance with noise on its diagonal; the jitter keeps equal points apart."""
+    """Return the lower Cholesky factor of a covariance with noise, and a jitter for equal points, on its diagonal."""
     jitter = 1e-8
     noisy = covariance + np.diag(np.broadcast_to(noise + jitter, len(covariance)))
     factor: Floats = cholesky(noisy, lower=True, overwrite_a=True, check_finite=False)

@@ -1,4 +1,4 @@
-"""How long a search on a GPU takes, reckoned from its plan: compiling as measured, the rest by what it will do."""
+"""Estimate of how long a search on a GPU takes: compiling as measured elsewhere, the rest from the plan."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import dataclass
 from ...kernels.problem import Problem
 from ...results.timing.measure import MIN_SAMPLES, PLATEAU_SAMPLES
 from .strategy import FINALISTS, FULL_SAMPLES
-from .tuner import BATCH, TuningPlan
+from .tuner import BATCH
+from .tuning_plan import TuningPlan
 
 # Seconds of one core for a candidate of triton_scatter, and for the longest launch of a batch of four, the cache being
 # empty: means of 20 candidates each, drawn for Mixtral-8x7B and Qwen3-30B-A3B at T = 16 and 1024, bfloat16, sm_90,
 # Triton 3.9, on one core of an AMD EPYC (family 26) whose other core was busy.
 COMPILE_S = {"forward": 1.0, "train": 2.8}
 LONGEST_LAUNCH_S = {"forward": 0.9, "train": 1.7}
-# Nobody has measured these yet: what a sample takes besides the call (the L2 is replaced, the clocks are read), the two
-# checks of a competitor, the inputs and float64 references of a problem, the start of workers and compilers.
+# Estimates, not yet measured: a sample besides the call (the L2 is replaced, the clocks are read), the two checks of a
+# competitor, the inputs and float64 references of a problem, the start of workers and compilers.
 SAMPLE_S = 0.013
 CHECKS_S = 0.2
 DRAWING_S = 1.0
@@ -25,8 +26,8 @@ START_S = 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reckoning:
-    """Seconds of one problem, of its search and of the comparisons that follow."""
+class TimeEstimate:
+    """Estimated seconds for one problem: its search, and the comparisons that follow."""
 
     problem: Problem
     trials: int
@@ -37,26 +38,26 @@ class Reckoning:
 
     @property
     def seconds(self) -> float:
-        """All together."""
+        """Seconds of all parts together."""
         return self.compiling_s + self.sampling_s + self.checking_s + self.comparing_s
 
 
-def reckon(
+def estimate_times(
     plan: TuningPlan, sizes: Callable[[Problem], int], call_s: Callable[[Problem], float], cores: int
-) -> list[Reckoning]:
-    """What every problem of a plan will cost; ``sizes`` counts its configurations, ``call_s`` is what a call takes.
+) -> list[TimeEstimate]:
+    """Estimate every problem of a plan; ``sizes`` counts its configurations, ``call_s`` gives the seconds of a call.
 
-    Every candidate is taken to be as fast as ``call_s`` and to be compiled anew, although batch sizes share code.
+    It assumes that every candidate takes ``call_s`` and is compiled anew, although batch sizes share code.
     """
     return [
         _of(plan, problem, min(plan.trials, sizes(problem) - 1), call_s(problem), cores) for problem in plan.searched
     ]
 
 
-def _of(plan: TuningPlan, problem: Problem, trials: int, call_s: float, cores: int) -> Reckoning:
+def _of(plan: TuningPlan, problem: Problem, trials: int, call_s: float, cores: int) -> TimeEstimate:
     batches = math.ceil(trials / BATCH)
     measured = trials + batches  # the default is in each
-    return Reckoning(
+    return TimeEstimate(
         problem=problem,
         trials=trials,
         compiling_s=max(COMPILE_S[problem.mode] * trials / cores, LONGEST_LAUNCH_S[problem.mode] * batches),
@@ -67,7 +68,7 @@ def _of(plan: TuningPlan, problem: Problem, trials: int, call_s: float, cores: i
 
 
 def _comparisons(plan: TuningPlan, problem: Problem) -> list[int]:
-    """The competitors of each comparison at most: the default twice, finalists, and winners of other batch sizes."""
+    """Return the competitors of each comparison at most: the default twice, finalists, winners of other batch sizes."""
     if problem in plan.held_out:
         return [2 + FINALISTS + 1]
     if (

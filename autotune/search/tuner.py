@@ -1,17 +1,14 @@
-"""Tuning one kernel: search at each batch size, compare the finalists, then see what they are worth elsewhere."""
+"""Tuner of one kernel: it searches each batch size, compares the finalists, then measures them elsewhere."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
-from ...common.errors import UserError
 from ...execution.trial.task import Budget, Competitor, Task
 from ...execution.workers.executor import Executor
 from ...execution.workers.supervisor import unmeasured
@@ -22,53 +19,21 @@ from ...results.record import Point, Record, Stage, Status
 from ...results.record.environment import commit
 from ...results.record.store import Store
 from .compile_ahead import Faults, none_known
+from .problem_search import ProblemSearch
 from .space import Space
-from .stages import SUITE, Batch, batches, belongs, distinct, last_number, score
-from .strategy import FULL_SAMPLES, STRATEGIES, Strategy, Suggestion
+from .stages import SUITE, Batch, batches, belongs, distinct, last_number
+from .strategy import FULL_SAMPLES, STRATEGIES, Suggestion
+from .tuning_plan import TuningPlan
 
 QUESTION = "Which configuration of {kernel} is the fastest?"
-BATCH = 4  # candidates in one task beside the default: more leave the search less to learn from, fewer cost its samples
-
-
-class DefaultFails(UserError):
-    """There is nothing to compare candidates with; the message says why."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuningPlan:
-    """What is tuned: a kernel by name, one problem for each batch size, all under the load that is tuned for.
-
-    Under the ``loads`` the choice is compared too; with ``robust`` each of them is searched. ``held_out`` are batch
-    sizes that no table holds: what a table says of them is compared with what a search finds. A search tries first what
-    ``starts`` has for its batch size. ``trials`` and ``seconds`` bound the search for one problem; ``quoted_s`` are the
-    timed seconds of each finalist. A candidate that is silent for ``hang_s`` is taken for one that hangs.
-    """
-
-    kernel: str
-    source: str
-    problems: tuple[Problem, ...]
-    strategy: str
-    trials: int
-    seconds: float
-    quoted_s: float
-    hang_s: float
-    seed: int = 0
-    loads: tuple[str, ...] = ()
-    held_out: tuple[Problem, ...] = ()
-    starts: Mapping[int, Sequence[Config]] = field(default_factory=dict)
-    robust: bool = False
-    cache: Literal["cold", "hot"] = "cold"
-
-    @property
-    def searched(self) -> list[Problem]:
-        """Every problem that is searched."""
-        robust = [problem.replace(load=load) for load in self.loads for problem in self.problems] if self.robust else []
-        return [*self.problems, *self.held_out, *robust]
+BATCH = (
+    4  # candidates beside the default in a task: more delay what a search learns, fewer repeat the default more often
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TuningProgress:
-    """After each task: its stage and problem, the trials of the search there, and the best score so far."""
+    """Progress after each task: its stage and problem, the trials of its search, and the best score so far."""
 
     stage: Stage
     problem: Problem
@@ -78,7 +43,7 @@ class TuningProgress:
 
 @dataclass
 class TuningTime:
-    """Of searches: ``waited_s`` for trials and ``compiled_s``, of ``total_s`` in all, and the ``trials`` asked for."""
+    """Seconds of all searches, of which ``waited_s`` were spent on trials and ``compiled_s`` on the compiler."""
 
     total_s: float = 0.0
     waited_s: float = 0.0
@@ -87,64 +52,16 @@ class TuningTime:
 
     @property
     def own_s(self) -> float:
-        """Seconds a trial that are the tuner's own."""
+        """Seconds that the tuner itself takes for one trial."""
         return (self.total_s - self.waited_s - self.compiled_s) / self.trials if self.trials else 0.0
 
 
-@dataclass
-class Search:
-    """The state of the search for one problem."""
-
-    problem: Problem
-    space: Space
-    strategy: Strategy
-    starts: list[int]
-    trials: int = 0
-    seconds: float = 0.0
-    default_ns: float | None = None
-
-    def tell(self, batch: Sequence[Record]) -> None:
-        """Take what one interleaved batch says.
-
-        Raises:
-            DefaultFails: when the default has no time, in this batch or before.
-        """
-        default = next(record for record in batch if record.config == dict(self.space.default))
-        if default.timing is not None:
-            self.default_ns = score(default, 1.0)[1]
-        if self.default_ns is None:
-            raise DefaultFails(f"{default.status.value}: {default.reason}")
-        for record in batch:
-            self._learn(record, self.default_ns)
-        self.seconds += sum(record.wall_s for record in batch)
-
-    def leave_out(self, faulty: Sequence[Record]) -> None:
-        """Take the records of candidates that were not measured for what the compiler said of them."""
-        for record in faulty:
-            self._learn(record, math.inf)
-
-    def _learn(self, record: Record, default_ns: float) -> None:
-        if record.config != dict(self.space.default) and record.config in self.space.configs:
-            self.strategy.tell(self.space.index(record.config), *score(record, default_ns))
-            self.trials += 1
-
-    @property
-    def finalists(self) -> list[Config]:
-        """The best candidates so far."""
-        return [self.space.configs[index] for index in self.strategy.scores.finalists()]
-
-    @property
-    def best(self) -> float:
-        """The best score so far."""
-        return self.strategy.scores.score(self.strategy.scores.best())
-
-
 class Tuner:
-    """Carries out a plan: its records go to the store as they are made, and what the store holds is not made again.
+    """The tuner carries out a plan. Records go to the store as they are made; what it holds is not measured again.
 
-    ``space_of`` gives the candidates for a problem, ``predict`` what the static model says of them, or None, and
-    ``faults`` what the compiler says of them. It is asked before they are measured, so that whoever measures them finds
-    them compiled, and one with a fault costs a record and no worker.
+    ``space_of`` gives the candidates for a problem, ``predict`` their times by the static model, or None, and
+    ``faults`` the compiler's faults. Candidates are compiled before they are measured: the worker finds the code in
+    the cache, and a candidate with a fault costs a record and no worker.
     """
 
     def __init__(
@@ -163,7 +80,7 @@ class Tuner:
         self._space_of = space_of
         self._predict = predict
         self._faults = faults
-        self._searches: dict[Problem, Search] = {}
+        self._searches: dict[Problem, ProblemSearch] = {}
         self._numbers: Counter[tuple[Stage, Problem]] = Counter()
         self._waited_s = 0.0
         self._compiled_s = 0.0
@@ -185,20 +102,20 @@ class Tuner:
         """Search for the fastest configurations of every problem, until `stop` is called.
 
         Raises:
-            DefaultFails: when the default configuration of a problem does.
+            DefaultFails: when the default configuration of a problem fails.
         """
         for problem in self._plan.searched:
             if not self.interrupted:
                 yield from self._search(problem)
 
     def stop(self) -> None:
-        """Let the search end with what is under way; what it has found may then be compared."""
+        """End the search after the tasks under way; what it has found can then be compared."""
         self.interrupted = True
 
     def compare(self, winners: Callable[[Sequence[Record]], Sequence[Config]]) -> Iterator[TuningProgress]:
-        """Compare the finalists of each batch size, then those that won at any under every load.
+        """Compare the finalists of each batch size, then all winners at each batch size and load.
 
-        ``winners`` says who won by the records of the first comparison.
+        ``winners`` returns the winners by the records of the first comparison.
         """
         found = [problem for problem in self._plan.problems if problem in self._searches]
         for problem in found:
@@ -211,22 +128,22 @@ class Tuner:
                 yield from self._compare("cross", problem.replace(load=load), [*everywhere, *finalists])
 
     def hold_out(self, look_up: Callable[[Problem], Config | None]) -> Iterator[TuningProgress]:
-        """Compare what a table says of batch sizes that it does not hold with what a search found there."""
+        """Compare the look-up at batch sizes that no table holds with what a search found there."""
         for problem in self._plan.held_out:
             search, found = self._searches.get(problem), look_up(problem)
             if search and found:
                 yield from self._compare("held-out", problem, [found, *search.finalists])
 
     def failures(self) -> Counter[str]:
-        """How many candidates failed, by status."""
+        """Count the candidates that failed, by status."""
         return Counter(record.status.value for record in self._candidates() if record.timing is None)
 
     def passed(self) -> int:
-        """How many candidates did not."""
+        """Count the candidates that passed."""
         return sum(record.timing is not None for record in self._candidates())
 
     def _candidates(self) -> Iterator[Record]:
-        """The records of the searches, without those of the defaults."""
+        """Yield the records of the searches, without those of the defaults."""
         for problem in self._searches:
             for batch in self._batches("search", problem):
                 yield from batch.others
@@ -252,11 +169,11 @@ class Tuner:
             self.spent.waited_s += self._waited_s - waited_s
             self.spent.compiled_s += self._compiled_s - compiled_s
 
-    def _open(self, problem: Problem) -> Search:
-        """A search that knows what the records say."""
+    def _open(self, problem: Problem) -> ProblemSearch:
+        """Return a search that has been told all records of its problem."""
         space = self._space_of(problem)
         strategy = STRATEGIES.load(self._plan.strategy)
-        search = Search(
+        search = ProblemSearch(
             problem=problem,
             space=space,
             strategy=strategy(space, seed=self._plan.seed, predicted=self._predict(problem, space.configs)),
@@ -266,8 +183,8 @@ class Tuner:
             search.tell([batch.default, *batch.others])
         return search
 
-    def _ask(self, search: Search, pending: int) -> list[Suggestion]:
-        """The next candidates, as many as the budget has left."""
+    def _ask(self, search: ProblemSearch, pending: int) -> list[Suggestion]:
+        """Return the next candidates, at most as many as the budget has left."""
         left = self._plan.trials - search.trials - pending * BATCH
         if self.interrupted or left <= 0 or search.seconds >= self._plan.seconds:
             return []
@@ -276,17 +193,17 @@ class Tuner:
         search.starts = [index for index in search.starts if index not in first]
         return [Suggestion(index, FULL_SAMPLES) for index in first] or search.strategy.ask(count)
 
-    def _tasks(self, search: Search, asks: Sequence[Suggestion]) -> Iterator[Task]:
-        """The candidates beside the default, those of one number of samples together."""
+    def _tasks(self, search: ProblemSearch, asks: Sequence[Suggestion]) -> Iterator[Task]:
+        """Yield tasks of candidates beside the default; those with one number of samples share a task."""
         for samples in dict.fromkeys(ask.samples for ask in asks):
             configs = [search.space.configs[ask.index] for ask in asks if ask.samples == samples]
             self.spent.trials += len(configs)
             yield self._task("search", search.problem, [search.space.default, *configs], samples)
 
     def _compare(self, stage: Stage, problem: Problem, candidates: Sequence[Config]) -> Iterator[TuningProgress]:
-        """Measure candidates and the default in the same rounds, unless that was done.
+        """Measure candidates and the default in the same rounds, unless the records hold that already.
 
-        The default takes part twice: how far apart two equal ones are is what a winner must be better than.
+        The default takes part twice: a winner must gain more than two equal competitors differ by.
         """
         space = self._space_of(problem)
         here = [config for config in distinct(candidates) if config in space.configs and config != space.default]
@@ -324,9 +241,9 @@ class Tuner:
         )
 
     def _submit(self, task: Task) -> list[Record]:
-        """Compile a task's candidates and have them measured, less those with a fault, whose records are kept.
+        """Compile a task's candidates, submit those without a fault, and return the records of the others.
 
-        The default is measured whatever the compiler says of it.
+        The default is always measured.
         """
         started = time.perf_counter()
         default = self._space_of(task.problem).default
@@ -347,7 +264,7 @@ class Tuner:
         return Ready(self._executor.environment, commit())
 
     def _finished(self) -> list[Record]:
-        """The records of the next task that is done, kept."""
+        """Keep and return the records of the next task that is done."""
         started = time.perf_counter()
         finished = self._executor.next()
         self._waited_s += time.perf_counter() - started

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from ..errors import told
-from ..tuning.tune import Mode
 
 
 class WireDtype(StrEnum):
@@ -46,7 +45,9 @@ def predict(
     capacity: Annotated[
         float | None, typer.Option("--capacity-factor", help="Capacity factor.", show_default="dropless")
     ] = None,
-    mode: Annotated[Mode, typer.Option(help="One call is a forward or a training step.")] = Mode.forward,
+    mode: Annotated[
+        Literal["forward", "train"], typer.Option(help="One call is a forward or a training step.")
+    ] = "forward",
     chunks: Annotated[int, typer.Option(min=1, help="Chunks of a call; one communicates while another computes.")] = 1,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write the predictions to.", show_default=False)
@@ -62,10 +63,10 @@ def predict(
         from ...results.record.prediction import write
         from ...suites.prediction.machine import machine as described
         from ...suites.prediction.predict import PredictionRequest, predict, rank_counts
-        from ..tuning.plan import load_of
+        from ..tuning.tune_options import load_of
 
         preset = named(model)
-        problem = preset.problem(T=tokens, dtype=dtype, load=load_of(load), capacity_factor=capacity, mode=mode.value)
+        problem = preset.problem(T=tokens, dtype=dtype, load=load_of(load), capacity_factor=capacity, mode=mode)
         if width is not None:
             problem = problem.scaled(width)
         request = PredictionRequest(

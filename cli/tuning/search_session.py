@@ -1,4 +1,4 @@
-"""A tuning run: progress while it lasts, then the tables of its records, for people and where layers look."""
+"""A tuning run on a terminal: its progress, then its tables, printed and written to where layers look for them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from ...autotune.search.candidates import Candidates
-    from ...autotune.search.tuner import Tuner, TuningPlan, TuningProgress
+    from ...autotune.search.tuner import Tuner, TuningProgress
+    from ...autotune.search.tuning_plan import TuningPlan
     from ...autotune.tables.build import Derived
     from ...execution.workers.executor import Executor
     from ...kernels.config import Config
@@ -42,7 +43,8 @@ def session(
     """
     from rich.console import Console
 
-    from ...autotune.search.tuner import DefaultFails, Tuner
+    from ...autotune.search.problem_search import DefaultFails
+    from ...autotune.search.tuner import Tuner
     from ...autotune.tables.build import winners
     from ...results.record.store import Store
 
@@ -75,7 +77,7 @@ def session(
 
 @contextmanager
 def _stopping(tuner: Tuner, console: Console) -> Iterator[None]:
-    """Let the first Ctrl-C end the search, wherever it is, and the next one everything."""
+    """End the search at the first Ctrl-C, and the whole command at the next one."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
@@ -90,7 +92,7 @@ def _stopping(tuner: Tuner, console: Console) -> Iterator[None]:
 
 
 def _own_file(plan: TuningPlan, executor: Executor) -> Path:
-    """Where the records of this kernel on this device go, and their tables, for layers to find."""
+    """Return the file for the records of this kernel on this device, in the folder where layers look for tables."""
     from ...autotune.tables.build import as_file_name
     from ...kernels.tuned.lookup import FOLDER, folder
 
@@ -108,7 +110,7 @@ def _follow(progress: Iterable[TuningProgress], plan: TuningPlan, say: Callable[
 
 
 def _looked_up(tuner: Tuner, candidates: Candidates, problem: Problem) -> Config | None:
-    """What the tables of these records have for a batch size that they do not hold."""
+    """Return the configuration that the tables of these records have for a batch size between those tuned."""
     from ...autotune.tables.build import derive, look_up_in
     from ...kernels.tuned.lookup import Found
 
@@ -117,7 +119,7 @@ def _looked_up(tuner: Tuner, candidates: Candidates, problem: Problem) -> Config
 
 
 def _all_failed(tuner: Tuner) -> str:
-    """Why no candidate passed, where none did."""
+    """Return why no candidate passed, "" where one did."""
     failures = tuner.failures()
     if tuner.passed() or not failures:
         return ""
@@ -164,5 +166,5 @@ def _effort(tuner: Tuner) -> str:
         f"{tuner.spent.trials} candidates tried in {tuner.spent.total_s:.0f} s of search"
         + (f", {tuner.spent.compiled_s:.0f} s of them compiling" if tuner.spent.compiled_s >= 1 else "")
         + (f"; failed: {failures}" if failures else "")
-        + (f"; {1e3 * tuner.spent.own_s:.1f} ms of each trial were the tuner's own" if tuner.spent.trials else "")
+        + (f"; the tuner itself took {1e3 * tuner.spent.own_s:.1f} ms of each trial" if tuner.spent.trials else "")
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,20 +21,6 @@ if TYPE_CHECKING:
 TOKENS = "16,64,256,1024"
 
 
-class Where(StrEnum):
-    """Who measures."""
-
-    local = "local"
-    ray = "ray"
-
-
-class Mode(StrEnum):
-    """What one call is."""
-
-    forward = "forward"
-    train = "train"
-
-
 def tune(
     kernel: Annotated[str | None, typer.Argument(help="The kernel to tune.", show_default=False)] = None,
     model: Annotated[
@@ -47,7 +32,7 @@ def tune(
     width: Annotated[int | None, typer.Option(help="Scale the model down to this D.", show_default="as it is")] = None,
     tokens: Annotated[str, typer.Option("--tokens", "-T", help="Batch sizes to tune, with commas.")] = TOKENS,
     dtype: Annotated[str, typer.Option(help="Element type.")] = "bfloat16",
-    mode: Annotated[Mode, typer.Option(help="What one call is.")] = Mode.forward,
+    mode: Annotated[Literal["forward", "train"], typer.Option(help="What one call is.")] = "forward",
     capacity: Annotated[float | None, typer.Option(help="Capacity factor.", show_default="dropless")] = None,
     ranks: Annotated[int, typer.Option(min=1, help="Ranks that share the experts.")] = 1,
     load: Annotated[
@@ -75,7 +60,7 @@ def tune(
     seconds: Annotated[
         float | None, typer.Option(min=0, help="Most seconds of trials at a batch size.", show_default="no limit")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of what the search leaves to chance.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="File of records to write or continue.", show_default="where layers look"),
@@ -83,15 +68,16 @@ def tune(
     device: Annotated[
         Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
     ] = None,
-    cache: Annotated[Literal["cold", "hot"], typer.Option(help="As for `moebench run`.")] = "cold",
+    cache: Annotated[Literal["cold", "hot"], typer.Option(help="State of the caches, as for `moebench run`.")] = "cold",
     executor: Annotated[
-        Where, typer.Option(help="This machine, one worker for each of its GPUs; or the actors of a Ray cluster.")
-    ] = Where.local,
+        Literal["local", "ray"],
+        typer.Option(help="This machine, one worker for each of its GPUs; or the actors of a Ray cluster."),
+    ] = "local",
     address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster.", show_default="a new one on this machine")
+        str | None, typer.Option(help="Address of the Ray cluster.", show_default="a new one on this machine")
     ] = None,
     slots: Annotated[
-        int | None, typer.Option(min=1, help="Workers side by side.", show_default="one for each GPU, else one")
+        int | None, typer.Option(min=1, help="Number of workers.", show_default="one for each GPU, else one")
     ] = None,
     target: Annotated[
         str | None,
@@ -111,7 +97,7 @@ def tune(
     ] = False,
     cores: Annotated[
         int | None,
-        typer.Option(min=1, help="With --plan: of the machine that will compile.", show_default="of this one"),
+        typer.Option(min=1, help="With --plan: cores of the machine that will compile.", show_default="of this one"),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="With --explain: how many of the best.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
@@ -126,7 +112,7 @@ def tune(
     if target and not (show_space or explain or show_plan):
         refuse(f"--target {target} is for --show-space, --explain and --plan: what is measured is the device")
     with told():
-        from .plan import candidates_of, plan_of, problems_of
+        from .tune_options import candidates_of, plan_of, problems_of
 
         problems = problems_of(
             model=model,
@@ -135,7 +121,7 @@ def tune(
             tokens=tokens,
             load=load,
             dtype=dtype,
-            mode=mode.value,
+            mode=mode,
             capacity_factor=capacity,
             ranks=ranks,
         )
@@ -164,9 +150,9 @@ def tune(
             cache=cache,
         )
         if show_plan:
-            from .views import show_reckoning
+            from .views import show_time_estimate
 
-            show_reckoning(plan, candidates, cores, as_json=as_json)
+            show_time_estimate(plan, candidates, cores, as_json=as_json)
             return
         from .search_session import session
 
@@ -174,7 +160,7 @@ def tune(
 
 
 def _compile(candidates: Candidates, problems: Sequence[Problem]) -> None:
-    """Leave out what spills or does not compile, and say how far that is."""
+    """Leave out configurations that spill or do not compile, and show the progress."""
     from rich.console import Console
 
     if reason := candidates.uncompiled:
@@ -187,14 +173,14 @@ def _compile(candidates: Candidates, problems: Sequence[Problem]) -> None:
 
 
 def _executor(
-    where: Where, candidates: Candidates, address: str | None, slots: int | None
+    where: str, candidates: Candidates, address: str | None, slots: int | None
 ) -> AbstractContextManager[Executor]:
     from ...execution.workers.local_executor import local_executor
     from ...execution.workers.ray_executor import ray_executor
 
     device_type, kernels = candidates.device_type, [candidates.kernel.name]
-    if where is Where.ray:
+    if where == "ray":
         return ray_executor(device_type, kernels, address=address, slots=slots)
     if address is not None:
-        refuse(f"--address {address} is of a Ray cluster: add --executor ray")
+        refuse(f"--address {address} names a Ray cluster: add --executor ray")
     return local_executor(device_type, kernels, slots=slots)

@@ -1,4 +1,4 @@
-"""What `moebench tune` prints: spaces, explanations, and the table that goes into a pull request."""
+"""Text and JSON of `moebench tune`: spaces, explanations, time estimates, and the table of results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ...autotune.search.candidates import Candidates
     from ...autotune.search.space import Space
     from ...autotune.search.static_model import Estimate
-    from ...autotune.search.tuner import TuningPlan
+    from ...autotune.search.tuning_plan import TuningPlan
     from ...autotune.tables.build import HeldOut
     from ...kernels.config import Config
     from ...kernels.problem import Problem
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def words(config: Config, beside: Config | None = None) -> str:
-    """A configuration as ``name=value``, or what of it is not as in another."""
+    """Return a configuration as ``name=value``, or the part of it that differs from another one."""
     found = {name: value for name, value in config.items() if beside is None or beside.get(name) != value}
     return " ".join(f"{name}={value}" for name, value in found.items())
 
 
 def show_spaces(candidates: Candidates, problems: Sequence[Problem], *, as_json: bool) -> None:
-    """Axes with their values, and how many configurations the constraints leave, for each batch size."""
+    """Print, for each batch size, the axes with their values and how many configurations the constraints leave."""
     spaces = {problem.T: candidates.space(problem) for problem in problems}
     if as_json:
         typer.echo(json.dumps({T: _plain_space(space) for T, space in spaces.items()}, indent=2))
@@ -64,7 +64,7 @@ def _plain_space(space: Space) -> dict[str, object]:
 
 
 def show_explanation(candidates: Candidates, problems: Sequence[Problem], top: int, *, as_json: bool) -> None:
-    """The ``top`` of the static model's ranking and the default, each with what its time is made of."""
+    """Print the ``top`` of the static model's ranking and the default, each with the steps of its time."""
     found = {problem.T: list(_explained(candidates, problem, top)) for problem in problems}
     if as_json:
         typer.echo(json.dumps({T: [_plain_estimate(*one) for one in ranked] for T, ranked in found.items()}, indent=2))
@@ -108,22 +108,22 @@ def _plain_estimate(rank: int, estimate: Estimate) -> dict[str, object]:
     }
 
 
-def show_reckoning(plan: TuningPlan, candidates: Candidates, cores: int | None, *, as_json: bool) -> None:
-    """What each batch size will cost on a GPU when its candidates are compiled on so many cores."""
-    from ...autotune.search.time_estimate import START_S, reckon
+def show_time_estimate(plan: TuningPlan, candidates: Candidates, cores: int | None, *, as_json: bool) -> None:
+    """Print how long each batch size should take on a GPU when its candidates are compiled on so many cores."""
+    from ...autotune.search.time_estimate import START_S, estimate_times
     from ...common.cores import usable_cores
 
     if candidates.gpu is None:
-        refuse(f"--plan reckons for GPUs, {candidates.device} is none: give a --target")
+        refuse(f"--plan estimates for GPUs, {candidates.device} is none: give a --target")
 
     def call_s(problem: Problem) -> float:
         predicted = candidates.predict(problem, [candidates.space(problem).default])
         if predicted is None:
-            refuse(f"--plan: there is no static model of {plan.kernel}, so that nothing is known of its calls")
+            refuse(f"--plan: there is no static model of {plan.kernel}, which its calls are estimated by")
         return predicted[0]
 
     cores = cores or len(usable_cores())
-    found = reckon(plan, lambda problem: len(candidates.space(problem)), call_s, cores)
+    found = estimate_times(plan, lambda problem: len(candidates.space(problem)), call_s, cores)
     if as_json:
         typer.echo(json.dumps([asdict(one) | {"seconds": one.seconds} for one in found], indent=2))
         return
@@ -147,11 +147,11 @@ def show_reckoning(plan: TuningPlan, candidates: Candidates, cores: int | None, 
         for one in found
     ]
     total = START_S + sum(one.seconds for one in found)
-    typer.echo(f"{markdown(titles, rows)}\n\nabout {total:.0f} s with the start, compiled on {cores} cores; reckoned")
+    typer.echo(f"{markdown(titles, rows)}\n\nabout {total:.0f} s with the start, compiled on {cores} cores; estimated")
 
 
 def answer(table: TunedTable, shape: Problem) -> Iterator[str]:
-    """What a table has for a shape as Markdown: for each load a title, and a row for each batch size."""
+    """Yield what a table has for a shape as Markdown: for each load a title, and a row for each batch size."""
     for entry in _entries(table, shape):
         yield (
             f"{table.kernel} on {table.environment['device']}: D={shape.D} F={shape.F} E={shape.E} K={shape.K} "
@@ -186,7 +186,7 @@ def _rows(entry: TableEntry) -> str:
 
 
 def _ms(bucket: Bucket, speedup: float = 1.0) -> str:
-    """The default's time, or what the speed-up makes of it: the two were measured in different rounds."""
+    """Return the default's time over the speed-up in ms: the two configurations were measured in different rounds."""
     ns = bucket.ns(bucket.default)
     return "" if ns is None else f"{ns / speedup / 1e6:.4g}"
 
@@ -196,7 +196,7 @@ def _entries(table: TunedTable, shape: Problem) -> list[TableEntry]:
 
 
 def plain(table: TunedTable, shape: Problem) -> Iterator[dict[str, object]]:
-    """The same rows for machines."""
+    """Yield the same rows for JSON."""
     for entry in _entries(table, shape):
         for bucket in entry.buckets:
             yield {
@@ -215,7 +215,7 @@ def plain(table: TunedTable, shape: Problem) -> Iterator[dict[str, object]]:
 
 
 def held_out_lines(regrets: Sequence[HeldOut]) -> Iterator[str]:
-    """What looking up was worth where nothing was tuned."""
+    """Yield a line for each batch size that was held out: what the look-up loses there."""
     for one in regrets:
         worth = "not covered" if one.regret is None else f"regret of the look-up {100 * one.regret:.1f} %"
         yield f"held out, T = {one.place.T}: {worth} ({one.why})"

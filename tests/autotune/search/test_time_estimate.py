@@ -11,10 +11,11 @@ import torch
 from imagined import SOURCE, SPACE, Imagined
 
 from moebench.autotune.search.candidates import Candidates
-from moebench.autotune.search.time_estimate import START_S, _comparisons, reckon
-from moebench.autotune.search.tuner import Tuner, TuningPlan
+from moebench.autotune.search.time_estimate import START_S, _comparisons, estimate_times
+from moebench.autotune.search.tuner import Tuner
+from moebench.autotune.search.tuning_plan import TuningPlan
 from moebench.autotune.tables.build import winners
-from moebench.cli.tuning.plan import plan_of
+from moebench.cli.tuning.tune_options import plan_of
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Mode, Problem
 from moebench.kernels.problem.models import model
@@ -52,7 +53,7 @@ def test_five_batch_sizes_take_under_four_minutes_on_16_cores(name: str, mode: M
         return predicted[0]
 
     def total_s(cores: int) -> float:
-        found = reckon(plan, lambda problem: len(candidates.space(problem)), call_s, cores)
+        found = estimate_times(plan, lambda problem: len(candidates.space(problem)), call_s, cores)
         assert [one.problem.T for one in found] == list(TOKENS)
         return START_S + sum(one.seconds for one in found)
 
@@ -91,7 +92,7 @@ def test_the_tuner_asks_for_no_more_than_is_reckoned(tmp_path: Path, loads: tupl
         list(tuner.search())
         list(tuner.compare(winners))
         list(tuner.hold_out(lambda _: SPACE.configs[3]))
-    reckoned = reckon(plan, lambda _: len(SPACE), lambda _: 1e-3, 16)
+    reckoned = estimate_times(plan, lambda _: len(SPACE), lambda _: 1e-3, 16)
     tasks = {stage: [t for t in executor.tasks if t.point.stage == stage] for stage in ("search", "final")}
     others = [task for task in executor.tasks if task not in (*tasks["search"], *tasks["final"])]
     searched = sum(len(task.competitors) - 1 for task in tasks["search"])
@@ -104,7 +105,7 @@ def test_the_tuner_asks_for_no_more_than_is_reckoned(tmp_path: Path, loads: tupl
 def test_slower_calls_take_longer_and_more_cores_help_until_the_longest_launch_is_all_that_is_left() -> None:
     plan = default_plan(Candidates(kernel=KERNELS.load("scatter"), device=torch.device("cpu")), SMALL[:1])
     plan = dataclasses.replace(plan, trials=16)
-    (fast,), (slow,) = (reckon(plan, lambda _: 100, lambda _, s=s: s, 4) for s in (1e-3, 1e-2))  # type: ignore[misc]
+    (fast,), (slow,) = (estimate_times(plan, lambda _: 100, lambda _, s=s: s, 4) for s in (1e-3, 1e-2))  # type: ignore[misc]
     assert slow.sampling_s > fast.sampling_s
-    compiling = [reckon(plan, lambda _: 100, lambda _: 1e-3, cores)[0].compiling_s for cores in (1, 2, 64, 128)]
+    compiling = [estimate_times(plan, lambda _: 100, lambda _: 1e-3, cores)[0].compiling_s for cores in (1, 2, 64, 128)]
     assert compiling[0] > compiling[1] > compiling[2] == compiling[3] > 0

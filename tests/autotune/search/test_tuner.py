@@ -10,8 +10,10 @@ import pytest
 from imagined import SOURCE, SPACE, Imagined, configs_of, tiles_near_100
 
 from moebench.autotune.search.compile_ahead import Faults, none_known
+from moebench.autotune.search.problem_search import DefaultFails
 from moebench.autotune.search.strategy import FINALISTS
-from moebench.autotune.search.tuner import DefaultFails, Tuner, TuningPlan
+from moebench.autotune.search.tuner import Tuner
+from moebench.autotune.search.tuning_plan import TuningPlan
 from moebench.autotune.tables.build import derive, winners
 from moebench.execution.trial.task import Task
 from moebench.execution.workers import supervisor

@@ -15,7 +15,7 @@ from imagined import SOURCE, SPACE, Imagined
 from typer.testing import CliRunner, Result
 
 from moebench.autotune.search.candidates import Candidates
-from moebench.autotune.search.tuner import TuningPlan
+from moebench.autotune.search.tuning_plan import TuningPlan
 from moebench.cli.main import app
 from moebench.cli.tuning.search_session import session
 from moebench.kernels.catalog import KERNELS

@@ -1,4 +1,4 @@
-"""From the words of `moebench tune` to problems and a plan."""
+"""The options of `moebench tune` as problems, candidates and a plan."""
 
 from __future__ import annotations
 
@@ -9,21 +9,13 @@ from ..errors import refuse
 
 if TYPE_CHECKING:
     from ...autotune.search.candidates import Candidates
-    from ...autotune.search.tuner import TuningPlan
+    from ...autotune.search.tuning_plan import TuningPlan
     from ...kernels.config import Config
     from ...kernels.problem import Problem
 
-# A share of the space, within bounds: by then the default strategy is within 2 % of the best (docs/tuning.md).
-SHARE = 0.1
-LEAST_TRIALS, MOST_TRIALS = 16, 24
-QUOTED_S = {"cpu": 1.0, "cuda": 0.3}  # timed seconds of a finalist: a GPU's clock is quieter
-# Of silence, after which a candidate hangs. A call on a CPU takes seconds. On a GPU it takes milliseconds and the code
-# is compiled before; where it is not, the eight launches of a training step take some seconds.
-HANG_S = {"cpu": 60.0, "cuda": 20.0}
-
 
 class Sizes(TypedDict):
-    """What a shape names; see `kernels.problem`."""
+    """The letters of a shape; see `kernels.problem`."""
 
     D: int
     F: int
@@ -40,10 +32,10 @@ def problems_of(
     load: str,
     **fields: object,
 ) -> list[Problem]:
-    """One problem for each batch size, the smallest first.
+    """Return one problem for each batch size, the smallest first.
 
     Raises:
-        ValueError: naming the word that says nothing.
+        InvalidProblem: naming the option that cannot be understood.
     """
     from ...kernels.problem import InvalidProblem, Problem
     from ...kernels.problem.models import model as named
@@ -58,10 +50,10 @@ def problems_of(
 
 
 def candidates_of(kernel: str, device: str | None, target: str | None, problem: Problem) -> Candidates:
-    """What there is to choose from on a device, by default the GPU if there is one, or on a target.
+    """Return the candidates on a device, by default the GPU if there is one, or on a target.
 
     Raises:
-        UnknownName: for a kernel or a target that is none.
+        UnknownName: for an unknown kernel or target.
         InvalidProblem: when the kernel cannot take the problem there.
     """
     import torch
@@ -82,7 +74,7 @@ def candidates_of(kernel: str, device: str | None, target: str | None, problem: 
 
 
 def numbers(words: str, option: str) -> list[int]:
-    """Batch sizes from words with commas between them, ascending, each once.
+    """Return the batch sizes in a list with commas, ascending, each once.
 
     Raises:
         InvalidProblem: naming what is no number.
@@ -97,7 +89,7 @@ def numbers(words: str, option: str) -> list[int]:
 
 
 def load_of(word: str) -> str:
-    """A load as problems have it; the file of a trace becomes absolute, with the digest of what it holds.
+    """Return a load as problems have it; the path of a trace becomes absolute, with the digest of its content.
 
     Raises:
         InvalidTrace: when the file is no trace.
@@ -121,14 +113,14 @@ def plan_of(
     robust: bool,
     cache: Literal["cold", "hot"],
 ) -> TuningPlan:
-    """What to tune; where nothing else is said a tenth of the largest space is tried, but no more than 24.
+    """Return the plan; the number of trials is by default `trials_for` the largest space.
 
     Raises:
         NoConfiguration: when nothing can be built for a problem.
-        UnknownName: for a strategy that is none.
+        UnknownName: for an unknown strategy.
     """
     from ...autotune.search.strategy import STRATEGIES
-    from ...autotune.search.tuner import TuningPlan
+    from ...autotune.search.tuning_plan import HANG_S, QUOTED_S, TuningPlan, trials_for
     from ...kernels.tuned.source_hash import source_hash
 
     STRATEGIES.load(strategy)
@@ -142,7 +134,7 @@ def plan_of(
         starts=_starts(start, candidates.kernel.name, [*(problem.T for problem in problems), *later]),
         loads=tuple(load_of(load) for load in loads),
         strategy=strategy,
-        trials=trials or min(max(LEAST_TRIALS, round(SHARE * largest)), MOST_TRIALS),
+        trials=trials or trials_for(largest),
         seconds=float("inf") if seconds is None else seconds,
         quoted_s=QUOTED_S[candidates.device_type],
         hang_s=HANG_S[candidates.device_type],
@@ -153,7 +145,7 @@ def plan_of(
 
 
 def _starts(path: Path | None, kernel: str, tokens: list[int]) -> dict[int, list[Config]]:
-    """What the file of a serving engine has for these batch sizes."""
+    """Return the configurations that the file of a serving engine has for these batch sizes."""
     if path is None:
         return {}
     from ...autotune.tables.engine import engine_of
