@@ -1,4 +1,4 @@
-"""The catalog of kernels: one file each in ``implementations``, imported only when it is asked for."""
+"""The catalog of kernels: one file each in ``implementations``, imported when it is needed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kernels(Catalog["Kernel"]):
-    """The kernels. For one whose file cannot be imported stands a kernel that refuses every problem and says why."""
+    """The kernels. One whose file cannot be imported is replaced by a kernel that refuses every problem."""
 
     unimportable: dict[str, Kernel] = field(default_factory=dict)
 
@@ -33,8 +33,9 @@ class Kernels(Catalog["Kernel"]):
         except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a file raises is its reason
             from .unimportable import Unimportable  # noqa: PLC0415  # imports torch
 
-            said = (str(error) or "no message").splitlines()[0]
-            reason = f"{name}.py cannot be imported ({type(error).__name__}: {said}); mend it, or leave the kernel out"
+            message = (str(error) or "no message").splitlines()[0]
+            cause = f"{type(error).__name__}: {message}"
+            reason = f"{name}.py cannot be imported ({cause}); mend it, or leave the kernel out"
             self.unimportable[name] = Unimportable(name, reason)
             return self.unimportable[name]
 

@@ -35,7 +35,7 @@ else:
 
 
 class TritonKernel(Kernel):
-    """An implementation whose space are the tiles of its grouped products.
+    """An implementation in Triton; its space are the tiles of its grouped products.
 
     A configuration with ``gathered`` set reads tokens from where they are; otherwise they are copied first. ``blocked``
     says that hidden rows are stored in square blocks; ``most_accumulators`` limits the registers of a tile.

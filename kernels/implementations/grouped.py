@@ -62,7 +62,7 @@ def aligned(problem: Problem) -> str | None:
     step = ALIGNMENT_BYTES // ELEMENT_BYTES[problem.dtype]
     for name, width in (("D", problem.D), ("F", problem.F)):
         if width % step:
-            return f"grouped_mm wants widths in multiples of {step} for {problem.dtype}, {name} = {width}"
+            return f"grouped_mm needs widths in multiples of {step} for {problem.dtype}, {name} = {width}"
     return None
 
 

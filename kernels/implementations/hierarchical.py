@@ -34,7 +34,7 @@ class Hierarchical(ExpertParallel):
         topology = NodeTopology.here(problem.ranks)
         if not topology.even:
             return (
-                f"wants as many ranks on every node, {problem.ranks} ranks fill nodes of {topology.per_node} unevenly"
+                f"needs as many ranks on every node, {problem.ranks} ranks fill nodes of {topology.per_node} unevenly"
             )
         return super().supports(problem, device)
 

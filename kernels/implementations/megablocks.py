@@ -36,7 +36,7 @@ class MegaBlocks(Peer):
 
     def refuses(self, problem: Problem) -> str | None:
         if problem.E * problem.F < BLOCK:
-            return f"{self.name} wants {BLOCK} hidden columns of all experts, E = {problem.E}, F = {problem.F}"
+            return f"{self.name} needs {BLOCK} hidden columns of all experts together, E = {problem.E}, F = {problem.F}"
         return super().refuses(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:

@@ -52,7 +52,7 @@ class SigmoidTopk(Router):
             return None
         E, K, size = problem.E, problem.K, problem.E // self.groups
         if E % self.groups or size < BEST:
-            return f"wants {BEST} experts or more in each of {self.groups} equal groups, not E = {E}: give other groups"
+            return f"needs {BEST} experts or more in each of {self.groups} equal groups, not E = {E}: give other groups"
         if self.top_groups * size < K:
             return f"leaves {self.top_groups * size} experts to a token, not K = {K}: give more top_groups"
         if Load.parse(problem.load).empty_experts(E):

@@ -97,7 +97,7 @@ QUANTISED: list[Changes] = [  # without a training step
         {"E": 1, "K": 1, "D": 1, "F": 1},
     )
 ]
-ON_A_GPU: list[Changes] = [  # each costs a compilation for a shape of its own
+ON_A_GPU: list[Changes] = [  # each shape costs another compilation
     {"T": 300, "D": D, "F": F, "dtype": dtype, **changes}
     for D, F in ((96, 64), (100, 72))
     for dtype in TRAINED
@@ -111,7 +111,7 @@ PROBLEMS = [
 POINTS = [(name, problem) for name in NAMES for problem in PROBLEMS]
 REFUSED = [point for point in POINTS if KERNELS.load(point[0]).supports(point[1], DEVICE) is not None]
 INTERPRETED = [name for name in NAMES if isinstance(KERNELS.load(name), TritonKernel) and DEVICE.type == "cpu"]
-THINNED = [*INTERPRETED, "scatter"]  # their spaces are covered by pairs; test_scatter.py runs all of its own
+THINNED = [*INTERPRETED, "scatter"]  # their spaces are covered by pairs; test_scatter.py runs the whole space
 
 
 def key(value: object) -> str | None:

@@ -141,8 +141,8 @@ def test_a_token_reaches_no_more_groups_than_it_may(load: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"E": 60}, "wants 2 experts or more in each of 8 equal groups, not E = 60"),
-        ({"E": 8, "K": 2}, "wants 2 experts or more in each of 8 equal groups, not E = 8"),
+        ({"E": 60}, "needs 2 experts or more in each of 8 equal groups, not E = 60"),
+        ({"E": 8, "K": 2}, "needs 2 experts or more in each of 8 equal groups, not E = 8"),
         ({"K": 33}, "leaves 32 experts to a token, not K = 33"),
         ({"load": "empty:0.5"}, "load = 'empty:0.5' never uses"),
     ],
