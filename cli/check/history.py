@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from ...reports.text_table import markdown
 from ..errors import refuse, told
 from .verdicts import AsJson
 
-if TYPE_CHECKING:
-    from ...results.regression.history import Series
-
 ARCHIVE = Path("results/regression/history")
-SHORT = 10  # digits by which people know a commit
 
 
 def history(
@@ -38,6 +33,7 @@ def history(
     """Show the medians of every point over the commits, on each machine, and between which commits they changed."""
     if keep and not files:
         refuse("give the files to keep: those that `moebench run` or `moebench gate` wrote")
+    from ...reports.tables.history_table import history_lines
     from ...results.record.store import load_all
     from ...results.regression.archive import kept
     from ...results.regression.history import history as series_of
@@ -55,13 +51,7 @@ def history(
     if as_json:
         typer.echo(json.dumps([asdict(one) | {"environment": one.environment.model_dump()} for one in found], indent=2))
         return
-    machines = {_machine(one): None for one in found}
-    for machine in machines:
-        typer.echo(f"## {machine}\n")
-        for one in found:
-            if _machine(one) == machine:
-                typer.echo(f"### {_point(one)}\n\n{_table(one)}\n")
-    typer.echo("\n".join(_summary(found)))
+    typer.echo("\n".join(history_lines(found)))
 
 
 def _keep(files: Sequence[Path], archive: Path) -> None:
@@ -79,53 +69,3 @@ def _keep(files: Sequence[Path], archive: Path) -> None:
 def _tell(problems: Sequence[str]) -> None:
     for problem in problems:
         typer.echo(f"moebench: {problem}", err=True)
-
-
-def _machine(series: Series) -> str:
-    from ...reports.numbers import plain
-    from ...reports.text_table import escaped
-
-    at = series.environment
-    software = {"torch": at.torch, "Triton": at.triton, "CUDA": at.cuda, "driver": at.driver}
-    versions = [f"{name} {version}" for name, version in software.items() if version]
-    words = [at.device, f"{at.cores} cores", f"{at.threads} threads", at.os, f"Python {at.python}", *versions]
-    return escaped(plain(", ".join(words)))
-
-
-def _point(series: Series) -> str:
-    from ...reports.numbers import exact, plain
-    from ...reports.text_table import escaped
-
-    key = series.key
-    return escaped(plain(f"{key.kernel} {key.config} at {key.suite}: {key.series}, {exact(key.x)}"))
-
-
-def _table(series: Series) -> str:
-    """A row for every commit; where one begins a change, by how much."""
-    from ...reports.numbers import number
-
-    ratios = {change.first_after: f"{change.ratio:.3f}" for change in series.changes}
-    rows = [
-        (
-            one.commit[:SHORT],
-            one.time[:16].replace("T", " "),
-            str(one.processes),
-            number(one.ns / 1e6),
-            ratios.get(one.commit, ""),
-        )
-        for one in series.measured
-    ]
-    return markdown(["commit", "measured, UTC", "processes", "median, ms", "× before"], rows, words=["commit"])
-
-
-def _summary(found: Sequence[Series]) -> Iterator[str]:
-    """A line for every change, with the commits to look at."""
-    from ...reports.numbers import counted
-
-    for series in found:
-        for change in series.changes:
-            yield (
-                f"- {_point(series)}: {change.ratio:.3f} times as long from "
-                f"{change.last_before[:SHORT]}..{change.first_after[:SHORT]} on (p = {change.p:g})"
-            )
-    yield f"{counted(len(found), 'point')}, {counted(sum(len(series.changes) for series in found), 'change')}"

@@ -83,6 +83,11 @@ def predict(
     if as_json:
         typer.echo(json.dumps([one.model_dump(exclude_none=True) for one in predictions], indent=2))
         return
-    from .predict_view import show
+    from rich.console import Console
 
-    show(request, predictions)
+    from ...reports.tables.prediction_table import prediction_table
+
+    console = Console(highlight=False, markup=False)
+    console.print(f"{request.series}: {request.machine.summary}")
+    for part in prediction_table(predictions):
+        console.print(part)

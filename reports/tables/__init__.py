@@ -1,0 +1,1 @@
+"""Tables of what is not a suite's records: verdicts, histories and predictions."""
