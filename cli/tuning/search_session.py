@@ -93,7 +93,7 @@ def _stopping(tuner: Tuner, console: Console) -> Iterator[None]:
 
 def _own_file(plan: TuningPlan, executor: Executor) -> Path:
     """Return the file for the records of this kernel on this device, in the folder where layers look for tables."""
-    from ...autotune.tables.build import as_file_name
+    from ...autotune.tables.table_files import as_file_name
     from ...kernels.tuned.lookup import FOLDER, folder
 
     home = folder()
@@ -111,7 +111,8 @@ def _follow(progress: Iterable[TuningProgress], plan: TuningPlan, say: Callable[
 
 def _looked_up(tuner: Tuner, candidates: Candidates, problem: Problem) -> Config | None:
     """Return the configuration that the tables of these records have for a batch size between those tuned."""
-    from ...autotune.tables.build import derive, look_up_in
+    from ...autotune.tables.build import derive
+    from ...autotune.tables.held_out import look_up_in
     from ...kernels.tuned.lookup import Found
 
     found = look_up_in(derive(tuner.records).tables, problem, candidates.space(problem).configs)
@@ -127,7 +128,8 @@ def _all_failed(tuner: Tuner) -> str:
 
 
 def _answer(plan: TuningPlan, tuner: Tuner, path: Path, failure: str, *, as_json: bool) -> None:
-    from ...autotune.tables.build import derive_files, held_out, write
+    from ...autotune.tables.held_out import held_out
+    from ...autotune.tables.table_files import derive_files, write
     from ...kernels.tuned.tuned_table import shape_of
     from .views import answer, held_out_lines, plain
 

@@ -65,7 +65,7 @@ def build_(
 ) -> None:
     """Derive tuned tables from records."""
     with _files_told():
-        from ...autotune.tables.build import derive_files, write
+        from ...autotune.tables.table_files import derive_files, write
         from ...kernels.tuned.lookup import folder
 
         derived = derive_files(files)
@@ -87,7 +87,7 @@ def check_(
 ) -> None:
     """Derive a table from its records again and compare; exit code 1 when it differs."""
     with _files_told():
-        from ...autotune.tables.build import check
+        from ...autotune.tables.table_files import check
 
         complaints = check(table, records)
     for complaint in complaints:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...autotune.search.space import Space
     from ...autotune.search.static_model import Estimate
     from ...autotune.search.tuning_plan import TuningPlan
-    from ...autotune.tables.build import HeldOut
+    from ...autotune.tables.held_out import HeldOut
     from ...kernels.config import Config
     from ...kernels.problem import Problem
     from ...kernels.tuned.tuned_table import Bucket, TableEntry, TunedTable

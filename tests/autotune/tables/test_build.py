@@ -1,12 +1,8 @@
-"""Tables say what their records say: who won, by how much, what it costs elsewhere; and nothing else."""
+"""Tables have what their records say: the winner, its speed-up and its cost elsewhere; and nothing else."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,73 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from records import ENVIRONMENT, record
+from tuner_records import SKEWED, A, B, C, D, batch, only, tuned_run
 
-from moebench.autotune.tables.build import check, derive, derive_files, file_name, held_out, look_up_in, winners, write
-from moebench.kernels.problem import Problem
-from moebench.kernels.tuned.lookup import Found, NotCovered, read
+from moebench.autotune.tables.build import derive, winners
+from moebench.autotune.tables.table_files import file_name
 from moebench.kernels.tuned.tuned_table import Bucket, TableEntry, TunedTable
-from moebench.results.record import Point, Record, Stage, Status, Timing
-from moebench.results.record.store import StoreError
-
-PROBLEM = Problem(T=64, D=32, F=64, E=4, K=2)
-A, B, C, D = ({"tile": tile} for tile in (512, 128, 256, 64))
-SKEWED = "zipf:1.2"
-
-
-def batch(
-    stage: Stage,
-    T: int,
-    times: Sequence[tuple[dict[str, int], float]],
-    load: str = "uniform",
-    number: int = 1,
-    **more: Any,
-) -> list[Record]:
-    """Records measured together; a time that is no number is a failure."""
-    problem = PROBLEM.replace(T=T, load=load)
-    point = Point(
-        suite="tune",
-        question="?",
-        axis="tokens T",
-        series="",
-        x=T,
-        baseline="scatter",
-        cache=more.pop("cache", "cold"),
-        stage=stage,
-        batch=number,
-    )
-    fields: dict[str, Any] = {"point": point, "key": problem.key, "problem": dataclasses.asdict(problem)}
-    fields |= {"kernel": "scatter", "source": "abc", **more}
-    failed = {"status": Status.crashed, "reason": "it died", "timing": None}
-    return [
-        record(T, **fields, config=config, **({"timing": timing(ns)} if not math.isnan(ns) else failed))
-        for config, ns in times
-    ]
-
-
-def timing(median_ns: float) -> Timing:
-    """Twenty samples with a quiet spread around the median."""
-    samples = [median_ns * (1 + 0.001 * (number - 9.5)) for number in range(20)]
-    return Timing(clock="perf_counter", cache="cold", samples_ns=samples, stopped="settled")
-
-
-def tuned_run() -> list[Record]:
-    """At 64 tokens B wins by a quarter, at 256 nothing does; both are compared under a skewed load too."""
-    return [
-        *batch("search", 64, [(A, 100), (B, 79), (D, math.nan)]),
-        *batch("final", 64, [(A, 100), (A, 100.5), (B, 80), (C, 90)]),
-        *batch("final", 256, [(A, 400), (A, 401), (C, 398)]),
-        *batch("cross", 64, [(A, 101), (A, 101), (B, 81), (C, 90)]),
-        *batch("cross", 256, [(A, 400), (A, 401), (B, 500), (C, 399)]),
-        *batch("cross", 64, [(A, 120), (A, 120), (B, 150), (C, 115)], SKEWED),
-        *batch("cross", 256, [(A, 500), (A, 500), (B, 700), (C, 520)], SKEWED),
-    ]
-
-
-def only(records: Sequence[Record]) -> TunedTable:
-    derived = derive(records)
-    assert derived.left_out == ()
-    (table,) = derived.tables
-    return table
+from moebench.results.record import Timing
 
 
 def of(table: TunedTable, *loads: str) -> TableEntry:
@@ -221,120 +156,6 @@ def test_winners_are_what_beat_the_default_somewhere() -> None:
     finals = [one for one in tuned_run() if one.point.stage == "final"]
     assert winners(finals) == [B]
     assert winners([]) == []
-
-
-def write_records(path: Path, records: Sequence[Record]) -> Path:
-    path.write_text("".join(one.model_dump_json(exclude_none=True) + "\n" for one in records))
-    return path
-
-
-def test_a_table_goes_to_a_file_and_back(tmp_path: Path) -> None:
-    records = write_records(tmp_path / "tune.jsonl", tuned_run())
-    (table,) = derive_files([records]).tables
-    path = write(table, tmp_path / "tuned" / "deeper")
-    assert read(path) == table
-    assert [one.name for one in path.parent.iterdir()] == [path.name], "nothing unfinished is left"
-    assert write(table, path.parent) == path
-    assert table.origins[0].file == "tune.jsonl"
-
-
-def test_a_run_that_goes_on_keeps_its_file_and_another_run_has_its_own(tmp_path: Path) -> None:
-    records = write_records(tmp_path / "tune.jsonl", tuned_run())
-    (table,) = derive_files([records]).tables
-    later = batch("final", 1024, [(A, 100), (A, 100), (C, 50)], time="2027-01-01T00:00:00+00:00")
-    (more,) = derive_files([write_records(records, [*tuned_run(), *later])]).tables
-    (other,) = derive(later).tables
-    assert table != more
-    assert file_name(table) == file_name(more) != file_name(other)
-
-
-def test_names_of_files_hold_nothing_strange() -> None:
-    table = only(tuned_run())
-    evil = dataclasses.replace(
-        table, kernel="../../etc/x;\x00 y", environment=dict(table.environment) | {"device": "/é" * 200}
-    )
-    name = file_name(evil)
-    assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-    assert not name.startswith(".")
-    assert len(name) < 150
-    assert file_name(table).startswith("scatter.a_CPU.")
-
-
-def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="set MOEBENCH_TUNED"):
-        write(only(tuned_run()), tmp_path / "file")
-
-
-def test_a_table_that_says_what_its_records_say_passes_the_check(tmp_path: Path) -> None:
-    records = write_records(tmp_path / "tune.jsonl", tuned_run())
-    other = write_records(tmp_path / "other.jsonl", batch("final", 64, [(A, 1), (A, 1)], kernel="padded"))
-    for files in ([records], [records, other]):
-        for table in derive_files(files).tables:
-            assert check(write(table, tmp_path / "tuned"), [other, records]) == []
-
-
-@pytest.mark.parametrize("edit", ["0.8", "chosen", "config"])
-def test_a_table_that_was_edited_does_not(tmp_path: Path, edit: str) -> None:
-    records = write_records(tmp_path / "tune.jsonl", tuned_run())
-    path = write(derive_files([records]).tables[0], tmp_path)
-    content = json.loads(path.read_text())
-    entry = content["entries"][0]
-    if edit == "0.8":
-        entry["buckets"][0]["median_ns"][1] *= 0.8
-    elif edit == "chosen":
-        entry["buckets"][0]["chosen"] = 2
-    else:
-        entry["configs"][1] = {"tile": 1}
-    path.write_text(json.dumps(content))
-    assert check(path, [records]) == [f"{path}: it is not what its records say; derive it again"]
-
-
-def test_a_table_without_its_records_does_not_pass(tmp_path: Path) -> None:
-    records = write_records(tmp_path / "tune.jsonl", tuned_run())
-    path = write(derive_files([records]).tables[0], tmp_path)
-    assert check(path, []) == [f"{path}: tune.jsonl is not among the records"]
-    write_records(records, tuned_run()[:-1])
-    assert check(path, [records]) == [f"{path}: tune.jsonl has changed since"]
-    assert check(write(only(tuned_run()), tmp_path / "b"), [records])[0].endswith("it names no records")
-    assert "not JSON" in check(records, [records])[0]
-    with pytest.raises(StoreError, match="give a file of records"):
-        check(path, [tmp_path / "missing"])
-
-
-def test_the_regret_of_looking_up_what_was_held_out() -> None:
-    """Between 64, where B won, and 256, where the default was kept, B is the fastest by interpolation at 80."""
-    table = only(tuned_run())
-    held = [
-        *batch("search", 80, [(A, 120), (D, 70)]),
-        *batch("held-out", 80, [(A, 120), (A, 121), (B, 110), (D, 100)]),
-        *batch("held-out", 1024, [(A, 120), (A, 121), (B, 110)]),
-        *batch("held-out", 80, [(A, 120), (A, 121), (D, 100)], SKEWED),
-    ]
-    inside, outside, unmeasured = held_out(held, [table])
-    assert (inside.kernel, inside.place.T, inside.config) == ("scatter", 80, B)
-    assert inside.regret == pytest.approx(0.1)
-    assert inside.why == "between T = 64 and T = 256"
-    assert outside.regret is None
-    assert "outside the tuned T = 64 to 256" in outside.why
-    assert (unmeasured.config, unmeasured.regret) == (C, None)
-    assert "it has no time" in unmeasured.why
-    (nothing, *_) = held_out(held, [])
-    assert (nothing.config, nothing.regret) == (None, None)
-    other = [dataclasses.replace(table, source="other")]
-    assert all(one.regret is None for one in held_out(held, other))
-    assert only([*tuned_run(), *held]).entries == table.entries, "what is held out is in no table"
-
-
-def test_a_table_can_be_asked_before_it_is_written() -> None:
-    tables = [only(tuned_run())]
-    found = look_up_in(tables, PROBLEM.replace(T=80), [A, B, C])
-    assert isinstance(found, Found)
-    assert found.config == B
-    fallen_back = look_up_in(tables, PROBLEM.replace(T=80), [A, C])
-    assert isinstance(fallen_back, Found)
-    assert fallen_back.config == C, "B is no candidate there"
-    assert isinstance(look_up_in(tables, PROBLEM.replace(D=16), [A, B, C]), NotCovered)
 
 
 def test_noise_alone_makes_no_tables_that_differ_from_the_default() -> None:
