@@ -94,7 +94,7 @@ def network_study(session: nox.Session) -> None:
     Wants Linux, root and iproute2. An argument is the folder to write to, by default results/recorded.
     """
     install(session, "test")
-    session.run("python", "studies/network_study.py", *session.posargs, env={"PYTHONPATH": "tests"})
+    session.run("python", "studies/network_study.py", *session.posargs, env={"PYTHONPATH": "tests/support"})
 
 
 @nox.session

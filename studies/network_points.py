@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from points import task
+from small_tasks import task
 
 import moebench.suites.plan
 from moebench.cli.main import main

@@ -3,7 +3,7 @@
 `nox -s network-study` runs it, with the right to make network namespaces. It writes the calibrated machines, the
 records and the predictions to results/recorded; docs/parallel.md shows the table that it prints.
 
-    python studies/network_study.py [FOLDER]     the folder to write to; tests/ must be on PYTHONPATH
+    python studies/network_study.py [FOLDER]     the folder to write to; tests/support/ must be on PYTHONPATH
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from itertools import combinations
 from pathlib import Path
 from statistics import median
 
-from launched import Launch, torchrun
 from network_points import DISPATCHERS, SHAPE, TOKENS
-from shaped import Node, network
+from shaped_network import Node, network
+from torchrun_launcher import Launch, torchrun
 
 from moebench.common.cores import usable_cores
 from moebench.results.record import Record, Status

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from launched import SWEEP, Launch, free_port, torchrun, until
-from listening import listening, needs_ss
-from shaped import network
+from listening_sockets import listening, needs_ss
+from shaped_network import network
+from torchrun_launcher import SWEEP, Launch, free_port, torchrun, until
 
 from moebench.results.record import Record, Status
 from moebench.results.record.store import load

@@ -38,7 +38,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
 
 def faulty(storage: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     plugin = ("-p", "faulty_suite", "--suite", "faulty", "--benchmark-storage", str(storage))
-    return run(*plugin, *arguments, PYTHONPATH=str(ROOT / "tests"))
+    return run(*plugin, *arguments, PYTHONPATH=str(ROOT / "tests" / "support"))
 
 
 def test_benchmarks_are_checked_measured_saved_and_compared(tmp_path: Path) -> None:

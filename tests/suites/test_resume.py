@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from points import PROBLEM, task
 from records import ENVIRONMENT, record
+from small_tasks import PROBLEM, task
 
 from moebench.execution.trial.task import Task
 from moebench.kernels.catalog import KERNELS

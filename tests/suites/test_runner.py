@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from points import point, task
+from small_tasks import point, task
 
 from moebench.results.record import Record, Status
 from moebench.results.record.store import Store, StoreError, load
@@ -69,7 +69,7 @@ from pathlib import Path
 from moebench.results.record.store import Store
 from moebench.suites.resume import pending
 from moebench.suites.runner import Runner
-from points import task
+from small_tasks import task
 
 if __name__ == "__main__":
     with Store(Path(sys.argv[1])) as store:
@@ -83,7 +83,7 @@ def test_a_killed_run_is_continued_without_loss_or_doubles(tmp_path: Path) -> No
     """SIGKILL in the middle of a point: what was written stays, the rest is measured, no worker is left behind."""
     script, path = tmp_path / "slow.py", tmp_path / "records.jsonl"
     script.write_text(SLOW_RUN)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "support")}
     with subprocess.Popen(
         [sys.executable, str(script), str(path)], stdout=subprocess.PIPE, env=environment, text=True
     ) as process:

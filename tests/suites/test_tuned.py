@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from points import task
+from small_tasks import task
 from tables import CONFIGS, PROBLEM, table
 
 from moebench.suites.tuned import as_tuned

@@ -8,7 +8,7 @@ from typing import get_args
 
 import pytest
 import torch
-from imagined import SOURCE, SPACE, Imagined
+from simulated_executor import SOURCE, SPACE, Imagined
 
 from moebench.autotune.search.candidates import Candidates
 from moebench.autotune.search.time_estimate import START_S, _comparisons, estimate_times

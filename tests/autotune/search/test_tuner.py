@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from imagined import SOURCE, SPACE, Imagined, configs_of, tiles_near_100
+from simulated_executor import SOURCE, SPACE, Imagined, configs_of, tiles_near_100
 
 from moebench.autotune.search.compile_ahead import Faults, none_known
 from moebench.autotune.search.problem_search import DefaultFails

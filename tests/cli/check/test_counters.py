@@ -8,7 +8,7 @@ import re
 import shutil
 from pathlib import Path
 
-import faulty
+import faulty_kernels
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -101,7 +101,7 @@ def test_accepting_writes_what_is_and_nothing_is_left_to_say(baseline: Path) -> 
 
 def test_what_is_broken_cannot_be_accepted(baseline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = change(baseline, operators=40)
-    names = ["loop", "padded", "triton_padded", faulty.Name("Raises")]
+    names = ["loop", "padded", "triton_padded", faulty_kernels.Name("Raises")]
     monkeypatch.setattr("moebench.common.plugins.Catalog.names", lambda _: names)
     told = "broken     Raises, Mixtral-8x7B D=128 T=16 forward bfloat16: RuntimeError: no such luck\n"
     for arguments in ([], ["--accept"]):

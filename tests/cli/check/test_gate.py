@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from imagined_sides import Asked, Imagined, Times, always
+from simulated_checkouts import Asked, Imagined, Times, always
 from typer.testing import CliRunner, Result
 
 from moebench.cli.check import gate

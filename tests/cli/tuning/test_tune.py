@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import typer
-from imagined import SOURCE, SPACE, Imagined
+from simulated_executor import SOURCE, SPACE, Imagined
 from typer.testing import CliRunner, Result
 
 from moebench.autotune.search.candidates import Candidates

@@ -9,7 +9,7 @@ from typing import get_args
 import pytest
 import torch
 import triton.testing
-from faulty import Name
+from faulty_kernels import Name
 
 from moebench.execution.trial import clock_check
 from moebench.execution.trial.clock_check import BATCH, LONG, SHORT, Calls, ClockPair, Comparison, Skipped, check, pairs

@@ -10,7 +10,7 @@ from functools import partial
 
 import pytest
 import torch
-from points import PROBLEM, task
+from small_tasks import PROBLEM, task
 
 from moebench.execution.trial import memory_check, reference_check
 from moebench.execution.trial.memory_check import Short

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from points import PROBLEM, task
+from small_tasks import PROBLEM, task
 
 from moebench.execution.trial import memory_check, trial
 from moebench.execution.trial.observers.observer import ObservedCall

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from points import PROBLEM, point, task
 from records import ENVIRONMENT
+from small_tasks import PROBLEM, point, task
 
 from moebench.execution.trial.task import Task
 from moebench.execution.workers.affinity import OneGpu

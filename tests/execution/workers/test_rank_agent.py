@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
-from launched import until
-from points import PROBLEM, task
+from small_tasks import PROBLEM, task
 from torch.distributed import HashStore  # type: ignore[attr-defined]  # as in the store module
+from torchrun_launcher import until
 
 from moebench.execution.trial.task import Task
 from moebench.execution.workers import rank_agent

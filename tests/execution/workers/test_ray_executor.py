@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from points import task
+from small_tasks import task
 
 from moebench.common.packages import Unusable
 from moebench.execution.workers.executor import ExecutorError
@@ -20,7 +20,7 @@ from moebench.execution.workers.pool import Pool
 from moebench.execution.workers.ray_executor import RaySlot, ray_executor
 from moebench.results.record import Status
 
-TESTS = Path(__file__).parents[2]
+SUPPORT = Path(__file__).parents[2] / "support"
 
 
 @pytest.mark.slow
@@ -28,7 +28,7 @@ TESTS = Path(__file__).parents[2]
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two actors want a core each")
 def test_a_killed_actor_loses_no_task_and_answers_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two actors, each with a hang; one is killed, its task starts again elsewhere, the others follow."""
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))  # for the kernels that crash and hang
+    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))  # for the kernels that crash and hang
     with ray_executor("cpu", [], slots=2) as executor:
         ray = importlib.import_module("ray")
         assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}

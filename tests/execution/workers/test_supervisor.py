@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faulty import Name
-from masked import MaskedName
-from points import task
+from affinity_kernel import MaskedName
+from faulty_kernels import Name
+from small_tasks import task
 
 from moebench.execution.trial.task import Competitor
 from moebench.execution.workers.affinity import Affinity, Cores, OneGpu, PinnedThreads, share
@@ -97,7 +97,7 @@ def test_closing_ends_what_is_measured_in_another_thread_and_starts_nothing_agai
 HANGING_RUN = """
 from moebench.execution.workers.worker_group import LocalWorkers
 from moebench.execution.workers.supervisor import Supervisor
-from points import task
+from small_tasks import task
 
 if __name__ == "__main__":
     isolated = Supervisor("cpu", [])
@@ -110,7 +110,7 @@ if __name__ == "__main__":
 def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
     script = tmp_path / "hanging.py"
     script.write_text(HANGING_RUN)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "support")}
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, env=environment) as parent:
         assert parent.stdout is not None
         worker = Path(f"/proc/{int(parent.stdout.readline())}/cmdline")

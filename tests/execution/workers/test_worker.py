@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from points import task
+from small_tasks import task
 
 from moebench.execution.trial.task import NOBODY
 from moebench.execution.workers.worker import HARNESS_S, STARTUP_S, Died, LocalWorker, Ready, _patience_s

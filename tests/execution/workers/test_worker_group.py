@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 from faulty_ranks import PARALLEL, TOO_LARGE, RankName
-from listening import listening, needs_ss
-from points import PROBLEM, task
+from listening_sockets import listening, needs_ss
+from small_tasks import PROBLEM, task
 
 from moebench.execution.trial.task import Competitor, Task
 from moebench.execution.workers.worker import Died, LocalWorker

@@ -10,7 +10,7 @@ import torch
 from cuda_on_cpu import Machine
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from orders import Case, awkward, cases, drawn, large, listed
+from route_cases import Case, awkward, cases, drawn, large, listed
 
 from moebench.kernels.cuda import nvrtc, route_sorting
 from moebench.kernels.triton.permutation import Blocked, Capacity, Layout

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launched import torchrun
-from shaped import network
+from shaped_network import network
+from torchrun_launcher import torchrun
 
-SCRIPT = Path(__file__).parents[2] / "crossing.py"
+SCRIPT = Path(__file__).parents[2] / "support" / "dispatcher_calls.py"
 NODE = [["--nnodes", "2", "--nproc-per-node", "2", "--master-port", "29500", "--node-rank", node] for node in "01"]
 
 

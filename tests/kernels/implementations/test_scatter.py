@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 import torch
-from covering import covering
+from covering_configs import covering
 
 from moebench.execution.trial.accuracy import BOUNDS, errors, verdict
 from moebench.execution.trial.reference_check import call

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from orders import counted
+from route_cases import counted
 from torch import Tensor
 
 from moebench.kernels.hardware.device_limits import INTERPRETER

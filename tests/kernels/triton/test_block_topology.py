@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from orders import counted
+from route_cases import counted
 
 from moebench.kernels.triton.block_topology import INDICES, BlockTopology
 from moebench.kernels.triton.launch import recording

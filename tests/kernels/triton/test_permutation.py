@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 import torch
 from hypothesis import given
-from orders import Case, awkward, cases, drawn, large, listed, simulated
+from route_cases import Case, awkward, cases, drawn, large, listed, simulated
 
 from moebench.kernels.problem.routing import service_order
 from moebench.kernels.triton.permutation import COMPACT, Blocked, Capacity, block_bound, order

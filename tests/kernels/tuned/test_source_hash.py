@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from faulty import FAULTY
+from faulty_kernels import FAULTY
 
 from moebench.common.names import UnknownName
 from moebench.kernels import kernel as package_module

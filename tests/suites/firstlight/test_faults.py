@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cheap_steps import DECLARED, NAMES, RECORD, cheap, held, python
+from cheap_session import DECLARED, NAMES, RECORD, cheap, held, python
 
 from moebench.suites.firstlight.process import Stopped
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from cheap_steps import DECLARED, cheap, held
+from cheap_session import DECLARED, cheap, held
 
 from moebench.suites.firstlight.journal import NAME, Journal, JournalError, StepStatus, begun, hold, read
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import faulty
+import faulty_kernels
 import pytest
 
 from moebench.autotune.search.space import Space
@@ -109,7 +109,7 @@ def test_a_refusal_is_told_with_its_reason() -> None:
 
 def test_what_fails_is_broken_and_costs_no_other_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counted_cases, "PROBLEMS", {"Mixtral-8x7B": PROBLEMS["Mixtral-8x7B"][-1:]})
-    counted = count([faulty.Name("Raises"), "loop"])
+    counted = count([faulty_kernels.Name("Raises"), "loop"])
     assert counted.broken == {"Raises, Mixtral-8x7B D=128 T=16 forward bfloat16": "RuntimeError: no such luck"}
     assert "Raises, Mixtral-8x7B T=16 forward bfloat16" in counted.families["faulty"]
     assert len(counted.families["baseline"]) == 2

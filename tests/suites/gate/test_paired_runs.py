@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
-from imagined_sides import Asked, Imagined, Times, always
+from simulated_checkouts import Asked, Imagined, Times, always
 
 from moebench.results.record.store import Store, load
 from moebench.results.regression.sequential import LOOKS

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import link
+from machine_descriptions import link
 
 from moebench.suites.prediction.collective_time import CollectiveTimes
 from moebench.suites.prediction.collectives import Transfer, equal, exchange, ring, two_hops

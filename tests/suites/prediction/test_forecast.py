@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import cluster, link
+from machine_descriptions import cluster, link
 
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import model

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from machines import cluster, figure
+from machine_descriptions import cluster, figure
 
 from moebench.common.names import UnknownName
 from moebench.suites.prediction.machine import InvalidMachine, MachineDescription, machine, names, to_toml

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from machines import cluster
+from machine_descriptions import cluster
 
 from moebench.kernels.problem import Problem
 from moebench.suites.prediction.dispatcher_traffic import FLOWS

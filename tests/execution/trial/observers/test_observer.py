@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from points import PROBLEM
+from small_tasks import PROBLEM
 
 from moebench.execution.trial.observers.observer import ObservedCall, Take, observe_first_call
 from moebench.execution.trial.reference_check import call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from machines import link
+from machine_descriptions import link
 
 from moebench.suites.prediction.calibration.calibration import _observation, calibrate
 from moebench.suites.prediction.calibration.links import SIZES, Exchange, patterns

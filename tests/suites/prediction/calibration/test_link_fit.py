@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from machines import link
+from machine_descriptions import link
 
 from moebench.suites.prediction.calibration.link_fit import Observation, fit
 from moebench.suites.prediction.collective_time import CollectiveTimes

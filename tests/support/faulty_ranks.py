@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-from faulty import FAULTY, Dies, Faulty, Hangs, Name, Raises, RunsOutOfMemory
+from faulty_kernels import FAULTY, Dies, Faulty, Hangs, Name, Raises, RunsOutOfMemory
 from torch import Tensor
 
 from moebench.execution.trial.reference_check import ReferenceCheck, Subject

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import faulty
+import faulty_kernels
 
 from moebench.execution.trial.task import Budget, Competitor, Task
 from moebench.execution.workers.worker import DeviceType
@@ -13,7 +13,7 @@ from moebench.suites import plan
 ASKED = Task(
     point=Point(suite="faulty", question="Do they?", axis="x", series="tiny", x=1.0, baseline="loop"),
     problem=Problem(T=16, D=32, F=48, E=4, K=2),
-    competitors=tuple(Competitor(kernel=name) for name in ("loop", faulty.Name("Raises"), "megablocks")),
+    competitors=tuple(Competitor(kernel=name) for name in ("loop", faulty_kernels.Name("Raises"), "megablocks")),
     budget=Budget(seconds=0.1),
 )
 

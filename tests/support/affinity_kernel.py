@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
-from faulty import FAULTY, Faulty, Name
+from faulty_kernels import FAULTY, Faulty, Name
 from torch import Tensor
 
 from moebench.kernels.problem.tensors import Weights

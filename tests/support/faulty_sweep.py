@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from faulty_ranks import PARALLEL, RankName
-from points import PROBLEM, task
+from small_tasks import PROBLEM, task
 
 import moebench.suites.plan
 from moebench.cli.main import main

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TORCHRUN = Path(sys.executable).with_name("torchrun")
-SWEEP = Path(__file__).with_name("sweep.py")
+SWEEP = Path(__file__).with_name("faulty_sweep.py")
 END_S = 120.0
 
 

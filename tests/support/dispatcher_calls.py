@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from shaped import INTERFACE
+from shaped_network import INTERFACE
 
 from moebench.execution.trial.reference_check import call
 from moebench.execution.workers.rendezvous import interface_towards, talk_through

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from faulty import Name
+from faulty_kernels import Name
 
 from moebench.execution.trial.task import Budget, Competitor, Task
 from moebench.kernels.problem import Problem

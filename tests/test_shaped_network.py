@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from shaped import Node, network
+from shaped_network import Node, network
 
 MEGABIT = 1e6
 # Of a full frame: 14 bytes of Ethernet, 20 of IP, 32 of TCP with its time stamps.
