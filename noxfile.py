@@ -1,4 +1,4 @@
-"""Sessions: `nox -s bench` measures and reports, `nox -s tests` proves; `nox --list` shows them all."""
+"""Sessions of nox: `nox -s bench` measures and reports, `nox -s tests` runs the tests, `nox --list` lists all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = "constraints.txt"
 FOLDERS = ("autotune", "cli", "common", "execution", "kernels", "reports", "results", "suites")
 
-# Two batch sizes, a quarter of an hour's worth of sweeping found in a tenth of it (docs/tuning.md).
+# Two batch sizes: docs/tuning.md has how long they take and what they gain.
 CPU_TUNING = ("scatter", "--model", "Qwen3-30B-A3B", "--width", "512", "--tokens", "256,1024")
 
 
@@ -48,13 +48,13 @@ def tune(session: nox.Session) -> None:
 
 @nox.session
 def regression(session: nox.Session) -> None:
-    """Say what got worse, without a clock: what the kernels do and compile to, against what was accepted.
+    """Compare the counters and the machine code of the kernels with the accepted ones, without a clock.
 
-    Arguments go to `moebench gate` instead, which measures: `-- --base REV`, say.
+    With arguments, run `moebench gate` with them instead, which measures: `nox -s regression -- --base REV`.
     """
     install(session)
     if session.posargs:
-        # Its output are the verdicts alone: nox would mix its progress in.
+        # Standard output holds the verdicts alone; nox would mix the progress in.
         session.run("moebench", "gate", *session.posargs, success_codes=[0], stderr=None)
         return
     session.run("moebench", "counters", success_codes=[0])
@@ -63,10 +63,10 @@ def regression(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def gpu(session: nox.Session) -> None:
-    """On a GPU: prove it right there, measure, look into it and tune it; arguments: `-- --stage 1 --output DIR`.
+    """Run a first session on a GPU: check, measure, profile and tune; arguments such as `-- --stage 1 --output DIR`.
 
-    Runs in the environment that nox runs in and installs nothing but moebench itself: a machine with a GPU brings its
-    own torch, Triton and CuPy. A machine without nox or a network needs neither: docs/gpu.md.
+    Runs in nox's own environment and installs nothing but moebench, because a machine with a GPU brings its torch,
+    Triton and CuPy. docs/gpu.md says how to do without nox and without a network.
     """
     session.run("python", "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ".")
     folder = f"runs/gpu-{datetime.now(UTC):%Y%m%d-%H%M%S}"
@@ -75,7 +75,7 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session(name="gate-study")
 def gate_study(session: nox.Session) -> None:
-    """Judge comparisons whose answer is known by the gate's rule and by others: the tables of docs/regression.md."""
+    """Measure how often the gate's rule and other rules are right: the tables of docs/regression.md."""
     install(session)
     session.run("python", "studies/gate_study.py", *session.posargs)
 
@@ -89,9 +89,9 @@ def tuning_study(session: nox.Session) -> None:
 
 @nox.session(name="network-study")
 def network_study(session: nox.Session) -> None:
-    """Calibrate links of several bandwidths and measure what was predicted on them: the table of docs/parallel.md.
+    """Compare predictions with measurements on simulated links: the table of docs/parallel.md.
 
-    Wants Linux, root and iproute2. An argument is the folder to write to, by default results/recorded.
+    Needs Linux, root and iproute2. An argument is the folder to write to, by default results/recorded.
     """
     install(session, "test")
     session.run("python", "studies/network_study.py", *session.posargs, env={"PYTHONPATH": "tests/support"})
@@ -125,7 +125,7 @@ def types(session: nox.Session) -> None:
     install(session, "types", editable=False)
     root = Path.cwd()
     config = f"{root}/pyproject.toml"
-    with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):  # here, `kernels` would be a package
+    with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):  # in the root, `kernels` would be a package
         packages = [argument for folder in FOLDERS for argument in ("-p", f"moebench.{folder}")]
         session.run("mypy", "--config-file", config, *packages)
         scripts = (f"{root}/noxfile.py", f"{root}/docs/generate.py", f"{root}/docs/site_hooks.py")
@@ -137,6 +137,6 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def report(session: nox.Session) -> None:
-    """Make the pages of files of records: `nox -s report -- FILE...`."""
+    """Make the report of files of records: `nox -s report -- FILE...`."""
     install(session)
     session.run("moebench", "report", *session.posargs)
