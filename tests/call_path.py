@@ -1,0 +1,43 @@
+"""The calls on the way to a record, written to a file by each process of a run.
+
+As `sitecustomize` of the processes that it is on the path of, with the variable CALL_PATH naming a folder.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+ROOT = Path(__file__).resolve().parents[1]
+ENDS = {("execution/trial/trial.py", "_record"), ("results/record/store.py", "append")}
+"""Functions that make a record and that write it."""
+
+
+def place(frame: FrameType) -> tuple[str, str] | None:
+    """Return the file of the package and the function of a frame, None for a frame of other code."""
+    path = Path(frame.f_code.co_filename)
+    if not path.is_relative_to(ROOT):
+        return None
+    return str(path.relative_to(ROOT)), frame.f_code.co_name
+
+
+def watch(frame: FrameType, event: str, _: object) -> None:
+    """Write down the stack, the outermost call first, when a function of `ENDS` is called."""
+    if event != "call" or frame.f_code.co_name not in {name for _, name in ENDS} or place(frame) not in ENDS:
+        return
+    calls = []
+    up: FrameType | None = frame
+    while up is not None:
+        if (found := place(up)) and found[1] != "<module>":
+            calls.append(" ".join(found))
+        up = up.f_back
+    file = Path(os.environ["CALL_PATH"]) / f"{frame.f_code.co_name}-{os.getpid()}.txt"
+    file.write_text("\n".join(reversed(calls)) + "\n")
+
+
+if "CALL_PATH" in os.environ:
+    threading.setprofile(watch)
+    sys.setprofile(watch)
