@@ -1,6 +1,6 @@
-"""The calls on the way to a record, written to a file by each process of a run.
+"""The calls on the way to a record, written to files by the processes of a run.
 
-As `sitecustomize` of the processes that it is on the path of, with the variable CALL_PATH naming a folder.
+Every process that imports this module writes them into the folder that the variable CALL_PATH names.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ from pathlib import Path
 from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
-ENDS = {("execution/trial/trial.py", "_record"), ("results/record/store.py", "append")}
-"""Functions that make a record and that write it."""
+ENDS = {
+    ("execution/workers/worker.py", "send"),
+    ("results/timing/clock.py", "sample"),
+    ("execution/trial/trial.py", "_record"),
+    ("results/record/store.py", "append"),
+}
+"""The functions that send a task to a worker, time a call, make a record and write it."""
+NAMES = {name for _, name in ENDS}
 
 
 def place(frame: FrameType) -> tuple[str, str] | None:
@@ -26,7 +32,7 @@ def place(frame: FrameType) -> tuple[str, str] | None:
 
 def watch(frame: FrameType, event: str, _: object) -> None:
     """Write down the stack, the outermost call first, when a function of `ENDS` is called."""
-    if event != "call" or frame.f_code.co_name not in {name for _, name in ENDS} or place(frame) not in ENDS:
+    if event != "call" or frame.f_code.co_name not in NAMES or place(frame) not in ENDS:
         return
     calls = []
     up: FrameType | None = frame
@@ -34,7 +40,7 @@ def watch(frame: FrameType, event: str, _: object) -> None:
         if (found := place(up)) and found[1] != "<module>":
             calls.append(" ".join(found))
         up = up.f_back
-    file = Path(os.environ["CALL_PATH"]) / f"{frame.f_code.co_name}-{os.getpid()}.txt"
+    file = Path(os.environ["CALL_PATH"]) / f"{frame.f_code.co_name}.txt"
     file.write_text("\n".join(reversed(calls)) + "\n")
 
 
