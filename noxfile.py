@@ -125,7 +125,7 @@ def types(session: nox.Session) -> None:
     install(session, "types", editable=False)
     root = Path.cwd()
     config = f"{root}/pyproject.toml"
-    with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):  # in the root, `kernels` would be a package
+    with tempfile.TemporaryDirectory() as elsewhere, session.chdir(elsewhere):  # the root has a `kernels` too
         packages = [argument for folder in FOLDERS for argument in ("-p", f"moebench.{folder}")]
         session.run("mypy", "--config-file", config, *packages)
         scripts = (f"{root}/noxfile.py", f"{root}/docs/generate.py", f"{root}/docs/site_hooks.py")
