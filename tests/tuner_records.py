@@ -1,4 +1,4 @@
-"""Records of a tuner for tests of what is derived from them."""
+"""Records of a tuner for tests of tuned tables."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Strategy(ABC):
 
     @property
     def done(self) -> bool:
-        """True when nothing is left to measure, whatever the pending results."""
+        """True when nothing is left to measure, whatever the pending results will be."""
         return not self._pending and self._plan() is None
 
     @abstractmethod

@@ -170,7 +170,7 @@ class Tuner:
             self.spent.compiled_s += self._compiled_s - compiled_s
 
     def _open(self, problem: Problem) -> ProblemSearch:
-        """Return a search that has been told all records of its problem."""
+        """Return a search that knows all records of its problem."""
         space = self._space_of(problem)
         strategy = STRATEGIES.load(self._plan.strategy)
         search = ProblemSearch(

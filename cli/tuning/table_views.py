@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TableSummary:
-    """A tuned table in a few lines: what it covers, and in what it is stale."""
+    """A tuned table in a few lines: what it covers, and why it is stale."""
 
     kernel: str
     device: str

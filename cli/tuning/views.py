@@ -114,7 +114,7 @@ def show_time_estimate(plan: TuningPlan, candidates: Candidates, cores: int | No
     from ...common.cores import usable_cores
 
     if candidates.gpu is None:
-        refuse(f"--plan estimates for GPUs, {candidates.device} is none: give a --target")
+        refuse(f"--plan estimates for GPUs, {candidates.device} is not one: give a --target")
 
     def call_s(problem: Problem) -> float:
         predicted = candidates.predict(problem, [candidates.space(problem).default])

@@ -128,5 +128,5 @@ def _code(file: Path) -> str:
 
 
 def _is_docstring(node: ast.AST) -> bool:
-    """Return whether a node is a string that stands alone, which nothing reads when the code runs."""
+    """Return whether a node is a string that is a statement by itself, which nothing reads when the code runs."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,4 +1,4 @@
-"""The gate's rule, held to its targets in a small study; docs/regression.md has the large one."""
+"""The gate's rule meets its targets in a small study; docs/regression.md has the large one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_where_it_is_quiet_few_processes_are_enough(scores: dict[str, dict[str, 
 
 
 def test_the_other_rules_fail_where_processes_differ(scores: dict[str, dict[str, Score]]) -> None:
-    """At 2 %: a fixed limit and a test of pooled samples cry wolf, and no less a bootstrap of eight processes."""
+    """At 2 % of noise a fixed limit, a test of pooled samples and a bootstrap of eight processes raise false alarms."""
     for rule in ("median:5%", "asv", "bootstrap"):
         assert scores["2 %"][rule].false_alarms > 0.1
 

@@ -1,4 +1,4 @@
-"""The recorded study of predictions: as near and as well ranked as docs/parallel.md says."""
+"""The recorded study of predictions has the errors and the ranking that docs/parallel.md states."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ TURNS = range(16, 4016)
 
 
 def processes(medians: list[float], x: float = 1.0) -> list[Record]:
-    """One record a process, whose samples all took its median."""
+    """Return one record for each process, whose samples all equal its median."""
     return [
         record(x, timing=TIMING.model_copy(update={"samples_ns": [ns] * 20}), time=f"2026-03-01T{at:03}")
         for at, ns in enumerate(medians)
@@ -39,7 +39,7 @@ def test_one_process_in_twenty_is_an_outlier() -> None:
 
 
 def test_recorded_noise_comes_in_stretches_of_four_pairs() -> None:
-    """Of a recording in which every process took a hundredth longer than the one before."""
+    """In the recording every process takes a hundredth longer than the one before."""
     noise = recorded(processes([1000 * 1.01**at for at in range(30)]))
     logs = noise(np.random.default_rng(0), 20, range(16))
     assert logs.shape == (20, 16, SAMPLES)
@@ -59,7 +59,7 @@ def test_a_recording_shorter_than_a_stretch_is_refused() -> None:
 
 
 def test_spreads_are_those_of_medians_of_processes_and_of_ratios_of_pairs() -> None:
-    """Of three pairs that are alike, whatever the machine did meanwhile."""
+    """The two processes of each pair are equal, while the machine drifts from pair to pair."""
     of_processes, of_pairs = spreads(processes([98.0, 98.0, 100.0, 100.0, 102.0, 102.0]))
     assert of_processes == [pytest.approx(0.015)]
     assert of_pairs == [0.0]

@@ -1,4 +1,4 @@
-"""The recorded sweeps: the default strategy finds what is fast in few trials, and the static model keeps the best."""
+"""On the recorded sweeps the default strategy is near the best after few trials, and the static model ranks it high."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES = sorted(RECORDED.glob("*sweeps*.jsonl"))
 
 @cache
 def recorded() -> dict[str, RecordedSweep]:
-    """The sweeps of all files by the key of their problem."""
+    """Return the sweeps of all files by the key of their problem."""
     return {sweep.key: sweep for sweep in recorded_sweeps(load_all(FILES).records)}
 
 
@@ -39,7 +39,7 @@ def test_the_default_strategy_is_within_2_percent_after_a_tenth_of_the_trials(ke
 
 
 def test_a_record_does_not_say_which_files_are_read() -> None:
-    """Its load may be the word for a trace; the routes of a foreign sweep are not looked for."""
+    """A sweep whose load is a file of routes has no predictions, and the file is not looked for."""
     sweep = recorded()[KEYS[0]]
     problem = {**sweep.default.problem, "load": "trace:/nobody/has/this.npy#01234567"}
     foreign = dataclasses.replace(sweep, default=sweep.default.model_copy(update={"problem": problem}))

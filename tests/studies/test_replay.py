@@ -1,4 +1,4 @@
-"""A search of a recorded sweep hears what its first samples say, and is judged by all of them."""
+"""A search of a recorded sweep is told the score of the first samples, and is judged by all of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROBLEM = Problem(T=64, D=16, F=32, E=4, K=2)
 
 
 def measured(batch: int, tile: int, samples_ns: Sequence[float] | None, **changes: Any) -> Record:
-    """A record of the tuner's; without samples, of a crash."""
+    """Return a record of the tuner's; without samples it is that of a crash."""
     point = Point(
         suite="tune", question="?", axis="tokens T", series="", x=64, baseline="scatter", stage="search", batch=batch
     )
@@ -41,7 +41,7 @@ def measured(batch: int, tile: int, samples_ns: Sequence[float] | None, **change
 
 
 def ramp(count: int, failed: Sequence[int] = ()) -> RecordedSweep:
-    """A sweep of a line of configurations, each a hundredth faster than the one before it."""
+    """Return a sweep in which each configuration is a hundredth faster than the one before it."""
     own = [() if index in failed else (MeasuredPair([100.0 - index], [100.0]),) for index in range(count)]
     space = Space.among("scatter", [{"tile": index} for index in range(count)])
     return RecordedSweep(space=space, default=record(), pairs=tuple(own))
@@ -76,7 +76,7 @@ def test_what_is_told_is_what_so_few_samples_say_and_what_is_judged_is_the_truth
 
 @pytest.mark.parametrize("name", STRATEGIES.names())
 def test_every_strategy_can_be_studied_on_records(name: str) -> None:
-    """From records in shuffled batches to a regret of nothing, and again the same."""
+    """Each strategy ends with a regret of 0 on records in shuffled batches, and twice in the same way."""
     tiles = np.random.default_rng(0).permutation(np.arange(1, 30)).tolist()
     records = []
     for number in range(0, 29, 4):

@@ -1,4 +1,4 @@
-"""The scripts of the studies print their tables, and refuse files that they can make nothing of."""
+"""The scripts of the studies print their tables, and refuse files that they cannot use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECORDED = Path(__file__).parents[2] / "results" / "recorded"
 
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
-    """A file of records that no study can use."""
+    """Write a file of records that no study can use."""
     with Store(tmp_path / "other.jsonl") as store:
         store.append(record())
     return store.path

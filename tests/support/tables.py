@@ -1,4 +1,4 @@
-"""Tuned tables for tests of what reads them."""
+"""Tuned tables for tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONFIGS: tuple[Config, ...] = (DEFAULT, {**DEFAULT, "order": "product"}, {**DEFA
 
 
 def bucket(T: int, times: Sequence[float | None], chosen: int | None = None, **changes: Any) -> Bucket:
-    """A bucket that chose the fastest, or what it is told; the default is number 0."""
+    """Return a bucket that chose the fastest or ``chosen``; the default is configuration 0."""
     fastest = min(range(len(times)), key=lambda number: times[number] or math.inf)
     chosen = fastest if chosen is None else chosen
     fields: dict[str, Any] = {
@@ -53,13 +53,13 @@ def entry(*buckets: Bucket, **changes: Any) -> TableEntry:
 
 
 def environment(**changes: Any) -> dict[str, str | int | None]:
-    """What is here."""
+    """Return the environment of this machine."""
     here = {"device": device_name(CPU), "driver": None, "torch": metadata.version("torch")}
     return {**here, "triton": metadata.version("triton"), "cores": 2, **changes}
 
 
 def table(*entries: TableEntry, **changes: Any) -> TunedTable:
-    """A table of ``scatter`` that is valid here."""
+    """Return a table of ``scatter`` that is valid on this machine."""
     fields: dict[str, Any] = {
         "kernel": "scatter",
         "source": source_hash("scatter"),

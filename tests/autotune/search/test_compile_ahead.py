@@ -1,4 +1,4 @@
-"""Candidates compiled before they are measured, on a machine without the GPU they are for."""
+"""Candidates are compiled for a GPU that the machine does not have, and faults are found."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_what_does_not_is_at_fault_with_the_reason(found: CompileOutcome, reason
 
 
 class Spilling:
-    """Compilers of code that spills where ``spills`` is set; ``asked`` for these."""
+    """Compilers whose code spills where ``spills`` is set; ``asked`` has the cases that they were given."""
 
     def __init__(self) -> None:
         self.asked: list[CompileCase] = []

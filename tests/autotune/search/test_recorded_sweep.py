@@ -19,7 +19,7 @@ PROBLEM = Problem(T=64, D=16, F=32, E=4, K=2)
 
 
 def measured(batch: int, tile: int, samples_ns: Sequence[float] | None, **changes: Any) -> Record:
-    """A record of the tuner's; without samples, of a crash."""
+    """Return a record of the tuner's; without samples it is that of a crash."""
     point = Point(
         suite="tune", question="?", axis="tokens T", series="", x=64, baseline="scatter", stage="search", batch=batch
     )
@@ -48,7 +48,7 @@ SEARCH = [
 
 
 def ramp(count: int, failed: Sequence[int] = ()) -> RecordedSweep:
-    """A sweep of a line of configurations, each a hundredth faster than the one before it."""
+    """Return a sweep in which each configuration is a hundredth faster than the one before it."""
     own = [() if index in failed else (MeasuredPair([100.0 - index], [100.0]),) for index in range(count)]
     space = Space.among("scatter", [{"tile": index} for index in range(count)])
     return RecordedSweep(space=space, default=record(), pairs=tuple(own))

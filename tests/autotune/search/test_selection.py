@@ -23,7 +23,7 @@ def test_a_candidate_that_is_surely_faster_wins() -> None:
 
 
 def test_chance_makes_no_winner() -> None:
-    """Of 200 decisions between eight candidates that are the default, hardly any names one."""
+    """Hardly any of 200 decisions between the default and eight equal candidates has a winner."""
     generator = np.random.default_rng(1)
     wins = 0
     for _ in range(200):
@@ -34,7 +34,7 @@ def test_chance_makes_no_winner() -> None:
 
 @pytest.mark.parametrize(("again", "winner"), [(100.0, 0), (104.0, 0), (88.0, None), (114.0, None)])
 def test_a_winner_must_beat_what_the_default_differs_from_itself_by(again: float, winner: int | None) -> None:
-    """Eleven percent are enough beside a control that is off by four, and not beside one that is off by twelve."""
+    """A gain of 11 % wins where two equal defaults differ by 4 %, and not where they differ by 12 %."""
     generator = np.random.default_rng(2)
     default, candidate = drawn(generator, 100.0, 0.002), drawn(generator, 100.0 / 1.11, 0.002)
     verdict = decide(default, [again / 100 * sample for sample in default], [candidate])

@@ -45,7 +45,7 @@ class Declared(Kernel):
         raise AssertionError("a space is read without building anything")
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
-        raise AssertionError("a space is read without reckoning any cost")
+        raise AssertionError("a space is read without computing any cost")
 
 
 BLOCKS = [{"block": block} for block in (64, 16, 128, 32, 256, 64)]

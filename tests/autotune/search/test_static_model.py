@@ -1,4 +1,4 @@
-"""Predictions: parts that sum up, the same alone and in a list, cheap enough to rank a whole space with."""
+"""Predictions are the sum of their parts, equal alone and in a list, and cheap enough to rank a whole space."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_kernel_that_tells_no_steps_has_no_prediction() -> None:
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
 def test_a_prediction_takes_less_than_a_millisecond(mode: str) -> None:
-    """With many experts; the fastest of some tries, for the machine is shared."""
+    """Use many experts, and the fastest of some tries because other processes run too."""
     problem = model("Qwen3-30B-A3B").problem(T=4096, dtype="bfloat16", mode=mode)
     kernel, routing = KERNELS.load("triton_scatter"), routed(problem)
     tries = []

@@ -1,4 +1,4 @@
-"""Every strategy keeps the rules of asking, ends, and finds what is fast; the default one with few trials."""
+"""Every strategy keeps the rules of its interface and ends; the default one is near the best after few trials."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FEW_SAMPLES = 5  # too few to quote
 
 
 def often(name: str) -> int:
-    """How many times a strategy asks for one thing."""
+    """Return how many times a strategy suggests one configuration."""
     return PASSES if name == "exhaustive" else 1
 
 
@@ -62,7 +62,7 @@ def line(count: int) -> Space:
 
 
 def regrets(name: str, *, guided: bool, share: float) -> list[float]:
-    """Over 20 seeds of landscapes, of spaces of 96 and of 210 in turn."""
+    """Return the regrets on 20 landscapes, of 96 and of 210 configurations in turn."""
     found = []
     for seed in range(20):
         landscape = Landscape.draw(SHORT if seed % 2 else FULL, seed)
@@ -72,12 +72,12 @@ def regrets(name: str, *, guided: bool, share: float) -> list[float]:
     return found
 
 
-# ---- the rules ----
+# Rules of the interface.
 
 
 @st.composite
 def conversations(draw: st.DrawFn) -> tuple[Space, list[float] | None, dict[int, float | None], int, list[int]]:
-    """A space, perhaps predictions, what each configuration will score, a seed, and sizes of batches."""
+    """Draw a space, perhaps predictions, the score of each configuration, a seed, and sizes of batches."""
     rows = st.tuples(st.integers(0, 4), st.sampled_from("abc"), st.booleans())
     configs = draw(st.lists(rows, min_size=1, max_size=18, unique=True))
     space = Space.among("any", [dict(zip(("n", "w", "b"), row, strict=True)) for row in configs])
@@ -88,7 +88,7 @@ def conversations(draw: st.DrawFn) -> tuple[Space, list[float] | None, dict[int,
 
 
 def test_a_sweep_goes_on_where_it_was_cut_off() -> None:
-    """Everything is measured in each pass, and no pass starts before the one before it is over."""
+    """Every configuration is measured in each pass, and a pass starts after the one before it."""
     strategy = make("exhaustive", line(6))
     strategy.tell(3, FULL_SAMPLES, 0.5)
     asked: list[int] = []
@@ -106,7 +106,7 @@ def test_a_sweep_goes_on_where_it_was_cut_off() -> None:
 def test_it_asks_for_each_thing_once_and_ends_whatever_it_is_told(
     name: str, conversation: tuple[Space, list[float] | None, dict[int, float | None], int, list[int]]
 ) -> None:
-    """Batches of any size, answered late and out of order, with failures, ties, and predictions that are no times."""
+    """Batches have any size and are answered late and out of order, with failures, ties and unusable predictions."""
     space, predicted, scores, seed, sizes = conversation
     strategy = make(name, space, seed, predicted)
     asked: list[Suggestion] = []
@@ -151,7 +151,7 @@ def test_what_a_time_limit_cut_short_is_not_asked_again(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if often(name) == 1])
 def test_what_was_told_before_is_not_asked_again_and_counts(name: str) -> None:
-    """A search that was cut off and goes on, with a failure and a measurement among what it knows."""
+    """A search that was interrupted goes on after being told a failure and a measurement."""
     space = line(12)
     strategy = make(name, space)
     strategy.tell(3, FULL_SAMPLES, 0.5)
@@ -207,7 +207,7 @@ def test_it_finds_the_best_when_it_may_try_everything(name: str) -> None:
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_unproven_is_tried_when_nothing_else_is_left(name: str, guided: bool) -> None:
-    """Though it is what the predictions promise the most of, and the neighbour of the best."""
+    """It comes last even with the best predictions and next to the best configuration."""
     rows = [{"x": x, "risky": risky} for x in range(8) for risky in (False, True)]
     unproven = frozenset(range(1, len(rows), 2))
     space = Space(kernel="risky", configs=tuple(rows), unproven=unproven)
@@ -233,7 +233,7 @@ def test_wrong_numbers_are_refused() -> None:
             strategy.tell(1, FULL_SAMPLES, score)
 
 
-# ---- what is known ----
+# Scores.
 
 
 def test_the_best_so_far_is_the_lowest_score_that_can_be_quoted() -> None:
@@ -272,7 +272,7 @@ def test_a_score_can_be_quoted_when_the_protocol_says_so() -> None:
     assert QUOTABLE_SAMPLES == MIN_SAMPLES
 
 
-# ---- each strategy's own way ----
+# Behaviour of single strategies.
 
 
 def test_exhaustive_goes_by_prediction_or_as_declared() -> None:
@@ -287,7 +287,7 @@ def test_random_orders_differ_with_the_seed() -> None:
 
 
 def test_the_model_goes_by_predictions_for_as_long_as_they_hold() -> None:
-    """A landscape without any order in its axes, every time as predicted."""
+    """The axes explain nothing, and every time is as predicted."""
     space = Space.among("chaos", [{"x": x, "y": y} for x in range(8) for y in range(8)])
     predicted = np.random.default_rng(0).permutation(np.geomspace(1, 4, 64))
     strategy = make("model", space, predicted=predicted.tolist())
@@ -298,7 +298,7 @@ def test_the_model_goes_by_predictions_for_as_long_as_they_hold() -> None:
 
 
 def test_the_model_asks_for_different_things_in_one_batch() -> None:
-    """Next to one that was just asked for there is little to learn: four in a row would be the best one by one."""
+    """Neighbours teach little: one by one, the four with the best mean would be four in a row."""
     strategy = make("model", line(60))
     for index in (0, 12, 45, 59):
         strategy.tell(index, FULL_SAMPLES, 1 + 0.1 * abs(index - 30) / 30)
@@ -306,7 +306,7 @@ def test_the_model_asks_for_different_things_in_one_batch() -> None:
 
 
 def test_the_model_keeps_away_from_where_configurations_fail() -> None:
-    """Half of a space fails; of what is asked next much less than half is there."""
+    """Half of a space fails, and much less than half of the suggestions are in it."""
     space = Space.among("cliff", [{"x": x, "y": y} for x in range(12) for y in range(12)])
     strategy = make("model", space, seed=1)
     failures = 0
@@ -318,7 +318,7 @@ def test_the_model_keeps_away_from_where_configurations_fail() -> None:
     assert failures < 12
 
 
-# ---- how good ----
+# Quality.
 
 
 @pytest.mark.parametrize("guided", [True, False])
@@ -338,7 +338,7 @@ def test_predictions_help_in_the_first_trials() -> None:
 
 
 def test_batches_of_four_cost_little() -> None:
-    """The search learns from a batch only when it is over, and is near the best after a fifth of the trials."""
+    """The search learns only after each batch, and is still near the best after a fifth of the trials."""
     found = []
     for seed in range(10):
         landscape = Landscape.draw(FULL, seed)
@@ -349,7 +349,7 @@ def test_batches_of_four_cost_little() -> None:
 
 
 def test_32_trials_find_the_best_of_a_thousand() -> None:
-    """In batches of four; among the finalists, which are compared anew."""
+    """Batches have four candidates; the best must be among the finalists, which are compared again."""
     found = []
     for seed in range(8):
         landscape = Landscape.draw(WIDE, seed)
@@ -362,7 +362,7 @@ def test_32_trials_find_the_best_of_a_thousand() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_asking_and_telling_costs_little_beside_a_trial(name: str) -> None:
-    """In a space of 420, a fifth of it measured: 5 ms a trial are meant, four times as many are an alarm."""
+    """The aim is 5 ms a trial in a space of 420 with a fifth measured; the test fails at 20 ms."""
     landscape = Landscape.draw({**FULL, "warps": (4, 8)}, 0)
     searched(landscape, name, seed=0, trials=1, guided=True)  # imports
     started = time.thread_time()

@@ -1,4 +1,4 @@
-"""The surrogate learns what axes do, knows what it does not know, and gains are what they are on average."""
+"""The surrogate learns the effects of axes, its uncertainty is calibrated, and so is the expected improvement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEEN = np.random.default_rng(0).permutation(len(GRID))[:16]
 
 
 def effects() -> NDArray[np.float64]:
-    """Log times on the grid: each axis has its effect, and two of them interact."""
+    """Return log times on the grid: each axis has an effect, and two of them interact."""
     x, y, z = GRID.T
     return np.asarray(0.4 * (x - 0.6) ** 2 - 0.3 * y + 0.2 * z + 0.1 * y * z)
 
@@ -40,7 +40,7 @@ def test_what_axes_do_is_told_from_less_than_half_of_the_space() -> None:
 
 
 def test_what_it_does_not_know_is_as_far_off_as_it_says() -> None:
-    """Where axes have effects of 20 % and points of 5 % of their own, about 95 % lie within two deviations."""
+    """About 95 % lie within two deviations where axes have effects of 20 % and points deviate by 5 %."""
     generator = np.random.default_rng(1)
     inside = []
     for _ in range(30):
@@ -65,7 +65,7 @@ def test_noise_is_smoothed_and_more_so_where_there_is_more_of_it() -> None:
 
 
 def test_predictions_carry_over_to_what_was_not_measured() -> None:
-    """A landscape without any order in its axes, which only the prediction explains."""
+    """Only the prediction explains the times; the axes explain nothing."""
     y_N = np.random.default_rng(3).normal(0, 0.3, len(GRID))
     unseen = np.setdiff1d(EVERYWHERE, SEEN)
     errors = [
@@ -76,7 +76,7 @@ def test_predictions_carry_over_to_what_was_not_measured() -> None:
 
 
 def test_words_have_no_order() -> None:
-    """Along an axis of words no other than the same value says anything; along numbers the nearest says most."""
+    """On an axis of words only equal values are related; on an axis of numbers the nearest are related most."""
     features = np.linspace(0, 1, 5)[:, None]
     seen = Observations(np.array([0, 1]), np.array([0.0, 0.3]), np.zeros(2))
     words, _ = Surrogate(features, [False], None).posterior(seen, [])

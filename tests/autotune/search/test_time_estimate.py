@@ -1,4 +1,4 @@
-"""What a search is reckoned to take: of what the tuner really asks for, and under four minutes for five batch sizes."""
+"""The estimate of a search covers all that the tuner asks for, and is under four minutes for five batch sizes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_no_more_is_tried_of_a_larger_space() -> None:
 
 
 @pytest.mark.parametrize(("loads", "robust"), [((), False), (("zipf:1.2",), False), (("zipf:1.2", "hot"), True)])
-def test_the_tuner_asks_for_no_more_than_is_reckoned(tmp_path: Path, loads: tuple[str, ...], robust: bool) -> None:
+def test_the_tuner_asks_for_no_more_than_is_estimated(tmp_path: Path, loads: tuple[str, ...], robust: bool) -> None:
     plan = TuningPlan(
         kernel="scatter",
         source=SOURCE,
@@ -92,11 +92,11 @@ def test_the_tuner_asks_for_no_more_than_is_reckoned(tmp_path: Path, loads: tupl
         list(tuner.search())
         list(tuner.compare(winners))
         list(tuner.hold_out(lambda _: SPACE.configs[3]))
-    reckoned = estimate_times(plan, lambda _: len(SPACE), lambda _: 1e-3, 16)
+    estimated = estimate_times(plan, lambda _: len(SPACE), lambda _: 1e-3, 16)
     tasks = {stage: [t for t in executor.tasks if t.point.stage == stage] for stage in ("search", "final")}
     others = [task for task in executor.tasks if task not in (*tasks["search"], *tasks["final"])]
     searched = sum(len(task.competitors) - 1 for task in tasks["search"])
-    assert searched == sum(one.trials for one in reckoned) == 10 * len(plan.searched)
+    assert searched == sum(one.trials for one in estimated) == 10 * len(plan.searched)
     compared = [count for problem in plan.searched for count in _comparisons(plan, problem)]
     assert len(tasks["final"]) + len(others) == len(compared)
     assert sum(len(task.competitors) for task in (*tasks["final"], *others)) <= sum(compared)

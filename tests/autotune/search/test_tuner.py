@@ -1,4 +1,4 @@
-"""The tuner, on times that are made up: what it asks for, what it keeps, and how it ends."""
+"""The tuner on invented times: the tasks that it submits, the records that it keeps, and how it ends."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
 
 
 def test_records_of_configurations_that_the_space_has_no_more_are_passed_over(tmp_path: Path) -> None:
-    """As when a search goes on with --compile, which leaves some out."""
+    """This happens when a search is continued with --compile, which leaves some configurations out."""
     tuned(tmp_path / "r.jsonl", Imagined())
     smaller = SPACE.without(dict.fromkeys(range(1, len(SPACE), 2), "spills"))
     with Store(tmp_path / "r.jsonl") as store:
@@ -105,7 +105,7 @@ def test_records_of_configurations_that_the_space_has_no_more_are_passed_over(tm
 
 
 def test_a_batch_that_tells_nothing_keeps_its_number(tmp_path: Path) -> None:
-    """Without the default it is no batch; another one of the same name would be taken for one with it."""
+    """A batch without the default is ignored, and its number is not used again."""
     tuned(tmp_path / "r.jsonl", Imagined())
     lines = (tmp_path / "r.jsonl").read_text().splitlines()
     kept = [line for line in lines if '"tile":512' not in line]
@@ -163,7 +163,7 @@ def test_failing_candidates_are_recorded_and_avoided(tmp_path: Path) -> None:
 def test_what_does_not_compile_is_a_record_and_costs_no_trial_of_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is compiled before it is handed out, in every stage; the default is measured whatever the compiler says."""
+    """Every candidate is compiled before it is submitted, in every stage; the default is always measured."""
     monkeypatch.setattr(supervisor, "source_hash", lambda _: SOURCE)
     compiled: list[tuple[Problem, Config]] = []
 

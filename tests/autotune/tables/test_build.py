@@ -41,7 +41,7 @@ def test_a_verdict_becomes_a_bucket() -> None:
 
 
 def test_times_are_those_of_the_interleaved_comparison() -> None:
-    """Those of another batch are brought to it by the default that both have."""
+    """Times of another batch are scaled by the default, which is in both."""
     few, _ = of(only(tuned_run()), "uniform").buckets
     default = math.sqrt(100 * 101)
     expected = [default, default * 81 / 101, default * 90 / 101]
@@ -49,7 +49,7 @@ def test_times_are_those_of_the_interleaved_comparison() -> None:
 
 
 def test_the_robust_choice_has_the_least_worst_regret() -> None:
-    """At 64 C is within an eighth of the best under both, and beats the default; at 256 the default is the best."""
+    """At 64 tokens C is within an eighth of the best under both loads and wins; at 256 the default is the best."""
     entry = of(only(tuned_run()), "uniform", SKEWED)
     assert entry.robust
     few, many = entry.buckets
@@ -100,7 +100,7 @@ def test_when_every_candidate_fails_the_default_is_kept() -> None:
 
 
 def test_the_default_may_be_another_for_other_tokens() -> None:
-    """It is what was measured twice, wherever it stands."""
+    """The default is the configuration measured twice, at any place in the batch."""
     records = [*batch("final", 64, [(A, 10), (A, 10), (B, 12)]), *batch("final", 256, [(A, 40), (B, 30), (B, 30)])]
     entry = of(only(records), "uniform")
     assert [entry.configs[bucket.default] for bucket in entry.buckets] == [A, B]
@@ -134,7 +134,7 @@ def test_what_is_not_comparable_makes_tables_of_its_own(changes: dict[str, Any])
 
 
 def test_runs_of_two_files_are_not_taken_for_one_batch() -> None:
-    """Both have a first final: the later one decides, and its samples are not mixed with the other's."""
+    """Both files have a first final comparison: the later one decides, and their samples are not mixed."""
     other = batch("final", 64, [(A, 1000), (A, 1000), (B, 700)])
     (table,) = derive(batch("final", 64, [(A, 100), (A, 100), (B, 80)]), other).tables
     (bucket,) = table.entries[0].buckets
@@ -159,7 +159,7 @@ def test_winners_are_what_beat_the_default_somewhere() -> None:
 
 
 def test_noise_alone_makes_no_tables_that_differ_from_the_default() -> None:
-    """Twenty places where all candidates are the default: at most one has a winner."""
+    """At most one of twenty comparisons of equal candidates has a winner."""
     generator = np.random.default_rng(0)
     records = []
     for T in range(1, 21):

@@ -1,6 +1,6 @@
-"""What is exported loads where it is meant for, says where it came from, and nothing else is exported.
+"""Exported files are found and read by the engine they are for, and tell their origin.
 
-The engines are not installed here: how they look a file up and read it is written anew from what they document.
+The engines are not installed here: the tests look files up and read them as the engines document it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ TUNED = Tuned(
 
 
 def vllm_finds(folder: Path, E: int, N: int, device: str, dtype: str | None) -> dict[int, Any] | None:
-    """vLLM: one folder, the version taken out, every other key an int."""
+    """Look a file up as vLLM does: one folder, the version taken out, every other key an int."""
     word = device.replace(" ", "_")
     word = "NVIDIA_H200" if "H200" in word.split("_") else word
     path = folder / f"E={E},N={N},device_name={word}{f',dtype={dtype}' if dtype else ''}.json"
@@ -56,7 +56,7 @@ def vllm_finds(folder: Path, E: int, N: int, device: str, dtype: str | None) -> 
 def sglang_finds(
     folder: Path, E: int, N: int, device: str, dtype: str | None, triton: str, channel: bool = False
 ) -> dict[int, Any] | None:
-    """SGLang: a folder for each Triton version, the others by number after it, every key an int."""
+    """Look a file up as SGLang does: the folder of its Triton version, then the others by number, every key an int."""
     selector = f",dtype={dtype}" if dtype else ""
     selector += ",per_channel_quant=True" if channel else ""
     name = f"E={E},N={N},device_name={device.replace(' ', '_')}{selector}.json"
@@ -173,7 +173,7 @@ def test_layers_whose_files_would_have_one_name_are_refused() -> None:
         export([TUNED, dataclasses.replace(TUNED, D=4096)], VLLM)
 
 
-# The way back.
+# Import.
 
 
 def test_a_file_is_a_start_for_the_kernel_of_the_same_tiles(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from moebench.kernels.tuned.lookup import Found, NotCovered
 
 
 def test_the_regret_of_looking_up_what_was_held_out() -> None:
-    """Between 64, where B won, and 256, where the default was kept, B is the fastest by interpolation at 80."""
+    """B won at 64 and the default was kept at 256, so that B is the fastest by interpolation at 80."""
     table = only(tuned_run())
     held = [
         *batch("search", 80, [(A, 120), (D, 70)]),

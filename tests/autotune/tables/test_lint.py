@@ -59,7 +59,7 @@ def test_a_folder_without_such_files_is_refused(tmp_path: Path) -> None:
         lint(tmp_path)
 
 
-# Shared memory. These are the limits that real tuned files keep exactly: 4 × 24576 and 98304 of 101376.
+# Shared memory. Real tuned files reach exactly these limits: 4 × 24576 and 98304 of 101376.
 FITTING = [
     ("NVIDIA_L40S", "", tiles(16, 32, 256, stages=5)),
     ("NVIDIA_L40S", ",dtype=fp8_w8a8", tiles(32, 64, 256, stages=5)),
@@ -152,7 +152,7 @@ def test_files_are_of_the_engine_that_is_named(tmp_path: Path) -> None:
     assert "triton_version" in finding.sentence
 
 
-# What a name does not say.
+# Element types.
 
 
 def test_a_dtype_is_compared_with_what_the_name_says_of_it(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_a_dtype_is_compared_with_what_the_name_says_of_it(tmp_path: Path) -> No
 
 
 def test_projections_with_other_rows_stop_sglang_at_the_batches_named(tmp_path: Path) -> None:
-    """Between 48 and 96 one file has an entry and the other has not: both are looked up by the nearest."""
+    """Only one file has an entry for 64, so that the nearest entries of the two differ between 48 and 96."""
     sglang(tmp_path, changes={64: tiles(m=32)})
     sglang(tmp_path, f"{PLAIN}_down", changes={64: None})
     (finding,) = found(tmp_path, "down projection")

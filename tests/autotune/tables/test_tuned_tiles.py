@@ -1,4 +1,4 @@
-"""Tuned tables as layers to export: one load each, and everything that says where they came from."""
+"""Tuned tables become layers to export, each under one load and with its origin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOADS = {"uniform": ("uniform",), "zipf:1.2": ("zipf:1.2",), "robust": ("uniform
 
 
 def tuned_under(*loads: str) -> TunedTable:
-    """What was tuned under each load is another configuration at T = 64, and the default at T = 16."""
+    """Return a table with a different choice for each load at T = 64, and the default at T = 16."""
     times = (3.0, 2.0, 2.0, 2.0)
     entries = [
         entry(

@@ -1,4 +1,4 @@
-"""`moebench tables`: what it prints, what it writes, and its exit codes."""
+"""`moebench tables`: its output, its files and its exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def moebench_tables(*arguments: object) -> Result:
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The one table of a tuned folder: vLLM's own choice for 16 tokens, tiles for 64."""
+    """Write the one table of a tuned folder: vLLM's own choice for 16 tokens, tiles for 64."""
     monkeypatch.setenv("MOEBENCH_TUNED", str(tmp_path / "tuned"))
     made = table(
         entry(
@@ -48,7 +48,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Files of vLLM, of which one has a warning and none an error."""
+    """Write a file of vLLM without an error."""
     (tmp_path / f"{STEM}.json").write_text(json.dumps({"triton_version": "3.5.1", "16": TILES, "64": TILES}))
     return tmp_path
 
@@ -80,7 +80,7 @@ def test_show_of_another_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_build_derives_tables_that_show_and_export_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the default measured twice beside tiles that are twice as fast."""
+    """The default is measured twice beside tiles that are twice as fast."""
     monkeypatch.setenv("MOEBENCH_TUNED", str(tmp_path / "made"))
     problem = Problem(T=64, D=2048, F=1024, E=64, K=8, dtype="bfloat16")
     point = Point(
@@ -109,7 +109,7 @@ def test_build_derives_tables_that_show_and_export_read(tmp_path: Path, monkeypa
 
 
 def test_check_holds_a_table_against_its_records(tmp_path: Path) -> None:
-    """The recorded run: derived it says what its records say, edited by hand it does not."""
+    """The table of the recorded run passes as it is derived, and fails after an edit."""
     records = Path(__file__).parents[3] / "results" / "recorded" / "cpu-tuned.jsonl"
     (made,) = moebench_tables("build", records, "-o", tmp_path).stdout.split()
     assert moebench_tables("check", made, records).exit_code == 0

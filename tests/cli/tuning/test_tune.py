@@ -1,4 +1,4 @@
-"""`moebench tune`: what it prints and keeps, what it refuses, and how it ends when everything fails."""
+"""`moebench tune`: its output and files, what it refuses, and how it ends when everything fails."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def moebench(*arguments: object) -> Result:
         (("scatter", *TINY, "--load", "zipf"), "load = 'zipf'"),
         (("scatter", *TINY, "--load", "trace:missing.npy"), "missing.npy"),
         (("scatter", *TINY, "--target", "sm_90"), "--show-space, --explain and --plan"),
-        (("scatter", *TINY, "--plan"), "cpu is none: give a --target"),
+        (("scatter", *TINY, "--plan"), "cpu is not one: give a --target"),
         (("padded", *TINY, "--plan", "--target", "sm_90", "--capacity", "1"), "no static model of padded"),
         (("scatter", *TINY, "--compile"), "--compile: cpu is no GPU"),
         (("scatter", *TINY, "--start", "E=8,N=64,device_name=X.json"), "have the tiles of vllm_fused_moe"),

@@ -1,4 +1,4 @@
-"""What tuned tables answer: inside their range, for what they are valid for, whatever else lies in the folder."""
+"""Tuned tables answer inside their range and where they are valid, and other files in the folder do no harm."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TIMES = st.floats(1, 1e12)
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder of tables."""
+    """Return an empty folder of tables."""
     monkeypatch.setenv(FOLDER, str(tmp_path))
     monkeypatch.delenv(STALE, raising=False)
     lookup._read.cache_clear()
@@ -71,7 +71,7 @@ def test_a_bucket_gives_what_it_chose(home: Path) -> None:
 
 
 def test_between_buckets_the_fastest_of_both_by_interpolation(home: Path) -> None:
-    """Number 2, fastest at the upper end, was not measured at the lower. At the geometric middle time is too."""
+    """Configuration 2 was not measured at the lower end. The time at the geometric middle is the geometric mean."""
     put(home, table())
     between = found(PROBLEM.replace(T=128))
     assert between.config == CONFIGS[1]
@@ -88,7 +88,7 @@ def test_outside_the_range_nothing_is_said_to_fit(home: Path) -> None:
 
 @st.composite
 def entries(draw: st.DrawFn) -> TableEntry:
-    """Any entry: every bucket has its own default, choice and gaps."""
+    """Draw an entry in which every bucket has its own default, choice and gaps."""
     count = draw(st.integers(1, 4))
     buckets = []
     for T in sorted(draw(st.sets(TOKENS, min_size=1, max_size=5))):
@@ -143,13 +143,13 @@ def test_between_buckets_that_disagree_nothing_is_faster(times: list[tuple[float
 
 
 def test_what_both_buckets_chose_is_chosen_between_them(home: Path) -> None:
-    """Even where another was a little faster in the comparison: that was within the noise."""
+    """The choice stays where another was a little faster, within the noise."""
     put(home, table(entry(bucket(64, [5, 4, 3.9], 1), bucket(256, [9, 8, 7.9], 1))))
     assert found(PROBLEM.replace(T=100)).config == CONFIGS[1]
 
 
 def test_where_both_kept_their_default_the_kernel_s_own_is_kept(home: Path) -> None:
-    """The defaults of the buckets may be others than the default between them."""
+    """The defaults of the buckets may differ from the default between them."""
     tie: dict[str, Any] = {"verdict": "tie", "chosen": 1, "default": 1}
     put(home, table(entry(bucket(64, [5, 4, 3], **tie), bucket(256, [9, 8, 7], **tie))))
     kept = found(PROBLEM.replace(T=100))
@@ -158,7 +158,7 @@ def test_where_both_kept_their_default_the_kernel_s_own_is_kept(home: Path) -> N
 
 
 def test_what_is_not_in_the_space_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At a bucket there is then no answer; between two the next fastest. The object is the space's own."""
+    """A bucket then has no answer, and between two the next fastest is taken. The result is the space's own object."""
     strange = (CONFIGS[0], {**CONFIGS[1], "tile": "/etc/passwd"}, CONFIGS[2])
     buckets = (bucket(64, [4, 1, 3]), bucket(256, [9, 8, 7]))
     put(home, table(entry(*buckets, configs=strange)))
@@ -186,7 +186,7 @@ def test_another_shape_is_not_covered(home: Path, name: str) -> None:
 
 
 def test_the_router_does_not_matter_and_what_drops_does(home: Path) -> None:
-    """An implementation is given routes, not the router."""
+    """Routers do not matter, because an implementation is given routes."""
     put(home, table())
     assert found(PROBLEM.replace(router="softmax_topk")) == found()
     for changes in ({"capacity_factor": 1.0}, {"drop": "gate_weight"}):
@@ -274,7 +274,7 @@ JUNK: dict[str, bytes] = {
 
 
 def test_what_is_no_table_is_named_once_and_the_rest_goes_on(home: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Cut off, foreign, of the future, deep, huge, binary, of a hostile name, a pipe, dead and endless links."""
+    """The folder holds files that are cut off, foreign, too new, deep, huge or binary, a pipe, and bad links."""
     for name, content in JUNK.items():
         (home / name).write_bytes(content)
     (home / "folder.json").mkdir()
@@ -297,7 +297,7 @@ def test_what_is_no_table_is_named_once_and_the_rest_goes_on(home: Path, caplog:
 
 
 def test_values_that_look_like_paths_or_code_do_nothing(home: Path) -> None:
-    """Wherever words may stand: no file appears or is opened, and what fits is still found."""
+    """Hostile words in any field create and open no file, and matching tables are still found."""
     evil = "../../../tmp/x; __import__('os').system('touch pwned')"
     origins = tuple(dataclasses.replace(origin, file=evil) for origin in table().origins)
     path = put(home, table(entry(configs=(CONFIGS[0], CONFIGS[1], {evil: evil})), origins=origins), "..;x.json")
@@ -356,7 +356,7 @@ def test_tables_lie_where_users_keep_data(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_layer_runs_as_it_is_tuned(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With ``auto`` and by name, at a bucket, between two, and by default outside."""
+    """A layer is tuned with ``auto`` and by name, at a bucket and between two; outside it runs the default."""
     scatter = KERNELS.load("scatter")
     built: list[Config] = []
     build = type(scatter).build

@@ -1,4 +1,4 @@
-"""Which kernel a layer gets when it asks for none, and what it is told when there is none."""
+"""The kernel that a layer gets when it names none, and the error when none fits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MANY = FEW.replace(T=2 * FEW_ROWS)
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder of tables."""
+    """Return an empty folder of tables."""
     monkeypatch.setenv(FOLDER, str(tmp_path))
     monkeypatch.delenv(STALE, raising=False)
     return tmp_path
@@ -82,7 +82,7 @@ def test_when_nobody_can_every_reason_is_given() -> None:
 
 
 def test_a_reference_rate_is_no_layer() -> None:
-    """Not even with one expert, where both are built for the same problem."""
+    """A reference rate is not chosen even with one expert, where it solves the same problem."""
     with pytest.raises(ValueError, match="dense: is a reference rate"):
         choose(FEW, CPU, "dense")
     for problem in (FEW, FEW.replace(E=1, K=1)):
@@ -123,7 +123,7 @@ def padded(fastest_ns: float) -> TunedTable:
 
 @pytest.mark.parametrize("dispatch", ["auto", "scatter"])
 def test_what_a_table_covers_is_run_as_tuned(home: Path, dispatch: str) -> None:
-    """Where it says more than the default; outside the range it is the default again, with the reason."""
+    """The tuned configuration is used inside the table's range; outside it is the default, with the reason."""
     put(home, table(entry(*BUCKETS)))
     for T, why in ((2048, "tuned at T = 2048"), (1024, "between T = 64 and T = 2048")):
         assert choose(LARGE.replace(T=T), CPU, dispatch) == (KERNELS.load("scatter"), CONFIGS[2], why)
@@ -142,7 +142,7 @@ def test_a_stale_table_is_used_only_where_the_user_says_so(home: Path, monkeypat
 
 
 def test_another_kernel_that_is_faster_as_tuned_takes_the_place_of_the_first(home: Path) -> None:
-    """Only where both are measured, and never for a kernel that was named."""
+    """A faster kernel is chosen only where both are measured, and never in place of one that was named."""
     put(home, padded(1.0))
     assert choose(LARGE, CPU).kernel.name == "scatter", "of the first nothing is known"
     put(home, table(entry(*BUCKETS)))

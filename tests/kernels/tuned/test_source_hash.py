@@ -114,7 +114,7 @@ def test_every_kernel_has_a_hash_of_its_own() -> None:
 
 
 def test_a_moved_file_is_another(copy: Path) -> None:
-    """The names count: a file whose content stands under another name is not the same kernel."""
+    """File names count: the same content under another name is another kernel."""
     one = copy / "implementations" / "loop.py"
     assert hash_of(one, copy) != hash_of(one.rename(one.with_name("other.py")), copy)
 

@@ -1,4 +1,4 @@
-"""A tuned table survives its file, and what is no table is refused with a reason."""
+"""A tuned table is read as it was written, and anything else is refused with a reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ JSON = st.recursive(
 
 @given(times=st.lists(st.tuples(TIMES, st.none() | TIMES, TIMES), min_size=1, max_size=4), word=st.text())
 def test_a_table_is_read_as_it_was_written(times: list[tuple[float, float | None, float]], word: str) -> None:
-    """Any times and words, and every number as it was."""
+    """Times and words may be anything, and every number is read back exactly."""
     buckets = [bucket(2**number, found) for number, found in enumerate(times)]
     robust = entry(loads=("uniform", word), configs=({"a": True, "b": 1.5, word: word}, {}, {"n": -3}))
     written = table(entry(*buckets), robust, kernel=word)
@@ -119,7 +119,7 @@ def test_what_is_no_table_is_refused_with_the_value(text: str | bytes, words: st
 
 @given(data=st.data(), replaced=JSON)
 def test_whatever_is_put_anywhere_it_is_read_or_refused(data: st.DataObject, replaced: Any) -> None:
-    """One value of a table, at any depth, is anything else: there is no other error."""
+    """One value at any depth is replaced by anything: the table is read or InvalidTable is raised."""
     content = json.loads(table().text())
     here = content
     while True:

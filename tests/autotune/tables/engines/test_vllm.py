@@ -1,4 +1,4 @@
-"""vLLM: what only it does."""
+"""vLLM: its words for devices."""
 
 from __future__ import annotations
 
