@@ -57,7 +57,7 @@ QUANTITIES: Final = {
     "launches": Quantity(label="launches", unit="", wanted="less"),
     "configs": Quantity(label="configurations", unit="", wanted="same"),
     "valid_configs": Quantity(label="configurations that can be built", unit="", wanted="same"),
-    # of the machine code of a layer, and of each of its launches; the last three have the name of an instruction behind
+    # of the machine code of a layer, and of each of its launches; an instruction's name follows the last three
     "config": Quantity(label="default configuration", unit="text", wanted="same"),
     "registers": Quantity(label="registers of a thread", unit="", wanted="less"),
     "spill_bytes": Quantity(label="spilled bytes of a thread", unit="B", wanted="less"),

@@ -1,4 +1,4 @@
-"""`moebench gate`: does the working tree make anything slower than a revision, on this machine, now?"""
+"""`moebench gate`: a test whether the working tree is slower than a revision, on this machine."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ def gate(
         typer.Option("--output", "-o", help="New folder for the records of both sides.", show_default="runs/gate-TIME"),
     ] = None,
 ) -> None:
-    """Install a revision and the working tree beside each other, measure them in turns, and judge every point.
+    """Install a revision and the working tree side by side, measure them interleaved, and judge every point.
 
-    Each side runs in at least 8 fresh processes, in more where that is not enough; what seems slower is measured once
-    more from the start. Exit code 1 means that something is slower or broken, 2 that nothing could be compared.
+    Each side runs in at least 8 fresh processes, and in more where the result is unclear; points that seem slower are
+    measured once more from the start. Exit code 1 means that a point is slower or broken, 2 that nothing could be
+    compared.
     """
     if (base is None) is not itself:
         refuse("give the revision to compare with, --base REV, or compare the working tree with itself, --self")
@@ -73,7 +74,7 @@ def _measure(
     floor: float,
     processes: int,
 ) -> list[Verdict]:
-    """Verdicts on the working tree; both sides' records stay in the folder."""
+    """Return the verdicts on the working tree; the records of both sides stay in the folder."""
     from rich.console import Console
 
     from ...results.record.store import Store
@@ -108,7 +109,7 @@ def _measure(
 
 
 def _sides(base: str | None, folder: Path) -> tuple[Side, Side]:
-    """The revision, or the working tree once more, and the working tree; in folders whose names are equally long."""
+    """Install both sides, the old one being the revision or the tree again, in folders with equally long names."""
     from ...suites.gate.checkouts import Checkout
 
     checkout = Checkout.around(Path.cwd())

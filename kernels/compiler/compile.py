@@ -1,4 +1,4 @@
-"""Kernels compiled for a GPU that is not there: layers are called on tensors without memory."""
+"""Compilation for a GPU that this machine need not have: layers are called on tensors without memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ META = torch.device("meta")
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """A GPU to compile for: its ``name``, how Triton calls it, and what configurations ask of it."""
+    """A GPU to compile for: its ``name``, its name in Triton, and its limits."""
 
     name: str
     gpu: GPUTarget
@@ -34,12 +34,12 @@ class Target:
 
     @property
     def room(self) -> ProcessorLimits:
-        """What its processors hold."""
+        """Limits of one of its processors."""
         return PROCESSORS[self.name]
 
     @staticmethod
     def named(name: str) -> Target:
-        """The target of that name.
+        """Return the target of that name.
 
         Raises:
             UnknownName: with the nearest names.
@@ -52,7 +52,7 @@ class Target:
 
 
 def launches(kernel: Kernel, problem: Problem, config: Config, target: Target) -> list[Launch]:
-    """The launches of one call of a layer as it would be built for ``target``; in training, of its backward too."""
+    """Return the launches of one call of a layer built for ``target``; in training, of its backward pass too."""
     inputs = without_values(problem)
     if problem.mode == "train":
         inputs.requires_grad_()
@@ -64,7 +64,7 @@ def launches(kernel: Kernel, problem: Problem, config: Config, target: Target) -
 
 
 def compile_launch(launch: Launch, target: Target, read: CodeReader = all_counters) -> CodeCounters:
-    """What the machine code of a launch says. Triton keeps the code in its cache on disk, and compiles nothing twice.
+    """Compile a launch and count what is in its machine code. Triton caches the code on disk.
 
     Raises:
         RuntimeError: when Triton interprets kernels in this process.
@@ -80,7 +80,7 @@ def compile_launch(launch: Launch, target: Target, read: CodeReader = all_counte
 
 
 class _Driver:
-    """As much of a Triton driver as compiling asks for."""
+    """The part of a Triton driver that compiling uses."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -98,7 +98,7 @@ class _Driver:
 
 @contextmanager
 def _driver_of(target: Target) -> Iterator[None]:
-    """Let Triton believe that ``target`` is here."""
+    """Make Triton compile for ``target``, as if it were this machine's GPU."""
     driver = triton.runtime.driver
     before = driver._active  # noqa: SLF001  # asking for `active` would look for a GPU, and fail without one
     driver.set_active(_Driver(target))

@@ -1,4 +1,4 @@
-"""Processes that compile side by side, into the cache on disk that Triton looks into wherever it is to compile."""
+"""Processes that compile side by side into Triton's cache on disk, where later launches find the code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POLL_S = 1.0  # how late a hang may be noticed
 
 @dataclass(frozen=True)
 class CompiledPart:
-    """What one process compiles of a case: its ``first`` launch and every ``stride``-th after it."""
+    """The part of a case that one process compiles: its ``first`` launch and every ``stride``-th after it."""
 
     case: CompileCase
     first: int
@@ -37,9 +37,9 @@ class CompiledPart:
 
 
 class Compilers:
-    """At most ``processes``, started when they are needed and kept until the end; a context manager that ends them.
+    """A pool of at most ``processes`` compilers, started when needed; leaving its context ends them.
 
-    A case costs itself alone when it takes its process down or never ends. ``read`` says what is read from the code.
+    A case that takes its process down or never ends costs no other case. ``read`` reads the counters from the code.
     """
 
     def __init__(self, processes: int, read: CodeReader = all_counters) -> None:
@@ -58,7 +58,7 @@ class Compilers:
         self._idle.clear()
 
     def compile(self, work: Sequence[CompileCase]) -> Generator[CompileOutcome, None, None]:
-        """Outcomes in the order of the work. Of a case that fails no further launch is compiled."""
+        """Yield outcomes in the order of the work. Of a case that fails no further launch is compiled."""
         stride = LAUNCHES if len(work) < self._processes else 1
         parts = [CompiledPart(case, first, stride) for case in work for first in range(stride)]
         waiting, done = deque(range(len(parts))), dict[int, CompileOutcome]()
@@ -83,7 +83,7 @@ class Compilers:
                 compiler.end()
 
     def _take(self, compiler: _Compiler, part: CompiledPart) -> CompileOutcome:
-        """What came of a part; a process that lives on is kept."""
+        """Return the outcome of a part, and keep its process when it is still alive."""
         answer = compiler.finish()
         if isinstance(answer, str):
             return CompileOutcome(case=part.case, launches={}, error=answer)
@@ -92,7 +92,7 @@ class Compilers:
 
 
 def _together(parts: Sequence[CompileOutcome]) -> CompileOutcome:
-    """The parts of one case: their launches in the order of the case, and the first error."""
+    """Join the parts of one case: their launches in the order of the case, and the first error."""
     rounds = zip_longest(*(part.launches.items() for part in parts))
     return CompileOutcome(
         case=parts[0].case,
@@ -102,7 +102,7 @@ def _together(parts: Sequence[CompileOutcome]) -> CompileOutcome:
 
 
 def _finished(compilers: Iterable[_Compiler]) -> list[_Compiler]:
-    """Those that have finished, died or hang; waits for the first."""
+    """Wait for the first compilers that have finished, died or hang, and return them."""
     by_connection = {compiler.connection: compiler for compiler in compilers}
     while True:
         found = [by_connection[connection] for connection in wait(list(by_connection), POLL_S)]  # type: ignore[index]
@@ -123,18 +123,18 @@ class _Compiler:
         there.close()
 
     def start(self, part: CompiledPart) -> None:
-        """Let it compile; the connection is ready when it has, or when it died of it."""
+        """Send it a part to compile; the connection is ready when it has finished, or died."""
         self._since = time.monotonic()
         with suppress(OSError):  # it is dead already, as `finish` will tell
             self.connection.send(part)
 
     @property
     def hangs(self) -> bool:
-        """Whether it has been compiling for longer than anything takes."""
+        """Whether it has been compiling for longer than any launch takes."""
         return time.monotonic() - self._since > HANG_S
 
     def finish(self) -> CompileOutcome | str:
-        """What came of the part, or the end of a process that died or hangs, in words."""
+        """Return the outcome of the part, or how the process ended when it died or hangs."""
         try:
             if self.connection.poll():
                 return cast(CompileOutcome, self.connection.recv())
@@ -151,7 +151,7 @@ class _Compiler:
         return f"the compiler ended with exit code {code}"
 
     def end(self) -> None:
-        """Kill it, whatever it does."""
+        """Kill the process."""
         self.connection.close()
         self._process.kill()
         self._process.join()

@@ -1,4 +1,4 @@
-"""What the machine code of a compiled kernel says of its speed before it ever runs."""
+"""Counters read from the machine code of a compiled kernel: registers, spills, shared memory, instructions."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _GCN = re.compile(r"^\s+([a-z]\w*)(.*)$", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class CodeCounters:
-    """Of one compiled kernel.
+    """The counters of one compiled kernel.
 
-    ``registers`` are those of a thread, on AMD with the accumulation registers. ``spill_bytes`` of its stack hold what
-    found no register. ``shared_bytes`` are those of a program, static and dynamic together. ``tensor_columns`` are
-    those of Blackwell's tensor memory. ``occupancy`` counts the programs that one processor holds at once, each of
-    ``warps``. The rest are counts of instructions by name: ``tensor_core`` products, ``bulk_copies`` that go to shared
-    memory past the registers, and the ``spills``.
+    ``registers`` are those of a thread, on AMD with the accumulation registers. ``spill_bytes`` of its stack hold
+    values that found no register. ``shared_bytes`` is the shared memory of a program, static and dynamic together.
+    ``tensor_columns`` are columns of Blackwell's tensor memory. ``occupancy`` counts the programs that one processor
+    holds at once, each of ``warps``. The rest are counts of instructions by name: ``tensor_core`` products,
+    ``bulk_copies`` that go to shared memory past the registers, and the ``spills``.
     """
 
     warps: int
@@ -90,7 +90,7 @@ def _counters(compiled: Any, room: ProcessorLimits, *wanted: str) -> CodeCounter
 
 
 def worst(several: Sequence[CodeCounters]) -> CodeCounters:
-    """The worst of several launches in every figure, and the instructions of all."""
+    """Return the worst value of several launches for each counter, and the instructions of all."""
     return CodeCounters(
         warps=max(found.warps for found in several),
         occupancy=min(found.occupancy for found in several),
@@ -107,7 +107,7 @@ def worst(several: Sequence[CodeCounters]) -> CodeCounters:
 
 @dataclass(frozen=True, kw_only=True)
 class _Said:
-    """What stands in the text of machine code."""
+    """Numbers found in the text of machine code."""
 
     registers: int
     stack_bytes: int

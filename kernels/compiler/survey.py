@@ -1,4 +1,4 @@
-"""Every launch of many layers compiled: the default configurations for problems that stand for all, or whole spaces."""
+"""Layers to compile: default configurations for a few representative problems, or whole search spaces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TIGHT = 1.0  # the capacity factor for implementations that want one
 class CompileCase:
     """One layer to compile: a kernel and a target by name, one layer of a ``model``, one configuration.
 
-    ``hardware`` is what a device at hand says of itself; without it the layer is built for what the table says.
+    ``hardware`` holds the limits of a device at hand; without it the layer is built for those of the table.
     """
 
     kernel: str
@@ -40,7 +40,7 @@ class CompileCase:
 
     @property
     def title(self) -> str:
-        """The problem in words."""
+        """The problem, as a reader sees it."""
         problem = self.problem
         capacity = "" if problem.capacity_factor is None else f" cf={problem.capacity_factor:g}"
         return f"{self.model} T={problem.T} {problem.mode} {problem.dtype}{capacity}"
@@ -56,9 +56,9 @@ class CompileOutcome:
 
 
 def references(model_name: str | None = None, dtype: str | None = None) -> list[tuple[str, Problem]]:
-    """Problems with the models they are of: few and wide experts, many and narrow ones, decoding, each element type.
+    """Return models and problems: few wide experts, many narrow ones, decoding, each element type.
 
-    With a model or a dtype only those: a training step of 8192 tokens, and decoding 16. In float8 both are forwards.
+    With a model or a dtype only those: a training step of 8192 tokens, and decoding 16. In float8 both are forward.
 
     Raises:
         UnknownName: for a model or a dtype that is not known.
@@ -89,10 +89,10 @@ def compiled_kernels() -> list[str]:
 def cases(
     target: str, kernels: Sequence[str], problems: Sequence[tuple[str, Problem]], *, whole: bool
 ) -> list[CompileCase]:
-    """Each kernel for each problem it takes, in its default configuration or in all that are valid.
+    """Return a case for each kernel and each problem it takes, in its default or in all valid configurations.
 
     Raises:
-        UnknownName: for a target or a kernel that is not there to be compiled.
+        UnknownName: for an unknown target, or a kernel that is not one of ours in Triton.
     """
     if target not in HARDWARE:
         raise unknown("target", target, list(HARDWARE))
@@ -115,7 +115,7 @@ def cases(
 
 
 def _taken(kernel: Kernel, problems: Sequence[tuple[str, Problem]]) -> Iterator[tuple[str, Problem]]:
-    """The problems that a kernel takes, with a capacity where it takes none without."""
+    """Yield the problems that a kernel takes; with a capacity factor where it takes none without."""
     for of, problem in problems:
         for form in (problem, problem.replace(capacity_factor=TIGHT)):
             if kernel.supports(form, META) is None:
@@ -124,7 +124,7 @@ def _taken(kernel: Kernel, problems: Sequence[tuple[str, Problem]]) -> Iterator[
 
 
 def unable() -> str | None:
-    """None, or why nothing can be compiled in this process, with the remedy."""
+    """Return None, or why nothing can be compiled in this process, with the remedy."""
     if MISSING:
         return MISSING
     from ..triton.launch import INTERPRETED  # noqa: PLC0415  # imports Triton
@@ -153,13 +153,13 @@ def compile_case(case: CompileCase, read: CodeReader, *, first: int = 0, stride:
             name = launch.name if turns[launch.name] == 1 else f"{launch.name} {turns[launch.name]}"
             if number % stride == first:
                 counters[name] = compile_launch(launch, target, read)
-    except Exception as error:  # noqa: BLE001  # a compiler may raise anything; the case says it in words
+    except Exception as error:  # noqa: BLE001  # a compiler may raise anything; the outcome carries its message
         return CompileOutcome(case=case, launches=counters, error=f"{name}: {_in_a_line(error)}")
     return CompileOutcome(case=case, launches=counters)
 
 
 def _in_a_line(error: BaseException) -> str:
-    """Its cause, where it has one: the compiler wraps what it says in the source that it says it of."""
+    """Return the last line of an error's first cause: the compiler wraps its message in the source code around it."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

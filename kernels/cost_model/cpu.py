@@ -1,4 +1,4 @@
-"""Steps of a CPU: loops of like torch operations that share its cores and its memory.
+"""Cost model of a CPU: loops of similar torch operations that share its cores and its memory.
 
 The constants were fitted on two cores of a Zen 5 (AVX-512 with products of bfloat16, 1 MiB of L2 a core, 32 MiB of L3)
 with torch 2.13, each from timings of the one operation it speaks of.
@@ -19,10 +19,10 @@ SATURATION = 1.25
 
 @dataclass(frozen=True, kw_only=True)
 class Operations:
-    """``calls`` operations started one after another on ``threads`` of the ``cores`` that the rates were measured on.
+    """A step of ``calls`` operations, one after another, on ``threads`` of the ``cores`` whose rates were measured.
 
-    ``flops`` are those of products, ``speed`` times as fast as the fastest dense ones, which the rates are of;
-    ``bytes`` pass through memory or the last-level cache. They are added up: a product packs its operand before it
+    ``flops`` are those of products, which reach ``speed`` times the measured rate of the fastest dense ones; ``bytes``
+    pass through memory or the last-level cache. The two times are added: a product packs its operand before it
     multiplies.
     """
 
@@ -36,14 +36,14 @@ class Operations:
 
     @property
     def moved_bytes(self) -> float:
-        """See `Step.moved_bytes`; what stays in the last-level cache is among them."""
+        """See `Step.moved_bytes`; bytes that stay in the last-level cache are included."""
         return self.bytes
 
     def seconds(self, rates: Rates) -> float:
         return sum(self._parts(rates))
 
     def why(self, rates: Rates) -> str:
-        """Its three terms, the largest first."""
+        """Return the three terms of the time, the largest first."""
         of = (f"{self.calls} calls", f"{self.flops / 1e9:.3g} GFLOP", f"{self.bytes / 1e6:.3g} MB")
         terms = sorted(zip(self._parts(rates), of, strict=True), reverse=True)
         said = ", ".join(f"{part} in {seconds * 1e3:.3g} ms" for seconds, part in terms if seconds)
@@ -59,5 +59,5 @@ class Operations:
 
 
 def pointwise_threads(threads: int, elements: float) -> int:
-    """How many of ``threads`` torch gives a pointwise operation on so many elements."""
+    """Return how many of ``threads`` torch gives a pointwise operation on this many elements."""
     return max(1, min(threads, math.ceil(elements / GRAIN)))

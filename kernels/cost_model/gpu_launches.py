@@ -1,6 +1,6 @@
-"""The launches of a Triton layer, forward and backward, as steps whose time can be reckoned without running them.
+"""Cost model of a Triton layer: its launches, forward and backward, as steps whose time is computed without a GPU.
 
-It follows `experts.Plan` and `products.Products` launch by launch; needs no Triton and no GPU.
+It follows `expert_mlp.LayerPlan` and `grouped_products.GroupedProducts` launch by launch; it does not need Triton.
 """
 
 from __future__ import annotations
@@ -18,23 +18,22 @@ from ..problem import ELEMENT_BYTES, SCALE_BYTES, Problem
 from ..problem.routing import Routing
 from ..steps import Step
 from ..triton.permutation import block_bound
-from ..triton.tiles import HANDED_BYTES, TF32_PARTS, Tile, Tiles
+from ..triton.tiles import BIAS_ROWS, HANDED_BYTES, TF32_PARTS, Tile, Tiles
 from .grid import FIXED_REGISTERS, Grid, MemoryStream, Program
 
 HIDDEN_GRADIENT_REGISTERS = 124  # of a thread of `down_backward` beside its accumulators; seen in compiled code
 INDEX_BYTES = 4
-BIAS_ROWS = 32  # of one step of a bias' gradient
 
 
 @lru_cache(maxsize=4)  # the same routing is asked for every configuration; it is read from its device once
 def rows_of_experts(routing: Routing) -> tuple[int, ...]:
-    """Rows each expert receives."""
+    """Return the rows that each expert receives."""
     return tuple(routing.counts_E().tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerLaunches:
-    """One call of a layer whose experts receive ``counts`` rows.
+    """The launches of one call of a layer whose experts receive ``counts`` rows.
 
     With ``gathered`` tokens are read where they are, else copied; with ``blocked`` rows are padded to whole tiles and
     hidden rows stand in square blocks.
@@ -48,7 +47,7 @@ class LayerLaunches:
     blocked: bool = False
 
     def steps(self) -> list[Step]:
-        """Forward, and in training backward."""
+        """Return the steps of the forward pass, and in training of the backward pass."""
         trained = self.problem.mode == "train"
         return [*self._forward(), *(self._backward() if trained else ())]
 
@@ -129,13 +128,13 @@ class LayerLaunches:
         return -(-self._counts_E // tile.rows)
 
     def _most_row_tiles(self, tile: Tile) -> int:
-        """Row tiles that the host starts programs for: as many as any routing may need."""
+        """Return the row tiles that the host starts programs for: as many as any routing may need."""
         problem, block = self.problem, tile.rows
         limit = problem.capacity or max(1, problem.N)
         return min(block_bound(problem.N, problem.E, block), problem.E * (_up(limit, block) // block))
 
     def _missed(self, held_bytes: float) -> float:
-        """Share of so many bytes that is no longer in L2 when they are read again."""
+        """Return the share of ``held_bytes`` that is no longer in L2 when they are read again."""
         return max(0.0, 1 - DATA_SHEETS[self.hardware.target].l2_bytes / held_bytes) if held_bytes else 0.0
 
     def _quantise(self, what: str, rows: int, width: int) -> MemoryStream:
@@ -151,7 +150,7 @@ class LayerLaunches:
             yield MemoryStream(name="dispatch", moved_bytes=moved)
 
     def _combine(self, row_bytes: int) -> MemoryStream:
-        """Rows of so many bytes an element summed, over all splits."""
+        """Return the step that sums rows of ``row_bytes`` an element, over all splits."""
         moved = self._kept * self.problem.D * row_bytes + self.problem.token_bytes
         return MemoryStream(name="combine", moved_bytes=moved)
 
@@ -182,7 +181,7 @@ class LayerLaunches:
         flattened: bool = False,
         fixed_registers: int = FIXED_REGISTERS,
     ) -> Grid:
-        """Rows of the buffer times their experts' weights, ``halves`` of ``width`` columns, contracted over ``depth``.
+        """Return the product of rows and their experts' weights, ``halves`` of ``width`` columns, over ``depth``.
 
         ``stored_bytes`` are read or written besides the operands, for every row.
         """
@@ -220,18 +219,18 @@ class LayerLaunches:
         )
 
     def _persistent(self, tile: Tile) -> int:
-        """Programs a processor that take tile after tile; 0 when there is one for each tile."""
+        """Return the persistent programs of a processor; 0 when there is one program for each tile."""
         return tile.beside(self.problem, self.hardware) if self.tiles.persistent else 0
 
     def _rows_read(self, row_bytes: int, *, gathered: bool) -> float:
-        """Bytes of rows that come from memory when they are read once by expert; a token gathered may still be near."""
+        """Return the bytes that memory supplies when rows are read once by expert; a gathered token may be in L2."""
         if not gathered:
             return self._kept * row_bytes
         tokens = min(self.problem.T, self._kept)
         return row_bytes * (tokens + (self._kept - tokens) * self._missed(tokens * row_bytes))
 
     def _weight_gradient(self, name: str, height: int, width: int) -> Grid:
-        """Sums over an expert's rows of p^T q, ``height`` by ``width``; a program takes all rows of its expert."""
+        """Return the step of p^T q, ``height`` by ``width``, where a program sums over all rows of its expert."""
         tiles, tile, element = self.tiles, self.tiles.weights, self._element
         program = self._program(tile, gathered=self.gathered)
         down, across = -(-height // tile.rows), -(-width // tile.columns)
@@ -258,7 +257,7 @@ class LayerLaunches:
         )
 
     def _bias_gradient(self, name: str, width: int) -> MemoryStream:
-        """Sums over an expert's rows, one step after the other."""
+        """Return the step of the bias gradient: sums over an expert's rows, one after the other."""
         chip = DATA_SHEETS[self.hardware.target]
         chain = -(-max(self.counts) // BIAS_ROWS) * chip.memory_cycles / chip.clock_hz
         return MemoryStream(name=name, moved_bytes=self._kept * width * self._element, chain_s=chain)

@@ -1,7 +1,7 @@
-"""How long one launch should take: waves of programs, each bound by products, shared memory, L2, memory or latency.
+"""Cost model of one GPU launch: waves of programs, each bound by products, shared memory, L2, memory or latency.
 
-A model in the manner of a roofline (Williams et al. 2009), with the waves and the tail of a grid, and with the bytes
-under way that Little's law asks for where loads are waited for. It is there to rank configurations.
+A roofline model (Williams et al. 2009) with the waves and the tail of a grid, and by Little's law with the bytes that
+must be in flight to hide latency. Its purpose is to rank configurations.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ TF32_PRODUCTS = 3  # for one of float32
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """``rows`` by ``columns`` of a product in steps of ``step``, of elements of ``element`` bytes, in ``stages``.
+    """A program that makes ``rows`` by ``columns`` of a product in steps of ``step``, with ``stages`` buffers.
+
+    Elements have ``element`` bytes.
 
     Of the rows and columns, ``by_pointer`` are copied by threads, the others by tensor descriptor. ``more_bytes`` of
     shared memory are not buffers of operands. ``fixed_registers`` of a thread hold neither accumulators
@@ -58,18 +60,18 @@ class Program:
 
     @property
     def chip(self) -> DataSheet:
-        """The data sheet."""
+        """The data sheet of the target."""
         return DATA_SHEETS[self.hardware.target]
 
     @cached_property
     def _started_by(self) -> str:
-        """Who starts its products."""
+        """The unit that starts its products: warp, group of warps, or block."""
         wide = self.tensor_cores and self.rows >= GROUP_ROWS
         return self.chip.products if wide else "warp"
 
     @cached_property
     def _parts(self) -> tuple[int, int, int]:
-        """How many share the tile, and the rows and columns that each of them multiplies."""
+        """Return how many units share the tile, and the rows and columns that each of them multiplies."""
         if self._started_by == "block":
             return 1, self.rows, self.columns
         group = self._started_by == "group"
@@ -84,11 +86,11 @@ class Program:
 
     @property
     def flops(self) -> int:
-        """Of one step."""
+        """FLOPs of one step."""
         return 2 * self.rows * self.columns * self.step
 
     def product_s(self, rates: Rates) -> float:
-        """Of one step, alone on a processor; sums that have spilled are stored and loaded between two products."""
+        """Seconds of the product of one step, alone on a processor; spilled sums are stored and loaded in between."""
         sharers, rows, columns = self._parts
         share = 1.0
         if not self.tensor_cores:
@@ -107,7 +109,7 @@ class Program:
 
     @property
     def step_bytes(self) -> int:
-        """Of both operands of one step."""
+        """Bytes of both operands of one step."""
         return (self.rows + self.columns) * self.step * self.element
 
     @property
@@ -117,13 +119,13 @@ class Program:
 
     @property
     def shared_bytes(self) -> int:
-        """Of its buffers: a warp's products have the operands in registers, and their buffer is free again."""
+        """Bytes of its buffers; a warp's products hold operands in registers, which frees their buffer early."""
         buffers = self.loading if self._started_by == "warp" else self.stages
         return buffers * self.step_bytes + self.more_bytes
 
     @cached_property
     def shared_s(self) -> float:
-        """Of one step: its operands written, and read by everyone who multiplies them."""
+        """Seconds of one step in shared memory: operands are written, and read by each unit that multiplies them."""
         sharers, rows, columns = self._parts
         products = TF32_PRODUCTS if self.tf32 else 1
         read = products * sharers * (rows + columns) * self.step * self.element
@@ -131,7 +133,7 @@ class Program:
 
     @cached_property
     def around_s(self) -> float:
-        """Of one step: what its product has to wait for, a barrier and the copies started; other warps hide a part."""
+        """Seconds of one step around its product: a barrier and starting the copies; other warps hide a part."""
         if self.specialise:
             return 0.0
         copies = self.by_pointer * self.step * self.element / (COPY_BYTES * self.chip.lanes)
@@ -139,13 +141,13 @@ class Program:
 
     @cached_property
     def store_s(self) -> float:
-        """After the last step."""
+        """Seconds of the stores after the last step."""
         instructions = self.rows * self.columns * STORE_INSTRUCTIONS / self.chip.lanes
         return instructions / SCHEDULERS / self.chip.clock_hz
 
     @cached_property
     def _wanted_registers(self) -> tuple[int, int]:
-        """Registers of a thread that must be, and those beside them that hold operands and pointers if they can."""
+        """Registers that a thread needs, and those that it would use for operands and pointers if available."""
         threads = self.warps * self.chip.lanes
         needed = self.fixed_registers + self.rows * self.columns // threads
         pointers = 2 * self.by_pointer * self.step * self.element // (COPY_BYTES * threads)
@@ -163,12 +165,12 @@ class Program:
 
     @property
     def registers(self) -> int:
-        """Of a thread."""
+        """Registers of a thread."""
         return min(self._most_registers, sum(self._wanted_registers))
 
     @property
     def spilled(self) -> int:
-        """Registers of a thread that are not there."""
+        """Values of a thread that find no register."""
         return max(0, self._wanted_registers[0] - self._most_registers)
 
     @cached_property
@@ -186,7 +188,7 @@ class Program:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """``tiles`` of one launch, each made by a program in ``steps`` on average and ``longest`` at most.
+    """The step of one launch: ``tiles``, each made by a program in ``steps`` on average and ``longest`` at most.
 
     ``idle`` programs find no tile. With ``persistent`` programs a processor each takes tile after tile. ``useful`` of
     the FLOPs are not padding. ``l2_bytes`` are asked of the L2, of which ``memory_bytes`` come from or go to memory.
@@ -212,7 +214,7 @@ class Grid:
 
     @property
     def flops(self) -> float:
-        """Of all tiles, padding included."""
+        """FLOPs of all tiles, padding included."""
         return self.tiles * self.steps * self.program.flops
 
     @property
@@ -227,7 +229,7 @@ class Grid:
         return self.beside * self.program.hardware.processors
 
     def seconds(self, rates: Rates) -> float:
-        """A start, then wave after wave, each as long as its longest bound."""
+        """Return the time of a start, then of wave after wave, each as long as its longest bound."""
         waves = sum(_together(self._bounds(rates, programs)) for programs in self._waves())
         longest = self._alone_s(rates, self.longest) if self.tiles else 0.0
         chip = self.program.chip
@@ -235,7 +237,7 @@ class Grid:
         return rates.call_s + max(waves, longest) + empty_s
 
     def why(self, rates: Rates) -> str:
-        """The bound, the waves, the resources, the bytes; ``program`` is one from start to end, latencies included."""
+        """Return bound, waves, resources and bytes; ``program`` is the time of one program, latencies included."""
         program = self.program
         if not self.tiles:
             return f"start: no tiles, {self.idle} idle programs"
@@ -256,7 +258,7 @@ class Grid:
         )
 
     def _waves(self) -> Iterator[int]:
-        """Programs of all full waves together, and of the last one when it is not full."""
+        """Yield the programs of all full waves together, and those of the last one when it is not full."""
         full, rest = divmod(self.tiles, self.slots)
         if full:
             yield full * self.slots
@@ -264,9 +266,9 @@ class Grid:
             yield rest
 
     def _bounds(self, rates: Rates, programs: int) -> dict[str, float]:
-        """Seconds by bound of so many programs: some full waves, or a last one that is not full.
+        """Return the seconds of some programs by bound: full waves, or a last one that is not full.
 
-        What lasts as long for one processor as for all is counted by the wave, the rest by the programs' share.
+        Times that one processor needs as all do are counted by the wave, the others by the programs' share.
         """
         program, chip = self.program, self.program.chip
         waves = max(1, programs // self.slots)
@@ -282,7 +284,7 @@ class Grid:
         }
 
     def _alone_s(self, rates: Rates, steps: float) -> float:
-        """One program by itself: what comes before the first step, the steps, and the stores."""
+        """Return the time of one program by itself: the time before its first step, the steps, and the stores."""
         program, chip = self.program, self.program.chip
         from_memory = min(1.0, self.memory_bytes / self.l2_bytes) if self.l2_bytes else 0.0
         latency = chip.l2_cycles + (chip.memory_cycles - chip.l2_cycles) * from_memory
@@ -297,7 +299,7 @@ class Grid:
 
 
 def _together(bounds: dict[str, float]) -> float:
-    """Of what a processor does, of L2 and of memory: the longest, and a little of the others."""
+    """Return the longest of the times of a processor, of L2 and of memory, and a little of the others."""
     inside = max(bounds[name] for name in ("products", "shared memory", "port to L2", "program"))
     shares = (inside, bounds["L2"], bounds["memory"])
     return max(shares) + SHOWN * (sum(shares) - max(shares))
@@ -305,7 +307,7 @@ def _together(bounds: dict[str, float]) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryStream:
-    """Launches that only move ``moved_bytes``, or wait for ``chain_s``."""
+    """A step of launches that only move ``moved_bytes``, or wait for ``chain_s``."""
 
     name: str
     moved_bytes: float
@@ -313,11 +315,11 @@ class MemoryStream:
     chain_s: float = 0.0
 
     def seconds(self, rates: Rates) -> float:
-        """The starts, and the bytes."""
+        """Return the time of the starts and of the bytes."""
         return self.calls * rates.call_s + max(self.moved_bytes / rates.bytes_per_s, self.chain_s)
 
     def why(self, rates: Rates) -> str:
-        """The bytes and the starts."""
+        """Return the bytes and the starts."""
         moving = self.moved_bytes / rates.bytes_per_s
         bound = "start" if self.calls * rates.call_s > max(moving, self.chain_s) else "memory"
         if self.chain_s > moving:

@@ -1,4 +1,4 @@
-"""What a forward of `scatter` does on a CPU, step by step, for the rows that each expert really has."""
+"""Cost model of a forward of `scatter` on a CPU, step by step, for the rows that each expert has in a routing."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ OWN_SPEED = {"float32": 1.0, "bfloat16": 1.0, "float16": 0.22}
 
 @dataclass(frozen=True, kw_only=True)
 class Forward:
-    """A configuration on actual counts: ``threads`` of ``cores`` at work, float32 rows or those of the problem."""
+    """A forward in one configuration on given counts, with ``threads`` of ``cores`` at work.
+
+    Rows are held in float32 or in the problem's dtype.
+    """
 
     problem: Problem
     plan: ScatterPlan
@@ -39,7 +42,7 @@ class Forward:
     cores: int
 
     def steps(self) -> list[Operations]:
-        """In the order of their first call; those of one tile alternate, which changes no sum."""
+        """Return the steps in the order of their first call; those of one tile alternate, which changes no sum."""
         problem = self.problem
         converted = self._conversions() if self._element != self._stored else []
         return [
@@ -83,7 +86,7 @@ class Forward:
         )
 
     def _pointwise(self, name: str, *, calls: int, elements: float, moved: float) -> Operations:
-        """``calls`` of them on so many elements in all, which move as much as so many bytes of a copy."""
+        """Return ``calls`` pointwise operations on ``elements`` in all, as long as a copy of ``moved`` bytes."""
         threads = pointwise_threads(self.plan.threads or self.cores, elements / max(calls, 1))
         return self._operations(name, calls=calls, threads=threads, moved=moved)
 
@@ -117,7 +120,7 @@ class Forward:
         return self._pointwise("activation", calls=calls * self._tiles, elements=calls * elements, moved=worth)
 
     def _hidden(self) -> Operations:
-        """By product the hidden rows leave the cache before they are read again."""
+        """Return the traffic of hidden rows; product by product, they leave the cache before they are read again."""
         return self._operations("hidden rows", calls=0, moved=2 * self._rows * self.problem.U * self._element)
 
     def _add(self) -> list[Operations]:
@@ -141,7 +144,7 @@ class Forward:
         ]
 
     def _round(self, element: int) -> Operations:
-        """Sums to the dtype of the result, where it is another."""
+        """Return the conversion of sums to the dtype of the result."""
         elements = self.problem.T * self.problem.D
         moved = elements * (element + self._stored) if element != self._stored else 0
         return self._pointwise("round", calls=1, elements=elements, moved=moved)

@@ -28,18 +28,18 @@ Argument = Tensor | np.int32 | np.int64 | None
 
 
 def source(file: str) -> str:
-    """The text of ``file``.cu."""
+    """Return the text of ``file``.cu."""
     return Path(__file__).with_name(f"{file}.cu").read_text(encoding="utf-8")
 
 
 def usable(tensor: Tensor) -> bool:
-    """Whether kernels of this folder can take ``tensor``, which else has torch's operators to be ordered by."""
+    """Return whether kernels of this folder can take ``tensor``; where not, operators of torch order the routes."""
     return tensor.is_cuda and refusal(tensor.device.index) is None
 
 
-@cache  # what fails, fails again, and takes as long
+@cache  # a second try would fail in the same way and take as long
 def refusal(device: int) -> str | None:
-    """Why kernels of this folder cannot run on that CUDA device, in one sentence, or None. Compiles all of them."""
+    """Return why kernels of this folder cannot run on that CUDA device, or None. Compiles all of them."""
     if torch.version.hip is not None:
         return "the CUDA sources are for NVIDIA's GPUs, torch is built for AMD's"
     capability = torch.cuda.get_device_capability(device)
@@ -53,9 +53,9 @@ def refusal(device: int) -> str | None:
 
 
 def ordering(device: torch.device) -> tuple[str | None, str]:
-    """The version of the CuPy that runs kernels of this folder, or None, and in words what orders routes on a device.
+    """Return the version of CuPy that runs kernels of this folder, or None, and a name for what orders routes.
 
-    Where kernels of this folder do not, operators of torch do: about 25 launches instead of two.
+    Where the kernels cannot run, operators of torch order the routes: about 25 launches instead of two.
     """
     if device.type != "cuda":
         return None, "torch"
@@ -64,7 +64,7 @@ def ordering(device: torch.device) -> tuple[str | None, str]:
 
 
 def _compile_all(device: int) -> None:
-    """Find the GPU, the compiler and the driver, of which any may not fit CuPy although its import succeeds."""
+    """Compile everything: GPU, compiler and driver may each not fit CuPy although its import succeeds."""
     with _cupy().cuda.Device(device):
         for file in sorted(Path(__file__).parent.glob("*.cu")):
             _module(file.stem).compile()
@@ -109,7 +109,7 @@ def _function(file: str, kernel: str, device: int) -> Any:  # noqa: ARG001  # th
 
 
 class _Pointer(NamedTuple):
-    """A stream of torch's as CuPy asks for one."""
+    """A stream of torch, in the form that CuPy asks for."""
 
     address: int
 

@@ -71,20 +71,20 @@ def sort_routes(
 
 
 def launches(routes: int, experts: int) -> int:
-    """How many launches `sort_routes` takes: one for up to 4096 routes, of more than 1443 experts for fewer."""
+    """Return how many launches `sort_routes` takes: one for up to 4096 routes, or fewer with over 1443 experts."""
     _, blocks = _cut(routes, experts)
     return 1 if blocks == 1 else 2
 
 
 def _cut(routes: int, experts: int) -> tuple[int, int]:
-    """How many warps of a block place routes, and how many blocks there are."""
+    """Return how many warps of a block place routes, and how many blocks there are."""
     warps = min(_WARPS, max(1, (nvrtc.SHARED_BYTES // 4 - _WARP) // experts - 1))
     blocks = 1 if routes <= warps * _ROUTES_ALONE else min(_BLOCKS, -(-routes // (warps * _ROUTES)))
     return warps, blocks
 
 
 def _room_for(tiles: Sequence[tuple[int, int]], experts: int, device: torch.device) -> tuple[Tensor, list[RouteTiles]]:
-    """One buffer for all schedules and the views of it, each aligned to 16 bytes as Triton likes its pointers."""
+    """Return one buffer for all schedules and views of it, each aligned to 16 bytes, as fits Triton's loads best."""
     sizes = [size for _, most in tiles for size in (most, most, experts + 1)]
     buffer = torch.empty(sum(_aligned(size) for size in sizes), dtype=torch.int32, device=device)
     start, views = 0, []

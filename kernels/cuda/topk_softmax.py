@@ -13,7 +13,7 @@ _TOKENS = 4  # of a block, one for each warp
 
 
 def topk_softmax(logits_TE: Tensor, chosen: int, *, renormalise: bool) -> tuple[Tensor, Tensor]:
-    """The largest ``chosen`` logits of every token in falling order: int32 ids and float32 gates, both (T, K)."""
+    """Return the largest ``chosen`` logits of each token in falling order: int32 ids and float32 gates, both (T, K)."""
     logits_TE = logits_TE.float().contiguous()
     tokens, experts = logits_TE.shape
     ids_TK = torch.empty(tokens, chosen, dtype=torch.int32, device=logits_TE.device)

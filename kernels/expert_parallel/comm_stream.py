@@ -1,4 +1,4 @@
-"""Where collectives run: at once, beside the computation, or watched so that it is known what took the time."""
+"""Streams that collectives run on: in turn with the computation, overlapped with it, or timed."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import torch.distributed as dist
 from torch import Tensor
 
 Mark = Any
-"""A moment: nanoseconds on a CPU, an event on a GPU."""
+"""A point in time: nanoseconds on a CPU, an event on a GPU."""
 
 Span = tuple[Mark, Mark]
 Result = TypeVar("Result")
 
 
 class Pending(Protocol):
-    """A tensor that is under way."""
+    """A tensor that a job is still making."""
 
     def wait(self) -> Tensor:
-        """The tensor, for the computation that follows."""
+        """Wait for the tensor and return it to the computation that follows."""
 
 
 class CommStream(Protocol):
-    """Jobs run one after the other, in the order in which they are submitted, which must be the same on every rank."""
+    """A queue of jobs. They run one after the other in the order of submission, which must be the same on all ranks."""
 
     def submit(self, job: Callable[[], Tensor]) -> Pending: ...
 
 
 @dataclass(frozen=True)
 class Done:
-    """A tensor that is there."""
+    """A tensor that needs no wait."""
 
     tensor: Tensor
 
@@ -43,14 +43,14 @@ class Done:
 
 
 class SerialStream:
-    """Every job at once: nothing waits, and nothing is hidden."""
+    """Runs every job at once: communication is not overlapped."""
 
     def submit(self, job: Callable[[], Tensor]) -> Pending:
         return Done(job())
 
 
 class ThreadStream:
-    """On a CPU: a thread that does nothing else."""
+    """Runs jobs in a thread of its own, for a CPU."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="moebench-communication")
@@ -73,7 +73,7 @@ def _without_grad(job: Callable[[], Tensor]) -> Tensor:
 
 
 class CudaStream:
-    """On a GPU: a stream that starts when what is computed so far is there. The host waits for nothing."""
+    """Runs jobs on a CUDA stream, after the work queued so far on the current one. The host does not wait."""
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
@@ -97,14 +97,14 @@ class _OnStream:
 
 
 def stream_for(device: torch.device, chunks: int) -> CommStream:
-    """The stream for so many chunks: with one there is nothing to compute meanwhile."""
+    """Return the stream for a number of chunks: with one there is nothing to overlap with."""
     if chunks == 1:
         return SerialStream()
     return CudaStream() if device.type == "cuda" else ThreadStream()
 
 
 class SynchronizedStream:
-    """All ranks start every job together: what a rank waits for the slowest is told from what travelling takes."""
+    """Starts every job on all ranks together, which separates waiting for the slowest rank from communication."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -122,7 +122,7 @@ class SynchronizedStream:
 
 
 class TimedStream:
-    """Another stream's jobs: how long they took, and for how much of that the computation stood still."""
+    """Times the jobs of another stream: how long they took, and for how much of that the computation waited."""
 
     def __init__(self, stream: CommStream, device: torch.device) -> None:
         self._stream = stream
@@ -172,7 +172,7 @@ def _length_ns(span: Span) -> float:
 
 
 def now_ns(device: torch.device) -> int:
-    """The counter, when the device has done what it was told."""
+    """Return the time when the device has finished its queued work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter_ns()

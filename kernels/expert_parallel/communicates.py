@@ -10,7 +10,7 @@ from .comm_stream import CommStream
 
 @runtime_checkable
 class Communicates(Protocol):
-    """One rank's layer.
+    """The layer of one rank.
 
     ``traffic`` counts what this rank has sent since the layer was built, ``comm_stream`` is where its collectives run.
     """

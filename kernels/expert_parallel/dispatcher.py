@@ -1,4 +1,4 @@
-"""What the expert-parallel implementations share: everything but how rows are copied and carried."""
+"""The base class of expert-parallel implementations: everything but the copies of rows and their transport."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHADOWS = (0, 1, 2, 4)
 
 @dataclass(frozen=True, kw_only=True)
 class DispatcherForm:
-    """Which rows a rank sends, what carries them, and what that sends."""
+    """The parts of a dispatcher: the plan of rows, their transport, and a model of its traffic."""
 
     planner: Planner
     transport: type[Transport]
@@ -35,7 +35,7 @@ class DispatcherForm:
 
 
 class ExpertParallel(Kernel):
-    """Each rank calls its layer with its share of the inputs, `Inputs.shard`; all ranks must call it together.
+    """A dispatcher. Each rank calls its layer with its share of the inputs (`Inputs.shard`), all ranks together.
 
     A configuration names the implementation that multiplies (``local``), in how many ``chunks`` rows travel while
     others are multiplied, and of how many of the most popular experts every rank gets a copy (``shadows``).
@@ -49,7 +49,7 @@ class ExpertParallel(Kernel):
 
     @abstractmethod
     def form(self, problem: Problem) -> DispatcherForm:
-        """How this implementation does it for a problem."""
+        """Return the plan, transport and traffic model of this implementation for a problem."""
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         if not dist.is_available():
@@ -58,7 +58,7 @@ class ExpertParallel(Kernel):
         return None if None in refusals else refusals[0]
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        """Where nothing travels there is nothing to hide and nothing to copy."""
+        """Return all choices of chunks, copied experts and local kernel; one rank has neither chunks nor copies."""
         names = [name for name in candidates(device) if self._refusal(name, problem, device) is None]
         alone = problem.ranks == 1
         axes = (SHADOWS[:1] if alone else SHADOWS, CHUNKS[:1] if alone else CHUNKS, names)
@@ -73,7 +73,7 @@ class ExpertParallel(Kernel):
         return self._refusal(str(config["local"]), problem, device)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        """The layer of this rank.
+        """Build the layer of this rank.
 
         Raises:
             RuntimeError: when the default process group has not ``problem.ranks`` ranks, or they disagree.
@@ -83,7 +83,7 @@ class ExpertParallel(Kernel):
         return ParallelLayer(problem, config, device, form.planner, form.transport(problem.ranks), local)
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
-        """Of all ranks together, but for ``workspace_bytes``, which is that of the rank that needs most."""
+        """Return the cost of all ranks together; ``workspace_bytes`` is that of the rank that needs most."""
         model = self.form(problem).traffic_model
         chunks, shadows = int(config["chunks"]), int(config["shadows"])
         counters = model.count(problem, routing, chunks=chunks, shadows=shadows)
@@ -105,7 +105,7 @@ class ExpertParallel(Kernel):
         return Cost(executed_rows=executed, workspace_bytes=workspace, traffic=counters)
 
     def _refusal(self, name: str, problem: Problem, device: torch.device) -> str | None:
-        """Why an implementation does not multiply for this problem, from what it says of the largest share."""
+        """Return None, or why an implementation cannot multiply the largest share of this problem's experts."""
         experts = max(Owners.of(problem).experts_R)
         refusal = KERNELS.load(name).supports(local_problem(problem, rows=problem.N, experts=experts), device)
         return None if refusal is None else f"{name} multiplies, and {refusal}"

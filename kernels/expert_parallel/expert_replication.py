@@ -1,6 +1,6 @@
 """Shadows: copies of the most popular experts on every rank, so that their tokens need not travel (FasterMoE).
 
-He et al. 2022, section 4.1. Which experts are popular is told anew at every call, from the routes of all ranks.
+He et al. 2022, section 4.1. The most popular experts are found at every call, from the routes of all ranks.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .transport import Transport
 
 
 def most_popular(counts_RE: Tensor, count: int) -> Tensor:
-    """The ``count`` experts with most routes of all ranks together, int64; of equal ones the first."""
+    """Return the ``count`` experts with most routes of all ranks together, int64; of equal ones the first."""
     return torch.argsort(counts_RE.sum(0), descending=True, stable=True)[:count]
 
 
 def gather_counts(transport: Transport, stream: CommStream, routing: Routing) -> Tensor:
-    """Routes of each rank to each expert, int64 (R, E)."""
+    """Gather the routes of each rank to each expert, int64 (R, E)."""
     ranks = transport.topology.ranks
     counts_RE = routing.counts_E().expand(ranks, -1).contiguous()
     ones = [1] * ranks
@@ -36,7 +36,7 @@ def gather_counts(transport: Transport, stream: CommStream, routing: Routing) ->
 def copy_experts(
     transport: Transport, stream: CommStream, owners: Owners, chosen_n: Tensor, weights: Weights
 ) -> Weights:
-    """The weights of the chosen experts from the ranks that hold them; their gradients go back there, added up."""
+    """Return the chosen experts' weights from the ranks that hold them; their summed gradients go back there."""
     experts = chosen_n.tolist()
 
     def copied(held: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class _CopyExperts(torch.autograd.Function):
         return ctx.comm_stream.submit(job).wait(), None, None, None, None
 
 
-# Both count as if each copy went directly from rank to rank, which trees of other ranks may do in torch's place.
+# Both count as if each copy went directly from rank to rank; torch may send it along a tree of ranks.
 
 
 def _broadcast(transport: Transport, owner: int, copy: Tensor) -> None:

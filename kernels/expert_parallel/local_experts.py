@@ -1,4 +1,4 @@
-"""The product of the experts that a rank holds, by any implementation for one rank that skips routes of −1."""
+"""The experts that a rank holds, multiplied by any implementation for one rank that skips routes of −1."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def candidates(device: torch.device) -> tuple[str, ...]:
 
 
 def local_problem(problem: Problem, *, rows: int, experts: int) -> Problem:
-    """Some of the experts on so many rows."""
+    """Return the problem of ``experts`` experts on ``rows`` rows, on one rank."""
     K = min(problem.K, experts)
     router = Router.parse(problem.router).for_fewer_experts().spec
     return problem.replace(
@@ -35,7 +35,7 @@ class LocalExperts:
         self._layer = kernel.build(problem, kernel.space(problem, device)[0], device)
 
     def __call__(self, x_MD: Tensor, ids_Mk: Tensor, gates_Mk: Tensor, number_E: Tensor, weights: Weights) -> Tensor:
-        """The sum over a row's routes to these experts, (M, D).
+        """Sum the results of each row's routes to these experts, (M, D).
 
         ``number_E`` int32 is the place in ``weights`` of each expert, −1 for those that are not among them.
         """
@@ -47,12 +47,12 @@ class LocalExperts:
 
 
 def local_numbers(chosen_n: Tensor, experts: int) -> Tensor:
-    """The place of each expert among the chosen ones, int32 (E,), −1 for the others."""
+    """Return the index of each expert among the chosen ones, int32 (E,), −1 for the others."""
     number_E = torch.full((experts,), NO_ROUTE, dtype=torch.int32, device=chosen_n.device)
     number_E[chosen_n] = torch.arange(len(chosen_n), dtype=torch.int32, device=chosen_n.device)
     return number_E
 
 
 def renumbered(ids_TK: Tensor, number_E: Tensor) -> Tensor:
-    """The numbers of the routes' experts, int32 of the shape of the ids, −1 where there is none."""
+    """Return the local number of each route's expert, int32 of the shape of the ids, −1 where there is none."""
     return torch.where(ids_TK == NO_ROUTE, NO_ROUTE, number_E[ids_TK.clamp(min=0).long()])

@@ -1,4 +1,4 @@
-"""Rows into bytes and out of them."""
+"""Conversion of rows to the bytes that are sent, and back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .wire_format import SCALED, WireRow
 
 
 def pack(row: WireRow, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> Tensor:
-    """Rows of any float dtype and ``words``, int32 or float32 (M, any), as uint8 (M, bytes)."""
+    """Pack rows of any float dtype and ``words``, int32 or float32 (M, any), into uint8 (M, bytes)."""
     buffer_MB = rows_MD.new_empty(len(rows_MD), row.bytes, dtype=torch.uint8)
     first = 0
     for word_MW in words:
@@ -29,7 +29,7 @@ def pack(row: WireRow, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> Tensor:
 
 
 def unpack(row: WireRow, buffer_MB: Tensor, dtype: torch.dtype) -> Tensor:
-    """The elements as ``dtype``, (M, D), without a copy where they travelled as that and alone."""
+    """Return the elements as ``dtype``, (M, D); without a copy where they were sent in it, without words."""
     rows_MD = _elements(row, buffer_MB)
     if row.scales:
         scale_MS = unpack_words(buffer_MB, torch.float32, row.words, row.scales)
@@ -38,7 +38,7 @@ def unpack(row: WireRow, buffer_MB: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def unpack_words(buffer_MB: Tensor, dtype: torch.dtype, first: int, count: int) -> Tensor:
-    """``count`` words from the ``first`` on, int32 or float32 (M, count)."""
+    """Return ``count`` words from the ``first`` on, int32 or float32 (M, count)."""
     return buffer_MB.view(dtype)[:, first : first + count].contiguous()
 
 
@@ -49,7 +49,7 @@ def _elements(row: WireRow, buffer_MB: Tensor) -> Tensor:
 
 
 def _scales(rows_MD: Tensor, dtype: torch.dtype) -> Tensor:
-    """(M, D / 128 rounded up): the largest of every 128 elements becomes the largest there is."""
+    """Return scales (M, D / 128 rounded up): the largest of every 128 elements becomes the dtype's largest number."""
     padded = functional.pad(rows_MD.float().abs(), (0, -rows_MD.shape[1] % SCALED))
     largest = padded.unflatten(1, (-1, SCALED)).amax(2) if padded.shape[1] else padded
     return (largest / torch.finfo(dtype).max).clamp_min(LEAST_SCALE)

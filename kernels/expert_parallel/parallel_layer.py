@@ -1,4 +1,4 @@
-"""The layer of one rank: what an expert-parallel implementation builds."""
+"""The layer of one rank, which an expert-parallel implementation builds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Planner = Callable[[Problem, Routing, Owners, int], SendPlan]
 
 
 class Disagreement(RuntimeError):
-    """The ranks are not about to do the same; the message names a rank and what differs."""
+    """The ranks build different layers; the message names a rank and what differs."""
 
 
 class ParallelLayer:
@@ -79,7 +79,7 @@ class ParallelLayer:
         copies = copy_experts(self._transport, self.comm_stream, self._owners, chosen_n, weights)
         number_E = local_numbers(chosen_n, self._problem.E)
         under_way = self._depart(x_TD, without(kept, number_E))
-        # While the others travel.
+        # Computed while the other tokens are sent.
         y_TD = self._shadowed(x_TD, kept.ids_TK, kept.gates_TK, number_E, copies)
         return y_TD + self._arrive(*under_way, weights)
 
@@ -107,14 +107,14 @@ class ParallelLayer:
 
 
 def without(routing: Routing, number_E: Tensor) -> Routing:
-    """The routes to experts that have no number."""
+    """Return the routes to experts that have no number."""
     numbered_TK = renumbered(routing.ids_TK, number_E) != NO_ROUTE
     ids_TK = torch.where(numbered_TK, NO_ROUTE, routing.ids_TK)
     return Routing(ids_TK=ids_TK, gates_TK=routing.gates_TK, experts=routing.experts)
 
 
 def _agree(mine: dict[str, Any]) -> None:
-    """Raise unless every rank has the same to say."""
+    """Raise `Disagreement` unless all ranks have the same values."""
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return
     everyone: list[dict[str, Any]] = [{} for _ in range(dist.get_world_size())]

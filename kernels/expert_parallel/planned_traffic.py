@@ -1,4 +1,4 @@
-"""What every rank will send in one call, from the routes alone: no plan is made and nothing is sent."""
+"""Traffic of one call, counted from the routes alone: no plan is made and nothing is sent."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from .expert_replication import most_popular
 from .send_plan import Owners, slices
 from .wire_format import COUNT_BYTES, Formats
 
-GRADIENT_BYTES = 4  # gradients of shadows are added up in float32
+GRADIENT_BYTES = 4  # gradients of copied experts are added up in float32
 
 
 @dataclass(frozen=True)
 class Hop:
-    """Rows that each rank sends to each, ``rows_RR[source, target]``; ``messages`` where there are any."""
+    """Rows from each rank to each, ``rows_RR[source, target]``, in ``messages`` messages where there are any."""
 
     rows_RR: Tensor
     messages: int = 1
 
     def back(self) -> Hop:
-        """What goes the other way."""
+        """Return the hop in the other direction."""
         return Hop(self.rows_RR.T, self.messages)
 
 
 Rows = Callable[[Problem, Owners, Sequence[Tensor], int], Tensor]
-"""The rows of each chunk from each rank for each, int64 (chunks, R, R), given the routes (T, K) of every rank."""
+"""A function from the routes (T, K) of every rank to the rows of each chunk between ranks, int64 (chunks, R, R)."""
 
 Hops = Callable[[NodeTopology, Tensor], list[Hop]]
-"""The hops that rows from each rank for each take."""
+"""A function from the rows between ranks to the hops that they take."""
 
 
 def rows_by_route(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
-    """A row for every route."""
+    """Count a row for every route."""
     return _by_chunk(
         ids_RTK,
         chunks,
@@ -49,29 +49,29 @@ def rows_by_route(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], c
 
 
 def rows_by_rank(problem: Problem, owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
-    """A row for every rank that a token has a route to."""
+    """Count a row for every rank that a token has a route to."""
     ranks_R = torch.arange(problem.ranks)
     return _by_chunk(ids_RTK, chunks, lambda ids_TK: (owners.of_routes(ids_TK)[..., None] == ranks_R).any(1).sum(0))
 
 
 def rows_by_slot(problem: Problem, owners: Owners, _ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
-    """C rows for every expert of the rank with the most of them."""
+    """Count C rows for every expert of the rank with the most experts."""
     widths_C = torch.tensor(split_evenly(problem.capacity or 0, chunks))
     return (widths_C * max(owners.experts_R))[:, None, None].expand(chunks, problem.ranks, problem.ranks)
 
 
 def rows_for_all(problem: Problem, _owners: Owners, ids_RTK: Sequence[Tensor], chunks: int) -> Tensor:
-    """Every token for every rank."""
+    """Count every token for every rank."""
     return _by_chunk(ids_RTK, chunks, lambda ids_TK: torch.full((problem.ranks,), len(ids_TK)))
 
 
 def direct(_topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
-    """One message from each rank to each."""
+    """Return one hop: a message from each rank to each."""
     return [Hop(rows_RR)]
 
 
 def two_hops(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
-    """Inside the node to the rank with the receiver's place, then across."""
+    """Return two hops: inside the node to the rank with the receiver's index in its node, then across nodes."""
     inside_RR, across_RR = torch.zeros_like(rows_RR), torch.zeros_like(rows_RR)
     for source in range(topology.ranks):
         for target in range(topology.ranks):
@@ -82,7 +82,7 @@ def two_hops(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
 
 
 def ring(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
-    """Every rank keeps its block and passes on all others but the next one's; they are as large as the largest."""
+    """Return the hop of a ring all-gather: a rank sends on all blocks but its successor's, padded to the largest."""
     ranks, most = topology.ranks, int(rows_RR.max())
     passed_RR = torch.eye(ranks, dtype=torch.int64) * most
     passed_RR += torch.roll(torch.eye(ranks, dtype=torch.int64), 1, dims=1) * (ranks - 1) * most
@@ -104,7 +104,7 @@ class TrafficModel:
     width: int
 
     def count(self, problem: Problem, routing: Routing, *, chunks: int, shadows: int) -> tuple[TrafficCounter, ...]:
-        """A counter for each rank of one call; ``routing`` holds the kept routes of all ranks' tokens."""
+        """Return a counter for each rank of one call; ``routing`` holds the kept routes of all ranks' tokens."""
         topology, owners = NodeTopology.here(problem.ranks), Owners.of(problem)
         counters = tuple(TrafficCounter(topology, rank) for rank in range(problem.ranks))
         ids_RTK = [routing.ids_TK[Shard.of(problem, rank).tokens].cpu() for rank in range(problem.ranks)]
@@ -128,19 +128,19 @@ class TrafficModel:
         return counters
 
     def most_rows(self, problem: Problem, routing: Routing) -> int:
-        """The most rows that a rank sends or receives in one call."""
+        """Return the most rows that a rank sends or receives in one call."""
         ids_RTK = [routing.ids_TK[Shard.of(problem, rank).tokens].cpu() for rank in range(problem.ranks)]
         rows_RR = self.rows(problem, Owners.of(problem), ids_RTK, 1)[0]
         return int(torch.stack((rows_RR.sum(0), rows_RR.sum(1))).max())
 
 
 def direct_back(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
-    """`direct`, back."""
+    """Return the hops of `direct` in the other direction."""
     return _back(direct(topology, rows_RR))
 
 
 def two_hops_back(topology: NodeTopology, rows_RR: Tensor) -> list[Hop]:
-    """`two_hops`, back."""
+    """Return the hops of `two_hops` in the other direction."""
     return _back(two_hops(topology, rows_RR))
 
 
@@ -149,7 +149,7 @@ def _back(hops: Sequence[Hop]) -> list[Hop]:
 
 
 def _by_chunk(ids_RTK: Sequence[Tensor], chunks: int, count: Callable[[Tensor], Tensor]) -> Tensor:
-    """``count`` of the tokens of every chunk of every rank."""
+    """Apply ``count`` to the tokens of every chunk of every rank."""
     parts_RC = [[ids_TK[part] for part in slices(split_evenly(len(ids_TK), chunks))] for ids_TK in ids_RTK]
     return torch.stack([torch.stack([count(parts_C[c]) for parts_C in parts_RC]) for c in range(chunks)])
 
@@ -164,7 +164,7 @@ def _note(counters: Sequence[TrafficCounter], hops: Sequence[Hop], row_bytes: in
 def _shadow(
     problem: Problem, owners: Owners, counters: Sequence[TrafficCounter], ids_RTK: Sequence[Tensor], shadows: int
 ) -> list[Tensor]:
-    """Note what shadows cost; the routes that still travel."""
+    """Count the traffic of copied experts (shadows). Return the routes that are still sent."""
     counts_RE = [torch.bincount(ids_TK[ids_TK != NO_ROUTE], minlength=problem.E) for ids_TK in ids_RTK]
     chosen_n = most_popular(torch.stack(counts_RE), shadows)
     ranks = problem.ranks
@@ -180,7 +180,7 @@ def _shadow(
 
 
 def _expert_bytes(problem: Problem) -> list[tuple[int, int]]:
-    """Bytes of each tensor of an expert's weights, and of its gradient."""
+    """Return the bytes of each tensor of an expert's weights, and of its gradient."""
     sizes = [(problem.U * problem.D, problem.operand_bytes), (problem.D * problem.F, problem.operand_bytes)]
     for there, element_bytes in ((problem.bias, ELEMENT_BYTES[problem.dtype]), (problem.quantised, SCALE_BYTES)):
         sizes += [(problem.U, element_bytes), (problem.D, element_bytes)] if there else []

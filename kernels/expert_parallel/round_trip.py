@@ -1,4 +1,4 @@
-"""One call: tokens out to the experts' ranks, what the experts made of them home, and in backward the same reversed.
+"""Dispatch and combine of one call, with their backward passes: tokens go to the experts' ranks, results come back.
 
 Four functions of autograd, each the other's mirror image. Going out, a function that departs starts what another one
 waits for on arrival, so that the chunks of a call travel while others are computed; in backward the one that arrived
@@ -25,7 +25,7 @@ from .wire_format import Formats, WireRow
 
 
 class RoundTrip:
-    """What travels in one call of tokens like ``like_TD``, and where it is meanwhile."""
+    """The state of one call with tokens like ``like_TD``: its plan, its formats, and the chunks under way."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class RoundTrip:
         return range(len(self.splits))
 
     def dispatch(self, row: WireRow, rows_TD: Tensor, words: Sequence[Tensor] = ()) -> None:
-        """Start copies of tokens, or of their gradients, on their way, with words (M, any) for every copy."""
+        """Start sending copies of tokens, or of their gradients, with words (M, any) for every copy."""
         for chunk, (rows, splits) in enumerate(zip(self.plan.chunks, self.splits, strict=True)):
             token_m = self.plan.token_M[rows]
             if self.tokens:
@@ -61,12 +61,12 @@ class RoundTrip:
             self.going_out[chunk] = self.comm_stream.submit(partial(self.transport.dispatch, packed, splits))
 
     def combine(self, row: WireRow, chunk: int, rows_MD: Tensor, words: Sequence[Tensor] = ()) -> None:
-        """Start the rows of a chunk on their way home."""
+        """Start sending the rows of a chunk back."""
         packed = pack(row, rows_MD, words)
         self.coming_back[chunk] = self.comm_stream.submit(partial(self.transport.combine, packed, self.splits[chunk]))
 
     def finish(self, row: WireRow) -> tuple[Tensor, Tensor]:
-        """Wait for all chunks: the sum of every token's rows (T, D) in the tokens' dtype, and the buffers.
+        """Wait for all chunks. Return the sum of each token's rows (T, D) in the tokens' dtype, and the buffers.
 
         The sum is taken in float32, each element of it written once: no atomics, and the same bits every time.
         """
@@ -83,17 +83,17 @@ class RoundTrip:
 
 
 def start_dispatch(call: RoundTrip, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> tuple[Tensor, ...]:
-    """Start all tokens with their routes; a ticket for every chunk."""
+    """Start sending all tokens with their routes. Return a ticket for every chunk."""
     return cast(tuple[Tensor, ...], _StartDispatch.apply(call, x_TD, ids_TK, gates_TK))  # type: ignore[no-untyped-call]
 
 
 def finish_dispatch(call: RoundTrip, chunk: int, ticket: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Wait for a chunk: tokens (M, D), ids int32 (M, k), gates float32 (M, k), and the ticket to go home with."""
+    """Wait for a chunk. Return tokens (M, D), ids int32 (M, k), gates float32 (M, k), and a ticket for the way back."""
     return cast(tuple[Tensor, Tensor, Tensor, Tensor], _FinishDispatch.apply(call, chunk, ticket))  # type: ignore[no-untyped-call]
 
 
 def start_combine(call: RoundTrip, chunk: int, y_MD: Tensor, ticket: Tensor, weight: Tensor) -> Tensor:
-    """Start the rows that were made of a chunk; a ticket for `finish_combine`.
+    """Start sending the results of a chunk back. Return a ticket for `finish_combine`.
 
     A rank takes part in the backward of the others even if its rows depend on nothing: the tickets and any ``weight``
     see to that.
@@ -102,7 +102,7 @@ def start_combine(call: RoundTrip, chunk: int, y_MD: Tensor, ticket: Tensor, wei
 
 
 def finish_combine(call: RoundTrip, tickets: Sequence[Tensor]) -> Tensor:
-    """Wait for all that comes home and add it up: (T, D)."""
+    """Wait for all results and add them up: (T, D)."""
     return cast(Tensor, _FinishCombine.apply(call, *tickets))  # type: ignore[no-untyped-call]
 
 
@@ -176,7 +176,7 @@ class _FinishCombine(torch.autograd.Function):
 
 
 def _by_route(values_TK: Tensor, route_Mk: Tensor, nothing: int) -> Tensor:
-    """The values of routes, ``nothing`` where there is none."""
+    """Return the values of routes, ``nothing`` where there is no route."""
     if not values_TK.numel():
         return torch.full_like(route_Mk, nothing, dtype=values_TK.dtype)
     return torch.where(route_Mk == NOWHERE, nothing, values_TK.flatten()[route_Mk.clamp(min=0)])

@@ -1,4 +1,4 @@
-"""Which rows a rank sends where: a copy of a token for every route, for every rank it has a route to, or for all."""
+"""Plans of the rows that a rank sends: a copy of a token for every route, for every rank with a route, or for all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..problem import Problem
 from ..problem.routing import NO_ROUTE, Routing, queue_positions
 from ..problem.shard import split_evenly
 
-NOWHERE = -1  # the token or the route of a row that only fills its place
+NOWHERE = -1  # the token or the route of a row that is padding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class SendPlan:
     that travel with it, −1 for none. ``chunks`` are the rows of each chunk, ``send_CR`` how many of them go to each
     rank.
 
-    What comes home stands in the same order, but for an all-gather: ``back_M`` and ``back_Mk`` say to which token and
-    which routes it belongs, −1 for what belongs to none.
+    Rows come back in the same order, except with an all-gather: ``back_M`` and ``back_Mk`` are the token and the routes
+    of each returned row, −1 for none.
     """
 
     token_M: Tensor
@@ -42,7 +42,7 @@ class SendPlan:
 
 
 def slices(sizes: Sequence[int]) -> list[slice]:
-    """Slices of these sizes, one after the other."""
+    """Return consecutive slices of these sizes."""
     ends = [0]
     for size in sizes:
         ends.append(ends[-1] + size)
@@ -51,7 +51,7 @@ def slices(sizes: Sequence[int]) -> list[slice]:
 
 @dataclass(frozen=True)
 class Owners:
-    """Experts in order, split evenly over the ranks."""
+    """The owner of every expert: experts in order, split evenly over the ranks."""
 
     experts_R: list[int]
 
@@ -60,11 +60,11 @@ class Owners:
         return Owners(split_evenly(problem.E, problem.ranks))
 
     def first(self, rank: int) -> int:
-        """The first expert of a rank."""
+        """Return the first expert of a rank."""
         return sum(self.experts_R[:rank])
 
     def home(self, expert: int) -> tuple[int, int]:
-        """The rank that holds an expert, and its place there."""
+        """Return the rank that holds an expert, and the expert's index there."""
         rank = 0
         while expert >= self.experts_R[rank]:
             expert -= self.experts_R[rank]
@@ -72,18 +72,18 @@ class Owners:
         return rank, expert
 
     def rank_E(self, device: torch.device) -> Tensor:
-        """The rank that holds each expert, int64 (E,)."""
+        """Return the rank that holds each expert, int64 (E,)."""
         sizes_R = torch.tensor(self.experts_R, device=device)
         return torch.arange(len(self.experts_R), device=device).repeat_interleave(sizes_R)
 
     def of_routes(self, ids_TK: Tensor) -> Tensor:
-        """The rank that each route leads to, int64 of the shape of the ids; −1 for no route."""
+        """Return the rank that each route leads to, int64 of the shape of the ids; −1 for no route."""
         rank_E = self.rank_E(ids_TK.device)
         return torch.where(ids_TK == NO_ROUTE, NOWHERE, rank_E[ids_TK.clamp(min=0).long()])
 
 
 def by_route(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
-    """A row for every route, the rows of a chunk in expert order: what has travelled in most systems since GShard."""
+    """Plan a row for every route, the rows of a chunk in expert order, as most systems since GShard send them."""
     ids_N = routing.ids_TK.flatten()
     chunk_N = _chunk_T(routing, chunks).repeat_interleave(routing.chosen)
     expert_N = torch.where(ids_N == NO_ROUTE, problem.E, ids_N)
@@ -95,7 +95,7 @@ def by_route(problem: Problem, routing: Routing, owners: Owners, chunks: int) ->
 
 
 def by_rank(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
-    """A row for every rank that a token has a route to, whatever number of its experts sits there (DeepEP)."""
+    """Plan one row for every rank that a token has a route to, however many of its experts are there (DeepEP)."""
     tokens, chosen = routing.ids_TK.shape
     rank_TK = owners.of_routes(routing.ids_TK)
     goes_TR = torch.zeros(tokens, problem.ranks + 1, dtype=torch.bool, device=rank_TK.device)
@@ -110,7 +110,7 @@ def by_rank(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> 
 
 
 def by_slot(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
-    """C rows for every expert, filled or not: equal splits that nobody has to be told (GShard, Tutel).
+    """Plan C rows for every expert, filled or not: equal splits, so that no counts are exchanged (GShard, Tutel).
 
     ``routing`` lacks the routes that the capacity drops. Every rank is sent as many rows as the one with the most
     experts. A chunk is a range of places in the queues.
@@ -135,7 +135,7 @@ def by_slot(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> 
 
 
 def for_all(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> SendPlan:
-    """Every token to all ranks; each sends back one row for every token.
+    """Plan every token for all ranks; each rank sends back one row for every token.
 
     A row is sent once, whatever number of ranks it reaches.
     """
@@ -158,14 +158,14 @@ def for_all(problem: Problem, routing: Routing, owners: Owners, chunks: int) -> 
 
 
 def _chunk_T(routing: Routing, chunks: int) -> Tensor:
-    """The chunk of every token, int64: tokens in order, split evenly."""
+    """Return the chunk of every token, int64: tokens in order, split evenly."""
     device = routing.ids_TK.device
     sizes_C = torch.tensor(split_evenly(routing.ids_TK.shape[0], chunks), device=device)
     return torch.arange(chunks, device=device).repeat_interleave(sizes_C)
 
 
 def _counts(chunk_M: Tensor, rank_M: Tensor, chunks: int, ranks: int) -> list[list[int]]:
-    """Rows of each chunk for each rank. They come to the host: collectives want to know their sizes."""
+    """Return the rows of each chunk for each rank, on the host, because collectives take sizes from there."""
     counts: list[list[int]] = (
         torch.bincount(chunk_M * ranks + rank_M, minlength=chunks * ranks).view(chunks, -1).tolist()
     )
@@ -173,7 +173,7 @@ def _counts(chunk_M: Tensor, rank_M: Tensor, chunks: int, ranks: int) -> list[li
 
 
 def _mirrored(token_M: Tensor, route_Mk: Tensor, send_CR: list[list[int]]) -> SendPlan:
-    """The plan whose rows come home as they were sent."""
+    """Return the plan whose rows come back in the order in which they were sent."""
     chunks = slices([sum(send_R) for send_R in send_CR])
     return SendPlan(
         token_M=token_M, route_Mk=route_Mk, chunks=chunks, send_CR=send_CR, back_M=token_M, back_Mk=route_Mk

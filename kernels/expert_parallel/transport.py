@@ -1,7 +1,7 @@
-"""How rows get to other ranks and home again: directly, in two hops, or everything to all.
+"""Transports that carry rows to other ranks and back: directly, in two hops, or by an all-gather.
 
-A transport first lets the ranks agree on how many rows go where. Then it spreads rows as often as the call wants, and
-collects what came of them, each the other's mirror image. RowCounts are bytes here, (M, B) uint8.
+The ranks first exchange how many rows go where. Then a transport dispatches rows, and combines results by sending rows
+the same way back, as often as the call needs. Rows are bytes here, (M, B) uint8.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ RowCounts = Sequence[Sequence[int]]
 
 @dataclass(frozen=True)
 class Splits:
-    """RowCounts of one chunk: those this rank sends to each rank, and those it receives from each.
+    """Rows of one chunk: those that this rank sends to each rank, and those that it receives from each.
 
-    Between two hops, ``passed_GN`` counts what each rank of the node sends on through this one to each node.
+    Between two hops, ``passed_GN`` counts the rows that each rank of the node sends through this one to each node.
     """
 
     send: list[int]
@@ -37,12 +37,12 @@ class Splits:
     passed_GN: list[list[int]] | None = None
 
     def back(self) -> Splits:
-        """What goes the other way."""
+        """Return the splits in the other direction."""
         return Splits(self.receive, self.send, self.passed_GN)
 
 
 class Transport(ABC):
-    """What one rank does to take part; every rank must do the same, whatever it has to send.
+    """One rank's side of a collective transport; all ranks must make the same calls, even with nothing to send.
 
     Raises:
         RuntimeError: at construction, when the process group has another number of ranks.
@@ -61,7 +61,7 @@ class Transport(ABC):
 
     @abstractmethod
     def exchange_counts(self, stream: CommStream, send_CR: RowCounts, device: torch.device) -> list[Splits]:
-        """Tell every rank how many rows of each chunk it will be sent."""
+        """Tell every rank how many rows of each chunk this rank will send it."""
 
     @abstractmethod
     def dispatch(self, rows_MB: Tensor, splits: Splits) -> Tensor:
@@ -69,10 +69,10 @@ class Transport(ABC):
 
     @abstractmethod
     def combine(self, rows_MB: Tensor, splits: Splits) -> Tensor:
-        """Send every rank as many rows as it spread here; return those of this rank's, in the order of `dispatch`."""
+        """Send every rank as many rows as it dispatched here; return this rank's, in the order of its `dispatch`."""
 
     def exchange(self, rows_MB: Tensor, send: Sequence[int], receive: Sequence[int]) -> Tensor:
-        """All-to-all among all ranks."""
+        """Run an all-to-all among all ranks."""
         return self._exchange(rows_MB, send, receive, None, range(self.topology.ranks))
 
     def _exchange(
@@ -93,7 +93,7 @@ class Transport(ABC):
 
 
 class DirectTransport(Transport):
-    """One all-to-all."""
+    """Transport by one all-to-all."""
 
     def exchange_counts(self, stream: CommStream, send_CR: RowCounts, device: torch.device) -> list[Splits]:
         ones = [1] * self.topology.ranks
@@ -110,14 +110,16 @@ class DirectTransport(Transport):
 
 
 class EqualSplitsTransport(DirectTransport):
-    """One all-to-all whose equal splits nobody has to be told."""
+    """Transport by one all-to-all of equal splits, so that no counts are exchanged."""
 
     def exchange_counts(self, stream: CommStream, send_CR: RowCounts, device: torch.device) -> list[Splits]:
         return [Splits(list(send), list(send)) for send in send_CR]
 
 
 class TwoHopTransport(Transport):
-    """First inside the node, to the rank with the receiver's place in it, then across (Tutel's 2DH, Hwang et al. 2022).
+    """Transport by two all-to-alls, inside the node and then across nodes (Tutel's 2DH, Hwang et al. 2022).
+
+    The first hop goes to the rank of the own node that has the receiver's index in its node.
 
     A rank sends each other node one message where `DirectTransport` sends one to each of its ranks; in between rows are
     regrouped.
@@ -129,8 +131,8 @@ class TwoHopTransport(Transport):
         node, place = divmod(self.rank, per_node)
         self._inside = [node * per_node + other for other in range(per_node)]
         self._across = [other * per_node + place for other in range(nodes)]
-        _groups(self.topology, self.rank)  # made now: a call would take the time for it
-        # Blocks in the order of the ranks they are for, (node, place), to the order in which they leave, (place, node).
+        _groups(self.topology, self.rank)  # made now, so that the first call does not spend time on it
+        # Blocks are ordered by the rank that they are for, (node, place); they are sent in the order (place, node).
         self._by_place = [node * per_node + place for place in range(per_node) for node in range(nodes)]
         self._by_node = [place * nodes + node for node in range(nodes) for place in range(per_node)]
 
@@ -161,7 +163,7 @@ class TwoHopTransport(Transport):
         return _regroup(rows_MB, [splits.send[rank] for rank in self._by_place], self._by_node)
 
     def _hops(self, splits: Splits) -> tuple[list[int], list[int], list[list[int]]]:
-        """RowCounts to each rank of this node, rows from each node, and what is passed on in between."""
+        """Return the rows to each rank of this node, the rows from each node, and the rows passed on in between."""
         nodes, per_node = self.topology.nodes, self.topology.per_node
         there = [sum(splits.send[place::per_node]) for place in range(per_node)]
         onward = [sum(splits.receive[node * per_node : (node + 1) * per_node]) for node in range(nodes)]
@@ -175,7 +177,7 @@ class TwoHopTransport(Transport):
 
 
 class EqualTwoHopTransport(TwoHopTransport):
-    """Two hops of equal splits that nobody has to be told."""
+    """Transport by two hops of equal splits, so that no counts are exchanged."""
 
     def exchange_counts(self, stream: CommStream, send_CR: RowCounts, device: torch.device) -> list[Splits]:
         nodes, per_node = self.topology.nodes, self.topology.per_node
@@ -183,7 +185,7 @@ class EqualTwoHopTransport(TwoHopTransport):
 
 
 class AllGatherTransport(Transport):
-    """An all-gather, each rank passing on what it has to the next one; sums come home by an all-to-all.
+    """Transport by a ring all-gather; partial sums come back by an all-to-all.
 
     Together they are the all-gather and reduce-scatter of data parallelism, with sums that are taken in float32
     whatever travels.
@@ -221,18 +223,18 @@ _all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_t
 
 
 def _as_bytes(counts: Tensor) -> Tensor:
-    """RowCounts of int64 as rows of bytes."""
+    """Return rows of int64 as rows of bytes."""
     return counts.flatten().view(torch.uint8).view(len(counts), -1)
 
 
 def _regroup(rows_MB: Tensor, sizes: Sequence[int], order: Sequence[int]) -> Tensor:
-    """Blocks of rows of these sizes in another order."""
+    """Return blocks of rows of these sizes in another order."""
     blocks = slices(sizes)
     return torch.cat([rows_MB[blocks[block]] for block in order])
 
 
 def _groups(topology: NodeTopology, rank: int) -> tuple[dist.ProcessGroup | None, dist.ProcessGroup | None]:
-    """A rank's group inside its node, and the one across; none where it is alone."""
+    """Return a rank's group inside its node and its group across nodes; none where it is alone."""
     world = dist.group.WORLD
     if world is None:
         return None, None
@@ -245,7 +247,7 @@ def _groups(topology: NodeTopology, rank: int) -> tuple[dist.ProcessGroup | None
 def _all_groups(
     topology: NodeTopology, world: dist.ProcessGroup
 ) -> tuple[list[dist.ProcessGroup], list[dist.ProcessGroup]]:
-    """A group of each node, and one of each place in the nodes. Every rank makes all of them, in the same order."""
+    """Make a group for each node and one for each index in the nodes. Every rank makes all, in the same order."""
     ranks = dist.get_process_group_ranks(world)
     nodes = [ranks[start : start + topology.per_node] for start in range(0, len(ranks), topology.per_node)]
     inside = [dist.new_group(members) for members in nodes]

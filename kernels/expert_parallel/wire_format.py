@@ -1,7 +1,7 @@
-"""The layout of rows on their way: a few words, scales where the format has them, then the elements.
+"""The layout of rows that are sent: a few words, scales where the format has them, then the elements.
 
 float8_e4m3fn has a float32 scale for every 128 elements of a row, as DeepSeek-V3 sends its tokens (DeepSeek-AI 2024,
-section 3.3.2). It is for tokens on their way out; what comes back, and all gradients, travel as the tokens are held.
+section 3.3.2). Only dispatched tokens use it; results and all gradients are sent in the dtype of the tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ SCALED = 128  # elements of a row that share a scale
 
 @dataclass(frozen=True, kw_only=True)
 class WireRow:
-    """``words`` of 4 bytes, scales where ``format`` wants them, ``elements`` in it."""
+    """The layout of one row: ``words`` of 4 bytes, scales where ``format`` has them, ``elements`` in that format."""
 
     elements: int
     format: DType
@@ -30,19 +30,19 @@ class WireRow:
 
     @property
     def head_bytes(self) -> int:
-        """Before the elements."""
+        """Bytes before the elements."""
         return WORD_BYTES * self.words + SCALE_BYTES * self.scales
 
     @property
     def bytes(self) -> int:
-        """Of one row, rounded up to whole words."""
+        """Bytes of one row, rounded up to whole words."""
         payload = self.head_bytes + self.elements * FORMAT_BYTES[self.format]
         return -(-payload // WORD_BYTES) * WORD_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Formats:
-    """Rows of one call: a ``token`` with its routes, a ``plain`` row, the ``gradient`` of a token with its gates'."""
+    """The layouts of one call: a ``token`` with its routes, a ``plain`` row, a token's ``gradient`` and its gates'."""
 
     token: WireRow
     plain: WireRow
@@ -50,7 +50,7 @@ class Formats:
 
     @staticmethod
     def of(problem: Problem, width: int) -> Formats:
-        """With ``width`` routes beside every token."""
+        """Return the layouts with ``width`` routes beside every token."""
         wire = problem.wire or problem.held
         plain = problem.held if wire == "float8_e4m3fn" else wire
         return Formats(

@@ -1,4 +1,4 @@
-"""The indices of a block-sparse matrix, and its transposed product, which has no counterpart among the grouped ones.
+"""The indices of a block-sparse matrix, and the product with its transpose, which the grouped products do not have.
 
 The other products of a block-sparse layer are those of `grouped_gemm` with a SIDE: sampling the nonzero blocks of
 x W_up^T is `up` and of dy W_down is `down_backward`; multiplying the blocks by a dense matrix is `down`.
@@ -14,9 +14,9 @@ from .tile_ops import dot, narrow, place
 def connect(
     expert_M, first_E, transpose_Z, row_Z, first_J, nonzeros, experts, COLUMNS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """The indices of `Topology` from the expert of every block row and the first block row of every expert."""
+    """Write the indices of a `BlockTopology`, given the expert of each block row and each expert's first block row."""
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    # The i-th by row and the i-th by column are of one expert: both orders finish an expert before the next.
+    # The i-th nonzero by row and the i-th by column have one expert: both orders finish an expert before the next.
     e = tl.load(expert_M + i // COLUMNS, mask=i < nonzeros, other=-1)
     used = e >= 0
     first = tl.load(first_E + e, mask=used, other=0)
@@ -38,7 +38,7 @@ def transposed_product(
     BLOCK_H: tl.constexpr, BLOCK_D: tl.constexpr, BLOCK_B: tl.constexpr, GROUP_H: tl.constexpr,
     VALUES_TILED: tl.constexpr, ROWS_TILED: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """dw (E, H, D), or (E, D, H) unless HIDDEN_FIRST: the transpose of blocks (Z, SIDE, SIDE) times rows (R, D).
+    """Compute dw (E, H, D), or (E, D, H) unless HIDDEN_FIRST: transposed blocks (Z, SIDE, SIDE) times rows (R, D).
 
     A tile is BLOCK_H / SIDE block columns of an expert by BLOCK_D. Its program sums over the nonzeros of the first of
     them from top to bottom, BLOCK_B rows at a time; those of the others stand to the right of them. A column without a

@@ -1,4 +1,4 @@
-"""The products of a block-sparse layer: the hidden rows stand in blocks, and their transpose is indexed."""
+"""The products of a block-sparse layer: hidden rows are stored in blocks, and an index lists their transpose."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BlockProducts(GroupedProducts):
         return self.tiles.up.rows
 
     def weight_gradient(self, p: Tensor, q: Tensor, *, tokens: str, shape: torch.Size) -> Tensor:
-        """The sum over every expert's rows of p^T q, (E, …); ``tokens`` names the one that is not hidden."""
+        """Return p^T q summed over the rows of each expert, (E, …); ``tokens`` names the operand that is not hidden."""
         hidden, rows = (q, p) if tokens == "p" else (p, q)
         width, height = hidden.shape[1], rows.shape[1]
         side, tile = self.side, self.tiles.weights
@@ -49,7 +49,7 @@ class BlockProducts(GroupedProducts):
         return dw
 
     def _hidden_operand(self, a: Tensor) -> Operand:
-        """A descriptor takes part of one block; steps over several blocks are loaded by pointer."""
+        """Return hidden rows as an operand. A descriptor covers part of one block; longer steps load by pointer."""
         if self.tiles.down.step > self.side:
             return a
         return self._described(_blocks(a, self.side), [1, self.side, self.tiles.down.step])
@@ -59,7 +59,7 @@ class BlockPlan(LayerPlan):
     """A layer whose rows are rounded up to blocks as high as its row tiles."""
 
     def products(self, routing: Routing) -> BlockProducts:
-        """The rows of a call in their order."""
+        """Return the products of one call, with its rows in expert order."""
         return BlockProducts(**vars(super().products(routing)))
 
 

@@ -1,4 +1,4 @@
-"""Which blocks of the hidden activation are nonzero, built on the device (MegaBlocks, Gale et al. 2022, section 5.2).
+"""The nonzero blocks of the hidden activation, indexed on the device (MegaBlocks, Gale et al. 2022, section 5.2).
 
 Every block row holds the columns of one expert, so that the number of nonzeros is bounded by the number of block rows,
 which the host knows. Within an expert the transpose is that of a dense matrix of blocks: nothing has to be sorted.
@@ -34,7 +34,7 @@ class BlockTopology:
 
     @staticmethod
     def of(schedule: Schedule, *, columns: int) -> BlockTopology:
-        """The blocks that pair every tile of rows with all block columns of its expert."""
+        """Return the blocks that pair every tile of rows with all block columns of its expert."""
         experts = schedule.first_E.numel() - 1
         nonzeros = schedule.expert_M.numel() * columns
         found = BlockTopology(

@@ -1,4 +1,4 @@
-"""An MoE layer from the grouped product, forward and backward: what the implementations in Triton share.
+"""An MoE layer made of grouped products, forward and backward; all implementations in Triton use it.
 
 Backward keeps x and the pre-activations, T * D + N * U elements, and recomputes the rest (SonicMoE, Guo et al. 2025).
 Nothing is added atomically: two runs give the same bits. Nothing waits for the device.
@@ -24,7 +24,7 @@ from .tiles import Tiles
 
 @dataclass(frozen=True, kw_only=True)
 class LayerPlan:
-    """How a layer is computed.
+    """The choices that fix how a layer is computed.
 
     ``layout``: where the rows of every expert stand between the two products. ``gathered``: tokens are read where they
     are, else they are copied into a buffer of that layout. ``scatter``: output rows are stored by route, else where
@@ -39,7 +39,7 @@ class LayerPlan:
     scatter: bool
 
     def __call__(self, x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-        """y (T, D)."""
+        """Compute y (T, D)."""
         b_up_EU, b_down_ED = (None if b is None else b.contiguous() for b in (weights.b_up_EU, weights.b_down_ED))
         operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, b_up_EU, b_down_ED)
         differentiable = not self.problem.quantised and torch.is_grad_enabled()
@@ -50,7 +50,7 @@ class LayerPlan:
             return self.forward(self.products(routing), None, *operands, s_up_EU, s_down_ED)
 
     def products(self, routing: Routing) -> GroupedProducts:
-        """The rows of a call in their order."""
+        """Return the products of one call, with its rows in expert order."""
         problem = self.problem
         by_gate = problem.capacity is not None and problem.drop == "gate_weight"
         heights = self.tiles.heights(problem)
@@ -147,7 +147,7 @@ class _Experts(torch.autograd.Function):
 
 
 def _bias_part_of_gates(dy_TD: Tensor, b_down_ED: Tensor, ids_TK: Tensor, slot_N: Tensor) -> Tensor:
-    """<dy, b_down> of every kept route, (N,)."""
+    """Compute <dy, b_down> of every kept route, (N,)."""
     dot_TE = dy_TD.float() @ b_down_ED.float().T
     dot_TK = dot_TE.gather(1, ids_TK.long().clamp(0, b_down_ED.shape[0] - 1))
     return torch.where(slot_N >= 0, dot_TK.flatten(), 0)

@@ -21,7 +21,7 @@ def multiply(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     SIDE: tl.constexpr, A_TILED: tl.constexpr, B_TILED: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """One float32 tile (BLOCK_M, BLOCK_N) of rows times the weights of expert e, from column n0 on.
+    """Compute one float32 tile (BLOCK_M, BLOCK_N) of rows times the weights of expert e, from column n0 on.
 
     With two HALVES the left half of the tile are the columns from n0 on, the right half those N further on: gate and up
     projection come out of one product. With a SIDE, A stands in blocks (`cells`). A descriptor of A reads on past the
@@ -54,7 +54,7 @@ def weight_tile(
     b, e, n0, k0, b_expert, b_n, b_k, N: tl.constexpr, K: tl.constexpr, HALVES: tl.constexpr, B_NK: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, B_TILED: tl.constexpr,
 ):  # fmt: skip
-    """(BLOCK_K, BLOCK_N) of the weights of expert e, which stand as (HALVES * N, K) when B_NK, else as (K, N)."""
+    """Load (BLOCK_K, BLOCK_N) of the weights of expert e, stored as (HALVES * N, K) when B_NK, else as (K, N)."""
     if B_TILED:
         if B_NK:
             b_KN = b.load([e.to(tl.int32), 0, n0, k0]).reshape(BLOCK_N, BLOCK_K).T
@@ -77,7 +77,7 @@ def weight_tile(
 @triton.jit
 def tile_of_rows(m, expert_M, block_M, base_E, counts_E, route_R, CHOSEN: tl.constexpr, GATHER: tl.constexpr,
                  BLOCK_M: tl.constexpr):  # fmt: skip
-    """Expert, first row, all rows, which of them stand, and the rows to read: their tokens when they are gathered."""
+    """Return expert, first row, all rows, a mask of those in use, and the rows to read: tokens when GATHERED."""
     e, first, stand = rows_of(m, expert_M, block_M, base_E, counts_E, BLOCK_M)
     i_M = tl.arange(0, BLOCK_M)
     row_M = (first + i_M).to(tl.int64)
@@ -97,7 +97,7 @@ def up(
     GROUP_M: tl.constexpr, SIDE: tl.constexpr, A_TILED: tl.constexpr, B_TILED: tl.constexpr, FLATTEN: tl.constexpr,
     SPECIALISE: tl.constexpr, PDL: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """a (R, F) = act(x W_up[e]^T + bias), gated or not; the pre-activations go to h (R, U) unless it is None.
+    """Compute a (R, F) = act(x W_up[e]^T + bias), gated or not; h (R, U) takes the pre-activations unless it is None.
 
     Scales, where there are any, are those of tokens (T,) and of weights (E, U).
     """
@@ -140,7 +140,7 @@ def activate(
     gate_MN, up_MN, e, n_N, first, stands_M, w_scales, bias, a, h,
     F: tl.constexpr, SIDE: tl.constexpr, GATED: tl.constexpr, ACTIVATION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """Scales, bias, activation and stores of some columns of `up`; whole blocks are stored, with the rows that pad."""
+    """Scale, add the bias, activate and store some columns of `up`; whole blocks are stored, padding rows included."""
     U: tl.constexpr = 2 * F if GATED else F
     i_M = tl.arange(0, gate_MN.shape[0])
     stored_MN = (n_N < F)[None, :]
@@ -173,7 +173,7 @@ def down(
     SIDE: tl.constexpr, A_TILED: tl.constexpr, B_TILED: tl.constexpr, FLATTEN: tl.constexpr, SPECIALISE: tl.constexpr,
     PDL: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """y = gate * (a W[e] + bias): rows of the buffer times weights (N, K) when W_NK, else (K, N).
+    """Compute y = gate * (a W[e] + bias): rows of the buffer times weights (N, K) when W_NK, else (K, N).
 
     Stored where the row stands, or at its route when SCATTER. With several SPLITS each takes a share of the
     contraction and stores its part ``y_rows`` rows after the one before. Serves the down projection and, without bias
@@ -223,7 +223,7 @@ def down_backward(
     GROUP_M: tl.constexpr, SIDE: tl.constexpr, A_TILED: tl.constexpr, B_TILED: tl.constexpr, SPECIALISE: tl.constexpr,
     PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """From dy and the pre-activations h (R, U), in one pass: dh (R, U), gate * a (R, F), and parts of dgates.
+    """Compute dh (R, U), gate * a (R, F) and parts of dgates from dy and the pre-activations h (R, U), in one pass.
 
     The gradient of a gate weight is <a, dy W_down>, so the output of the down projection is not needed (SonicMoE, Guo
     et al. 2025); each column tile stores its part of that sum at dgates + n * dgates_tile, by route.
@@ -257,7 +257,7 @@ def activate_backward(
     da_MN, g_M1, n_N, first, stands_M, h, dh, ga,
     F: tl.constexpr, SIDE: tl.constexpr, GATED: tl.constexpr, ACTIVATION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """Stores of some columns of `down_backward`; gives their part of <a, da> for every row.
+    """Store some columns of `down_backward`; return their part of <a, da> for every row.
 
     Blocks are stored whole, zeros in the rows that pad: products with their transpose sum over all of their rows.
     """

@@ -1,4 +1,4 @@
-"""The products of one call: what the kernels are given, and the memory they write to."""
+"""The products of one call: the launches of the Triton kernels, and the buffers that they write to."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from ..problem.tensors import LEAST_SCALE, token_dtype
 from . import grouped_gemm, rows, weight_gradient
 from .launch import INTERPRETED, launch
 from .permutation import Order, Schedule
-from .tiles import DESCRIPTOR_BYTES, Tile, Tiles
+from .tiles import BIAS_COLUMNS, BIAS_ROWS, DESCRIPTOR_BYTES, Tile, Tiles
 
 COLUMNS = 1024  # of a row that one program sums
 COPIED = 8192  # elements that one program copies: more do not fit its registers
-BIAS_ROWS, BIAS_COLUMNS = 32, 128  # of one step of a bias gradient
 
 Operand: TypeAlias = Tensor | TensorDescriptor
 Scales: TypeAlias = tuple[Tensor, Tensor] | tuple[None, None]
@@ -31,7 +30,7 @@ UNSCALED: Scales = (None, None)
 
 @dataclass(frozen=True, kw_only=True)
 class GroupedProducts:
-    """Everything that is multiplied, copied and summed in one call, on rows in a known order.
+    """The products, copies and sums of one call, on rows in expert order.
 
     Rows stand in a buffer of R rows, those of an expert together. With ``gathered`` tokens are read where they are, by
     the route of every row; else they have been copied into the buffer by `dispatch`. ``schedules`` are the row tiles by
@@ -51,7 +50,7 @@ class GroupedProducts:
         return 0
 
     def quantise(self, rows_MK: Tensor, *, of_buffer: bool) -> tuple[Tensor, Tensor]:
-        """Rows in float8_e4m3fn and their scales (M,); where no row of the buffer stands, neither is written."""
+        """Quantise rows to float8_e4m3fn with scales (M,); nothing is written for unused rows of the buffer."""
         height, width = rows_MK.shape
         q_MK = rows_MK.new_empty(rows_MK.shape, dtype=torch.float8_e4m3fn)
         scale_M = rows_MK.new_empty(height, dtype=torch.float32)
@@ -65,14 +64,14 @@ class GroupedProducts:
         return q_MK, scale_M
 
     def scaled(self, rows_MK: Tensor, weight_scales: Tensor | None, *, of_buffer: bool) -> tuple[Tensor, Scales]:
-        """Rows as weights of such scales are multiplied with, and both scales; with weights of none as they are."""
+        """Quantise rows where the weights have scales, and return both scales; else return the rows as they are."""
         if weight_scales is None:
             return rows_MK, UNSCALED
         q_MK, scale_M = self.quantise(rows_MK, of_buffer=of_buffer)
         return q_MK, (scale_M, weight_scales)
 
     def dispatch(self, x_TD: Tensor) -> Tensor:
-        """The tokens as the products read them: as they are when gathered, else copied to their rows, (R, D)."""
+        """Return the tokens as the products read them: unchanged when gathered, else copied to their rows, (R, D)."""
         if self.gathered:
             return x_TD
         x_RD = x_TD.new_empty(self.order.rows, self.problem.D)
@@ -90,12 +89,12 @@ class GroupedProducts:
     def up(
         self, x: Tensor, w_up_EUD: Tensor, b_up_EU: Tensor | None, h_RU: Tensor | None, scales: Scales = UNSCALED
     ) -> Tensor:
-        """The hidden rows (R, F); the pre-activations go to ``h_RU`` when it is given."""
+        """Compute the hidden rows (R, F); the pre-activations go to ``h_RU`` when it is given."""
         problem, tile = self.problem, self.tiles.up
         halves = 2 if problem.gated else 1
         a_RF = x.new_empty(self.order.rows, problem.F, dtype=token_dtype(problem))
         x_operand = x if self.gathered else self._described(x, [tile.rows, tile.step])
-        # One copy brings the columns of both halves, as they stand.
+        # One copy brings the columns of both halves as they are stored.
         w_operand = self._described(
             w_up_EUD, [1, halves, tile.columns // halves, tile.step], view=w_up_EUD.unflatten(1, (halves, problem.F))
         )
@@ -120,7 +119,7 @@ class GroupedProducts:
         *,
         scatter: bool,
     ) -> Tensor:
-        """The weighted output rows, by route (N, D) when ``scatter``, else (R, D); (splits, …) of their parts."""
+        """Compute weighted output rows, by route (N, D) when ``scatter``, else (R, D); (splits, …) for partial sums."""
         height = self.order.slot_N.numel() if scatter else self.order.rows
         splits = self.tiles.split_k
         dtype = token_dtype(self.problem) if splits == 1 else torch.float32
@@ -130,7 +129,7 @@ class GroupedProducts:
         return y_SMD
 
     def tokens_gradient(self, dh_RU: Tensor, w_up_EUD: Tensor, *, scatter: bool) -> Tensor:
-        """dh W_up, as rows of the tokens' gradient: by route (1, N, D) when ``scatter``, else (1, R, D)."""
+        """Compute dh W_up, rows of the tokens' gradient: by route (1, N, D) when ``scatter``, else (1, R, D)."""
         height = self.order.slot_N.numel() if scatter else self.order.rows
         dx_1MD = dh_RU.new_empty(1, height, self.problem.D)
         _, *strides = w_up_EUD.stride()
@@ -140,10 +139,10 @@ class GroupedProducts:
     def down_backward(
         self, dy: Tensor, w_down_EDF: Tensor, h_RU: Tensor, gates_TK: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """dh (R, U), the hidden rows times their gates (R, F), and the gates' gradient (N,) without the bias' part."""
+        """Compute dh (R, U), hidden rows times gates (R, F), and the gates' gradient (N,) without the bias' part."""
         problem, tile = self.problem, self.tiles.down_backward
         dh_RU, ga_RF = torch.empty_like(h_RU), h_RU.new_empty(self.order.rows, problem.F)
-        # A route without a row is written by nobody.
+        # No program writes the gradient of a route without a row.
         parts_SN = gates_TK.new_zeros(triton.cdiv(problem.F, tile.columns), gates_TK.numel())
         dy_operand = dy if self.gathered else self._described(dy, [tile.rows, tile.step])
         w_operand = self._described(w_down_EDF, [1, tile.step, tile.columns])
@@ -158,7 +157,7 @@ class GroupedProducts:
         return dh_RU, ga_RF, parts_SN.sum(0)
 
     def weight_gradient(self, p: Tensor, q: Tensor, *, tokens: str, shape: torch.Size) -> Tensor:
-        """The sum over every expert's rows of p^T q, (E, …); ``tokens`` says which of ``p`` and ``q`` are tokens."""
+        """Compute p^T q summed over each expert's rows, (E, …); ``tokens`` says which of ``p`` and ``q`` are tokens."""
         _, M, N = shape
         tile = self.tiles.weights
         dw = p.new_empty(shape)
@@ -176,7 +175,7 @@ class GroupedProducts:
         return dw
 
     def bias_gradient(self, p: Tensor, gates_TK: Tensor | None, *, tokens: bool) -> Tensor:
-        """The sum of every expert's rows of ``p``, which are ``tokens`` or not, times their gates: (E, …)."""
+        """Sum each expert's rows of ``p`` times their gates, (E, …); ``tokens`` says whether the rows are tokens."""
         width = p.shape[1]
         side = 0 if tokens else self.side
         db = p.new_empty(self.problem.E, width)
@@ -190,7 +189,7 @@ class GroupedProducts:
         return db
 
     def combine(self, y_SMD: Tensor, like_TD: Tensor, *, by_route: bool) -> Tensor:
-        """The rows of every token summed, (T, D)."""
+        """Sum the rows of every token, (T, D)."""
         y_TD = torch.empty_like(like_TD, memory_format=torch.contiguous_format)
         tokens, width = y_TD.shape
         block = min(COLUMNS, triton.next_power_of_2(width))
@@ -223,7 +222,7 @@ class GroupedProducts:
         )  # fmt: skip
 
     def _row_tiles(self, tile: Tile) -> tuple[Tensor, Tensor, Tensor]:
-        """The row tiles as high as ``tile``, and how many of them are used."""
+        """Return the schedule of row tiles as high as ``tile``, and the number of tiles in use."""
         schedule = self.schedules[tile.rows]
         return schedule.expert_M, schedule.block_M, schedule.first_E[-1:]
 
@@ -232,22 +231,22 @@ class GroupedProducts:
         return self.order.base_E, self.order.counts_E, self.order.route_R
 
     def _programs(self, tile: Tile, width: int, columns: int, splits: int = 1) -> int:
-        """Programs for all row tiles of a product ``width`` wide, ``columns`` of which a tile holds."""
+        """Return the number of programs for all row tiles of a product ``width`` wide, in tiles of ``columns``."""
         return self._share(tile, self.schedules[tile.rows].expert_M.numel() * triton.cdiv(width, columns) * splits)
 
     def _share(self, tile: Tile, count: int) -> int:
-        """Programs for ``count`` tiles: one each, or when they are persistent as many as run side by side."""
+        """Return the number of programs for ``count`` tiles: one each, or as many as run at once when persistent."""
         if not self.tiles.persistent:
             return count
         return min(count, self.hardware.processors * tile.beside(self.problem, self.hardware))
 
     def _stages_of_gather(self, tile: Tile) -> int:
-        """On NVIDIA devices Triton puts half of its stages between an index and the copy that it is for."""
+        """Return the stages of a gather: on NVIDIA Triton puts half of them between an index and its copy."""
         return 2 * tile.stages - 1 if self.hardware.maker == "nvidia" else tile.stages
 
     @property
     def _pdl(self) -> dict[str, bool]:
-        """Whether a launch starts while the one before it ends."""
+        """Return the option for launches that start while the one before them ends."""
         return {"pdl": self.tiles.pdl}
 
     def _constants(self, tile: Tile, a: Operand, b: Operand) -> dict[str, Any]:
@@ -269,7 +268,7 @@ class GroupedProducts:
         }
 
     def _flattened(self, a: Operand, b: Operand) -> dict[str, bool]:
-        """See `Tiles.flattened`."""
+        """Return `Tiles.flattened` of a product."""
         tiled = isinstance(a, TensorDescriptor) and isinstance(b, TensorDescriptor)
         return {"FLATTEN": self.tiles.flattened and tiled}
 
@@ -277,11 +276,11 @@ class GroupedProducts:
         return tile.rows * tile.columns <= self.hardware.specialised_tile
 
     def _hidden_operand(self, a: Tensor) -> Operand:
-        """Hidden rows as the left factor of a product."""
+        """Return hidden rows as the left operand of a product."""
         return self._described(a, [self.tiles.down.rows, self.tiles.down.step])
 
     def _described(self, tensor: Tensor, box: list[int], *, view: Tensor | None = None) -> Operand:
-        """A descriptor of the tensor, as it is or in a view of it, when there are to be any and it can have one."""
+        """Return a tensor descriptor of the tensor or of a view of it, where the plan uses them and it can have one."""
         if not self._describable(tensor):
             return tensor
         described = tensor if view is None else view

@@ -1,4 +1,4 @@
-"""The one way in which a Triton kernel is started: run, or written down to be compiled for another device."""
+"""Launches of Triton kernels: run at once, or recorded to be compiled for another device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INTERPRETED: bool = triton.knobs.runtime.interpret
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """One start of a kernel: everything that its machine code depends on, and how many programs there are."""
+    """One launch of a kernel: everything that its machine code depends on, and the number of programs."""
 
     kernel: Any
     programs: int
@@ -36,8 +36,8 @@ class Launch:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the compiler is told besides the constants."""
-        # Said aloud, because the default of Triton 3.10 is another: a product is added without rounding it first.
+        """Options of the compiler besides the constants."""
+        # Explicit, because the default of Triton 3.10 differs: a product is added without rounding it first.
         options = {"num_warps": self.warps, "num_stages": self.stages, "enable_fp_fusion": True}
         return options | {"launch_pdl": True} if self.pdl else options  # only NVIDIA's compiler knows the option
 
@@ -47,7 +47,7 @@ _written: ContextVar[list[Launch] | None] = ContextVar("_written", default=None)
 
 @contextmanager
 def recording() -> Iterator[list[Launch]]:
-    """Write launches down instead of running them; for layers that are called with tensors on the device ``meta``."""
+    """Record launches instead of running them; for layers that are called with tensors on the device ``meta``."""
     launches: list[Launch] = []
     token = _written.set(launches)
     try:
@@ -65,7 +65,7 @@ def launch(
     pdl: bool | None = None,
     **constants: Any,
 ) -> None:
-    """Start ``programs`` programs of a kernel with its positional arguments and its constexprs by name; 0 is none.
+    """Start ``programs`` programs of a kernel, with its positional arguments and its constexprs by name; 0 starts none.
 
     A kernel that takes ``PDL`` may start while the launch before it ends: give ``pdl`` to say whether it does.
     """
@@ -84,7 +84,7 @@ def launch(
     )
     written = _written.get()
     if written is None:
-        # In a context of its own: whoever else uses Triton keeps his allocator, and the thread of a backward has none.
+        # In its own context: other users of Triton keep their allocator, and the thread of a backward pass has none.
         copy_context().run(_start, start)
         launched(start.name)
     else:
@@ -97,5 +97,5 @@ def _start(launch: Launch) -> None:
 
 
 def _scratch(size: int, alignment: int, stream: int | None) -> torch.Tensor:  # noqa: ARG001  # torch's is the stream
-    """Where a kernel keeps the tensor descriptors that it makes: torch's memory, which is aligned to 512 bytes."""
+    """Allocate memory for the tensor descriptors that a kernel makes; torch aligns it to 512 bytes."""
     return torch.empty(size, dtype=torch.int8, device="cuda")

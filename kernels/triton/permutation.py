@@ -28,7 +28,7 @@ class Blocked:
     block: int
 
     def rows(self, routes: int, experts: int, limit: int) -> int:
-        """R, enough for any routing of ``routes`` routes of which an expert takes at most ``limit``."""
+        """Return R, enough for any routing of ``routes`` routes of which an expert takes at most ``limit``."""
         return self.block * _most_tiles(routes, experts, self.block, limit)
 
     def room_E(self, counts_E: Tensor) -> Tensor:
@@ -38,12 +38,12 @@ class Blocked:
 
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
-    """Every expert has ``capacity`` rows, whether it fills them or not, and drops what is beyond."""
+    """Every expert has ``capacity`` rows, filled or not, and drops the routes beyond them."""
 
     capacity: int
 
     def rows(self, routes: int, experts: int, limit: int) -> int:
-        """R = E * C."""
+        """Return R = E * C."""
         return self.capacity * experts
 
     def room_E(self, counts_E: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Schedule:
 
 
 def block_bound(rows: int, experts: int, block: int) -> int:
-    """The largest number of blocks of ``block`` rows that ``rows`` rows of ``experts`` experts can need.
+    """Return the largest number of blocks of ``block`` rows that ``rows`` rows of ``experts`` experts can need.
 
     All experts but one have a single row, and the last one has the rest.
     """
@@ -152,7 +152,7 @@ def _in_torch(
     tiles: tuple[tuple[int, int], ...],
 ) -> tuple[Order, tuple[Schedule, ...]]:
     ids_N = ids_TK.flatten()
-    # Routes that go nowhere are sorted behind the last expert.
+    # Missing routes are sorted behind the last expert.
     expert_N = torch.where((ids_N >= 0) & (ids_N < experts), ids_N, experts)
     if service_N is not None:
         expert_N = expert_N[service_N]
@@ -236,5 +236,5 @@ def _ceil_div(number: Number, divisor: int) -> Number:
 
 
 def _before(size_E: Tensor) -> Tensor:
-    """The sum of all earlier entries, for every entry."""
+    """Return the sum of all earlier entries, for every entry."""
     return size_E.cumsum(0) - size_E

@@ -1,4 +1,4 @@
-"""Rows copied and summed: tokens into the buffer, and back out of it. And rows quantised."""
+"""Kernels that copy tokens into the buffer, sum its rows back into tokens, and quantise rows."""
 
 import triton
 import triton.language as tl
@@ -36,7 +36,7 @@ def sum_rows(
     D: tl.constexpr, CHOSEN: tl.constexpr, BY_ROUTE: tl.constexpr, BLOCK_D: tl.constexpr, UPCAST: tl.constexpr,
     PDL: tl.constexpr,
 ):  # fmt: skip
-    """y (T, D): the rows of every token's routes added up in float32, route by route and split by split.
+    """Compute y (T, D): add up the rows of each token's routes in float32, route by route and split by split.
 
     A row is found at its route when BY_ROUTE, else at its slot; a slot of -1 adds nothing.
     """
@@ -61,9 +61,9 @@ def quantise_rows(
     x, q, scales, route_R, x_row, x_col,
     D: tl.constexpr, LARGEST: tl.constexpr, LEAST_SCALE: tl.constexpr, BLOCK_D: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """q (M, D) = x / scale in its own dtype, and scales (M,): the largest of every row becomes LARGEST.
+    """Compute q (M, D) = x / scale in the dtype of q, and scales (M,): the largest of every row becomes LARGEST.
 
-    With routes only the rows that stand.
+    With routes only the rows in use are quantised.
     """
     row = tl.program_id(0).to(tl.int64)
     stands = True

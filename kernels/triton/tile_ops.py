@@ -1,4 +1,4 @@
-"""What the kernels share inside a tile: its place in the grid, its rows, its product, its activation, its rounding.
+"""Device functions on one tile: its place in the grid, its rows, its product, its activation, its rounding.
 
 Names follow the shape letters; a trailing M, N or K is the side of the tile that a vector runs along.
 """
@@ -10,7 +10,7 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 @triton.jit
 def follow(PDL: tl.constexpr):
-    """With PDL: let the next launch start, then wait until the launches before this one are done and visible."""
+    """Let the next launch start when PDL, then wait until the launches before this one are done and visible."""
     if PDL:
         gdc_launch_dependents()
         gdc_wait()
@@ -18,7 +18,7 @@ def follow(PDL: tl.constexpr):
 
 @triton.jit
 def place(tile, tiles_m, TILES_N: tl.constexpr, GROUP_M: tl.constexpr):
-    """Row and column of a tile: GROUP_M rows are walked column by column, so that their operands stay in L2."""
+    """Return row and column of a tile: GROUP_M rows are walked column by column, so that operands stay in L2."""
     first = tile // (GROUP_M * TILES_N) * GROUP_M
     rows = tl.minimum(tiles_m - first, GROUP_M)
     within = tile % (GROUP_M * TILES_N)
@@ -27,7 +27,7 @@ def place(tile, tiles_m, TILES_N: tl.constexpr, GROUP_M: tl.constexpr):
 
 @triton.jit
 def rows_of(m, expert_M, block_M, base_E, counts_E, BLOCK_M: tl.constexpr):
-    """Expert of row tile m, the first of its rows in the buffer, and how many of them stand."""
+    """Return the expert of row tile m, the first of its rows in the buffer, and the number of rows in use."""
     e = tl.load(expert_M + m)
     skipped = tl.load(block_M + m) * BLOCK_M
     return e.to(tl.int64), tl.load(base_E + e) + skipped, tl.minimum(tl.load(counts_E + e) - skipped, BLOCK_M)
@@ -35,9 +35,9 @@ def rows_of(m, expert_M, block_M, base_E, counts_E, BLOCK_M: tl.constexpr):
 
 @triton.jit
 def cells(matrix, first, i_M, n_N, WIDTH: tl.constexpr, SIDE: tl.constexpr):
-    """Pointers to columns n_N of rows first + i_M of a matrix of WIDTH columns.
+    """Return pointers to columns n_N of rows first + i_M of a matrix of WIDTH columns.
 
-    It stands row after row, or with a SIDE in square blocks: numbered row by row of blocks, each stored row after row.
+    It is stored row after row, or with a SIDE in square blocks, numbered row by row, each stored row after row.
     Then the rows are some of one block, and first is the first of that block. Only first needs 64 bits.
     """
     if SIDE == 0:
@@ -49,7 +49,7 @@ def cells(matrix, first, i_M, n_N, WIDTH: tl.constexpr, SIDE: tl.constexpr):
 
 @triton.jit
 def dot(a_MK, b_KN, acc_MN, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
-    """acc + a b in float32; UPCAST for the interpreter, whose NumPy knows no bfloat16."""
+    """Return acc + a b in float32; UPCAST for the interpreter, whose NumPy has no bfloat16."""
     if UPCAST:
         a_MK = a_MK.to(tl.float32)
         b_KN = b_KN.to(tl.float32)
@@ -74,13 +74,13 @@ def narrow(x, like, UPCAST: tl.constexpr):
 
 @triton.jit
 def halve(x_MN):
-    """The left and the right half of a tile's columns: what follows a product needs half the registers for each."""
+    """Return the left and right half of a tile's columns: an epilogue needs half the registers for each."""
     return x_MN.reshape(x_MN.shape[0], 2, x_MN.shape[1] // 2).permute(0, 2, 1).split()
 
 
 @triton.jit
 def eighths(x_MN):
-    """Eight parts of a tile's columns, from left to right."""
+    """Return eight parts of a tile's columns, from left to right."""
     left, right = halve(x_MN)
     first, second = halve(left)
     third, fourth = halve(right)
@@ -93,7 +93,7 @@ def eighths(x_MN):
 
 @triton.jit
 def act(x, NAME: tl.constexpr):
-    """The activation of `kernels.torch_ops.activations` by name, in float32; gelu is the exact one."""
+    """Apply the activation of `kernels.torch_ops.activations` by name, in float32; gelu is the exact one."""
     if NAME == "silu":
         return x * tl.sigmoid(x)
     elif NAME == "gelu":
@@ -104,7 +104,7 @@ def act(x, NAME: tl.constexpr):
 
 @triton.jit
 def act_slope(x, NAME: tl.constexpr):
-    """Its derivative."""
+    """Return the derivative of the activation."""
     if NAME == "silu":
         s = tl.sigmoid(x)
         return s * (1 + x * (1 - s))

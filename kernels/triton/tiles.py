@@ -33,6 +33,7 @@ BARRIER_BYTES = 8 << 10  # barriers of the copies, and the routes of gathered ro
 FLATTENED_BARRIER_BYTES = 1 << 10  # no rows are gathered in a flattened loop
 HANDED_BYTES = 16 << 10  # of results that specialised warps hand over at a time
 TF32_PARTS = 3  # buffers that specialised warps keep the parts of operands in
+BIAS_ROWS, BIAS_COLUMNS = 32, 128  # of one step of a bias gradient
 
 _WORD = re.compile(r"(\d+)x(\d+)x(\d+)w(\d+)s(\d+)")
 
@@ -91,7 +92,7 @@ class Tile:
 
     @staticmethod
     def parse(word: str) -> Tile:
-        """The tile of a word such as ``128x256x64w8s4``.
+        """Return the tile of a word such as ``128x256x64w8s4``.
 
         Raises:
             ValueError: for any other word.
@@ -106,11 +107,11 @@ class Tile:
 
     @property
     def accumulators(self) -> int:
-        """Elements of the tile for each thread."""
+        """Accumulators of each thread."""
         return self.rows * self.columns // (THREADS * self.warps)
 
     def shared_bytes(self, problem: Problem, hardware: Hardware, *, flattened: bool = False) -> int:
-        """Shared memory of a program: its buffers of both operands, or the tile on its way to memory.
+        """Return the shared memory of a program: buffers of both operands, or the tile on its way to memory.
 
         In a ``flattened`` loop the tile goes to memory while the buffers fill again, so that both are there at once.
         At least what Triton 3.6 and 3.9 take. Without tensor descriptors it is what they take; with them up to one
@@ -125,7 +126,7 @@ class Tile:
         return max(operands + barriers, result + barriers, both)
 
     def beside(self, problem: Problem, hardware: Hardware) -> int:
-        """Programs of this tile that a processor holds at once, by its shared memory and its registers."""
+        """Return how many programs of this tile a processor holds at once, by shared memory and registers."""
         held = PROCESSORS[hardware.target].programs_of(
             warps=self.warps,
             registers=min(MOST_REGISTERS, OTHER_REGISTERS + self.accumulators),
@@ -164,7 +165,7 @@ class Tiles:
 
     @staticmethod
     def of(config: Config) -> Tiles:
-        """The tiles in a configuration, which may hold more than them."""
+        """Return the tiles in a configuration; it may hold other values too."""
         names = {field.name for field in dataclasses.fields(Tiles)}
         values = {name: value for name, value in config.items() if name in names}
         values |= {name: Tile.parse(str(value)) for name, value in values.items() if name in PRODUCTS}  # type: ignore[misc]  # words of a configuration become tiles
@@ -172,21 +173,21 @@ class Tiles:
 
     @staticmethod
     def same(tile: Tile, **others: object) -> Tiles:
-        """The same tile for every product."""
+        """Return tiles that are the same for every product."""
         return Tiles(up=tile, down=tile, down_backward=tile, weights=tile, **others)  # type: ignore[arg-type]  # checked by the fields
 
     def config(self) -> dict[str, int | float | str | bool]:
-        """As a configuration of plain values."""
+        """Return the tiles as a configuration of plain values."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: str(value) if isinstance(value, Tile) else value for name, value in values.items()}
 
     def heights(self, problem: Problem) -> tuple[int, ...]:
-        """The heights of the row tiles that a call needs, in ascending order."""
+        """Return the heights of the row tiles that a call needs, in ascending order."""
         tiles = (self.up, self.down, self.down_backward) if problem.mode == "train" else (self.up, self.down)
         return tuple(sorted({tile.rows for tile in tiles}))
 
     def shared_bytes(self, problem: Problem, hardware: Hardware) -> int:
-        """Shared memory of the largest product, see `Tile.shared_bytes`."""
+        """Return the shared memory of the largest product, see `Tile.shared_bytes`."""
         backward = (self.down_backward, self.weights) if problem.mode == "train" else ()
         return max(
             *(self._shared_bytes(tile, problem, hardware, flattened=self.flattened) for tile in (self.up, self.down)),
@@ -195,7 +196,7 @@ class Tiles:
 
     @property
     def flattened(self) -> bool:
-        """Whether the loops over tiles and over steps are one: an epilogue overlaps with the copies of the next tile.
+        """Return whether one loop runs over tiles and steps: an epilogue overlaps with copies of the next tile.
 
         Only products whose operands both come by descriptor: pointers would lose their asynchronous copies.
         """
@@ -209,7 +210,7 @@ class Tiles:
         return tile.shared_bytes(problem, hardware) + parts + handed
 
     def fault(self, problem: Problem, hardware: Hardware) -> str | None:
-        """None, or why these tiles cannot be built for a problem on a device."""
+        """Return None, or why these tiles cannot be built for a problem on a device."""
         needed = self.shared_bytes(problem, hardware)
         step = DESCRIPTOR_BYTES // problem.operand_bytes
         faults = (
@@ -240,7 +241,7 @@ PRODUCTS = ("up", "down", "down_backward", "weights")
 def tilings(
     problem: Problem, hardware: Hardware, shapes: Sequence[Shape], *, most_accumulators: int = MOST_ACCUMULATORS
 ) -> list[Tiles]:
-    """The choices of some ``shapes`` that are worth trying for a problem on a device, the default first.
+    """Return the choices of some ``shapes`` that are worth trying for a problem on a device, the default first.
 
     `Tiles.fault` says which can be built. The tiles of the forward pass are crossed with each other, and those of the
     backward pass; everything else is varied around the default. The long epilogue of ``down_backward`` leaves room for
@@ -257,7 +258,7 @@ def tilings(
 
 
 def _around(default: Tiles, problem: Problem, near: Sequence[Tile]) -> Iterator[Tiles]:
-    """Other values of what has an effect of its own."""
+    """Yield the default with one value changed at a time, for the values whose effects are independent."""
     yield dataclasses.replace(default, descriptors=False, persistent=False)
     yield dataclasses.replace(default, pdl=True)
     for group_m in GROUPS:
@@ -283,14 +284,14 @@ def _backward(default: Tiles, problem: Problem, hardware: Hardware, roomy: Seque
 
 
 def _near(problem: Problem, shapes: Sequence[Shape]) -> set[int]:
-    """The height of row tiles that an expert's mean rows fill, and those next to it."""
+    """Return the height of row tiles that an expert's mean rows fill, and the heights next to it."""
     heights = sorted({rows for rows, *_ in shapes})
     place = max((i for i, rows in enumerate(heights) if rows <= problem.N / problem.E), default=0)
     return set(heights[max(0, place - 1) : place + 2])
 
 
 def _depths(shape: Shape, problem: Problem, hardware: Hardware) -> list[Tile]:
-    """A shape in as many stages as fit, for each number of programs that a processor then holds; the deepest first."""
+    """Return a shape in as many stages as fit, for each number of programs on a processor; the deepest first."""
     tiles = [Tile(*shape, stages) for stages in STAGES]
     fitting = [tile for tile in tiles if tile.shared_bytes(problem, hardware) <= hardware.shared_bytes]
     deepest = {tile.beside(problem, hardware): tile for tile in reversed(fitting)}
@@ -298,7 +299,7 @@ def _depths(shape: Shape, problem: Problem, hardware: Hardware) -> list[Tile]:
 
 
 def _default(problem: Problem, hardware: Hardware, shapes: Sequence[Shape], most_accumulators: int) -> Tiles:
-    """Row tiles as high as an expert's mean rows, and for few rows enough programs to keep the memory busy."""
+    """Return row tiles as high as an expert's mean rows, and for few rows enough programs to keep memory busy."""
     rows = problem.N / problem.E
     largest = LARGEST_TILE if hardware.tensor_descriptors else LARGEST_OLD_TILE
     fitting = [shape for shape in shapes if shape[0] <= max(rows, shapes[0][0]) and shape[0] * shape[1] <= largest]
@@ -321,7 +322,7 @@ def _default(problem: Problem, hardware: Hardware, shapes: Sequence[Shape], most
 
 
 def _paired(tiles: Sequence[Tile], problem: Problem, hardware: Hardware) -> Tile:
-    """The largest tile of which two fit a processor, so that the long epilogue of one hides behind the other's product.
+    """Return the largest tile of which two fit a processor, so that one's epilogue hides behind the other's product.
 
     Of four warps, which leave two programs all registers. Where products are not started by groups of four warps it is
     the largest tile of all.
@@ -333,6 +334,6 @@ def _paired(tiles: Sequence[Tile], problem: Problem, hardware: Hardware) -> Tile
 
 
 def _splits(problem: Problem, hardware: Hardware, columns: int) -> int:
-    """Programs that share a tile of the down projection, when every expert that is touched has one row tile."""
+    """Return how many programs share a tile of the down projection, when each expert with rows has one row tile."""
     tiles = min(problem.E, problem.N) * -(-problem.D // columns)
     return next((splits for splits in SPLITS if tiles * splits >= BUSY * hardware.processors), SPLITS[-1])

@@ -15,7 +15,7 @@ from ..problem.routing import Routing
 
 
 def topk_softmax(logits_TE: Tensor, chosen: int, *, renormalise: bool) -> Routing:
-    """Routes and gates of the routers ``softmax_topk_renorm`` or, without renormalising, ``softmax_topk``.
+    """Return routes and gates of the routers ``softmax_topk_renorm`` or, without renormalising, ``softmax_topk``.
 
     With CUDA and CuPy it is one kernel; elsewhere it is the router itself. Logits of any floating dtype are
     taken to float32. The gates carry the gradient to the logits.
@@ -44,7 +44,7 @@ class _TopkSoftmax(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, _: None, dgates_TK: Tensor) -> tuple[Tensor, None, None]:
-        """The derivative of a softmax p is dl = p * (dp - sum(p * dp)); what was not chosen has dp = 0."""
+        """Return the softmax's derivative dl = p * (dp - sum(p * dp)); experts that were not chosen have dp = 0."""
         logits_TE, ids_TK, gates_TK = ctx.saved_tensors
         weighted_TK = gates_TK * dgates_TK
         total_T1 = weighted_TK.sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Gradients of weights and biases: sums over the rows of one expert, each tile made by one program, so in one order."""
+"""Gradients of weights and biases: sums over the rows of one expert, in a fixed order, one program for each tile."""
 
 import triton
 import triton.language as tl
@@ -11,7 +11,7 @@ def columns_of_rows(
     a, rows, first, row_B, stands_B, c0, a_row, a_col, WIDTH: tl.constexpr, BLOCK: tl.constexpr,
     TILED: tl.constexpr,
 ):  # fmt: skip
-    """(BLOCK_B, BLOCK) of some rows; what lies past the rows that stand or past the width is zero."""
+    """Load (BLOCK_B, BLOCK) of some rows; elements past the rows in use or past the width are zero."""
     if TILED:
         tile = rows.load([first, c0])
     else:
@@ -28,10 +28,10 @@ def weight_gradient(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_B: tl.constexpr, GROUP_M: tl.constexpr,
     P_TILED: tl.constexpr, Q_TILED: tl.constexpr, PRECISION: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """dw (E, M, N) = sum over the rows r of an expert of p_r^T q_r; zeros for an expert without rows.
+    """Compute dw (E, M, N) = sum over the rows r of an expert of p_r^T q_r; zeros for an expert without rows.
 
-    p and q stand in the buffer, or are gathered by token. Their descriptors are made here, one for an expert, and end
-    where its rows end: the hardware fills in the zeros.
+    p and q are rows of the buffer, or are gathered by token. Their descriptors are made here, one for an expert, and
+    end where its rows end: the hardware fills in the zeros.
     """
     TILES_M: tl.constexpr = (M + BLOCK_M - 1) // BLOCK_M
     TILES_N: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
@@ -74,9 +74,9 @@ def bias_gradient(
     N: tl.constexpr, CHOSEN: tl.constexpr, GATHER: tl.constexpr, SIDE: tl.constexpr, BLOCK_B: tl.constexpr,
     BLOCK_N: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """db (E, N) = sum over the rows of an expert, times their gates unless that is None.
+    """Compute db (E, N) = sum over the rows of an expert, times their gates unless that is None.
 
-    With a SIDE, a multiple of BLOCK_B, p stands in blocks (`cells`).
+    With a SIDE, a multiple of BLOCK_B, p is stored in blocks (`cells`).
     """
     TILES_N: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
     e = (tl.program_id(0) // TILES_N).to(tl.int64)

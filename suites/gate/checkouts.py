@@ -1,4 +1,4 @@
-"""The two sides of a gate: a revision and the working tree, each as a wheel in an environment of its own."""
+"""The two sides of a gate: a revision and the working tree, each installed as a wheel in a separate environment."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from ...results.record import Record
 from ...results.record.store import Loaded, load
 
 PACKAGE = "moebench"
-SHORT = 10  # digits by which people know a commit
-# Else a test runner or an IDE decides which moebench a side measures.
+SHORT = 10  # digits of a commit in messages
+# Inherited, they would let a test runner or an IDE decide which moebench a side measures.
 NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
 
 
@@ -33,7 +33,7 @@ class GateError(UserError):
 
 @dataclass(frozen=True)
 class Side:
-    """Sources of moebench, installed; ``commit`` is what its records name, with ``-dirty`` for a changed tree."""
+    """One side: sources of moebench, installed; its records name ``commit``, with ``-dirty`` for a changed tree."""
 
     name: str
     commit: str
@@ -72,7 +72,7 @@ class Checkout:
 
     @staticmethod
     def around(folder: Path) -> Checkout:
-        """The checkout that a folder lies in.
+        """Return the checkout that a folder lies in.
 
         Raises:
             GateError: when it is another project's.
@@ -86,7 +86,7 @@ class Checkout:
         return Checkout(root)
 
     def revision(self, revision: str, folder: Path) -> Side:
-        """A commit, tag or branch, installed in the empty folder.
+        """Install a commit, tag or branch in the empty folder.
 
         Raises:
             GateError: when it cannot be installed.
@@ -99,7 +99,7 @@ class Checkout:
         return Side(name, commit, _installed(name, folder))
 
     def working_tree(self, folder: Path) -> Side:
-        """The files as they are, without those that git ignores, installed in the empty folder.
+        """Install the files of the working tree, without those that git ignores, in the empty folder.
 
         Raises:
             GateError: when they cannot be installed.
@@ -117,7 +117,7 @@ class Checkout:
 
 
 def _installed(name: str, folder: Path) -> Path:
-    """An environment with the wheel of ``source``, and with what the running Python has installed behind it."""
+    """Make an environment with the wheel of ``source``, followed by the packages of the running Python."""
     environment, wheels = folder / "environment", folder / "wheels"
     _pip(name, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(folder / "source"))
     venv.create(environment, symlinks=True)
@@ -131,7 +131,7 @@ def _installed(name: str, folder: Path) -> Path:
 
 
 def _pip(name: str, *arguments: str) -> None:
-    # The arguments are made here, of paths.
+    # All arguments are made here, from paths.
     ended = subprocess.run(  # noqa: S603
         [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments],
         capture_output=True,
@@ -144,4 +144,4 @@ def _pip(name: str, *arguments: str) -> None:
 
 def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
-    return lines[-1].removeprefix(f"{PACKAGE}: ") if lines else "it says nothing"
+    return lines[-1].removeprefix(f"{PACKAGE}: ") if lines else "it printed nothing"

@@ -1,6 +1,6 @@
-"""What the deterministic gate counts: every implementation, at problems of released models.
+"""The cases of the deterministic gate: every implementation, at problems of released models.
 
-What is reckoned only, or called on tensors without memory, is counted at full scale; what has to run, on a CPU, small.
+Costs, and calls on tensors without memory, are counted at full scale; calls that run on a CPU are scaled down.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ PROBLEM = "problem"
 
 _MIXTRAL = model("Mixtral-8x7B").problem(T=8192, dtype="bfloat16", mode="train")
 _QWEN3 = model("Qwen3-30B-A3B").problem(T=8192, dtype="bfloat16", mode="train")
-# Few wide experts and many narrow ones; training, prefill in float8 and decoding; dropless, and dropping under a load
-# that is as it should be and under one that is not; on one rank, and on two nodes of four.
+# Few wide experts and many narrow ones; training, prefill in float8 and decoding; dropless, and dropping under a
+# balanced load and under a skewed one; on one rank, and on two nodes of four.
 PROBLEMS: dict[str, tuple[Problem, ...]] = {
     "Mixtral-8x7B": (
         _MIXTRAL,
@@ -62,7 +62,7 @@ Part = Callable[[Kernel, Problem, Space, torch.device], dict[str, Number]]
 
 
 def small(problem: Problem) -> Problem:
-    """As much of a problem as is run on a CPU."""
+    """Return the problem scaled down to run on a CPU."""
     return problem.scaled(SMALL_D).replace(T=min(problem.T, SMALL_T))
 
 
@@ -78,12 +78,12 @@ class CountedCase:
 
     @property
     def point(self) -> str:
-        """The case in words."""
+        """The name of the case in the files of counters."""
         where = f" on {self.target}" if self.target else ""
         return f"{self.kernel.name}{where}, {_title(self.model, self.problem)}"
 
     def count(self) -> dict[str, Number]:
-        """What is counted.
+        """Return the counters of the case.
 
         Raises:
             Refused: when the implementation does not take the problem there.
@@ -103,7 +103,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Counted:
-    """Figures by family, and by point why there are none: an implementation has ``refused``, or it is ``broken``."""
+    """Counters by family, and by point the reason why there are none: ``refused`` by the kernel, or ``broken``."""
 
     families: dict[str, dict[str, Mapping[str, Value]]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
@@ -111,10 +111,10 @@ class Counted:
 
 
 def count(kernels: Sequence[str]) -> Counted:
-    """Count what is asked of the problems, and implementations by name.
+    """Return the counters of the problems, and of implementations by name.
 
     Raises:
-        UnknownName: for an implementation that there is not.
+        UnknownName: for an unknown implementation.
     """
     counted = Counted()
     with undisturbed(), _nodes_of(RANKS_PER_NODE):
@@ -131,7 +131,7 @@ def count(kernels: Sequence[str]) -> Counted:
 
 @contextmanager
 def _nodes_of(ranks: int) -> Iterator[None]:
-    """Let several ranks sit as torchrun would say it."""
+    """Place ranks on nodes of ``ranks``, by the variable that torchrun sets."""
     name = "LOCAL_WORLD_SIZE"
     before = os.environ.get(name)
     os.environ[name] = str(ranks)
@@ -151,7 +151,7 @@ def _problems() -> Iterator[tuple[str, Problem]]:
 
 
 def _cases(kernel: Kernel) -> Iterator[CountedCase]:
-    """Kernels in Triton are reckoned and called as on every GPU, the others reckoned at full scale and called small."""
+    """Yield the cases of a kernel: in Triton for every GPU, else its cost at full scale and a call on the CPU."""
     for name, problem in _problems():
         if isinstance(kernel, TritonKernel):
             for target in HARDWARE:
@@ -168,7 +168,7 @@ def _reckoned(kernel: Kernel, problem: Problem, space: Space, device: torch.devi
 
 
 def of_space(space: Space) -> dict[str, Number]:
-    """The size of a search space, and how many of its configurations can be built; nothing where there is no choice."""
+    """Return the sizes of a search space, declared and buildable; nothing where there is no choice."""
     return {"configs": space.declared, "valid_configs": len(space)} if space.declared > 1 else {}
 
 
@@ -180,9 +180,9 @@ def _asked(problem: Problem) -> dict[str, Number]:
     return of_problem(work_of(problem, *_routes(problem), Cost(executed_rows=0, workspace_bytes=0)))
 
 
-@cache  # dropping goes route by route, and everyone asks for the same
+@cache  # dropping goes route by route, and all kernels share the result
 def _routes(problem: Problem) -> tuple[Routing, Routing]:
-    """All routes, and those that the capacity keeps."""
+    """Return all routes, and those that the capacity keeps."""
     routed = draw_routes(problem, seed=problem.seed, device=CPU)
     return routed, drop(problem, routed)
 

@@ -1,4 +1,4 @@
-"""The gate: two sides measured together, in pairs of fresh processes, until it is clear what became slower."""
+"""The gate: two sides are measured in pairs of fresh processes until it is clear which points became slower."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from ...results.regression.sequential import Look, judge
 from ...results.regression.verdicts import Verdict, compare
 from .checkouts import Side
 
-SAMPLES: Final = 41  # of each process at most: processes differ by more than the median of these is off by
+SAMPLES: Final = 41  # of each process at most: processes differ by more than the error of a median of 41
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """What both sides are asked: suites, kernels (empty for all) and further arguments of `moebench run`.
+    """One comparison of two sides: suites, kernels (empty for all) and further arguments of `moebench run`.
 
-    Records go into the stores as they are made, and ``tell`` is told after each look; ``scratch`` is an empty folder.
+    Records go into the stores as they are made, and ``tell`` is called with a sentence after each look; ``scratch`` is
+    an empty folder.
     """
 
     sides: tuple[Side, Side]
@@ -38,7 +39,7 @@ class Gate:
     tell: Callable[[str], None]
 
     def verdicts(self, looks: Sequence[int]) -> list[Verdict]:
-        """Measure and judge.
+        """Measure both sides and judge every point.
 
         Raises:
             GateError: when a side cannot be measured.
@@ -48,11 +49,11 @@ class Gate:
 
     def _begin(self, keys: Collection[Identity] | None) -> Look:
         if keys is not None:
-            self.tell(f"measuring anew what seemed slower: {len(keys)} of the points")
+            self.tell(f"measuring the points that seemed slower again: {len(keys)}")
         return _GateStage(self, keys).look
 
     def pair(self, number: int, kernels: Sequence[str]) -> list[list[Record]]:
-        """The records of one more process of each side, which take their samples in turn; each side begins in turn."""
+        """Run one more process of each side, interleaved, and return their records; the sides begin in turn."""
         named = [argument for kernel in kernels for argument in ("--kernel", kernel)]
         arguments = [*self.suites, *named, *self.arguments, "--samples", str(SAMPLES)]
         with (
@@ -70,7 +71,7 @@ class Gate:
 
 @dataclass
 class _GateStage:
-    """One measurement from its beginning, of all points or of ``keys``: what both sides have given so far."""
+    """One measurement from its start, of all points or of ``keys``, with the records of both sides so far."""
 
     gate: Gate
     keys: Collection[Identity] | None

@@ -48,7 +48,7 @@ def test_what_is_as_accepted_is_no_change(counted: Counters) -> None:
 
 @given(before=COUNTERS, after=COUNTERS)
 def test_a_change_and_its_reverse_are_the_opposite(before: Counters, after: Counters) -> None:
-    """Worse one way is better the other, new is missing, different stays different."""
+    """Worse becomes better, new becomes missing, and different stays different."""
     opposite = {
         Direction.worse: Direction.better,
         Direction.better: Direction.worse,

@@ -1,4 +1,4 @@
-"""`moebench counters`: what has changed, in words and in the exit code; a comparison never writes."""
+"""`moebench counters`: changes are printed and decide the exit code; a comparison never writes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RAN = "padded, Mixtral-8x7B D=128 T=16 forward bfloat16"
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One problem, and of the kernels those that tell most."""
+    """Count one problem and three kernels only, so that a test is fast."""
     monkeypatch.setattr(counted_cases, "PROBLEMS", FEW)
     monkeypatch.setattr("moebench.common.plugins.Catalog.names", lambda _: ["loop", "padded", "triton_padded"])
 
@@ -144,7 +144,7 @@ def test_what_cannot_be_done_is_exit_code_2(baseline: Path, arguments: list[str]
 
 
 def test_nothing_to_compare_with_is_exit_code_2(baseline: Path, tmp_path: Path) -> None:
-    """No folder, an empty one, counters of other versions, and a kernel of which nothing is accepted."""
+    """No folder, an empty one, counters of other versions, and a kernel without accepted counters."""
     assert "there is no such folder; go to the root of a checkout" in run(tmp_path / "none").output
     (tmp_path / "empty").mkdir()
     other = tmp_path / "other"
@@ -172,7 +172,7 @@ def test_nothing_to_compare_with_is_exit_code_2(baseline: Path, tmp_path: Path) 
 def test_machine_code_is_accepted_and_compared_by_the_same_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a compiler that answers at once: what it finds is written, compared, and in an own file."""
+    """A made-up compiler answers at once: its counters are written to one file and compared with it."""
     case = cases("sm_90", ["triton_padded"], references("Mixtral-8x7B", "bfloat16"), whole=False)[0]
     code = CodeCounters(warps=4, occupancy=2, registers=128, shared_bytes=0, code_bytes=16, tensor_core={"HGMMA": 4})
     found = [CompileOutcome(case=case, launches={"up": code})]

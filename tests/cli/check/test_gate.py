@@ -19,7 +19,7 @@ def moebench(*arguments: object) -> Result:
 
 
 def imagine(monkeypatch: pytest.MonkeyPatch, old: Times, new: Times) -> Asked:
-    """Have the gate measure these instead of revisions."""
+    """Make the gate measure these sides instead of revisions."""
     asked: Asked = []
     sides = (Imagined("A", old, asked), Imagined("B", new, []))
     monkeypatch.setattr(gate, "_sides", lambda *_: sides)

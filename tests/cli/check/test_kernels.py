@@ -92,6 +92,6 @@ def test_interrupted_it_ends_its_compilers_and_says_how_far_it_came(tmp_path: Pa
 
 
 def compilers_of(pid: int) -> list[Path]:
-    """The processes that a process has spawned to work for it, in /proc."""
+    """Return the worker processes that a process has spawned, in /proc."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [path for path in map(Path("/proc").joinpath, children) if b"spawn_main" in (path / "cmdline").read_bytes()]

@@ -1,4 +1,4 @@
-"""The kernels compile for GPUs that are not here, and their machine code is no worse than when it was last accepted."""
+"""The kernels compile for GPUs that this machine does not have, to machine code no worse than the accepted one."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def outcome(layer: dict[str, Any]) -> CompileOutcome:
 
 @pytest.fixture(scope="session")
 def hopper() -> list[dict[str, Any]]:
-    """The default configurations of every kernel for bfloat16 on Hopper, in training and in decoding."""
+    """Compile the default configurations of every kernel for bfloat16 on Hopper, in training and in decoding."""
     return compiled_as_accepted("--target", "sm_90", "--dtype", "bfloat16")
 
 
 @comparable
 def test_hopper_products_use_wgmma_and_tma_without_spills(hopper: list[dict[str, Any]]) -> None:
-    """And nothing is worse than accepted, as that is when these layers come at all."""
+    """The fixture has compared the same layers with the accepted counters."""
     trained = [layer for layer in hopper if ".train." in layer["problem"]]
     assert {layer["kernel"] for layer in trained} == set(compiled_kernels())
     for layer in trained:
@@ -89,7 +89,7 @@ def test_hopper_products_use_wgmma_and_tma_without_spills(hopper: list[dict[str,
 
 @comparable
 def test_gate_and_up_come_out_of_one_product_of_256_columns(hopper: list[dict[str, Any]]) -> None:
-    """Of a step of 64: four products of 16 for each group of warps, and one copy of the weights of both halves."""
+    """A step of 64 is four products of 16 for each group of warps, and one copy of the weights of both halves."""
     for layer in hopper:
         if ".train." in layer["problem"]:
             assert layer["config"]["up"].startswith("128x256x64w8")
@@ -109,7 +109,7 @@ def test_gradients_leave_room_for_two_programs_or_have_the_largest_tile(hopper: 
 
 @comparable
 def test_valid_reckons_with_the_shared_memory_that_is_used(hopper: list[dict[str, Any]]) -> None:
-    """With no less, and with no more than a quarter above in the large tiles of training."""
+    """`Tiles.shared_bytes` is never too small, and at most a quarter too large for the tiles of training."""
     for case, layer in zip(cases("sm_90", [], references(dtype="bfloat16"), whole=False), hopper, strict=True):
         assert (case.kernel, case.problem.key, case.config) == (layer["kernel"], layer["problem"], layer["config"])
         used = max(code["shared_bytes"] for code in layer["launches"].values())
@@ -137,7 +137,7 @@ for target, hardware in HARDWARE.items():
 
 @pytest.mark.slow
 def test_valid_configurations_compile_within_the_shared_memory_reckoned_with(tmp_path: Path) -> None:
-    """On a sample of the whole space of every kernel and target; what fails here is not valid."""
+    """A sample of the whole space of every kernel and target; a configuration that fails here is not valid."""
     answer = subprocess.run(
         [sys.executable, "-c", SAMPLED], env=COMPILING, cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""A compiler that dies or hangs takes one case with it and no more, and what is compiled is found where kernels run."""
+"""A compiler that dies or hangs costs one case only, and launches find the compiled code in the cache."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from moebench.kernels.hardware.gpus import PROCESSORS
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """As much of what Triton compiles as is read."""
+    """The part of Triton's compiled kernel that is read."""
 
     asm: dict[str, str | bytes]
     metadata: SimpleNamespace

@@ -1,4 +1,4 @@
-"""Which layers are compiled."""
+"""The choice of layers to compile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps of a CPU: what their time is made of."""
+"""The terms that the time of a step on a CPU is made of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_calls_products_and_bytes_add_up() -> None:
 
 
 def test_half_the_threads_multiply_half_as_fast_and_copy_faster_than_that() -> None:
-    """Starting an operation does not depend on who works."""
+    """The time to start an operation does not depend on the number of threads."""
     calls, flops, moved = (
         Operations(name="up", threads=1, cores=2, **{"calls": 0, part: amount}).seconds(RATES)  # type: ignore[arg-type]  # one field
         for part, amount in (("calls", 250), ("flops", 2e9), ("bytes", 3e8))
@@ -27,7 +27,7 @@ def test_half_the_threads_multiply_half_as_fast_and_copy_faster_than_that() -> N
 
 
 def test_copies_are_never_faster_than_the_rate() -> None:
-    """Not even where nearly all cores copy."""
+    """The rate is not exceeded when nearly all cores copy."""
     most = Operations(name="gather", calls=0, threads=15, cores=16, bytes=1e11)
     assert most.seconds(RATES) == pytest.approx(1)
 

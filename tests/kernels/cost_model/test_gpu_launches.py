@@ -31,7 +31,7 @@ def rates(target: str = "sm_90", dtype: str = "bfloat16") -> Rates:
 
 
 def routed(problem: Problem) -> Routing:
-    """Every token to the experts after those of the one before: as even as can be."""
+    """Route every token to the experts after those of the token before: as evenly as possible."""
     ids = torch.arange(problem.N).view(problem.T, problem.K) % problem.E
     return Routing(ids_TK=ids.int(), gates_TK=torch.ones(problem.T, problem.K), experts=problem.E)
 
@@ -89,7 +89,7 @@ LAUNCHED = {
 def test_the_steps_are_the_launches_of_the_layer_with_as_many_programs(
     name: str, fields: dict[str, object], tiles: Tiles
 ) -> None:
-    """But for the routes' order, the parts of the gates' gradients and a block-sparse layer's small indices."""
+    """Three small launches have no step: the routes' order, partial gate gradients and block-sparse indices."""
     pytest.importorskip("triton")
     from moebench.kernels.compiler.compile import Target, launches  # noqa: PLC0415  # imports Triton
 
@@ -174,7 +174,7 @@ def test_decoding_takes_about_as_long_as_its_weights_take_to_arrive() -> None:
 
 
 def test_a_last_wave_that_is_not_full_takes_as_long_as_one_that_is() -> None:
-    """Of programs that wait for nothing but their products."""
+    """The programs wait for nothing but their products."""
     problem = Problem(T=128, D=8192, F=128 * 132, E=1, K=1, dtype="bfloat16", gated=False)
     assert grids(call_of(problem, LARGE).steps())["up"].slots == 2 * 132
     full = grids(call_of(problem.replace(T=256), LARGE).steps())["up"]
@@ -196,7 +196,7 @@ def test_sums_that_find_no_register_are_dear() -> None:
 
 
 def test_too_few_buffers_leave_the_latency_of_loads_to_be_seen() -> None:
-    """Of a single program on each processor."""
+    """There is a single program on each processor."""
     problem = Problem(T=16, D=16384, F=2048, E=1, K=1, dtype="bfloat16")
     waiting, hiding = (Tiles.same(Tile(16, 64, 64, 4, stages)) for stages in (2, 4))
     assert seconds(problem, waiting) > 1.2 * seconds(problem, hiding)

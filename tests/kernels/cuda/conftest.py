@@ -1,4 +1,4 @@
-"""Where CUDA sources run."""
+"""The machines that run CUDA sources: a GPU, or the CPU in its place."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moebench.kernels.cuda import nvrtc
 
 @pytest.fixture(scope="session", params=["cpu", "gpu"])
 def machine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Machine:
-    """A GPU through CuPy, and the CPU through fibres."""
+    """Run a test on a GPU through CuPy, and on the CPU through fibres."""
     if request.param == "gpu":
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")

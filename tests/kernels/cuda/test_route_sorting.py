@@ -49,7 +49,7 @@ def test_cuda_is_torch_for_any_routes_and_any_order_of_threads(
 def test_few_routes_are_ordered_in_one_launch(
     machine: Machine, routes: int, experts: int, launches: int, layout: Layout
 ) -> None:
-    """With every argument that an order takes: routes out of range, a limit, a service order, four schedules."""
+    """Every argument of an order is used: routes out of range, a limit, a service order, four schedules."""
     ids_TK, service_N = drawn(routes, 1, experts, low=-2, high=experts + 2, served=True)
     case = Case(ids_TK=ids_TK, experts=experts, layout=layout, limit=37, service_N=service_N, blocks=(16, 64, 128, 1))
     started: list[str] = []

@@ -1,4 +1,4 @@
-"""Lanes: jobs in order, errors where they are waited for, and what watching tells."""
+"""Communication streams: jobs run in order, errors are raised at the wait, and times are measured."""
 
 from __future__ import annotations
 

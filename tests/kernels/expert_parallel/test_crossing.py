@@ -1,4 +1,4 @@
-"""Two nodes of two ranks with a link between them: what is noted is what crosses it, and whom a slow one favours."""
+"""Two nodes of two ranks with a link between them: counted bytes cross it, and two hops win on a slow one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NODE = [["--nnodes", "2", "--nproc-per-node", "2", "--master-port", "29500", "--
 
 
 def found(tmp_path: Path, bits_per_s: float, calls: int, fields: Mapping[str, int]) -> list[dict[str, Any]]:
-    """What each rank says of each dispatcher."""
+    """Return the measurements of each rank for each dispatcher."""
     with network(2, bits_per_s) as machines, ExitStack() as stack:
         master: list[str | Path] = ["--master-addr", machines[0].address, SCRIPT, str(calls), json.dumps(fields)]
         here, there = [
@@ -46,6 +46,6 @@ def test_what_is_noted_for_other_nodes_crosses_the_link(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_in_two_hops_small_messages_cross_a_slow_link_faster(tmp_path: Path) -> None:
-    """Every message has headers and a wait of its own; two hops cross with half as many (Tutel's 2DH)."""
+    """Each message has its headers and its latency; two hops need half as many messages (Tutel's 2DH)."""
     ranks = found(tmp_path, 1e6, 20, {"T": 8, "D": 16, "F": 16, "E": 16, "K": 4})
     assert ranks[0]["hierarchical"]["ms"] < ranks[0]["alltoall"]["ms"]

@@ -51,7 +51,7 @@ class Case:
     routes: bool = True
 
     def tokens_of(self, rank: int, ranks: int) -> slice:
-        """The tokens that a rank holds."""
+        """Return the tokens that a rank holds."""
         if not self.tokens:
             return Shard.of(self.problem.replace(ranks=ranks, wire=None), rank).tokens
         start = sum(self.tokens[:rank])
@@ -120,7 +120,7 @@ POINTS = [
 
 
 def inputs_of(case: Case, problem: Problem) -> Inputs:
-    """The same inputs in every process, every seventh route missing, or all of them."""
+    """Draw the same inputs in every process, with every seventh route missing, or all of them."""
     whole = problem.replace(ranks=1, wire=None)
     inputs = draw_inputs(whole, draw_weights(whole, seed=1, device=CPU), seed=2, device=CPU)
     ids_TK = inputs.routing.ids_TK.clone()
@@ -129,7 +129,7 @@ def inputs_of(case: Case, problem: Problem) -> Inputs:
 
 
 def kept_of(case: Case, problem: Problem, routing: Routing) -> Routing:
-    """The routes that each rank's capacity keeps."""
+    """Return the routes that each rank's capacity keeps."""
     if problem.capacity is None:
         return routing
     kept = []
@@ -141,7 +141,7 @@ def kept_of(case: Case, problem: Problem, routing: Routing) -> Routing:
 
 
 def run_rank(name: str, case: Case, ranks: int, rank: int) -> dict[str, object]:
-    """What a rank's check says of its errors, and what it sent beside what its routes told."""
+    """Return the verdict on a rank's errors, the traffic that it sent and the traffic that was planned."""
     problem = case.problem.replace(ranks=ranks) if ranks > 1 else case.problem.replace(ranks=1, wire=None)
     inputs = inputs_of(case, problem)
     shard = Shard(tokens=case.tokens_of(rank, ranks), experts=Shard.of(problem, rank).experts)
@@ -166,7 +166,7 @@ def run_rank(name: str, case: Case, ranks: int, rank: int) -> dict[str, object]:
 
 
 def disagreement(ranks: int, rank: int) -> str:
-    """What a rank is told when the last one means another problem."""
+    """Return the message that a rank gets when the last rank builds the layer of another problem."""
     problem = TRAIN.replace(ranks=ranks, seed=int(rank == ranks - 1))
     try:
         KERNELS.load("alltoall").build(problem, {"local": "scatter", "chunks": 1, "shadows": 0}, CPU)
@@ -181,7 +181,7 @@ def facts(counter: TrafficCounter) -> dict[str, int]:
 
 
 def rank_main(rank: int, folder: Path) -> None:
-    """One process: every case in every world that has such a rank; results go to a file."""
+    """Run one process: every case in every world that has its rank; results go to a file."""
     torch.set_num_threads(1)
     results: dict[str, Any] = {}
     for world, per_node in PLACES.items():
@@ -204,7 +204,7 @@ def rank_main(rank: int, folder: Path) -> None:
 
 
 def run_ranks(folder: Path) -> None:
-    """One group of processes runs all points, since starting them is what takes time; the first failure ends all."""
+    """Run all points in one group of processes, because starting them takes the time; the first failure ends all."""
     command = [sys.executable, __file__]
     started = [subprocess.Popen([*command, str(rank), str(folder)]) for rank in range(max(PLACES))]
     deadline = time.monotonic() + GROUP_SECONDS
@@ -222,7 +222,7 @@ def run_ranks(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What each rank found, by world, dispatcher and case."""
+    """Return the results of each rank, by world, dispatcher and case."""
     folder = tmp_path_factory.mktemp("ranks")
     run_ranks(folder)
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(max(PLACES))]
@@ -233,7 +233,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 def test_every_rank_has_its_part_of_the_result_and_sent_what_its_routes_told(
     results: list[dict[str, Any]], world: int, name: str, case: str
 ) -> None:
-    """Output and gradients equal the single-rank result; bytes by link, messages, rows and routes are as reckoned."""
+    """Output and gradients equal the single-rank result; bytes by link, messages, rows and routes are as planned."""
     for rank in range(world):
         found = results[rank][f"{world} {name} {case}"]
         assert found["verdict"] is None, f"rank {rank}"

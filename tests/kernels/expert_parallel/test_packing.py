@@ -1,4 +1,4 @@
-"""Rows as bytes: what goes in comes out, to the rounding of the format they travel in."""
+"""Rows as bytes: unpacked rows equal the packed ones, up to the rounding of the format they are sent in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traffic worked out by hand, and where two hops and a ring take rows."""
+"""Planned traffic against numbers worked out by hand, and the ways that rows take in two hops and in a ring."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ROW, ROUTE, COUNT = 8 * 4, 8, 8
 
 
 def sent(name: str, *, chunks: int = 1, shadows: int = 0, **changes: object) -> list[tuple[int, int, int, int]]:
-    """Of both ranks: bytes to the other, messages, rows and routes that leave."""
+    """Return for both ranks the bytes sent to the other, and the messages, rows and routes that leave."""
     config: Config = {"local": "loop", "chunks": chunks, "shadows": shadows}
     cost = KERNELS.load(name).cost(PROBLEM.replace(**changes), config, ROUTING)
     return [(one.bytes["node"] + one.bytes["across"], one.messages, one.rows, one.routes) for one in cost.traffic]
@@ -46,7 +46,7 @@ def test_a_row_for_every_rank() -> None:
 
 
 def test_equal_splits_are_not_told_and_filled_up() -> None:
-    """C = 1, so that each rank sends one row to each of the other's two experts; bfloat16 halves what travels."""
+    """C = 1, so that each rank sends one row to each of the other's two experts; bfloat16 halves the bytes."""
     padded = sent("alltoall", capacity_factor=1.0, dtype="bfloat16")
     assert padded == [
         (2 * (ROW // 2 + ROUTE) + 2 * ROW // 2, 2, 2, 1),

@@ -1,4 +1,4 @@
-"""Plans: every route travels exactly once, to the rank that holds its expert, and comes home to its token."""
+"""Plans: every route is sent exactly once, to the rank that holds its expert, and comes back to its token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from moebench.kernels.problem.routing import NO_ROUTE, Routing, within_capacity
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[Problem, Routing, int]:
-    """A rank's routes of a problem, some missing, and a number of chunks; with a capacity, what it keeps."""
+    """Draw a problem, a rank's routes within capacity, some missing, and a number of chunks."""
     E = draw(st.integers(1, 7))
     ranks, K, T = draw(st.integers(1, E)), draw(st.integers(1, E)), draw(st.integers(0, 9))
     problem = Problem(T=T * ranks, D=1, F=1, E=E, K=K, ranks=ranks, capacity_factor=draw(st.sampled_from([0.3, 1.0])))
@@ -35,7 +35,7 @@ def cases(draw: st.DrawFn) -> tuple[Problem, Routing, int]:
 
 
 def delivered(problem: Problem, plan: SendPlan, routing: Routing) -> list[tuple[int, int]]:
-    """The routes that reach the rank of their expert, as (rank, route), from where each row is sent."""
+    """Return the routes that reach the rank of their expert, as (rank, route), from the target of each row."""
     owner_N = Owners.of(problem).of_routes(routing.ids_TK).flatten().tolist()
     found = []
     for chunk, send_R in zip(plan.chunks, plan.send_CR, strict=True):

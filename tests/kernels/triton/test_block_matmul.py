@@ -1,6 +1,6 @@
 """The products of a block-sparse layer against dense ones under a mask, on counts around a block.
 
-Whatever memory was not written is NaN or the largest integer here, so that a product that used any of it would show it.
+Memory that was not written is NaN or the largest integer here, so that a product that used any of it would fail.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PROBLEM = Problem(T=sum(COUNTS), D=40, F=48, E=len(COUNTS), K=1, mode="train", b
 
 
 def tiles(columns: int = 32, step: int = 32, weights: int = 32, **others: object) -> Tiles:
-    """Tiles as high as a block, and square ones for the gradient of the weights."""
+    """Return tiles as high as a block, and square ones for the gradient of the weights."""
     tile = Tile(SIDE, columns, step, warps=4, stages=2)
     square = Tile(weights, weights, step, warps=4, stages=2)
     return dataclasses.replace(Tiles.same(tile, **others), weights=square)
@@ -58,7 +58,7 @@ on_every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
 @pytest.fixture(autouse=True)
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uninitialised memory is filled with NaN, and with the largest integer."""
+    """Fill uninitialised memory with NaN, and with the largest integer."""
 
     def poison(empty: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def filled(*arguments: Any, **options: Any) -> Tensor:

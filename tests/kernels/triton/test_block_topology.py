@@ -1,4 +1,4 @@
-"""The block topology says which blocks of a dense mask are nonzero, without waiting for the device."""
+"""The block topology lists the nonzero blocks of a dense mask, without waiting for the device."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def schedule_of(counts: list[int], side: int, *, missing: int = 0, device: torch.device = DEVICE) -> Schedule:
-    """Blocks of experts with so many routes; routes that are ``missing`` leave the end of the bound unused."""
+    """Return blocks of experts with these route counts; ``missing`` routes leave the end of the bound unused."""
     ids_N1 = torch.cat((counted(*counts), torch.full((missing, 1), -1, dtype=torch.int32))).to(device)
     return order(ids_N1, experts=len(counts), layout=Blocked(block=side), blocks=(side,))[1][0]
 
 
 def pairs_of(counts: list[int], side: int, columns: int) -> list[tuple[int, int]]:
-    """(block row, block column) of every nonzero block, row by row, from a dense mask."""
+    """Return (block row, block column) of every nonzero block of a dense mask, row by row."""
     experts = [e for e, count in enumerate(counts) for _ in range(-(-count // side))]
     mask = torch.zeros(len(experts), len(counts) * columns, dtype=torch.bool)
     for row, e in enumerate(experts):
@@ -65,7 +65,7 @@ def test_awkward_topologies_are_larger_than_a_program() -> None:
 
 
 def test_everything_is_int32_and_the_host_knows_every_size() -> None:
-    """The device ``meta`` has no values, so that only shapes can be asked for."""
+    """The device ``meta`` has no values, so that only shapes can be read."""
     real = BlockTopology.of(schedule_of([3, 0, 20], 16, missing=9), columns=4)
     with recording() as launches:
         schedule = schedule_of([3, 0, 20], 16, missing=9, device=torch.device("meta"))

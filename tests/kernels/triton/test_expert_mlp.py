@@ -1,4 +1,4 @@
-"""The layer on the grouped product: awkward shapes, what it keeps for backward, and that it never waits for the device.
+"""The layer on the grouped product: awkward shapes, tensors kept for backward, and no wait for the device.
 
 The common tests of all implementations, tests/kernels/implementations/test_implementations.py, hold for it too.
 """
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.skipif(runs_on(DEVICE) is not None, reason=str(runs_on(
 
 
 def fitting(name: str, problem: Problem) -> Problem:
-    """The problem as that implementation takes it: `triton_padded` wants a capacity, here one that drops nothing."""
+    """Return the problem as an implementation takes it: `triton_padded` needs a capacity, which drops nothing here."""
     if KERNELS.load(name).supports(problem, DEVICE) is None:
         return problem
     return problem.replace(capacity_factor=float(problem.E))
@@ -53,7 +53,7 @@ def assert_right(name: str, problem: Problem, inputs: Inputs, config: Config | N
 
 
 def with_counts(problem: Problem, counts: list[int]) -> Inputs:
-    """Inputs whose experts receive exactly so many rows, in a shuffled order."""
+    """Draw inputs whose experts receive exactly these numbers of rows, in a shuffled order."""
     ids_N = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     ids_N = ids_N[torch.randperm(len(ids_N), generator=torch.Generator().manual_seed(0))]
     drawn = draw(problem)
@@ -64,7 +64,7 @@ def with_counts(problem: Problem, counts: list[int]) -> Inputs:
 @pytest.mark.parametrize("block", [16, 32, 64])
 @pytest.mark.parametrize("name", NAMES)
 def test_counts_around_a_tile(name: str, block: int) -> None:
-    """1, B - 1, B, B + 1 rows and none, with a number of rows that no tile divides."""
+    """Experts have none, 1, B - 1, B and B + 1 rows, and no tile divides the sum."""
     counts = [1, block - 1, 0, block, block + 1]
     problem = fitting(name, BASE.replace(T=sum(counts), E=5, F=64, dtype="float16"))
     space = KERNELS.load(name).space(problem, DEVICE)
@@ -84,7 +84,7 @@ def test_numbers_of_experts(name: str, E: int) -> None:
 @pytest.mark.parametrize(("D", "F"), [(100, 600), (704, 100), (600, 704)])
 @pytest.mark.parametrize("name", NAMES)
 def test_widths_that_no_tile_divides(name: str, D: int, F: int) -> None:
-    """Supported, or refused with the width named."""
+    """A width is supported, or refused by a message that names it."""
     problem = fitting(name, BASE.replace(T=9, D=D, F=F, E=2))
     refusal = KERNELS.load(name).supports(problem, DEVICE)
     if refusal:
@@ -95,7 +95,7 @@ def test_widths_that_no_tile_divides(name: str, D: int, F: int) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_ids_out_of_range_are_no_routes(name: str) -> None:
-    """Neither read nor written out of bounds: the same as with −1 in their place."""
+    """Nothing is read or written out of bounds: the result is the same as with −1 in their place."""
     problem = fitting(name, BASE.replace(K=2))
     inputs = draw(problem)
     wild_TK, missing_TK = inputs.routing.ids_TK.clone(), inputs.routing.ids_TK.clone()
@@ -115,7 +115,7 @@ def test_ids_out_of_range_are_no_routes(name: str) -> None:
 
 
 def far_apart(tensor: Tensor) -> Tensor:
-    """The same rows or experts, more than 2^31 elements from first to last; nothing touches the memory between them."""
+    """Spread rows or experts over more than 2^31 elements; the memory between them is never touched."""
     stride = -(-(1 << 31) // (tensor.shape[0] - 1)) + 64
     shared = tensor.new_empty((tensor.shape[0] - 1) * stride + tensor[0].numel())
     return shared.as_strided(tensor.shape, (stride, *tensor.stride()[1:])).copy_(tensor)
@@ -139,7 +139,7 @@ def test_offsets_beyond_32_bits(name: str, descriptors: bool) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("gated", [True, False])
 def test_scatter_keeps_the_tokens_and_the_pre_activations(gated: bool, dtype: str) -> None:
-    """T * D + N * U elements, and besides them only integers: SonicMoE's bound (Guo et al. 2025)."""
+    """It keeps T * D + N * U elements, and besides them only integers: SonicMoE's bound (Guo et al. 2025)."""
     problem = BASE.replace(T=96, D=48, F=64, K=2, gated=gated, dtype=dtype)
     kernel = KERNELS.load("triton_scatter")
     layer = kernel.build(problem, kernel.space(problem, DEVICE)[0], DEVICE)
@@ -153,7 +153,7 @@ def test_scatter_keeps_the_tokens_and_the_pre_activations(gated: bool, dtype: st
 
 
 def on_meta(problem: Problem) -> tuple[Tensor, Routing, Weights]:
-    """Tensors without memory: reading a value of one is an error, as is waiting for it."""
+    """Return tensors without memory: reading a value is an error, and so is waiting for it."""
 
     def empty(*shape: int, dtype: torch.dtype = TORCH_DTYPES[problem.dtype]) -> Tensor:
         return torch.empty(shape, dtype=dtype, device=META, requires_grad=dtype.is_floating_point)

@@ -48,13 +48,13 @@ def draw(problem: Problem) -> Inputs:
 
 
 def rounded(rows: Tensor) -> Tensor:
-    """Quantised and back, in float64."""
+    """Quantise and dequantise, in float64."""
     values, scale_M = quantise(rows)
     return values.double() * scale_M[:, None]
 
 
 def w8a8(problem: Problem, inputs: Inputs) -> Tensor:
-    """y (T, D) with tokens and hidden rows rounded to float8_e4m3fn."""
+    """Compute y (T, D) with tokens and hidden rows rounded to float8_e4m3fn."""
     weights, kept = inputs.weights, drop(problem, inputs.routing)
     assert weights.s_up_EU is not None
     assert weights.s_down_ED is not None
@@ -106,7 +106,7 @@ def test_the_layer_is_the_one_written_out(name: str, changes: dict[str, object])
 
 
 def one_of_each(configs: list[Config]) -> list[Config]:
-    """For every value of what the interpreter can tell, the first configuration that has it."""
+    """Return the first configuration with each value of the parameters that matter to the interpreter."""
     told = ("up", "down", "descriptors", "persistent", "specialise", "split_k", "gathered", "scatter")
     firsts = {(name, config[name]): config for config in reversed(configs) for name in told if name in config}
     return list({id(config): config for config in firsts.values()}.values())
@@ -126,7 +126,7 @@ def test_configurations_give_the_same(name: str) -> None:
 @runs
 @either
 def test_missing_routes_tokens_of_zeros_and_strides(name: str) -> None:
-    """None of them is read as something else, or divided by; ids out of range are missing too."""
+    """Missing routes are not read, and zeros are not divided by; ids out of range are missing too."""
     problem = BASE.replace(bias=True)
     drawn = draw(problem)
     drawn.x_TD[::3] = 0
@@ -149,7 +149,7 @@ def test_missing_routes_tokens_of_zeros_and_strides(name: str) -> None:
 @runs
 @pytest.mark.parametrize("D", [1, 5, 9000])
 def test_rows_are_quantised_as_in_torch(D: int) -> None:
-    """Over the whole range of bfloat16, rows of zeros and strided rows included."""
+    """Rows cover the whole range of bfloat16, with rows of zeros and strided rows."""
     problem = BASE.replace(D=D)
     plan = LayerPlan(
         problem=problem,
@@ -226,7 +226,7 @@ for name in ("triton_scatter", "triton_padded"):
 
 
 def test_hopper_products_are_of_float8_by_tma_without_spills(tmp_path: Path) -> None:
-    """In the machine code for sm_90, within the shared memory that `Tiles` reckons with."""
+    """The machine code for sm_90 uses no more shared memory than `Tiles` computes."""
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     answer = subprocess.run(
         [sys.executable, "-c", COMPILED], env=environment, cwd=tmp_path, capture_output=True, text=True, check=True

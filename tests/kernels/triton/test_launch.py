@@ -1,4 +1,4 @@
-"""Starting kernels: what is recorded is not run, and a kernel that needs memory of its own finds it in any thread."""
+"""Launches: a recorded launch is not run, and a kernel that needs scratch memory finds it in any thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from moebench.kernels.triton.launch import launch, recording
 
 
 class Kernel:
-    """Stands for a compiled kernel: remembers what it was started with, and which allocator Triton would ask."""
+    """A stand-in for a compiled kernel: it records its arguments, and the allocator that Triton would call."""
 
     def __init__(self) -> None:
         self.__name__ = "stand_in"
@@ -41,7 +41,7 @@ def test_a_start_passes_programs_arguments_and_options() -> None:
 
 
 def test_a_dependent_launch_is_told_to_the_kernel_and_to_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both or neither: a kernel that starts early and does not wait would read what is not written yet."""
+    """Kernel and driver must agree: a kernel that starts early and does not wait would read unwritten memory."""
     monkeypatch.setattr("moebench.kernels.triton.launch.INTERPRETED", False)
     kernel = Kernel()
     for pdl in (True, False):
@@ -64,7 +64,7 @@ def test_no_programs_are_no_start() -> None:
 
 
 def test_starts_are_counted_by_name_in_whatever_thread() -> None:
-    """A backward on a GPU starts its kernels from a thread of autograd's; what is only written down has not started."""
+    """A backward on a GPU starts kernels from a thread of autograd; recorded launches do not count as started."""
     kernel = Kernel()
     launch(kernel, 1)
     with count_launches() as outer, ThreadPoolExecutor(1) as pool:

@@ -34,7 +34,7 @@ def test_order_of_any_routes_is_that_of_a_simulation(case: Case) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_everything_is_int32_and_the_host_knows_every_size(name: str) -> None:
-    """The device ``meta`` has no values, so that only shapes can be asked for; they are the same on a real device."""
+    """The device ``meta`` has no values, so that only shapes can be read; they are the same on a real device."""
     found, schedules = CASES[name].order(CPU)
     imagined, imagined_schedules = CASES[name].order(torch.device("meta"))
     for real, meta in ((found, imagined), *zip(schedules, imagined_schedules, strict=True)):

@@ -1,4 +1,4 @@
-"""Tiles of the products: their words, the defaults for many and for few rows, and a space that a search can cover."""
+"""Tiles of the products: their notation, the defaults for many and few rows, and the size of the search space."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_many_rows_get_the_widest_tile_and_a_flattened_loop() -> None:
 
 
 def test_gradients_get_tiles_that_hide_their_epilogues_or_read_least() -> None:
-    """Two programs a processor for the gradient of the hidden rows, 128 by 256 for that of the weights."""
+    """Two programs fit a processor for the gradient of hidden rows; that of the weights has tiles of 128 by 256."""
     tiles = default(TRAINING)
     assert (tiles.down_backward.warps, tiles.down_backward.beside(TRAINING, HOPPER)) == (4, 2)
     assert (tiles.weights.rows, tiles.weights.columns) == (128, 256)
@@ -99,7 +99,7 @@ def test_the_space_has_every_axis_and_a_bounded_size(problem: Problem) -> None:
 
 
 def test_tiles_lower_than_the_rows_are_in_the_space() -> None:
-    """64 rows where 128 would pad more than they save."""
+    """Tiles of 64 rows are tried where tiles of 128 would pad more than they save."""
     qwen = model("Qwen3-30B-A3B").problem(T=8192, dtype="bfloat16")
     heights = {tiles.heights(qwen) for tiles in tilings(qwen, HOPPER, SHAPES["bfloat16"])}
     assert heights >= {(64,), (128,), (64, 128)}

@@ -28,7 +28,7 @@ scripts = {{ moebench = "moebench.cli.main:main" }}
 packages = ["moebench.cli"]
 package-dir = {{ "moebench.cli" = "cli" }}
 """
-# Stands in for `moebench run`: writes the records that it holds, after a word on where it runs.
+# Replaces `moebench run`: prints its environment and arguments, and writes the records that it holds.
 COMMAND = """
 import os, sys
 
@@ -54,7 +54,7 @@ def lines(records: Sequence[Record]) -> str:
 
 
 def write(folder: Path, version: str, *records: Record) -> None:
-    """Make the sources those of a command that answers with these records, and needs what is installed here."""
+    """Write the sources of a command that answers with these records, and needs a package that is installed here."""
     (folder / "cli").mkdir(parents=True, exist_ok=True)
     (folder / "pyproject.toml").write_text(PROJECT.format(version=version))
     (folder / "cli" / "__init__.py").touch()
@@ -77,7 +77,7 @@ def run(side: Side, folder: Path) -> list[Record]:
 
 
 def test_a_revision_and_the_changed_tree_are_installed_side_by_side(checkout: Path, tmp_path: Path) -> None:
-    """Each runs its own code, with what is installed here behind it, and names what it was made of."""
+    """Each side runs its code with the packages that are installed here, and its records name its commit."""
     head = git(checkout, "rev-parse", "HEAD")
     write(checkout, "2.0", record(kernel="after"))
     (checkout / "cli" / "untracked.py").touch()
@@ -126,7 +126,7 @@ def test_sources_that_cannot_be_installed_are_said(checkout: Path, tmp_path: Pat
 
 
 def answering(folder: Path, *records: Record, code: int = 0, says: str = "", wrote: bool = True) -> Side:
-    """A side whose `moebench` answers so, whatever it is asked."""
+    """Return a side whose `moebench` gives this answer to all arguments."""
     command = folder / "environment" / "bin" / "moebench"
     command.parent.mkdir(parents=True)
     command.write_text(
@@ -159,7 +159,7 @@ def test_a_bad_answer_is_a_record_like_any_other(tmp_path: Path) -> None:
 
 
 def test_a_run_that_breaks_after_good_records_is_broken(tmp_path: Path) -> None:
-    """Python, too, leaves with 1 after a traceback."""
+    """Python also ends with exit code 1 after a traceback."""
     with pytest.raises(GateError, match="could not be measured: ZeroDivisionError"):
         answering(tmp_path, record(), code=1, says="ZeroDivisionError").run([], tmp_path)
 

@@ -1,4 +1,4 @@
-"""Every figure is as accepted, on this machine as on any; what fails or is refused costs no other figure."""
+"""Every counter is as accepted, on this machine as on any; a case that fails or is refused costs no other counter."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ comparable = pytest.mark.skipif(bool(OTHER_VERSIONS), reason=OTHER_VERSIONS)
 
 
 @comparable
-def test_every_figure_is_as_accepted() -> None:
+def test_every_counter_is_as_accepted() -> None:
     """`moebench counters --accept` accepts a change that is meant."""
     answer = subprocess.run(COUNTERS, cwd=ROOT, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stdout
@@ -50,7 +50,7 @@ def test_every_figure_is_as_accepted() -> None:
     ids=["an older processor", "other threads"],
 )
 @pytest.mark.slow
-def test_another_machine_has_the_same_figures(environment: dict[str, str]) -> None:
+def test_another_machine_has_the_same_counters(environment: dict[str, str]) -> None:
     answer = subprocess.run(
         COUNTERS, cwd=ROOT, env=os.environ | environment, capture_output=True, text=True, check=False
     )
@@ -69,7 +69,7 @@ def test_the_problems_are_of_models_and_run_small() -> None:
 
 
 def test_each_kernel_is_counted_where_it_would_run() -> None:
-    """Those in Triton as on every GPU at full scale, another at full scale and, called, on the CPU."""
+    """Triton kernels are counted for every GPU at full scale; others at full scale by cost, and called on the CPU."""
     triton = "triton_scatter"
     assert triton in compiled_kernels()
     counted = count(["padded", triton])
@@ -107,7 +107,7 @@ def test_a_refusal_is_told_with_its_reason() -> None:
     assert at not in counted.families["reference"]
 
 
-def test_what_fails_is_broken_and_costs_no_other_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_fails_is_broken_and_costs_no_other_counter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counted_cases, "PROBLEMS", {"Mixtral-8x7B": PROBLEMS["Mixtral-8x7B"][-1:]})
     counted = count([faulty_kernels.Name("Raises"), "loop"])
     assert counted.broken == {"Raises, Mixtral-8x7B D=128 T=16 forward bfloat16": "RuntimeError: no such luck"}

@@ -1,6 +1,6 @@
 """The gate on this machine: a slower implementation in a working tree is caught, and the tree is the same as itself.
 
-Minutes each, on a machine that has nothing else to do here; what its neighbours do may come and go.
+Each test takes minutes on a machine that is otherwise idle; load from its neighbours may come and go.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A checkout of its own of what is committed here."""
+    """Return a fresh clone of the commit of this checkout."""
     folder = tmp_path / "clone"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
     return folder
 
 
 def gate(clone: Path, *arguments: str) -> tuple[int, dict[tuple[str, str], str]]:
-    """The exit code, and the verdicts by series and kernel."""
+    """Return the exit code, and the verdicts by series and kernel."""
     command = [str(MOEBENCH), "gate", "--model", "Mixtral-8x7B", "--device", "cpu", "--json", *arguments]
     ended = subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
     assert ended.stdout, ended.stderr
@@ -38,7 +38,7 @@ def gate(clone: Path, *arguments: str) -> tuple[int, dict[tuple[str, str], str]]
 
 
 def test_an_extra_copy_of_the_weights_is_caught_where_it_is_made(clone: Path) -> None:
-    """A sleep-free slowdown, of the loop over experts and not of the padded product beside it."""
+    """The slowdown is real work, in the loop over experts and not in the padded product."""
     source = (clone / LOOP).read_text()
     slower = source.replace("weights.w_up_EUD.unbind()", "weights.w_up_EUD.clone().unbind()")
     slower = slower.replace("weights.w_down_EDF.unbind()", "weights.w_down_EDF.clone().unbind()")

@@ -1,4 +1,4 @@
-"""The gate between two sides that are not really measured: pairs, looks, what it asks for and what it keeps."""
+"""The gate between two made-up sides: its pairs, its looks, the runs that it starts and the records that it keeps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from moebench.suites.gate.paired_runs import Gate
 
 @dataclass(frozen=True)
 class Judged:
-    """What a gate did and said."""
+    """The verdicts of a gate, its runs and its sentences."""
 
     verdicts: dict[str, Outcome]
     asked: tuple[Asked, Asked]
@@ -67,11 +67,11 @@ def test_what_seems_slower_is_measured_anew_and_alone(tmp_path: Path) -> None:
     gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2.1))
     assert gate.verdicts == {"loop": Outcome.same, "scatter": Outcome.slower}
     assert [arguments[:3] for arguments in gate.asked[0][8:]] == 8 * [("suite", "--kernel", "scatter")]
-    assert gate.sentences[1] == "measuring anew what seemed slower: 1 of the points"
+    assert gate.sentences[1] == "measuring the points that seemed slower again: 1"
 
 
 def test_what_was_slower_only_once_is_the_same(tmp_path: Path) -> None:
-    """A neighbour sits beside every process of the new side, and leaves when the first look is over."""
+    """A neighbour slows every process of the new side until the first look is over."""
     gate = judged(tmp_path, always(loop=1), lambda number: {"loop": 1.1 if number < 8 else 1})
     assert gate.verdicts == {"loop": Outcome.same}
     assert gate.sentences[0].endswith("1 slower")
@@ -89,7 +89,7 @@ def test_only_what_is_unclear_is_measured_on(tmp_path: Path) -> None:
 
 
 def test_what_breaks_is_broken_without_another_look(tmp_path: Path) -> None:
-    """Once in sixteen turns, and of one kernel alone."""
+    """A kernel breaks in one of sixteen runs; only its points are broken."""
     gate = judged(tmp_path, always(loop=1, scatter=2), lambda number: {"loop": 1, "scatter": 0 if number == 7 else 2})
     assert gate.verdicts == {"loop": Outcome.same, "scatter": Outcome.broken}
     assert len(gate.asked[0]) == 8
