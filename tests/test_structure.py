@@ -116,8 +116,7 @@ def test_no_two_modules_share_a_name() -> None:
 
 def test_no_two_classes_share_a_name() -> None:
     trees = [ast.parse(path.read_text()) for path in MODULES]
-    names = repeated(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
-    assert set(names) <= {"Device", "Engine", "Format", "Model", "Outcome"}
+    assert repeated(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)) == []
 
 
 def test_every_module_has_a_docstring() -> None:

@@ -15,7 +15,7 @@ OPENING = 3  # configurations measured before the surrogate chooses
 FAILED = 1.5  # a failure's score over the slowest measured: enough to keep away, and the scale of the others stays
 
 
-class Model(Strategy):
+class ModelGuided(Strategy):
     """Bayesian optimisation: the best predictions first, then the configuration with the largest expected improvement.
 
     Without predictions the first ones are drawn at random. Failures count as slower than anything measured.
@@ -48,4 +48,4 @@ class Model(Strategy):
         return Observations(np.array(indices), np.log(scores), np.array(noise))
 
 
-strategy = Model
+strategy = ModelGuided
