@@ -1,4 +1,4 @@
-"""The answer: what the numbers of a section support, in sentences, and nothing they do not."""
+"""The answer of a section in sentences: what its numbers support, and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMED = 3  # kernels that a sentence names; more would be a table
 
 @dataclass(frozen=True)
 class Answer:
-    """One sentence that answers the suite's question as far as times can, and the sentences that qualify it."""
+    """One sentence that answers the suite's question as far as times can, and sentences that qualify it."""
 
     sentence: str
     details: list[str]
@@ -50,9 +50,9 @@ def _best(rows: list[Row]) -> Row | None:
 
 
 def _winners(grouped: dict[RowPlace, list[Row]]) -> str:
-    """Who is fastest at how many of the contested points."""
-    won = Counter(row.kernel for row in _standing(grouped, Rank.fastest))
-    ties = _standing(grouped, Rank.tied)
+    """Return which kernel is fastest at how many of the contested points."""
+    won = Counter(row.kernel for row in _ranked_as(grouped, Rank.fastest))
+    ties = _ranked_as(grouped, Rank.tied)
     tied_places = len({row.place for row in ties})
     contests = won.total() + tied_places
     if not contests:
@@ -73,7 +73,7 @@ def _winners(grouped: dict[RowPlace, list[Row]]) -> str:
 
 
 def _uncontested(grouped: dict[RowPlace, list[Row]]) -> str:
-    alone = _standing(grouped, Rank.alone)
+    alone = _ranked_as(grouped, Rank.alone)
     passed = sorted({row.kernel for row in alone})
     if {row.kernel for rows in grouped.values() for row in rows if not row.reference} == set(passed[:1]):
         return (
@@ -83,8 +83,8 @@ def _uncontested(grouped: dict[RowPlace, list[Row]]) -> str:
 
 
 def _against_baseline(grouped: dict[RowPlace, list[Row]], best: dict[RowPlace, Row], baseline: str) -> str:
-    """The baseline's median over the fastest one's, at the points both passed."""
-    contested = any(_standing(grouped, standing) for standing in (Rank.fastest, Rank.tied))
+    """Compare the baseline's median with the fastest one, at the points that both passed."""
+    contested = any(_ranked_as(grouped, rank) for rank in (Rank.fastest, Rank.tied))
     if not contested or baseline in ("", *REFERENCES):
         return ""
     ratios, beaten = [], False
@@ -92,7 +92,7 @@ def _against_baseline(grouped: dict[RowPlace, list[Row]], best: dict[RowPlace, R
         rival = leading(grouped[place]).get(baseline)
         if rival and rival.median and row.median:
             ratios.append(rival.median.value / row.median.value)
-            beaten = beaten or rival.standing is Rank.slower
+            beaten = beaten or rival.rank is Rank.slower
     if not ratios:
         return f"the baseline {baseline} passed nowhere"
     limits = "" if len(ratios) == len(best) else f" at the {counted(len(ratios), 'point')} it passed"
@@ -102,14 +102,14 @@ def _against_baseline(grouped: dict[RowPlace, list[Row]], best: dict[RowPlace, R
 
 
 def _alone(grouped: dict[RowPlace, list[Row]]) -> str:
-    alone, all_places = len(_standing(grouped, Rank.alone)), len(grouped)
+    alone, all_places = len(_ranked_as(grouped, Rank.alone)), len(grouped)
     if alone in (0, all_places):
         return ""
     return f"At {_of(alone, all_places)} only one kernel passed, which is no contest."
 
 
 def _against_reference(best: dict[RowPlace, Row], name: str, words: str) -> str:
-    """The share of a reference's useful FLOP/s that the fastest kernel reaches, where both passed."""
+    """Return the share of a reference's useful FLOP/s that the fastest kernel reaches, where both passed."""
     shares = [100 * share for row in best.values() if (share := row.rate_over(name))]
     return f"The fastest reaches {span(shares, ' %')} of the rate of {words} ({name})." if shares else ""
 
@@ -124,7 +124,7 @@ def _bound(section: Section) -> str:
 
 
 def _growth(best: dict[RowPlace, Row], axis: str) -> str:
-    """How the fastest time changes from the first to the last number on the axis."""
+    """Return how the fastest time changes from the first to the last number on the axis."""
     lines: dict[Facet, list[Row]] = {}
     for place, row in best.items():
         if place.numeric:
@@ -153,7 +153,7 @@ def _drops(best: dict[RowPlace, Row]) -> str:
 
 
 def _failures(rows: list[Row]) -> str:
-    """What did not pass; a refusal or too little memory is told but is no failure."""
+    """Return what did not pass. A refusal or too little memory is mentioned but is not a failure."""
     count = Counter(row.record.status for row in rows)
     if count[Status.passed] == len(rows):
         return f"All {counted(len(rows), 'trial')} passed." if len(rows) > 1 else "The one trial passed."
@@ -172,8 +172,8 @@ def _endings(rows: list[Row]) -> str:
     return ", ".join(f"{number_of(times)} {words}" for words, times in count.items()) or "there are no trials"
 
 
-def _standing(grouped: dict[RowPlace, list[Row]], standing: Rank) -> list[Row]:
-    return [row for rows in grouped.values() for row in rows if row.standing is standing]
+def _ranked_as(grouped: dict[RowPlace, list[Row]], rank: Rank) -> list[Row]:
+    return [row for rows in grouped.values() for row in rows if row.rank is rank]
 
 
 def _of(count: int, total: int) -> str:

@@ -1,4 +1,4 @@
-"""How a number, a name and a status are written: the same way on a page, in Markdown and in a terminal."""
+"""The text of a number, a name and a status: the same on a page, in Markdown and in a terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DIGITS = 3
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands grouped; an exponent only under a millionth."""
+    """Return three significant digits with grouped thousands, and an exponent only below a millionth."""
     if not math.isfinite(value):
         return str(value)
     if value == 0:
@@ -27,38 +27,38 @@ def number(value: float) -> str:
 
 
 def optional(value: float | None) -> str:
-    """The number, or a dash where there is none."""
+    """Return the number, or a dash where there is none."""
     return MISSING if value is None else number(value)
 
 
 def ends(interval: Interval | None) -> str:
-    """The ends of an interval."""
+    """Return the ends of an interval, or a dash where there is none."""
     return MISSING if interval is None else f"{number(interval.low)} – {number(interval.high)}"
 
 
 def span(values: Sequence[float], unit: str = "", write: Callable[[float], str] = number) -> str:
-    """The range of some values, or the one value when both ends are written alike."""
+    """Return the range of some values, or one value when both ends have the same text."""
     low, high = write(min(values)), write(max(values))
     return f"{low}{unit}" if low == high else f"{low}{unit} to {high}{unit}"
 
 
 def exact(x: float | str) -> str:
-    """A place on an axis: never rounded to three digits, for 16384 is not 16400."""
+    """Return a place on an axis. It is never rounded to three digits, because 16384 is not 16400."""
     return plain(x) if isinstance(x, str) else f"{x:,.15g}".replace(",", GROUP)
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 trial``, ``2 trials``."""
+    """Return a count with its noun: ``1 trial``, ``2 trials``."""
     return f"{number_of(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def number_of(count: int) -> str:
-    """A count, all its digits, thousands grouped."""
+    """Return a count with all its digits and grouped thousands."""
     return f"{count:,}".replace(",", GROUP)
 
 
 def plain(text: str, limit: int | None = None) -> str:
-    """Text of a record as one printable line.
+    """Return text of a record as one printable line.
 
     Control characters (terminal escapes, line breaks, direction marks) become spaces; beyond ``limit`` characters it
     is cut with an ellipsis.
@@ -68,5 +68,5 @@ def plain(text: str, limit: int | None = None) -> str:
 
 
 def status_words(status: Status) -> str:
-    """A status as it is said."""
+    """Return a status as words."""
     return status.value.replace("_", " ")

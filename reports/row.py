@@ -72,7 +72,7 @@ class Row:
     median: Interval | None
     spread: float | None
     varied: frozenset[str] = frozenset()
-    standing: Rank = Rank.slower
+    rank: Rank = Rank.slower
     rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -104,12 +104,12 @@ class Row:
     @property
     def leads(self) -> bool:
         """Return whether the row is the fastest at its place, or tied with the fastest."""
-        return self.standing in (Rank.fastest, Rank.tied)
+        return self.rank in (Rank.fastest, Rank.tied)
 
     @property
     def outcome(self) -> str:
         """Return the rank of a row that passed, or the status with which it ended."""
-        return self.standing.value if self.passed else status_words(self.record.status)
+        return self.rank.value if self.passed else status_words(self.record.status)
 
     @property
     def reason(self) -> str:

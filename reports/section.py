@@ -16,7 +16,7 @@ from .table import table
 
 @dataclass(frozen=True)
 class RecordedMachine:
-    """One environment, with the commits and the times of the records it made; ``label`` tells it from the others."""
+    """One environment and the records that were made in it; ``label`` tells it from the others of a report."""
 
     label: str
     environment: Environment
@@ -24,7 +24,7 @@ class RecordedMachine:
 
     @property
     def facts(self) -> list[tuple[str, str]]:
-        """What is known of it, by name."""
+        """Return the known facts about the machine, by name."""
         known = self.environment
         threads = sorted({record.environment.threads for record in self.records})
         return [
@@ -50,7 +50,7 @@ class RecordedMachine:
 class Section:
     """One suite on one machine; ``repeated`` counts records that a later one of the same identity replaces.
 
-    ``predictions`` are of the same lines, on ranks that nobody may have.
+    ``predictions`` continue the same lines on more ranks than were measured.
     """
 
     machine: RecordedMachine
@@ -86,7 +86,7 @@ class Section:
         return grouped
 
     def predicted(self, facet: Facet) -> list[Prediction]:
-        """What is predicted of a facet's line, with a time."""
+        """Return the predictions of a facet's line that have a time."""
         return [
             one
             for one in self.predictions
@@ -101,7 +101,7 @@ class Section:
 
     @property
     def notes(self) -> list[str]:
-        """How these numbers were made, in sentences."""
+        """Return sentences about how these numbers were made."""
         timings = [record.timing for record in self.records if record.timing]
         notes = []
         if timings:
@@ -112,13 +112,13 @@ class Section:
             notes.append(f"{counted(throttled, 'sample')} taken while the device was throttled were left out.")
         if unread := [record.clocks.unread for record in self.records if record.clocks and record.clocks.unread]:
             notes.append(
-                f"Of {counted(len(unread), 'record')} the device's state is not fully known: {plain(unread[0])}."
+                f"The device's state is not fully known for {counted(len(unread), 'record')}: {plain(unread[0])}."
             )
         if self.predictions:
             named = ", ".join(sorted({plain(one.machine) for one in self.predictions}))
             notes.append(f"Hollow marks on dashed lines are not measured: they are predictions for {named}.")
         if self.repeated:
-            notes.append(f"{counted(self.repeated, 'earlier record')} of the same trials gave way to the latest.")
+            notes.append(f"{counted(self.repeated, 'earlier record')} of the same trials are replaced by the latest.")
         rates: dict[str, list[Record]] = {}
         for record in self.records:
             if record.roofline:
@@ -137,7 +137,7 @@ _CACHES = {"cold": "with a cold cache", "hot": "with a hot cache", "eager": "in 
 
 
 def sections(records: Sequence[Record], predictions: Sequence[Prediction] = ()) -> list[Section]:
-    """The records by suite, then by machine, in order of appearance, with the predictions of their lines.
+    """Return the records by suite, then by machine, in order of appearance, with the predictions of their lines.
 
     Of several records of the same trial on the same machine the one made last counts.
     """
@@ -170,7 +170,7 @@ def _section(machine: RecordedMachine, records: list[Record], predictions: Seque
 
 
 def machines(records: Sequence[Record]) -> list[RecordedMachine]:
-    """The distinct environments, in order of appearance."""
+    """Return the distinct environments, in order of appearance."""
     grouped: list[list[Record]] = []
     for record in records:
         for group in grouped:
@@ -190,6 +190,6 @@ def _label(environment: Environment, order: int) -> str:
 
 
 def period(records: Sequence[Record]) -> str:
-    """From the first to the last record, to the minute."""
+    """Return the time from the first to the last record, to the minute."""
     times = sorted(plain(record.time, 40).replace("T", " ")[:16] for record in records)
     return times[0] if times[0] == times[-1] else f"{times[0]} to {times[-1]}"

@@ -1,4 +1,4 @@
-"""The points that have no number because memory was too small: how many, what they needed, and what to do about it."""
+"""Points without a number because memory was too small: how many, what they needed, and the remedy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from ..results.record import Record, Status
+from .numbers import counted
 
 GIB = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shortage:
-    """``records`` of so many ``points`` are out_of_memory.
+    """``records`` at ``points`` different points ended as out_of_memory.
 
-    ``needed`` are the bytes of the largest as far as they were reckoned, ``memory`` those of the device.
+    ``needed`` are the bytes that the largest was estimated to need, None without an estimate; ``memory`` are the bytes
+    of the device.
     """
 
     points: int
@@ -26,17 +28,16 @@ class Shortage:
 
     @property
     def sentence(self) -> str:
-        """In one line, with the remedy."""
-        points = "1 point has" if self.points == 1 else f"{self.points} points have"
-        records = "1 result is" if self.records == 1 else f"{self.records} results are"
+        """Return the shortage and its remedy in one line."""
         most = f"the largest needed about {self.needed / GIB:.1f} GiB, " if self.needed else ""
         return (
-            f"{points} a hole: {records} out_of_memory, {most}the device has {self.memory / GIB:.1f} GiB; end what "
-            "else uses it, give a smaller --size, or measure on a device with more memory, with another --output"
+            f"{counted(self.records, 'trial')} at {counted(self.points, 'point')} ran out of memory: {most}the "
+            f"device has {self.memory / GIB:.1f} GiB; end the other processes that use it, give a smaller --size, or "
+            "measure on a device with more memory, with another --output"
         )
 
     def plain(self) -> dict[str, JsonValue]:
-        """The same for machines."""
+        """Return the same as plain data for JSON."""
         return {
             "points": self.points,
             "records": self.records,
@@ -47,7 +48,7 @@ class Shortage:
 
 
 def shortage(records: Sequence[Record]) -> Shortage | None:
-    """What memory was too small for, or None where every point was measured or refused for another reason."""
+    """Return the shortage of memory in some records, or None where no record ended for lack of it."""
     short = [record for record in records if record.status is Status.out_of_memory]
     if not short:
         return None

@@ -99,11 +99,11 @@ def _ranked(rows: list[Row]) -> list[Row]:
     leaders = leading(rows)
     rates = {name: row.tflops for name in REFERENCES if (row := leaders.get(name)) and row.tflops}
     contest = [row for row in leaders.values() if row.competes]
-    standings = {id(row): Rank.reference for row in rows if row.passed and not row.competes}
+    ranks = {id(row): Rank.reference for row in rows if row.passed and not row.competes}
     if contest and contest[0].median:
         edge = contest[0].median.high
         front = [row for row in contest if row.median and row.median.low <= edge]
         shared = Rank.tied if len(front) > 1 else Rank.fastest
-        standings |= dict.fromkeys(map(id, front), shared if len(contest) > 1 else Rank.alone)
-    ranked = [replace(row, standing=standings.get(id(row), Rank.slower), rates=rates) for row in rows]
+        ranks |= dict.fromkeys(map(id, front), shared if len(contest) > 1 else Rank.alone)
+    ranked = [replace(row, rank=ranks.get(id(row), Rank.slower), rates=rates) for row in rows]
     return sorted(ranked, key=lambda row: (speed(row), row.kernel))

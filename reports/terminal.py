@@ -1,4 +1,4 @@
-"""Tables for a terminal: one a suite, with as many columns as its width holds."""
+"""Tables for a terminal: one for each section, with as many columns as the width holds."""
 
 from __future__ import annotations
 

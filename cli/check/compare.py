@@ -1,4 +1,4 @@
-"""`moebench compare`: is what was measured now slower than what was measured then?"""
+"""`moebench compare`: whether records are slower than earlier ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def compare(
 
 
 def _records(path: Path) -> list[Record]:
-    """The records of a file; a line that is none is told, many of them in one line."""
+    """Return the records of a file, and print one line about the lines that are not records."""
     from ...reports.numbers import plain
     from ...results.record.store import load
 

@@ -1,4 +1,4 @@
-"""`moebench history`: what every point took at each commit, and where that changed."""
+"""`moebench history`: the time of every point at each commit, and the commits between which it changed."""
 
 from __future__ import annotations
 

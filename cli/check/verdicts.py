@@ -32,8 +32,8 @@ def conclude(verdicts: Sequence[Verdict], *, strict: bool, as_json: bool) -> Non
     if not any(verdict.status.compared for verdict in verdicts):
         reasons = dict.fromkeys(plain(verdict.reason) for verdict in verdicts if verdict.reason)
         refuse(f"nothing could be compared: {next(iter(reasons), 'there are no common points')}")
-    standings = list(Outcome)
-    ranked = sorted(verdicts, key=lambda verdict: standings.index(verdict.status))
+    order = list(Outcome)
+    ranked = sorted(verdicts, key=lambda verdict: order.index(verdict.status))
     counts = Counter(verdict.status.value for verdict in ranked)
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     if as_json:

@@ -66,7 +66,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
 
 
 def _device() -> tuple[torch.device, dict[str, object] | str]:
-    """What to measure on: the GPU with its readings where it can be, else the CPU and why."""
+    """Return the GPU with its readings, or where it cannot be used the CPU and the reason."""
     import torch
 
     from ...results.timing.gpu_check import UnfitGpu, check_gpu, check_idle
@@ -83,7 +83,7 @@ def _device() -> tuple[torch.device, dict[str, object] | str]:
 
 
 def _state(package: str, extra: str) -> str:
-    """Whether a package of an extra can be imported, not only found."""
+    """Return whether a package of an extra can be imported: it may be installed and broken."""
     from ...common.packages import Unusable, use
 
     try:

@@ -27,7 +27,7 @@ def report(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON instead.")] = False,
 ) -> None:
-    """Make the report of one or several files of records."""
+    """Write the report of one or several files of records."""
     with told():
         from ...reports.report import Report
         from ...results.record.prediction import holds_predictions, read

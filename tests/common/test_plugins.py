@@ -14,7 +14,7 @@ from moebench.common.plugins import Catalog
 
 @pytest.fixture
 def gadgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog[str]]:
-    """A package of two plugins, of which one cannot be imported, beside files that are no plugins."""
+    """Make a package of two plugins, of which one cannot be imported, beside files that are not plugins."""
     package = tmp_path / "gadget_package"
     package.mkdir()
     (package / "__init__.py").write_text("")

@@ -123,7 +123,7 @@ def record(
 
 
 def _traffic(sent_bytes: list[int]) -> Traffic:
-    """What ranks of one node sent to each other, a copy for every route."""
+    """Return the traffic of ranks on one node, with a copy for every route."""
     none, ones = [0] * len(sent_bytes), [1] * len(sent_bytes)
     return Traffic(
         ranks_per_node=len(sent_bytes),
@@ -170,7 +170,7 @@ def tokens(mode: str = "forward") -> list[Record]:
 
 
 def capacity() -> list[Record]:
-    """A capacity factor on the axis with "dropless" at its end; dropless kernels refuse a capacity."""
+    """Make a suite with a capacity factor on the axis and "dropless" at its end; dropless kernels refuse a capacity."""
     found = []
     for factor in (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, "dropless"):
         for kernel, ms in (("loop", 2.2), ("padded", 0.7), ("scatter", 0.82)):
@@ -267,13 +267,13 @@ def endings() -> list[Record]:
 
 @pytest.fixture(scope="session")
 def make() -> Callable[..., Record]:
-    """The builder of one record."""
+    """Return the builder of one record."""
     return record
 
 
 @pytest.fixture(scope="session")
 def suites() -> dict[str, list[Record]]:
-    """The records of every suite above, by its name."""
+    """Return the records of every suite above, by its name."""
     return {
         "tokens": [*tokens(), *tokens("train")],
         "capacity": capacity(),

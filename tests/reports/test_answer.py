@@ -143,6 +143,6 @@ def test_failures_are_counted_by_status_and_refusals_are_none(
     assert _answer(records).details[-1] == sentence
 
 
-def test_dropped_rows_are_told(make: Make) -> None:
+def test_dropped_rows_are_mentioned(make: Make) -> None:
     found = _answer([make("a", x=1.0, kept=0.75), make("a", x=2.0), make("loop", x=1.0, ms=9.0, kept=0.75)])
     assert "The capacity drops 0 % to 25.0 % of the routed rows." in found.details

@@ -58,13 +58,13 @@ def _html(records: list[Record], path: Path, problems: tuple[str, ...] = ()) -> 
 
 @pytest.fixture(scope="module")
 def page(sweep: list[Record], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, _Outline]:
-    """The long report as HTML."""
+    """Write the long report as HTML."""
     return _html(sweep, tmp_path_factory.mktemp("html"), ("run.jsonl:3: not a record",))
 
 
 @pytest.fixture(scope="module")
 def markdown(sweep: list[Record], make: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The long report as Markdown, followed by records that mean harm."""
+    """Write the long report as Markdown, followed by malicious records."""
     return Report([*sweep, *_evil(make)]).write(tmp_path_factory.mktemp("markdown") / "r.md")
 
 

@@ -39,7 +39,7 @@ def test_equal_problems_at_two_places_are_two_trials(make: Make) -> None:
     assert len(section.rows) == 2
 
 
-def test_throttled_samples_are_told(make: Make) -> None:
+def test_throttled_samples_are_mentioned(make: Make) -> None:
     record = make()
     timing = record.timing
     assert isinstance(timing, Timing)

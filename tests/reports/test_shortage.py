@@ -25,17 +25,17 @@ def test_points_and_results_are_counted_and_the_largest_is_named(make: Make) -> 
     found = shortage(records)
     assert found is not None
     assert (found.points, found.records, found.needed) == (2, 3, 57 << 30)
-    assert "2 points have a hole: 3 results are out_of_memory" in found.sentence
+    assert "3 trials at 2 points ran out of memory" in found.sentence
     assert "the largest needed about 57.0 GiB, the device has 80.0 GiB" in found.sentence
     assert "--size" in found.sentence
     assert found.plain()["needed_bytes"] == 57 << 30
 
 
-def test_what_nobody_reckoned_is_not_made_up(make: Make) -> None:
+def test_a_need_without_an_estimate_is_not_made_up(make: Make) -> None:
     found = shortage([short(make("loop"), None)])
     assert found is not None
-    assert "1 point has a hole: 1 result is out_of_memory, the device has 80.0 GiB" in found.sentence
+    assert "1 trial at 1 point ran out of memory: the device has 80.0 GiB" in found.sentence
 
 
-def test_other_refusals_are_no_hole(make: Make) -> None:
+def test_other_refusals_are_no_shortage(make: Make) -> None:
     assert shortage([make("loop"), make("padded", status=Status.unsupported)]) is None

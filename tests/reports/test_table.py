@@ -38,28 +38,28 @@ def test_a_row_without_samples_has_no_measured_quantity(make: Make) -> None:
 
 def test_the_lowest_median_whose_interval_is_apart_is_fastest(make: Make) -> None:
     rows = table([make("slow", ms=2.0), make("quick", ms=1.0)])
-    assert [(row.kernel, row.standing) for row in rows] == [("quick", Rank.fastest), ("slow", Rank.slower)]
+    assert [(row.kernel, row.rank) for row in rows] == [("quick", Rank.fastest), ("slow", Rank.slower)]
 
 
 def test_overlapping_intervals_are_tied(make: Make) -> None:
     noisy = [0.9, 1.0, 1.1, 1.2, 1.3]
     rows = table([make("a", ms=noisy), make("b", ms=[1.01 * one for one in noisy]), make("c", ms=9.0)])
-    assert [row.standing for row in rows] == [Rank.tied, Rank.tied, Rank.slower]
+    assert [row.rank for row in rows] == [Rank.tied, Rank.tied, Rank.slower]
 
 
 def test_an_interval_that_only_reaches_into_the_fastest_one_is_tied(make: Make) -> None:
     rows = table([make("a", ms=[0.9, 1.0, 1.1, 1.2, 1.3]), make("b", ms=[1.15] * 5), make("c", ms=[1.35] * 5)])
-    assert [row.standing for row in rows] == [Rank.tied, Rank.tied, Rank.slower]
+    assert [row.rank for row in rows] == [Rank.tied, Rank.tied, Rank.slower]
 
 
 def test_one_that_passed_among_failures_is_no_winner(make: Make) -> None:
     rows = table([make("a"), make("b", status=Status.wrong, reason="norm 0.3")])
-    assert [row.standing for row in rows] == [Rank.alone, Rank.slower]
+    assert [row.rank for row in rows] == [Rank.alone, Rank.slower]
 
 
 def test_the_reference_never_competes(make: Make) -> None:
     rows = table([make("dense", ms=0.1), make("a", ms=1.0), make("b", ms=2.0)])
-    assert [(row.kernel, row.standing) for row in rows] == [
+    assert [(row.kernel, row.rank) for row in rows] == [
         ("dense", Rank.reference),
         ("a", Rank.fastest),
         ("b", Rank.slower),
@@ -87,7 +87,7 @@ def test_rows_are_held_against_the_references_at_their_place(make: Make) -> None
 
 def test_configurations_of_one_kernel_do_not_compete_with_each_other(make: Make) -> None:
     rows = table([make("a", ms=1.0, config={"block": 64}), make("a", ms=1.5, config={"block": 32}), make("b", ms=3.0)])
-    assert [row.standing for row in rows] == [Rank.fastest, Rank.slower, Rank.slower]
+    assert [row.rank for row in rows] == [Rank.fastest, Rank.slower, Rank.slower]
     assert leading(rows)["a"].config == "block=64"
 
 
@@ -97,7 +97,7 @@ def test_dtype_and_mode_are_never_compared(make: Make) -> None:
         make("b", ms=2.0, problem={"dtype": "float32"}),
         make("c", ms=3.0, problem={"dtype": "float32", "mode": "train"}),
     ]
-    assert [row.standing for row in table(records)] == [Rank.alone] * 3
+    assert [row.rank for row in table(records)] == [Rank.alone] * 3
 
 
 def test_problems_that_differ_at_one_place_are_told_apart(make: Make) -> None:
@@ -109,7 +109,7 @@ def test_problems_that_differ_at_one_place_are_told_apart(make: Make) -> None:
 
 def test_hot_and_cold_times_are_never_compared(make: Make) -> None:
     rows = table([make("a", ms=1.0, cache="hot"), make("b", ms=2.0)])
-    assert [row.standing for row in rows] == [Rank.alone] * 2
+    assert [row.rank for row in rows] == [Rank.alone] * 2
 
 
 def test_places_follow_the_axis_numbers_first_whatever_the_order_of_records(suites: dict[str, list[Record]]) -> None:
@@ -124,7 +124,7 @@ def test_words_on_an_axis_keep_the_order_of_the_suite(suites: dict[str, list[Rec
     assert named == ["mixtral-8x7b", "qwen3-30b-a3b", "deepseek-v3", "olmoe-1b-7b", "gpt-oss-120b"]
 
 
-def test_a_row_says_where_it_stands(make: Make) -> None:
+def test_a_row_names_its_place(make: Make) -> None:
     records = [make(problem={"seed": 1, "mode": "train"}), make(problem={"seed": 2, "mode": "train"}, ms=2.0)]
     cells = [column.cell(table(records)[0]) for column in place_columns("tokens")]
     assert cells == ["small", exact(1024.0), "bfloat16", "train", "seed 1"]

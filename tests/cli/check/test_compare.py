@@ -85,7 +85,7 @@ def test_what_cannot_be_told_is_2_with_strict_alone(old: Path, tmp_path: Path, n
 
 
 def refusal(answer: Result) -> str:
-    """The one line that a refusal is."""
+    """Return the one line of a refusal."""
     assert answer.exit_code == 2
     assert answer.stdout == ""
     (line,) = answer.stderr.splitlines()

@@ -70,7 +70,7 @@ def test_configurations_of_one_place_are_told_apart() -> None:
 
 @given(made=records(), sample=st.floats(*TIMES_NS))
 def test_any_record_gives_json_with_names_of_plain_characters(made: Record, sample: float) -> None:
-    """Whatever stands in a file of records: no path, no markup, no line break, and numbers that JSON has."""
+    """Whatever a file of records holds: no path, no markup, no line break, and numbers that JSON has."""
     passed = made.model_copy(update={"timing": TIMING.model_copy(update={"samples_ns": [sample, 1.0]})})
     (found,) = json.loads(document([passed]), parse_constant=pytest.fail)["benchmarks"]
     inside = found["fullname"].removeprefix("suites/bench_dispatch.py::test_dispatch[").removesuffix("]")
