@@ -1,4 +1,4 @@
-"""A verb that torchrun started: rank 0 does what the verb does, the other processes lend it their workers."""
+"""A verb that torchrun started: rank 0 executes the verb, the other processes provide it with workers."""
 
 from __future__ import annotations
 
@@ -16,37 +16,34 @@ import typer
 from .errors import COULD_NOT
 
 if TYPE_CHECKING:
-    from ..execution.workers.torchrun import TorchrunSession
-    from ..execution.workers.worker_group import WorkerProvider
+    from ..execution.workers.torchrun import Torchrun, TorchrunSession
 
 
 @contextmanager
-def workplace() -> Iterator[WorkerProvider]:
-    """Where the workers are to be had: on this machine, or one from each process that torchrun started.
+def launched_workers() -> Iterator[Torchrun | None]:
+    """Give the workers of the processes that torchrun started; None where torchrun did not start this process.
 
-    Of these only rank 0's comes back from here; the others leave with its exit code.
+    Only rank 0 returns from here; the other processes serve it and leave with its exit code.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        from ..execution.workers.worker_group import LOCAL_WORKERS
-
-        yield LOCAL_WORKERS
+        yield None
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what torchrun ends its processes with
-    with _session().lead() as crew:
+    with _session().lead() as torchrun:
         exit_code = COULD_NOT
         try:
-            yield crew
+            yield torchrun
             exit_code = 0
         except typer.Exit as leaving:
             exit_code = leaving.exit_code
             raise
         finally:
             _stay_to_the_end()
-            crew.leave(exit_code)
+            torchrun.leave(exit_code)
 
 
 def _session() -> TorchrunSession:
-    """The session of all processes, on rank 0."""
+    """Join the session of all processes; only rank 0 returns."""
     from ..execution.workers.torchrun import Launched, TorchrunSession
     from ..execution.workers.worker import WorkerError
     from ..results.record.environment import commit
@@ -63,17 +60,17 @@ def _session() -> TorchrunSession:
         session = TorchrunSession.join(me, claims)
         if me.rank == 0:
             return session
-        exit_code = session.keep()
+        exit_code = session.serve()
         _stay_to_the_end()
         raise typer.Exit(exit_code)
     except KeyboardInterrupt:
         raise typer.Exit(COULD_NOT) from None
     except WorkerError as error:
         if me.local_rank == 0:
-            raise  # one process of each machine says it
+            raise  # one process of each machine reports it
         raise typer.Exit(COULD_NOT) from error
 
 
 def _stay_to_the_end() -> None:
-    """Leave with the exit code that was agreed on: torchrun ends the others when one has left with another than 0."""
+    """Ignore SIGTERM, so that all leave with one exit code: torchrun ends the others when one left with a failure."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

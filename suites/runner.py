@@ -1,16 +1,32 @@
-"""Runs of tasks: each is measured, and its records are appended to a file."""
+"""Runner of tasks: has them measured, and appends their records to a store as they are made."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..execution.trial.task import Task
-from ..execution.workers.supervisor import Supervisor, TimeSpent
-from ..execution.workers.worker import DeviceType, Ready
-from ..execution.workers.worker_group import LOCAL_WORKERS, WorkerProvider
-from ..results.record import Record
+from ..execution.workers.executor import Executor, Finished, OpenExecutor
+from ..results.record import Environment, Record
 from ..results.record.store import Store, StoreError
+
+
+@dataclass
+class TimeSpent:
+    """Seconds of a run: ``startup_s`` starting workers, ``trials_s`` in tasks, and ``timed_s`` of these in timed calls.
+
+    Tasks that are measured side by side count in full.
+    """
+
+    startup_s: float = 0.0
+    trials_s: float = 0.0
+    timed_s: float = 0.0
+
+    @property
+    def harness(self) -> float:
+        """Share of the time in tasks that was not spent in timed calls."""
+        return 1 - self.timed_s / self.trials_s if self.trials_s else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,37 +41,68 @@ class SuiteProgress:
 
 
 class Runner:
-    """Runs tasks on one device, or on several as ranks, into one store."""
+    """Runs tasks on the executors that ``open_executor`` opens, one for each number of ranks, into one store.
 
-    def __init__(self, store: Store, device_type: DeviceType, workplace: WorkerProvider = LOCAL_WORKERS) -> None:
+    ``spent`` says where the time went, ``losses`` which slots were lost; see `Executor.losses`.
+    """
+
+    def __init__(self, store: Store, open_executor: OpenExecutor) -> None:
         self._store = store
-        self._device_type = device_type
-        self._workplace = workplace
+        self._open_executor = open_executor
         self.spent = TimeSpent()
+        self.losses: list[str] = []
 
     def run(self, tasks: Sequence[Task]) -> Iterator[SuiteProgress]:
-        """Measure tasks, append the records of each to the store, and yield them.
+        """Measure tasks, append the records of each to the store, and yield the progress.
+
+        Tasks of as many ranks are measured together, side by side where there are several slots.
 
         Raises:
             StoreError: when the store holds records of another machine or of other versions.
-            WorkerError: when no worker can be started, or one is out of reach.
+            ExecutorError, WorkerError: when no worker can be started, or no slot is left.
         """
-        kernels = sorted({who.kernel for task in tasks for who in task.competitors})
-        with Supervisor(self._device_type, kernels, self._workplace) as isolated:
-            self.spent = isolated.spent
-            if tasks:
-                self._refuse_to_mix(isolated.open(tasks[0].problem.ranks))
-            for done, task in enumerate(tasks, start=1):
-                records = isolated.run(task)
-                for record in records:
-                    self._store.append(record)
-                left_s = self.spent.trials_s / done * (len(tasks) - done)
-                yield SuiteProgress(task=task, records=records, done=done, total=len(tasks), left_s=left_s)
+        done = 0
+        for ranks in dict.fromkeys(task.problem.ranks for task in tasks):
+            group = [task for task in tasks if task.problem.ranks == ranks]
+            kernels = sorted({who.kernel for task in group for who in task.competitors})
+            started = time.monotonic()
+            with self._open_executor(kernels, ranks) as executor:
+                self.spent.startup_s += time.monotonic() - started
+                self._refuse_to_mix(executor.environment)
+                for finished in _run_all(executor, group):
+                    self._keep(finished)
+                    done += 1
+                    yield SuiteProgress(
+                        task=finished.task,
+                        records=finished.records,
+                        done=done,
+                        total=len(tasks),
+                        left_s=self._left_s(done, len(tasks), executor.slots),
+                    )
+                self.losses += executor.losses
 
-    def _refuse_to_mix(self, ready: Ready) -> None:
+    def _left_s(self, done: int, total: int, slots: int) -> float:
+        """Estimate the seconds until all tasks are done, from the mean of those that are."""
+        left = total - done
+        return self.spent.trials_s / done * left / max(1, min(slots, left))
+
+    def _keep(self, finished: Finished) -> None:
+        for record in finished.records:
+            self._store.append(record)
+        self.spent.trials_s += finished.seconds
+        self.spent.timed_s += sum(record.timing.timed_s for record in finished.records if record.timing)
+
+    def _refuse_to_mix(self, environment: Environment) -> None:
         for record in self._store.loaded.records:
-            if differences := record.environment.differs(ready.environment):
+            if differences := record.environment.differs(environment):
                 raise StoreError(
                     f"{self._store.path} holds records of another environment ({'; '.join(differences)}): "
                     "give another --output"
                 )
+
+
+def _run_all(executor: Executor, tasks: Sequence[Task]) -> Iterator[Finished]:
+    for task in tasks:
+        executor.submit(task)
+    for _ in tasks:
+        yield executor.next()

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import BAD_ANSWER, COULD_NOT, told
-from ..ranks import workplace
+from ..executors import AddressOption, SlotsOption, WhereOption, executors_of_run
+from ..ranks import launched_workers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,6 +76,9 @@ def run(
             show_default=False,
         ),
     ] = None,
+    executor: WhereOption = "local",
+    address: AddressOption = None,
+    slots: SlotsOption = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Take no more samples than this, though the noise ask for more.")
     ] = None,
@@ -94,11 +98,9 @@ def run(
     same --output continues. Exit code 1 means that an implementation was wrong, implausible, or did not survive. The
     last line says so where memory was too small for a point.
     """
-    with told(), workplace() as place:
+    with told(), launched_workers() as launched:
         from rich.console import Console
 
-        from ...execution.workers.affinity import PinnedThreads
-        from ...execution.workers.worker_group import LOCAL_WORKERS, LocalWorkers
         from ...results.record.prediction import write
         from ...results.record.store import Store
         from ...suites.plan import plan
@@ -106,6 +108,9 @@ def run(
         from ...suites.runner import Runner
 
         device = device or _best_device()
+        open_executor = executors_of_run(
+            device, executor, address, slots, launched=launched, interleaved=interleave_with is not None
+        )
         planned = plan(
             suites or MAIN_JOB,
             size=size or ("small" if device == "cpu" else "full"),
@@ -124,10 +129,10 @@ def run(
         with Store(path) as store:
             left = pending(planned.tasks, store.loaded.records, device)
             _say([*store.loaded.problems, *left.notes])
-            pinned = interleave_with and place is LOCAL_WORKERS
-            runner = Runner(store, device, LocalWorkers(PinnedThreads()) if pinned else place)
+            runner = Runner(store, open_executor)
             made, interrupted = _measure(runner, left.tasks, console)
             records = [*store.loaded.records, *made]
+        _say(runner.losses)
         if predictions:
             write(path.with_suffix(".predictions.jsonl"), predictions)
         _show(records, predictions, path, store, runner, console, as_json=as_json)

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ..errors import refuse, told
+from ..executors import AddressOption, SlotsOption, WhereOption, executors
 from ..measure.run import Device
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from ...autotune.search.candidates import Candidates
-    from ...execution.workers.executor import Executor
     from ...kernels.problem import Problem
 
 TOKENS = "16,64,256,1024"
@@ -69,16 +67,9 @@ def tune(
         Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
     ] = None,
     cache: Annotated[Literal["cold", "hot"], typer.Option(help="State of the caches, as for `moebench run`.")] = "cold",
-    executor: Annotated[
-        Literal["local", "ray"],
-        typer.Option(help="This machine, one worker for each of its GPUs; or the actors of a Ray cluster."),
-    ] = "local",
-    address: Annotated[
-        str | None, typer.Option(help="Address of the Ray cluster.", show_default="a new one on this machine")
-    ] = None,
-    slots: Annotated[
-        int | None, typer.Option(min=1, help="Number of workers.", show_default="one for each GPU, else one")
-    ] = None,
+    executor: WhereOption = "local",
+    address: AddressOption = None,
+    slots: SlotsOption = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -156,7 +147,8 @@ def tune(
             return
         from .search_session import session
 
-        session(plan, candidates, _executor(executor, candidates, address, slots), output, as_json=as_json)
+        open_executor = executors(candidates.device_type, executor, address, slots)
+        session(plan, candidates, open_executor([kernel], ranks), output, as_json=as_json)
 
 
 def _compile(candidates: Candidates, problems: Sequence[Problem]) -> None:
@@ -170,17 +162,3 @@ def _compile(candidates: Candidates, problems: Sequence[Problem]) -> None:
             total = len(candidates.space(problem))
             for done in candidates.leave_out_faults(problem, faults):
                 status.update(f"T = {problem.T}: {done} of {total} configurations compiled")
-
-
-def _executor(
-    where: str, candidates: Candidates, address: str | None, slots: int | None
-) -> AbstractContextManager[Executor]:
-    from ...execution.workers.local_executor import local_executor
-    from ...execution.workers.ray_executor import ray_executor
-
-    device_type, kernels = candidates.device_type, [candidates.kernel.name]
-    if where == "ray":
-        return ray_executor(device_type, kernels, address=address, slots=slots)
-    if address is not None:
-        refuse(f"--address {address} names a Ray cluster: add --executor ray")
-    return local_executor(device_type, kernels, slots=slots)

@@ -1,4 +1,4 @@
-"""What of a machine a worker may use, put on before anything that counts devices or cores is imported."""
+"""CPU and GPU affinity of a worker. Applied before torch is imported, because torch and OpenMP read it once."""
 
 from __future__ import annotations
 
@@ -15,67 +15,70 @@ _TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 class Affinity(Protocol):
-    """Put on by the worker itself; its parent keeps what it has."""
+    """A restriction that a worker applies to itself; its parent process keeps all its devices and cores."""
 
-    def apply(self, neighbours: int) -> None:
-        """Leave this process, and those it starts, only what the mask leaves to that many ranks."""
+    def apply(self, local_ranks: int) -> None:
+        """Restrict this process, and those it starts, when ``local_ranks`` workers share the restriction."""
 
 
 @dataclass(frozen=True)
 class AllDevices:
-    """Everything that the parent may use."""
+    """No restriction: everything that the parent may use."""
 
-    def apply(self, neighbours: int) -> None:
+    def apply(self, local_ranks: int) -> None:
         return
 
 
 @dataclass(frozen=True)
-class OneGpu:
-    """One GPU, which becomes device 0: by the number, UUID or MIG name that CUDA_VISIBLE_DEVICES knows it by."""
+class Gpus:
+    """Some GPUs, which become devices 0, 1, …; each by the number, UUID or MIG name of CUDA_VISIBLE_DEVICES."""
 
-    name: str
+    names: tuple[str, ...]
 
-    def apply(self, neighbours: int) -> None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = self.name
+    def apply(self, local_ranks: int) -> None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(self.names)
 
 
 @dataclass(frozen=True)
 class Cores:
-    """One of ``shares`` equal shares of the cores that the process may use; needs Linux."""
+    """Share ``number`` of ``shares`` equal shares of the cores that the process may use; needs Linux."""
 
     number: int
     shares: int
 
-    def apply(self, neighbours: int) -> None:
+    def apply(self, local_ranks: int) -> None:
         os.sched_setaffinity(0, share(sorted(os.sched_getaffinity(0)), self.number, self.shares))
 
 
 @dataclass(frozen=True)
 class PinnedThreads:
-    """Everything, for a process that takes turns with another one: its threads know their places and make way.
+    """All devices, for a process that is interleaved with another one: its OpenMP threads are pinned and wait briefly.
 
-    Where threads of OpenMP may move, one that slept often wakes up on a core that already has one; where they wait for
-    work as long as usual, a dozen milliseconds, they take the time of the other's turn.
+    An OpenMP thread that may move and sleeps often wakes up on a core that already has another thread. Threads that
+    wait for work as long as usual, a dozen milliseconds, take time from the sample of the other process.
     """
 
-    def apply(self, neighbours: int) -> None:
-        if neighbours == 1:  # else all ranks would be bound to the same cores
-            usable_cores()  # asked before OpenMP binds this thread to one of them
+    def apply(self, local_ranks: int) -> None:
+        if local_ranks == 1:  # else all ranks would be pinned to the same cores
+            usable_cores()  # counted before OpenMP pins this thread to one of them
             os.environ["OMP_PROC_BIND"] = "true"
             os.environ["GOMP_SPINCOUNT"] = SPINS
 
 
-WHOLE = AllDevices()
+ALL_DEVICES = AllDevices()
 
 
 def share(cores: Sequence[int], number: int, shares: int, topology: Path = _TOPOLOGY) -> list[int]:
-    """The cores of one share; shares are disjoint and equal in number, hyperthreads of one core stay together."""
+    """Return the cores of one share; shares are disjoint and equal in number, hyperthreads of one core stay together.
+
+    ``topology`` is the folder in which Linux describes the cores.
+    """
     together = sorted(cores, key=lambda core: (_first_thread(core, topology), core))
     size = len(together) // shares
     return sorted(together[number * size : (number + 1) * size])
 
 
 def _first_thread(core: int, topology: Path) -> int:
-    """The lowest of the numbers that the hyperthreads of a core's silicon have."""
+    """Return the lowest number among the hyperthreads of one physical core."""
     threads = topology / f"cpu{core}" / "topology" / "thread_siblings_list"
     return int(threads.read_text().replace("-", ",").partition(",")[0]) if threads.exists() else core

@@ -1,28 +1,31 @@
-"""Keepers: processes that torchrun started, one for each rank, which keep that rank's worker and outlive it.
+"""Agents of torchrun's processes: each starts and watches its rank's worker, and survives the worker.
 
-Rank 0 gives orders and reads answers in the store of torchrun's rendezvous; a keeper follows them one after another.
+Rank 0 puts commands into the store of torchrun's rendezvous and reads the answers there; an agent executes the
+commands one after another.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
 from ..trial.task import Task
+from .local_worker import LocalWorker
 from .rendezvous_store import Store, put, take
-from .worker import POLL_S, Answer, DeviceType, LocalWorker, WorkerError
+from .worker import POLL_S, Answer, DeviceType, WorkerError
 
-LISTEN_S = 0.25  # how late a keeper whose worker measures hears an order; each look takes a core for 0.1 ms
-LIFE_S = 0.5  # between two signs of life
-IN_REACH_S = 3 * LIFE_S  # whoever was heard of within it was well; less than what a group gives others for last words
-LOST_S = 30.0  # without a sign of life a keeper is lost; a machine that only swaps is heard of again
+LISTEN_S = 0.25  # how late an agent whose worker measures sees a command; each look takes a core for 0.1 ms
+BEAT_S = 0.5  # between two heartbeats
+IN_REACH_S = 3 * BEAT_S  # after a heartbeat its sender counts as reachable; less than `first_failure.LAST_WORDS_S`
+LOST_S = 30.0  # without a heartbeat an agent is lost; a machine that only swaps is heard of again
 
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Start a worker, the last one's end included; it meets the other ``ranks`` of its ``generation``."""
+    """Command to end the present worker and start another, in a group of ``ranks`` of the same ``generation``."""
 
     generation: int
     ranks: int
@@ -32,172 +35,168 @@ class Start:
 
 @dataclass(frozen=True)
 class Stop:
-    """Kill the worker."""
+    """Command to kill the worker."""
 
 
 @dataclass(frozen=True)
 class Leave:
-    """Kill the worker and leave with this exit code."""
+    """Command to kill the worker and leave with this exit code."""
 
     exit_code: int
 
 
-Order = Start | Task | Stop | Leave
+Command = Start | Task | Stop | Leave
 
 
 class Heartbeat:
-    """Signs of life of one rank's keeper: a number in the store that it counts up."""
+    """Heartbeat of one rank's agent: a number in the store that the agent counts up."""
 
     def __init__(self, store: Store, rank: int) -> None:
         self._store = store
         self._rank = rank
-        self._key = f"{rank}/life"
+        self._key = f"{rank}/heartbeat"
         self._count = 0
         self._heard = time.monotonic()
         self._due = 0.0
 
-    def give(self) -> None:
-        """Give a sign of life, where it is time for one."""
-        if self._is_time():
+    def beat(self) -> None:
+        """Count up, where a beat is due."""
+        if self._is_due():
             self._store.add(self._key, 1)
 
     def watch(self) -> None:
-        """Look for a sign of life, where it is time for one.
+        """Look at the count, where a look is due.
 
         Raises:
-            WorkerError: when there was none for LOST_S.
+            WorkerError: when it has not changed for LOST_S.
         """
-        if not self._is_time():
+        if not self._is_due():
             return
         count, now = self._store.add(self._key, 0), time.monotonic()
         if count != self._count:
             self._count, self._heard = count, now
         elif now - self._heard > LOST_S:
             raise WorkerError(
-                f"the process that keeps rank {self._rank} has given no sign of life for {LOST_S:g} s and is lost: "
-                "run it again with the same --output to continue"
+                f"the process that watches over rank {self._rank} has given no sign of life for {LOST_S:g} s and is "
+                "lost: run it again with the same --output to continue"
             )
 
     @property
     def in_reach(self) -> bool:
-        """Whether a sign was seen lately."""
+        """Whether a beat was seen lately."""
         return time.monotonic() - self._heard < IN_REACH_S
 
-    def _is_time(self) -> bool:
+    def _is_due(self) -> bool:
         now = time.monotonic()
         if now < self._due:
             return False
-        self._due = now + LIFE_S
+        self._due = now + BEAT_S
         return True
 
 
 class AgentWorker:
-    """The worker of one rank as rank 0 knows it, by orders and answers."""
+    """The worker of one rank as rank 0 sees it: commands to the rank's agent, and its answers."""
 
     def __init__(self, store: Store, rank: int) -> None:
         self._store = store
         self._rank = rank
-        self._life = Heartbeat(store, rank)
-        self._ordered = 0
+        self._heartbeat = Heartbeat(store, rank)
+        self._sending = threading.Lock()  # one thread runs tasks, another may kill the worker
+        self._sent = 0
 
-    def order(self, order: Order) -> None:
-        """Leave an order for the keeper."""
-        self._ordered += 1
-        put(self._store, f"{self._rank}/order/{self._ordered}", order)
+    def send(self, task: Command) -> None:
+        """Leave a command for the agent; a task is one."""
+        with self._sending:
+            self._sent += 1
+            put(self._store, f"{self._rank}/command/{self._sent}", task)
 
-    def reply(self, wait_s: float) -> object | None:
-        """What the keeper answers to the last order; None when nothing is there yet, after ``wait_s``.
+    def receive(self, wait_s: float) -> Answer | None:
+        """Return the agent's answer to the last command; None where there is none yet, after ``wait_s``.
 
         Raises:
-            WorkerError: when the keeper is lost.
+            WorkerError: when the agent is lost.
         """
-        reply = take(self._store, f"{self._rank}/answer/{self._ordered}")
-        if reply is None:
-            self._life.watch()
+        answer = take(self._store, f"{self._rank}/answer/{self._sent}")
+        if answer is None:
+            self._heartbeat.watch()
             time.sleep(wait_s)
-        return reply
-
-    def send(self, task: Task) -> None:
-        self.order(task)
-
-    def answer(self, wait_s: float) -> Answer | None:
-        return cast(Answer | None, self.reply(wait_s))
+        return cast(Answer | None, answer)
 
     @property
     def running(self) -> bool:
-        return take(self._store, f"{self._rank}/ended/{self._ordered}") is None
+        return take(self._store, f"{self._rank}/ended/{self._sent}") is None
 
     @property
     def in_reach(self) -> bool:
-        return self._life.in_reach
+        return self._heartbeat.in_reach
 
     def kill(self) -> None:
-        self.order(Stop())
+        self.send(Stop())
 
 
 class RankAgent:
-    """Follows the orders for one rank; ``hire`` makes the worker that an order to start asks for."""
+    """Executes the commands for one rank; ``make_worker`` makes the worker that a command to start asks for."""
 
-    def __init__(self, store: Store, rank: int, hire: Callable[[Start], LocalWorker]) -> None:
+    def __init__(self, store: Store, rank: int, make_worker: Callable[[Start], LocalWorker]) -> None:
         self._store = store
         self._rank = rank
-        self._hire = hire
-        self._life = Heartbeat(store, rank)
+        self._make_worker = make_worker
+        self._heartbeat = Heartbeat(store, rank)
         self._leader = Heartbeat(store, 0)
-        self._number = 0  # of the last order
+        self._number = 0  # of the last command
         self._worker: LocalWorker | None = None
-        self._owed: int | None = None  # the order that the worker has yet to answer
+        self._owed: int | None = None  # number of the command that the worker has yet to answer
 
-    def follow(self) -> int:
-        """Follow orders until the one to leave; the exit code to leave with.
+    def serve(self) -> int:
+        """Execute commands until the one to leave; return the exit code to leave with.
 
         Raises:
             WorkerError: when rank 0 is lost.
         """
         try:
-            while not isinstance(order := self._next(), Leave):
-                self._obey(order)
+            while not isinstance(command := self._next(), Leave):
+                self._execute(command)
         finally:
-            self._dismiss()
-        self._answer(self._number, order)
-        return order.exit_code
+            self._stop_worker()
+        self._answer(self._number, [])
+        return command.exit_code
 
-    def _next(self) -> Order:
-        """Wait for the next order; meanwhile pass on what the worker says."""
-        key = f"{self._rank}/order/{self._number + 1}"
-        while (order := take(self._store, key)) is None:
-            self._life.give()
+    def _next(self) -> Command:
+        """Wait for the next command; meanwhile pass on the worker's messages."""
+        key = f"{self._rank}/command/{self._number + 1}"
+        while (command := take(self._store, key)) is None:
+            self._heartbeat.beat()
             self._leader.watch()
             if self._worker is None or self._owed is None:
                 self._rest()
-            elif (answer := self._worker.answer(LISTEN_S)) is not None:
+            elif (answer := self._worker.receive(LISTEN_S)) is not None:
                 self._answer(self._owed, answer)
                 self._owed = None
         self._number += 1
-        return cast(Order, order)
+        return cast(Command, command)
 
     def _rest(self) -> None:
-        """Nothing is asked for; say so if the worker ends meanwhile."""
+        """Wait while no answer is owed; report it if the worker ends meanwhile."""
         if self._worker is not None and not self._worker.running:
             put(self._store, f"{self._rank}/ended/{self._number}", True)
         time.sleep(POLL_S)
 
-    def _obey(self, order: Start | Task | Stop) -> None:
+    def _execute(self, command: Start | Task | Stop) -> None:
         self._owed = self._number
-        if isinstance(order, Start):
-            self._dismiss()
-            self._worker = self._hire(order)
+        if isinstance(command, Start):
+            self._stop_worker()
+            self._worker = self._make_worker(command)
             self._worker.start()
         elif self._worker is not None:
-            if isinstance(order, Task):
-                self._worker.send(order)
+            if isinstance(command, Task):
+                self._worker.send(command)
             else:
                 self._worker.kill()
 
-    def _answer(self, number: int, answer: object) -> None:
+    def _answer(self, number: int, answer: Answer) -> None:
         put(self._store, f"{self._rank}/answer/{number}", answer)
 
-    def _dismiss(self) -> None:
+    def _stop_worker(self) -> None:
         if self._worker is not None:
             self._worker.stop()
             self._worker = None

@@ -1,4 +1,4 @@
-"""Setting up one rank: its device, its share of the cores, its place in the process group."""
+"""Set-up of one rank: its device, its share of the cores, its place in the process group, its clocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ COLLECTIVE_TIMEOUT = timedelta(minutes=30)  # the parent's own limits come first
 
 
 def open_device(device_type: Literal["cpu", "cuda"], local_rank: int = 0, local_ranks: int = 1) -> torch.device:
-    """Set torch up for measuring, and say on which of the machine's devices.
+    """Set torch up for measuring on the device of ``local_rank``, and return the device.
 
     Raises:
         UnfitGpu: when the GPU is not there or cannot be measured on.
@@ -42,31 +42,31 @@ def open_device(device_type: Literal["cpu", "cuda"], local_rank: int = 0, local_
 
 
 def open_trial_runner(
-    seat: RankInfo, device_type: Literal["cpu", "cuda"], meeting: Rendezvous, *, alone: bool
+    info: RankInfo, device_type: Literal["cpu", "cuda"], rendezvous: Rendezvous, *, alone: bool
 ) -> TrialRunner:
-    """A bench for this process, which takes ``seat`` in the process group that meets at ``meeting``.
+    """Set up this process as the rank of ``info`` in the process group of ``rendezvous``; return its trial runner.
 
-    It is to have its GPU ``alone``, or takes turns with others.
+    ``alone`` demands that no other process uses the GPU; it is false where runs are interleaved.
 
     Raises:
         UnfitGpu: when this rank's GPU is not there or cannot be measured on.
     """
     if device_type == "cuda" and alone:
-        check_idle(seat.local_rank)
-    device = open_device(device_type, seat.local_rank, seat.local_ranks)
-    if seat.ranks > 1:
+        check_idle(info.local_rank)
+    device = open_device(device_type, info.local_rank, info.local_ranks)
+    if info.ranks > 1:
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
-            store=open_store(meeting),
-            rank=seat.rank,
-            world_size=seat.ranks,
+            store=open_store(rendezvous),
+            rank=info.rank,
+            world_size=info.ranks,
             timeout=COLLECTIVE_TIMEOUT,
         )
     return TrialRunner(device, clocks_of(device))
 
 
 def joined_collectives() -> int:
-    """How many collectives this rank has joined, of all its process groups; any thread may ask."""
+    """Return how many collectives this rank has joined, in all its process groups; any thread may call it."""
     # torch counts them for its own diagnosis of hangs, and has no public name for the count.
     groups = dist.distributed_c10d._world.pg_map if dist.is_initialized() else ()  # noqa: SLF001
     return sum(
@@ -76,7 +76,7 @@ def joined_collectives() -> int:
 
 
 def clocks_of(device: torch.device) -> Mapping[CacheState, Clock]:
-    """The clocks that there are for a device, the current one of torch where it is a GPU."""
+    """Return the clocks of a device, which is torch's current one where it is a GPU."""
     if device.type == "cpu":
         eager = EagerClock(last_level_cache_bytes(), None, wait=lambda: None, slowest=slowest)
         return {"cold": CpuClock(in_step), "eager": eager}

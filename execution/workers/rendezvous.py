@@ -1,4 +1,4 @@
-"""Where the ranks of a group sit, how they find each other, and by which network interface they talk."""
+"""Rendezvous of the ranks of a group, and the network interface that they use. Needs no torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIOCGIFADDR = 0x8915  # Linux: the IPv4 address of an interface
 
 @dataclass(frozen=True, kw_only=True)
 class RankInfo:
-    """One rank among all of its group, and among those of its machine, who share the cores and count the GPUs."""
+    """One rank in its group, and among the ranks of its machine, which share the cores and count the GPUs."""
 
     rank: int
     ranks: int
@@ -26,7 +26,7 @@ class RankInfo:
 
 @dataclass(frozen=True)
 class FileRendezvous:
-    """The ranks of one machine meet at a file that does not exist yet, and talk to nobody else."""
+    """Rendezvous of the ranks of one machine at a file that does not exist yet, on the loopback interface only."""
 
     path: Path
     interface: str = LOOPBACK
@@ -34,9 +34,9 @@ class FileRendezvous:
 
 @dataclass(frozen=True, kw_only=True)
 class StoreRendezvous:
-    """Ranks meet under ``prefix`` in the TCPStore that torchrun keeps at ``host:port``.
+    """Rendezvous under ``prefix`` in the TCPStore that torchrun keeps at ``host:port``.
 
-    ``interface`` is what they talk through; None leaves the choice to gloo and NCCL.
+    ``interface`` is the network interface that the ranks use; None leaves the choice to gloo and NCCL.
     """
 
     host: str
@@ -49,14 +49,14 @@ Rendezvous = FileRendezvous | StoreRendezvous
 
 
 def talk_through(interface: str | None) -> None:
-    """Have the gloo and NCCL of this process listen on one interface, but for what the user has set himself."""
+    """Make gloo and NCCL of this process use one interface, unless the user has set another one."""
     if interface is not None:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={interface}")  # exactly this one, not all that begin so
+        os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={interface}")  # exactly this one, not all with this prefix
 
 
 def interface_towards(host: str, port: int) -> str | None:
-    """The interface whose IPv4 address this machine reaches ``host`` from; None where there is none to be found."""
+    """Return the interface with the IPv4 address from which this machine reaches ``host``; None where none is found."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((host, port))  # chooses the address and sends nothing
@@ -70,5 +70,5 @@ def _address(probe: socket.socket, interface: str) -> str | None:
     try:
         answer = fcntl.ioctl(probe, SIOCGIFADDR, struct.pack("256s", interface.encode()))
     except OSError:
-        return None  # it has none
+        return None  # the interface has no address
     return socket.inet_ntoa(answer[20:24])

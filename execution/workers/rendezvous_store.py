@@ -1,4 +1,7 @@
-"""The stores of torch.distributed: where ranks meet, and where processes leave messages for each other."""
+"""Stores of torch.distributed, in which ranks find each other and processes leave messages for each other.
+
+Apart from rendezvous.py, because it imports torch, which the process that only waits for records does without.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,22 @@ from .rendezvous import FileRendezvous, Rendezvous
 __all__ = ["PrefixStore", "Store", "open_store", "put", "take"]
 
 
-def open_store(meeting: Rendezvous) -> Store:
-    """The store of a meeting, as one process sees it; threads that wait in it want one each."""
-    if isinstance(meeting, FileRendezvous):
-        return FileStore(str(meeting.path))
-    return PrefixStore(meeting.prefix, TCPStore(meeting.host, meeting.port, is_master=False, wait_for_workers=False))
+def open_store(rendezvous: Rendezvous) -> Store:
+    """Return a client of the rendezvous' store; threads that wait in the store need one each."""
+    if isinstance(rendezvous, FileRendezvous):
+        return FileStore(str(rendezvous.path))
+    client = TCPStore(rendezvous.host, rendezvous.port, is_master=False, wait_for_workers=False)
+    return PrefixStore(rendezvous.prefix, client)
 
 
 def put(store: Store, key: str, message: object) -> None:
-    """Leave a message; None is none."""
-    store.set(key, pickle.dumps(message))  # type: ignore[arg-type]  # bytes are taken as well
+    """Leave a message, which may not be None."""
+    store.set(key, pickle.dumps(message))  # type: ignore[arg-type]  # bytes are accepted as well
 
 
 def take(store: Store, key: str) -> object | None:
-    """The message that was left under ``key``, if there is one."""
+    """Return the message under ``key``; None where there is none yet."""
     if not store.check([key]):
         return None
-    # To be trusted as far as torchrun's store is: torchrun itself unpickles what it finds there.
+    # As trustworthy as torchrun's store, which torchrun itself unpickles from.
     return cast(object, pickle.loads(store.get(key)))  # noqa: S301

@@ -109,7 +109,7 @@ def test_a_lost_node_is_named_and_ends_the_run(tmp_path: Path) -> None:
         here.until(lambda: written(records) == 1)
         os.kill(there.keeper(0), signal.SIGKILL)
         said = here.wait()
-    assert "moebench: the process that keeps rank 1 has given no sign of life for 10 s and is lost" in said
+    assert "moebench: the process that watches over rank 1 has given no sign of life for 10 s and is lost" in said
     assert "exitcode  : 2" in said
     assert [record.status for record in found(records)] == [Status.passed]
 

@@ -1,4 +1,4 @@
-"""An executor that knows what everything takes, and a space with a smooth landscape, for tests of who tunes."""
+"""An executor whose times are computed, and a space with a smooth landscape, for tests of the tuner."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import random
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from records import ENVIRONMENT, TIMING, record
 
 from moebench.autotune.search.space import Space
 from moebench.execution.trial.task import Task
-from moebench.execution.workers.executor import Finished
+from moebench.execution.workers.executor import Executor, Finished, Slot
 from moebench.kernels.config import Config
 from moebench.kernels.problem import Problem
-from moebench.results.record import Record, Status
+from moebench.results.record import Environment, Record, Status
 
 SOURCE = "0123"
 SPACE = Space.among(
@@ -32,19 +32,21 @@ def tiles_near_100(problem: Problem, config: Config) -> float:
     return 1 + abs(int(config["tile"]) - best) / 400 + (0.1 if config["order"] == "b" else 0)
 
 
-class Imagined:
-    """An executor that knows what everything takes; ``interrupt`` is called while task ``interrupt_at`` is awaited."""
+class Imagined(Executor):
+    """An executor whose times are computed; ``interrupt`` is called while task ``interrupt_at`` is awaited."""
 
     def __init__(self, milliseconds: Milliseconds = tiles_near_100, *, slots: int = 1, interrupt_at: int = 0) -> None:
-        self.slots = slots
-        self.environment = ENVIRONMENT
-        self.losses: list[str] = []
+        super().__init__(dict.fromkeys(map(str, range(slots)), cast(Slot, None)))
         self.tasks: list[Task] = []
         self._milliseconds = milliseconds
-        self._waiting: deque[Task] = deque()
+        self._submitted: deque[Task] = deque()
         self.interrupt: Callable[[], object] = lambda: None
         self._left = interrupt_at
         self._random = random.Random(0)  # noqa: S311  # noise, not a secret
+
+    @property
+    def environment(self) -> Environment:
+        return ENVIRONMENT
 
     def __enter__(self) -> Self:
         return self
@@ -54,15 +56,15 @@ class Imagined:
     ) -> None: ...
 
     def submit(self, task: Task) -> None:
-        assert len(self._waiting) < 2 * self.slots
+        assert len(self._submitted) < 2 * self.slots
         self.tasks.append(task)
-        self._waiting.append(task)
+        self._submitted.append(task)
 
     def next(self) -> Finished:
         self._left -= 1
         if not self._left:
             self.interrupt()
-        task = self._waiting.popleft()
+        task = self._submitted.popleft()
         records = [self._record(task, config) for config in configs_of(task)]
         return Finished(task=task, records=records, seconds=1.0)
 

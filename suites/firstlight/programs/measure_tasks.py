@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from ....execution.trial.task import Budget, Competitor, Task
+from ....execution.workers.local_executor import local_executor
 from ....kernels.compiler.survey import unable
 from ....results.record import Point
 from ....results.record.store import Store
@@ -30,7 +32,8 @@ def main() -> None:
         compiled(cases(layers(task.problem for task in tasks)))
     with Store(Path(path)) as store:
         left = pending(tasks, store.loaded.records, chosen.device).tasks
-        bad = [told(progress.task, progress.records) for progress in Runner(store, chosen.device).run(left)]
+        runner = Runner(store, partial(local_executor, chosen.device))
+        bad = [told(progress.task, progress.records) for progress in runner.run(left)]
     sys.exit(int(any(bad)))
 
 

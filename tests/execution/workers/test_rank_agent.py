@@ -1,4 +1,4 @@
-"""Keepers: orders are followed one after another, and whoever is lost is named and blames nobody."""
+"""Agents: commands are executed one after another, and a lost agent is named and no competitor is blamed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from torchrun_launcher import until
 
 from moebench.execution.trial.task import Task
 from moebench.execution.workers import rank_agent
+from moebench.execution.workers.first_failure import receive_all
+from moebench.execution.workers.local_worker import LocalWorker
 from moebench.execution.workers.rank_agent import Leave, RankAgent
 from moebench.execution.workers.rendezvous_store import Store
+from moebench.execution.workers.supervisor import Supervisor
 from moebench.execution.workers.torchrun import Torchrun
-from moebench.execution.workers.worker import Answer, Died, LocalWorker, Ready, Worker, WorkerError
-from moebench.execution.workers.worker_group import WorkerGroup
+from moebench.execution.workers.worker import Answer, Died, Ready, Worker, WorkerError
 from moebench.results.record.environment import fingerprint
 
 READY = Ready(fingerprint("cpu", device="A CPU", driver=None), "unknown")
@@ -27,7 +29,7 @@ SEEN = Died(0, "crashed", "the worker was killed by SIGKILL", seen=True)
 
 
 class Puppet(LocalWorker):
-    """No process: it says what it is told to, and dies when it is killed."""
+    """A worker without a process: it sends the given messages, and dies when it is killed."""
 
     def __init__(self, lines: Sequence[Answer]) -> None:
         self.lines = list(lines)
@@ -44,7 +46,7 @@ class Puppet(LocalWorker):
     def send(self, task: Task) -> None:
         self.tasks.append(task)
 
-    def answer(self, wait_s: float) -> Answer | None:
+    def receive(self, wait_s: float) -> Answer | None:
         if not self.alive:
             return SEEN
         if len(self.lines) > 0:
@@ -70,21 +72,27 @@ def crew(store: Store) -> Torchrun:
 
 @contextmanager
 def keeping(crew: Torchrun, rank: int, *puppets: Puppet) -> Iterator[list[int]]:
-    """A keeper in a thread that hires one puppet after another; the exit code it left with."""
-    kept, left = crew._keepers[rank], list[int]()
-    follower = RankAgent(kept._store, rank, lambda start: puppets[start.generation - 1])
-    thread = threading.Thread(target=lambda: left.append(follower.follow()), daemon=True)
+    """Run an agent in a thread, which starts one puppet after another; give the exit code it leaves with."""
+    kept, left = crew._workers[rank], list[int]()
+    agent = RankAgent(kept._store, rank, lambda start: puppets[start.generation - 1])
+    thread = threading.Thread(target=lambda: left.append(agent.serve()), daemon=True)
     thread.start()
     try:
         yield left
     finally:
         if not left:
-            kept.order(Leave(3))
+            kept.send(Leave(3))
         thread.join()
 
 
+def run(workers: Sequence[Worker]) -> list[Answer] | Died:
+    for worker in workers:
+        worker.send(task("loop", problem=PROBLEM.replace(ranks=2)))
+    return receive_all(workers)
+
+
 def heard(kept: Worker) -> Answer:
-    while (answer := kept.answer(0.01)) is None:
+    while (answer := kept.receive(0.01)) is None:
         pass
     return answer
 
@@ -115,7 +123,7 @@ def test_all_leave_with_the_exit_code_of_rank_0(crew: Torchrun) -> None:
     assert (first, second) == ([1], [1])
 
 
-def test_a_keeper_that_gives_no_sign_of_life_is_lost_and_named(
+def test_an_agent_that_gives_no_sign_of_life_is_lost_and_named(
     crew: Torchrun, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rank_agent, "LOST_S", 1.0)
@@ -125,37 +133,36 @@ def test_a_keeper_that_gives_no_sign_of_life_is_lost_and_named(
     ):
         heard(kept)
     with pytest.raises(WorkerError, match="rank 0 has given no sign of life"):
-        RankAgent(store, 2, lambda _: Puppet([])).follow()
+        RankAgent(store, 2, lambda _: Puppet([])).serve()
 
 
-def test_what_a_lost_machine_does_to_the_others_is_nobodys_crash(
+def test_what_a_lost_machine_does_to_the_others_is_no_competitors_crash(
     crew: Torchrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rank 1's machine is gone with its keeper and its worker: rank 0 only speaks of a connection that was closed."""
+    """Rank 1's machine is gone with its agent and its worker: rank 0 only reports a connection that was closed."""
     monkeypatch.setattr(rank_agent, "LOST_S", 4.0)
-    group = WorkerGroup(crew, 2, "cpu", [])
-    with keeping(crew, 0, Puppet([READY, SPOKE])):
+    with keeping(crew, 0, Puppet([READY, SPOKE])), crew.workers(2, "cpu", []) as workers:
         with keeping(crew, 1, Puppet([READY])):
-            assert group.start() == READY
+            assert receive_all(workers) == [READY, READY]
         with pytest.raises(WorkerError, match="rank 1 has given no sign of life"):
-            group.run(task("loop", problem=PROBLEM.replace(ranks=2)))
+            run(workers)
 
 
-def test_what_a_rank_only_speaks_of_is_believed_where_the_silent_one_is_in_reach(crew: Torchrun) -> None:
-    """It waits in a collective: its keeper lives and will have nothing to say."""
-    group = WorkerGroup(crew, 2, "cpu", [])
+def test_an_error_that_a_rank_reports_is_believed_where_the_silent_rank_is_in_reach(crew: Torchrun) -> None:
+    """The silent rank waits in a collective: its agent lives and has nothing to report."""
     with keeping(crew, 0, Puppet([READY, SPOKE])), keeping(crew, 1, waiting := Puppet([READY])):
-        group.start()
-        assert group.run(task("loop", problem=PROBLEM.replace(ranks=2))) == SPOKE
+        with crew.workers(2, "cpu", []) as workers:
+            assert receive_all(workers) == [READY, READY]
+            assert run(workers) == SPOKE
         until(lambda: not waiting.alive, seconds=5.0)
 
 
 def test_ranks_on_different_devices_are_no_group(crew: Torchrun) -> None:
     other = Ready(READY.environment.model_copy(update={"device": "Another CPU"}), "unknown")
-    group = WorkerGroup(crew, 2, "cpu", [])
+    supervisor = Supervisor("cpu", [], crew, ranks=2)
     with (
         keeping(crew, 0, Puppet([READY])),
         keeping(crew, 1, Puppet([other])),
         pytest.raises(WorkerError, match="rank 1 measures on Another CPU, rank 0 on A CPU: use machines of one kind"),
     ):
-        group.start()
+        supervisor.start()

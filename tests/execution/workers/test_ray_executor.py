@@ -16,7 +16,6 @@ from small_tasks import task
 
 from moebench.common.packages import Unusable
 from moebench.execution.workers.executor import ExecutorError
-from moebench.execution.workers.pool import Pool
 from moebench.execution.workers.ray_executor import RaySlot, ray_executor
 from moebench.results.record import Status
 
@@ -27,12 +26,11 @@ SUPPORT = Path(__file__).parents[2] / "support"
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed; it is in the extra ray")
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two actors want a core each")
 def test_a_killed_actor_loses_no_task_and_answers_none_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two actors, each with a hang; one is killed, its task starts again elsewhere, the others follow."""
+    """Two actors have a hanging task each; one actor is killed, its task starts again elsewhere, the others follow."""
     monkeypatch.setenv("PYTHONPATH", str(SUPPORT))  # for the kernels that crash and hang
     with ray_executor("cpu", [], slots=2) as executor:
         ray = importlib.import_module("ray")
         assert {node["NodeManagerAddress"] for node in ray.nodes()} == {"127.0.0.1"}
-        assert isinstance(executor, Pool)
         assert executor.slots == 2
         assert executor.environment.cores == len(os.sched_getaffinity(0)) // 2
         for x in range(2):
@@ -43,7 +41,7 @@ def test_a_killed_actor_loses_no_task_and_answers_none_twice(monkeypatch: pytest
         killed = next(iter(executor._slots.values()))
         assert isinstance(killed, RaySlot)
         actor = ray.get(killed._actor.__ray_call__.remote(lambda _: os.getpid()))
-        (worker,) = ray.get(killed._actor.__ray_call__.remote(lambda self: [w.pid for w in self._group._workers]))
+        (worker,) = ray.get(killed._actor.__ray_call__.remote(lambda self: [w.pid for w in self._workers]))
         threading.Timer(0.7, os.kill, (actor, signal.SIGKILL)).start()
         found = {finished.task.point.x: finished.records for finished in (executor.next() for _ in range(7))}
         with pytest.raises(LookupError):
@@ -78,6 +76,6 @@ def test_without_ray_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def _runs(process: int) -> bool:
-    """Whether a process is there and no zombie."""
+    """Return whether a process exists and is no zombie."""
     command = Path(f"/proc/{process}/cmdline")
     return command.exists() and command.read_bytes() != b""

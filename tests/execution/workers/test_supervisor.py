@@ -1,4 +1,4 @@
-"""Supervisor: whoever dies or hangs costs one record, and a worker uses what its mask leaves."""
+"""Supervisor: a death or a hang costs one record, and a worker uses what its affinity leaves."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from faulty_kernels import Name
 from small_tasks import task
 
 from moebench.execution.trial.task import Competitor
-from moebench.execution.workers.affinity import Affinity, Cores, OneGpu, PinnedThreads, share
+from moebench.execution.workers.affinity import Affinity, Cores, Gpus, PinnedThreads, share
+from moebench.execution.workers.local_worker import LocalWorker, LocalWorkers
 from moebench.execution.workers.supervisor import Supervisor
-from moebench.execution.workers.worker import LocalWorker, WorkerError
-from moebench.execution.workers.worker_group import LocalWorkers
+from moebench.execution.workers.worker import WorkerError
 from moebench.results.record import Status
 
 
 @pytest.fixture(scope="module")
-def isolated() -> Iterator[Supervisor]:
-    with Supervisor("cpu", []) as isolated:
-        yield isolated
+def supervisor() -> Iterator[Supervisor]:
+    with Supervisor("cpu", []) as supervisor:
+        yield supervisor
 
 
-def test_a_crash_and_a_hang_cost_one_record_each(isolated: Supervisor) -> None:
-    records = isolated.run(task("loop", "Dies", "Hangs", "scatter", timeout_s=8.0))
+def test_a_crash_and_a_hang_cost_one_record_each(supervisor: Supervisor) -> None:
+    records = supervisor.run(task("loop", "Dies", "Hangs", "scatter", timeout_s=8.0))
     assert {record.kernel: record.status for record in records} == {
         "Dies": Status.crashed,
         "Hangs": Status.timeout,
@@ -40,70 +40,64 @@ def test_a_crash_and_a_hang_cost_one_record_each(isolated: Supervisor) -> None:
         "scatter": Status.passed,
     }
     assert len(records) == 4
-    spent = isolated.spent
-    assert spent.startup_s > 0
-    assert spent.trials_s > 8.0 > spent.timed_s > 0
 
 
 def test_a_kernel_whose_file_cannot_be_imported_costs_its_records_alone() -> None:
     """It is imported before the worker is ready, and in the process that waits for the worker."""
-    with Supervisor("cpu", [Name("CannotBeImported"), "loop"]) as isolated:
-        records = {record.kernel: record for record in isolated.run(task("CannotBeImported", "loop"))}
+    with Supervisor("cpu", [Name("CannotBeImported"), "loop"]) as supervisor:
+        records = {record.kernel: record for record in supervisor.run(task("CannotBeImported", "loop"))}
     assert records["loop"].status is Status.passed
     broken = records["CannotBeImported"]
     assert broken.status is Status.crashed  # its own fault, so that the answer of a run is bad
     assert "cannot be imported (RuntimeError: built for another driver)" in broken.reason
 
 
-def test_memory_that_ends_in_a_sample_is_told_as_such(isolated: Supervisor) -> None:
-    records = isolated.run(task("loop", "RunsOutOfMemoryLater"))
+def test_memory_that_ends_in_a_sample_is_recorded_as_such(supervisor: Supervisor) -> None:
+    records = supervisor.run(task("loop", "RunsOutOfMemoryLater"))
     assert {record.kernel: record.status for record in records} == {
         "RunsOutOfMemoryLater": Status.out_of_memory,
         "loop": Status.passed,
     }
 
 
-def test_an_obituary_keeps_the_configuration_that_died(isolated: Supervisor) -> None:
+def test_the_record_of_a_death_keeps_the_configuration_that_died(supervisor: Supervisor) -> None:
     asked = dataclasses.replace(task(), competitors=(Competitor(kernel=Name("Dies"), config={"tile": 16}),))
-    (record,) = isolated.run(asked)
+    (record,) = supervisor.run(asked)
     assert (record.status, record.config) == (Status.crashed, {"tile": 16})
 
 
-def test_a_worker_that_was_killed_while_it_waited_costs_nobody_a_record(isolated: Supervisor) -> None:
-    isolated.open()
-    assert isolated._group is not None
-    (worker,) = isolated._group._workers
+def test_a_worker_that_was_killed_while_it_waited_costs_no_record(supervisor: Supervisor) -> None:
+    supervisor.start()
+    (worker,) = supervisor._workers
     assert isinstance(worker, LocalWorker)
     os.kill(worker.pid, signal.SIGKILL)
     worker._process.join()
-    assert [record.status for record in isolated.run(task("loop"))] == [Status.passed]
+    assert [record.status for record in supervisor.run(task("loop"))] == [Status.passed]
 
 
-def test_closing_ends_what_is_measured_in_another_thread_and_starts_nothing_again() -> None:
-    isolated = Supervisor("cpu", [])
-    isolated.open()
-    assert isolated._group is not None
-    (worker,) = isolated._group._workers
-    threading.Timer(1.0, isolated.close).start()
+def test_stopping_ends_what_is_measured_in_another_thread_and_starts_nothing_again() -> None:
+    supervisor = Supervisor("cpu", [])
+    supervisor.start()
+    (worker,) = supervisor._workers
+    threading.Timer(1.0, supervisor.stop).start()
     started = time.monotonic()
-    with pytest.raises(WorkerError, match="closed"):
-        isolated.run(task("Hangs"))
+    with pytest.raises(WorkerError, match="stopped"):
+        supervisor.run(task("Hangs"))
     assert time.monotonic() - started < 10.0
     assert not worker.running
-    with pytest.raises(WorkerError, match="closed"):
-        isolated.open()
+    with pytest.raises(WorkerError, match="stopped"):
+        supervisor.start()
 
 
 HANGING_RUN = """
-from moebench.execution.workers.worker_group import LocalWorkers
 from moebench.execution.workers.supervisor import Supervisor
 from small_tasks import task
 
 if __name__ == "__main__":
-    isolated = Supervisor("cpu", [])
-    isolated.open()
-    print(isolated._group._workers[0].pid, flush=True)
-    isolated.run(task("Hangs"))
+    supervisor = Supervisor("cpu", [])
+    supervisor.start()
+    print(supervisor._workers[0].pid, flush=True)
+    supervisor.run(task("Hangs"))
 """
 
 
@@ -124,9 +118,9 @@ def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mask", "told"),
+    ("affinity", "seen"),
     [
-        (OneGpu("GPU-17"), f"GPUs GPU-17, cores {sorted(os.sched_getaffinity(0))}"),
+        (Gpus(("GPU-17",)), f"GPUs GPU-17, cores {sorted(os.sched_getaffinity(0))}"),
         (PinnedThreads(), f"{len(os.sched_getaffinity(0))} threads"),
         pytest.param(
             Cores(1, 2),
@@ -135,12 +129,12 @@ def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_worker_sees_what_its_mask_leaves(mask: Affinity, told: str) -> None:
+def test_a_worker_sees_what_its_affinity_leaves(affinity: Affinity, seen: str) -> None:
     before = os.environ.get("CUDA_VISIBLE_DEVICES"), os.sched_getaffinity(0)
     asked = dataclasses.replace(task(), competitors=(Competitor(kernel=MaskedName("TellsItsMask")),))
-    with Supervisor("cpu", [], LocalWorkers(mask)) as isolated:
-        (record,) = isolated.run(asked)
-    assert told in record.reason
+    with Supervisor("cpu", [], LocalWorkers(affinity)) as supervisor:
+        (record,) = supervisor.run(asked)
+    assert seen in record.reason
     assert (os.environ.get("CUDA_VISIBLE_DEVICES"), os.sched_getaffinity(0)) == before
 
 

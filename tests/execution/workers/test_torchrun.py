@@ -1,4 +1,4 @@
-"""Processes that torchrun started: they meet in one session, and claim the same or leave."""
+"""Processes that torchrun started: they join one session, and claim the same or leave."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]  # as in t
 from moebench.execution.workers import torchrun
 from moebench.execution.workers.rendezvous import LOOPBACK, RankInfo
 from moebench.execution.workers.rendezvous_store import PrefixStore, Store, put, take
-from moebench.execution.workers.torchrun import SESSION, VERDICT, Launched, _find_session, _open_session
+from moebench.execution.workers.torchrun import DIFFERENCES, SESSION, Launched, _find_session, _open_session
 from moebench.execution.workers.worker import WorkerError
 
 SAME = {"torch": "2.13.0", "command line": "run parallel"}
 
 
 def beside(work: Callable[[], str]) -> Callable[[], str]:
-    """Start it in a thread; the answer when it is there."""
+    """Start work in a thread; return a function that waits for its result."""
     answers: list[str] = []
     thread = threading.Thread(target=lambda: answers.append(work()))
     thread.start()
@@ -32,11 +32,11 @@ def beside(work: Callable[[], str]) -> Callable[[], str]:
 
 
 def met(store: Store, *others: Mapping[str, str]) -> tuple[str, object]:
-    """All ranks come together, rank 0 last; the session and what it says of them."""
+    """Join all ranks, rank 0 last; return the session's name and the differences that it holds."""
     finding = [beside(partial(_find_session, store, rank, claims)) for rank, claims in enumerate(others, start=1)]
     name = _open_session(store, 1 + len(others), SAME)
     assert [answer() for answer in finding] == [name] * len(others)
-    return name, take(PrefixStore(name, store), VERDICT)
+    return name, take(PrefixStore(name, store), DIFFERENCES)
 
 
 def test_ranks_that_claim_the_same_are_one_session() -> None:
@@ -53,7 +53,7 @@ def test_a_rank_that_differs_is_named_with_the_field_and_both_values() -> None:
 
 
 def test_what_an_earlier_start_left_in_the_store_is_passed_over() -> None:
-    """One that came to its end, and one whose rank 0 died while it waited."""
+    """An earlier session came to its end, and in another rank 0 died while it waited."""
     store = HashStore()
     first = met(store, SAME)[0]
     assert met(store, SAME)[0] != first
@@ -71,7 +71,7 @@ def test_a_rank_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("rank", "ranks", "seat"),
+    ("rank", "ranks", "local"),
     [
         (0, 1, (0, 1)),
         (1, 2, (1, 2)),
@@ -81,10 +81,10 @@ def test_a_rank_that_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         (7, 8, (3, 4)),
     ],
 )
-def test_a_group_is_the_first_ranks_and_shares_each_machine(rank: int, ranks: int, seat: tuple[int, int]) -> None:
+def test_a_group_is_the_first_ranks_and_shares_each_machine(rank: int, ranks: int, local: tuple[int, int]) -> None:
     """Two machines of four: the ranks of a group that are on a machine share its cores."""
     me = Launched(rank=rank, world=8, local_rank=rank % 4, local_world=4, host="127.0.0.1", port=29500)
-    assert me.seat(ranks) == RankInfo(rank=rank, ranks=ranks, local_rank=seat[0], local_ranks=seat[1])
+    assert me.rank_info(ranks) == RankInfo(rank=rank, ranks=ranks, local_rank=local[0], local_ranks=local[1])
 
 
 def test_what_stays_on_one_machine_talks_through_its_loopback() -> None:

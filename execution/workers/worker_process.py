@@ -1,0 +1,73 @@
+"""Main function of a worker's process: set the rank up, import the kernels, answer tasks."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, MutableSequence, Sequence
+from multiprocessing.connection import Connection
+from typing import Literal
+
+from ...kernels.catalog import KERNELS
+from ..trial.task import NOBODY, Task
+from .affinity import Affinity, PinnedThreads
+from .rendezvous import RankInfo, Rendezvous, talk_through
+from .worker import DeviceType, Died, Ready
+
+COUNT_S = 1.0  # between two counts of the collectives that a worker has joined
+
+
+def serve(
+    info: RankInfo,
+    rendezvous: Rendezvous,
+    device_type: DeviceType,
+    kernels: Sequence[str],
+    affinity: Affinity,
+    connection: Connection,
+    heartbeat: MutableSequence[float],
+) -> None:
+    """Set up the rank, import the kernels, then answer each task until the pipe closes.
+
+    A worker that fails reports the failure and stays alive until it is killed, because its end would make the ranks
+    that wait for it fail as well.
+    """
+    affinity.apply(info.local_ranks)
+    talk_through(rendezvous.interface)
+
+    def announce(culprit: int) -> None:
+        heartbeat[:2] = [culprit, time.monotonic()]
+
+    # Imported here, so that the process that only waits for records needs no torch.
+    from ..trial.failure import ending, first_line  # noqa: PLC0415
+    from .rank_setup import joined_collectives, open_trial_runner  # noqa: PLC0415
+
+    threading.Thread(target=_count_until_parent_ends, args=(heartbeat, joined_collectives), daemon=True).start()
+    try:
+        for name in kernels:
+            KERNELS.load(name)
+        runner = open_trial_runner(info, device_type, rendezvous, alone=not isinstance(affinity, PinnedThreads))
+        connection.send(Ready(runner.environment, runner.commit))
+        while True:
+            task: Task = connection.recv()
+            records = runner.run(task, announce)
+            connection.send(records if info.rank == 0 else [])
+            announce(NOBODY)
+    except EOFError:
+        return
+    except Exception as error:  # noqa: BLE001  # the parent turns it into a record or into its own error
+        where = f"rank {info.rank}: " if info.ranks > 1 else ""
+        reason = f"{where}{first_line(error)}"
+        how: Literal["crashed", "out_of_memory"] = "out_of_memory" if ending(error) == "out_of_memory" else "crashed"
+        connection.send(Died(int(heartbeat[0]), how, reason, joined=joined_collectives()))
+        connection.poll(None)
+
+
+def _count_until_parent_ends(heartbeat: MutableSequence[float], joined: Callable[[], int]) -> None:
+    """Keep the count of collectives up to date; end this process with its parent, the only reader of its records."""
+    if parent := multiprocessing.parent_process():
+        while parent.is_alive():
+            heartbeat[2] = joined()
+            parent.join(COUNT_S)
+        os._exit(1)
