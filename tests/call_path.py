@@ -13,12 +13,13 @@ from types import FrameType
 
 ROOT = Path(__file__).resolve().parents[1]
 ENDS = {
-    ("execution/workers/worker.py", "send"),
+    ("execution/workers/executor.py", "submit"),
+    ("execution/workers/local_worker.py", "send"),
     ("results/timing/clock.py", "sample"),
     ("execution/trial/trial.py", "_record"),
     ("results/record/store.py", "append"),
 }
-"""The functions that send a task to a worker, time a call, make a record and write it."""
+"""The functions that hand a task to a slot, send it to a worker, time a call, make a record and write it."""
 NAMES = {name for _, name in ENDS}
 
 
