@@ -17,6 +17,9 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 ROOT_PAGES: Final = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 """Pages in the root of the repository, and their names on the site."""
 
+OTHER_FILE: Final = re.compile(r"(?<!!)\[([^]]+)\]\((?![a-z]+://)[^)#]+\.(?!md\b)\w+\)")
+"""A link to a file of the repository that is no page, such as one of records."""
+
 
 @event_priority(100)  # before mkdocstrings reads the paths
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -58,7 +61,7 @@ def _packages() -> dict[str, str]:
 
 
 def _on_site(markdown: str) -> str:
-    """Point links from a page of the repository, or to one, to their places on the site."""
+    """Point links from a page of the repository, or to one, to their places on the site, and unlink other files."""
     for source, name in ROOT_PAGES.items():
         markdown = re.sub(rf"\]\((\.\./)?{re.escape(source)}", f"]({name}", markdown)
-    return markdown.replace("](docs/", "](")
+    return OTHER_FILE.sub(r"\1", markdown.replace("](docs/", "]("))

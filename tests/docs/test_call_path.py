@@ -19,7 +19,7 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     folder = tmp_path_factory.mktemp("calls")
     (folder / "sitecustomize.py").write_text("import call_path\n")
     moebench = [sys.executable, "-m", "moebench.cli.main", "run", "smoke", "--kernel", "scatter", "--samples", "3"]
-    paths = os.pathsep.join(map(str, (folder, ROOT / "tests")))
+    paths = os.pathsep.join(map(str, (folder, ROOT / "tests" / "support")))
     environment = os.environ | {"CALL_PATH": str(folder), "PYTHONPATH": paths}
     output = ["--model", "Mixtral-8x7B", "--output", str(folder / "records.jsonl")]
     subprocess.run([*moebench, *output], check=True, capture_output=True, cwd=folder, env=environment)

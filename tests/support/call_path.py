@@ -11,7 +11,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ENDS = {
     ("execution/workers/executor.py", "submit"),
     ("execution/workers/local_worker.py", "send"),
