@@ -1,4 +1,4 @@
-"""`moebench gate` and `gate-study`: what they print, what they write, and their exit codes."""
+"""`moebench gate`: its output, the files that it writes, and its exit codes."""
 
 from __future__ import annotations
 
@@ -103,23 +103,3 @@ def test_ctrl_c_names_what_judges_the_rest(here: Path, monkeypatch: pytest.Monke
     assert answer.exit_code == 2
     assert "`moebench compare out/old.jsonl out/new.jsonl` judges what there is" in answer.stderr
     assert load(here / "out" / "old.jsonl").records
-
-
-def test_the_study_prints_a_table_for_each_of_its_questions() -> None:
-    answer = moebench("gate-study", "--comparisons", 2)
-    assert answer.exit_code == 0, answer.output
-    titles = [line for line in answer.stdout.splitlines() if line.endswith(":")]
-    assert titles == [
-        "False alarms per comparison of 20 equal points:",
-        "A slowdown of 3 % found:",
-        "A slowdown of 5 % found:",
-        "Of the gate:",
-    ]
-    assert "| noise between processes                   | median:5% |" in answer.stdout
-
-
-def test_a_study_of_too_few_records_is_refused(here: Path) -> None:
-    (here / "empty.jsonl").write_text("")
-    answer = moebench("gate-study", "empty.jsonl")
-    assert answer.exit_code == 2
-    assert "0 processes of a point are recorded, 8 are needed" in answer.stderr
