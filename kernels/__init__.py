@@ -1,1 +1,1 @@
-"""What competes: the problem, its routing, the oracle, and one file per implementation."""
+"""The problem, its routing, the oracle, and the implementations that compete, one file each."""

@@ -75,7 +75,7 @@ class Kernel(ABC):
 
     @property
     def is_reference(self) -> bool:
-        """Whether it is a reference rate: it solves another problem than the layer, and competes with nothing."""
+        """True for a reference rate, which solves another problem than the layer and competes with nothing."""
         return type(self).solves is not Kernel.solves
 
     def solves(self, problem: Problem) -> Problem:

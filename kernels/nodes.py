@@ -32,7 +32,7 @@ class NodeTopology:
 
     @property
     def even(self) -> bool:
-        """Whether every node holds as many ranks as the others."""
+        """True if all nodes hold equally many ranks."""
         return self.ranks % self.per_node == 0
 
     def link(self, source: int, target: int) -> Link:

@@ -12,7 +12,7 @@ from .problem.tensors import Inputs
 
 @dataclass(frozen=True)
 class Question:
-    """What an implementation computes for a problem.
+    """The inputs of an implementation for a problem, and the result that it must give.
 
     ``given`` turns the inputs that were drawn for the problem into those of the implementation, ``truth`` computes the
     result that it must give for them, and ``truth_bytes`` returns the bytes that both allocate at their peak.

@@ -135,7 +135,7 @@ class MoELayer(nn.Module):
 
     @property
     def weights(self) -> Weights:
-        """Its parameters in the form that implementations take."""
+        """The parameters in the form that implementations take."""
         found = {name: getattr(self, parameter) for name, parameter in self._names().items()}
         return Weights(
             w_up_EUD=found["w_up"], w_down_EDF=found["w_down"], b_up_EU=found.get("b_up"), b_down_ED=found.get("b_down")

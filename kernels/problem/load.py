@@ -64,7 +64,7 @@ class Load:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether some tokens have fewer routes than others."""
+        """True if some tokens have fewer routes than others."""
         return self.trace is not None and bool((self.trace.ids() < 0).any())
 
     def check(self, *, experts: int, chosen: int) -> None:

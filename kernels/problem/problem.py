@@ -147,7 +147,7 @@ class Problem:
 
     @property
     def quantised(self) -> bool:
-        """Whether the weights have scales."""
+        """True if the weights have scales."""
         return self.dtype == "float8_e4m3fn"
 
     @property

@@ -53,7 +53,7 @@ class Router(ABC):
 
     @property
     def follows_load(self) -> bool:
-        """Whether the chosen experts are those of the K largest logits, as `popularity` assumes."""
+        """True if the chosen experts are those of the K largest logits, as `popularity` assumes."""
         return True
 
     def for_fewer_experts(self) -> Router:
@@ -67,7 +67,7 @@ class Router(ABC):
 
     @property
     def spec(self) -> str:
-        """Its canonical text: parameters in the order of their fields, those at their defaults left out."""
+        """The canonical text: parameters in the order of their fields, those at their defaults left out."""
         defaults = self._defaults()
         return _text(self.name(), ((key, value) for key in defaults if (value := getattr(self, key)) != defaults[key]))
 

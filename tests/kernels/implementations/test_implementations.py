@@ -228,7 +228,7 @@ def test_output_and_gradients_equal_the_reference(name: str, problem: Problem) -
 
 @pytest.mark.parametrize(("name", "problem"), REFUSED, ids=key)
 def test_a_refusal_names_a_value_of_the_problem_or_is_the_machines(name: str, problem: Problem) -> None:
-    """Its form is ``field = value`` with the problem's value; only a lack of the machine is the same for all."""
+    """A refusal has the form ``field = value`` with the problem's value; what the machine lacks is the same for all."""
     kernel = KERNELS.load(name)
     reason = kernel.supports(problem, DEVICE)
     assert reason
@@ -489,7 +489,7 @@ def test_predicted_workspace_is_near_the_measured_peak(name: str, problem: Probl
 @pytest.mark.parametrize("mode", ["forward", "train"])
 @pytest.mark.parametrize("changes", [{}, {"gated": False}, {"T": 0}, {"dtype": "bfloat16"}, {"E": 1, "K": 1}], ids=str)
 def test_a_matmul_is_one_product_of_the_flops_of_the_layer(changes: Changes, mode: str) -> None:
-    """It agrees with its own truth, which agrees with autograd in float64; one product forward and two backward."""
+    """A matmul agrees with its truth, which agrees with autograd in float64; one product forward, two backward."""
     asked = BASE.replace(**changes, mode=mode)
     kernel = KERNELS.load("matmul")
     problem = kernel.solves(asked)
@@ -511,7 +511,7 @@ def test_a_matmul_is_one_product_of_the_flops_of_the_layer(changes: Changes, mod
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
 def test_the_truth_of_a_matmul_takes_the_bytes_that_are_said(mode: str) -> None:
-    """They agree within a tenth, because a trial is refused by them."""
+    """Predicted and measured bytes agree within a tenth, because a trial is refused by them."""
     kernel = KERNELS.load("matmul")
     problem = kernel.solves(MIDDLE.replace(mode=mode))
     drawn = draw(problem)
@@ -521,7 +521,7 @@ def test_the_truth_of_a_matmul_takes_the_bytes_that_are_said(mode: str) -> None:
 
 @pytest.mark.parametrize("problem", [BASE, BASE.replace(load="empty:0.5"), BASE.replace(T=0)], ids=key)
 def test_grouped_without_grouped_mm_gives_the_same(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where torch lacks the grouped product, each expert with rows has its own product."""
+    """Without a grouped product in torch, each expert with rows has its own product."""
     inputs = draw(problem)
     if problem.mode == "train":
         inputs.requires_grad_()

@@ -111,7 +111,7 @@ def test_an_absent_package_is_named_with_the_remedy(name: str, package: str, dev
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_a_package_is_not_imported_to_be_looked_for(name: str, fake: Fake) -> None:
-    """It is not imported without a CUDA device either: the empty modules installed here would fail at once."""
+    """No package is imported without a CUDA device either: the empty modules here would fail at once."""
     for module in peer(name).modules:
         fake(module.partition(".")[0])
     reason = peer(name).supports(BASE, CPU)

@@ -123,7 +123,7 @@ def test_a_gpu_has_no_choice_of_threads() -> None:
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
 def test_a_call_runs_on_its_threads_and_gives_them_back(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gives them back also when it fails in the middle."""
+    """A call gives its threads back also when it fails in the middle."""
     problem = SMALL.replace(mode=mode)
     seen = []
 
@@ -164,7 +164,7 @@ def test_no_count_of_threads_changes_nothing() -> None:
 @pytest.mark.parametrize("load", ["uniform", "hot"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_predicted_workspace_is_near_the_measured_peak(dtype: str, load: str, mode: str) -> None:
-    """It is at least half and at most four times what a call allocates beyond its result."""
+    """The prediction is at least half and at most four times what a call allocates beyond its result."""
     problem = SMALL.replace(T=512, D=128, F=256, dtype=dtype, load=load, mode=mode)
     inputs = draw(problem)
     for config in covering(space(problem)):
