@@ -1,4 +1,4 @@
-"""Statistics of samples: medians and how sure they are. Samples stay raw; everything here is derived."""
+"""Statistics of samples: medians, ratios and their intervals. Records keep the samples; these are derived."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def spread(samples: Sequence[float]) -> float:
 
 
 def median(samples: Sequence[float]) -> Interval:
-    """The median with its bootstrap interval (percentile method).
+    """Return the median with its bootstrap interval (percentile method).
 
     One sample is its own interval. Seeded: the same samples give the same ends.
     """
@@ -36,7 +36,7 @@ def median(samples: Sequence[float]) -> Interval:
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
-    """The ratio of two medians with its bootstrap interval (percentile method), each resampled on its own.
+    """Return the ratio of two medians with its bootstrap interval (percentile method), each resampled separately.
 
     Seeded as `median` is.
     """
@@ -46,7 +46,7 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
 
 
 def _medians(samples: Sequence[float], generator: np.random.Generator) -> NDArray[np.float64]:
-    """Medians of ``RESAMPLES`` resamples."""
+    """Return the medians of ``RESAMPLES`` resamples."""
     values = np.asarray(samples, dtype=float)
     medians: NDArray[np.float64] = np.median(generator.choice(values, (RESAMPLES, values.size)), axis=1)
     return medians

@@ -1,8 +1,8 @@
 """The points of suites as benchmarks of pytest: `pytest suites --benchmark-only -k scatter --benchmark-compare`.
 
-They are measured as everywhere: point by point in worker processes, the selected kernels checked, interleaved, timed by
-the one clock until the noise says stop, and checked again. Then pytest-benchmark is shown the samples. Its statistics
-are its own; its options on rounds, time, warm-up and timer change nothing.
+They are planned and measured as by `moebench run`: point by point in worker processes, the selected kernels checked,
+interleaved, timed until the noise settles, and checked again. pytest-benchmark then gets the samples and computes its
+statistics; its options for rounds, time, warm-up and timer change nothing.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class Replay:
-    """A stopwatch on which only samples pass that were taken before."""
+    """A stopwatch that is advanced by samples that were taken before."""
 
     def __init__(self) -> None:
         self._samples: Iterator[float] = iter(())
         self._now_s = 0.0
 
     def read_s(self) -> float:
-        """The timer of the benchmark."""
+        """Return the seconds on the stopwatch, as the timer of the benchmark."""
         return self._now_s
 
     def show(self, benchmark: BenchmarkFixture, samples_ns: list[float]) -> None:
-        """Let a benchmark take these samples, a round each."""
+        """Run a benchmark with these samples, one in each round."""
         self._samples = iter(samples_ns)
         benchmark.pedantic(self._pass, setup=self._rewind, rounds=len(samples_ns))
 

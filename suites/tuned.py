@@ -1,4 +1,4 @@
-"""Tasks with kernels as tuned tables have them. Imports torch, to know the device."""
+"""Tasks in tuned configurations. Imports torch, to know the device."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ..kernels.tuned.lookup import Found, look_up, stale_wanted, tuned_kernels
 
 
 def as_tuned(tasks: Sequence[Task], device_type: DeviceType) -> tuple[list[Task], list[str]]:
-    """The same tasks in tuned configurations, and sentences on where there are some and where there are none.
+    """Return the tasks in tuned configurations, and sentences on where these were found and where not.
 
-    A kernel that there is no table of on this device keeps its default without a word.
+    A kernel without a table for this device keeps its default, and nothing is said.
     """
     device = torch.device(device_type)
     tuned = tuned_kernels(device)

@@ -1,4 +1,4 @@
-"""`moebench run`: ask the questions, show the answers."""
+"""`moebench run`: measure suites and show the answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,12 @@ def run(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File of records to write or to continue.", show_default="runs/TIME.jsonl"),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File of records to write or continue.",
+            show_default="runs/TIME.jsonl",
+        ),
     ] = None,
     kernel: Annotated[
         list[str] | None,
@@ -80,7 +85,7 @@ def run(
     address: AddressOption = None,
     slots: SlotsOption = None,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Take no more samples than this, though the noise ask for more.")
+        int | None, typer.Option(min=1, help="Take no more samples than this, even if the noise asks for more.")
     ] = None,
     interleave_with: Annotated[
         Path | None,
@@ -92,11 +97,12 @@ def run(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON.")] = False,
 ) -> None:
-    """Measure suites, checked against the oracle, and show the answers.
+    """Measure suites, check every kernel against the oracle, and show the answers.
 
     Records are written as they are made: Ctrl-C or a kill loses at most the point under way, and running again with the
-    same --output continues. Exit code 1 means that an implementation was wrong, implausible, or did not survive. The
-    last line says so where memory was too small for a point.
+    same --output continues. What has changed since, a kernel or its tuned configuration, is measured again. Exit code 1
+    means that an implementation was wrong, implausible or crashed. The last line names the points that did not fit into
+    memory.
     """
     with told(), launched_workers() as launched:
         from rich.console import Console
@@ -155,7 +161,7 @@ def _say(notes: Sequence[str]) -> None:
 
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:
-    """Records as far as they came, and whether Ctrl-C ended it; one line a point, and the time left."""
+    """Measure the tasks, print a line for each, and return the records and whether Ctrl-C ended the run."""
     records: list[Record] = []
     with console.status("starting workers") as status:
         try:
@@ -183,7 +189,7 @@ def _clock(seconds: float) -> str:
 
 
 def _predictions(tasks: list[Task], name: str) -> list[Prediction]:
-    """What a described machine should do on more ranks."""
+    """Return the predictions for a described machine with more ranks than were measured."""
     from ...suites.prediction.machine import machine
     from ...suites.prediction.predict import beyond
 
@@ -200,7 +206,7 @@ def _show(
     *,
     as_json: bool,
 ) -> None:
-    """Tables and pages, or JSON; nothing when there is nothing."""
+    """Write the pages, and print tables or JSON; do nothing without records."""
     if not records:
         return
     from ...reports.points import points

@@ -27,11 +27,10 @@ def fingerprint(
     cupy: str | None = None,
     routes_by: str | None = None,
 ) -> Environment:
-    """The environment of a record made now on the CPU or on torch's current CUDA device.
+    """Return the environment of a record made now on the CPU or on torch's current CUDA device.
 
-    Given are the device's name and driver, the CuPy that runs there and what orders routes, for which see
-    ``Environment``. ``memory_bytes`` is the memory of that device; ``cores`` are those the process may use; ``cuda`` is
-    None on the CPU.
+    ``device``, ``driver``, ``cupy`` and ``routes_by`` are the fields of ``Environment`` of those names.
+    ``memory_bytes`` is the memory of that device; ``cores`` are those the process may use; ``cuda`` is None on the CPU.
     """
     on_cuda = device_type == "cuda"
     return Environment(
@@ -53,7 +52,7 @@ def fingerprint(
 
 
 def commit(source: Path = Path(__file__)) -> str:
-    """Commit of the checkout that holds ``source``, with ``-dirty`` after it when sources differ from it.
+    """Return the commit of the checkout that holds ``source``, with ``-dirty`` after it when sources differ from it.
 
     ``unknown`` where git does not track the file: an installed package may lie inside the checkout of another project.
     """

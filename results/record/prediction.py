@@ -1,4 +1,4 @@
-"""A prediction: what a layer call on a cluster should take. It looks like a record and can never be taken for one.
+"""Predictions: the time that a call of a layer on a cluster should take. A file of them is never read as records.
 
 This module imports neither torch nor a sibling folder: a report draws predictions beside records.
 """
@@ -34,7 +34,7 @@ class _PredictionPart(BaseModel):
 
 
 class Share(_PredictionPart):
-    """A part of the time: seconds if nothing hides it, and the same if all ranks had equal shares."""
+    """A part of the time of a call: its seconds if nothing hides it, and with equal shares on all ranks."""
 
     seconds: NonNegativeFloat
     balanced_s: NonNegativeFloat
@@ -49,7 +49,7 @@ class Sent(_PredictionPart):
 
 
 class Held(_PredictionPart):
-    """Bytes of the fullest rank, and how many one has."""
+    """Memory of the rank that needs most, in bytes, and how much a rank has."""
 
     weights: NonNegativeInt
     tokens: NonNegativeInt
@@ -66,7 +66,7 @@ class Held(_PredictionPart):
 
 
 class Expected(_PredictionPart):
-    """One call: seconds until the slowest rank is done, and what they are made of.
+    """The expected time of one call: seconds until the slowest rank is done, and their parts.
 
     ``straggling`` is the share of them that equal shares of all ranks would save; ``hidden_s`` of the parts pass behind
     others; ``bound`` names the longest part.
@@ -127,7 +127,7 @@ def write(path: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def holds_predictions(path: Path) -> bool:
-    """Whether a file begins as one of predictions does; what cannot be read is left to whoever reads it."""
+    """Return whether a file begins as one of predictions does; False for a file that cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(len(START)) == START
@@ -136,7 +136,7 @@ def holds_predictions(path: Path) -> bool:
 
 
 def read(path: Path) -> list[Prediction]:
-    """The predictions of a file.
+    """Read the predictions of a file.
 
     Raises:
         StoreError: when it cannot be read, or has a line that is none; the message names it.

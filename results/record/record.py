@@ -17,11 +17,11 @@ from .identity import Identity, config_text
 SCHEMA: Final = 2
 
 CacheState = Literal["cold", "hot", "eager"]
-"""What a timed call finds, and what is counted in its time: three numbers that are never compared.
+"""How calls are timed. Times of different ways are never compared.
 
-``cold``: caches without anything of the call's; on a GPU the device's time alone. ``hot``: a CUDA graph of many calls
-that go round more inputs than the cache holds. ``eager``: calls that Python makes one after the other over such inputs,
-by the host's clock, the launches included.
+``cold``: nothing that the call reads is in the caches; on a GPU the device's time alone. ``hot``: a CUDA graph of many
+calls that go round more inputs than the cache holds. ``eager``: calls that Python makes one after the other over such
+inputs, by the host's clock, the launches included.
 """
 
 Stage = Literal["search", "final", "cross", "held-out"]
@@ -51,7 +51,7 @@ class Status(StrEnum):
 
     @property
     def bad(self) -> bool:
-        """Whether a run that holds it has a bad answer; a refusal or a point too large for the machine is not one."""
+        """Whether this makes the run fail. A refusal does not, nor does a point that is too large for the machine."""
         return self not in (Status.passed, Status.unsupported, Status.invalid, Status.out_of_memory)
 
 
@@ -149,7 +149,7 @@ class Traffic(_RecordPart):
 
 
 class Phases(_RecordPart):
-    """Where the time of one call went on each rank, in nanoseconds: medians of calls that were watched, not sampled.
+    """Parts of the time of one call on each rank, in nanoseconds: medians of calls outside the samples.
 
     With every collective started by all ranks together, ``waiting_ns`` is what a rank waited for the slowest,
     ``communication_ns`` what the collectives took, ``compute_ns`` the rest. As the call is sampled, collectives lasted
@@ -172,7 +172,7 @@ class Phases(_RecordPart):
 
 
 class Work(_RecordPart):
-    """What the call had to do and did: FLOPs and bytes of the whole call, rows of the expert products."""
+    """The work of one call, needed and done: FLOPs and bytes of the whole call, rows of the expert products."""
 
     useful_flops: int = Field(description="FLOPs of the expert products on kept rows")
     executed_flops: int = Field(description="the same with padding")
@@ -188,16 +188,16 @@ class Work(_RecordPart):
 
 
 class Roofline(_RecordPart):
-    """What the machine was measured to do: FLOP/s of a dense matmul in the record's dtype, bytes/s of memory.
+    """Measured rates of the machine: FLOP/s of a dense matmul in the record's dtype, bytes/s of memory.
 
-    The latter is the better of a copy, read and write both counted, and of a stream that only reads.
+    The rate of memory is the better of a copy, read and write both counted, and of a stream that only reads.
     """
 
     flops_per_s: float = Field(gt=0, allow_inf_nan=False, description="rate of a dense matmul in the record's dtype")
     bytes_per_s: float = Field(gt=0, allow_inf_nan=False, description="rate of memory")
 
     def bound_ns(self, work: Work) -> float:
-        """Lower bound of the call's time in nanoseconds: the slower of its useful FLOPs and its ideal bytes."""
+        """Return the lower bound of a call's time in nanoseconds: the slower of useful FLOPs and ideal bytes."""
         return 1e9 * max(work.useful_flops / self.flops_per_s, work.ideal_bytes / self.bytes_per_s)
 
 
@@ -268,22 +268,24 @@ class Environment(_RecordPart):
     moebench: str = Field(description="version of moebench")
 
     def differs(self, other: Environment) -> list[str]:
-        """The fields in which two environments differ, as ``name: this / other``.
+        """Return the fields in which two environments differ, as ``name: this / other``.
 
-        ``threads`` is none of them, it varies with the ranks; nor is CuPy where one of the two does not tell of it.
+        ``threads`` does not count, because it varies with the ranks; nor does CuPy where one of the two is from before
+        it was recorded.
         """
-        silent = {"threads"} | ({"cupy", "routes_by"} if None in (self.routes_by, other.routes_by) else set())
+        ignored = {"threads"} | ({"cupy", "routes_by"} if None in (self.routes_by, other.routes_by) else set())
         return [
             f"{name}: {getattr(self, name)} / {getattr(other, name)}"
             for name in type(self).model_fields
-            if name not in silent and getattr(self, name) != getattr(other, name)
+            if name not in ignored and getattr(self, name) != getattr(other, name)
         ]
 
 
 class Record(_RecordPart):
-    """One trial. ``key`` is the problem that was asked for, in one word.
+    """The record of one trial. ``key`` is the problem that was asked for, as one word.
 
-    ``problem`` is the one that was solved, as plain data: the same, except for a reference rate. ``config`` likewise.
+    ``problem`` is the one that was solved, as plain data: the same, except for a reference rate. ``config`` is the
+    configuration that ran.
 
     ``wall_s`` are the seconds the trial took in all, of which the samples are the timed part.
     """

@@ -21,7 +21,7 @@ class StoreError(UserError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Every readable record of a file in order, and a sentence with its line number for every line that is not one."""
+    """The records of a file in order, and for each line that is no record a sentence with its number."""
 
     records: list[Record]
     problems: list[str]
@@ -110,6 +110,6 @@ class Store:
 
 
 def load_all(paths: Iterable[Path]) -> Loaded:
-    """The records and problems of several files, in order."""
+    """Read the records and problems of several files, in order."""
     loaded = [load(path) for path in paths]
     return Loaded([r for one in loaded for r in one.records], [p for one in loaded for p in one.problems])

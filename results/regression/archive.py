@@ -1,4 +1,4 @@
-"""Kept records: a file for each machine, named by its fingerprint, to which the runs of later commits are added."""
+"""Archive of records: a file for each machine, named by its fingerprint, to which every run is added."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ DIGITS: Final = 16  # of a fingerprint
 
 
 def machine(environment: Environment) -> str:
-    """A machine's fingerprint, whatever software it has: of its device, cores and memory, in hexadecimal digits.
+    """Return the fingerprint of a machine: a hash of its device, cores and memory, whatever software it has.
 
-    Nothing that a record says becomes part of a path.
+    It is hexadecimal, so no text of a record becomes part of a path.
     """
     facts = environment.device, environment.device_type, environment.cores, environment.memory_bytes
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:DIGITS]
 
 
 def keep(folder: Path, records: Sequence[Record]) -> int:
-    """Add records to those of their machines; how many were not there yet.
+    """Add records to the files of their machines, and return how many were new.
 
     Raises:
         StoreError: when they cannot be written.
@@ -44,5 +44,5 @@ def _add(path: Path, records: Sequence[Record]) -> int:
 
 
 def kept(folder: Path) -> Loaded:
-    """All that was kept, machine by machine."""
+    """Read all kept records, machine by machine."""
     return load_all(sorted(folder.glob("*.jsonl")))

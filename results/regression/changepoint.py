@@ -1,4 +1,4 @@
-"""Where a series changes its distribution: E-Divisive (Matteson and James 2014), for series of tens to hundreds.
+"""Change points of a series of tens to hundreds of values: E-Divisive (Matteson and James 2014).
 
 The energy distance between two stretches, α = 1, is twice the mean distance between a value of one and a value of the
 other, less the mean distances within each. The split with the largest one is tested by permuting the values between the
@@ -24,14 +24,14 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class ChangePoint:
-    """The first value after a change, by its place in the series, and how likely chance makes one as clear."""
+    """A change: the index of the first value after it, and the probability that chance makes one as clear."""
 
     at: int
     p: float
 
 
 def changes(values: Sequence[float]) -> list[ChangePoint]:
-    """The changes of a series, in order. Seeded: the same values give the same changes."""
+    """Return the changes of a series, in order. Seeded: the same values give the same changes."""
     series = np.asarray(values, dtype=float)
     generator = np.random.default_rng(0)
     found: list[ChangePoint] = []
@@ -55,9 +55,9 @@ def changes(values: Sequence[float]) -> list[ChangePoint]:
 
 
 def _best_split(values: Values) -> tuple[float, int]:
-    """The largest scaled energy distance between a stretch's beginning and what follows it, and where that starts.
+    """Return the largest scaled energy distance between the start of a stretch and what follows, and the split.
 
-    What follows may end before the stretch does, so that a change there and back is no less clear than one that stays.
+    The second part may end before the stretch does: a change that is undone later is as clear as one that stays.
     """
     n = values.size
     if n < 2 * LEAST:

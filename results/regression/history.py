@@ -1,4 +1,4 @@
-"""History: what a point took at each commit on one machine, and between which commits that changed."""
+"""History: the time of a point at each commit on one machine, and the commits between which it changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")  # neither unknown nor a changed t
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What a point took at a commit: the median over its processes in ns, how many these were, and when the first."""
+    """The time of a point at a commit: the median over its processes in ns, their number, and the first's time."""
 
     commit: str
     time: str
@@ -49,18 +49,18 @@ class Series:
 
 
 def history(records: Sequence[Record]) -> list[Series]:
-    """The series of all points, machine by machine; of records that passed at a commit whose sources were unchanged."""
+    """Return the series of all points, machine by machine, of records that passed at a commit without changes."""
     (found,) = points(dated(records))
     return [_series(key, alike) for key, everywhere in found.items() for alike in _machines(everywhere)]
 
 
 def dated(records: Sequence[Record]) -> list[Record]:
-    """Those of them that have a place in a history."""
+    """Keep the records that passed at a commit whose sources were unchanged."""
     return [record for record in records if record.timing and COMMIT.fullmatch(record.commit)]
 
 
 def _machines(records: Sequence[Record]) -> list[list[Record]]:
-    """The records apart by the conditions they were made under."""
+    """Group records by the conditions that they were made under."""
     machines: list[list[Record]] = []
     for record in records:
         for machine in machines:
@@ -86,7 +86,7 @@ def _measured(commit: str, records: Sequence[Record]) -> Measured:
 
 
 def _changes(measured: Sequence[Measured]) -> list[HistoryChange]:
-    """Found in the logarithms, in which a slowdown is as large as the speed-up that undoes it."""
+    """Find changes in the logarithms of the times: there a slowdown is as large as the speed-up that undoes it."""
     logs = [math.log(one.ns) for one in measured]
     found = changes(logs)
     edges = [0, *(change.at for change in found), len(logs)]

@@ -1,8 +1,8 @@
-"""How two sides differ whose processes ran in pairs, and how sure that is.
+"""Difference of two sides whose processes ran in pairs, with its interval and significance.
 
 The process is the unit: its samples share one layout of memory, so it counts once, by its median. The two of a pair
 took their samples in turn, so what slowed the machine down slowed both, and only they are compared. Wilcoxon's signed
-ranks (1945) say whether the pairs differ: how many means of two differences (Walsh 1949) are above nought; between
+ranks (1945) say whether the pairs differ: how many means of two differences (Walsh 1949) are above zero; between
 equal sides their number has one distribution, whatever the noise looks like. The same means, sorted, give the estimate
 of Hodges and Lehmann (1963) and its interval.
 """
@@ -31,7 +31,7 @@ _TAIL: Final = (1 - CONFIDENCE) / 2
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """The time of the new side over that of the old, and the chance to seem so much slower, or faster, when equal."""
+    """The ratio of new to old time, and the probabilities that equal sides seem as much slower, or faster."""
 
     ratio: Interval
     p_slower: float
@@ -39,7 +39,7 @@ class Difference:
 
 
 def difference(old: Times, new: Times) -> Difference:
-    """Compare the medians of processes, pair by pair; those without a partner wait.
+    """Compare the medians of processes, pair by pair; a process without a partner does not count yet.
 
     The interval is unbounded where there are fewer than ``FEWEST`` pairs.
     """
@@ -47,7 +47,7 @@ def difference(old: Times, new: Times) -> Difference:
     logs = np.log(new[:pairs]) - np.log(old[:pairs])
     means = np.sort(np.add.outer(logs, logs)[np.triu_indices(pairs)]) / 2
     chances = _chances(pairs)
-    certain = int(np.searchsorted(-chances, -_TAIL))  # so many means above nought are rarer than that
+    certain = int(np.searchsorted(-chances, -_TAIL))  # so many means above zero are rarer than that
     bounded = certain <= means.size
     return Difference(
         ratio=Interval(
@@ -78,7 +78,7 @@ def difference_of_few(old: Sequence[Sequence[float]], new: Sequence[Sequence[flo
 
 @cache
 def _chances(pairs: int) -> NDArray[np.float64]:
-    """At w, the chance that w or more means are above nought between equal sides: each rank is either side's."""
+    """Return at w the probability that w or more means are above zero, where each rank is either side's by chance."""
     ways = np.ones(1)
     for rank in range(1, pairs + 1):
         ways = np.convolve(ways, [1.0, *[0.0] * (rank - 1), 1.0]) / 2

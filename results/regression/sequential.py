@@ -1,7 +1,7 @@
-"""Measuring until it is clear, and once more before anything is called slower.
+"""Sequential comparison: measure until every point is clear, and measure again what seems slower.
 
-Each look at all processes so far errs in 1 of 100 comparisons of equal sides, six looks in less than 6, and measuring
-anew what seemed slower has to err as well: in less than 0.4 of 100 does anything equal end as slower.
+A look at all processes so far errs in 1 of 100 comparisons of equal sides, six looks in less than 6. The second
+measurement must err as well: fewer than 0.4 of 100 comparisons of equal sides call anything slower.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from .verdicts import Outcome, Verdict
 LOOKS: Final = (8, 12, 16, 24, 32, 48)  # pairs of processes; few where that is enough
 
 Look = Callable[[int, Collection[Identity] | None], list[Verdict]]
-"""Bring the named points, or all, to so many processes a side, and judge them together with those not named."""
+"""Measure the given points (all if None) until each side has so many processes, and return a verdict on every point."""
 
 
 def judge(begin: Callable[[Collection[Identity] | None], Look], looks: Sequence[int] = LOOKS) -> list[Verdict]:
-    """Verdicts on all points; ``begin`` starts measuring the named points, or all, from nothing.
+    """Return verdicts on all points; ``begin`` starts a new measurement of the given points (all if None).
 
     A point that was slower gets the verdict of its second measurement.
     """
@@ -30,7 +30,7 @@ def judge(begin: Callable[[Collection[Identity] | None], Look], looks: Sequence[
 
 
 def _settle(look: Look, looks: Sequence[int]) -> list[Verdict]:
-    """Look until no point is unclear; what is decided stays as it was decided."""
+    """Look until no point is unclear; a verdict that is clear is final."""
     decided: dict[Identity, Verdict] = {}
     unclear: list[Identity] | None = None
     for processes in looks:

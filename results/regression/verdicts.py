@@ -1,9 +1,8 @@
-"""Verdicts: for every point of two sets of records, whether it became slower, and where nobody can say, why.
+"""Verdicts: for every point of two sets of records, whether it became slower, or why that cannot be decided.
 
-Whether a point passed is no matter of degree: one that passed and does not any more is broken. Times are compared
-process by process (`difference`). Slower is what is surely slower and by no less than a floor, where "surely" counts
-all points of the comparison (Benjamini and Hochberg 1995). Same is what surely differs by less than the floor. All else
-is unclear.
+A point that passed and does not any more is broken. Times are compared process by process (`difference`). A point is
+slower if it is significantly slower, by at least a floor; significance counts all points of the comparison (Benjamini
+and Hochberg 1995). It is the same if it significantly differs by less than the floor, and else unclear.
 """
 
 from __future__ import annotations
@@ -25,13 +24,12 @@ from .paired_difference import FEWEST, UNSEEN_NOISE, Difference, difference, dif
 
 FLOOR: Final = 0.02  # of a time; less is not worth an alarm
 CLOCKS: Final = 0.02  # apart, the clocks of a GPU explain a difference that would be worth an alarm
-FALSE_ALARMS: Final = (
-    0.01  # in so many comparisons of equal sides something seems slower, however many points they have
-)
+# False-discovery rate: at most 1 % of comparisons of equal sides report a slowdown, whatever their number of points.
+FALSE_ALARMS: Final = 0.01
 
 
 class Outcome(StrEnum):
-    """How a point stands to what it was, the worst first."""
+    """The outcome of comparing a point, the worst first."""
 
     broken = "broken"
     slower = "slower"
@@ -48,20 +46,21 @@ class Outcome(StrEnum):
 
     @property
     def compared(self) -> bool:
-        """Whether both sides had something to say."""
+        """Whether both sides had results that can be compared."""
         return self not in (Outcome.incomparable, Outcome.missing, Outcome.new)
 
     @property
     def clear(self) -> bool:
-        """Whether what is asked of a point, is it as it was, has an answer."""
+        """Whether it is known if the point became worse."""
         return self not in (Outcome.unclear, Outcome.incomparable, Outcome.missing)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One point: the medians over its processes in ns, the ratio of new to old with its interval, and how it stands.
+    """The outcome at one point, the medians over its processes in ns, and the ratio of new to old with its interval.
 
-    ``processes`` counts those of the old and of the new side that gave a time; ``reason`` says what numbers do not.
+    ``processes`` counts those of the old and of the new side that gave a time; ``reason`` explains the outcome where
+    the numbers do not.
     """
 
     key: Identity
@@ -76,11 +75,9 @@ class Verdict:
 def compare(
     old: Sequence[Record], new: Sequence[Record], *, floor: float = FLOOR, keys: Collection[Identity] | None = None
 ) -> list[Verdict]:
-    """A verdict on every point of either side, in order of appearance, or on those of ``keys`` alone.
+    """Return a verdict on every point of either side, in order of appearance, or on those of ``keys`` alone.
 
-    Every record of a point counts as a process of its own.
-
-    Of a point that was measured on several machines, those records are compared that share the machine of the newest.
+    Every record of a point counts as a process. Only records on the machine of the newest one are compared.
     """
     before, after = points(old, new)
     asked = [key for key in dict.fromkeys((*before, *after)) if keys is None or key in keys]
@@ -91,7 +88,7 @@ def compare(
 
 
 def decide(differences: Sequence[Difference], *, floor: float = FLOOR) -> list[Outcome]:
-    """How the points of one comparison stand."""
+    """Return the outcomes of the points of one comparison."""
     if not differences:
         return []
     slower = false_discovery_control([one.p_slower for one in differences]) <= FALSE_ALARMS
@@ -141,7 +138,7 @@ class _Timed:
 
 
 def _comparison(key: Identity, old: list[Record], new: list[Record]) -> Verdict | _Timed:
-    """The verdict on a point, or its times where these decide."""
+    """Return the verdict on a point, or its times where these decide."""
     if not old or not new:
         return Verdict(key=key, status=Outcome.missing if old else Outcome.new, reason=_failed(old or new))
     newest = new[-1]
@@ -157,7 +154,7 @@ def _of_last_source(records: list[Record]) -> list[Record]:
 
 
 def _outcome(key: Identity, old: list[Record], new: list[Record]) -> Verdict | _Timed:
-    """The same of records that were made under the same conditions."""
+    """Return the same for records that were made under the same conditions."""
     failed_old, failed_new = _failed(old), _failed(new)
     if failed_old and failed_new:
         return Verdict(key=key, status=Outcome.incomparable, reason=f"{failed_old} / {failed_new}")
@@ -177,7 +174,7 @@ def _outcome(key: Identity, old: list[Record], new: list[Record]) -> Verdict | _
 
 
 def _failed(records: list[Record]) -> str:
-    """How and why a point failed; an unstable machine is not the point's failure."""
+    """Return how and why a point failed, or nothing. Samples that are unstable are not a failure of the point."""
     failed = [record for record in records if record.status not in (Status.passed, Status.unstable)]
     if not failed:
         return ""
@@ -190,6 +187,6 @@ def _times(records: list[Record]) -> list[list[float]]:
 
 
 def _clock(records: list[Record]) -> float | None:
-    """The median clock of a GPU's multiprocessors, MHz."""
+    """Return the median clock of a GPU's multiprocessors in MHz."""
     clocks = [record.clocks.sm_mhz for record in records if record.clocks and record.clocks.sm_mhz is not None]
     return statistics.median(clocks) if clocks else None

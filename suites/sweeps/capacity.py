@@ -1,4 +1,4 @@
-"""Capacity factor: what dropping saves, what padding costs, and where dropless stands."""
+"""Capacity factor: what dropping saves, what padding costs, and how dropless compares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gate: what a change may have made slower, in seconds a process, so that many fresh processes are affordable."""
+"""Gate: points that show a slowdown, measured in seconds by one process so that many processes are affordable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MIXTRAL, _QWEN3 = model("Mixtral-8x7B"), model("Qwen3-30B-A3B")
 
 
 def _places(mixtral: Problem, qwen3: Problem, dropping: CompetitorRule) -> tuple[SuitePoint, ...]:
-    """Few wide experts and many narrow ones, a training step, and experts that drop."""
+    """Return points with few wide experts and with many narrow ones, a training step, and experts that drop."""
     capped = mixtral.replace(capacity_factor=1.25)
     wide, narrow, training = _MIXTRAL.name, _QWEN3.name, mixtral.replace(mode="train")
     return (

@@ -1,4 +1,4 @@
-"""Granularity: every expert split into G, and G times as many chosen; parameters and useful FLOPs stay."""
+"""Granularity: every expert split into G, with G times as many chosen, at equal parameters and useful FLOPs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Overlap: work split in chunks, so that one travels while another is multiplied."""
+"""Overlap: tokens split into chunks, one of which is sent while another is computed."""
 
 from __future__ import annotations
 

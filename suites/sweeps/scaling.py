@@ -1,4 +1,4 @@
-"""Weak scaling: as many tokens on every rank, on as many ranks as there are, and predicted beyond."""
+"""Weak scaling: a constant number of tokens on each rank, measured on few ranks and predicted for more."""
 
 from __future__ import annotations
 

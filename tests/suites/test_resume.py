@@ -23,7 +23,7 @@ THERE = ENVIRONMENT.model_copy(update={"threads": torch.get_num_threads()})
 
 
 def held(kernel: str, config: Config, **changes: Any) -> Record:
-    """A record of the one task that these tests ask for, by the kernel as it is now."""
+    """Return a record of the one task that these tests ask for, by the kernel as it is now."""
     fields: dict[str, Any] = {"point": task().point, "key": PROBLEM.key, "kernel": kernel, "config": dict(config)}
     return record(**fields | {"source": source_hash(kernel), "environment": THERE} | changes)
 

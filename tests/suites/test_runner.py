@@ -1,4 +1,4 @@
-"""Running: isolated, resumable, and never mixing machines."""
+"""The runner: competitors are isolated, runs can be resumed, and machines are never mixed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def run(path: Path, *asked: str) -> list[Record]:
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of a run in which two of four competitors took their worker with them."""
+    """Write the file of a run in which two of four competitors did not survive."""
     path = tmp_path_factory.mktemp("runs") / "records.jsonl"
     run(path, "loop", "Dies", "scatter", "Raises")
     return path

@@ -1,4 +1,4 @@
-"""Suites as tuned: which competitors get a configuration, and what is said of those that do not."""
+"""Tuned configurations of suites: which competitors get one, and what is reported for the others."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from moebench.suites.tuned import as_tuned
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tuned folder with a table of ``scatter`` for 64 to 256 tokens."""
+    """Make a tuned folder with a table of ``scatter`` for 64 to 256 tokens."""
     monkeypatch.setenv("MOEBENCH_TUNED", str(tmp_path))
     (tmp_path / "table.json").write_text(table().text())
 

@@ -1,4 +1,4 @@
-"""Lines that an earlier moebench wrote are read, with fields for what was in the series."""
+"""Reading lines of schema 1: the words in their series become fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECORDED = Path(__file__).parents[3] / "results" / "recorded"
 
 
 def line(series: str, suite: str = "test", cache: str | None = "cold") -> str:
-    """A line of schema 1, of a trial that passed with its calls timed in this way, or of one that failed."""
+    """Return a line of schema 1: a trial that passed with its calls timed in this way, or one that failed."""
     if cache is None:
         found: dict[str, Any] = json.loads(record(status="crashed", reason="it died", timing=None).model_dump_json())
     else:

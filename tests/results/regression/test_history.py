@@ -16,7 +16,7 @@ def commit(number: int) -> str:
 
 
 def measured(number: int, ns: float, *, environment: Environment = ENVIRONMENT, process: int = 0) -> Record:
-    """What a process measured at a commit, on a day of its own."""
+    """Return records of a process at a commit, made on its own day."""
     return record(
         commit=commit(number),
         timing=TIMING.model_copy(update={"samples_ns": [ns, 0.9 * ns, 1.5 * ns]}),

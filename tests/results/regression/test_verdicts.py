@@ -1,4 +1,4 @@
-"""Verdicts: what became slower, what broke, and what nobody can say."""
+"""Verdicts: points that became slower, that broke, or that cannot be judged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from moebench.results.stats import Interval
 def processes(
     times: float = 1.0, *, count: int = 8, noise: float = 0.003, seed: int = 0, x: float = 1.0, **changes: Any
 ) -> list[Record]:
-    """Records of a point by so many processes, which took so many ms."""
+    """Return records of a point by ``count`` processes with a median of ``times`` ms."""
     generator = np.random.default_rng(seed)
     samples = 1e6 * times * np.exp(generator.normal(0, noise, (count, 1)) + generator.normal(0, 0.01, (count, 15)))
     made = [
