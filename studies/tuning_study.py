@@ -38,7 +38,7 @@ def on_sweep(sweep: RecordedSweep) -> Iterator[str]:
     for title, predictions in ((WITH, predicted), (WITHOUT, None)):
         if title == WITH and predictions is None:
             continue
-        studies = [Study.of(name, sweep, predicted=predictions) for name in STRATEGIES.names()]
+        studies = [Study.of(name, sweep, predicted=predictions) for name in _names(predictions)]
         columns = [f"{100 * share:.0f} %: {studies[0].after(share).trials} trials" for share in SHARES]
         rows = [[study.strategy, *(_regret(*_after(study, share)) for share in SHARES)] for study in studies]
         yield ""
@@ -57,6 +57,11 @@ def on_landscapes() -> Iterator[str]:
             rows.append([name, *(_regret(float(np.median(one)), float(one.max())) for one in regrets.T)])
         yield ""
         yield markdown([title, *(f"{trials} trials" for trials in TRIALS)], rows, words=[title])
+
+
+def _names(predictions: Sequence[float] | None) -> list[str]:
+    """Return the strategies to compare; without predictions `exhaustive` has only the order of the recording."""
+    return [name for name in STRATEGIES.names() if predictions is not None or name != "exhaustive"]
 
 
 def _after(study: Study, share: float) -> tuple[float, float]:

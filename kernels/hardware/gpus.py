@@ -66,14 +66,12 @@ class Gpu:
 
     ``names`` are the words by which drivers and file names know it, as alternatives of a regular expression.
     ``shared_bytes`` is the shared memory that one program may have. ``target`` is the compiler target whose data sheet
-    holds for it. ``flop_per_byte`` is dense 16-bit FLOP/s over the bandwidth of memory: the intensity at which a
-    product stops waiting for memory. Both are None where they were not looked up.
+    holds for it, None where there is none.
     """
 
     names: str
     shared_bytes: int
     target: str | None = None
-    flop_per_byte: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +90,6 @@ class TargetGpu:
             names=self.names,
             shared_bytes=self.hardware.shared_bytes,
             target=self.hardware.target,
-            flop_per_byte=self.data_sheet.flops_per_s["bfloat16"] / self.data_sheet.bytes_per_s,
         )
 
 
@@ -169,8 +166,8 @@ GPUS: tuple[Gpu | TargetGpu, ...] = (
         ),
         processor=_HOPPER,
     ),
-    Gpu(names="H200", shared_bytes=227 << 10, target="sm_90", flop_per_byte=989e12 / 4.8e12),
-    Gpu(names="H20", shared_bytes=227 << 10, target="sm_90", flop_per_byte=148e12 / 4.0e12),
+    Gpu(names="H200", shared_bytes=227 << 10, target="sm_90"),
+    Gpu(names="H20", shared_bytes=227 << 10, target="sm_90"),
     # Two dies; neither latencies nor the rate of its cache are published: those of two H100s.
     TargetGpu(
         names="B200|GB200",
@@ -197,10 +194,8 @@ GPUS: tuple[Gpu | TargetGpu, ...] = (
         ),
         processor=dataclasses.replace(_HOPPER, tensor_columns=512),
     ),
-    Gpu(names="B100|B300|GB300", shared_bytes=227 << 10, flop_per_byte=2250e12 / 8e12),
-    Gpu(names="L40S", shared_bytes=99 << 10, flop_per_byte=362e12 / 0.864e12),
-    Gpu(names="L40|L20|L4|L2|Ada|A10|A10G|A40|A6000|GB10", shared_bytes=99 << 10),
-    Gpu(names="RTX_4090", shared_bytes=99 << 10, flop_per_byte=165e12 / 1.008e12),
+    Gpu(names="B100|B300|GB300", shared_bytes=227 << 10),
+    Gpu(names="L40S|L40|L20|L4|L2|Ada|A10|A10G|A40|A6000|GB10", shared_bytes=99 << 10),
     Gpu(names=r"RTX_[345]0\d\d|RTX_PRO_\d000", shared_bytes=99 << 10),
     # The last cache is the Infinity Cache; that of each die is nearer, smaller and not shared. Its float8 is another,
     # float8_e4m3fnuz.
@@ -229,8 +224,8 @@ GPUS: tuple[Gpu | TargetGpu, ...] = (
         ),
         processor=ProcessorLimits(warps=8, programs=16, shared_bytes=64 << 10, shared_step=512, reserved_bytes=0),
     ),
-    Gpu(names="MI325X", shared_bytes=64 << 10, target="gfx942", flop_per_byte=1307e12 / 5.3e12),
-    Gpu(names="MI300A", shared_bytes=64 << 10, flop_per_byte=1307e12 / 5.3e12),
+    Gpu(names="MI325X", shared_bytes=64 << 10, target="gfx942"),
+    Gpu(names="MI300A", shared_bytes=64 << 10),
     Gpu(names="MI100|MI210|MI250|MI250X|MI308X", shared_bytes=64 << 10),
     Gpu(names="MI350X|MI355X", shared_bytes=160 << 10),
 )
