@@ -1,4 +1,4 @@
-"""What a user did wrong, said in one line with exit code 2; anything else is a bug and keeps its traceback."""
+"""Errors of users, reported in one line with exit code 2; anything else is a bug and keeps its traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the templates of a page show: the views of its sections, the machines and the glossary.
+"""Content of a page for its templates: the views of its sections, the machines and the glossary.
 
 Records come from anywhere, so no text of theirs is trusted: HTML is escaped by the template engine, Markdown by
 `text_table.escaped`, and files are named by number.

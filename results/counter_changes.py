@@ -24,7 +24,7 @@ class Direction(StrEnum):
 
     @property
     def bad(self) -> bool:
-        """Whether the change has to be accepted before the gate passes."""
+        """True if the change has to be accepted before the gate passes."""
         return self not in (Direction.better, Direction.new)
 
 

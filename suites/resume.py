@@ -56,7 +56,7 @@ def pending(tasks: Sequence[Task], records: Sequence[Record], device_type: Devic
 
 
 def _answers(record: Record, wanted: Competitor, problem: Problem, device_type: DeviceType) -> bool:
-    """Whether a record is of the configuration that is wanted. One that was never built may not name all of it."""
+    """Return whether a record has the wanted configuration. One that was never built may name only a part of it."""
     given = dict(wanted.config or {})
     if record.status is Status.unsupported or (record.timing is None and record.config == given):
         return True

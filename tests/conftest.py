@@ -1,4 +1,4 @@
-"""What is decided before anything is imported, for the tests and the processes that they start.
+"""Settings made before anything is imported, for the tests and the processes that they start.
 
 Where there is no GPU, the kernels in Triton run in its interpreter. No test sees the tuned tables of whoever runs it.
 Threads that wait for work sleep: those of several test processes would else keep each other from working.

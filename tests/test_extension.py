@@ -167,7 +167,7 @@ def test_a_strategy_is_one_file(house: House) -> None:
 
 
 def test_a_router_is_one_file(house: House) -> None:
-    """It is listed with its parameter, its routes are those that a trial measures, and the record names it."""
+    """The router is listed with its parameter, its routes are those that a trial measures, and the record names it."""
     house.add(
         "kernels/problem/routers/neighbours.py",
         '''
@@ -267,7 +267,7 @@ def test_an_engine_is_one_file(house: House) -> None:
 
 
 def test_a_format_is_one_file(house: House) -> None:
-    """It is found by its suffix and by its name, and writes the records of a run."""
+    """The format is found by its suffix and by its name, and writes the records of a run."""
     house.add(
         "reports/formats/medians.py",
         '''

@@ -34,7 +34,7 @@ with socket.create_connection((sys.argv[1], 5000)) as link:
 
 
 def payload_bits_per_s(source: Node, target: Node, size: int) -> float:
-    """What a plain transfer of so many bytes gets through."""
+    """Return the bandwidth of a plain transfer of so many bytes."""
     receive = target.inside(sys.executable, "-c", RECEIVE, target.address)
     with subprocess.Popen(receive, stdout=subprocess.PIPE, text=True) as receiver:
         assert receiver.stdout is not None
@@ -90,7 +90,7 @@ with socket.create_connection((sys.argv[1], 5000)) as link:
 
 
 def round_trip_s(source: Node, target: Node) -> float:
-    """Of one byte."""
+    """Return the round-trip time of one byte."""
     with subprocess.Popen(
         target.inside(sys.executable, "-c", ECHO, target.address), stdout=subprocess.PIPE, text=True
     ) as server:

@@ -63,7 +63,7 @@ class TrialEntry:
         return self.layer
 
     def beats(self, roofline: Roofline) -> bool:
-        """Whether the measured time is under the lower bound of its work."""
+        """Return whether the measured time is under the lower bound of its work."""
         if self.samples is None or self.work is None:
             return False
         return self.samples.median_ns < roofline.bound_ns(self.work)

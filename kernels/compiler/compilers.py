@@ -130,7 +130,7 @@ class _Compiler:
 
     @property
     def hangs(self) -> bool:
-        """Whether it has been compiling for longer than any launch takes."""
+        """True if it has been compiling for longer than any launch takes."""
         return time.monotonic() - self._since > HANG_S
 
     def finish(self) -> CompileOutcome | str:

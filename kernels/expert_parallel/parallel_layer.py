@@ -67,7 +67,7 @@ class ParallelLayer:
 
     @property
     def traffic(self) -> TrafficCounter:
-        """What this rank has sent since the layer was built."""
+        """Return what this rank has sent since the layer was built."""
         return self._transport.traffic
 
     def __call__(self, x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:

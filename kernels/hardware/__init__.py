@@ -1,1 +1,1 @@
-"""What is known of GPUs: data sheets, limits of a processor, occupancy, device names."""
+"""Facts about GPUs: data sheets, limits of a processor, occupancy, device names."""

@@ -1,4 +1,4 @@
-"""What a device is called: the words that records and tuned tables know it by."""
+"""Names of devices, as records and tuned tables spell them."""
 
 from __future__ import annotations
 

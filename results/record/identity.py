@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What one record measured. A field that does not count for a question is empty: see `only` and `without`.
+    """Identity of one measurement. A field that does not count for a question is empty: see `only` and `without`.
 
     ``series`` is the label of the line (`Point.line`), ``problem`` the key of the problem, ``config`` the configuration
     as text and ``source`` the hash of the kernel's sources. Machines are not part of it: `Environment.differs` compares

@@ -1,4 +1,4 @@
-"""What takes a sample of a call's time, and the clock for the CPU (the one for NVIDIA devices is in ``cuda.py``).
+"""Interface of clocks that time a call, and the clock of the CPU (that of NVIDIA devices is in ``cuda_clock.py``).
 
 Protocol of a CPU sample: read a buffer larger than the last-level caches, so that nothing of the call's is left in
 them; wait for the other ranks to have done so; read the counter; call; read the counter; only then free the result. The
@@ -124,7 +124,7 @@ def rotation(cache_bytes: int, read_bytes: int) -> int:
 
 
 def throttled(telemetry: Telemetry | None) -> bool:
-    """Whether the device says that it is slowing itself down, which makes a sample unfit; a CPU says nothing."""
+    """Return whether the device says that it is slowing itself down, which makes a sample unfit; a CPU says nothing."""
     return telemetry is not None and not SLOWDOWNS.isdisjoint(telemetry.throttle_reasons())
 
 

@@ -43,14 +43,14 @@ class Event(Protocol):
         """Put it at the end of the queue."""
 
     def query(self) -> bool:
-        """Whether the device has passed it."""
+        """Return whether the device has passed it."""
 
     def elapsed_time(self, end: Self, /) -> float:
         """Milliseconds from it to ``end``; both passed."""
 
 
 class CudaDevice(Protocol):
-    """What a clock asks of a device. All but ``synchronize`` and ``capture`` only enqueue."""
+    """The operations that a clock needs of a device. All but ``synchronize`` and ``capture`` only enqueue."""
 
     l2_bytes: int
 

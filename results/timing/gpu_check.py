@@ -1,4 +1,4 @@
-"""Whether a GPU can be measured on: if not, one line says why and what to do, before anything is measured."""
+"""Check that a GPU can be measured on: if not, one line gives the reason and the remedy, before any measurement."""
 
 from __future__ import annotations
 

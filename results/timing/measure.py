@@ -22,7 +22,7 @@ Stop = Literal["settled", "plateau", "time_limit", "enough"]
 
 @dataclass
 class Samples:
-    """What one competitor has given so far: valid samples in ns, the count of throttled ones, and why it stopped.
+    """The samples of one competitor so far: valid samples in ns, the count of throttled ones, and why it stopped.
 
     ``calls`` were timed together in each sample.
     """
@@ -62,7 +62,7 @@ class Samples:
 
     @property
     def stable(self) -> bool:
-        """Whether there are enough valid samples to quote, or as many as were asked for."""
+        """True if there are enough valid samples to quote, or as many as were asked for."""
         return self.stopped == "enough" or len(self.ns) >= MIN_SAMPLES
 
 

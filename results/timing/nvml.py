@@ -1,4 +1,4 @@
-"""What an NVIDIA device says about itself: clocks, power, temperature, energy, and why it runs slower than it could.
+"""Readings of an NVIDIA device: clocks, power, temperature, energy, and why it runs slower than it could.
 
 Read through NVML by ``pynvml`` (package nvidia-ml-py, in the extra ``gpu``). Without it there are numbers all the same,
 but nobody knows whether the device was throttled: ``connect`` then returns a ``NoTelemetry`` that says why.
@@ -117,7 +117,7 @@ class NvmlTelemetry:
         )
 
     def compute_mode(self) -> int | None:
-        """Who may use the device, as NVML numbers it: 0 is everybody."""
+        """Return the compute mode of the device, as NVML numbers it: 0 lets every process use it."""
         return self._integer("nvmlDeviceGetComputeMode")
 
     def busy_percent(self) -> int | None:
@@ -132,7 +132,7 @@ class NvmlTelemetry:
         return self._read(function, int, *constants)
 
     def _read(self, function: str, read: Callable[[Any], T], *constants: str) -> T | None:
-        """What a function of NVML says of the device, or None where it fails in any way."""
+        """Return what a function of NVML reads of the device, or None when it fails in any way."""
         try:
             arguments = [getattr(self._nvml, constant) for constant in constants]
             return read(getattr(self._nvml, function)(self._device, *arguments))

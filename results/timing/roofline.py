@@ -1,4 +1,4 @@
-"""What this machine can do: the rates that lower bounds are made of."""
+"""Rates of this machine, from which lower bounds are computed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class MemoryRates:
 
     @property
     def best(self) -> float:
-        """What no call can exceed. Reading alone is the faster on a GPU, whose memory loses time when it turns."""
+        """The rate that no call exceeds. On a GPU reading alone is faster, as its memory loses time when it turns."""
         return max(self.copy, self.read)
 
 
@@ -125,7 +125,7 @@ class MachineRates:
 
 
 def multiplies_float8(device: torch.device) -> bool:
-    """Whether the device has products of float8_e4m3fn: NVIDIA's from compute capability 8.9 on."""
+    """Return whether the device has products of float8_e4m3fn: NVIDIA's from compute capability 8.9 on."""
     return device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 9)
 
 

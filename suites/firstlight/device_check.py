@@ -1,4 +1,4 @@
-"""Whether a CUDA device is fit for a session, asked in another process: this one must not hold a part of it."""
+"""Check of a CUDA device before a session, made in another process, because this one must not hold a part of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the end of a command says of its step: a status, and the reason in one line."""
+"""Ending of a command: the status of its step, and the reason in one line."""
 
 from __future__ import annotations
 

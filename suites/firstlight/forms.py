@@ -1,4 +1,4 @@
-"""What a session is made with: a GPU and released models' shapes, or in a rehearsal a CPU and small ones."""
+"""Forms of a session: a GPU and the shapes of released models, or in a rehearsal a CPU and small ones."""
 
 from __future__ import annotations
 

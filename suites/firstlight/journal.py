@@ -39,12 +39,12 @@ class StepStatus(StrEnum):
 
     @property
     def settled(self) -> bool:
-        """Whether running the session again leaves the step alone."""
+        """True if running the session again leaves the step alone."""
         return self is StepStatus.done
 
     @property
     def bad(self) -> bool:
-        """Whether a session in which a step ended so has a bad answer."""
+        """True if a session in which a step ended so has a bad answer."""
         return self in (
             StepStatus.wrong,
             StepStatus.failed,

@@ -76,7 +76,7 @@ def run(
 
 
 def _wait(pid: int, until: float, stop: Stop) -> bool:
-    """Whether a process ended before a moment. It stays a zombie, so that its group's number is nobody else's."""
+    """Return whether a process ended in time. It stays a zombie, so that the number of its group is not reused."""
     pause_s = POLL_S / 64
     while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         if stop():

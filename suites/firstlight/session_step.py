@@ -1,4 +1,4 @@
-"""What a step is: one command with a time limit of its own, and what it leaves behind."""
+"""A step of a session: one command with its time limit and the files that it leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where NVIDIA's profiler and memory checker are; in a rehearsal, what stands for them."""
+"""Paths of NVIDIA's profiler and memory checker; in a rehearsal, those of their stand-ins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def tool(name: str, *, real: bool) -> tuple[str, ...] | None:
 
 
 def _places() -> Iterable[Path]:
-    """Where CUDA's toolkit keeps them, whether or not PATH says so; the newest first."""
+    """Return the paths in CUDA toolkits, whether or not PATH has them, the newest first."""
     home = os.environ.get("CUDA_HOME")
     for pattern in (*([f"{home}/bin"] if home else []), *PLACES):
         yield from sorted(Path("/").glob(pattern.removeprefix("/")), reverse=True)

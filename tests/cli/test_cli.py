@@ -148,7 +148,7 @@ def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_last_line_of_a_run_says_what_memory_was_too_small_for(tmp_path: Path, as_json: bool) -> None:
-    """It continues a file with points that did not fit. Like a refusal, they leave the exit code at 0."""
+    """A run continues a file with points that did not fit. Like a refusal, they leave the exit code at 0."""
     environment = fingerprint("cpu", device="a CPU", driver=None)
     with Store(tmp_path / "r.jsonl") as store:
         for asked in tasks("smoke", "small", "cpu"):

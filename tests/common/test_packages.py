@@ -151,7 +151,7 @@ def test_cupy_that_works_orders_the_routes(hopper: Any) -> None:
 
 @pytest.mark.parametrize("error", [RuntimeError("CuPy failed to load libnvrtc.so.13"), OSError("no driver")], ids=str)
 def test_cupy_whose_compiler_does_not_work_is_done_without(hopper: Any, error: Exception) -> None:
-    """Its import succeeds, and without this check its first kernel would fail every Triton layer."""
+    """The import succeeds, and without this check its first kernel would fail every Triton layer."""
     hopper(FakeCupy(fails=error))
     version, words = cuda.ordering(GPU)
     assert version is None

@@ -109,7 +109,7 @@ def test_samples_bound_every_competitor_and_turns_are_taken_in_one_folder(tmp_pa
 def test_tuned_configurations_are_measured_unless_the_defaults_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As `moebench run` and `pytest suites` measure them, and it is said."""
+    """The plan says so as well, for `moebench run` and `pytest suites` alike."""
     monkeypatch.setenv("MOEBENCH_TUNED", str(tmp_path))
     (tmp_path / "table.json").write_text(table().text())
     asked = tasks("tokens", "small", "cpu")[0]
@@ -141,7 +141,7 @@ def test_hot_is_refused_where_no_kernel_can_be_timed_so(name: str, device: Devic
 
 
 def test_every_kernel_can_be_named() -> None:
-    """Those that cannot run here are said, and nothing else is lost."""
+    """Kernels that cannot run here are named, and nothing else is lost."""
     found = planned("smoke", kernels=KERNELS.names())
     said = {note.partition(" takes part")[0] for note in found.notes}
     taking = {kernel for task in found.tasks for kernel in competing(task)}

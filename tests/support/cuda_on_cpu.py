@@ -67,7 +67,7 @@ class Guarded:
 
 
 def launcher(libraries: dict[str, ctypes.CDLL], seed: int) -> Callable[..., None]:
-    """What stands in for `module.launch`."""
+    """Launch on the CPU in place of `module.launch`."""
 
     def launch(
         file: str, kernel: str, *arguments: Argument, device: torch.device, grid: int, threads: int, shared: int = 0

@@ -33,7 +33,7 @@ def crossed() -> int:
 
 
 def measured(problem: Problem, name: str, calls: int) -> dict[str, float]:
-    """Of one rank: payload noted for other nodes, what its node sent meanwhile, and the median time of a call."""
+    """Return for a rank: payload noted for other nodes, what its node sent meanwhile, the median time of a call."""
     weights = draw_weights(problem, seed=0, device=CPU)
     inputs = draw_inputs(problem, weights, seed=1, device=CPU).shard(Shard.of(problem, dist.get_rank()))
     kernel = KERNELS.load(name)

@@ -1,4 +1,4 @@
-"""What a compiler's process does when the compiler takes it down, or never ends."""
+"""A compiling process whose compiler crashes it, or never ends."""
 
 from __future__ import annotations
 

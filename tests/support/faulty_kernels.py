@@ -46,7 +46,7 @@ class Faulty(Kernel):
         return layer
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
-        """What the fault makes of the right answer."""
+        """Return the right answer with the fault in it."""
         return y_TD
 
 

@@ -1,4 +1,4 @@
-"""What processes really listen on, as the kernel says."""
+"""Sockets on which processes listen, read from the kernel."""
 
 from __future__ import annotations
 

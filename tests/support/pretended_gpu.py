@@ -38,7 +38,7 @@ PROBLEMS = [
 
 
 class Driver:
-    """As much of a driver as a launch asks for."""
+    """A driver with as much as a launch asks for."""
 
     def __init__(self, target: Target) -> None:
         self._target = target

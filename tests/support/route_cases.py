@@ -23,7 +23,7 @@ class Case:
     service_N: Tensor | None = None
 
     def order(self, device: torch.device) -> tuple[Order, tuple[Schedule, ...]]:
-        """What `order` says on ``device``."""
+        """Return the result of `order` on ``device``."""
         return order(
             self.ids_TK.to(device),
             experts=self.experts,

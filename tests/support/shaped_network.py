@@ -55,7 +55,7 @@ class Node:
         return ["ip", "netns", "exec", self.namespace, *map(str, command)]
 
     def counters(self) -> Counters:
-        """What has crossed its link until now."""
+        """Return what has crossed the link of the node until now."""
         shown = _ip("-n", self.namespace, "-s", "-j", "link", "show", "dev", INTERFACE)
         traffic: Any = json.loads(shown)[0]["stats64"]
         return Counters(sent=traffic["tx"]["bytes"], received=traffic["rx"]["bytes"])

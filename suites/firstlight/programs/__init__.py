@@ -1,1 +1,1 @@
-"""What steps run that is no verb of `moebench`: one program a file, started as ``python -m``."""
+"""Programs of steps that are not verbs of `moebench`: one program a file, started as ``python -m``."""

@@ -1,4 +1,4 @@
-"""What a program says while it measures: a line for each task, so that its log tells how far it came."""
+"""Progress of a program: a line for each measured task, so that its log shows how far it came."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a device is and can do: versions, readings of its clocks with what each costs, and the rates of a bound."""
+"""Description of a device: versions, readings of its clocks with what each costs, and the rates of a bound."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def parts(kind: DeviceType) -> Iterator[tuple[str, object]]:
-    """What is known, the quickest first."""
+    """Yield the facts about the device, the quickest first."""
     device = torch.device(kind)
     yield "environment", fingerprint(kind, device=device_name(device), driver=driver(device)).model_dump()
     yield "commit", commit()

@@ -79,12 +79,12 @@ def here() -> torch.device:
 
 
 def gpu() -> Hardware:
-    """What is compiled for."""
+    """Return the target of compilation."""
     return hardware(here()) if torch.cuda.is_available() else HARDWARE[TARGET]
 
 
 def compiled(work: Sequence[CompileCase]) -> list[CompileOutcome]:
-    """What came of cases that all cores compiled, into the cache that Triton looks into in every process."""
+    """Yield the outcomes of cases, compiled on all cores into the cache that Triton reads in every process."""
     with Compilers(len(usable_cores())) as compilers:
         return list(compilers.compile(work))
 

@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def compared(sweep: RecordedSweep) -> dict[str, object]:
-    """Of one sweep: rank correlation, the place of the best in the model's order, and every pair of times."""
+    """Compare one sweep with the model: rank correlation, place of the best in the modelled order, pairs of times."""
     told: dict[str, object] = {"kernel": sweep.space.kernel, "problem": sweep.key, "configurations": len(sweep.space)}
     predicted, timing = predictions_of(sweep), sweep.default.timing
     if predicted is None or timing is None:

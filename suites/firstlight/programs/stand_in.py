@@ -1,4 +1,4 @@
-"""What stands for ncu or compute-sanitizer in a rehearsal: it runs their program, and looks at nothing.
+"""Stand-in for ncu and compute-sanitizer in a rehearsal: it runs their program without observing it.
 
 What they would write it writes too, with nothing in it but that sentence.
 """

@@ -104,7 +104,7 @@ def one_unproven_change(space: Space) -> list[Config]:
 
 
 def difference(config: Mapping[str, object], default: Mapping[str, object]) -> dict[str, object]:
-    """What of a configuration is not as in the default."""
+    """Return the values of a configuration that differ from the default."""
     return {name: value for name, value in config.items() if value != default[name]}
 
 

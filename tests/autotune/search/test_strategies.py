@@ -207,7 +207,7 @@ def test_it_finds_the_best_when_it_may_try_everything(name: str) -> None:
 @pytest.mark.parametrize("guided", [False, True])
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_unproven_is_tried_when_nothing_else_is_left(name: str, guided: bool) -> None:
-    """It comes last even with the best predictions and next to the best configuration."""
+    """The default comes last even with the best predictions and next to the best configuration."""
     rows = [{"x": x, "risky": risky} for x in range(8) for risky in (False, True)]
     unproven = frozenset(range(1, len(rows), 2))
     space = Space(kernel="risky", configs=tuple(rows), unproven=unproven)

@@ -78,7 +78,7 @@ def test_a_static_model_tells_what_it_moves() -> None:
 
 
 def test_a_call_without_values_keeps_and_takes_what_it_would_with_them() -> None:
-    """What is kept is as in Triton's interpreter, whose own tensors count at the peak."""
+    """Saved tensors are as in Triton's interpreter, whose own tensors count at the peak."""
     kernel = KERNELS.load("triton_padded")
     problem = PROBLEM.replace(T=16)
     config = kernel.space(problem, META)[0]

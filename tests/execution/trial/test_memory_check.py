@@ -1,4 +1,4 @@
-"""Where memory ends in the harness's own work, exactly the competitors of that problem are out of memory."""
+"""Memory that ends in the work of the trial itself: exactly the competitors of that problem are out of memory."""
 
 from __future__ import annotations
 

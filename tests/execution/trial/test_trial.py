@@ -291,7 +291,7 @@ def test_few_samples_are_enough_where_few_are_asked_for(runner: TrialRunner) -> 
 
 
 def test_a_record_names_what_a_call_starts(runner: TrialRunner) -> None:
-    """Of three experts with rows: two products each, and what surrounds them; a training step starts more."""
+    """Three experts with rows have two products each, and operators around them; a training step starts more."""
     problem = PROBLEM.replace(E=3, K=1)
     forward = run(runner, "loop", problem=problem)["loop"].launches
     train = run(runner, "loop", problem=problem.replace(mode="train"))["loop"].launches

@@ -139,7 +139,7 @@ def test_offsets_beyond_32_bits(name: str, descriptors: bool) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("gated", [True, False])
 def test_scatter_keeps_the_tokens_and_the_pre_activations(gated: bool, dtype: str) -> None:
-    """It keeps T * D + N * U elements, and besides them only integers: SonicMoE's bound (Guo et al. 2025)."""
+    """The layer keeps T * D + N * U elements, and besides them only integers: SonicMoE's bound (Guo et al. 2025)."""
     problem = BASE.replace(T=96, D=48, F=64, K=2, gated=gated, dtype=dtype)
     kernel = KERNELS.load("triton_scatter")
     layer = kernel.build(problem, kernel.space(problem, DEVICE)[0], DEVICE)

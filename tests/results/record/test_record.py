@@ -1,4 +1,4 @@
-"""What a record holds survives its file, and what it must not hold is refused."""
+"""Records: every field survives its file, and invalid values are refused."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_environments_differ_in_every_field_but_the_threads(name: str) -> None:
 
 
 def test_an_environment_from_before_cupy_was_recorded_is_the_same_machine() -> None:
-    """As it is read from a file of then, and as it is written again now; its other fields still tell machines apart."""
+    """An environment of an older file reads, also when written again; its other fields still tell machines apart."""
     fields = ENVIRONMENT.model_dump(exclude={"cupy", "routes_by"})
     old = Environment.model_validate(fields)
     now = Environment.model_validate({**fields, "cupy": "14.2.0", "routes_by": "CUDA"})

@@ -1,4 +1,4 @@
-"""What is about the same thing, and what was made under the same conditions."""
+"""Grouping: records of the same measurement, and records made under the same conditions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_several_configurations_of_a_kernel_are_told_apart_on_both_sides() -> No
 
 
 def test_a_record_without_a_configuration_is_about_the_one_that_there_is() -> None:
-    """As those of workers that died are: else what passed before would not be broken, but gone."""
+    """Records of workers that died are like this: otherwise a point that passed before would be gone, not broken."""
     died = record(status=Status.crashed, reason="SIGSEGV", timing=None)
     before, after = points([record(config={"tile": 1})], [record(config={"tile": 1}), died])
     assert before.keys() == after.keys()

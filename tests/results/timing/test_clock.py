@@ -80,7 +80,7 @@ def test_prepare_warms_up_and_samples_take_turns(clock: CpuClock) -> None:
 
 
 def test_it_is_a_cold_clock_without_a_device(clock: CpuClock) -> None:
-    """It needs one set of buffers and knows no device state."""
+    """The clock needs one set of buffers and knows no device state."""
     general: Clock = clock
     assert (general.name, general.cache, general.copies(1), general.state()) == ("perf_counter", "cold", 1, None)
 
@@ -128,5 +128,5 @@ def test_last_level_caches_are_added_up_once_each(tmp_path: Path, monkeypatch: p
 
 
 def test_unknown_cache_size(tmp_path: Path) -> None:
-    """Where the system says nothing there is a documented size."""
+    """Without a size from the system there is a documented default."""
     assert last_level_cache_bytes(tmp_path) == UNKNOWN_CACHE_BYTES

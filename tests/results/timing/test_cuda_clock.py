@@ -36,7 +36,7 @@ RESULT_BYTES = 300_000  # what a call leaves in the L2, written
 
 
 class WriteBackCache(TorchDispatchMode):
-    """What operators leave in a cache that writes back late: bytes of whom, from the oldest, and whether written."""
+    """A cache that writes back late: the owners of its bytes, from the oldest, and whether they are written."""
 
     def __init__(self, size: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -259,7 +259,7 @@ def test_launches_are_hidden_by_a_longer_block(device: FakeDevice) -> None:
 
 
 def test_a_call_that_waits_for_the_device_ends_the_doubling(device: FakeDevice) -> None:
-    """It can never be enqueued ahead: a bounded number of tries, then without a block, the host's part included."""
+    """Such a call can never be enqueued ahead: after bounded tries it is timed without a block, host part included."""
 
     def call() -> None:
         device.enqueue(0.1, launch_ms=0.5)
@@ -312,7 +312,7 @@ def test_hot_sample_is_one_replay_over_its_calls(device: FakeDevice) -> None:
     ("read", "copies"), [(5_000_000, 1), (2_000_000, 1), (1_999_999, 2), (100_000, 20), (1, MAX_COPIES), (0, 1)]
 )
 def test_hot_buffers_exceed_the_l2(device: FakeDevice, read: int, copies: int) -> None:
-    """What is read of all sets is twice the L2 of 1 MB, up to a limit that bounds the graph."""
+    """Reads of all sets together are twice the L2 of 1 MB, up to a limit that bounds the graph."""
     assert HotCudaClock(device, NoTelemetry("none")).copies(read) == copies
 
 
@@ -447,7 +447,7 @@ def test_a_call_that_waits_for_the_device_is_refused_unharmed() -> None:
 @pytest.mark.gpu
 @on_a_gpu
 def test_a_call_that_waits_for_the_device_is_measured_cold() -> None:
-    """Its sample is taken without the block."""
+    """The sample of such a call is taken without the block."""
     x = torch.ones(1024, device="cuda")
     ns = ColdCudaClock(TorchCudaDevice(), NoTelemetry("not asked")).prepare([lambda: torch.nonzero(x)])().ns
     assert 0 < ns < 1e6 * MAX_BLOCK_MS

@@ -71,7 +71,7 @@ def test_a_sample_waits_before_and_after_and_never_between(host: Host) -> None:
 
 
 def test_calls_take_turns_and_ranks_make_as_many(host: Host) -> None:
-    """As many as the slowest rank makes in a sample, each set of inputs equally often."""
+    """Every rank makes as many calls as the slowest does in a sample, each set of inputs equally often."""
     made: list[int] = []
 
     def noted(one: int) -> Callable[[], None]:

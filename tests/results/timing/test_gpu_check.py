@@ -126,7 +126,7 @@ def test_a_gpu_of_which_nothing_is_known_is_taken_for_idle(nvml: FakeNvml, monke
 def test_a_worker_refuses_before_it_is_ready_and_takes_turns_on_a_busy_gpu(
     h100: FakeGpu, nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    """Who measures in turns with another keeps the device busy for it."""
+    """A process that measures in turns with another keeps the device busy for it."""
     monkeypatch.setattr(gpu_check, "CALM_S", 0.0)
     seat = RankInfo(rank=0, ranks=1, local_rank=0, local_ranks=1)
     nvml.busy = itertools.repeat(97)

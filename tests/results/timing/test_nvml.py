@@ -67,7 +67,7 @@ def test_constants_are_those_of_the_real_library() -> None:
 
 
 def test_a_device_without_energy_counter(nvml: FakeNvml) -> None:
-    """What is not supported is not known, and nothing has failed."""
+    """An unsupported reading is unknown, and nothing has failed."""
     telemetry = connect(3)
     nvml.refuses["nvmlDeviceGetTotalEnergyConsumption"] = FakeNotSupported("Not Supported")
     assert telemetry.energy_j() is None

@@ -32,7 +32,7 @@ def ran(folder: Path, *command: str, limit_s: float = 10.0, stop: Callable[[], b
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; a zombie that nobody has buried yet has, too."""
+    """Return whether a process has ended; a zombie that nobody has buried yet has, too."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -69,7 +69,7 @@ def test_a_command_that_hears_nothing_is_killed_at_its_limit(tmp_path: Path) -> 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Popen says that it is left behind
 def test_a_command_that_cannot_be_killed_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one is that waits inside a driver: signals reach it when the driver is done."""
+    """Behave as a process inside a driver does, which signals reach only when the driver is done."""
     monkeypatch.setattr(process, "DEATH_S", 0.1)
     monkeypatch.setattr(process, "_signal", lambda *_: None)
     ended = ran(tmp_path, "/bin/sh", "-c", "echo $$ > leader; exec sleep 60", limit_s=0.3)

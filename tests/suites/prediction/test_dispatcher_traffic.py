@@ -1,4 +1,4 @@
-"""What dispatchers send: as they reckon it themselves from routes, by hand, and as published."""
+"""Traffic of dispatchers: as they count it from routes, by hand, and as published."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_bytes_are_what_the_dispatcher_itself_reckons_from_routes(
     chunks: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Of every rank and link class, on average over draws of tokens: nothing here is shared with the dispatchers."""
+    """Simulate the traffic of every rank and link class, averaged over draws; shares no code with the dispatchers."""
     monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks_per_node))
     problem = distribution(ranks, ranks_per_node, **fields).problem
     asked = RoutingDistribution(problem, Layout(ranks=ranks, ranks_per_node=ranks_per_node), choices(problem), chunks)

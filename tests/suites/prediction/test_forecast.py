@@ -183,7 +183,7 @@ def test_one_hot_expert_is_waited_for() -> None:
 
 
 def test_large_messages_do_without_a_second_hop_and_small_ones_like_it() -> None:
-    """As Tutel reports 2DH: fewer messages win while latencies count, copies and the other hop lose when bytes do."""
+    """Tutel reports this of 2DH: fewer messages win while latencies count, copies and the other hop lose later."""
     where = machine("dgx-h100")
     times = {}
     for tokens in (16, 16384):

@@ -77,7 +77,7 @@ def test_ranks_that_a_token_visits_are_counted_once(load: str, E: int, K: int, r
 
 
 def kept(asked: RoutingDistribution, draws: int) -> NDArray[np.bool_]:
-    """Whether a rank's token keeps a route to each expert, (draws, T / R, E)."""
+    """Return whether a rank's token keeps a route to each expert, (draws, T / R, E)."""
     one = asked.problem.replace(T=asked.problem.T // asked.layout.ranks, ranks=1, capacity_factor=None)
     kept_STE, capacity = np.zeros((draws, one.T, one.E), dtype=np.bool_), asked.problem.capacity or 0
     for seed, kept_TE in enumerate(kept_STE):

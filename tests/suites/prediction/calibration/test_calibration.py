@@ -14,7 +14,7 @@ from moebench.suites.prediction.layout import Layout
 
 
 def probe(ranks: int, ranks_per_node: int) -> Probe:
-    """Of ranks whose links take the times of the model."""
+    """Return the probe of ranks whose links take the times of the model."""
     layout = Layout(ranks=ranks, ranks_per_node=ranks_per_node)
     links = {"node": link(latency_s=1e-4, bytes_per_s=4e9), "across": link(latency_s=3e-4, bytes_per_s=2.5e7)}
     clock = CollectiveTimes(link=links.__getitem__, layout=layout)

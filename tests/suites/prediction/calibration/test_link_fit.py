@@ -38,7 +38,7 @@ def transfers(layout: Layout) -> list[Transfer]:
 
 
 def timed(layout: Layout, *, noise: float = 0.0, busy: float = 0.0, seed: int = 0) -> list[Observation]:
-    """As the links would have it, with noise on every repetition, and some that meet a busy moment of 5 ms."""
+    """Return observations by the links, with noise on every repetition, some of which meet a busy moment of 5 ms."""
     rng = np.random.default_rng(seed)
     clock = CollectiveTimes(link={"node": INSIDE, "across": ACROSS}.__getitem__, layout=layout)
     found = []
