@@ -119,7 +119,7 @@ def show_time_estimate(plan: TuningPlan, candidates: Candidates, cores: int | No
     def call_s(problem: Problem) -> float:
         predicted = candidates.predict(problem, [candidates.space(problem).default])
         if predicted is None:
-            refuse(f"--plan: there is no static model of {plan.kernel}, which its calls are estimated by")
+            refuse(f"--plan: there is no static model of {plan.kernel} to estimate its calls by: tune without --plan")
         return predicted[0]
 
     cores = cores or len(usable_cores())
