@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...common.plugins import Catalog
+from ...results.timing.stopping_rule import MIN_SAMPLES
 from .space import Space
 
 FULL_SAMPLES = 15  # of each candidate: a search ranks its finalists by their median
-QUOTABLE_SAMPLES = 10  # equals results.timing.measure.MIN_SAMPLES, which cannot be imported here without torch
 FINALISTS = 4  # candidates compared again at the end: the samples of a search are too few to rank them
 DEFAULT_STRATEGY = "model"
 DEFAULT = 0  # the index of the default configuration
@@ -75,10 +75,10 @@ class Scores:
     def best(self) -> int:
         """Return the configuration with the lowest score; of equals the default.
 
-        Scores from fewer than `QUOTABLE_SAMPLES` count only where there are no others. The default's always counts.
+        Scores from fewer than `MIN_SAMPLES` count only where there are no others. The default's always counts.
         """
         most = max((self.samples(index) for index in self if index != DEFAULT), default=0)
-        finalists = (index for index in self if self.samples(index) >= min(most, QUOTABLE_SAMPLES))
+        finalists = (index for index in self if self.samples(index) >= min(most, MIN_SAMPLES))
         return min(finalists, key=lambda index: (self.score(index), index), default=DEFAULT)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ...kernels.problem import Problem
-from ...results.timing.measure import MIN_SAMPLES, PLATEAU_SAMPLES
+from ...results.timing.stopping_rule import MIN_SAMPLES, PLATEAU_SAMPLES
 from .strategy import FINALISTS, FULL_SAMPLES
 from .tuner import BATCH
 from .tuning_plan import TuningPlan

@@ -86,7 +86,7 @@ def _writable(output: Path) -> None:
 
 
 def _lines(compared: Sequence[Comparison], skipped: Sequence[Skipped]) -> str:
-    """A table of what was compared, and a line for each comparison that failed."""
+    """Show a table of what was compared, and a line for each comparison that failed."""
     rows = [
         (
             one.kernel,

@@ -91,12 +91,12 @@ def firstlight(
 
 
 def _tests_of_a_checkout() -> Path | None:
-    """The tests beside the pyproject.toml of this folder, where there are any."""
+    """Return the tests beside the pyproject.toml of this folder, where there are any."""
     return TESTS.absolute() if (TESTS / "conftest.py").is_file() and Path("pyproject.toml").is_file() else None
 
 
 def _asked(steps: Sequence[SessionStep], stage: str, names: Sequence[str]) -> list[SessionStep]:
-    """The steps of a stage, or those that are named."""
+    """Return the steps of a stage, or those that are named."""
     from ...common.names import unknown
 
     known = [one.name for one in steps]
@@ -109,7 +109,7 @@ def _asked(steps: Sequence[SessionStep], stage: str, names: Sequence[str]) -> li
 
 
 def _tell(entry: JournalEntry) -> None:
-    """A line when a step starts, and one when it has ended."""
+    """Print a line when a step starts, and one when it has ended."""
     from ...suites.firstlight.ending import counted
     from ...suites.firstlight.journal import StepStatus
 
@@ -121,7 +121,7 @@ def _tell(entry: JournalEntry) -> None:
 
 
 def _conclude(journal: Journal, asked: Sequence[SessionStep], output: Path) -> None:
-    """How many steps ended how, where it all is, and the exit code."""
+    """Print how many steps ended in each status and where the files are; return the exit code."""
     from collections import Counter
 
     from ...suites.firstlight.journal import NAME

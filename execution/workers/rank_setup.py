@@ -29,7 +29,7 @@ def open_device(device_type: Literal["cpu", "cuda"], local_rank: int = 0, local_
     """Set torch up for measuring on the device of ``local_rank``, and return the device.
 
     Raises:
-        UnfitGpu: when the GPU is not there or cannot be measured on.
+        UnfitGpu: when the GPU is missing or cannot be measured on.
     """
     if device_type == "cuda":
         check_gpu(local_rank, local_ranks)
@@ -49,7 +49,7 @@ def open_trial_runner(
     ``alone`` demands that no other process uses the GPU; it is false where runs are interleaved.
 
     Raises:
-        UnfitGpu: when this rank's GPU is not there or cannot be measured on.
+        UnfitGpu: when this rank's GPU is missing or cannot be measured on.
     """
     if device_type == "cuda" and alone:
         check_idle(info.local_rank)

@@ -49,13 +49,13 @@ class Sample:
 
 
 class Clock(Protocol):
-    """How samples of a call are taken; ``name`` and ``cache`` go into the record."""
+    """Clock that takes samples of a call; ``name`` and ``cache`` go into the record."""
 
     name: ClockName
     cache: CacheState
 
     def copies(self, read_bytes: int) -> int:
-        """How many sets of inputs calls must go round that read so many bytes of one; 1 where caches are flushed."""
+        """Return how many sets of inputs calls must rotate over, given the bytes of one; 1 where caches are flushed."""
 
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
         """Warm up and return the function that takes one sample, in nanoseconds per call.
@@ -118,7 +118,7 @@ class CpuClock:
 
 
 def rotation(cache_bytes: int, read_bytes: int) -> int:
-    """How many sets of inputs calls go round that read so many bytes of one, so that none finds its own in a cache."""
+    """Return how many sets of inputs calls rotate over, so that none finds its set, of ``read_bytes``, in a cache."""
     wanted = math.ceil(ROTATION_FACTOR * cache_bytes / read_bytes) if read_bytes else 1
     return min(max(wanted, 1), MAX_COPIES)
 

@@ -61,13 +61,13 @@ class CudaDevice(Protocol):
         """Keep the device busy for at least ``ms`` milliseconds."""
 
     def event(self) -> Event:
-        """A new event that takes the time."""
+        """Return a new event that takes the time."""
 
     def synchronize(self) -> None:
         """Wait until the device has done all that was enqueued."""
 
     def slowest(self, value: float) -> float:
-        """The largest value of all ranks; on one rank the value itself."""
+        """Return the largest value of all ranks; on one rank the value itself."""
 
     def capture(self, calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
         """Warm up, capture all the calls in one graph, and return what enqueues it.

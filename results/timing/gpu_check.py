@@ -26,7 +26,7 @@ def check_gpu(index: int, wanted: int, instead: str = "--device cpu") -> None:
     """Open torch's CUDA device ``index``, of ``wanted`` devices in all; ``instead`` is the option that needs none.
 
     Raises:
-        UnfitGpu: when it is not there, older than Ampere, without bfloat16, not to be shared, or does not open.
+        UnfitGpu: when it is missing, older than Ampere, without bfloat16, not to be shared, or does not open.
     """
     count = torch.cuda.device_count()
     if count <= index:
@@ -64,10 +64,10 @@ def _refusal(index: int, instead: str) -> str | None:
 
 
 def check_idle(index: int) -> None:
-    """Wait a moment for what has just ended on the device; where NVML does not tell, it is taken for idle.
+    """Wait a moment for what has just ended on the device; where NVML does not report it, the device counts as idle.
 
     Raises:
-        UnfitGpu: when somebody else computes on it and does not stop.
+        UnfitGpu: when another process computes on it and does not stop.
     """
     telemetry = connect(index)
     if not isinstance(telemetry, NvmlTelemetry):

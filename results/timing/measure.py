@@ -10,12 +10,7 @@ from typing import Literal
 
 from ..stats import spread
 from .clock import Sample
-
-MIN_SAMPLES = 10  # below this a median's 95 % interval is the whole range of the samples
-SETTLED_SPREAD = 0.005  # the design's 0.5 %: six times finer than the smallest slowdown worth an alarm
-PLATEAU_SAMPLES = 20  # a noisy machine does not settle; it is done when this many samples
-PLATEAU_CHANGE = 0.1  # have moved the spread by less than a tenth of itself
-MAX_THROTTLED = 50  # a device that is throttled this often will not stop being so while it is being measured
+from .stopping_rule import MAX_THROTTLED, MIN_SAMPLES, PLATEAU_CHANGE, PLATEAU_SAMPLES, SETTLED_SPREAD
 
 Stop = Literal["settled", "plateau", "time_limit", "enough"]
 

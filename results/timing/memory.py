@@ -45,7 +45,7 @@ def available_bytes(device: torch.device, meminfo: Path = _MEMINFO, group: Path 
 
 
 def give_back(device: torch.device) -> None:
-    """Return to the device what nobody uses any more.
+    """Return unused memory to the device.
 
     Torch's caching allocator keeps freed blocks in the sizes they had, of which a larger one cannot be made.
     """

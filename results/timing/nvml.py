@@ -1,7 +1,7 @@
 """Readings of an NVIDIA device: clocks, power, temperature, energy, and why it runs slower than it could.
 
-Read through NVML by ``pynvml`` (package nvidia-ml-py, in the extra ``gpu``). Without it there are numbers all the same,
-but nobody knows whether the device was throttled: ``connect`` then returns a ``NoTelemetry`` that says why.
+Read through NVML by ``pynvml`` (package nvidia-ml-py, in the extra ``gpu``). Without it numbers are still
+measured, but throttling is unknown: ``connect`` then returns a ``NoTelemetry`` with the reason.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ class Telemetry(Protocol):
         """Version of the driver."""
 
     def throttle_reasons(self) -> list[str]:
-        """Why the clocks are not at their highest just now; see ``SLOWDOWNS``. Nothing where it is not known."""
+        """Return why the clocks are not at their highest now; see ``SLOWDOWNS``. Nothing where it is not known."""
 
     def energy_j(self) -> float | None:
-        """Joules since the driver was loaded; None where the device does not count them."""
+        """Return the joules since the driver was loaded; None where the device does not count them."""
 
     def state(self, energy_j: float | None) -> Clocks:
-        """The readings of this moment with the joules that one call took, and why some are missing."""
+        """Return the present readings with the joules that one call took, and why some are missing."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class NvmlTelemetry:
 
 
 def connect(index: int) -> NvmlTelemetry | NoTelemetry:
-    """Readings of torch's CUDA device ``index``, or the reason why there are none.
+    """Return the readings of torch's CUDA device ``index``, or the reason why there are none.
 
     Found by its UUID: NVML numbers all devices of the machine, torch those that CUDA_VISIBLE_DEVICES leaves.
     """

@@ -55,7 +55,7 @@ class Operators:
 
     @property
     def started(self) -> int:
-        """How many compute or copy."""
+        """Return the number of operators that compute or copy."""
         return self.names.total()
 
 

@@ -16,7 +16,7 @@ class DeviceError(UserError):
 
 
 def fit() -> str:
-    """The name of torch's first CUDA device, which nothing speaks against.
+    """Return the name of torch's first CUDA device once it has passed the check.
 
     Raises:
         DeviceError: when there is none, it should not be measured on, or torch does not answer.

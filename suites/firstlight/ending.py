@@ -19,7 +19,7 @@ LONGEST = 240  # characters of a reason
 
 
 def judged(ended: Ended, *, said: str, limit_s: float) -> tuple[StepStatus, str]:
-    """The status and the reason of a step, from how its command ended and what it ``said`` last."""
+    """Return the status and the reason of a step, from how its command ended and the last line that it ``said``."""
     code = ended.exit_code
     if code is None:
         return StepStatus.timeout, f"took longer than the {limit_s:g} s it has, and was ended"
@@ -37,13 +37,13 @@ def judged(ended: Ended, *, said: str, limit_s: float) -> tuple[StepStatus, str]
 
 
 def last_line(said: str) -> str:
-    """The last line that is not empty, where a command says why it ended."""
+    """Return the last line that is not empty, where a command says why it ended."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return lines[-1].removeprefix("moebench: ")[:LONGEST] if lines else ""
 
 
 def tally(files: Iterable[Path]) -> dict[str, int]:
-    """How many records of each status files of records hold; a line that was cut off is none."""
+    """Count the records of each status in files of records; a line that was cut off does not count."""
     counts: Counter[str] = Counter()
     for file in files:
         for line in file.read_bytes().splitlines():
@@ -55,5 +55,5 @@ def tally(files: Iterable[Path]) -> dict[str, int]:
 
 
 def counted(records: dict[str, int]) -> str:
-    """A tally in words."""
+    """Format a tally as text."""
     return ", ".join(f"{count} {status}" for status, count in records.items())

@@ -156,7 +156,7 @@ REHEARSAL = SessionForm(
 
 
 def form(name: str) -> SessionForm:
-    """The form of that name.
+    """Return the form of that name.
 
     Raises:
         UnknownName: when there is none.

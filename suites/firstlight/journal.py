@@ -24,7 +24,7 @@ class JournalError(UserError):
 
 
 class StepStatus(StrEnum):
-    """How far a step has come."""
+    """Progress of a step."""
 
     waiting = "waiting"
     running = "running"
@@ -92,7 +92,7 @@ class Journal(BaseModel):
     steps: list[JournalEntry]
 
     def entry(self, name: str) -> JournalEntry:
-        """The entry of a step by its name."""
+        """Return the entry of a step by its name."""
         return next(entry for entry in self.steps if entry.name == name)
 
     def save(self, folder: Path) -> None:
@@ -135,7 +135,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def read(folder: Path) -> Journal | None:
-    """The journal that a folder holds, None where it holds none.
+    """Return the journal that a folder holds, None where it holds none.
 
     Raises:
         JournalError: when there is one that cannot be understood.
@@ -151,7 +151,7 @@ def read(folder: Path) -> Journal | None:
 
 
 def begun(steps: Sequence[SessionStep], *, form: str, moebench: str, device: str, before: Journal | None) -> Journal:
-    """A journal of these steps in which everything that an earlier one knows of them is kept.
+    """Return a journal of these steps that keeps everything an earlier journal holds of them.
 
     Raises:
         JournalError: when the earlier one is of a rehearsal and this one is not, or is of another device.

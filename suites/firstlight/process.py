@@ -27,7 +27,7 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended: its exit code, negative for a signal, None when its time was over; and its seconds."""
+    """End of a command: its exit code, negative for a signal, None when its time was over; and its seconds."""
 
     exit_code: int | None
     seconds: float

@@ -86,7 +86,7 @@ class FirstlightSession:
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables of this process for one that runs in another folder, and whose output is never held back."""
+    """Return the variables of this process for one in another folder, whose output is not buffered."""
     kept = {name: value for name, value in environment.items() if name not in FORGOTTEN}
     if "PYTHONPATH" in kept:
         folders = kept["PYTHONPATH"].split(os.pathsep)

@@ -24,13 +24,13 @@ SECTIONS = (
 
 
 def declared(form: SessionForm, *, tests: Path | None) -> list[SessionStep]:
-    """All steps but the page, in order; ``tests`` is the folder of moebench's tests where there is one."""
+    """List all steps but the page, in order; ``tests`` is the folder of moebench's tests where there is one."""
     steps = (*_first(form, tests), *_second(form), *_third(form))
     return [replace(step, environment={**form.environment, **step.environment}) for step in steps]
 
 
 def _first(form: SessionForm, tests: Path | None) -> list[SessionStep]:
-    """Is it right, and how fast is it."""
+    """List the steps on correctness and first times."""
     return [
         SessionStep(
             number="1.1",
@@ -88,7 +88,7 @@ def _first(form: SessionForm, tests: Path | None) -> list[SessionStep]:
 
 
 def _second(form: SessionForm) -> list[SessionStep]:
-    """Why it is as fast as that."""
+    """List the steps that explain the times."""
     return [
         SessionStep(
             number="2.1",
@@ -136,7 +136,7 @@ def _second(form: SessionForm) -> list[SessionStep]:
 
 
 def _third(form: SessionForm) -> list[SessionStep]:
-    """How much faster it can be, how steadily, and than whom."""
+    """List the steps on tuning, the steady state and the peers."""
     return [
         _tune(form, "3.1", "tune-fine", form.tuned_fine, limit_s=80),
         _tune(form, "3.1", "tune-model", form.tuned_model, limit_s=100),
@@ -189,7 +189,7 @@ def _third(form: SessionForm) -> list[SessionStep]:
 
 
 def page(folder: Path) -> SessionStep:
-    """The last step of every stage: one page of all records that are there by now."""
+    """Return the last step of every stage: one page of all records so far."""
     records = sorted(file.name for file in folder.glob("*.jsonl"))
     return SessionStep(
         number="all",
@@ -203,7 +203,7 @@ def page(folder: Path) -> SessionStep:
 
 
 def _interpreted(form: SessionForm) -> dict[str, str]:
-    """The variables of a step whose kernels in Triton run without a GPU, where the form has none."""
+    """Return the variables of a step whose Triton kernels are interpreted, where the form has no GPU."""
     return {"TRITON_INTERPRET": "1"} if form.interpreted else {}
 
 
@@ -239,7 +239,7 @@ def _tune(form: SessionForm, number: str, name: str, shape: Sequence[str], limit
 
 
 def _tests(form: SessionForm, tests: Path | None) -> SessionStep:
-    """The tests for a GPU, whatever else of what they import is missing."""
+    """Return the step of the tests for a GPU, which runs whatever other imports are missing."""
     obstacle = ""
     if tests is None:
         obstacle = "there are no tests here: start it in a checkout, or give --tests"
@@ -262,7 +262,7 @@ def _tests(form: SessionForm, tests: Path | None) -> SessionStep:
 
 
 def _alone(words: Sequence[str]) -> tuple[str, ...]:
-    """The same words for pytest without those of pytest-xdist."""
+    """Return the words for pytest without those of pytest-xdist."""
     spread = {"-n", "--dist"}
     return tuple(word for word, before in zip(words, ("", *words), strict=False) if not {word, before} & spread)
 
@@ -279,7 +279,7 @@ def _under_tool(
     files: tuple[str, ...] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> SessionStep:
-    """A program under one of NVIDIA's tools, which is named as the step is."""
+    """Return the step of a program under the NVIDIA tool that has the step's name."""
     found = tool(name, real=form.tools)
     return SessionStep(
         number=number,

@@ -12,7 +12,7 @@ PLACES = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/nvid
 
 
 def tool(name: str, *, real: bool) -> tuple[str, ...] | None:
-    """The words that start a tool, None where it is not to be found."""
+    """Return the words that start a tool, None where it is not found."""
     if not real:
         return (sys.executable, "-m", f"{__package__}.programs.stand_in", name)
     found = shutil.which(name) or _in(_places(), name)

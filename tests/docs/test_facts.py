@@ -9,7 +9,8 @@ from pages import ROOT
 
 from moebench.execution.trial.accuracy import BOUNDS
 from moebench.results.record import Status
-from moebench.results.timing.measure import MIN_SAMPLES, PLATEAU_SAMPLES, SETTLED_SPREAD, Stop
+from moebench.results.timing.measure import Stop
+from moebench.results.timing.stopping_rule import MIN_SAMPLES, PLATEAU_SAMPLES, SETTLED_SPREAD
 
 METHOD = (ROOT / "docs/method.md").read_text()
 

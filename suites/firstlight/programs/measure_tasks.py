@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def checks(chosen: SessionForm) -> Iterator[Task]:
-    """A small layer in every element type, forward and training, by every kernel in Triton that takes it."""
+    """Yield a small layer in every element type, forward and training, for every Triton kernel that supports it."""
     for problem in chosen.checks:
         kernels = [kernel for kernel, _ in layers([problem])]
         capacity = "dropless" if problem.capacity_factor is None else f"capacity factor {problem.capacity_factor:g}"
@@ -58,7 +58,7 @@ def checks(chosen: SessionForm) -> Iterator[Task]:
 
 
 def rivals(chosen: SessionForm) -> Iterator[Task]:
-    """The peers that are installed, at shapes of many fine experts."""
+    """Yield the installed peers at shapes of many fine experts."""
     for problem in chosen.rivals:
         yield Task(
             point=Point(

@@ -58,7 +58,7 @@ def layers(problems: Iterable[Problem]) -> list[tuple[str, Problem]]:
 
 
 def cases(of: Iterable[tuple[str, Problem]]) -> list[CompileCase]:
-    """The default configuration of each, as it is on the device that is here, or on what stands for it."""
+    """Return the default configuration of each on the present device, or on its stand-in."""
     with assuming(gpu()):
         return [case(name, problem, KERNELS.load(name).space(problem, here())[0]) for name, problem in of]
 
@@ -69,7 +69,7 @@ def case(kernel: str, problem: Problem, config: Config) -> CompileCase:
 
 
 def here() -> torch.device:
-    """The GPU; where there is none, the device of tensors without memory, on which launches are written down.
+    """Return the GPU; where there is none, the device of tensors without memory, on which launches are recorded.
 
     Where Triton interprets, kernels run on the CPU, and nothing is compiled.
     """

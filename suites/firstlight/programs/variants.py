@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def tasks(chosen: SessionForm) -> list[Task]:
-    """The variants at every problem, some in a task, beside the default twice: their difference is the noise.
+    """Return the variants at every problem, several in a task, with the default twice: its difference is the noise.
 
     What has never run on hardware, and may hang, comes after everything else.
     """
@@ -86,7 +86,7 @@ def _task(chosen: SessionForm, problem: Problem, space: Space, variants: Sequenc
 
 
 def one_change(space: Space, most: int) -> list[Config]:
-    """The proven configurations that differ from the default in one choice, of each choice in turn, at most so many."""
+    """Return at most ``most`` proven configurations with one change from the default, of each choice in turn."""
     by_choice: dict[str, list[Config]] = {}
     for place, config in enumerate(space.configs):
         changed = difference(config, space.default)
@@ -98,7 +98,7 @@ def one_change(space: Space, most: int) -> list[Config]:
 
 
 def one_unproven_change(space: Space) -> list[Config]:
-    """The configurations that differ from the default in one choice which has never run on hardware."""
+    """Return the configurations that differ from the default in one choice which has never run on hardware."""
     untried = [space.configs[place] for place in sorted(space.unproven)]
     return [config for config in untried if len(difference(config, space.default)) == 1]
 
@@ -117,7 +117,7 @@ def compile_all(task: Task, compilers: Compilers) -> None:
 
 
 def ratios(records: Sequence[Record]) -> list[str]:
-    """A line for each variant, the fastest first: its time over the default's."""
+    """Return a line for each variant, the fastest first: its time over the default's."""
     default = next((record for record in records if record.timing), None)
     if default is None or default.timing is None:
         return []

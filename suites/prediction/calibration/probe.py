@@ -17,13 +17,13 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from ....common.cores import usable_cores
 from ....common.errors import UserError
+from ....execution.workers.rank_setup import open_device
 from ....results.timing.clock import CpuClock
-from ....results.timing.gpu_check import UnfitGpu, check_gpu, check_idle
-from ....results.timing.measure import MIN_SAMPLES
-from ....results.timing.memory import available_bytes, keep_freed_memory
+from ....results.timing.gpu_check import UnfitGpu, check_idle
+from ....results.timing.memory import available_bytes
 from ....results.timing.roofline import multiplies_float8, product
+from ....results.timing.stopping_rule import MIN_SAMPLES
 from .links import Exchange, exchanges
 from .rank_group import RankGroup, RankRates, Workload
 
@@ -97,18 +97,12 @@ def take_part(device_type: Literal["cpu", "cuda"]) -> Probe:
     """
     place, neighbours = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     _check_devices(device_type, neighbours)
-    if device_type == "cuda":
-        try:
+    try:
+        if device_type == "cuda":
             check_idle(place)
-            check_gpu(place, neighbours)
-        except UnfitGpu as error:
-            raise ProbeError(str(error)) from error
-        torch.cuda.set_device(place)
-        device = torch.device("cuda", place)
-    else:
-        torch.set_num_threads(max(1, len(usable_cores()) // neighbours))
-        keep_freed_memory()
-        device = torch.device("cpu")
+        device = open_device(device_type, place, neighbours)
+    except UnfitGpu as error:
+        raise ProbeError(str(error)) from error
     dist.init_process_group("nccl" if device_type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
         return _probe(RankGroup(neighbours, device))

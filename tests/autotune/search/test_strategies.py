@@ -20,13 +20,12 @@ from moebench.autotune.search.strategy import (
     DEFAULT,
     DEFAULT_STRATEGY,
     FULL_SAMPLES,
-    QUOTABLE_SAMPLES,
     STRATEGIES,
     Scores,
     Strategy,
     Suggestion,
 )
-from moebench.results.timing.measure import MIN_SAMPLES
+from moebench.results.timing.stopping_rule import MIN_SAMPLES
 
 NAMES = STRATEGIES.names()
 FEW_SAMPLES = 5  # too few to quote
@@ -244,7 +243,7 @@ def test_the_best_so_far_is_the_lowest_score_that_can_be_quoted() -> None:
     told.add(2, FULL_SAMPLES, 0.8)
     told.add(3, FULL_SAMPLES + 20, 0.9)
     assert told.best() == 2
-    told.add(1, QUOTABLE_SAMPLES, 0.7)
+    told.add(1, MIN_SAMPLES, 0.7)
     assert told.best() == 1
     told.add(1, FULL_SAMPLES, None)
     assert told.best() == 2
@@ -266,10 +265,6 @@ def test_fewer_samples_do_not_replace_more_and_a_new_measurement_ends_a_failure(
     told.add(1, FEW_SAMPLES, 0.8)
     assert 1 in told
     assert not told.failed
-
-
-def test_a_score_can_be_quoted_when_the_protocol_says_so() -> None:
-    assert QUOTABLE_SAMPLES == MIN_SAMPLES
 
 
 # Behaviour of single strategies.

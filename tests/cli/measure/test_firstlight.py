@@ -130,7 +130,7 @@ def test_a_signal_ends_the_step_and_the_session_and_both_are_told(number: signal
 
 
 def running(folder: Path) -> list[str]:
-    """The commands of processes that work in a folder."""
+    """Return the commands of processes that work in a folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -142,7 +142,7 @@ def running(folder: Path) -> list[str]:
 
 
 def lacking(folder: Path, *names: str) -> dict[str, str]:
-    """The variables of a Python on which some packages are not installed; from a path that is relative to a folder."""
+    """Return the variables of a Python without some packages; its path is relative to a folder."""
     (folder / "sitecustomize.py").write_text(
         "import importlib.machinery\n"
         "find_spec = importlib.machinery.PathFinder.find_spec\n"

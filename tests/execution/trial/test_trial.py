@@ -24,7 +24,7 @@ from moebench.kernels.question import LAYER
 from moebench.kernels.tuned.source_hash import source_hash
 from moebench.results.record import CacheState, Phases, Record, Status
 from moebench.results.timing.clock import ClockName, Sample, rotation
-from moebench.results.timing.measure import MIN_SAMPLES
+from moebench.results.timing.stopping_rule import MIN_SAMPLES
 
 
 def run(runner: TrialRunner, *kernels: str, problem: Problem = PROBLEM) -> dict[str, Record]:

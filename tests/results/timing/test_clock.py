@@ -22,7 +22,7 @@ from moebench.results.timing.clock import (
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> CpuClock:
-    """A clock of a machine with a small cache, so that the tests are fast."""
+    """Return the clock of a machine with a small cache, so that the tests are fast."""
     monkeypatch.setattr(clock_module, "last_level_cache_bytes", lambda: 2**16)
     return CpuClock()
 

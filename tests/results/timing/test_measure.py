@@ -10,21 +10,14 @@ import pytest
 
 from moebench.results.stats import spread
 from moebench.results.timing.clock import Sample
-from moebench.results.timing.measure import (
-    MAX_THROTTLED,
-    MIN_SAMPLES,
-    PLATEAU_SAMPLES,
-    SETTLED_SPREAD,
-    Samples,
-    Stop,
-    measure,
-)
+from moebench.results.timing.measure import Samples, Stop, measure
+from moebench.results.timing.stopping_rule import MAX_THROTTLED, MIN_SAMPLES, PLATEAU_SAMPLES, SETTLED_SPREAD
 
 LONG_S = 1e6
 
 
 def sampler(ns: Iterable[float]) -> Callable[[], Sample]:
-    """Valid samples, one after the other."""
+    """Give valid samples, one after the other."""
     turns = iter(ns)
     return lambda: Sample(ns=next(turns), throttled=False)
 

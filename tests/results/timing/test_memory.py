@@ -85,7 +85,7 @@ def two_outputs() -> tuple[Tensor, Tensor]:
 
 
 def trained() -> Tensor:
-    """The result, which backward needs, and the gradient."""
+    """Return the result, which backward needs, and the gradient."""
     x = GIVEN.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(torch.tanh(x), [x], GIVEN)
     return gradient

@@ -106,7 +106,7 @@ def test_a_doubt_keeps_the_better_of_each_rate(monkeypatch: pytest.MonkeyPatch) 
 
 
 def ticks(seconds: list[float]) -> Iterator[float]:
-    """Readings of a clock before and after calls that take these seconds."""
+    """Give readings of a clock before and after calls that take these seconds."""
     for one in seconds:
         yield 0.0
         yield one

@@ -30,7 +30,7 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
 
 
 def refusal(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line in which the program refuses the device."""
+    """Return the one line in which the program refuses the device."""
     with pytest.raises(SystemExit) as ended:
         program.main()
     out, err = capsys.readouterr()
