@@ -34,7 +34,7 @@ def gate(
         str | None, typer.Option("--model", "-m", help="Only points of this model's shape.", show_default=False)
     ] = None,
     device: Annotated[
-        Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
+        Device | None, typer.Option(help="Device to measure on.", show_default="cuda if there is one")
     ] = None,
     processes: Annotated[
         int, typer.Option(min=FEWEST, max=MOST, help="Most processes a side; what is unclear then stays unclear.")

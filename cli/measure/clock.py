@@ -31,7 +31,7 @@ def clock(
         typer.Option("--output", "-o", help="File to write the comparisons to, as JSON.", show_default=False),
     ] = None,
     device: Annotated[
-        Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
+        Device | None, typer.Option(help="Device to measure on.", show_default="cuda if there is one")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparisons as JSON.")] = False,
 ) -> None:

@@ -27,7 +27,7 @@ def firstlight(
         Path,
         typer.Option("--output", "-o", help="Folder for everything; one that exists is continued.", show_default=False),
     ],
-    stage: Annotated[str, typer.Option(help="1, 2, 3 or all; each takes under nine minutes.")] = ALL,
+    stage: Annotated[str, typer.Option(help="Stage 1, 2, 3 or all; each takes under nine minutes.")] = ALL,
     step: Annotated[
         list[str] | None,
         typer.Option(help="Only this step, even if it is done; may be given again.", show_default=False),

@@ -69,10 +69,10 @@ def run(
     ] = "cold",
     configs: Annotated[
         Literal["tuned", "default"],
-        typer.Option(help="What `moebench tune` found where it was tuned, or each kernel's default."),
+        typer.Option(help="Configurations that `moebench tune` found, or the default of each kernel."),
     ] = "tuned",
     device: Annotated[
-        Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
+        Device | None, typer.Option(help="Device to measure on.", show_default="cuda if there is one")
     ] = None,
     machine: Annotated[
         str | None,

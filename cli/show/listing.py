@@ -16,7 +16,7 @@ Entries = dict[str, str]
 
 
 def show(
-    kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)],
+    kind: Annotated[Kind, typer.Argument(help="Kind of things to list.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
     """List kernels, suites, models, routers, the tuner's strategies, described machines or formats of a report."""

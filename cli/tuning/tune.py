@@ -30,7 +30,9 @@ def tune(
     width: Annotated[int | None, typer.Option(help="Scale the model down to this D.", show_default="as it is")] = None,
     tokens: Annotated[str, typer.Option("--tokens", "-T", help="Batch sizes to tune, with commas.")] = TOKENS,
     dtype: Annotated[str, typer.Option(help="Element type.")] = "bfloat16",
-    mode: Annotated[Literal["forward", "train"], typer.Option(help="What one call is.")] = "forward",
+    mode: Annotated[
+        Literal["forward", "train"], typer.Option(help="One call is a forward or a training step.")
+    ] = "forward",
     capacity: Annotated[float | None, typer.Option(help="Capacity factor.", show_default="dropless")] = None,
     ranks: Annotated[int, typer.Option(min=1, help="Ranks that share the experts.")] = 1,
     load: Annotated[
@@ -64,7 +66,7 @@ def tune(
         typer.Option("--output", "-o", help="File of records to write or continue.", show_default="where layers look"),
     ] = None,
     device: Annotated[
-        Device | None, typer.Option(help="What to measure on.", show_default="cuda if there is one")
+        Device | None, typer.Option(help="Device to measure on.", show_default="cuda if there is one")
     ] = None,
     cache: Annotated[Literal["cold", "hot"], typer.Option(help="State of the caches, as for `moebench run`.")] = "cold",
     executor: WhereOption = "local",

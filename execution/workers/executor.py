@@ -99,7 +99,7 @@ class Executor:
 
     @property
     def environment(self) -> Environment:
-        """What every slot measures on."""
+        """The environment that every slot measures in."""
         return self._first.environment
 
     def submit(self, task: Task) -> None:

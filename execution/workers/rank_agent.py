@@ -83,7 +83,7 @@ class Heartbeat:
 
     @property
     def in_reach(self) -> bool:
-        """Whether a beat was seen lately."""
+        """Return whether a beat was seen lately."""
         return time.monotonic() - self._heard < IN_REACH_S
 
     def _is_due(self) -> bool:

@@ -63,11 +63,11 @@ class Worker(Protocol):
 
     @property
     def running(self) -> bool:
-        """Whether the process is alive."""
+        """True if the process is alive."""
 
     @property
     def in_reach(self) -> bool:
-        """Whether the process that watches over the worker was heard of lately, so that silence is the worker's own."""
+        """True if the supervising process was heard of lately, so that a silence is that of the worker itself."""
 
     def kill(self) -> None:
         """End the process, whatever it is doing; may be called from another thread than the one that receives."""

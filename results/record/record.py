@@ -51,7 +51,7 @@ class Status(StrEnum):
 
     @property
     def bad(self) -> bool:
-        """Whether this makes the run fail. A refusal does not, nor does a point that is too large for the machine."""
+        """True if this makes the run fail. A refusal does not, nor does a point that is too large for the machine."""
         return self not in (Status.passed, Status.unsupported, Status.invalid, Status.out_of_memory)
 
 
@@ -110,7 +110,7 @@ class Memory(_RecordPart):
 
 
 class Launches(_RecordPart):
-    """What one call starts, by name: kernels of this package, and torch operators that compute or copy.
+    """Launches of one call, by name: kernels of this package, and torch operators that compute or copy.
 
     On a GPU an operator is one launch or more; what another package starts by itself is not seen. ``host_waits`` are
     operators whose result the host has to wait for.

@@ -46,12 +46,12 @@ class Outcome(StrEnum):
 
     @property
     def compared(self) -> bool:
-        """Whether both sides had results that can be compared."""
+        """True if both sides had results that can be compared."""
         return self not in (Outcome.incomparable, Outcome.missing, Outcome.new)
 
     @property
     def clear(self) -> bool:
-        """Whether it is known if the point became worse."""
+        """True if it is known whether the point became worse."""
         return self not in (Outcome.unclear, Outcome.incomparable, Outcome.missing)
 
 

@@ -1,4 +1,4 @@
-"""What a run says of points that memory was too small for."""
+"""Messages of a run about points that memory was too small for."""
 
 from __future__ import annotations
 

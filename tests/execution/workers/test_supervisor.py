@@ -43,7 +43,7 @@ def test_a_crash_and_a_hang_cost_one_record_each(supervisor: Supervisor) -> None
 
 
 def test_a_kernel_whose_file_cannot_be_imported_costs_its_records_alone() -> None:
-    """It is imported before the worker is ready, and in the process that waits for the worker."""
+    """The module is imported before the worker is ready, and in the process that waits for the worker."""
     with Supervisor("cpu", [Name("CannotBeImported"), "loop"]) as supervisor:
         records = {record.kernel: record for record in supervisor.run(task("CannotBeImported", "loop"))}
     assert records["loop"].status is Status.passed

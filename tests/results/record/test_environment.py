@@ -23,7 +23,7 @@ def of_cpu() -> Environment:
 
 
 def test_fingerprint_of_the_cpu() -> None:
-    """What the process may use, versions without an import, nothing of a GPU."""
+    """The process is described by what it may use, versions without an import, nothing of a GPU."""
     made = of_cpu()
     assert made.device == "a CPU"
     assert made.device_type == "cpu"
@@ -39,7 +39,7 @@ def test_fingerprint_of_the_cpu() -> None:
 
 
 def test_fingerprint_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is told of the device, its memory, and the CUDA version."""
+    """The caller gives the name of the device, its memory, and the CUDA version."""
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda: SimpleNamespace(total_memory=80 * 2**30))
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     made = fingerprint("cuda", device="NVIDIA H100", driver="580")

@@ -55,7 +55,7 @@ def test_a_difference_counts_from_the_floor_on(times: float, status: Outcome) ->
 
 
 def test_records_of_an_earlier_source_in_the_same_file_do_not_count() -> None:
-    """As in the file of a run that was continued after a kernel had changed."""
+    """Records may be those of a run that was continued after a kernel had changed."""
     earlier = processes(2.0, source="0123", time="2026-02-01T000")
     verdict = only(compare(processes(source="4567"), [*earlier, *processes(source="4567", seed=1)]))
     assert (verdict.status, verdict.processes) == (Outcome.same, (8, 8))
