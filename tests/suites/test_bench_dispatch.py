@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 PYTEST = [sys.executable, "-m", "pytest", "suites", "-p", "no:cacheprovider"]
 # Of a run on many cores the processes that it starts are no part: there, benchmarks are disabled.
 ALONE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-LOOP = "test_dispatch[faulty-tiny, 1, float32 forward-loop]"
+SCATTER = "test_dispatch[faulty-tiny, 1, float32 forward-scatter]"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -51,19 +51,20 @@ def test_benchmarks_are_checked_measured_saved_and_compared(tmp_path: Path) -> N
     assert "unsupported: megablocks is not installed" in answer.stdout
 
     (found,) = json.loads(path.read_text())["benchmarks"]
-    assert found["fullname"] == f"suites/bench_dispatch.py::{LOOP}"
+    assert found["fullname"] == f"suites/bench_dispatch.py::{SCATTER}"
     assert found["group"] == "faulty, tiny, 1, float32 forward"
-    assert found["params"] == {"suite": "faulty", "place": "tiny, 1, float32 forward", "kernel": "loop"}
+    assert found["params"] == {"suite": "faulty", "place": "tiny, 1, float32 forward", "kernel": "scatter"}
+    assert found["extra_info"]["config"]["combine"] == "bag"  # as the point has it, not the default
     assert found["extra_info"]["useful_flops"] == 2 * 32 * 32 * 48 * 3
     assert found["extra_info"]["peak_bytes"] > 0
     assert found["extra_info"]["traffic_bytes"] == 0
     assert found["extra_info"]["clock"] == "perf_counter"
     assert found["stats"]["rounds"] == len(found["stats"]["data"]) >= 10
 
-    answer = faulty(tmp_path, "--benchmark-only", "-k", "loop", "--benchmark-compare")
+    answer = faulty(tmp_path, "--benchmark-only", "-k", "scatter", "--benchmark-compare")
     assert answer.returncode == 0, answer.stdout
-    assert f"{LOOP} (NOW)" in answer.stdout
-    assert f"{LOOP} (0001_first)" in answer.stdout
+    assert f"{SCATTER} (NOW)" in answer.stdout
+    assert f"{SCATTER} (0001_first)" in answer.stdout
 
 
 def test_disabled_benchmarks_are_still_checked(tmp_path: Path) -> None:

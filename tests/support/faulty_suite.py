@@ -13,7 +13,11 @@ from moebench.suites import plan
 ASKED = Task(
     point=Point(suite="faulty", question="Do they?", axis="x", series="tiny", x=1.0, baseline="loop"),
     problem=Problem(T=16, D=32, F=48, E=4, K=2),
-    competitors=tuple(Competitor(kernel=name) for name in ("loop", faulty_kernels.Name("Raises"), "megablocks")),
+    competitors=(
+        Competitor(kernel="scatter", config={"combine": "bag"}),
+        Competitor(kernel=faulty_kernels.Name("Raises")),
+        Competitor(kernel="megablocks"),
+    ),
     budget=Budget(seconds=0.1),
 )
 
