@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from moebench.execution.trial.local_environment import environment_of
 from moebench.execution.trial.task import Competitor
 from moebench.execution.workers.supervisor import unmeasured
 from moebench.execution.workers.worker import Ready
 from moebench.results.record import Status
-from moebench.results.record.environment import fingerprint
 from moebench.results.record.store import Store, load
 from moebench.suites.plan import tasks
 
@@ -149,7 +149,7 @@ def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
 @pytest.mark.parametrize("as_json", [False, True])
 def test_the_last_line_of_a_run_says_what_memory_was_too_small_for(tmp_path: Path, as_json: bool) -> None:
     """A run continues a file with points that did not fit. Like a refusal, they leave the exit code at 0."""
-    environment = fingerprint("cpu", device="a CPU", driver=None)
+    environment = environment_of(torch.device("cpu"))
     with Store(tmp_path / "r.jsonl") as store:
         for asked in tasks("smoke", "small", "cpu"):
             ready = Ready(environment, "0123abc")
@@ -162,7 +162,7 @@ def test_the_last_line_of_a_run_says_what_memory_was_too_small_for(tmp_path: Pat
         assert json.loads(answer.stdout)["out_of_memory"]["needed_bytes"] == 57 << 30
     else:
         last = answer.stdout.splitlines()[-1]
-        assert "out_of_memory, the largest needed about 57.0 GiB" in last
+        assert "ran out of memory: the largest needed about 57.0 GiB" in last
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
