@@ -15,10 +15,13 @@ TUNING: Final = "tune"
 def upgraded(line: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record of schema 1 as one of schema 2: cache, stage and batch of its point are no longer in its series.
 
-    ``sent_bytes`` is left out: it is the sum of what ``traffic`` has. A line that is no record comes back as little
-    changed as possible, for validation to name what is wrong with it.
+    ``sent_bytes`` is the sum of what ``traffic`` has; it is kept for a record without traffic. A line that is no record
+    comes back as little changed as possible, for validation to name what is wrong with it.
     """
+    sent = line.get("sent_bytes")
     line = {name: value for name, value in line.items() if name != "sent_bytes"}
+    if sent and not line.get("traffic"):
+        line["sent_before_traffic"] = sent
     point, timing = line.get("point"), line.get("timing")
     if not isinstance(point, Mapping) or not isinstance(point.get("series"), str):
         return {**line, "schema_version": 2}

@@ -310,6 +310,9 @@ class Record(_RecordPart):
     work: Work | None = Field(default=None, description="present once the problem was drawn")
     roofline: Roofline | None = Field(default=None, description="present once a competitor was measured")
     traffic: Traffic | None = Field(default=None, description="present on several ranks")
+    sent_before_traffic: list[int] = Field(
+        default_factory=list, description="for each rank, bytes sent to others, in records from before `traffic`"
+    )
     phases: Phases | None = Field(default=None, description="present on several ranks")
     clocks: Clocks | None = Field(default=None, description="present on an NVIDIA device")
     environment: Environment = Field(description="the machine and the software")
@@ -343,4 +346,4 @@ class Record(_RecordPart):
     @property
     def sent_bytes(self) -> list[int]:
         """Payload bytes that each rank sent to others in one call; empty where nothing is shared."""
-        return self.traffic.sent_by_rank if self.traffic else []
+        return self.traffic.sent_by_rank if self.traffic else self.sent_before_traffic

@@ -64,6 +64,11 @@ def test_bytes_sent_are_read_from_the_traffic() -> None:
     assert Record.model_validate_json(line("s")).sent_bytes == []
 
 
+def test_bytes_sent_are_kept_where_there_is_no_traffic() -> None:
+    read = Record.model_validate_json(json.dumps({**json.loads(line("s")), "sent_bytes": [2, 4]}))
+    assert Record.model_validate_json(read.model_dump_json()).sent_bytes == [2, 4]
+
+
 @pytest.mark.parametrize("text", ['{"schema_version": 1}', '{"schema_version": 1, "point": {"series": 3}}'])
 def test_a_line_that_is_no_record_is_still_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.jsonl").write_text(text + "\n")
