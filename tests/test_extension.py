@@ -5,6 +5,7 @@ Every test works on a copy of the package in a temporary folder, and asks a fres
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -290,3 +291,21 @@ def test_a_format_is_one_file(house: House) -> None:
     house.moebench("export", str(measured), "--format", "medians", "-o", "named")
     assert "scatter" in (house.root / "named").read_text()
     assert (house.root / "named").read_text() == (house.root / "found.txt").read_text()
+
+
+def test_a_column_is_one_line(house: House) -> None:
+    """A line among the measures is a column of the page with its entry in the glossary, and of a file of numbers."""
+    measures = house.root / "site" / "moebench" / "reports" / "measures.py"
+    head = "MEASURES: Final[tuple[Measure, ...]] = (\n"
+    line = '    Measure("twice_ms", "twice", "ms", "two medians", lambda row: row.median and 2 * row.median.value),\n'
+    source = measures.read_text()
+    assert source.count(head) == 1
+    measures.write_text(source.replace(head, head + line))
+    measured = ROOT / "results" / "recorded" / "cpu-main.jsonl"
+    for name in ("found.html", "found.csv"):
+        house.moebench("report", str(measured), "-o", name)
+    assert "two medians" in (house.root / "found.html").read_text()
+    with (house.root / "found.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["median_ms"]]
+    assert rows
+    assert all(float(row["twice_ms"]) == 2 * float(row["median_ms"]) for row in rows)
