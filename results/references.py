@@ -9,4 +9,4 @@ REFERENCES: Final[Mapping[str, str]] = {
     "matmul": "one plain matmul of the same FLOPs",
     "dense": "one dense expert of the same size",
 }
-"""What each of them is, in words. They are in a suite where it names them."""
+"""The description of each reference. A suite has a reference only when it names it."""

@@ -1,4 +1,4 @@
-"""Rules that judge a comparison, the gate's among them, and their scores in comparisons whose answer is known."""
+"""Rules that judge a comparison, the gate's among them, and their scores in comparisons with a known answer."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Judgement:
 class Score:
     """The score of a rule in one kind of noise, as shares of the comparisons.
 
-    ``false_alarms``: something was called slower where nothing was. ``found`` and ``unclear``: the first point was
-    called that, for each slowdown; ``processes`` is the mean number of processes of a side.
+    ``false_alarms``: something was called slower although nothing was. ``found`` and ``unclear``: the first point was
+    given that verdict, for each slowdown. ``processes``: the mean number of processes of a side.
     """
 
     false_alarms: float
@@ -146,7 +146,7 @@ KEYS: Final = [Identity(x=float(point)) for point in range(POINTS)]
 
 @dataclass
 class _Stage:
-    """A measurement of ``keys`` under way: medians of the processes of both sides so far, (points, processes)."""
+    """A running measurement of ``keys``: medians of the processes of both sides so far, (points, processes)."""
 
     lab: Lab
     keys: Sequence[Identity]

@@ -70,7 +70,7 @@ class Landscape:
         return float(self.times[list(candidates)].min() / self.times.min() - 1)
 
     def search(self, strategy: Strategy, trials: int, batch: int = 1) -> None:
-        """Let a strategy try ``trials`` configurations, ``batch`` of them at once; an end of the space ends it."""
+        """Let a strategy try ``trials`` configurations, ``batch`` at a time; stop at the end of the space."""
         left = trials
         while left > 0 and (suggestions := strategy.ask(min(batch, left))):
             left -= len(suggestions)

@@ -1,4 +1,4 @@
-"""`moebench run` over the points of the network study, started by torchrun; NETWORK_SERIES names the line."""
+"""`moebench run` over the points of the network study, started by torchrun; NETWORK_SERIES names the series."""
 
 from __future__ import annotations
 

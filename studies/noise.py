@@ -1,4 +1,4 @@
-"""Noise between equal processes: of known shapes, and as it was recorded."""
+"""Noise between equal processes: with known distributions, or as recorded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Noise = Callable[[Generator, int, range], Array]
 
 
 class TooFew(ValueError):
-    """Too few records to know the noise by."""
+    """Error: too few records to estimate the noise."""
 
 
 def _from(between: Callable[[Generator, int, range], Array]) -> Noise:

@@ -1,4 +1,4 @@
-"""Recorded sweeps searched again: what a strategy would have found, and after how many trials."""
+"""Replay of recorded sweeps: which configuration a strategy would have found, and after how many trials."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Study:
         return Study(strategy=strategy, sweep=sweep, regrets_SN=np.array(curves))
 
     def after(self, share: float) -> Regret:
-        """Return the regret after the trials that a share of the space makes, rounded down, and at least one."""
+        """Return the regret after a share of the space was tried, rounded down to whole trials, and at least one."""
         trials = _trials(self.sweep, share)
         regrets = self.regrets_SN[:, min(trials, self.regrets_SN.shape[1]) - 1]
         return Regret(trials=trials, median=float(np.median(regrets)), worst=float(regrets.max()))
 
 
 def reported(sweep: RecordedSweep, index: int, samples: int) -> float | None:
-    """Return the score that a search hears of a configuration: that of the first samples of its first measurement.
+    """Return the score that a search receives for a configuration: that of the first samples of its first measurement.
 
     It is None where the configuration failed.
     """

@@ -37,7 +37,7 @@ class CannotTime(UserError, ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """The tasks to measure, in order, and sentences for whoever asked for them."""
+    """The tasks to measure, in order, and sentences for the user."""
 
     tasks: list[Task]
     notes: list[str]

@@ -1,7 +1,7 @@
 """Settings made before anything is imported, for the tests and the processes that they start.
 
-Where there is no GPU, the kernels in Triton run in its interpreter. No test sees the tuned tables of whoever runs it.
-Threads that wait for work sleep: those of several test processes would else keep each other from working.
+Without a GPU, Triton kernels run in Triton's interpreter. No test sees the user's own tuned tables. Idle threads sleep:
+those of several test processes would otherwise keep each other from working.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ sys.path.insert(0, {path!r})
 
 
 class House:
-    """A copy of the package, to which files can be added."""
+    """Return a copy of the package, to which files can be added."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -40,7 +40,10 @@ def test_a_docstring_names_its_subject(folder: str) -> None:
 
 
 def verbs(command: Any, name: str = "moebench") -> Iterator[tuple[str, Any]]:
-    """Yield every verb below a command with what a user types for it. Typer may carry a Click of its own: no types."""
+    """Yield every verb below a command with what a user types for it.
+
+    Commands have no type here, because Typer may bring its own copy of Click.
+    """
     if not hasattr(command, "commands"):
         yield name, command
         return

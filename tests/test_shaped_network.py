@@ -1,4 +1,4 @@
-"""The network of the tests: a link is as slow as it is said to be, a node inside is not, and nothing is left behind."""
+"""Tests of the simulated network: link speeds are as asked, nodes are fast inside, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_a_delay_is_added_where_the_kernel_can(delay_s: float) -> None:
 
 
 def left() -> list[str]:
-    """Namespaces that are there of this process's tests."""
+    """Return the network namespaces that tests of this process have left."""
     shown = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
     return [line for line in shown.splitlines() if line.startswith(f"moebench-{os.getpid()}-")]
 

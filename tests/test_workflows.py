@@ -1,4 +1,4 @@
-"""Workflows call sessions that there are; the rest of them is checked by the session `lint`."""
+"""Tests that workflows call sessions of the noxfile that exist; the session `lint` checks the rest."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
 def sessions() -> set[str]:
-    """The functions of the noxfile that are sessions, by name."""
+    """Return the names of the functions of the noxfile that are sessions."""
     body = ast.parse((ROOT / "noxfile.py").read_text()).body
     functions = [node for node in body if isinstance(node, ast.FunctionDef)]
     return {function.name for function in functions if "nox.session" in map(ast.unparse, function.decorator_list)}

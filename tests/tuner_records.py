@@ -1,4 +1,4 @@
-"""Records of a tuner for tests of tuned tables."""
+"""Records of tuner runs, for tests of tuned tables."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def tuned_run() -> list[Record]:
 
 
 def only(records: Sequence[Record]) -> TunedTable:
-    """Return the one table that records make."""
+    """Return the only table that the records give."""
     derived = derive(records)
     assert derived.left_out == ()
     (table,) = derived.tables

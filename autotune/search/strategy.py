@@ -86,9 +86,9 @@ class Strategy(ABC):
     """A way to search a space of configurations.
 
     ``predicted`` holds the seconds that a static model expects of each configuration. Every batch is measured beside
-    the default, whose score is known from the start. Results of an earlier search may be told first, and several
-    configurations may be asked for before one is told. Equal seeds and equal results give equal suggestions. A
-    configuration that is unproven is suggested only when nothing else is left.
+    the default, whose score is known from the start. Results of an earlier search may be passed to `tell` first, and
+    several configurations may be asked for before a result is passed. Equal seeds and equal results give equal
+    suggestions. A configuration that is unproven is suggested only when nothing else is left.
 
     Raises:
         ValueError: when there is not one prediction for each configuration.

@@ -64,8 +64,8 @@ def _summary(outcomes: Sequence[CompileOutcome]) -> str:
     launches = [code for outcome in outcomes for code in outcome.launches.values()]
     spilt = sum(code.spill_bytes > 0 for code in launches)
     failed = sum(bool(outcome.error) for outcome in outcomes)
-    told = f"{len(launches)} launches of {len(outcomes)} layers: {spilt or 'none'} spill"
-    return f"{told}; {failed} of the layers do not compile" if failed else told
+    summary = f"{len(launches)} launches of {len(outcomes)} layers: {spilt or 'none'} spill"
+    return f"{summary}; {failed} of the layers do not compile" if failed else summary
 
 
 def _layer(heading: tuple[str, str, str], group: Sequence[CompileOutcome], *, whole: bool) -> Iterator[RenderableType]:

@@ -61,7 +61,7 @@ def clock(
     compared = [one for one in found if isinstance(one, Comparison)]
     skipped = [one for one in found if isinstance(one, Skipped)]
     environment = fingerprint(device, device=device_name(opened), driver=driver(opened))
-    told = json.dumps(
+    text = json.dumps(
         {
             "environment": environment.model_dump(),
             "commit": commit(),
@@ -71,8 +71,8 @@ def clock(
         indent=2,
     )
     if output:
-        output.write_text(told + "\n", encoding="utf-8")
-    typer.echo(told if as_json else _lines(compared, skipped))
+        output.write_text(text + "\n", encoding="utf-8")
+    typer.echo(text if as_json else _lines(compared, skipped))
     if not compared:
         raise typer.Exit(BAD_ANSWER)
 

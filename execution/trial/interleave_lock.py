@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-MEET_S: Final = 60.0  # apart, at most, do two runs that were started together come to their first point
+MEET_S: Final = 60.0  # at most, between the arrivals of two runs started together at their first point
 MEET_POLL_S: Final = 0.01
 SETTLE_S: Final = 0.002  # until the threads of the sample sleep, see `affinity.PinnedThreads`
 
 
 @contextmanager
 def interleave(folder: Path | None) -> Iterator[Callable[[], None]]:
-    """Meet the other who names the folder, and have the turn; what is given passes it on and waits until it is back.
+    """Meet the other process that names the folder, and take the turn.
 
-    The two alternate; one whose partner has nothing to do, or has died, goes on at once. Without a folder there is
-    nobody to wait for.
+    The function that is yielded passes the turn on and waits until it is back, so that the two processes alternate. A
+    process whose partner has nothing to do, or has died, goes on at once. Without a folder nothing waits.
     """
     if folder is None:
         yield lambda: None
@@ -30,8 +30,8 @@ def interleave(folder: Path | None) -> Iterator[Callable[[], None]]:
     import fcntl  # noqa: PLC0415  # not on Windows, where nothing else is missing
 
     _meet(folder)
-    # Who waits for the turn stands in the queue, so that whoever has passed it on cannot take it again before. The
-    # system gives up the locks of a process that dies.
+    # A process that waits for the turn holds the queue, so that the one that passed the turn on cannot take it again
+    # first. The system releases the locks of a process that dies.
     with (folder / "queue").open("w") as queue, (folder / "turn").open("w") as turn:
 
         def take() -> None:

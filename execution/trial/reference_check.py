@@ -38,7 +38,7 @@ def call(problem: Problem, layer: Layer, inputs: Inputs) -> Result:
 
 @dataclass(frozen=True)
 class Subject:
-    """Subject of a check: a problem, and the question that is asked of it."""
+    """Subject of a check: a problem, and which question about it is computed."""
 
     problem: Problem
     question: Question

@@ -36,7 +36,7 @@ class LayerLaunches:
     """The launches of one call of a layer whose experts receive ``counts`` rows.
 
     With ``gathered`` tokens are read where they are, else copied; with ``blocked`` rows are padded to whole tiles and
-    hidden rows stand in square blocks.
+    hidden rows are stored in square blocks.
     """
 
     problem: Problem

@@ -191,7 +191,7 @@ class Grid:
     """The step of one launch: ``tiles``, each made by a program in ``steps`` on average and ``longest`` at most.
 
     ``idle`` programs find no tile. With ``persistent`` programs a processor each takes tile after tile. ``useful`` of
-    the FLOPs are not padding. ``l2_bytes`` are asked of the L2, of which ``memory_bytes`` come from or go to memory.
+    the FLOPs are not padding. ``l2_bytes`` go through the L2, ``memory_bytes`` of them to or from memory.
     In a ``flattened`` loop the first steps of a persistent program's next tile load while this one is stored.
     """
 

@@ -43,14 +43,14 @@ class Done:
 
 
 class SerialStream:
-    """Runs every job at once: communication is not overlapped."""
+    """Stream that runs every job at once: communication is not overlapped."""
 
     def submit(self, job: Callable[[], Tensor]) -> Pending:
         return Done(job())
 
 
 class ThreadStream:
-    """Runs jobs in a thread of its own, for a CPU."""
+    """Stream of jobs for a CPU; a separate thread runs them."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="moebench-communication")
@@ -73,7 +73,7 @@ def _without_grad(job: Callable[[], Tensor]) -> Tensor:
 
 
 class CudaStream:
-    """Runs jobs on a CUDA stream, after the work queued so far on the current one. The host does not wait."""
+    """Stream of jobs on a GPU, after the work queued so far on the current CUDA stream. The host does not wait."""
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
@@ -104,7 +104,7 @@ def stream_for(device: torch.device, chunks: int) -> CommStream:
 
 
 class SynchronizedStream:
-    """Starts every job on all ranks together, which separates waiting for the slowest rank from communication."""
+    """Stream that starts every job on all ranks together, so that waits for the slowest rank are counted apart."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -122,7 +122,7 @@ class SynchronizedStream:
 
 
 class TimedStream:
-    """Times the jobs of another stream: how long they took, and for how much of that the computation waited."""
+    """Stream that times the jobs of another: how long they took, and for how much of that the computation waited."""
 
     def __init__(self, stream: CommStream, device: torch.device) -> None:
         self._stream = stream

@@ -1,7 +1,7 @@
 """The table of GPUs: names, limits, data sheets and latencies. A new GPU is one entry of `GPUS`.
 
-Of every GPU the table has its names and its shared memory. A GPU that kernels are compiled for, and that stands for all
-GPUs of the same compiler target, has everything else too.
+The table has the names and the shared memory of every GPU. For each compiler target, kernels are compiled for one GPU
+that represents all others of the target; for that GPU the table has everything else too.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Gpu:
 
 @dataclass(frozen=True, kw_only=True)
 class TargetGpu:
-    """A GPU that kernels are compiled for, with all that is known of it; it stands for its target."""
+    """A GPU that kernels are compiled for, with all its figures; it represents its compiler target."""
 
     names: str
     hardware: Hardware

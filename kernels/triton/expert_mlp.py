@@ -26,9 +26,9 @@ from .tiles import Tiles
 class LayerPlan:
     """The choices that fix how a layer is computed.
 
-    ``layout``: where the rows of every expert stand between the two products. ``gathered``: tokens are read where they
-    are, else they are copied into a buffer of that layout. ``scatter``: output rows are stored by route, else where
-    they stand.
+    ``layout``: where the rows of every expert are stored between the two products. ``gathered``: tokens are read where
+    they are, else they are copied into a buffer of that layout. ``scatter``: output rows are stored by route, else in
+    expert order.
     """
 
     problem: Problem

@@ -32,7 +32,7 @@ UNSCALED: Scales = (None, None)
 class GroupedProducts:
     """The products, copies and sums of one call, on rows in expert order.
 
-    Rows stand in a buffer of R rows, those of an expert together. With ``gathered`` tokens are read where they are, by
+    Rows are in a buffer of R rows, those of an expert together. With ``gathered`` tokens are read where they are, by
     the route of every row; else they have been copied into the buffer by `dispatch`. ``schedules`` are the row tiles by
     their height.
     """

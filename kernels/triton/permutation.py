@@ -60,8 +60,8 @@ class Order:
     """The kept routes in expert order, in a buffer of R rows; every tensor is int32.
 
     ``counts_E`` are the kept rows of every expert and ``base_E`` the first row of each. ``route_R`` is the flat route
-    t * K + k at every row, -1 where no row stands. ``slot_N`` is the row of every route, -1 for a route that is
-    missing, out of range or dropped. The rows of one expert stand in the order in which they were served.
+    t * K + k at every row, -1 where the buffer has no row. ``slot_N`` is the row of every route, -1 for a route that is
+    missing, out of range or dropped. The rows of one expert are in the order in which they were served.
     """
 
     counts_E: Tensor

@@ -1,6 +1,6 @@
 """Tiles of the grouped products: the tunable part of every Triton implementation.
 
-Each product of a layer has a tile of its own, written as one word of the configuration: ``128x256x64w8s4`` is 128 rows
+Each product of a layer has its own tile, written as one word of the configuration: ``128x256x64w8s4`` is 128 rows
 by 256 columns in steps of 64, by 8 warps in 4 pipeline stages.
 """
 
@@ -144,7 +144,7 @@ class Tiles:
     and in training the gradient of the tokens. ``down_backward``: the gradient of the hidden rows. ``weights``: the
     gradient of the weights, whose steps are rows of an expert.
 
-    ``group_m`` row tiles share their weights in L2. ``descriptors``: tiles of weights and of rows that stand together
+    ``group_m`` row tiles share their weights in L2. ``descriptors``: tiles of weights and of contiguous rows
     are copied by tensor descriptor. ``persistent``: as many programs as fit the device take tile after tile, else there
     is a program for each tile. ``specialise``: some warps copy while others multiply. ``pdl``: a launch starts while
     the one before it ends (programmatic dependent launch). The contraction of the down projection is shared by

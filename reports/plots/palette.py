@@ -23,7 +23,7 @@ ROLES: Final = {INK: "ink", MUTED: "muted", GRID: "grid", SHADE: "shade", PANEL:
 # line on white, and its black is the ink here.
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
-"""Markers that can be told apart at this size. After the last they repeat hollow; 66 kernels have a pair each."""
+"""Markers that can be distinguished at this size. After the last they repeat hollow; 66 kernels have a pair each."""
 
 LINES: Final[tuple[Line, ...]] = ("-", "-.")
 """Once all colours are used they repeat, on the other kind of line."""

@@ -16,7 +16,7 @@ LONGEST_NS: Final = 1e18  # thirty years; ratios of times in between are numbers
 def points(*sides: Sequence[Record]) -> list[dict[Identity, list[Record]]]:
     """Return the records of each side by what they measured, oldest first, whatever the sources of the kernel.
 
-    Configurations are told apart only where a side has several of a kernel: elsewhere, a changed default is part of
+    Configurations are distinguished only where a side has several of a kernel: elsewhere, a changed default is part of
     what is compared. Times that no clock gives are left out.
     """
     several = {key for side in sides for key, configs in _configs(side).items() if len(configs) > 1}

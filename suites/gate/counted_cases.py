@@ -155,14 +155,14 @@ def _cases(kernel: Kernel) -> Iterator[CountedCase]:
     for name, problem in _problems():
         if isinstance(kernel, TritonKernel):
             for target in HARDWARE:
-                yield CountedCase(kernel=kernel, model=name, problem=problem, parts=(_reckoned, _called), target=target)
+                yield CountedCase(kernel=kernel, model=name, problem=problem, parts=(_computed, _called), target=target)
             continue
-        yield CountedCase(kernel=kernel, model=name, problem=problem, parts=(_reckoned,))
+        yield CountedCase(kernel=kernel, model=name, problem=problem, parts=(_computed,))
         if problem.ranks == 1:
             yield CountedCase(kernel=kernel, model=name, problem=small(problem), parts=(_called,))
 
 
-def _reckoned(kernel: Kernel, problem: Problem, space: Space, device: torch.device) -> dict[str, Number]:
+def _computed(kernel: Kernel, problem: Problem, space: Space, device: torch.device) -> dict[str, Number]:
     routed, kept = _routes(problem)
     return {**of_cost(kernel, problem, space.default, routed, kept, device), **of_space(space)}
 

@@ -98,8 +98,8 @@ def forecast(dispatcher: str, setting: Setting) -> Forecast:
     """Forecast one call of a dispatcher.
 
     The n chunks pass one after the other, and the communication of one overlaps with the compute of another:
-    max(communication, compute) + min(communication, compute) / n. Each chunk has latencies, reads of the weights and an
-    overhead of its own (the pipeline of Tutel and Comet). Counts are exchanged before the first chunk.
+    max(communication, compute) + min(communication, compute) / n. Each chunk has latencies, reads of the weights and
+    its own overhead (the pipeline of Tutel and Comet). Counts are exchanged before the first chunk.
 
     Raises:
         InvalidMachine: when the machine lacks products of the problem's dtype, or links that the layout needs.

@@ -37,9 +37,9 @@ def found(path: Path) -> list[Record]:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, set[str]]:
-    """A sweep of which one process was killed in the middle of the second point.
+    """Run a sweep, and kill one of its processes in the middle of the second point.
 
-    Its records, what it said, and on what addresses its processes were listening.
+    Return its records, its output, and the addresses on which its processes were listening.
     """
     folder = tmp_path_factory.mktemp("torchrun")
     records = folder / "records.jsonl"

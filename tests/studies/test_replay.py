@@ -1,4 +1,4 @@
-"""A search of a recorded sweep is told the score of the first samples, and is judged by all of them."""
+"""Replayed searches see the score of the first samples of a configuration, and are judged by all of its samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROBLEM = Problem(T=64, D=16, F=32, E=4, K=2)
 
 
 def measured(batch: int, tile: int, samples_ns: Sequence[float] | None, **changes: Any) -> Record:
-    """Return a record of the tuner's; without samples it is that of a crash."""
+    """Return a record of the tuner; without samples it is a crash."""
     point = Point(
         suite="tune", question="?", axis="tokens T", series="", x=64, baseline="scatter", stage="search", batch=batch
     )

@@ -1,4 +1,4 @@
-"""A kernel that tells what its process may use; a task that names it makes it known in workers."""
+"""A kernel that reports the devices and cores of its process; a task that names it registers it in workers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moebench.kernels.problem.tensors import Weights
 
 
 class TellsItsMask(Faulty):
-    """Fails with the GPUs and the cores that its process sees, and the threads that torch takes."""
+    """Kernel that fails with the GPUs and cores that its process sees and the number of torch's threads."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         gpus, cores = os.environ.get("CUDA_VISIBLE_DEVICES"), sorted(os.sched_getaffinity(0))
@@ -20,7 +20,7 @@ class TellsItsMask(Faulty):
 
 
 class MaskedName(Name):
-    """A name whose unpickling in a worker imports this module."""
+    """Kernel name whose unpickling in a worker imports this module."""
 
     __slots__ = ()
 

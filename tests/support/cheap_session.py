@@ -19,22 +19,22 @@ NAMES = [step.name for step in DECLARED]
 
 
 def python(code: str) -> tuple[str, ...]:
-    """A command that runs a line of Python, started as fast as can be."""
+    """Return a command that runs a line of Python in an interpreter that starts as fast as possible."""
     return (sys.executable, "-I", "-S", "-c", code)
 
 
 def writes(step: SessionStep) -> str:
-    """A line of shell that writes what a step should."""
+    """Return a line of shell that writes the files of a step."""
     return "; ".join(f"echo '{RECORD}' > {name}" for name in step.files) or "true"
 
 
 def cheap(step: SessionStep, command: Sequence[str] = (), limit_s: float = 10.0) -> SessionStep:
-    """A step with another command, by default one that writes its files and ends well."""
+    """Return a step with another command, by default one that writes the step's files and succeeds."""
     return dataclasses.replace(step, command=tuple(command) or ("/bin/sh", "-c", writes(step)), limit_s=limit_s)
 
 
 def held(folder: Path, changed: Mapping[str, SessionStep] | None = None, stop: Sequence[str] = ()) -> Journal:
-    """Hold a session of all declared steps, cheap but for those that are ``changed``; asked to stop at ``stop``."""
+    """Hold a session of all declared steps with cheap commands, except those in ``changed``; stop it at ``stop``."""
     steps = [(changed or {}).get(step.name) or cheap(step) for step in DECLARED]
     journal = begun([*steps, page(folder)], form="rehearsal", moebench="0", device="none", before=None)
     running: list[str] = []

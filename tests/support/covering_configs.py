@@ -12,7 +12,7 @@ TILE = re.compile(r"\d+x\d+x\d+")
 
 
 def covering(configs: list[Config]) -> list[Config]:
-    """Enough of a space that every two values that a test on a CPU can tell have met; the default is the first."""
+    """Return configurations that cover all pairs of values that a CPU test can tell apart; the default is first."""
     unseen = {id(config): pairs(config) for config in configs}
     taken = []
     while any(unseen.values()):
@@ -24,7 +24,7 @@ def covering(configs: list[Config]) -> list[Config]:
 
 
 def pairs(config: Config) -> set[tuple[tuple[str, object], ...]]:
-    """Every two of its values but two tiles; warps, stages and precision are seen by a compiler only."""
+    """Return all pairs of a configuration's values but those of two tiles; only a compiler sees warps and stages."""
     seen = sorted((name, _without_warps(value)) for name, value in config.items() if name != "precision")
     return {(one, other) for one, other in combinations(seen, 2) if not (_is_tile(one[1]) and _is_tile(other[1]))}
 
@@ -34,5 +34,5 @@ def _is_tile(value: object) -> bool:
 
 
 def _without_warps(value: object) -> object:
-    """A tile's sides without its warps and stages; any other value as it is."""
+    """Return the sides of a tile without its warps and stages; any other value unchanged."""
     return value.partition("w")[0] if isinstance(value, str) and WORD.fullmatch(value) else value

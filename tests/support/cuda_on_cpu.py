@@ -25,12 +25,12 @@ OUTCOMES = ["done", "threads wait for each other for ever", "a write behind the 
 
 
 def kernels_of(file: str) -> list[str]:
-    """The names of the kernels in ``file``.cu."""
+    """Return the names of the kernels in ``file``.cu."""
     return re.findall(r"__global__ void __launch_bounds__\(\d+\)\s+(\w+)\(", nvrtc.source(file))
 
 
 def build(folder: Path, compiler: str) -> dict[str, ctypes.CDLL]:
-    """Every source as a library of the CPU's, by its name."""
+    """Build every source as a library for the CPU; return the libraries by name."""
     libraries = {}
     for file in SOURCES:
         text = ['#include "cuda_on_cpu.h"', f'#include "{file}.cu"', *(f"EXPORT({name})" for name in kernels_of(file))]
@@ -43,7 +43,7 @@ def build(folder: Path, compiler: str) -> dict[str, ctypes.CDLL]:
 
 
 class Guarded:
-    """An argument's bytes for a kernel; a tensor's are copied between guards, and back when the kernel was right."""
+    """Bytes of an argument for a kernel; a tensor is copied between guards, and back when they are intact."""
 
     def __init__(self, argument: Argument) -> None:
         self.tensor = argument if isinstance(argument, Tensor) else None
@@ -67,7 +67,7 @@ class Guarded:
 
 
 def launcher(libraries: dict[str, ctypes.CDLL], seed: int) -> Callable[..., None]:
-    """Launch on the CPU in place of `module.launch`."""
+    """Return a function that launches kernels on the CPU in place of `module.launch`."""
 
     def launch(
         file: str, kernel: str, *arguments: Argument, device: torch.device, grid: int, threads: int, shared: int = 0

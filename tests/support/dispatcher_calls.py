@@ -1,4 +1,4 @@
-"""Calls of every dispatcher, for torchrun to start on nodes: what was noted, what crossed, and how long a call took."""
+"""Calls of every dispatcher, started on nodes by torchrun: noted bytes, bytes that crossed the link, and times."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DISPATCHERS = tuple(name for name in KERNELS.names() if KERNELS.load(name).betwe
 
 
 def crossed() -> int:
-    """Bytes that this node's interface has sent."""
+    """Return the bytes that this node's interface has sent."""
     return int(Path(f"/sys/class/net/{INTERFACE}/statistics/tx_bytes").read_text())
 
 
@@ -55,7 +55,7 @@ def measured(problem: Problem, name: str, calls: int) -> dict[str, float]:
 
 
 def timed(one: Callable[[], object]) -> float:
-    """Seconds from when all ranks begin until the slowest has done."""
+    """Return the seconds from the start of all ranks until the slowest has finished."""
     dist.barrier()
     started = time.perf_counter()
     one()

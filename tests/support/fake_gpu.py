@@ -1,4 +1,4 @@
-"""Torch's CUDA as far as a device is looked at before anything is measured on it."""
+"""A fake torch.cuda with what is read of a device before anything is measured on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fake_nvml import UUID
 
 
 class FakeGpu:
-    """An H100 that opens, unless a test says otherwise; others hold some of its memory."""
+    """Fake H100 that opens unless a test says otherwise; other processes hold some of its memory."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.capability = (9, 0)

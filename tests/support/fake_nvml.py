@@ -10,15 +10,15 @@ UUID = "0f1e2d3c-aaaa-bbbb-cccc-000000000001"
 
 
 class FakeError(Exception):
-    """NVML's error."""
+    """Error of NVML."""
 
 
 class FakeNotSupported(FakeError):
-    """NVML's refusal of a reading that the device does not have."""
+    """Error of NVML for a reading that the device does not have."""
 
 
 class FakeNvml(ModuleType):
-    """A ``pynvml`` with one device; ``refuses`` names functions that raise, with the error."""
+    """Fake ``pynvml`` with one device; ``refuses`` maps functions to the error that they raise."""
 
     NVMLError = FakeError
     NVMLError_NotSupported = FakeNotSupported

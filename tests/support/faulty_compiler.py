@@ -1,4 +1,4 @@
-"""A compiling process whose compiler crashes it, or never ends."""
+"""A compiling process whose compiler crashes or never ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from moebench.kernels.compiler.survey import CompileOutcome
 FIGURES = CodeCounters(warps=4, occupancy=2, registers=128, shared_bytes=0, code_bytes=16)
 
 
-def work(connection: Connection, read: CodeReader) -> None:  # noqa: ARG001  # as the function whose place it takes
+def work(connection: Connection, read: CodeReader) -> None:  # noqa: ARG001  # the signature of the function that it replaces
     """Compile nothing: die of cases of the kernel `fatal`, hang in those of `endless`, answer all others at once."""
     while True:
         part: CompiledPart = connection.recv()

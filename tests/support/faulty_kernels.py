@@ -1,4 +1,4 @@
-"""Kernels that lie, crash, hang and forget; importing this module makes them known by name, in workers too."""
+"""Kernels with wrong results, crashes, hangs and stale answers; importing this module registers them by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOOP = KERNELS.load("loop")
 
 
 class Faulty(Kernel):
-    """The loop baseline with a fault, ``from_call`` on; the fault's name is the kernel's."""
+    """Loop baseline with a fault from call ``from_call`` on; the kernel's name is that of the fault."""
 
     family = "faulty"
     from_call: ClassVar[int] = 1
@@ -36,11 +36,11 @@ class Faulty(Kernel):
         return LOOP.cost(problem, config, routing)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        honest = LOOP.build(problem, config, device)
+        correct = LOOP.build(problem, config, device)
         calls = itertools.count(1)
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            y_TD = honest(x_TD, routing, weights)
+            y_TD = correct(x_TD, routing, weights)
             return y_TD if next(calls) < self.from_call else self.falsify(y_TD, x_TD, weights)
 
         return layer
@@ -51,14 +51,14 @@ class Faulty(Kernel):
 
 
 class OffInOneRow(Faulty):
-    """Right but for one row."""
+    """Kernel with one wrong row."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         return torch.cat((y_TD[:-1], y_TD[-1:] * 1.01))
 
 
 class NotANumber(Faulty):
-    """Right but for one NaN."""
+    """Kernel with one NaN."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         nothing = torch.zeros_like(y_TD)
@@ -67,14 +67,14 @@ class NotANumber(Faulty):
 
 
 class WrongShape(Faulty):
-    """The right numbers in another shape."""
+    """Kernel with the right numbers in another shape."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         return y_TD.T
 
 
 class WritesToInput(Faulty):
-    """The right numbers, and the input spoilt."""
+    """Kernel with the right numbers that overwrites its input."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         x_TD.mul_(2)
@@ -82,7 +82,7 @@ class WritesToInput(Faulty):
 
 
 class WritesLater(Faulty):
-    """The right numbers, and from the third call on the input spoilt."""
+    """Kernel with the right numbers that overwrites its input from the third call on."""
 
     from_call = 3
 
@@ -92,35 +92,35 @@ class WritesLater(Faulty):
 
 
 class WrongGateGradient(Faulty):
-    """The right output and no gradient for the gates."""
+    """Kernel with the right output and no gradient for the gates."""
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        honest = LOOP.build(problem, config, device)
+        correct = LOOP.build(problem, config, device)
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             detached = Routing(ids_TK=routing.ids_TK, gates_TK=routing.gates_TK.detach(), experts=routing.experts)
-            return honest(x_TD, detached, weights) + 0 * routing.gates_TK.sum()
+            return correct(x_TD, detached, weights) + 0 * routing.gates_TK.sum()
 
         return layer
 
 
 class Remembers(Faulty):
-    """Computes once for each memory of x, and answers from then on without computing."""
+    """Kernel that computes once for each memory of x, and returns that result from then on."""
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        honest = LOOP.build(problem, config, device)
+        correct = LOOP.build(problem, config, device)
         known: dict[int, Tensor] = {}
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             if x_TD.data_ptr() not in known:
-                known[x_TD.data_ptr()] = honest(x_TD, routing, weights)
+                known[x_TD.data_ptr()] = correct(x_TD, routing, weights)
             return known[x_TD.data_ptr()]
 
         return layer
 
 
 class GoesWrongLater(Faulty):
-    """Right at first, wrong from the third call on: only the second check sees it."""
+    """Kernel that is right at first and wrong from the third call on: only the second check notices."""
 
     from_call = 3
 
@@ -129,14 +129,14 @@ class GoesWrongLater(Faulty):
 
 
 class Raises(Faulty):
-    """Fails with an exception."""
+    """Kernel that raises an exception."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         raise RuntimeError("no such luck\nsecond line")
 
 
 class DoesNotCompile(Faulty):
-    """Fails as Triton does when it compiles."""
+    """Kernel that fails while Triton compiles it."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         class CompilationError(Exception):
@@ -146,14 +146,14 @@ class DoesNotCompile(Faulty):
 
 
 class RunsOutOfMemory(Faulty):
-    """Asks for more than there is."""
+    """Kernel that asks for more memory than there is."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         raise torch.OutOfMemoryError("tried to allocate 1000 GiB")
 
 
 class RunsOutOfMemoryLater(Faulty):
-    """Asks for more than there is when it is sampled, after it was checked."""
+    """Kernel that asks for too much memory when it is sampled, after it was checked."""
 
     from_call = 3
 
@@ -162,7 +162,7 @@ class RunsOutOfMemoryLater(Faulty):
 
 
 class Dies(Faulty):
-    """Takes its process with it, as an illegal memory access does."""
+    """Kernel that kills its process, as an illegal memory access does."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -170,7 +170,7 @@ class Dies(Faulty):
 
 
 class Hangs(Faulty):
-    """Never answers."""
+    """Kernel that never returns."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
         while True:
@@ -181,7 +181,7 @@ FAULTY: dict[str, Kernel] = {kind.__name__: kind() for kind in Faulty.__subclass
 
 
 class Name(str):
-    """A kernel's name whose unpickling in a worker imports this module, and with it the faulty kernels."""
+    """Kernel name whose unpickling in a worker imports this module, and so registers the faulty kernels."""
 
     __slots__ = ()
 
@@ -189,8 +189,8 @@ class Name(str):
 def _load(self: Catalog[Kernel], name: str) -> Kernel:
     if name == "CannotBeImported":
         raise RuntimeError("built for another driver\nsecond line")
-    return FAULTY[name] if name in FAULTY else _honest_load(self, name)
+    return FAULTY[name] if name in FAULTY else _catalog_load(self, name)
 
 
-_honest_load = Catalog.load
+_catalog_load = Catalog.load
 Catalog.load = _load  # type: ignore[method-assign, assignment]  # the fault that is injected

@@ -1,4 +1,4 @@
-"""Kernels that crash, hang and fail on rank 1 only; a task that names them makes them known in workers."""
+"""Kernels that crash, hang and fail on rank 1 only; a task that names them registers them in workers."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ from moebench.kernels.problem.routing import Routing
 from moebench.kernels.problem.tensors import Weights
 
 PARALLEL = "alltoall"
-HONEST = KERNELS.load(PARALLEL)
+CORRECT = KERNELS.load(PARALLEL)
 
 
 class OnRankOne(Faulty):
-    """A layer over several ranks that is honest on all but one."""
+    """Layer over several ranks that is right on all but one."""
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        return HONEST.supports(problem, device)
+        return CORRECT.supports(problem, device)
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
-        return HONEST.space(problem, device)
+        return CORRECT.space(problem, device)
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
-        return HONEST.cost(problem, config, routing)
+        return CORRECT.cost(problem, config, routing)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        honest = HONEST.build(problem, config, device)
+        correct = CORRECT.build(problem, config, device)
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            y_TD = honest(x_TD, routing, weights)
+            y_TD = correct(x_TD, routing, weights)
             return self.falsify(y_TD, x_TD, weights) if dist.get_rank() == 1 else y_TD
 
         return layer
 
 
 class DiesOnRankOne(OnRankOne, Dies):
-    """Takes the process of rank 1 with it."""
+    """Dispatcher that kills the process of rank 1."""
 
 
 class HangsOnRankOne(OnRankOne, Hangs):
-    """Rank 1 never answers, and the others wait for it."""
+    """Dispatcher whose rank 1 never returns while the others wait for it."""
 
 
 class RaisesOnRankOne(OnRankOne, Raises):
-    """Rank 1 fails with an exception, and the others wait for it."""
+    """Dispatcher whose rank 1 raises an exception while the others wait for it."""
 
 
 class RunsOutOfMemoryOnRankOne(OnRankOne, RunsOutOfMemory):
-    """Rank 1 asks for more than there is, and the others wait for it."""
+    """Dispatcher whose rank 1 asks for more memory than there is while the others wait for it."""
 
 
 class SendsTooMuch(OnRankOne):
-    """Rank 1 sends rank 0 a byte more than its routes ask for."""
+    """Dispatcher whose rank 1 sends rank 0 one byte more than its routes need."""
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
-        layer = HONEST.build(problem, config, device)
+        layer = CORRECT.build(problem, config, device)
         built: object = layer
         if isinstance(built, Communicates) and dist.get_rank() == 1:
             built.traffic.send(0, 1)
@@ -75,15 +75,15 @@ TOO_LARGE = 13  # a seed: the inputs and the reference of its problem do not fit
 def _draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
     if subject.problem.seed == TOO_LARGE and dist.get_rank() == 1:
         raise torch.OutOfMemoryError("tried to allocate 1000 GiB")
-    return _honest_draw(subject, weights, seed=seed, device=device)
+    return _check_draw(subject, weights, seed=seed, device=device)
 
 
-_honest_draw = ReferenceCheck.draw
+_check_draw = ReferenceCheck.draw
 ReferenceCheck.draw = staticmethod(_draw)  # type: ignore[method-assign]  # the fault that is injected
 
 
 class RankName(Name):
-    """A name whose unpickling in a worker imports this module."""
+    """Kernel name whose unpickling in a worker imports this module."""
 
     __slots__ = ()
 

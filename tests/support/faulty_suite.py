@@ -1,4 +1,4 @@
-"""A plugin of pytest whose one suite has a kernel that works, one that fails and one that is not installed."""
+"""A plugin of pytest with one suite: a kernel that works, one that fails and one that is not installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ASKED = Task(
 
 
 def tasks(name: str, size: Size, device_type: DeviceType) -> list[Task]:
-    """The one task, as the suite that is named ``faulty``."""
+    """Return the only task, as the suite that is named ``faulty``."""
     assert (name, size, device_type) == ("faulty", "small", "cpu")
     return [ASKED]
 

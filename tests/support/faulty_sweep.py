@@ -34,12 +34,12 @@ SWEEPS = {
 }
 
 
-def tasks(name: str, size: Size, device_type: DeviceType) -> list[Task]:  # noqa: ARG001  # as what it stands for
+def tasks(name: str, size: Size, device_type: DeviceType) -> list[Task]:  # noqa: ARG001  # the signature of `plan.tasks`
     return SWEEPS[name]
 
 
 moebench.suites.plan.tasks = tasks
-rank_agent.LOST_S = 10.0  # a machine under tests may be silent for seconds
+rank_agent.LOST_S = 10.0  # a machine under tests may send nothing for seconds
 
 if __name__ == "__main__":
     main()

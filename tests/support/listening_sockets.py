@@ -13,13 +13,13 @@ needs_ss = pytest.mark.skipif(shutil.which("ss") is None, reason="there is no ss
 
 
 def listening(pids: Collection[int], ss: Sequence[str] = ("ss",)) -> set[str]:
-    """The addresses, without ports, on which any of these processes listens for TCP connections.
+    """Return the addresses, without ports, on which any of these processes listens for TCP connections.
 
-    ``ss`` is the command to ask: processes in a network namespace are asked for in there.
+    Pass ``ss`` as a command that runs in their network namespace when the processes are in one.
     """
-    told = subprocess.run([*ss, "-Hltnp"], capture_output=True, text=True, check=True).stdout
+    answer = subprocess.run([*ss, "-Hltnp"], capture_output=True, text=True, check=True).stdout
     addresses = set()
-    for line in told.splitlines():
+    for line in answer.splitlines():
         if set(pids) & {int(pid) for pid in re.findall(r"pid=(\d+)", line)}:
             addresses.add(line.split()[3].rpartition(":")[0])
     return addresses

@@ -1,4 +1,4 @@
-"""Machines for tests, with figures that are easy to reckon with."""
+"""Machine descriptions for tests, with figures that are easy to calculate with."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def cluster(
     layer_s: float = 0.0,
     memory_bytes: float = 1e12,
 ) -> MachineDescription:
-    """A machine whose products are of float32 only."""
+    """Return a machine that has a product rate for float32 only."""
     return MachineDescription(
         name="imagined",
         summary="of a test",

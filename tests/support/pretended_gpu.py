@@ -1,4 +1,4 @@
-"""A GPU that is not there, for Triton to launch on: kernels are compiled or found in its cache, and never run."""
+"""A simulated GPU for Triton to launch on: kernels are compiled or found in its cache, and never run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PROBLEMS = [
 
 
 class Driver:
-    """A driver with as much as a launch asks for."""
+    """Driver with the parts that a launch asks for."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -50,7 +50,7 @@ class Driver:
     def get_current_device(self) -> int:
         return 0
 
-    def get_current_stream(self, device: int) -> int:  # as the method whose place it takes
+    def get_current_stream(self, device: int) -> int:  # the signature of the driver of Triton
         return 0
 
     def get_device_properties(self, device: int) -> dict[str, int]:
@@ -65,7 +65,7 @@ class Driver:
 
 @contextmanager
 def launching(target: Target) -> Iterator[list[tuple[str, bool]]]:
-    """The name of each kernel that Triton needs the code of, and whether the cache has it."""
+    """Yield a list that receives the name of each kernel that Triton loads, and whether the cache has its code."""
     seen: list[tuple[str, bool]] = []
     triton.knobs.compilation.listener = lambda **said: seen.append((said["src"].name, said["cache_hit"]))
     triton.runtime.driver.set_active(Driver(target))
@@ -73,7 +73,7 @@ def launching(target: Target) -> Iterator[list[tuple[str, bool]]]:
 
 
 def run(case: CompileCase) -> None:
-    """One call as a trial makes it, on tensors with memory; what the kernels should have written is not there."""
+    """Make one call as a trial makes it, on tensors with memory that the kernels do not write."""
     problem = case.problem
     inputs = draw_inputs(problem, draw_weights(problem, seed=0, device=CPU), seed=1, device=CPU)
     if problem.mode == "train":
@@ -82,7 +82,7 @@ def run(case: CompileCase) -> None:
 
 
 def cases() -> list[CompileCase]:
-    """The default configuration for each problem, and for a forward the last one too."""
+    """Return the default configuration for each problem, and for a forward the last one too."""
     found = []
     with assuming(H100_PCIE):
         for name, problem in PROBLEMS:
@@ -96,14 +96,14 @@ def cases() -> list[CompileCase]:
 
 
 def main() -> None:
-    """Compile everything in processes of their own, then launch it all here; prints what had to be compiled again."""
+    """Compile everything in child processes, then launch it all here, and print what had to be compiled again."""
     work = cases()
     with Compilers(2, resources) as compilers:
         errors = [outcome.error for outcome in compilers.compile(work)]
     with launching(replace(Target.named("sm_90"), hardware=H100_PCIE)) as seen, assuming(H100_PCIE):
         for case in work:
             run(case)
-        # As where CuPy is: the buffers of the routes are others.
+        # Launch as CuPy is installed: the buffers of the routes differ then.
         with patch.object(nvrtc, "usable", lambda _: True), patch.object(nvrtc, "launch"):
             run(work[0])
     sys.stdout.write(json.dumps({"errors": errors, "launched": seen}))

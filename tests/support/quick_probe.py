@@ -1,4 +1,4 @@
-"""Probes for tests, in modules of their own so that the processes that are started can import them."""
+"""Probes for tests, in a module that the started processes can import."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from moebench.suites.prediction.calibration.probe import Probe
 
 
 def quick(device_type: Literal["cpu", "cuda"]) -> Probe:
-    """A probe of small messages and short windows."""
+    """Probe with small messages and short windows."""
     links.SIZES, links.MOST = (256, 65536), links.LEAST
     rank_group.WINDOW_S = 0.01
     probe.COPY_BYTES = {"cpu": 1 << 20, "cuda": 1 << 20}
@@ -18,7 +18,7 @@ def quick(device_type: Literal["cpu", "cuda"]) -> Probe:
 
 
 def failing(device_type: Literal["cpu", "cuda"]) -> Probe:
-    """A rank that fails while the others measure."""
+    """Probe with a rank that fails while the others measure."""
     if os.environ["RANK"] == "1":
         raise MemoryError("out of luck")
     return quick(device_type)

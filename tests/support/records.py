@@ -1,4 +1,4 @@
-"""Records for tests of what keeps and reads them."""
+"""Records for tests of the modules that store and read them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TIMING = Timing(clock="perf_counter", cache="cold", samples_ns=[3.0, 1.0, 2.0], 
 
 
 def record(x: float = 1.0, **changes: Any) -> Record:
-    """A record that passed, at ``x`` of its suite."""
+    """Return a record that passed, at ``x`` of its suite."""
     fields: dict[str, Any] = {
         "schema_version": SCHEMA,
         "point": Point(suite="test", question="Does it?", axis="x", series="s", x=x, baseline="loop"),
@@ -82,7 +82,7 @@ def _is_number(text: str) -> bool:
 
 
 def records() -> st.SearchStrategy[Record]:
-    """Any record: every ending, any text and number, errors that are no numbers, any part missing."""
+    """Draw any record: every status, any text and number, errors that are not finite, any part missing."""
     endings = st.one_of(
         st.fixed_dictionaries({"status": st.just(Status.passed), "timing": TIMINGS}),
         st.fixed_dictionaries(

@@ -1,4 +1,4 @@
-"""Routes that are awkward to order, and the order that a plain simulation gives them."""
+"""Routes that are hard to order, and their order by a plain simulation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from moebench.kernels.triton.permutation import COMPACT, Blocked, Capacity, Layo
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """The arguments of `order`, on the CPU."""
+    """Return the arguments of `order`, on the CPU."""
 
     ids_TK: Tensor
     experts: int
@@ -37,20 +37,20 @@ class Case:
 def drawn(
     T: int, K: int, experts: int, *, low: int = -1, high: int | None = None, seed: int = 0, served: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Ids in [low, high), and a random service order."""
+    """Draw ids in [low, high), and a random service order."""
     generator = torch.Generator().manual_seed(seed)
     ids_TK = torch.randint(low, experts if high is None else high, (T, K), dtype=torch.int32, generator=generator)
     return ids_TK, torch.randperm(T * K, generator=generator).int() if served else None
 
 
 def counted(*counts: int) -> Tensor:
-    """Ids (N, 1) in a fixed shuffled order, of which expert e has ``counts[e]``."""
+    """Return ids (N, 1) in a fixed shuffled order, with ``counts[e]`` for expert e."""
     ids_N = torch.arange(len(counts), dtype=torch.int32).repeat_interleave(torch.tensor(counts))
     return ids_N[torch.randperm(len(ids_N), generator=torch.Generator().manual_seed(1))][:, None]
 
 
 def awkward() -> dict[str, Case]:
-    """Cases by name."""
+    """Return the cases by name."""
     cases = {
         "no tokens": Case(ids_TK=torch.zeros(0, 2, dtype=torch.int32), experts=3),
         "no tokens, capacity": Case(
@@ -84,7 +84,7 @@ def awkward() -> dict[str, Case]:
 
 
 def large() -> dict[str, Case]:
-    """Cases with so many experts that a kernel has shared memory for fewer placing warps."""
+    """Return cases with so many experts that a kernel has shared memory for fewer placing warps."""
     wide, served_N = drawn(300, 4, 8192, served=True)
     long, _ = drawn(700, 1, 8192, high=3)
     return {
@@ -96,7 +96,7 @@ def large() -> dict[str, Case]:
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Any small routing with any layout."""
+    """Draw any small problem of routes with any layout."""
     T, K, experts = draw(st.integers(0, 40)), draw(st.integers(1, 5)), draw(st.integers(1, 9))
     ids_TK, service_N = drawn(
         T,
@@ -123,7 +123,7 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 def simulated(case: Case) -> dict[str, list[int]]:
-    """Every tensor of the order and its schedules, by letting routes line up one at a time; unused ends left out."""
+    """Compute every tensor of the order and its schedules by queueing one route at a time, without unused ends."""
     ids = case.ids_TK.flatten().tolist()
     service = range(len(ids)) if case.service_N is None else case.service_N.tolist()
     layout = case.layout
@@ -151,7 +151,7 @@ def simulated(case: Case) -> dict[str, list[int]]:
 
 
 def listed(found: tuple[Order, tuple[Schedule, ...]]) -> dict[str, list[int]]:
-    """Every tensor of what `order` says, whole."""
+    """Return every tensor of the result of `order`, without unused ends."""
     routes, schedules = found
     lists = {
         "counts": routes.counts_E.tolist(),

@@ -1,8 +1,8 @@
-"""Nodes that are network namespaces of this machine, and links between them that have the bandwidth they are given.
+"""Nodes as network namespaces of this machine, with links of a given bandwidth between them.
 
-Every node has one interface, a veth pair to a bridge that stands in a namespace of its own. Both ends of a pair send
-through a token bucket, so that a node sends and receives at the rate of its link, and everything beyond a node is slow
-while everything inside it is not.
+Every node has one interface, a veth pair to a bridge in a separate namespace. Both ends of a pair send through a token
+bucket, so that a node sends and receives at the rate of its link, and everything beyond a node is slow while everything
+inside it is not.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Counters:
-    """Bytes of frames with their headers, 14 of Ethernet included, that an interface has sent and received.
+    """Bytes of frames that an interface has sent and received, with headers, 14 bytes of Ethernet included.
 
     Full frames have 1514 bytes; a fast link, from about 500 Mbit/s on, takes several of them in one with one header.
     """
@@ -45,13 +45,13 @@ class Counters:
 
 @dataclass(frozen=True)
 class Node:
-    """A namespace; ``address`` is where the other nodes reach it."""
+    """Network namespace, which the other nodes reach at ``address``."""
 
     namespace: str
     address: str
 
     def inside(self, *command: str | Path) -> list[str]:
-        """The command that runs another one on this node."""
+        """Return the command that runs another command on this node."""
         return ["ip", "netns", "exec", self.namespace, *map(str, command)]
 
     def counters(self) -> Counters:
@@ -63,10 +63,10 @@ class Node:
 
 @contextmanager
 def network(nodes: int, bits_per_s: float, delay_s: float = 0.0) -> Iterator[list[Node]]:
-    """Nodes whose links take ``bits_per_s`` of frames either way, and ``delay_s`` on the way out of each node.
+    """Yield nodes whose links carry ``bits_per_s`` of frames each way, with a delay of ``delay_s`` out of each node.
 
-    On leaving, whatever still runs on a node is killed and nothing of the network is left. Skips the test that asks for
-    it where namespaces, the tools or the delays are not to be had.
+    On leaving, every process on a node is killed and the network is removed. A test is skipped where namespaces, the
+    tools or the delays are not available.
     """
     name = f"moebench-{os.getpid()}-{next(_numbers)}"
     switch = f"{name}-switch"
@@ -110,7 +110,7 @@ def _remove(name: str) -> None:
 
 
 def _up(namespace: str, interface: str) -> None:
-    """Without an address of its own choice, which it would announce."""
+    """Bring an interface up without an address that it chooses itself, which it would announce."""
     _ip("-n", namespace, "link", "set", interface, "addrgenmode", "none")
     _ip("-n", namespace, "link", "set", interface, "up")
 

@@ -1,4 +1,4 @@
-"""Sides of a gate that measure nothing and say what they are told to."""
+"""Sides of a gate that measure nothing and return prepared records."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Asked = list[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Imagined:
-    """A side that measures nothing, and writes down what it was asked."""
+    """Side that measures nothing and notes what it was asked to measure."""
 
     name: str
     times: Times

@@ -27,13 +27,13 @@ Milliseconds = Callable[[Problem, Config], float | Status]
 
 
 def tiles_near_100(problem: Problem, config: Config) -> float:
-    """A smooth landscape whose best tile is 96 for few tokens and 160 for many."""
+    """Cost model with a smooth landscape, whose best tile is 96 for few tokens and 160 for many."""
     best = 96 if problem.T == 64 else 160
     return 1 + abs(int(config["tile"]) - best) / 400 + (0.1 if config["order"] == "b" else 0)
 
 
 class Imagined(Executor):
-    """An executor whose times are computed; ``interrupt`` is called while task ``interrupt_at`` is awaited."""
+    """Executor with computed times; ``interrupt`` is called while task ``interrupt_at`` is awaited."""
 
     def __init__(self, milliseconds: Milliseconds = tiles_near_100, *, slots: int = 1, interrupt_at: int = 0) -> None:
         super().__init__(dict.fromkeys(map(str, range(slots)), cast(Slot, None)))

@@ -1,4 +1,4 @@
-"""torchrun in the tests: started in a session of its own, looked into, and gone at the end with all that it started."""
+"""Launcher of torchrun for tests, in a new session; afterwards all processes that it started are killed."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ END_S = 120.0
 
 @dataclass(frozen=True)
 class Launch:
-    """A torchrun under way; what it and its processes print goes to a file."""
+    """Running torchrun; the output of it and its processes goes to a file."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     def wait(self) -> str:
-        """Wait for its end; all that was said."""
+        """Wait for the end of torchrun; return all output."""
         self.process.wait(timeout=END_S)
         return self.log.read_text()
 
     def until(self, happens: Callable[[], bool]) -> None:
-        """Wait until something has happened that it does long before it ends."""
+        """Wait until a condition holds that torchrun fulfils long before it ends."""
         deadline = time.monotonic() + END_S
         while not happens():
             assert self.process.poll() is None, self.log.read_text()
@@ -39,7 +39,7 @@ class Launch:
             time.sleep(0.1)
 
     def keeper(self, local_rank: int) -> int:
-        """The process that torchrun started for a rank of its own."""
+        """Return the process that torchrun started for one of its ranks."""
         wanted = f"LOCAL_RANK={local_rank}".encode()
         return next(
             pid
@@ -48,7 +48,7 @@ class Launch:
         )
 
     def everyone(self) -> set[int]:
-        """All processes that torchrun started, and all that these did."""
+        """Return all processes that torchrun started, and all their descendants."""
         found, ask = set[int](), [self.process.pid]
         while ask:
             new = children(ask.pop())
@@ -58,15 +58,15 @@ class Launch:
 
 
 def children(pid: int) -> set[int]:
-    told = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return {int(child) for child in told.stdout.split()}
+    answer = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return {int(child) for child in answer.stdout.split()}
 
 
 @contextmanager
 def torchrun(
     log: Path, arguments: Sequence[str | Path], start: Callable[..., list[str]] = lambda *command: list(command)
 ) -> Iterator[Launch]:
-    """Start torchrun, as ``start`` says; whatever of it is left afterwards is killed."""
+    """Start torchrun by the command that ``start`` returns; kill what is left of it afterwards."""
     command = start(TORCHRUN, *arguments)
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -85,7 +85,7 @@ def torchrun(
 
 
 def until(happens: Callable[[], bool], seconds: float = END_S) -> None:
-    """Wait until something has happened."""
+    """Wait until a condition holds."""
     deadline = time.monotonic() + seconds
     while not happens():
         assert time.monotonic() < deadline

@@ -57,7 +57,7 @@ class LayerObserver(Observer, Protocol):
 
 
 class FurtherCallObserver(Observer, Protocol):
-    """Makes calls of its own after all samples are taken."""
+    """Observer that makes further calls after all samples are taken."""
 
     def applies(self, layer: Layer) -> bool:
         """Return whether calls of this layer have anything to observe."""

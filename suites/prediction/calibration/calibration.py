@@ -36,7 +36,7 @@ class Calibration:
         return _agreement(self.fit)
 
     def lines(self) -> Iterator[str]:
-        """Yield the measured rates in words, a line for each class of links and each dtype."""
+        """Yield the measured rates as text, a line for each class of links and each dtype."""
         machine = self.machine
         for name, link in (("inside a node", machine.node), ("across nodes", machine.across)):
             if link is not None:

@@ -65,7 +65,7 @@ def fit(observations: Sequence[Observation], layout: Layout) -> Fit:
     """Fit the links of every class that some observation uses, all together.
 
     Robust least squares (soft L1) of logarithms, so that microseconds count as much as seconds. Each difference is in
-    units of its own error, because some exchanges meet busier moments than others.
+    units of that observation's error, because some exchanges meet busier moments than others.
     """
     classes = [link for link in get_args(Network) if any(_uses(one.transfer, link) for one in observations)]
     measured_s = np.array([one.median_s for one in observations])

@@ -86,12 +86,12 @@ def fresh() -> TrialRunner:
 @pytest.fixture(params=[0, 1], ids=["first check", "second check"])
 def ends_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory ends when that check of the problem `dense` solves is drawn, and for no other problem."""
-    honest, asked = ReferenceCheck.draw, PROBLEM.dense()
+    original, asked = ReferenceCheck.draw, PROBLEM.dense()
 
     def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
         if subject.problem == asked and seed == 2 * asked.seed + 1 + request.param:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
-        return honest(subject, weights, seed=seed, device=device)
+        return original(subject, weights, seed=seed, device=device)
 
     monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(draw))
 
@@ -100,11 +100,11 @@ def ends_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def test_one_of_two_problems_does_not_fit(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """`dense` solves another problem than the others; what was drawn for it is given back, and the next task runs."""
     given_back: list[Problem] = []
-    honest = ReferenceChecks.forget
+    original = ReferenceChecks.forget
 
     def forget(self: ReferenceChecks, subject: Subject) -> None:
         given_back.append(subject.problem)
-        honest(self, subject)
+        original(self, subject)
 
     monkeypatch.setattr(ReferenceChecks, "forget", forget)
     records = by_kernel(runner.run(task("loop", "dense", "scatter"), lambda _: None))
@@ -126,12 +126,12 @@ def test_what_has_to_be_drawn_anew_does_not_fit(
     runner: TrialRunner, monkeypatch: pytest.MonkeyPatch, drawing: int
 ) -> None:
     """A layer wrote to its inputs, so that the next one is fed others: there the memory is gone."""
-    honest, drawings = ReferenceCheck.draw, itertools.count(1)
+    original, drawings = ReferenceCheck.draw, itertools.count(1)
 
     def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
         if next(drawings) == drawing:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
-        return honest(subject, weights, seed=seed, device=device)
+        return original(subject, weights, seed=seed, device=device)
 
     monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(draw))
     vandal = "WritesToInput" if drawing == 2 else "WritesLater"
@@ -143,12 +143,12 @@ def test_what_has_to_be_drawn_anew_does_not_fit(
 
 
 def test_copies_of_the_inputs_do_not_fit(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = ReferenceCheck.copies
+    original = ReferenceCheck.copies
 
     def copies(self: ReferenceCheck, problem: Problem, count: int) -> list[Inputs]:
         if problem == PROBLEM:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
-        return honest(self, problem, count)
+        return original(self, problem, count)
 
     monkeypatch.setattr(ReferenceCheck, "copies", copies)
     records = by_kernel(runner.run(task("loop", "dense"), lambda _: None))
@@ -160,12 +160,12 @@ def test_copies_of_the_inputs_do_not_fit(runner: TrialRunner, monkeypatch: pytes
 def test_a_warm_up_that_does_not_fit_ends_nothing_else(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """A CUDA graph keeps a pool of its own: the call may fit where its capture does not."""
     clock = runner._clocks["cold"]
-    honest, turns = clock.prepare, iter([True, False])
+    original, turns = clock.prepare, iter([True, False])
 
     def prepare(calls: list[Callable[[], object]]) -> object:
         if next(turns):
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
-        return honest(calls)
+        return original(calls)
 
     monkeypatch.setattr(clock, "prepare", prepare, raising=False)
     records = by_kernel(runner.run(task("loop", "scatter"), lambda _: None))
@@ -189,11 +189,11 @@ def test_rates_that_cannot_be_measured_leave_no_number(fresh: TrialRunner, monke
 
 def test_checks_make_room_for_measuring_the_rates(fresh: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[bool] = []
-    honest = MachineRates.roofline
+    original = MachineRates.roofline
 
     def roofline(self: MachineRates, dtype: torch.dtype) -> Roofline:
         held.append(fresh._checks.holds(Subject(PROBLEM, LAYER)))
-        return honest(self, dtype)
+        return original(self, dtype)
 
     monkeypatch.setattr(MachineRates, "roofline", roofline)
     fresh.run(task("loop"), lambda _: None)

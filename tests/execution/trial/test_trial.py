@@ -31,7 +31,7 @@ def run(runner: TrialRunner, *kernels: str, problem: Problem = PROBLEM) -> dict[
     return {record.kernel: record for record in runner.run(task(*kernels, problem=problem), lambda _: None)}
 
 
-def test_an_honest_kernel_gets_everything_a_record_promises(runner: TrialRunner) -> None:
+def test_a_correct_kernel_gets_everything_a_record_promises(runner: TrialRunner) -> None:
     record = run(runner, "scatter", problem=PROBLEM.replace(mode="train"))["scatter"]
     assert record.status is Status.passed
     assert record.timing is not None
@@ -147,11 +147,11 @@ def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
     runner: TrialRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Problem] = []
-    honest = ReferenceCheck.draw
+    original = ReferenceCheck.draw
 
     def counted(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
         drawn.append(subject.problem)
-        return honest(subject, weights, seed=seed, device=device)
+        return original(subject, weights, seed=seed, device=device)
 
     monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(counted))
     one, other = PROBLEM.replace(seed=1), PROBLEM.replace(seed=2)
