@@ -71,10 +71,6 @@ def values(row: Row) -> dict[str, Value]:
     return {measure.name: measure.value(row) for measure in MEASURES}
 
 
-def _median(row: Row) -> float | None:
-    return row.median.value if row.median else None
-
-
 def _tokens_per_s(row: Row) -> float | None:
     """Return None for a reference: its tokens are routed rows."""
     tokens = row.record.problem.get("T")

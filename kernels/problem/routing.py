@@ -48,10 +48,6 @@ class Routing:
         """Return how many experts receive a row; on a GPU the host waits for it."""
         return int((self.counts_E() > 0).sum())
 
-    def offsets_E(self) -> Tensor:
-        """Return the end of each expert's rows in expert order, int32 (E,)."""
-        return torch.cumsum(self.counts_E(), 0, dtype=torch.int32)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
