@@ -15,13 +15,13 @@ COULD_NOT = 2
 
 
 def refuse(reason: str) -> NoReturn:
-    """Say why it could not be done, and leave."""
+    """Print the reason to stderr and exit with code 2."""
     typer.echo(f"moebench: {reason}", err=True)
     raise typer.Exit(COULD_NOT)
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def user_errors() -> Iterator[None]:
     """Turn the errors that name a value and a remedy into a message and exit code 2."""
     try:
         yield

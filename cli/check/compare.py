@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import refuse, told
+from ..errors import refuse, user_errors
 from .verdicts import AsJson, Floor, Strict, conclude
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _records(path: Path) -> list[Record]:
     from ...reports.numbers import plain
     from ...results.record.store import load
 
-    with told():
+    with user_errors():
         loaded = load(path)
     others = len(loaded.problems) - 1
     problem = "".join(map(plain, loaded.problems[:1])) + (f" (and {others} more)" if others > 0 else "")

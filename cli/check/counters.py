@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import BAD_ANSWER, refuse, told
+from ..errors import BAD_ANSWER, refuse, user_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -49,7 +49,7 @@ def counters(
     if not baseline.is_dir():
         refuse(f"{baseline}: there is no such folder; go to the root of a checkout, or name another with --baseline")
     source: Source = "machine_code" if machine_code else "calls"
-    with told():
+    with user_errors():
         from ...results.counter_changes import changes
         from ...results.counters import read, write
 

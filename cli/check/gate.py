@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import refuse, told
+from ..errors import refuse, user_errors
 from ..measure.run import Device
 from .verdicts import AsJson, Floor, Strict, conclude
 
@@ -60,7 +60,7 @@ def gate(
         refuse(f"{folder} is there already: give another --output")
     options = {"--model": model, "--device": device, "--configs": "default"}
     arguments = [word for name, value in options.items() if value for word in (name, value)]
-    with told():
+    with user_errors():
         verdicts = _measure(base, suites or ["gate"], kernel or [], arguments, folder, floor, processes)
     conclude(verdicts, strict=strict, as_json=as_json)
 

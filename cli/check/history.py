@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import refuse, told
+from ..errors import refuse, user_errors
 from .verdicts import AsJson
 
 ARCHIVE = Path("results/regression/history")
@@ -38,7 +38,7 @@ def history(
     from ...results.regression.archive import kept
     from ...results.regression.history import history as series_of
 
-    with told():
+    with user_errors():
         if files and keep:
             _keep(files, archive)
         loaded = load_all(files) if files and not keep else kept(archive)

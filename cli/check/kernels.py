@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ..compiling import compile_layers, refuse_interrupted
-from ..errors import BAD_ANSWER, refuse, told
+from ..errors import BAD_ANSWER, refuse, user_errors
 from .code_view import show, to_json
 
 app = typer.Typer(no_args_is_help=True, help="Look at the kernels without running them.")
@@ -53,7 +53,7 @@ def compile_(
     `moebench counters --machine-code` compares it with what was accepted. Exit code 1 means that something does not
     compile.
     """
-    with told():
+    with user_errors():
         from ...kernels.compiler.survey import cases, references, unable
         from ...kernels.hardware.gpus import HARDWARE
 

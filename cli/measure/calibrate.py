@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import BAD_ANSWER, refuse, told
+from ..errors import BAD_ANSWER, refuse, user_errors
 from .run import Device
 
 LOCAL_RANKS = 4
@@ -36,7 +36,7 @@ def calibrate(
     inside = "TORCHELASTIC_RUN_ID" in os.environ
     if inside and ranks is not None:
         refuse(f"--ranks {ranks}: torchrun has already started the ranks, leave the option out")
-    with told():
+    with user_errors():
         from ...common.files import write_whole
         from ...suites.prediction.calibration.calibration import calibrate
         from ...suites.prediction.calibration.probe import ProbeError, launch, take_part

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ..errors import told
+from ..errors import user_errors
 
 
 class WireDtype(StrEnum):
@@ -58,7 +58,7 @@ def predict(
 
     Nothing is measured. With more ranks than experts, the ranks form groups, each of which holds all experts.
     """
-    with told():
+    with user_errors():
         from ...kernels.problem.models import model as named
         from ...results.record.prediction import write
         from ...suites.prediction.machine import machine as described

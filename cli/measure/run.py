@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..errors import BAD_ANSWER, COULD_NOT, told
+from ..errors import BAD_ANSWER, COULD_NOT, user_errors
 from ..executors import AddressOption, SlotsOption, WhereOption, executors_of_run
 from ..ranks import launched_workers
 
@@ -104,7 +104,7 @@ def run(
     means that an implementation was wrong, implausible or crashed. The last line names the points that did not fit into
     memory.
     """
-    with told(), launched_workers() as launched:
+    with user_errors(), launched_workers() as launched:
         from rich.console import Console
 
         from ...results.record.prediction import write

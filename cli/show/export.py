@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import told
+from ..errors import user_errors
 
 
 def export(
@@ -22,7 +22,7 @@ def export(
     What pytest-benchmark writes is read by its `compare`, and by github-action-benchmark with `tool: pytest`. The
     benchmarks have the names of those that `pytest suites` measures.
     """
-    with told():
+    with user_errors():
         from ...reports.report import Report
         from ...results.record.store import load_all
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import refuse, told
+from ..errors import refuse, user_errors
 
 
 def report(
@@ -28,7 +28,7 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON instead.")] = False,
 ) -> None:
     """Write the report of one or several files of records."""
-    with told():
+    with user_errors():
         from ...reports.report import Report
         from ...results.record.prediction import holds_predictions, read
         from ...results.record.store import load_all

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import BAD_ANSWER, refuse, told
+from ..errors import BAD_ANSWER, refuse, user_errors
 from ..measure.run import Device
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def show_(
     as_json: AsJson = False,
 ) -> None:
     """Show the tuned tables, what they cover, and which of them are stale and why."""
-    with _files_told():
+    with _file_errors():
         import torch
 
         from ...kernels.tuned.lookup import here
@@ -64,7 +64,7 @@ def build_(
     ] = None,
 ) -> None:
     """Derive tuned tables from records."""
-    with _files_told():
+    with _file_errors():
         from ...autotune.tables.table_files import derive_files, write
         from ...kernels.tuned.lookup import folder
 
@@ -86,7 +86,7 @@ def check_(
     records: Annotated[list[Path], typer.Argument(metavar="RECORDS...", help="The records it names.")],
 ) -> None:
     """Derive a table from its records again and compare; exit code 1 when it differs."""
-    with _files_told():
+    with _file_errors():
         from ...autotune.tables.table_files import check
 
         complaints = check(table, records)
@@ -124,7 +124,7 @@ def export_(
     ] = None,
 ) -> None:
     """Write tuned tables as files that a serving engine loads, and beside each a file about its origin."""
-    with _files_told():
+    with _file_errors():
         from ...autotune.tables.engine import ENGINES
         from ...autotune.tables.export import SAME_TILES, export
         from ...autotune.tables.tuned_tiles import tuned
@@ -157,7 +157,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Show what is in the files of a serving engine, and which of it `moebench tune` could start from."""
-    with _files_told():
+    with _file_errors():
         from ...autotune.tables.engine import engine_of
         from ...autotune.tables.export import ABOUT
         from ...autotune.tables.serving_file import ServingError
@@ -195,7 +195,7 @@ def lint_(
 
     Exit code 1 means that something cannot work as it is.
     """
-    with _files_told():
+    with _file_errors():
         from ...autotune.tables.lint import lint
         from ...autotune.tables.serving_file import Severity, severest
         from ...common.packages import installed_version
@@ -237,9 +237,9 @@ def _tables(files: list[Path] | None) -> list[TunedTable]:
 
 
 @contextmanager
-def _files_told() -> Iterator[None]:
-    """Refuse what `told` refuses, and folders that cannot be read or written."""
-    with told():
+def _file_errors() -> Iterator[None]:
+    """Refuse what `user_errors` refuses, and files and folders that cannot be read or written."""
+    with user_errors():
         try:
             yield
         except OSError as error:

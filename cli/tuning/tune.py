@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..errors import refuse, told
+from ..errors import refuse, user_errors
 from ..executors import AddressOption, SlotsOption, WhereOption, executors
 from ..measure.run import Device
 
@@ -104,7 +104,7 @@ def tune(
         refuse("name a kernel to tune; `moebench list kernels` shows them")
     if target and not (show_space or explain or show_plan):
         refuse(f"--target {target} is for --show-space, --explain and --plan: what is measured is the device")
-    with told():
+    with user_errors():
         from .tune_options import candidates_of, plan_of, problems_of
 
         problems = problems_of(
