@@ -67,14 +67,14 @@ def test_what_cannot_be_done_is_said_with_exit_code_2(arguments: list[str], reme
 
 
 @pytest.mark.parametrize("kind", ["kernels", "suites", "models", "routers"])
-def test_lists_say_what_everything_is_in_words_and_in_json(kind: str, tmp_path: Path) -> None:
-    told = moebench("list", kind, cwd=tmp_path)
+def test_lists_describe_every_entry_as_text_and_as_json(kind: str, tmp_path: Path) -> None:
+    answer = moebench("list", kind, cwd=tmp_path)
     entries = json.loads(moebench("list", kind, "--json", cwd=tmp_path).stdout)
     assert entries
     for name, summary in entries.items():
         assert summary
-        assert f"{name} " in told.stdout
-        assert summary in told.stdout
+        assert f"{name} " in answer.stdout
+        assert summary in answer.stdout
 
 
 def test_doctor_tells_device_rates_and_extras(tmp_path: Path) -> None:
@@ -87,17 +87,17 @@ def test_doctor_tells_device_rates_and_extras(tmp_path: Path) -> None:
 
 
 def test_clock_says_by_how_much_the_clocks_differ(tmp_path: Path) -> None:
-    told = moebench("clock", "--device", "cpu", "--output", "clock.json", cwd=tmp_path)
+    answer = moebench("clock", "--device", "cpu", "--output", "clock.json", cwd=tmp_path)
     found = json.loads((tmp_path / "clock.json").read_text())
     assert found["skipped"] == []
     assert {one["rival"] for one in found["comparisons"]} == {"torch.utils.benchmark", "a flush that writes"}
     for one in found["comparisons"]:
         assert one["difference"] == pytest.approx(one["ours_ms"] / one["rival_ms"] - 1)
-        assert f"{100 * one['difference']:+.1f}" in told.stdout
+        assert f"{100 * one['difference']:+.1f}" in answer.stdout
     assert found["environment"]["device_type"] == "cpu"
 
 
-def test_two_runs_take_turns_and_no_more_samples_than_they_are_told(tmp_path: Path) -> None:
+def test_two_runs_alternate_and_take_no_more_samples_than_allowed(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     arguments = ["run", "smoke", "--kernel", "scatter", "--device", "cpu", "--samples", "12"]
@@ -124,9 +124,9 @@ def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
-        told = process.communicate(timeout=60)[1]
+        answer = process.communicate(timeout=60)[1]
     assert process.returncode == 2
-    assert "interrupted; continue with --output out/r.jsonl" in told
+    assert "interrupted; continue with --output out/r.jsonl" in answer
     kept = load(path)
     assert kept.problems == []
     assert kept.records
@@ -139,8 +139,8 @@ def test_run_writes_records_and_pages_and_continues(tmp_path: Path) -> None:
     assert f"r.jsonl:{len(kept.records) + 1}: not a record" in again.stderr
     page = path.with_suffix(".html").read_text()
     assert "alltoall" in page
-    told_json = json.loads(moebench("report", str(path), "--json", cwd=tmp_path).stdout)
-    assert told_json["points"][0]["kernels"]["alltoall"]["status"] == "passed"
+    report = json.loads(moebench("report", str(path), "--json", cwd=tmp_path).stdout)
+    assert report["points"][0]["kernels"]["alltoall"]["status"] == "passed"
     assert moebench("report", str(path), "-o", "table.csv", cwd=tmp_path).returncode == 0
     assert (tmp_path / "table.csv").read_text().startswith("suite,series,x,T,D,F,E,K")
     assert moebench("report", str(path), "-o", "page.pdf", cwd=tmp_path).returncode == 2

@@ -41,7 +41,7 @@ def broken(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_package_that_is_not_there_is_told_from_one_that_is_broken() -> None:
+def test_a_missing_package_is_distinguished_from_a_broken_one() -> None:
     with pytest.raises(Unusable, match=r"^no_such_package is not installed; get it$"):
         use("no_such_package", partial(importlib.import_module, "no_such_package"), remedy="get it")
     assert not is_installed("no_such_package")

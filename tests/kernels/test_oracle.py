@@ -300,7 +300,7 @@ CHANGES.append({"dtype": "float8_e4m3fn"})  # has no training step
 @pytest.mark.parametrize("gated", [True, False])
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_reference_takes_the_memory_that_is_reckoned(shape: str, changes: dict[str, object], gated: bool) -> None:
+def test_the_reference_takes_the_memory_that_is_predicted(shape: str, changes: dict[str, object], gated: bool) -> None:
     problem = SHAPES[shape].replace(gated=gated, **changes)
     assert reference_bytes(problem) == pytest.approx(peak_of_reference(problem), rel=0.1)
 

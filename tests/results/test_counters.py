@@ -36,9 +36,9 @@ def test_counters_come_back_from_a_file_of_one_line_each(
     write(folder, "calls", {"family": counted, "other": {AT: {"operators": 3}}})
     assert read(folder, "calls") == {**counted, AT: {"operators": 3}}
     lines = (folder / "family.json").read_text().splitlines()
-    told = [line for line in lines if re.search(rf': ({"|".join(QUANTITIES)})": [-0-9.e]+,?$', line)]
-    assert len(told) == sum(map(len, counted.values()))
-    assert told == sorted(told, key=lambda line: json.loads("{" + line.rstrip(",") + "}").popitem()[0])
+    counters = [line for line in lines if re.search(rf': ({"|".join(QUANTITIES)})": [-0-9.e]+,?$', line)]
+    assert len(counters) == sum(map(len, counted.values()))
+    assert counters == sorted(counters, key=lambda line: json.loads("{" + line.rstrip(",") + "}").popitem()[0])
 
 
 @given(counted=COUNTERS)
@@ -88,8 +88,8 @@ def test_a_change_says_what_from_and_to(name: str, before: Value, after: Value, 
 def test_the_worst_comes_first_and_says_why() -> None:
     accepted: Counters = {"a": {"operators": 5}, "b": {"operators": 5, "host_waits": 1}, "c": {"operators": 5}}
     found: Counters = {"a": {"operators": 6}, "n": {"operators": 1, "launches": 2}}
-    told = changes(accepted, found, refused={"b": "is dropless"}, broken={"c": "it raised", "d": "so did it"})
-    assert [(change.direction.value, change.point, change.text) for change in told] == [
+    found_changes = changes(accepted, found, refused={"b": "is dropless"}, broken={"c": "it raised", "d": "so did it"})
+    assert [(change.direction.value, change.point, change.text) for change in found_changes] == [
         ("broken", "c", "it raised"),
         ("broken", "d", "so did it"),
         ("worse", "a", "operators 5 -> 6 (+20 %)"),
@@ -98,7 +98,7 @@ def test_the_worst_comes_first_and_says_why() -> None:
     ]
 
 
-def test_better_and_new_need_nobody_to_accept_them() -> None:
+def test_better_and_new_need_not_be_accepted() -> None:
     assert {direction.value for direction in Direction if not direction.bad} == {"better", "new"}
 
 

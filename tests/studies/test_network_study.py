@@ -25,7 +25,7 @@ def test_nine_pairs_of_ten_that_differ_by_a_tenth_are_ranked_right() -> None:
     assert sum(right) >= 0.9 * len(right)
 
 
-def test_only_pairs_that_are_told_apart_are_ranked() -> None:
+def test_only_pairs_that_differ_clearly_are_ranked() -> None:
     assert list(ranked([pair("a", 1.0, 2.0), pair("b", 1.05, 1.0)])) == []
     assert list(ranked([pair("a", 1.0, 2.0), pair("b", 1.2, 3.0)])) == [True]
     assert list(ranked([pair("a", 1.0, 2.0), pair("b", 1.2, 1.0)])) == [False]

@@ -62,7 +62,7 @@ def test_regret_after_a_share_is_the_median_and_the_worst_of_the_seeds() -> None
     assert study.after(0.01).trials == 1
 
 
-def test_what_is_told_is_what_so_few_samples_say_and_what_is_judged_is_the_truth() -> None:
+def test_a_search_sees_the_first_samples_and_is_judged_by_all() -> None:
     """A configuration that looks fast by its first samples and is slow by all of them misleads the search."""
     deceptive = MeasuredPair([1.0] * FULL_SAMPLES + [9.0] * 100, [2.0] * FULL_SAMPLES + [3.0] * 100)
     space = Space.among("scatter", [{"tile": tile} for tile in range(3)])

@@ -42,7 +42,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_death_costs_its_culprit_one_record_and_nobody_else_anything(records: Path) -> None:
+def test_a_death_costs_its_culprit_one_record_and_no_other_kernel_anything(records: Path) -> None:
     found = {record.kernel: record for record in load(records).records}
     assert {name: record.status for name, record in found.items()} == {
         "loop": Status.passed,

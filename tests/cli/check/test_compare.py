@@ -77,7 +77,9 @@ def test_something_broken_is_1(old: Path, tmp_path: Path) -> None:
         (processes(1.001, environment=ENVIRONMENT.model_copy(update={"driver": "9"})), "1 incomparable"),
     ],
 )
-def test_what_cannot_be_told_is_2_with_strict_alone(old: Path, tmp_path: Path, new: list[Record], said: str) -> None:
+def test_unclear_comparisons_exit_with_2_only_with_strict(
+    old: Path, tmp_path: Path, new: list[Record], said: str
+) -> None:
     file = written(tmp_path / "new.jsonl", *new, *processes(2.001, kernel="scatter"))
     lenient, strict = moebench(old, file), moebench(old, file, "--strict")
     assert (lenient.exit_code, strict.exit_code) == (0, 2)

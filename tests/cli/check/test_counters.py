@@ -69,14 +69,14 @@ def test_worse_is_exit_code_1_and_writes_nothing(baseline: Path) -> None:
     assert (baseline / "padded.json").read_bytes() == before
 
 
-def test_better_is_told_and_is_no_failure(baseline: Path) -> None:
+def test_better_is_reported_and_is_no_failure(baseline: Path) -> None:
     change(baseline, operators=50)
     answer = run(baseline)
     assert answer.exit_code == 0
     assert f"better     {RAN}: operators 50 -> 44 (-12 %)\n" in answer.output
 
 
-def test_neither_better_nor_worse_wants_somebody_to_look(baseline: Path) -> None:
+def test_neither_better_nor_worse_asks_for_a_look(baseline: Path) -> None:
     path = baseline / "problem.json"
     path.write_text(path.read_text().replace('ideal_bytes": 2', 'ideal_bytes": 3'))
     answer = run(baseline)
@@ -84,7 +84,7 @@ def test_neither_better_nor_worse_wants_somebody_to_look(baseline: Path) -> None
     assert "different  Mixtral-8x7B T=16 forward bfloat16: ideal bytes 3.819 -> 2.819 GB" in answer.output
 
 
-def test_a_figure_that_nobody_counts_any_more_is_missing(baseline: Path) -> None:
+def test_a_figure_that_is_no_longer_counted_is_missing(baseline: Path) -> None:
     change(baseline, launches=3)
     answer = run(baseline)
     assert answer.exit_code == 1
@@ -103,11 +103,11 @@ def test_what_is_broken_cannot_be_accepted(baseline: Path, monkeypatch: pytest.M
     before = change(baseline, operators=40)
     names = ["loop", "padded", "triton_padded", faulty_kernels.Name("Raises")]
     monkeypatch.setattr("moebench.common.plugins.Catalog.names", lambda _: names)
-    told = "broken     Raises, Mixtral-8x7B D=128 T=16 forward bfloat16: RuntimeError: no such luck\n"
+    line = "broken     Raises, Mixtral-8x7B D=128 T=16 forward bfloat16: RuntimeError: no such luck\n"
     for arguments in ([], ["--accept"]):
         answer = run(baseline, *arguments)
         assert answer.exit_code == 1
-        assert told in answer.output
+        assert line in answer.output
         assert answer.output.endswith("nor anything beside it: mend it first\n")
     assert (baseline / "padded.json").read_bytes() == before
 

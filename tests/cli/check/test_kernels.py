@@ -84,10 +84,10 @@ def test_interrupted_it_ends_its_compilers_and_says_how_far_it_came(tmp_path: Pa
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, printed = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert "interrupted; 0 of" in told
-    assert "Traceback" not in told
+    assert "interrupted; 0 of" in printed
+    assert "Traceback" not in printed
     assert not any(compiler.exists() for compiler in compilers)
 
 

@@ -43,7 +43,7 @@ def test_work_counts_the_rows_that_are_kept() -> None:
     assert of_problem(work)["drop_rate"] == pytest.approx(1 - rows / 128, abs=1e-6)
 
 
-def test_padding_is_the_share_of_flops_that_nobody_asked_for() -> None:
+def test_padding_is_the_share_of_flops_beyond_the_problem() -> None:
     """A capacity of 1 pads to as many rows as were routed: what is padding is what was dropped."""
     routed, kept = routes(PROBLEM)
     found = of_cost(KERNELS.load("padded"), PROBLEM, {}, routed, kept, CPU)
@@ -56,7 +56,7 @@ def test_padding_is_the_share_of_flops_that_nobody_asked_for() -> None:
     assert "modelled_bytes" not in found
 
 
-def test_traffic_is_told_where_there_are_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_traffic_is_counted_where_there_are_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
     problem = PROBLEM.replace(ranks=4)
     kernel = KERNELS.load("alltoall")

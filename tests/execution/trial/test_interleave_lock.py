@@ -64,6 +64,6 @@ def test_who_never_comes_is_not_waited_for_long(tmp_path: Path, monkeypatch: pyt
     assert 0.2 < time.monotonic() - started < 5
 
 
-def test_without_a_folder_there_is_nobody_to_wait_for() -> None:
+def test_without_a_folder_nothing_waits() -> None:
     with interleave(None) as pass_on:
         pass_on()

@@ -84,7 +84,7 @@ def test_a_task_that_loses_every_slot_is_recorded_as_crashed_and_the_others_are_
     assert sum(slot.asked.count(1.0) for slot in slots.values()) == 1 + RETRIES
 
 
-def test_when_no_slot_is_left_its_error_is_raised_where_somebody_waits() -> None:
+def test_when_no_slot_is_left_its_error_is_raised_where_a_caller_waits() -> None:
     broken = {x: WorkerError("the GPU fell off the bus") for x in (0.0, 1.0)}
     with Executor({"a": FakeSlot(fatal=dict(broken)), "b": FakeSlot(fatal=dict(broken))}) as executor:
         for x in range(2):

@@ -107,7 +107,7 @@ def test_answers_come_back_and_a_dead_worker_is_seen_and_replaced(crew: Torchrun
             assert first.tasks == [task("loop")]
             assert kept.running
             assert kept.in_reach
-            first.kill()  # while nothing is asked of it
+            first.kill()  # while it has no task
             until(lambda: not kept.running, seconds=5.0)
         with crew.workers(1, "cpu", ()) as (kept,):
             assert heard(kept) == READY

@@ -59,7 +59,7 @@ def test_a_killed_actor_loses_no_task_and_answers_none_twice(monkeypatch: pytest
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed; it is in the extra ray")
-def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
+def test_an_address_without_a_listener_is_refused_at_once() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     with pytest.raises(ExecutorError, match=f"does not answer at {address}"), ray_executor("cpu", [], address=address):

@@ -20,13 +20,13 @@ def _unset(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def test_both_backends_are_told_and_what_the_user_has_set_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_backends_are_configured_and_what_the_user_has_set_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib0")
     talk_through("eth1")
     assert [os.environ[name] for name in NAMES] == ["eth1", "ib0"]
 
 
-def test_nobody_is_told_anything_where_no_interface_is_known() -> None:
+def test_no_backend_is_configured_where_no_interface_is_known() -> None:
     talk_through(None)
     assert not any(name in os.environ for name in NAMES)
 

@@ -108,7 +108,7 @@ def test_gradients_leave_room_for_two_programs_or_have_the_largest_tile(hopper: 
 
 
 @comparable
-def test_valid_reckons_with_the_shared_memory_that_is_used(hopper: list[dict[str, Any]]) -> None:
+def test_valid_assumes_the_shared_memory_that_is_used(hopper: list[dict[str, Any]]) -> None:
     """`Tiles.shared_bytes` is never too small, and at most a quarter too large for the tiles of training."""
     for case, layer in zip(cases("sm_90", [], references(dtype="bfloat16"), whole=False), hopper, strict=True):
         assert (case.kernel, case.problem.key, case.config) == (layer["kernel"], layer["problem"], layer["config"])
@@ -136,7 +136,7 @@ for target, hardware in HARDWARE.items():
 
 
 @pytest.mark.slow
-def test_valid_configurations_compile_within_the_shared_memory_reckoned_with(tmp_path: Path) -> None:
+def test_valid_configurations_compile_within_the_assumed_shared_memory(tmp_path: Path) -> None:
     """A sample of the whole space of every kernel and target; a configuration that fails here is not valid."""
     answer = subprocess.run(
         [sys.executable, "-c", SAMPLED], env=COMPILING, cwd=tmp_path, capture_output=True, text=True, check=True
@@ -205,7 +205,7 @@ def test_a_target_is_where_triton_thinks_it_is_until_it_has_compiled_or_failed(n
     assert driver._active is before
 
 
-def test_a_wrong_target_is_told_with_the_nearest() -> None:
+def test_a_wrong_target_is_refused_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="did you mean gfx942"):
         Target.named("gfx940")
 

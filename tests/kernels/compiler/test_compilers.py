@@ -80,7 +80,7 @@ def test_a_launch_on_the_gpu_finds_all_of_its_code_in_the_cache(tmp_path: Path) 
         text=True,
         check=True,
     )
-    told = json.loads(answer.stdout)
-    assert not any(told["errors"])
-    assert {name for name, _ in told["launched"]} >= {"up", "down", "sum_rows", "copy_rows", "down_backward"}
-    assert [name for name, in_cache in told["launched"] if not in_cache] == []
+    printed = json.loads(answer.stdout)
+    assert not any(printed["errors"])
+    assert {name for name, _ in printed["launched"]} >= {"up", "down", "sum_rows", "copy_rows", "down_backward"}
+    assert [name for name, in_cache in printed["launched"] if not in_cache] == []

@@ -57,11 +57,11 @@ def test_a_whole_space_is_all_valid_configurations_the_default_first() -> None:
         ("sm_90", ["scatter"], "no Triton kernel is named 'scatter'"),
     ],
 )
-def test_unknown_names_are_told_with_the_nearest(target: str, kernel: list[str], remedy: str) -> None:
+def test_unknown_names_are_refused_with_the_nearest(target: str, kernel: list[str], remedy: str) -> None:
     with pytest.raises(UnknownName, match=remedy):
         cases(target, kernel, references(), whole=False)
 
 
-def test_an_unknown_dtype_is_told() -> None:
+def test_an_unknown_dtype_is_refused() -> None:
     with pytest.raises(UnknownName, match="did you mean bfloat16"):
         references(dtype="bfloat")

@@ -102,9 +102,9 @@ def test_the_steps_are_the_launches_of_the_layer_with_as_many_programs(
     transposed = "transposed_product" if name == "triton_block_sparse" else "weight_gradient"
     names = LAUNCHED | {"down_weights": transposed, "up_weights": transposed}
     written = [launch for launch in launches(kernel, problem, config, target) if launch.name != "connect"]
-    told = [step for step in steps if step.name in names]
-    assert [names[step.name] for step in told] == [launch.name for launch in written]
-    for step, launch in zip(told, written, strict=True):
+    named = [step for step in steps if step.name in names]
+    assert [names[step.name] for step in named] == [launch.name for launch in written]
+    for step, launch in zip(named, written, strict=True):
         if isinstance(step, Grid):
             assert step.tiles + step.idle == launch.programs, step.name
 

@@ -159,10 +159,10 @@ def run_rank(name: str, case: Case, ranks: int, rank: int) -> dict[str, object]:
     result = call(problem, layer, mine.requires_grad_() if problem.mode == "train" else mine)
     result = Result(y_TD=result.y_TD, gradients={k: result.gradients[k] for k in expected.gradients})
     found: dict[str, Error] = errors(result, expected)
-    told = None
+    planned = None
     if not case.tokens:
-        told = facts(kernel.cost(problem, config, kept).traffic[rank])
-    return {"verdict": verdict(found, problem.rounding), "sent": facts(counter.traffic), "told": told}
+        planned = facts(kernel.cost(problem, config, kept).traffic[rank])
+    return {"verdict": verdict(found, problem.rounding), "sent": facts(counter.traffic), "planned": planned}
 
 
 def disagreement(ranks: int, rank: int) -> str:
@@ -230,24 +230,24 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.mark.xdist_group("ranks")
 @pytest.mark.parametrize(("world", "name", "case"), POINTS)
-def test_every_rank_has_its_part_of_the_result_and_sent_what_its_routes_told(
+def test_every_rank_has_its_part_of_the_result_and_sent_what_its_routes_plan(
     results: list[dict[str, Any]], world: int, name: str, case: str
 ) -> None:
     """Output and gradients equal the single-rank result; bytes by link, messages, rows and routes are as planned."""
     for rank in range(world):
         found = results[rank][f"{world} {name} {case}"]
         assert found["verdict"] is None, f"rank {rank}"
-        if found["told"] is not None:
-            assert found["sent"] == found["told"], f"rank {rank}"
+        if found["planned"] is not None:
+            assert found["sent"] == found["planned"], f"rank {rank}"
 
 
 @pytest.mark.xdist_group("ranks")
 @pytest.mark.parametrize("world", [2, 3, 4])
-def test_every_rank_is_told_who_means_another_problem(results: list[dict[str, Any]], world: int) -> None:
+def test_every_rank_is_told_which_rank_has_another_problem(results: list[dict[str, Any]], world: int) -> None:
     for rank in range(world):
-        told = results[rank][f"{world} disagreement"]
-        assert told.startswith("the ranks disagree on problem: rank 0 has T37.")
-        assert f"rank {world - 1} has T37." in told
+        message = results[rank][f"{world} disagreement"]
+        assert message.startswith("the ranks disagree on problem: rank 0 has T37.")
+        assert f"rank {world - 1} has T37." in message
 
 
 def test_a_problem_of_many_ranks_without_a_process_group_says_what_to_do() -> None:

@@ -45,7 +45,7 @@ def test_a_row_for_every_rank() -> None:
     assert sent("alltoall_dedup") == [(COUNT + there + 2 * home, 3, 1, 1), (COUNT + 2 * there + home, 3, 2, 3)]
 
 
-def test_equal_splits_are_not_told_and_filled_up() -> None:
+def test_equal_splits_are_not_announced_and_filled_up() -> None:
     """C = 1, so that each rank sends one row to each of the other's two experts; bfloat16 halves the bytes."""
     padded = sent("alltoall", capacity_factor=1.0, dtype="bfloat16")
     assert padded == [
@@ -66,11 +66,11 @@ def test_chunks_are_more_messages_of_the_same_bytes() -> None:
 def test_a_shadow_travels_instead_of_its_tokens() -> None:
     """Expert 0 has most routes: its two matrices go to rank 1, and of rank 1's routes only the one to expert 1."""
     expert = 4 * PROBLEM.D * (PROBLEM.U + PROBLEM.F)
-    told = 4 * COUNT + COUNT
+    counts = 4 * COUNT + COUNT
     there, home = ROW + ROUTE, ROW
-    assert sent("alltoall", shadows=1) == [(told + expert + there + home, 6, 1, 1), (told + there + home, 4, 1, 1)]
+    assert sent("alltoall", shadows=1) == [(counts + expert + there + home, 6, 1, 1), (counts + there + home, 4, 1, 1)]
     # Its gradients come home, in float32 and one by one, as does the gradient of every row.
-    assert sent("alltoall", shadows=1, mode="train")[1][0] == told + 2 * (there + home) - ROUTE // 2 + expert
+    assert sent("alltoall", shadows=1, mode="train")[1][0] == counts + 2 * (there + home) - ROUTE // 2 + expert
 
 
 def test_two_hops_pass_by_the_rank_with_the_receivers_place() -> None:

@@ -98,13 +98,13 @@ def test_slots_are_equal_splits_whatever_the_routes(case: tuple[Problem, Routing
     [(by_route, rows_by_route), (by_rank, rows_by_rank), (by_slot, rows_by_slot), (for_all, rows_for_all)],
 )
 @given(case=cases())
-def test_reckoned_rows_are_those_of_the_plan(planner: object, rows: Rows, case: tuple[Problem, Routing, int]) -> None:
+def test_calculated_rows_are_those_of_the_plan(planner: object, rows: Rows, case: tuple[Problem, Routing, int]) -> None:
     assert callable(planner)
     problem, routing, chunks = case
     owners = Owners.of(problem)
     plan = planner(problem, routing, owners, chunks)
-    reckoned_CRR = rows(problem, owners, [routing.ids_TK] * problem.ranks, chunks)
-    assert reckoned_CRR[:, 0].tolist() == plan.send_CR
+    calculated_CRR = rows(problem, owners, [routing.ids_TK] * problem.ranks, chunks)
+    assert calculated_CRR[:, 0].tolist() == plan.send_CR
 
 
 def test_owners_know_where_an_expert_is() -> None:

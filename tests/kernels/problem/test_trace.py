@@ -157,7 +157,7 @@ def test_word_without_a_digest_is_refused_with_the_way_to_get_it(spec: str) -> N
     assert str(caught.value).startswith(f"load = {spec!r}")
 
 
-def test_problems_with_a_trace_are_told_apart_by_its_content(recorded: Path) -> None:
+def test_problems_with_a_trace_are_distinguished_by_its_content(recorded: Path) -> None:
     problem = Problem(T=4, D=1, F=1, E=6, K=2, load=load_of(recorded))
     write(recorded, [[0, 1], *IDS[1:]])
     changed = Problem(T=4, D=1, F=1, E=6, K=2, load=load_of(recorded))

@@ -60,7 +60,7 @@ def test_sums_are_kept_in_float32(dtype: torch.dtype) -> None:
     assert torch.equal(y_TD, torch.full((1, 2), 1000.0).to(dtype))
 
 
-def test_a_row_that_nobody_asks_for_is_not_read() -> None:
+def test_a_row_without_a_route_is_not_read() -> None:
     rows_MD = torch.tensor([[torch.nan], [2.0], [torch.inf]])
     slot_TK = torch.tensor([[1, -1], [-1, -1]])
     assert gather_sum(rows_MD, slot_TK, torch.full((2, 2), 3.0)).tolist() == [[6.0], [0.0]]

@@ -100,8 +100,8 @@ class Call:
 
     def rows(self, tokens_TD: Tensor) -> Tensor:
         """Tokens at their rows in float32, zeros where they pad."""
-        stands_P1 = (self.route_P >= 0)[:, None]
-        return torch.where(stands_P1, tokens_TD.float()[self.route_P.clamp(min=0)], 0)
+        used_P1 = (self.route_P >= 0)[:, None]
+        return torch.where(used_P1, tokens_TD.float()[self.route_P.clamp(min=0)], 0)
 
     def mask(self, width: int) -> Tensor:
         """(P, E * width): the columns of every row's expert, also where it pads."""
@@ -233,7 +233,7 @@ def test_backward_products_are_the_dense_ones(case: tuple[str, dict[str, object]
 def test_without_a_token_the_gradients_of_the_weights_are_zero() -> None:
     weights = draw_weights(PROBLEM, seed=1, device=DEVICE)
     ids_TK = torch.empty(0, 1, dtype=torch.int32, device=DEVICE)
-    nobody = Routing(ids_TK=ids_TK, gates_TK=torch.empty(0, 1, device=DEVICE), experts=PROBLEM.E)
-    products = plan_of(TILES["by descriptor, a block at a time"], PROBLEM).products(nobody)
+    empty = Routing(ids_TK=ids_TK, gates_TK=torch.empty(0, 1, device=DEVICE), experts=PROBLEM.E)
+    products = plan_of(TILES["by descriptor, a block at a time"], PROBLEM).products(empty)
     hidden, rows = weights.w_up_EUD.new_empty(0, PROBLEM.U), weights.w_up_EUD.new_empty(0, PROBLEM.D)
     assert not products.weight_gradient(hidden, rows, tokens="q", shape=weights.w_up_EUD.shape).any()

@@ -121,7 +121,7 @@ def far_apart(tensor: Tensor) -> Tensor:
     return shared.as_strided(tensor.shape, (stride, *tensor.stride()[1:])).copy_(tensor)
 
 
-@pytest.mark.skipif(DEVICE.type == "cuda", reason="a GPU has no memory that is not there until it is touched")
+@pytest.mark.skipif(DEVICE.type == "cuda", reason="a GPU allocates memory before it is touched")
 @pytest.mark.parametrize("descriptors", [True, False])
 @pytest.mark.parametrize("name", NAMES)
 def test_offsets_beyond_32_bits(name: str, descriptors: bool) -> None:

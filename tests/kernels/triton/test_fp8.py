@@ -107,8 +107,8 @@ def test_the_layer_is_the_one_written_out(name: str, changes: dict[str, object])
 
 def one_of_each(configs: list[Config]) -> list[Config]:
     """Return the first configuration with each value of the parameters that matter to the interpreter."""
-    told = ("up", "down", "descriptors", "persistent", "specialise", "split_k", "gathered", "scatter")
-    firsts = {(name, config[name]): config for config in reversed(configs) for name in told if name in config}
+    distinct = ("up", "down", "descriptors", "persistent", "specialise", "split_k", "gathered", "scatter")
+    firsts = {(name, config[name]): config for config in reversed(configs) for name in distinct if name in config}
     return list({id(config): config for config in firsts.values()}.values())
 
 
@@ -216,12 +216,12 @@ for name in ("triton_scatter", "triton_padded"):
         config = kernel.space(problem, META)[0]
         layer = kernel.build(problem, config, META)
         layer(inputs.x_TD.to(META), routing, inputs.weights.map(lambda tensor: tensor.to(META)))
-    reckoned = Tiles.of(config).shared_bytes(problem, target.hardware)
+    predicted = Tiles.of(config).shared_bytes(problem, target.hardware)
     for launch in launches:
         if launch.name in ("up", "down"):
             found = compile_launch(launch, target)
             instructions = [*found.tensor_core, *found.bulk_copies]
-            print(json.dumps([instructions, found.spill_bytes, found.shared_bytes, reckoned]))
+            print(json.dumps([instructions, found.spill_bytes, found.shared_bytes, predicted]))
 """
 
 
@@ -233,7 +233,7 @@ def test_hopper_products_are_of_float8_by_tma_without_spills(tmp_path: Path) -> 
     )
     found = [json.loads(line) for line in answer.stdout.splitlines()]
     assert len(found) == 4
-    for instructions, spill_bytes, shared_bytes, reckoned in found:
+    for instructions, spill_bytes, shared_bytes, predicted in found:
         assert {"QGMMA", "UTMALDG"} <= set(instructions)
         assert spill_bytes == 0
-        assert shared_bytes <= reckoned
+        assert shared_bytes <= predicted

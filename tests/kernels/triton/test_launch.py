@@ -40,7 +40,7 @@ def test_a_start_passes_programs_arguments_and_options() -> None:
     assert (options["num_warps"], options["num_stages"], options["BLOCK"]) == (8, 3, 16)
 
 
-def test_a_dependent_launch_is_told_to_the_kernel_and_to_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_and_driver_are_told_of_a_dependent_launch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernel and driver must agree: a kernel that starts early and does not wait would read unwritten memory."""
     monkeypatch.setattr("moebench.kernels.triton.launch.INTERPRETED", False)
     kernel = Kernel()

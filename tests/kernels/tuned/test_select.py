@@ -74,7 +74,7 @@ def test_a_refusal_gives_the_kernels_reason_and_the_way_out() -> None:
         choose(FEW.replace(capacity_factor=2.0), CPU, "loop")
 
 
-def test_when_nobody_can_every_reason_is_given() -> None:
+def test_when_no_kernel_supports_the_problem_every_reason_is_given() -> None:
     with pytest.raises(ValueError, match="no kernel can run this") as caught:
         choose(FEW.replace(capacity_factor=2.0, bias=True), CPU)
     assert all(f"{name}: " in str(caught.value) for name in preference(FEW, CPU))

@@ -144,7 +144,7 @@ def test_a_table_that_is_too_old_names_the_command_that_derives_it_again(text: s
         parse_table(text)
 
 
-def test_a_use_is_told_in_what_it_differs() -> None:
+def test_a_use_is_refused_with_the_fields_that_differ() -> None:
     one = table(source="aaa")
     here = {"device": "x", "driver": None, "torch": "2.0", "triton": "3.0"}
     same = dataclasses.replace(one, environment=dict(here))

@@ -43,7 +43,7 @@ def test_no_name_becomes_a_path(device: str) -> None:
     assert set(name) <= set("0123456789abcdef")
 
 
-def test_a_line_that_was_cut_off_is_told_and_costs_no_other(tmp_path: Path) -> None:
+def test_a_line_that_was_cut_off_is_reported_and_costs_no_other(tmp_path: Path) -> None:
     keep(tmp_path, [record(1.0)])
     (path,) = tmp_path.glob("*.jsonl")
     path.write_bytes(path.read_bytes() + b'{"schema_version"')

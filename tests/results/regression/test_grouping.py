@@ -20,7 +20,7 @@ def test_what_becomes_of_a_default_is_the_same_point() -> None:
     assert before.keys() == after.keys()
 
 
-def test_several_configurations_of_a_kernel_are_told_apart_on_both_sides() -> None:
+def test_several_configurations_of_a_kernel_are_distinguished_on_both_sides() -> None:
     before, after = points([record(config={"tile": 1})], [record(config={"tile": 1}), record(config={"tile": 2})])
     assert [key.config for key in before] == ["tile=1"]
     assert [key.config for key in after] == ["tile=1", "tile=2"]

@@ -108,7 +108,7 @@ def test_what_failed_before_is_not_broken_now() -> None:
     assert (repaired.status, repaired.reason) == (Outcome.new, "was crashed: no such luck")
 
 
-def test_an_unstable_machine_is_nobodys_fault() -> None:
+def test_an_unstable_machine_makes_no_kernel_slower() -> None:
     unstable = failed(Status.unstable, "50 samples were throttled, 3 were not")
     assert only(compare(processes(), [*processes(), unstable])).status is Outcome.same
     nothing = only(compare(processes(), [unstable]))

@@ -100,7 +100,7 @@ def test_ranks_sit_on_two_nodes_whatever_the_environment_says(monkeypatch: pytes
     assert "LOCAL_WORLD_SIZE" not in os.environ
 
 
-def test_a_refusal_is_told_with_its_reason() -> None:
+def test_a_refusal_is_reported_with_its_reason() -> None:
     counted = count(["dense"])
     at = "dense, Qwen3-30B-A3B T=8192 train bfloat16"
     assert counted.refused[at] == "is a forward rate only, the problem has mode = train"

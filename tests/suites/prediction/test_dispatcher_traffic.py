@@ -38,7 +38,7 @@ def distribution(ranks: int, ranks_per_node: int, **fields: object) -> RoutingDi
 )
 @pytest.mark.parametrize(("ranks", "ranks_per_node"), [(4, 2), (6, 3), (3, 1), (5, 2)])
 @pytest.mark.parametrize("dispatcher", FLOWS)
-def test_bytes_are_what_the_dispatcher_itself_reckons_from_routes(
+def test_bytes_are_what_the_dispatcher_itself_calculates_from_routes(
     dispatcher: str,
     ranks: int,
     ranks_per_node: int,
