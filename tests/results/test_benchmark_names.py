@@ -1,4 +1,4 @@
-"""Names of benchmarks are the same whoever writes them, and beside the times is what was counted."""
+"""Names of benchmarks are the same in every format, and counters are written beside the times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TRAFFIC = Traffic(
 PROBLEM = {"dtype": "float32", "mode": "forward"}
 
 
-def test_what_is_counted_stands_beside_the_times() -> None:
+def test_counters_are_written_beside_the_times() -> None:
     found = extra_info(
         record(
             work=WORK,
@@ -42,7 +42,7 @@ def test_what_is_counted_stands_beside_the_times() -> None:
 
 
 @given(x=st.floats(allow_nan=False, allow_infinity=False), series=st.text())
-def test_a_place_is_said_in_one_way(x: float, series: str) -> None:
+def test_a_place_has_one_name(x: float, series: str) -> None:
     point = Point(suite="s", question="?", axis="x", series=series, x=x, baseline="loop")
     assert place_of(point, PROBLEM) == place_of(point.model_copy(), dict(PROBLEM))
     assert "\n" not in place_of(point, PROBLEM)

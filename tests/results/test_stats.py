@@ -1,4 +1,4 @@
-"""Medians with honest intervals, and a spread that outliers do not move."""
+"""Medians with intervals that cover as often as they claim, and a spread that outliers do not move."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAMPLES = st.lists(st.floats(1, 1e9), min_size=1, max_size=50)
 
 @pytest.mark.parametrize("samples", [10, 31])
 def test_the_interval_holds_the_true_median_as_often_as_it_says(samples: int) -> None:
-    """Over 400 series of skewed times, whose true median is 1, in about 95 % of them."""
+    """The interval covers the true median, 1, in about 95 % of 400 series of skewed times."""
     generator = np.random.default_rng(samples)
     intervals = [median(generator.lognormal(sigma=0.3, size=samples).tolist()) for _ in range(400)]
     share = sum(interval.low <= 1 <= interval.high for interval in intervals) / 400
@@ -47,7 +47,7 @@ def test_one_sample_is_its_own_interval() -> None:
 
 @pytest.mark.parametrize("samples", [10, 31])
 def test_the_interval_holds_the_true_ratio_as_often_as_it_says(samples: int) -> None:
-    """Over 400 pairs of skewed times, whose medians are 1 and 2: in 95 % of them, and rather more than less."""
+    """The interval covers the ratio of medians, 1 to 2, in 95 % or slightly more of 400 pairs of skewed times."""
     generator = np.random.default_rng(samples)
 
     def drawn() -> Interval:

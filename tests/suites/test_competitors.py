@@ -18,7 +18,7 @@ LOOP = type(KERNELS.load("loop"))
 
 
 class New(LOOP):  # type: ignore[valid-type,misc]  # a class that is loaded by name
-    """An implementation that nobody has named anywhere."""
+    """Implementation that no suite names."""
 
     name = "new"
 
@@ -33,7 +33,7 @@ class NewOnGpus(New):
 
 
 class Catalog:
-    """The kernels there are, and one more."""
+    """Catalog of all kernels and one more."""
 
     def __init__(self, more: Kernel) -> None:
         self._more = more

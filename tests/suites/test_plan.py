@@ -35,7 +35,7 @@ def test_a_plan_without_kernels_is_what_the_suites_ask() -> None:
 
 
 def test_named_kernels_replace_the_competitors_and_the_baseline_stays() -> None:
-    """One that the suite does not name is measured, too."""
+    """An implementation that the suite does not name is measured, too."""
     suite = tasks("tokens", "small", "cpu")
     assert all("gshard_einsum" not in competing(task) for task in suite)
     found = planned("tokens", kernels=("gshard_einsum", "scatter"))

@@ -116,7 +116,7 @@ def test_a_killed_run_is_continued_without_loss_or_doubles(tmp_path: Path) -> No
 
 
 class FakeSlot:
-    """A slot without workers, whose records are of commit ``name``; one that ``fails`` does so at its first task."""
+    """Slot without workers, whose records are of commit ``name``; one that ``fails`` does so at its first task."""
 
     def __init__(self, name: str, together: threading.Barrier, *, fails: bool = False) -> None:
         self.name = name
@@ -143,7 +143,7 @@ class FakeSlot:
 
 
 def test_two_slots_measure_side_by_side_into_one_store(tmp_path: Path) -> None:
-    """Both have a task at the same time, and every task has its record once."""
+    """Both slots have a task at the same time, and every task has its record once."""
     together = threading.Barrier(2)
     slots = {name: FakeSlot(name, together) for name in ("a", "b")}
     with Store(tmp_path / "records.jsonl") as store:

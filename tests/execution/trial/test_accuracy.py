@@ -1,4 +1,4 @@
-"""The distance from the reference, and when it is too far."""
+"""Tests of the distance from the reference, and of the bound beyond which a result is wrong."""
 
 from __future__ import annotations
 

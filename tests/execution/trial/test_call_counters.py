@@ -1,4 +1,4 @@
-"""Figures are those of the formulas, and depend on nothing but the implementation and the problem."""
+"""Counters equal their formulas, and depend on nothing but the implementation and the problem."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The check of the clocks says by how much ours and others' differ, and loses no more than what fails."""
+"""The check of the clocks reports the differences between our clock and others; a failure costs one comparison."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHAPE = Problem(T=1, D=32, F=48, E=4, K=2)
 
 
 class Steady:
-    """A clock that makes the calls and says that each took two milliseconds."""
+    """Fake clock that makes the calls and says that each took two milliseconds."""
 
     name: ClockName = "cuda_event"
 

@@ -1,4 +1,4 @@
-"""Memory that ends in the work of the trial itself: exactly the competitors of that problem are out of memory."""
+"""Lack of memory in the work of the trial itself is recorded for exactly the competitors of that problem."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
 def test_references_of_one_problem_are_asked_different_questions(runner: TrialRunner, mode: str) -> None:
-    """Both stand for all N rows and one expert, and each is right by its own truth."""
+    """Both references compute all N rows with one expert, and each is compared with its own reference result."""
     records = run(runner, "loop", "dense", "matmul", problem=PROBLEM.replace(mode=mode))
     assert records["matmul"].problem == PROBLEM.dense().replace(mode=mode).__dict__
     assert records["matmul"].status is records["loop"].status is Status.passed
@@ -185,7 +185,7 @@ def test_inputs_that_were_written_to_do_not_come_back(runner: TrialRunner, vanda
 
 
 class StreamingClock:
-    """A clock of a device on which every call of the problem reads its ideal bytes at a rate."""
+    """Fake clock of a device on which every call of the problem reads its ideal bytes at a rate."""
 
     name: ClockName = "cuda_event"
     cache: CacheState = "cold"
@@ -216,7 +216,7 @@ def test_a_kernel_may_read_faster_than_the_machine_copies(
 
 
 class RotatingClock(StreamingClock):
-    """A hot clock of a device with a small cache; it counts the sets of inputs that the calls go round."""
+    """Fake hot clock of a device with a small cache; it counts the sets of inputs that the calls go round."""
 
     cache: CacheState = "hot"
     sets = 0
@@ -318,7 +318,7 @@ def test_a_record_names_the_kernels_of_ours(runner: TrialRunner) -> None:
 
 
 class PretendedPhases:
-    """An observer of calls on one rank, which really have no phases."""
+    """Observer of calls on one rank, which really have no phases."""
 
     field = "phases"
 

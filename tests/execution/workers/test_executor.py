@@ -28,7 +28,7 @@ TWO_CORES = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two slo
 
 
 class FakeSlot:
-    """A slot without workers. It returns no records; a task at ``x`` in ``fatal`` makes it raise instead."""
+    """Slot without workers. It returns no records; a task at ``x`` in ``fatal`` makes it raise instead."""
 
     def __init__(self, ready: Ready | None = None, fatal: dict[float, Exception] | None = None) -> None:
         self.ready = ready or Ready(ENVIRONMENT, "0123abc")

@@ -31,7 +31,7 @@ def two_workers() -> Iterator[Sequence[Worker]]:
 
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Sequence[Worker]]:
-    """Two workers for the tests that both survive."""
+    """Yield two workers for the tests that both workers survive."""
     with two_workers() as workers:
         yield workers
 
@@ -58,7 +58,7 @@ def run(workers: Sequence[Worker], given: Task) -> list[Record] | Died:
 
 
 def died(kernel: str, timeout_s: float = 60.0) -> Died:
-    """Run a task that ends in a death, on workers of its own; return how it ended."""
+    """Run a task that kills a worker, on two new workers; return how it ended."""
     with two_workers() as workers:
         answer = run(workers, asked(kernel, timeout_s))
     assert isinstance(answer, Died)

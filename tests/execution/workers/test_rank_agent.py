@@ -29,7 +29,7 @@ SEEN = Died(0, "crashed", "the worker was killed by SIGKILL", seen=True)
 
 
 class Puppet(LocalWorker):
-    """A worker without a process: it sends the given messages, and dies when it is killed."""
+    """Fake worker without a process: it sends the given messages, and dies when it is killed."""
 
     def __init__(self, lines: Sequence[Answer]) -> None:
         self.lines = list(lines)
@@ -72,7 +72,7 @@ def crew(store: Store) -> Torchrun:
 
 @contextmanager
 def keeping(crew: Torchrun, rank: int, *puppets: Puppet) -> Iterator[list[int]]:
-    """Run an agent in a thread, which starts one puppet after another; give the exit code it leaves with."""
+    """Run an agent in a thread, which starts the given fake workers in turn; return the exit code of the agent."""
     kept, left = crew._workers[rank], list[int]()
     agent = RankAgent(kept._store, rank, lambda start: puppets[start.generation - 1])
     thread = threading.Thread(target=lambda: left.append(agent.serve()), daemon=True)

@@ -14,7 +14,7 @@ from moebench.kernels.hardware.gpus import PROCESSORS
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """The part of Triton's compiled kernel that is read."""
+    """Fake of the attributes that are read from Triton's compiled kernel."""
 
     asm: dict[str, str | bytes]
     metadata: SimpleNamespace

@@ -1,4 +1,4 @@
-"""The terms that the time of a step on a CPU is made of."""
+"""Tests of the terms in the time of a step on a CPU."""
 
 from __future__ import annotations
 

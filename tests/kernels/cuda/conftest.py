@@ -1,4 +1,4 @@
-"""The machines that run CUDA sources: a GPU, or the CPU in its place."""
+"""Fixtures that run CUDA sources on a GPU, or on the CPU in its place."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def test_a_cpu_tensor_is_not_for_cuda() -> None:
 
 
 class FakeCupy:
-    """The part of CuPy that a launch uses; its kernels do nothing."""
+    """Fake of the part of CuPy that a launch uses; its kernels do nothing."""
 
     def __init__(self) -> None:
         self.cuda = SimpleNamespace(

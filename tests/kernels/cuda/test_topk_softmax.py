@@ -16,7 +16,7 @@ SHAPES = [(0, 4, 2), (1, 1, 1), (9, 3, 3), (5, 60, 4), (7, 129, 8), (3, 129, 129
 
 
 def logits(T: int, E: int, *, levels: int | None = None) -> Tensor:
-    """Random logits; with few ``levels`` many are equal, some of them 0.0 beside -0.0."""
+    """Return random logits; with few ``levels`` many are equal, some of them 0.0 beside -0.0."""
     logits_TE = torch.randn(T, E, generator=torch.Generator().manual_seed(T + E)) * 4
     return logits_TE if levels is None else (logits_TE * levels / 8).round() / levels
 

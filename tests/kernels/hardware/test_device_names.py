@@ -1,4 +1,4 @@
-"""The words that records and tuned tables know a device by."""
+"""Tests of the names by which records and tuned tables identify a device."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_cpu_name_tells_kinds_apart(tmp_path: Path) -> None:
 
 
 def test_cpu_name_without_cpuinfo(tmp_path: Path) -> None:
-    """Another system's own word for its processor, never nothing."""
+    """Other systems give their own name for the processor, never an empty one."""
     assert cpu_name(tmp_path / "missing") in {platform.processor(), platform.machine()} - {""}
 
 

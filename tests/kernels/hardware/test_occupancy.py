@@ -1,4 +1,4 @@
-"""Programs on a processor, against what the makers' own calculators say."""
+"""Resident programs on a processor, compared with the occupancy calculators of the makers."""
 
 from __future__ import annotations
 

@@ -255,7 +255,7 @@ def test_scattermoe(gated: bool, activation: str, changes: dict[str, Any], fake:
 
 
 class FusedMoe:
-    """vLLM's module: w1 (E, 2F, D) with gate rows first, w2 (E, D, F); a call uses the tiles set while it runs."""
+    """Fake of vLLM's module: w1 (E, 2F, D) with gate rows first, w2 (E, D, F); the set tiles hold during a call."""
 
     def __init__(self) -> None:
         self.tiles: dict[str, int] | None = None
@@ -396,7 +396,7 @@ def test_sonicmoe(changes: dict[str, Any], fake: Fake) -> None:
 
 @dataclasses.dataclass
 class Arguments:
-    """megablocks' arguments as far as they matter here, with its own defaults where a wrong one would do harm."""
+    """Fake of megablocks' arguments that matter here, with its own defaults where a wrong one would do harm."""
 
     hidden_size: int
     ffn_hidden_size: int
@@ -419,7 +419,7 @@ class Arguments:
 
 
 class GroupedMLP(nn.Module):
-    """megablocks' GroupedMLP: every weight is (E * F, D), contiguous for the grouped products; v1 exists for a GLU."""
+    """Fake of megablocks' GroupedMLP: every weight is (E * F, D), contiguous for the products; a GLU has v1."""
 
     def __init__(self, args: Arguments) -> None:
         super().__init__()
@@ -444,7 +444,7 @@ class GroupedMLP(nn.Module):
 
 
 class ParallelDroplessMLP(nn.Module):
-    """megablocks' layer: gather in expert order, `GroupedMLP`, scatter with the expert weights."""
+    """Fake of megablocks' layer: gather in expert order, `GroupedMLP`, scatter with the expert weights."""
 
     def __init__(self, args: Arguments) -> None:
         super().__init__()
@@ -484,7 +484,7 @@ def test_megablocks_sees_a_weight_that_was_stepped(fake: Fake) -> None:
 
 @dataclasses.dataclass
 class FnSpecs:
-    """triton_kernels' device function, by name, with the factor by which it reduces the width."""
+    """Fake of triton_kernels' device function: its name, and the factor by which it reduces the width."""
 
     name: str
     fn: Callable[..., Tensor]
@@ -494,7 +494,7 @@ class FnSpecs:
 
 @dataclasses.dataclass
 class FusedActivation:
-    """triton_kernels' fused activation: a function and its arguments."""
+    """Fake of triton_kernels' fused activation: a function and its arguments."""
 
     specs: FnSpecs
     fn_args: tuple[float, ...]
@@ -508,7 +508,7 @@ def swiglu_fn(rows: Tensor, alpha: float, limit: float) -> Tensor:
 
 @dataclasses.dataclass
 class Ragged:
-    """triton_kernels' ragged metadata: the rows of each slice."""
+    """Fake of triton_kernels' ragged metadata: the rows of each slice."""
 
     slice_sizes: Tensor
 

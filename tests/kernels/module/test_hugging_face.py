@@ -14,7 +14,7 @@ E, D, F = 3, 4, 5
 
 
 class Experts(nn.Module):
-    """The parameters and the activation of a model's experts."""
+    """Fake experts module of a model, with its parameters and its activation."""
 
     def __init__(self, act: nn.Module, *parameters: str) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ def test_another_activation_is_refused(act: nn.Module, parameters: tuple[str, ..
 
 
 class Clamped(Experts):
-    """Experts with a limit on both halves, as DeepSeek-V4 and gpt-oss have one."""
+    """Fake experts with a limit on both halves, as DeepSeek-V4 and gpt-oss have one."""
 
     def _apply_gate(self, gate_up: Tensor) -> Tensor:
         gate, up = gate_up.clamp(-10, 10).chunk(2, dim=-1)

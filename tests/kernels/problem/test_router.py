@@ -93,7 +93,7 @@ def test_every_parameter_has_a_default_and_a_range_that_holds_it(name: str) -> N
 
 @dataclass(frozen=True)
 class Silent(Router):
-    """A router without parameters and without a file of its own."""
+    """Router without parameters and without a file, registered by the test."""
 
     def route(self, logits_TE: torch.Tensor, K: int) -> tuple[torch.Tensor, torch.Tensor]:
         raise NotImplementedError

@@ -73,7 +73,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Call:
-    """A problem's products on `COUNTS`, with operands in float32 beside those of its dtype."""
+    """The products of a problem on `COUNTS`, with operands in float32 beside those of the problem's dtype."""
 
     problem: Problem
     products: BlockProducts
@@ -84,7 +84,7 @@ class Call:
 
     @property
     def route_P(self) -> Tensor:
-        """The route of every used row of the buffer, -1 where it pads."""
+        """Return the route of every used row of the buffer, -1 for padding."""
         used = sum(-(-count // SIDE) * SIDE for count in COUNTS)
         return self.products.order.route_R[:used].long()
 
@@ -95,21 +95,21 @@ class Call:
 
     @property
     def gates_P(self) -> Tensor:
-        """The gate weight of every row, 0 where it pads."""
+        """Return the gate weight of every row, 0 for padding."""
         return torch.where(self.route_P >= 0, self.gates_TK.flatten()[self.route_P.clamp(min=0)], 0)
 
     def rows(self, tokens_TD: Tensor) -> Tensor:
-        """Tokens at their rows in float32, zeros where they pad."""
+        """Return the tokens at their rows in float32, zeros for padding."""
         used_P1 = (self.route_P >= 0)[:, None]
         return torch.where(used_P1, tokens_TD.float()[self.route_P.clamp(min=0)], 0)
 
     def mask(self, width: int) -> Tensor:
-        """(P, E * width): the columns of every row's expert, also where it pads."""
+        """Return a mask of the columns of every row's expert, (P, E * width), also for padding."""
         of_P = torch.nn.functional.one_hot(self.expert_P, self.problem.E)
         return of_P.repeat_interleave(width, 1).bool()
 
     def dense(self, hidden: Tensor) -> Tensor:
-        """Hidden rows put where the topology says in a matrix of zeros, (P, E * width)."""
+        """Place hidden rows in a matrix of zeros by the topology, (P, E * width)."""
         columns = hidden.shape[1] // SIDE
         topology = BlockTopology.of(self.products.schedules[SIDE], columns=columns)
         values = hidden.reshape(-1, SIDE, SIDE).float()
@@ -159,12 +159,12 @@ def assert_close(problem: Problem, found: Tensor, expected: Tensor) -> None:
 
 
 def spread(call: Call, rows_PH: Tensor) -> Tensor:
-    """Hidden rows in the columns of their experts, (P, E * H)."""
+    """Place hidden rows in the columns of their experts, (P, E * H)."""
     return rows_PH.repeat(1, call.problem.E) * call.mask(rows_PH.shape[1])
 
 
 def pre_activations(call: Call) -> Tensor:
-    """x W_up^T + b_up of every row, (P, U), with dense products."""
+    """Compute x W_up^T + b_up of every row with dense products, (P, U)."""
     problem, weights = call.problem, call.weights
     assert weights.b_up_EU is not None
     dense = call.rows(call.x_TD) @ weights.w_up_EUD.float().flatten(0, 1).T + weights.b_up_EU.float().flatten()

@@ -1,4 +1,4 @@
-"""The kernel that a layer gets when it names none, and the error when none fits."""
+"""Selection of a kernel for a layer that names none, and the error when none fits."""
 
 from __future__ import annotations
 

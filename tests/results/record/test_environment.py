@@ -23,7 +23,7 @@ def of_cpu() -> Environment:
 
 
 def test_fingerprint_of_the_cpu() -> None:
-    """The process is described by what it may use, versions without an import, nothing of a GPU."""
+    """The fingerprint has what the process may use, versions without an import, and nothing about a GPU."""
     made = of_cpu()
     assert made.device == "a CPU"
     assert made.device_type == "cpu"

@@ -1,4 +1,4 @@
-"""Predictions are kept as they are made, and nothing takes them for records or records for them."""
+"""Predictions are stored unchanged, and are never read as records, nor records as predictions."""
 
 from __future__ import annotations
 

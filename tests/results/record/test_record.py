@@ -24,7 +24,7 @@ def test_a_record_is_the_same_after_its_json(one: Record) -> None:
 
 @given(one=records())
 def test_json_is_one_line_that_every_reader_takes(one: Record) -> None:
-    """Without the bare NaN and Infinity that JSON does not have."""
+    """The JSON has no bare NaN or Infinity, which JSON does not allow."""
     text = one.model_dump_json(exclude_none=True)
     assert "\n" not in text
     json.loads(text, parse_constant=pytest.fail)

@@ -31,7 +31,7 @@ def xs(loaded: Loaded) -> list[float | str]:
 
 @given(found=st.lists(records(), max_size=3))
 def test_what_is_appended_is_loaded(tmp_path_factory: pytest.TempPathFactory, found: list[Record]) -> None:
-    """Any text, line separators of Unicode included."""
+    """Draw any text, line separators of Unicode included."""
     path = tmp_path_factory.mktemp("store") / "records.jsonl"
     write(path, *found)
     loaded = load(path)

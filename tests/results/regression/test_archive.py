@@ -1,4 +1,4 @@
-"""Kept records: with those of their machine, each once, and never where a name in them says."""
+"""Archived records: a file for each machine, each record once, and no name in a record becomes a path."""
 
 from __future__ import annotations
 

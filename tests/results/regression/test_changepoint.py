@@ -1,4 +1,4 @@
-"""Changes in series whose changes are known, and none where there are none."""
+"""Change points are found in series whose changes are known, and none in series without any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Medians over commits, apart by machine, and the commits between which they change."""
+"""Medians over commits, separate for each machine, and the commits between which they change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two sides compared pair by pair: exact between equal sides, blind to what slows both, honest about few."""
+"""Comparison pair by pair: exact for equal sides, unaffected by what slows both, undecided with few pairs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ S, U, L = Outcome.same, Outcome.unclear, Outcome.slower
 
 
 class Script:
-    """Says of each point, at each look of each measurement, what is written; ``asked`` is what was asked for."""
+    """Fake measurement with a given verdict for each point at each look; ``asked`` is what was asked for."""
 
     def __init__(self, *measurements: Mapping[str, Sequence[Outcome]]) -> None:
         self._measurements = iter(measurements)

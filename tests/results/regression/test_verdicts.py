@@ -72,7 +72,7 @@ def test_what_noise_hides_is_unclear() -> None:
 
 
 def test_samples_of_one_process_are_one_witness() -> None:
-    """Slower by a tenth in every one of a thousand samples, which share a process with noise of its own."""
+    """Slower by a tenth in every one of a thousand samples, which share the noise of one process."""
     old, new = (processes(times, count=1, noise=0)[0] for times in (1.0, 1.1))
     verdict = only(compare([old], [new]))
     assert verdict.status is Outcome.unclear

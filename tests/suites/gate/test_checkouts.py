@@ -1,4 +1,4 @@
-"""Sides: a revision and the working tree, really installed, from a repository that holds just enough to install."""
+"""Sides of the gate, a revision and the working tree, installed from a repository with just enough to install."""
 
 from __future__ import annotations
 

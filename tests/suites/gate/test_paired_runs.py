@@ -20,7 +20,7 @@ from moebench.suites.gate.paired_runs import Gate
 
 @dataclass(frozen=True)
 class Judged:
-    """The verdicts of a gate, its runs and its sentences."""
+    """The verdicts of a gate, the runs that it started and the sentences that it printed."""
 
     verdicts: dict[str, Outcome]
     asked: tuple[Asked, Asked]

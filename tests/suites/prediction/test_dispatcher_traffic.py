@@ -1,4 +1,4 @@
-"""Traffic of dispatchers: as they count it from routes, by hand, and as published."""
+"""Traffic of dispatchers: equal to the count from routes, to counts by hand, and to published ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The straggler: the median of the largest of many."""
+"""The rows of the busiest rank: the median of the largest of many."""
 
 from __future__ import annotations
 

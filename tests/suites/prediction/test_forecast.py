@@ -1,4 +1,4 @@
-"""Whole calls: by hand, as published, and what must hold whatever the figures are."""
+"""Forecasts of whole calls: by hand, as published, and in relations that hold for any figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Machine descriptions: those that are shipped, files by hand, and what is wrong with bad ones."""
+"""Machine descriptions: those that are shipped, files written by hand, and the errors of bad files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that tokens ask of ranks: means, variances and drops against the real routers."""
+"""Rows that tokens send to ranks: means, variances and drops compared with the real routers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def distribution(problem: Problem, ranks: int, ranks_per_node: int = 2) -> Routi
 
 
 def rows(asked: RoutingDistribution, tokens: int, seed: int = 1) -> NDArray[np.int64]:
-    """Routes of each token to each rank, (T, R), by the router."""
+    """Return the number of routes of each token to each rank by the router, (T, R)."""
     ids_TK = draw_routes(asked.problem.replace(T=tokens, capacity_factor=None), seed=seed, device=CPU).ids_TK.numpy()
     rank_TK = np.where(ids_TK < 0, asked.layout.ranks, asked.owner_E[ids_TK])
     return np.stack([(rank_TK == rank).sum(1) for rank in range(asked.layout.ranks)], axis=1)

@@ -14,7 +14,7 @@ from moebench.results.record import Memory
 
 
 class Noting:
-    """An observer that notes when the call begins and ends inside it."""
+    """Observer that notes when the call begins and ends inside it."""
 
     def __init__(self, field: str, heard: list[str]) -> None:
         self.field = field

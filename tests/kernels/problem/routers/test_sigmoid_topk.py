@@ -154,7 +154,7 @@ def test_a_problem_that_groups_do_not_fit_is_refused_with_its_value(changes: dic
 
 @pytest.mark.parametrize(("groups", "top_groups"), [(4, 4), (4, 5), (1, 2)])
 def test_groups_that_limit_nothing_are_refused(groups: int, top_groups: int) -> None:
-    """Otherwise two texts would name one router."""
+    """Without this check two texts would name one router."""
     with pytest.raises(ValueError, match=f"top_groups = {top_groups} of groups = {groups}"):
         Router.parse(f"sigmoid_topk:groups={groups},top_groups={top_groups}")
 

@@ -1,4 +1,4 @@
-"""A probe becomes a machine that predicts what was probed."""
+"""Tests that a probe becomes a machine description, which predicts the times that were probed."""
 
 from __future__ import annotations
 

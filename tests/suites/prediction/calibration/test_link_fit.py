@@ -1,4 +1,4 @@
-"""Figures of links are found again in times that were made with them, disturbed or not."""
+"""Fits of links to generated times, with or without noise, recover the figures used to generate them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = (256, 16384, 262144, 1 << 20, 1 << 22)
 
 
 def transfers(layout: Layout) -> list[Transfer]:
-    """Everyone, nodes, places, and a pair each way and one way, inside and across."""
+    """Return transfers of all kinds: among all ranks, among nodes, inside nodes, and of pairs each way and one way."""
     ranks = np.arange(layout.ranks)
     same_node = layout.node_R[:, None] == layout.node_R
     same_place = layout.local_R[:, None] == layout.local_R
