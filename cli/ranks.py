@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def launched_workers() -> Iterator[Torchrun | None]:
-    """Give the workers of the processes that torchrun started; None where torchrun did not start this process.
+    """Yield the workers of the processes that torchrun started; None where torchrun did not start this process.
 
-    Only rank 0 returns from here; the other processes serve it and leave with its exit code.
+    The block runs on rank 0 only; the other processes serve it and leave with its exit code.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         yield None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Kernels(Catalog["Kernel"]):
-    """The kernels. One whose file cannot be imported is replaced by a kernel that refuses every problem."""
+    """All kernels. A file that cannot be imported is represented by a kernel that refuses every problem."""
 
     unimportable: dict[str, Kernel] = field(default_factory=dict)
 

@@ -70,7 +70,7 @@ class Kernel(ABC):
 
     @property
     def name(self) -> str:
-        """The name of its file, under which users and records know it."""
+        """The name of the kernel's file, under which users and records know the kernel."""
         return type(self).__module__.rpartition(".")[2]
 
     @property
@@ -79,11 +79,11 @@ class Kernel(ABC):
         return type(self).solves is not Kernel.solves
 
     def solves(self, problem: Problem) -> Problem:
-        """Return the problem that its layer is built for and fed: the given one, except for a reference rate."""
+        """Return the problem for which the kernel's layer is built: the given one, except for a reference rate."""
         return problem
 
     def answers(self, problem: Problem) -> bool:
-        """Return whether its result is that of the problem's layer, which a reference rate's is not."""
+        """Return whether the kernel's result is that of the problem's layer, which a reference rate's is not."""
         return self.question is LAYER and self.solves(problem) == problem
 
     @abstractmethod
@@ -95,11 +95,11 @@ class Kernel(ABC):
         """Return the work of one call; ``routing`` already lacks the routes that the capacity drops."""
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
-        """Return None, or the reason why it cannot take this problem on this device, naming constraint and value."""
+        """Return None, or why the kernel cannot take this problem on this device, naming constraint and value."""
         return self.refuses(problem)
 
     def refuses(self, problem: Problem) -> str | None:
-        """Return None, or the reason why it cannot take this problem on any device, naming constraint and value."""
+        """Return None, or why the kernel cannot take this problem on any device, naming constraint and value."""
         refusals = (
             (self.between_ranks, _one_rank),
             (self.drops, _dropless),
@@ -122,7 +122,7 @@ class Kernel(ABC):
         return self.fault(problem, config, device) is None
 
     def unproven(self, config: Config) -> bool:
-        """Return whether a configuration relies on what has never run on hardware, so that a search tries it last."""
+        """Return whether a configuration needs a feature that never ran on hardware, so that a search tries it last."""
         return False
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:

@@ -16,7 +16,7 @@ from torchrun_launcher import SWEEP, Launch, free_port, torchrun, until
 from moebench.results.record import Record, Status
 from moebench.results.record.store import load
 
-pytestmark = pytest.mark.xdist_group("torchrun")  # a sweep that was stopped is what several start from
+pytestmark = pytest.mark.xdist_group("torchrun")  # several tests share an interrupted sweep
 
 ONE_NODE = ("--standalone", "--nproc-per-node", "2", SWEEP)
 
@@ -82,7 +82,7 @@ def test_running_again_continues_and_a_rank_that_dies_or_hangs_costs_one_record(
         (4.0, Status.passed, ""),
         (5.0, Status.unsupported, "3 ranks wanted, there are 2"),
     ]
-    assert said.count("[4/4]") == 1  # rank 0 alone speaks
+    assert said.count("[4/4]") == 1  # only rank 0 prints
     assert "exitcode  : 1" in said
 
 

@@ -31,9 +31,9 @@ with interleave(folder) as pass_on:
 
 
 def take(folder: Path, *takers: tuple[str, int, int]) -> tuple[str, list[int]]:
-    """In whose name turns were taken, and how the processes ended."""
+    """Run processes that take turns; return the names in the order of the turns, and the exit codes."""
     started = [
-        subprocess.Popen([sys.executable, "-c", TAKER, str(folder), *map(str, taker)])  # name, turns, the last alive
+        subprocess.Popen([sys.executable, "-c", TAKER, str(folder), *map(str, taker)])  # name, turns, last turn alive
         for taker in takers
     ]
     ended = [process.wait(timeout=30) for process in started]
@@ -45,7 +45,7 @@ def test_two_alternate_and_one_goes_on_alone(tmp_path: Path, lengths: Sequence[i
     log, ended = take(tmp_path, ("a", lengths[0], -1), ("b", lengths[1], -1))
     assert ended == [0, 0]
     assert len(log) == sum(lengths)
-    together = log[8 : len(log) - alone - 8]  # the one that comes first has some turns until the other has seen it
+    together = log[8 : len(log) - alone - 8]  # the first to arrive has some turns before the other starts
     assert "aa" not in together
     assert "bb" not in together
 

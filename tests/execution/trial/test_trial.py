@@ -180,7 +180,7 @@ def test_references_of_one_problem_are_asked_different_questions(runner: TrialRu
 def test_inputs_that_were_written_to_do_not_come_back(runner: TrialRunner, vandal: str) -> None:
     assert run(runner, "loop", vandal)[vandal].status is Status.wrong
     assert run(runner, "loop", "scatter")["loop"].status is Status.passed
-    # In one task too: who comes after it is given inputs as they were.
+    # In one task too: the next kernel is given the inputs as they were.
     assert run(runner, vandal, "loop")["loop"].status is Status.passed
 
 

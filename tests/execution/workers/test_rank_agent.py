@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from small_tasks import PROBLEM, task
-from torch.distributed import HashStore  # type: ignore[attr-defined]  # as in the store module
+from torch.distributed import HashStore  # type: ignore[attr-defined]  # torch's stubs lack it
 from torchrun_launcher import until
 
 from moebench.execution.trial.task import Task

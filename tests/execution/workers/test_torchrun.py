@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 import pytest
-from torch.distributed import HashStore  # type: ignore[attr-defined]  # as in the store module
+from torch.distributed import HashStore  # type: ignore[attr-defined]  # torch's stubs lack it
 
 from moebench.execution.workers import torchrun
 from moebench.execution.workers.rendezvous import LOOPBACK, RankInfo

@@ -38,7 +38,7 @@ def test_words_come_out_as_they_went_in_and_elements_as_rounded(
     assert torch.equal(unpack_words(buffer_MB, torch.float32, words, words), gates_Mk)
     out_MD = unpack(row, buffer_MB, torch.float32)
     if wire == "float8_e4m3fn":
-        # e4m3 has 3 bits after the point: half of the last one, and of the scale's own rounding nothing to speak of.
+        # e4m3 has 3 bits after the point: half of the last one, and a little for the rounding of the scale.
         largest_M1 = x_MD.float().abs().amax(1, keepdim=True) if elements else x_MD.float()
         assert bool(((out_MD - x_MD.float()).abs() <= x_MD.float().abs() / 16 + largest_M1 * 2**-9).all())
     else:

@@ -69,7 +69,7 @@ def test_a_shadow_travels_instead_of_its_tokens() -> None:
     counts = 4 * COUNT + COUNT
     there, home = ROW + ROUTE, ROW
     assert sent("alltoall", shadows=1) == [(counts + expert + there + home, 6, 1, 1), (counts + there + home, 4, 1, 1)]
-    # Its gradients come home, in float32 and one by one, as does the gradient of every row.
+    # Its gradients come back, in float32 and one by one, as does the gradient of every row.
     assert sent("alltoall", shadows=1, mode="train")[1][0] == counts + 2 * (there + home) - ROUTE // 2 + expert
 
 

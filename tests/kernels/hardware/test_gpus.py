@@ -70,5 +70,5 @@ def test_descriptions_of_machines_quote_the_same_rates(shipped: str, target: str
     described, sheet = machine(shipped), DATA_SHEETS[target]
     for dtype, rates in described.products.items():
         assert rates.flops_per_s.value == pytest.approx(sheet.flops_per_s[dtype])
-    if shipped != "dgx-h200":  # whose memory is another
+    if shipped != "dgx-h200":  # its memory differs
         assert described.memory.bytes_per_s.value == sheet.bytes_per_s

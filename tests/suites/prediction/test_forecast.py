@@ -102,7 +102,7 @@ def test_chunks_hide_the_shorter_of_both() -> None:
     for chunks in (2, 4, 8):
         found = forecast("alltoall", setting(problem, where, chunks=chunks))
         shorter = min(communication, compute)
-        # A chunk's straggler stands out a little more than that of the whole.
+        # The busiest rank of a chunk exceeds the mean a little more than that of the whole.
         assert found.seconds == pytest.approx(max(communication, compute) + shorter / chunks, rel=0.02)
         assert found.hidden_s == pytest.approx(shorter * (1 - 1 / chunks), rel=0.02)
         assert found.sent["across"] == pytest.approx(whole.sent["across"], rel=1e-3)

@@ -73,7 +73,7 @@ def test_ranks_that_a_token_visits_are_counted_once(load: str, E: int, K: int, r
     np.testing.assert_allclose(asked.pairs.of(1).mean_R, visits_TR.mean(0), atol=0.02)
     assert visited.mean == pytest.approx(visits_TR.sum(1).mean(), rel=0.01)
     deviation = visits_TR.sum(1).std()
-    assert 0.9 * deviation - 0.05 <= visited.variance_R[0] ** 0.5 <= 1.8 * deviation + 0.05  # never too sure
+    assert 0.9 * deviation - 0.05 <= visited.variance_R[0] ** 0.5 <= 1.8 * deviation + 0.05  # never much too small
 
 
 def kept(asked: RoutingDistribution, draws: int) -> NDArray[np.bool_]:

@@ -60,7 +60,7 @@ def test_exact_times_give_the_figures_back() -> None:
     assert found.errors[-1] < 0.1
     assert not found.bad
     for fitted, link_of in ((found.links["node"], INSIDE), (found.links["across"], ACROSS)):
-        assert rates(fitted) == pytest.approx(rates(link_of), rel=0.15)  # what turns take, a node may give
+        assert rates(fitted) == pytest.approx(rates(link_of), rel=0.15)  # time may be fitted to turns or to the node
         assert fitted.latency_s.value == pytest.approx(link_of.latency_s.value, rel=0.1)
     assert found.links["across"].message_s.value == pytest.approx(1e-4, rel=0.3)
     turns = found.links["across"].turns
