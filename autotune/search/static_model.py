@@ -54,7 +54,7 @@ def estimate(
 ) -> Estimate | None:
     """Return the predicted time of one call, or None for a kernel without a static model.
 
-    ``routing`` already lacks the routes that the capacity drops. Within `assuming`, ``device`` stands for another one.
+    ``routing`` already lacks the routes that the capacity drops. Within `assuming`, ``device`` represents another one.
     """
     steps = kernel.steps(problem, config, routing, device)
     parts = tuple(EstimatePart(name=step.name, seconds=step.seconds(rates), why=step.why(rates)) for step in steps)

@@ -87,7 +87,7 @@ def test_running_again_continues_and_a_rank_that_dies_or_hangs_costs_one_record(
 
 
 def nodes(stack: ExitStack, folder: Path, *lines: Sequence[str | Path], restarts: int = 0) -> list[Launch]:
-    """Two nodes of one rank each, both on this machine; each is given a command line of its own."""
+    """Two nodes of one rank each, both on this machine, are started by separate command lines."""
     where = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", str(free_port())]
     return [
         stack.enter_context(

@@ -40,10 +40,10 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 
 def test_json_and_the_file_hold_the_same(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
-    told = json.loads(moebench(*ARGUMENTS, "--ranks", "8", "--json", "--output", path).output)
-    assert [one.dispatcher for one in read(path)] == [one["dispatcher"] for one in told]
-    assert all(one["kind"] == "prediction" for one in told)
-    assert told[0]["expected"]["seconds"] > 0
+    printed = json.loads(moebench(*ARGUMENTS, "--ranks", "8", "--json", "--output", path).output)
+    assert [one.dispatcher for one in read(path)] == [one["dispatcher"] for one in printed]
+    assert all(one["kind"] == "prediction" for one in printed)
+    assert printed[0]["expected"]["seconds"] > 0
 
 
 def test_every_option_reaches_the_problem(tmp_path: Path) -> None:
