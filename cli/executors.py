@@ -1,4 +1,4 @@
-"""Options of `moebench run` and `moebench tune` that name where to measure, and the executors that they ask for."""
+"""Options of `moebench run` and `moebench tune` that say where to measure, and the executors that they select."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Where = Literal["local", "ray"]
 WhereOption = Annotated[
     Where,
-    typer.Option("--executor", help="This machine, a worker for each of its GPUs; or the actors of a Ray cluster."),
+    typer.Option("--executor", help="Workers: one for each GPU of this machine, or the actors of a Ray cluster."),
 ]
 AddressOption = Annotated[
     str | None, typer.Option(help="Address of the Ray cluster.", show_default="a new one on this machine")
@@ -29,7 +29,7 @@ SlotsOption = Annotated[
 
 
 def executors(device_type: DeviceType, where: Where, address: str | None, slots: int | None) -> OpenExecutor:
-    """Return how to open an executor on the machines that the options name."""
+    """Return a function that opens an executor on the machines that the options name."""
     if where == "ray":
         from ..execution.workers.ray_executor import ray_executor
 
@@ -50,7 +50,7 @@ def executors_of_run(
     launched: Torchrun | None,
     interleaved: bool,
 ) -> OpenExecutor:
-    """Return how to open an executor: on torchrun's processes, for interleaved runs, or as the options say."""
+    """Return a function that opens an executor: for torchrun's processes, interleaved runs, or what the options say."""
     if launched is not None:
         _refuse_options(where, address, slots, "torchrun has started one worker for each rank")
         return _one_slot(device_type, launched)

@@ -1,4 +1,4 @@
-"""`moebench clock`: our clocks beside those of other projects, on this device."""
+"""`moebench clock`: comparison of our clocks with those of other projects, on this device."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def clock(
     """Time calls by the cold, hot and eager clock and by others, and say by how much they differ.
 
     The others are Triton's do_bench and do_bench_cudagraph, torch's Timer, and the cold clock with a flush that writes.
-    A comparison that fails costs itself alone; exit code 1 means that none could be made.
+    A comparison that fails does not stop the others; exit code 1 means that all failed.
     """
     import torch
 
@@ -50,7 +50,7 @@ def clock(
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
-        refuse("--device cuda: torch sees no CUDA device, give cpu")
+        refuse("--device cuda: torch sees no CUDA device; give --device cpu")
     if output:
         _writable(output)
     opened = open_device(device)
@@ -82,11 +82,11 @@ def _writable(output: Path) -> None:
     try:
         output.open("a", encoding="utf-8").close()
     except OSError as error:
-        refuse(f"--output {output}: {error.strerror}, give another")
+        refuse(f"--output {output}: {error.strerror}; give another file")
 
 
 def _lines(compared: Sequence[Comparison], skipped: Sequence[Skipped]) -> str:
-    """Show a table of what was compared, and a line for each comparison that failed."""
+    """Return a table of the comparisons, and a line for each one that failed."""
     rows = [
         (
             one.kernel,

@@ -1,4 +1,4 @@
-"""`moebench firstlight`: everything that a new GPU should be asked, step by step into one folder."""
+"""`moebench firstlight`: the first session on a new GPU, step by step, into one folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TESTS = Path("tests")
 def firstlight(
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder for everything; one that exists is continued.", show_default=False),
+        typer.Option("--output", "-o", help="Folder for all files; a session in it is continued.", show_default=False),
     ],
     stage: Annotated[str, typer.Option(help="Stage 1, 2, 3 or all; each takes under nine minutes.")] = ALL,
     step: Annotated[
@@ -33,7 +33,7 @@ def firstlight(
         typer.Option(help="Only this step, even if it is done; may be given again.", show_default=False),
     ] = None,
     rehearse: Annotated[
-        bool, typer.Option("--rehearse", help="Go through every step without a GPU, with small problems, in minutes.")
+        bool, typer.Option("--rehearse", help="Run every step without a GPU, on small problems, in minutes.")
     ] = False,
     tests: Annotated[
         Path | None,
@@ -42,16 +42,16 @@ def firstlight(
         ),
     ] = None,
     as_list: Annotated[
-        bool, typer.Option("--list", help="Print the steps, their time limits and their worth, and stop.")
+        bool, typer.Option("--list", help="Print the steps with time limit and purpose, and stop.")
     ] = False,
 ) -> None:
-    """Find out whether moebench is right on a GPU, how fast it is and why, the most valuable first (docs/gpu.md).
+    """Check on a GPU whether moebench is right, how fast it is and why, the most valuable steps first (docs/gpu.md).
 
-    Every step is a process with a time limit, and none stops the next: OUTPUT/steps.json says how each ended. Running
-    it again with the same --output does what is not done yet. Exit code 1 means that a step did not end well.
+    Every step is a process with a time limit; a step that fails does not stop the next. OUTPUT/steps.json says how each
+    ended. Run the command again with the same --output to run the steps that are not done. Exit code 1: a step failed.
     """
     if missing := [name for name in REQUIRED if not find_spec(name)]:
-        refuse(f"{', '.join(missing)} cannot be imported: install it, or carry its wheel here (docs/gpu.md)")
+        refuse(f"{', '.join(missing)} cannot be imported: install it, or bring its wheel along (docs/gpu.md)")
     from ...suites.firstlight.device_check import DeviceError, fit
     from ...suites.firstlight.forms import GPU, REHEARSAL
     from ...suites.firstlight.journal import JournalError, begun, hold, read
@@ -86,7 +86,7 @@ def firstlight(
     except (DeviceError, JournalError) as error:
         refuse(str(error))
     except Stopped:
-        refuse(f"stopped; what ended is kept, and --output {output} continues")
+        refuse(f"stopped; finished steps are kept, --output {output} continues the session")
     _conclude(journal, asked, output)
 
 
@@ -96,7 +96,7 @@ def _tests_of_a_checkout() -> Path | None:
 
 
 def _asked(steps: Sequence[SessionStep], stage: str, names: Sequence[str]) -> list[SessionStep]:
-    """Return the steps of a stage, or those that are named."""
+    """Return the steps of a stage, or the named steps."""
     from ...common.names import unknown
 
     known = [one.name for one in steps]
@@ -121,7 +121,7 @@ def _tell(entry: JournalEntry) -> None:
 
 
 def _conclude(journal: Journal, asked: Sequence[SessionStep], output: Path) -> None:
-    """Print how many steps ended in each status and where the files are; return the exit code."""
+    """Print how many steps ended in each status and where the journal is; exit with code 1 if any is bad."""
     from collections import Counter
 
     from ...suites.firstlight.journal import NAME

@@ -1,1 +1,1 @@
-"""First light: everything that a new GPU should be asked, in three stages of under nine minutes, into one folder."""
+"""First session on a new GPU: checks, times and profiles in three stages of under nine minutes, in one folder."""

@@ -1,4 +1,4 @@
-"""Check of a CUDA device before a session, made in another process, because this one must not hold a part of it."""
+"""Check of a CUDA device before a session, in another process, so that this one holds none of its memory."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import sys
 from ...common.errors import UserError
 
 LIMIT_S = 40.0  # importing torch from a cold disk takes half a minute
-UNFIT = 3  # exit code of the program that asks; Python's own for what it does not catch is 1
+UNFIT = 3  # exit code of programs/device.py for an unfit device; 1 is Python's for any other error
 
 
 class DeviceError(UserError):
-    """There is no device to hold a session on; the message says why, and the remedy."""
+    """No device that a session can use; the message gives the reason and the remedy."""
 
 
 def fit() -> str:
     """Return the name of torch's first CUDA device once it has passed the check.
 
     Raises:
-        DeviceError: when there is none, it should not be measured on, or torch does not answer.
+        DeviceError: when there is no device, it fails the check, or torch does not answer.
     """
     command = [sys.executable, "-m", f"{__package__}.programs.device"]
     try:
-        # The command is this python and a module of this package.
+        # The command is this Python and a module of this package.
         answer = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)  # noqa: S603
     except subprocess.TimeoutExpired as error:
         raise DeviceError(
-            f"torch does not say within {LIMIT_S:g} s whether it sees a CUDA device: does nvidia-smi answer?"
+            f"torch did not answer within {LIMIT_S:g} s whether it sees a CUDA device: check that nvidia-smi answers"
         ) from error
     if answer.returncode == 0:
         return answer.stdout.splitlines()[-1]
     last = (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
     if answer.returncode == UNFIT:
         raise DeviceError(last)
-    raise DeviceError(f"torch cannot be asked for a CUDA device ({last}): mend its installation")
+    raise DeviceError(f"torch cannot look for a CUDA device ({last}): repair its installation")

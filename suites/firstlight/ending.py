@@ -12,17 +12,17 @@ from pathlib import Path
 from .journal import StepStatus
 from .process import Ended
 
-BAD_ANSWER = 1  # of `moebench`, of pytest with failures, of compute-sanitizer as it is asked
+BAD_ANSWER = 1  # exit code of `moebench`, of pytest with failures, and of compute-sanitizer with --error-exitcode 1
 TRACEBACK = "Traceback (most recent call last)"
 MEMORY = re.compile(r"OutOfMemoryError|\bMemoryError\b|CUDA out of memory|ALLOC_FAILED|\bout of memory\b")
-LONGEST = 240  # characters of a reason
+LONGEST = 240  # characters that a reason may have
 
 
 def judged(ended: Ended, *, said: str, limit_s: float) -> tuple[StepStatus, str]:
-    """Return the status and the reason of a step, from how its command ended and the last line that it ``said``."""
+    """Return the status and the reason of a step, given how its command ended and its output ``said``."""
     code = ended.exit_code
     if code is None:
-        return StepStatus.timeout, f"took longer than the {limit_s:g} s it has, and was ended"
+        return StepStatus.timeout, f"took longer than its limit of {limit_s:g} s and was ended"
     if code == 0:
         return StepStatus.done, ""
     last = last_line(said)
@@ -32,12 +32,12 @@ def judged(ended: Ended, *, said: str, limit_s: float) -> tuple[StepStatus, str]
     if MEMORY.search(last):
         return StepStatus.out_of_memory, last
     if code == BAD_ANSWER and TRACEBACK not in said:
-        return StepStatus.wrong, last or "its answer is bad, see its log"
-    return StepStatus.failed, last or f"ended with exit code {code} and said nothing"
+        return StepStatus.wrong, last or "its result is wrong, see its log"
+    return StepStatus.failed, last or f"ended with exit code {code} and printed nothing"
 
 
 def last_line(said: str) -> str:
-    """Return the last line that is not empty, where a command says why it ended."""
+    """Return the last line of an output that is not empty: commands print there why they ended."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return lines[-1].removeprefix("moebench: ")[:LONGEST] if lines else ""
 

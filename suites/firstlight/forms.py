@@ -13,7 +13,7 @@ from ...kernels.problem.models import model
 from ...results.record import Size
 from ..plan import tasks
 
-MEASURED = ("granularity", "models")  # whose training points come last
+MEASURED = ("granularity", "models")  # suites; their training points are measured last
 COMPLETING = ("experts", "capacity")
 DTYPES: tuple[DType, ...] = ("bfloat16", "float16", "float32")
 
@@ -22,16 +22,17 @@ DTYPES: tuple[DType, ...] = ("bfloat16", "float16", "float32")
 class SessionForm:
     """The same steps for different machines.
 
-    ``device``: what is measured on. ``size``, ``kernels`` and ``samples`` of the suites: no kernels means all of them,
-    no samples as many as the noise asks for. ``hot``: how the steady state is measured, of ``hot_kernels``.
-    ``eager``: the suite whose calls Python makes in a loop, with further words.
-    ``check``: a small problem, checked in every element type. ``compiled``: what is compiled beforehand, None for what
-    the suites will measure. ``variants``: where each choice of a kernel is changed by itself, at most ``most`` of them.
-    ``traced``: what profilers look into. ``tiny``: what runs under a memory checker. ``rivals``: where the peers
-    ``rival_kernels`` are measured. ``tuned``: the kernel to tune, at two shapes with their batch sizes, in ``trials``
-    each; ``swept`` configurations are drawn by chance. ``interpreted``: kernels in Triton run in its interpreter.
-    ``environment``: variables of all steps. ``tests``: the part of the tests to run, with further words for pytest.
-    ``tools``: whether the profiler and the memory checker are the real ones.
+    ``device``: the device to measure on. ``size``, ``kernels`` and ``samples``: options of the suites; no kernels means
+    all of them, None samples as many as the noise requires. ``hot``: options that measure the steady state, for
+    ``hot_kernels``. ``eager``: the suite whose calls are made in a Python loop, with its options. ``check``: a small
+    problem, checked in every element type. ``compiled``: the problems compiled beforehand, None for those that the
+    suites measure. ``variants``: the problems at which each choice of a kernel is changed alone, in at most ``most``
+    variants. ``traced``: the problem that profilers observe. ``tiny``: the problem run under a memory checker.
+    ``rivals``: the problems at which ``rival_kernels`` are measured. ``tuned``: the kernel to tune, at the shapes
+    ``tuned_fine`` and ``tuned_model`` in ``trials`` each; ``swept``: the number of configurations drawn at random.
+    ``interpreted``: True where Triton kernels run in the interpreter. ``environment``: variables of all steps.
+    ``tests``: the folder of tests to run, with ``tests_words`` as options of pytest. ``tools``: True where the real
+    profiler and memory checker are used.
     """
 
     name: str
@@ -147,7 +148,7 @@ REHEARSAL = SessionForm(
     trials=2,
     swept=4,
     interpreted=True,
-    # Threads that wait for work sleep: beside other processes they would keep each other from it for seconds.
+    # Idle threads sleep: threads that spin would delay the other processes for seconds.
     environment={"OMP_WAIT_POLICY": "passive"},
     tests="kernels/cuda",
     tests_words=("-n", "2", "--dist", "loadgroup"),

@@ -1,4 +1,4 @@
-"""The journal of a session, steps.json: how every step ended, why, how long it took and what it left."""
+"""The journal of a session, steps.json: the status, reason, duration and files of every step."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LOCK = ".steps.lock"
 
 
 class JournalError(UserError):
-    """A folder or a journal that cannot be used for a session; the message says why, and the remedy."""
+    """A folder or a journal that cannot be used for a session; the message gives the reason and the remedy."""
 
 
 class StepStatus(StrEnum):
-    """Progress of a step."""
+    """Status of a step in the journal."""
 
     waiting = "waiting"
     running = "running"
@@ -44,7 +44,7 @@ class StepStatus(StrEnum):
 
     @property
     def bad(self) -> bool:
-        """True if a session in which a step ended so has a bad answer."""
+        """True if a step with this status makes the session exit with code 1."""
         return self in (
             StepStatus.wrong,
             StepStatus.failed,
@@ -55,10 +55,10 @@ class StepStatus(StrEnum):
 
 
 class JournalEntry(BaseModel):
-    """One step: what it is, and how it ended.
+    """Entry of one step: its declaration, and how it ended.
 
-    ``exit_code`` is negative where a signal ended it, None where nothing ran. ``files`` are those that exist, the logs
-    among them; ``records`` counts the records in them by status. ``reason`` is one line, for every status but `done`.
+    ``exit_code`` is negative where a signal ended the step, None where nothing ran. ``files`` are the files that exist,
+    logs included; ``records`` counts the records in them by status. ``reason`` is one line, empty for `done`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -77,11 +77,11 @@ class JournalEntry(BaseModel):
     started: str = ""
 
 
-TOLD = {"status", "seconds", "exit_code", "reason", "files", "records", "started"}  # by running it
+RESULTS = {"status", "seconds", "exit_code", "reason", "files", "records", "started"}  # fields that running a step sets
 
 
 class Journal(BaseModel):
-    """All steps of a session in order. ``form`` says whether it is one on a GPU or a rehearsal."""
+    """All steps of a session in order. ``form`` says whether it is a session on a GPU or a rehearsal."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -96,10 +96,10 @@ class Journal(BaseModel):
         return next(entry for entry in self.steps if entry.name == name)
 
     def save(self, folder: Path) -> None:
-        """Write it whole or not at all.
+        """Write the journal to the folder, whole or not at all.
 
         Raises:
-            JournalError: when the disk takes no more.
+            JournalError: when it cannot be written.
         """
         path = folder / NAME
         beside = path.with_name(f".{NAME}.new")
@@ -110,22 +110,22 @@ class Journal(BaseModel):
                 os.fsync(file.fileno())
             beside.replace(path)
         except OSError as error:
-            raise JournalError(f"{path}: {error.strerror}; make room, and run it again to continue") from error
+            raise JournalError(f"{path}: {error.strerror}; free some space, and run it again to continue") from error
 
 
 @contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Make a folder, and be the only session in it.
+    """Make a folder and lock it, so that no other session uses it during the block.
 
     Raises:
-        JournalError: when it cannot be written, or another session is at work in it.
+        JournalError: when the folder cannot be written, or another session uses it.
     """
     lock = FileLock(folder / LOCK)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise JournalError(f"{folder}: another session is at work in it; wait, or give another --output") from None
+        raise JournalError(f"{folder}: another session is running in it; wait, or give another --output") from None
     except OSError as error:
         raise JournalError(f"{folder}: {error.strerror}; give an --output that can be written") from error
     try:
@@ -138,7 +138,7 @@ def read(folder: Path) -> Journal | None:
     """Return the journal that a folder holds, None where it holds none.
 
     Raises:
-        JournalError: when there is one that cannot be understood.
+        JournalError: when there is a journal that cannot be read or is not valid.
     """
     path = folder / NAME
     if not path.exists():
@@ -147,20 +147,20 @@ def read(folder: Path) -> Journal | None:
         return Journal.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         what = str(error).splitlines()[0]
-        raise JournalError(f"{path} is no journal of a session ({what}): give another --output") from error
+        raise JournalError(f"{path} is not the journal of a session ({what}): give another --output") from error
 
 
 def begun(steps: Sequence[SessionStep], *, form: str, moebench: str, device: str, before: Journal | None) -> Journal:
     """Return a journal of these steps that keeps everything an earlier journal holds of them.
 
     Raises:
-        JournalError: when the earlier one is of a rehearsal and this one is not, or is of another device.
+        JournalError: when the earlier journal has another form (GPU or rehearsal) or another device.
     """
     if before is not None:
         for word, old, new in (("form", before.form, form), ("device", before.device, device)):
             if old != new:
                 raise JournalError(
-                    f"it holds a session of another {word} ({old}, this is {new}): give another --output"
+                    f"the folder holds a session of another {word} ({old}, this is {new}): give another --output"
                 )
     known = {entry.name: entry for entry in before.steps} if before else {}
     return Journal(
@@ -172,4 +172,4 @@ def _entry(step: SessionStep, before: JournalEntry | None) -> JournalEntry:
     fresh = JournalEntry(
         number=step.number, name=step.name, worth=step.worth, command=list(step.command), limit_s=step.limit_s
     )
-    return fresh if before is None else fresh.model_copy(update=before.model_dump(include=TOLD))
+    return fresh if before is None else fresh.model_copy(update=before.model_dump(include=RESULTS))

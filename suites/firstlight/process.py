@@ -1,4 +1,4 @@
-"""One command as a process group of its own, which ends with it: in time, when its time is over, or when we stop."""
+"""A command in its own process group, which is killed when the command ends, at its time limit, or at a stop."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-GRACE_S = 3.0  # for a command that is asked to end to write what it has
-DEATH_S = 5.0  # for a killed process to be gone
-POLL_S = 0.05  # how late an end may be noticed; at first much less, for the shortest commands
+GRACE_S = 3.0  # for a command to write its results after it was asked to end
+DEATH_S = 5.0  # to wait for a killed process
+POLL_S = 0.05  # longest pause between two looks at a process; the first pauses are much shorter
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Stop = Callable[[], bool]
-"""Whether this process has been asked to stop."""
+"""Function that returns True once this process has been asked to stop."""
 
 
 class Stopped(Exception):
-    """This process was asked to stop while a command ran; the command is gone."""
+    """This process was asked to stop while a command ran; the command was killed."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """End of a command: its exit code, negative for a signal, None when its time was over; and its seconds."""
+    """End of a command: its exit code (negative for a signal, None at the time limit) and its duration in seconds."""
 
     exit_code: int | None
     seconds: float
@@ -43,18 +43,18 @@ def run(
     err: Path,
     stop: Stop,
 ) -> Ended:
-    """Run a command in a folder, its output appended to two files, for at most ``limit_s`` seconds.
+    """Run a command in a folder for at most ``limit_s`` seconds and append its output to two files.
 
-    It is asked to end by SIGINT shortly before, so that it may write what it has. Whatever is left of its group is
-    killed at the limit, when the command ends by itself, and when this process is asked to stop.
+    The command gets SIGINT shortly before the limit, so that it can write its results. All processes left in its group
+    are killed at the limit, when the command ends, and when this process is asked to stop.
 
     Raises:
-        OSError: when it cannot be started.
+        OSError: when the command cannot be started.
         Stopped: when this process is asked to stop.
     """
     started = time.monotonic()
     with out.open("ab") as stdout, err.open("ab") as stderr:
-        process = subprocess.Popen(  # noqa: S603  # declared in steps.py, of constants and the paths of tools
+        process = subprocess.Popen(  # noqa: S603  # from session_steps.py: constants and paths of tools
             command,
             cwd=folder,
             env=environment,
@@ -70,7 +70,7 @@ def run(
             _wait(process.pid, started + limit_s, stop)
     finally:
         _signal(process.pid, signal.SIGKILL)
-        with suppress(subprocess.TimeoutExpired):  # one that waits inside a driver is left to it
+        with suppress(subprocess.TimeoutExpired):  # a process that waits inside a driver ends when the driver lets it
             process.wait(DEATH_S)
     return Ended(process.returncode if in_time else None, time.monotonic() - started)
 
@@ -95,7 +95,7 @@ def _signal(group: int, number: signal.Signals) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Note it when this process is asked to stop, instead of stopping at once."""
+    """Note SIGINT, SIGTERM and SIGHUP in the block instead of stopping at once; yield a function that reports them."""
     asked: list[int] = []
 
     def note(number: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""A session: steps in turn, each in a process of its own; none stops the next, and the journal says how each ended."""
+"""A session: steps run one after the other, each in a separate process; a step that fails does not stop the next."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .process import Ended, Stop, Stopped, run
 from .session_step import SessionStep
 
 LOGS = "logs"
-# Of whoever started the session, and nothing of the steps': an interpreter instead of a compiler, say.
+# Variables that steps do not inherit: Triton's interpreter, say, would replace the compiler in every step.
 FORGOTTEN = ("TRITON_INTERPRET",)
 
 
 class FirstlightSession:
-    """The steps of one folder; ``tell`` is told of every step when it starts and when it has ended."""
+    """A session in one folder; it calls ``tell`` with the entry of each step when the step starts and when it ends."""
 
     def __init__(self, folder: Path, journal: Journal, tell: Callable[[JournalEntry], None], stop: Stop) -> None:
         self._folder = folder
@@ -27,10 +27,10 @@ class FirstlightSession:
         self._stop = stop
 
     def run(self, steps: Sequence[SessionStep], last: Callable[[], SessionStep]) -> None:
-        """Carry out steps, and then the one that is made of what they left.
+        """Run the steps, and then the step that ``last`` makes from the files that they left.
 
         Raises:
-            JournalError: when the disk takes no more.
+            JournalError: when the journal cannot be written.
             Stopped: when this process is asked to stop; the journal says so.
         """
         (self._folder / LOGS).mkdir(exist_ok=True)
@@ -44,7 +44,7 @@ class FirstlightSession:
         if step.obstacle:
             self._end(step, entry, StepStatus.skipped, step.obstacle)
             return
-        entry.status, entry.reason = StepStatus.running, "is under way, or the session was killed in it"
+        entry.status, entry.reason = StepStatus.running, "is running, or the session was killed during it"
         entry.started = datetime.now(UTC).isoformat(timespec="seconds")
         self._journal.save(self._folder)
         self._tell(entry)
@@ -79,14 +79,14 @@ class FirstlightSession:
         entry.files = [str(file.relative_to(self._folder)) for file in (*made, *logs)]
         entry.records = tally(file for file in made if file.suffix == ".jsonl")
         if status is StepStatus.wrong and entry.records:
-            reason = f"of its records {counted(entry.records)}"
+            reason = f"its records are {counted(entry.records)}"
         entry.status, entry.reason = status, reason
         self._journal.save(self._folder)
         self._tell(entry)
 
 
 def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables of this process for one in another folder, whose output is not buffered."""
+    """Return this process's variables for a step: PYTHONPATH made absolute, and output not buffered."""
     kept = {name: value for name, value in environment.items() if name not in FORGOTTEN}
     if "PYTHONPATH" in kept:
         folders = kept["PYTHONPATH"].split(os.pathsep)

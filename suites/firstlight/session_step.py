@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 class SessionStep:
     """One command of a session, run in the session's folder.
 
-    ``number`` says where it stands, as in docs/gpu.md: ``1.4`` is the fourth question of stage 1. ``worth`` is what it
-    tells. It is killed after ``limit_s`` seconds. ``files`` are what it makes in the folder, ``environment`` the
-    variables that it gets beside those of the session. ``obstacle`` is why it cannot be done here, with the remedy;
-    empty where it can.
+    ``number`` is its place in the table of docs/gpu.md: ``1.4`` is the fourth question of stage 1. ``worth`` says in
+    one line what it finds out. It is killed after ``limit_s`` seconds. ``files`` are the files that it writes in the
+    folder, ``environment`` the variables that it gets in addition to those of the session. ``obstacle`` says why it
+    cannot run on this machine, with the remedy; it is empty where it can run.
     """
 
     number: str

@@ -1,4 +1,4 @@
-"""The steps of a session, in the order of what they are worth: three stages of under nine minutes on one GPU."""
+"""The steps of a session, the most valuable first: three stages of under nine minutes each on one GPU."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .tools import tool
 STAGES = ("1", "2", "3")
 MOEBENCH = (sys.executable, "-m", "moebench.cli.main")
 PAGE = "page"
-# What ncu collects, each in a few replays of a kernel: how near it is to the limits, and what its warps wait for.
+# Sections that ncu collects in a few replays of a kernel: use of the hardware limits, and causes of stalled warps.
 SECTIONS = (
     "SpeedOfLight", "ComputeWorkloadAnalysis", "MemoryWorkloadAnalysis", "WarpStateStats", "SchedulerStats",
     "Occupancy", "LaunchStats",
@@ -24,7 +24,7 @@ SECTIONS = (
 
 
 def declared(form: SessionForm, *, tests: Path | None) -> list[SessionStep]:
-    """List all steps but the page, in order; ``tests`` is the folder of moebench's tests where there is one."""
+    """List all steps but the page, in order; ``tests`` is the folder of moebench's tests, None without one."""
     steps = (*_first(form, tests), *_second(form), *_third(form))
     return [replace(step, environment={**form.environment, **step.environment}) for step in steps]
 
@@ -35,7 +35,7 @@ def _first(form: SessionForm, tests: Path | None) -> list[SessionStep]:
         SessionStep(
             number="1.1",
             name="machine",
-            worth="versions, device, readings of its clocks, and the rates that every share is of",
+            worth="versions, the device, readings of its clocks, and the measured rates that bounds are computed from",
             command=_program("describe_machine", form.name, "machine.json"),
             limit_s=30,
             files=("machine.json",),
@@ -43,7 +43,7 @@ def _first(form: SessionForm, tests: Path | None) -> list[SessionStep]:
         SessionStep(
             number="1.2",
             name="check",
-            worth="are the Triton kernels right in every element type, forward and in training",
+            worth="whether the Triton kernels are right in every element type, forward and training",
             command=_program("measure_tasks", form.name, "check", "check.jsonl"),
             limit_s=55,
             files=("check.jsonl",),
@@ -53,7 +53,7 @@ def _first(form: SessionForm, tests: Path | None) -> list[SessionStep]:
         SessionStep(
             number="1.3",
             name="compile",
-            worth="compiles what is measured next with all cores, which one process would do one by one",
+            worth="compiles the layers that the next steps measure, on all cores at once",
             command=_program("precompile", form.name, "compile.json"),
             limit_s=45,
             files=("compile.json",),
@@ -61,7 +61,7 @@ def _first(form: SessionForm, tests: Path | None) -> list[SessionStep]:
         SessionStep(
             number="1.4",
             name="cold",
-            worth="decode, prefill, fine experts and training against the bound: the first numbers to quote",
+            worth="times of decode, prefill, fine experts and training against the bound: the first numbers to quote",
             command=_run(form, *MEASURED, output="cold.jsonl", kernels=form.kernels),
             limit_s=200,
             files=("cold.jsonl", "cold.html", "cold.md"),
@@ -69,7 +69,7 @@ def _first(form: SessionForm, tests: Path | None) -> list[SessionStep]:
         SessionStep(
             number="1.5",
             name="clock",
-            worth="do our clocks agree with triton.testing.do_bench, and does the flush leave work behind",
+            worth="whether our clocks agree with triton.testing.do_bench, and whether the flush leaves work behind",
             command=(*MOEBENCH, "clock", "--device", form.device, "--output", "clock.json"),
             limit_s=35,
             files=("clock.json",),
@@ -77,7 +77,7 @@ def _first(form: SessionForm, tests: Path | None) -> list[SessionStep]:
         SessionStep(
             number="1.5",
             name="eager",
-            worth="what decoding takes in a loop of Python, launches included",
+            worth="time of decoding in a Python loop, launches included",
             command=_run(
                 form, *form.eager, output="eager.jsonl", kernels=form.hot_kernels[:1], words=("--cache", "eager")
             ),
@@ -93,7 +93,7 @@ def _second(form: SessionForm) -> list[SessionStep]:
         SessionStep(
             number="2.1",
             name="variants",
-            worth="every choice of the kernels changed by itself, in turn with the default: what to write next",
+            worth="what each choice of the kernel gains: each is changed alone and measured in turn with the default",
             command=_program("variants", form.name, "variants.jsonl"),
             limit_s=230,
             files=("variants.jsonl",),
@@ -103,7 +103,7 @@ def _second(form: SessionForm) -> list[SessionStep]:
             form,
             number="2.2",
             name="ncu",
-            worth="per kernel the tensor pipe, L2, shared memory, and what warps wait for",
+            worth="use of the tensor pipe, L2 and shared memory by each kernel, and what its warps wait for",
             words=(
                 "--clock-control", "none", "--profile-from-start", "off", "--force-overwrite", "--page", "details",
                 *(word for section in SECTIONS for word in ("--section", section)), "--export", "ncu.ncu-rep",
@@ -116,17 +116,17 @@ def _second(form: SessionForm) -> list[SessionStep]:
             form,
             number="2.3",
             name="compute-sanitizer",
-            worth="accesses past the end of a tensor, which the interpreter cannot see",
+            worth="accesses past the end of a tensor, which Triton's interpreter cannot see",
             words=("--tool", "memcheck", "--error-exitcode", "1"),
             program=_program("call", form.name, "tiny"),
             limit_s=90,
-            # Each tensor in memory of its own: within a block of torch's allocator nothing is out of bounds.
+            # Each tensor gets an allocation of its own: the checker sees no bounds inside a block of torch's allocator.
             environment={"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
         ),
         SessionStep(
             number="2.4",
             name="trace",
-            worth="gaps between launches, in a forward and in a training step",
+            worth="gaps between the launches of a forward and of a training step",
             command=_program("profile_calls", form.name, "forward.trace.json.gz", "train.trace.json.gz"),
             limit_s=40,
             files=("forward.trace.json.gz", "train.trace.json.gz"),
@@ -143,7 +143,7 @@ def _third(form: SessionForm) -> list[SessionStep]:
         SessionStep(
             number="3.2",
             name="hot",
-            worth="the steady state of a CUDA graph, and joules a call",
+            worth="times in the steady state of a CUDA graph, and joules per call",
             command=_run(
                 form, *MEASURED, output="hot.jsonl", kernels=form.hot_kernels, words=form.hot
             ),
@@ -153,7 +153,7 @@ def _third(form: SessionForm) -> list[SessionStep]:
         SessionStep(
             number="3.3",
             name="complete",
-            worth="many experts and capacity factors: the rest of the page",
+            worth="times with many experts and with capacity factors: the rest of the page",
             command=_run(form, *COMPLETING, output="complete.jsonl", kernels=form.kernels),
             limit_s=75,
             files=("complete.jsonl", "complete.html", "complete.md"),
@@ -161,7 +161,7 @@ def _third(form: SessionForm) -> list[SessionStep]:
         SessionStep(
             number="3.4",
             name="peers",
-            worth="against whom: the peers that are installed, at fine experts and at the shape they quote",
+            worth="times of the installed peers, at fine experts and at the shape that they quote",
             command=_program("measure_tasks", form.name, "rivals", "peers.jsonl"),
             limit_s=55,
             files=("peers.jsonl",),
@@ -169,7 +169,7 @@ def _third(form: SessionForm) -> list[SessionStep]:
         SessionStep(
             number="3.5",
             name="sweep",
-            worth="configurations chosen by chance, for strategies to be compared on without a GPU",
+            worth="times of randomly drawn configurations, to compare search strategies on without a GPU",
             command=(
                 *MOEBENCH, "tune", form.tuned, *form.tuned_fine, "--device", form.device, "--strategy", "random",
                 "--trials", str(form.swept), "--output", "sweep.jsonl",
@@ -180,7 +180,7 @@ def _third(form: SessionForm) -> list[SessionStep]:
         SessionStep(
             number="3.5",
             name="predicted",
-            worth="is the static model true: its order and its times beside the measured ones",
+            worth="how well the static model predicts the order and the times of that sweep",
             command=_program("predicted", "sweep.jsonl", "predicted.json"),
             limit_s=15,
             files=("predicted.json",),
@@ -189,12 +189,12 @@ def _third(form: SessionForm) -> list[SessionStep]:
 
 
 def page(folder: Path) -> SessionStep:
-    """Return the last step of every stage: one page of all records so far."""
+    """Return the last step of every stage, which reports all records so far on one page."""
     records = sorted(file.name for file in folder.glob("*.jsonl"))
     return SessionStep(
         number="all",
         name=PAGE,
-        worth="all records so far on one page",
+        worth="a report of all records so far",
         command=(*MOEBENCH, "report", *records, "--output", "page.html"),
         limit_s=20,
         files=("page.html",),
@@ -214,7 +214,7 @@ def _program(name: str, *words: str) -> tuple[str, ...]:
 def _run(
     form: SessionForm, *suites: str, output: str, kernels: Sequence[str], words: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """`moebench run` in default configurations: what was tuned here before changes nothing."""
+    """Return the command `moebench run` in default configurations, which earlier tuning cannot change."""
     only = [word for kernel in kernels for word in ("--kernel", kernel)]
     samples = [] if form.samples is None else ["--samples", str(form.samples)]
     return (
@@ -228,7 +228,7 @@ def _tune(form: SessionForm, number: str, name: str, shape: Sequence[str], limit
     return SessionStep(
         number=number,
         name=name,
-        worth="the same with the best configuration that a short search finds",
+        worth="times with the best configuration that a short search finds",
         command=(
             *MOEBENCH, "tune", form.tuned, *shape, "--device", form.device, "--trials", str(form.trials),
             "--output", records,
@@ -239,18 +239,18 @@ def _tune(form: SessionForm, number: str, name: str, shape: Sequence[str], limit
 
 
 def _tests(form: SessionForm, tests: Path | None) -> SessionStep:
-    """Return the step of the tests for a GPU, which runs whatever other imports are missing."""
+    """Return the step of the tests for a GPU, which needs only pytest and the folder of the tests."""
     obstacle = ""
     if tests is None:
-        obstacle = "there are no tests here: start it in a checkout, or give --tests"
+        obstacle = "no folder of tests found: start it in a checkout, or give --tests"
     elif not find_spec("pytest"):
-        obstacle = "pytest is not installed; carry its wheel (docs/gpu.md)"
+        obstacle = "pytest is not installed; bring its wheel along (docs/gpu.md)"
     where = [str(tests / form.tests)] if tests else []
     side_by_side = form.tests_words if find_spec("xdist") else _alone(form.tests_words)
     return SessionStep(
         number="1.2",
         name="tests",
-        worth="everything else that is marked for a GPU, the layers of transformers among it",
+        worth="whether all tests marked for a GPU pass, those of transformers' layers included",
         command=(
             sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-W", "default", "--continue-on-collection-errors",
             "-p", "no:cacheprovider", "--junitxml", "tests.xml", *side_by_side, *where,
@@ -262,7 +262,7 @@ def _tests(form: SessionForm, tests: Path | None) -> SessionStep:
 
 
 def _alone(words: Sequence[str]) -> tuple[str, ...]:
-    """Return the words for pytest without those of pytest-xdist."""
+    """Return options for pytest without those of pytest-xdist."""
     spread = {"-n", "--dist"}
     return tuple(word for word, before in zip(words, ("", *words), strict=False) if not {word, before} & spread)
 
@@ -279,7 +279,7 @@ def _under_tool(
     files: tuple[str, ...] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> SessionStep:
-    """Return the step of a program under the NVIDIA tool that has the step's name."""
+    """Return the step that runs a program under an NVIDIA tool; the step has the tool's name."""
     found = tool(name, real=form.tools)
     return SessionStep(
         number=number,
@@ -289,5 +289,5 @@ def _under_tool(
         limit_s=limit_s,
         files=files,
         environment={**environment, **_interpreted(form)},
-        obstacle="" if found else f"{name} is not here: put the CUDA toolkit's folder of it in PATH",
+        obstacle="" if found else f"{name} is not found: add the folder of the CUDA toolkit that holds it to PATH",
     )

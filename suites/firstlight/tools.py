@@ -12,7 +12,7 @@ PLACES = ("/usr/local/cuda/bin", "/usr/local/cuda/compute-sanitizer", "/opt/nvid
 
 
 def tool(name: str, *, real: bool) -> tuple[str, ...] | None:
-    """Return the words that start a tool, None where it is not found."""
+    """Return the start of a tool's command line, None where the tool is not found."""
     if not real:
         return (sys.executable, "-m", f"{__package__}.programs.stand_in", name)
     found = shutil.which(name) or _in(_places(), name)
@@ -20,7 +20,7 @@ def tool(name: str, *, real: bool) -> tuple[str, ...] | None:
 
 
 def _places() -> Iterable[Path]:
-    """Return the paths in CUDA toolkits, whether or not PATH has them, the newest first."""
+    """Yield the folders of CUDA toolkits, the newest first, whether or not PATH has them."""
     home = os.environ.get("CUDA_HOME")
     for pattern in (*([f"{home}/bin"] if home else []), *PLACES):
         yield from sorted(Path("/").glob(pattern.removeprefix("/")), reverse=True)

@@ -1,4 +1,4 @@
-"""Progress of a program: a line for each measured task, so that its log shows how far it came."""
+"""Progress of a program: a line for each measured task, so that its log shows how far it got."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ....execution.trial.task import Task
 from ....results.record import Record
 
 
-def told(task: Task, records: Sequence[Record]) -> bool:
-    """Print what came of a task; whether any of it is bad."""
+def print_progress(task: Task, records: Sequence[Record]) -> bool:
+    """Print the statuses and reasons of a task's records; return whether any record is bad."""
     point = task.point
     statuses = Counter(record.status.value for record in records)
     print(f"{point.series}, {point.axis} {point.x}: {', '.join(f'{n} {word}' for word, n in statuses.items())}")  # noqa: T201  # the log

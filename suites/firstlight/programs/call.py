@@ -1,4 +1,4 @@
-"""Call layers a few times, to be looked at by a profiler or a memory checker: ``traced`` or ``tiny`` of a form."""
+"""Calls of layers for a profiler (``traced`` of a form) or a memory checker (``tiny`` of a form)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROFILED = "triton_scatter"
 
 
 def main() -> None:
-    """Arguments: the form, and what to call: one training step that a profiler sees, or every layout once."""
+    """Read the arguments, the form and ``traced`` or ``tiny``, and call one training step or every layout."""
     name, which = sys.argv[1:]
     chosen = form(name)
     device = torch.device(chosen.device)
@@ -32,14 +32,14 @@ def main() -> None:
         return
     for problem in (chosen.tiny, chosen.tiny.replace(capacity_factor=1.25)):
         for mode in ("forward", "train"):
-            for kernel, of in layers([problem.replace(mode=mode)]):
-                prepared(kernel, of, device)()
+            for kernel, supported in layers([problem.replace(mode=mode)]):
+                prepared(kernel, supported, device)()
                 synchronize(device)
-                print(f"{kernel} {of.key}: called")  # noqa: T201  # the log says what came last
+                print(f"{kernel} {supported.key}: called")  # noqa: T201  # the log shows the last call before a crash
 
 
 def prepared(kernel_name: str, problem: Problem, device: torch.device) -> Callable[[], Result]:
-    """One call of a layer in its default configuration, on inputs of its own."""
+    """Return a function that calls a layer in its default configuration on newly drawn inputs."""
     kernel = KERNELS.load(kernel_name)
     inputs = draw_inputs(problem, draw_weights(problem, seed=0, device=device), seed=1, device=device)
     if problem.mode == "train":
@@ -50,7 +50,7 @@ def prepared(kernel_name: str, problem: Problem, device: torch.device) -> Callab
 
 @contextmanager
 def watched(device: torch.device) -> Iterator[None]:
-    """Be seen by a profiler that was started with ``--profile-from-start off``."""
+    """Switch on a profiler that was started with ``--profile-from-start off``, for the block only."""
     synchronize(device)
     if device.type != "cuda":
         yield
@@ -64,7 +64,7 @@ def watched(device: torch.device) -> Iterator[None]:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for the device, where there is one to wait for."""
+    """Wait for a CUDA device; do nothing on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 

@@ -1,4 +1,4 @@
-"""Description of a device: versions, readings of its clocks with what each costs, and the rates of a bound."""
+"""Description of a device: versions, readings of its clocks and the time each takes, and the rates behind a bound."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
 def main() -> None:
-    """Arguments: the form, and the JSON file to write; it is written anew whenever something more is known."""
+    """Read the arguments, the form and the JSON file to write, and rewrite the file after every fact found."""
     name, path = sys.argv[1:]
     chosen = form(name)
     found: dict[str, object] = {}
@@ -51,9 +51,9 @@ def parts(kind: DeviceType) -> Iterator[tuple[str, object]]:
 
 
 def telemetry(device: torch.device) -> dict[str, object]:
-    """Several readings of the device's clocks, power and temperature, and the milliseconds that one takes."""
+    """Read the device's clocks, power and temperature several times; return the readings and their durations."""
     if device.type != "cuda":
-        return {"reason": f"there are no readings of the device {device.type}"}
+        return {"reason": f"a device of type {device.type} has no telemetry"}
     source: Telemetry = connect(device.index or 0)
     if isinstance(source, NoTelemetry):
         return {"reason": source.reason}

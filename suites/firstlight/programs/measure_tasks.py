@@ -1,4 +1,4 @@
-"""Measure a list of tasks that is no suite of its own: ``check`` or ``rivals`` of a form, into a file of records."""
+"""Measurement of tasks that belong to no suite, ``check`` or ``rivals`` of a form, into a file of records."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ...plan import BUDGETS
 from ...resume import pending
 from ...runner import Runner
 from ..forms import SessionForm, form
-from ._progress import told
+from ._progress import print_progress
 from .precompile import cases, compiled, layers
 
-HANG_S = 30.0  # a small layer that compiles and runs for longer hangs
-FEW = 1  # samples where only the numbers that come out matter
+HANG_S = 30.0  # a small layer that takes longer to compile and run is taken to hang
+FEW = 1  # samples where only the correctness of the result matters
 
 
 def main() -> None:
-    """Arguments: the form, which list, and the file of records to write or continue. Exit code 1 means a bad answer."""
+    """Read the arguments (form, list, file of records) and measure. Exit code 1 means that a record is bad."""
     name, which, path = sys.argv[1:]
     chosen = form(name)
     tasks = list({"check": checks, "rivals": rivals}[which](chosen))
@@ -33,7 +33,7 @@ def main() -> None:
     with Store(Path(path)) as store:
         left = pending(tasks, store.loaded.records, chosen.device).tasks
         runner = Runner(store, partial(local_executor, chosen.device))
-        bad = [told(progress.task, progress.records) for progress in runner.run(left)]
+        bad = [print_progress(progress.task, progress.records) for progress in runner.run(left)]
     sys.exit(int(any(bad)))
 
 
@@ -58,7 +58,7 @@ def checks(chosen: SessionForm) -> Iterator[Task]:
 
 
 def rivals(chosen: SessionForm) -> Iterator[Task]:
-    """Yield the installed peers at shapes of many fine experts."""
+    """Yield one task for each shape of many fine experts, in which the installed peers compete."""
     for problem in chosen.rivals:
         yield Task(
             point=Point(

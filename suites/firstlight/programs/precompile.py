@@ -1,4 +1,4 @@
-"""Compile the default configurations of what will be measured, with all cores, into the cache that workers read."""
+"""Compilation of the default configurations to be measured, on all cores, into the cache that workers read."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ....kernels.hardware.gpus import HARDWARE, Hardware
 from ....kernels.problem import Problem
 from ..forms import form
 
-TARGET = "sm_90"  # where there is no GPU that could say its own
+TARGET = "sm_90"  # compiled for where there is no GPU
 
 
 def main() -> None:
-    """Arguments: the form, and the JSON file to write. Exit code 1 means that something does not compile."""
+    """Read the arguments, form and JSON file to write, and compile. Exit code 1: some layer does not compile."""
     name, path = sys.argv[1:]
     if reason := unable():
         sys.exit(reason)
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def layers(problems: Iterable[Problem]) -> list[tuple[str, Problem]]:
-    """Every kernel in Triton with every problem that it takes, on the device that is here."""
+    """Return each Triton kernel paired with each problem that it supports on the present device."""
     device = here()
     return [
         (name, problem)
@@ -57,21 +57,21 @@ def layers(problems: Iterable[Problem]) -> list[tuple[str, Problem]]:
     ]
 
 
-def cases(of: Iterable[tuple[str, Problem]]) -> list[CompileCase]:
-    """Return the default configuration of each on the present device, or on its stand-in."""
+def cases(supported: Iterable[tuple[str, Problem]]) -> list[CompileCase]:
+    """Return the case of each layer's default configuration on the present GPU, or on its stand-in."""
     with assuming(gpu()):
-        return [case(name, problem, KERNELS.load(name).space(problem, here())[0]) for name, problem in of]
+        return [case(name, problem, KERNELS.load(name).space(problem, here())[0]) for name, problem in supported]
 
 
 def case(kernel: str, problem: Problem, config: Config) -> CompileCase:
-    """One configuration to be compiled for the GPU that is here, or for what stands for it."""
+    """Return the case of one configuration, compiled for the present GPU or for its stand-in."""
     return CompileCase(kernel=kernel, model="", problem=problem, config=config, target=gpu().target, hardware=gpu())
 
 
 def here() -> torch.device:
-    """Return the GPU; where there is none, the device of tensors without memory, on which launches are recorded.
+    """Return the GPU; without one, the meta device, on which launches are recorded.
 
-    Where Triton interprets, kernels run on the CPU, and nothing is compiled.
+    Where Triton interprets kernels, this is the CPU, and nothing is compiled.
     """
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -79,12 +79,12 @@ def here() -> torch.device:
 
 
 def gpu() -> Hardware:
-    """Return the target of compilation."""
+    """Return the GPU to compile for: the present one, or the stand-in ``TARGET``."""
     return hardware(here()) if torch.cuda.is_available() else HARDWARE[TARGET]
 
 
 def compiled(work: Sequence[CompileCase]) -> list[CompileOutcome]:
-    """Yield the outcomes of cases, compiled on all cores into the cache that Triton reads in every process."""
+    """Compile cases on all cores into the cache that Triton reads in every process; return the outcomes."""
     with Compilers(len(usable_cores())) as compilers:
         return list(compilers.compile(work))
 

@@ -1,4 +1,4 @@
-"""Trace a forward and a training step with torch's profiler, for chrome://tracing or Perfetto."""
+"""Traces of a forward and a training step by torch's profiler, for chrome://tracing or Perfetto."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..forms import form
 from .call import PROFILED, prepared, synchronize
 
 WARM_UPS = 2
-CALLS = 3  # in a trace: the gap between one call and the next is in it
+CALLS = 3  # in a trace, so that it shows the gaps between calls
 
 
 def main() -> None:
-    """Arguments: the form, the file for the forward, and the file for the training step."""
+    """Read the arguments (form, file for the forward, file for the training step) and write both traces."""
     name, *paths = sys.argv[1:]
     chosen = form(name)
     device = torch.device(chosen.device)

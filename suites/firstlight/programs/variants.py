@@ -1,4 +1,4 @@
-"""Change every choice of a kernel by itself, and measure it in turn with the default: what each choice is worth."""
+"""Measurement of single choices: each choice of a kernel is changed alone and measured in turn with the default."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ....kernels.problem import Problem
 from ....results.record import Point, Record
 from ....results.record.store import Store
 from ..forms import SessionForm, form
-from ._progress import told
+from ._progress import print_progress
 from .precompile import case
 
 KERNEL = "triton_scatter"
-TOGETHER = 8  # in one task: so few are lost when time is up
-HANG_S = 30.0  # a variant that compiles or runs for longer hangs
+TOGETHER = 8  # variants in one task: no more than these are lost when time is up
+HANG_S = 30.0  # a variant that takes longer to compile or run is taken to hang
 
 
 def main() -> None:
-    """Arguments: the form, and the file of records to write. Exit code 1 means a bad answer."""
+    """Read the arguments (form, file of records) and measure. Exit code 1 means that a record is bad."""
     name, path = sys.argv[1:]
     chosen = form(name)
     bad = False
@@ -45,16 +45,17 @@ def main() -> None:
             records = isolated.run(task)
             for record in records:
                 store.append(record)
-            bad |= told(task, records)
+            bad |= print_progress(task, records)
             for line in ratios(records):
                 print(line)  # noqa: T201  # the log
     sys.exit(int(bad))
 
 
 def tasks(chosen: SessionForm) -> list[Task]:
-    """Return the variants at every problem, several in a task, with the default twice: its difference is the noise.
+    """Return tasks of several variants each, at every problem.
 
-    What has never run on hardware, and may hang, comes after everything else.
+    The default takes part twice in each task: the difference of its two times shows the noise. Variants that have
+    never run on hardware, and may hang, come last.
     """
     device = torch.device(chosen.device)
     proven, unproven = [], []
@@ -86,7 +87,10 @@ def _task(chosen: SessionForm, problem: Problem, space: Space, variants: Sequenc
 
 
 def one_change(space: Space, most: int) -> list[Config]:
-    """Return at most ``most`` proven configurations with one change from the default, of each choice in turn."""
+    """Return at most ``most`` proven configurations that differ from the default in one choice.
+
+    They take turns over the choices, so that each choice is changed before any is changed again.
+    """
     by_choice: dict[str, list[Config]] = {}
     for place, config in enumerate(space.configs):
         changed = difference(config, space.default)
@@ -109,15 +113,15 @@ def difference(config: Mapping[str, object], default: Mapping[str, object]) -> d
 
 
 def compile_all(task: Task, compilers: Compilers) -> None:
-    """Compile the competitors of a task with all cores, where kernels are compiled."""
+    """Compile the competitors of a task on all cores, unless kernels are interpreted."""
     if unable() is None:
-        # The default is there twice. What does not compile is told where it is measured.
-        configs = [who.config for who in task.competitors if who.config is not None][1:]
+        # The default competes twice. A variant that does not compile is reported when it is measured.
+        configs = [one.config for one in task.competitors if one.config is not None][1:]
         list(compilers.compile([case(KERNEL, task.problem, config) for config in configs]))
 
 
 def ratios(records: Sequence[Record]) -> list[str]:
-    """Return a line for each variant, the fastest first: its time over the default's."""
+    """Return a line for each variant, the fastest first, with its time divided by the default's."""
     default = next((record for record in records if record.timing), None)
     if default is None or default.timing is None:
         return []

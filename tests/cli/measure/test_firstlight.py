@@ -1,4 +1,4 @@
-"""`moebench firstlight`: what it refuses, what it rehearses, how it is stopped and continued."""
+"""`moebench firstlight`: refusals, rehearsals, stopping and continuing."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path) -> Non
     (tmp_path / "steps.json").write_text("{}")
     answer = firstlight("--output", ".", "--rehearse", cwd=tmp_path)
     assert answer.returncode == 2
-    assert "steps.json is no journal of a session" in answer.stderr
+    assert "steps.json is not the journal of a session" in answer.stderr
     assert (tmp_path / "steps.json").read_text() == "{}"
 
 
@@ -88,7 +88,7 @@ def test_the_steps_are_listed_with_their_limits(tmp_path: Path) -> None:
 
 
 def test_some_steps_are_rehearsed_repeated_and_continued(tmp_path: Path) -> None:
-    """Two that leave files, one of them records, and the page of these; then again, with nothing to do."""
+    """Two steps that write files, one of them records, and the page; then a second run with nothing to do."""
     answer = firstlight("--output", "o", "--rehearse", "--step", "peers", "--step", "ncu", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     found = entries(tmp_path / "o")
@@ -110,7 +110,7 @@ def test_some_steps_are_rehearsed_repeated_and_continued(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_step_and_the_session_and_both_are_told(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_signal_ends_the_step_and_the_session_and_both_are_reported(number: signal.Signals, tmp_path: Path) -> None:
     command = [*MOEBENCH, "--output", "o", "--rehearse", "--stage", "2"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=ALONE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -121,7 +121,7 @@ def test_a_signal_ends_the_step_and_the_session_and_both_are_told(number: signal
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 2
-    assert err == "moebench: stopped; what ended is kept, and --output o continues\n"
+    assert err == "moebench: stopped; finished steps are kept, --output o continues the session\n"
     found = entries(tmp_path / "o")
     assert found["variants"]["status"] == "interrupted"
     assert {found[name]["status"] for name in ("ncu", "trace", "page")} == {"waiting"}
@@ -130,7 +130,7 @@ def test_a_signal_ends_the_step_and_the_session_and_both_are_told(number: signal
 
 
 def running(folder: Path) -> list[str]:
-    """Return the commands of processes that work in a folder."""
+    """Return the command lines of processes whose working directory is a folder."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -154,7 +154,7 @@ def lacking(folder: Path, *names: str) -> dict[str, str]:
 
 
 def test_what_a_bare_machine_lacks_costs_only_what_needs_it(tmp_path: Path) -> None:
-    """No nox, no tests and nothing to run them, no peers, no plots: sentences, and everything else is there."""
+    """Without nox, tests, pytest, peers and plots, the steps that need them give a reason and the others run."""
     absent = ("cupy", "hypothesis", "matplotlib", "nox", "pynvml", "pytest", "ray", "transformers", "xdist")
     answer = firstlight(
         *("--output", "o", "--rehearse", "--tests", str(TESTS), "--step", "tests", "--step", "complete"),
@@ -164,13 +164,13 @@ def test_what_a_bare_machine_lacks_costs_only_what_needs_it(tmp_path: Path) -> N
     found = entries(tmp_path / "o")
     assert answer.returncode == 0, answer.stderr
     assert found["tests"]["status"] == "skipped"
-    assert found["tests"]["reason"] == "pytest is not installed; carry its wheel (docs/gpu.md)"
+    assert found["tests"]["reason"] == "pytest is not installed; bring its wheel along (docs/gpu.md)"
     assert found["complete"]["status"] == "done"
     assert found["page"]["status"] == "done"
     assert "there are no plots, matplotlib cannot be imported" in (tmp_path / "o" / "page.html").read_text()
 
 
-def test_what_nothing_can_be_done_without_is_named(tmp_path: Path) -> None:
+def test_a_missing_required_package_is_named(tmp_path: Path) -> None:
     answer = firstlight("--output", "o", "--rehearse", cwd=tmp_path, environment=lacking(tmp_path, "jinja2"))
     assert answer.returncode == 2
     assert answer.stderr.startswith("moebench: jinja2 cannot be imported")

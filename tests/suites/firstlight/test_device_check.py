@@ -1,4 +1,4 @@
-"""Devices that should not be measured on, each with one line that says why and what to do."""
+"""Check of a device: an unfit device is refused in one line with the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_busy_device_is_refused(
 def test_a_device_whose_memory_others_hold_is_refused(h100: FakeGpu, capsys: pytest.CaptureFixture[str]) -> None:
     h100.held_bytes = 30 << 30
     said = refusal(capsys)
-    assert "GPU 0 (NVIDIA H100) is not free, others hold 30.0 of its 80.0 GiB" in said
+    assert "GPU 0 (NVIDIA H100) is not free, other processes hold 30.0 of its 80.0 GiB" in said
     assert "CUDA_VISIBLE_DEVICES" in said
 
 
@@ -77,7 +77,7 @@ def answering(monkeypatch: pytest.MonkeyPatch, code: int, out: str, err: str = "
     monkeypatch.setattr(subprocess, "run", lambda *_args, **_kwargs: done)
 
 
-def test_the_name_comes_back_from_the_process_that_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_name_is_read_from_the_other_process(monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, 0, "a warning of torch\nNVIDIA H100\n")
     assert fit() == "NVIDIA H100"
 
@@ -90,17 +90,17 @@ def test_the_name_comes_back_from_the_process_that_asked(monkeypatch: pytest.Mon
             "a warning of torch\nGPU 0 (NVIDIA H100) is busy: end it\n",
             r"^GPU 0 \(NVIDIA H100\) is busy: end it$",
         ),
-        (1, "Traceback\nImportError: libcudart.so.13\n", "libcudart.so.13.*: mend its installation"),
-        (-11, "", "exit code -11.*: mend its installation"),
+        (1, "Traceback\nImportError: libcudart.so.13\n", "libcudart.so.13.*: repair its installation"),
+        (-11, "", "exit code -11.*: repair its installation"),
     ],
 )
-def test_why_not_comes_back_in_one_line(code: int, err: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reason_of_a_refusal_is_one_line(code: int, err: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     answering(monkeypatch, code, "", err)
     with pytest.raises(DeviceError, match=said):
         fit()
 
 
-def test_a_driver_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_hangs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(command: list[str], **_: object) -> None:
         raise subprocess.TimeoutExpired(command, device_check.LIMIT_S)
 

@@ -1,4 +1,4 @@
-"""A fault in any step costs that step alone, and the journal on the disk says what happened."""
+"""Faults: a step that fails stops no other step, and the journal on the disk says what happened."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from moebench.suites.firstlight.process import Stopped
 # Of each fault what is run in the step's place, in how many seconds, and what must be said of it.
 FAULTS = {
     "crash": (python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"), 10.0, "crashed", "killed by SIGSEGV"),
-    "hang": (("/bin/sh", "-c", "sleep 60 & sleep 60"), 0.2, "timeout", "longer than the 0.2 s"),
+    "hang": (("/bin/sh", "-c", "sleep 60 & sleep 60"), 0.2, "timeout", "longer than its limit of 0.2 s"),
     "out of memory": (python("bytearray(1 << 60)"), 10.0, "out_of_memory", "MemoryError"),
     "wrong result": (("/bin/sh", "-c", "echo 'y is off by 3' >&2; exit 1"), 10.0, "wrong", "y is off by 3"),
     "missing import": (python("import no_such_module"), 10.0, "failed", "No module named 'no_such_module'"),
@@ -48,7 +48,7 @@ def test_a_fault_costs_its_step_alone(fault: str, name: str, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stop_in_any_step_leaves_what_ended_before_it(name: str, tmp_path: Path) -> None:
-    """Ctrl-C and SIGTERM come to this: tests/cli/test_firstlight.py sends them."""
+    """Ctrl-C and SIGTERM have this effect; tests/cli/measure/test_firstlight.py sends them."""
     step = next(step for step in DECLARED if step.name == name)
     with pytest.raises(Stopped):
         held(tmp_path, {name: cheap(step, ("sleep", "60"), 60)}, stop=[name])
@@ -62,14 +62,14 @@ def test_records_that_are_not_right_are_counted_beside_the_status(tmp_path: Path
     lines = "\\n".join(['{"status": "passed"}', '{"status": "wrong"}', '{"status": "passed"}', '{"stat'])
     journal = held(tmp_path, {"cold": cheap(step, ("/bin/sh", "-c", f"printf '{lines}' > cold.jsonl; exit 1"))})
     assert journal.entry("cold").records == {"passed": 2, "wrong": 1}
-    assert journal.entry("cold").reason == "of its records 2 passed, 1 wrong"
+    assert journal.entry("cold").reason == "its records are 2 passed, 1 wrong"
     assert (tmp_path / "cold.jsonl").exists()
 
 
 def test_a_step_that_cannot_be_done_is_skipped_with_the_reason(tmp_path: Path) -> None:
     step = next(step for step in DECLARED if step.name == "ncu")
-    journal = held(tmp_path, {"ncu": dataclasses.replace(cheap(step), obstacle="ncu is not here: put it in PATH")})
+    journal = held(tmp_path, {"ncu": dataclasses.replace(cheap(step), obstacle="ncu is not found: add it to PATH")})
     assert journal.entry("ncu").status == "skipped"
-    assert journal.entry("ncu").reason == "ncu is not here: put it in PATH"
+    assert journal.entry("ncu").reason == "ncu is not found: add it to PATH"
     assert not (tmp_path / "ncu.ncu-rep").exists()
     assert journal.entry("trace").status == "done"

@@ -1,4 +1,4 @@
-"""The journal: whole or as it was, continued, and never of two machines."""
+"""The journal: written whole or not at all, continued, and refused on another machine."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def test_a_journal_names_every_step_before_any_has_run(tmp_path: Path) -> None:
     assert {entry.status for entry in found.steps} == {StepStatus.waiting}
 
 
-def test_the_running_step_stands_in_it_if_the_session_is_killed(tmp_path: Path) -> None:
-    """The command itself reads the journal, as whoever finds the folder would."""
+def test_the_journal_names_the_running_step(tmp_path: Path) -> None:
+    """The command reads the journal on the disk while it runs."""
     step = cheap(DECLARED[3], ("/bin/sh", "-c", f"cp {NAME} seen.json"))
     held(tmp_path, {step.name: step})
     seen = Journal.model_validate_json((tmp_path / "seen.json").read_bytes())
     assert [entry.status for entry in seen.steps[:5]] == ["done"] * 3 + ["running", "waiting"]
-    assert "killed in it" in seen.entry(step.name).reason
+    assert "killed during it" in seen.entry(step.name).reason
 
 
-def test_what_was_known_is_kept(tmp_path: Path) -> None:
+def test_an_earlier_journal_is_continued(tmp_path: Path) -> None:
     before = held(tmp_path)
     after = fresh(before=read(tmp_path))
     told = [(entry.name, entry.status, entry.seconds, entry.files) for entry in after.steps]
@@ -46,7 +46,7 @@ def test_a_folder_of_another_machine_or_of_a_rehearsal_is_refused(changed: dict[
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1", '{"schema_version": 2}'])
-def test_what_is_no_journal_is_refused(text: str, tmp_path: Path) -> None:
+def test_an_invalid_journal_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / NAME).write_text(text)
     with pytest.raises(JournalError, match="give another --output"):
         read(tmp_path)
@@ -63,14 +63,14 @@ def test_a_full_disk_leaves_the_journal_as_it_was(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(os, "fsync", full)
     later = fresh()
     later.steps[0].status = StepStatus.done
-    with pytest.raises(JournalError, match="No space left on device; make room"):
+    with pytest.raises(JournalError, match="No space left on device; free some space"):
         later.save(tmp_path)
     assert (tmp_path / NAME).read_bytes() == was
 
 
 def test_a_folder_has_one_session(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "folder"
-    with hold(folder), pytest.raises(JournalError, match="another session is at work"), hold(folder):
+    with hold(folder), pytest.raises(JournalError, match="another session is running"), hold(folder):
         pass
     with hold(folder):
         pass

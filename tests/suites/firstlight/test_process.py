@@ -1,4 +1,4 @@
-"""Commands with a time limit: they end with everything that they started, and may write what they have."""
+"""Commands with a time limit: all their processes end with them, and they can write their results before."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ran(folder: Path, *command: str, limit_s: float = 10.0, stop: Callable[[], b
 
 
 def gone(pid: int) -> bool:
-    """Return whether a process has ended; a zombie that nobody has buried yet has, too."""
+    """Return whether a process has ended; a zombie has."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
@@ -52,14 +52,14 @@ GRANDCHILD = "sleep 60 & echo $! > grandchild; "
 @pytest.mark.parametrize(
     ("rest", "limit_s", "code"), [("exit 0", 10.0, 0), ("exit 3", 10.0, 3), ("wait", 0.3, None), ("kill $$", 10.0, -15)]
 )
-def test_nothing_of_a_command_outlives_it(rest: str, limit_s: float, code: int | None, tmp_path: Path) -> None:
+def test_no_process_of_a_command_outlives_it(rest: str, limit_s: float, code: int | None, tmp_path: Path) -> None:
     ended = ran(tmp_path, "/bin/sh", "-c", GRANDCHILD + rest, limit_s=limit_s)
     assert ended.exit_code == code
     assert soon(lambda: gone(int((tmp_path / "grandchild").read_text())))
 
 
-def test_a_command_that_hears_nothing_is_killed_at_its_limit(tmp_path: Path) -> None:
-    """One that holds the interpreter, as a compiler or a driver may, answers no signal."""
+def test_a_command_that_ignores_signals_is_killed_at_its_limit(tmp_path: Path) -> None:
+    """A command inside a compiler or a driver may not react to signals."""
     started = time.monotonic()
     ended = ran(tmp_path, "/bin/sh", "-c", "trap '' INT TERM HUP; sleep 60", limit_s=0.4)
     assert ended.exit_code is None
@@ -69,7 +69,7 @@ def test_a_command_that_hears_nothing_is_killed_at_its_limit(tmp_path: Path) -> 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Popen says that it is left behind
 def test_a_command_that_cannot_be_killed_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Behave as a process inside a driver does, which signals reach only when the driver is done."""
+    """Signals reach a process inside a driver only when the driver is done."""
     monkeypatch.setattr(process, "DEATH_S", 0.1)
     monkeypatch.setattr(process, "_signal", lambda *_: None)
     ended = ran(tmp_path, "/bin/sh", "-c", "echo $$ > leader; exec sleep 60", limit_s=0.3)
@@ -83,7 +83,7 @@ def test_a_command_may_write_what_it_has_before_its_limit(tmp_path: Path) -> Non
     writes = "pathlib.Path('part').write_text('half')"
     code = f"import pathlib, time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: {writes}"
     ended = ran(tmp_path, sys.executable, "-I", "-S", "-c", code, limit_s=4.0)
-    assert ended.exit_code is None  # it was over time, whatever its own exit code
+    assert ended.exit_code is None  # it exceeded its limit, whatever its exit code
     assert (tmp_path / "part").read_text() == "half"
 
 
@@ -94,7 +94,7 @@ def test_a_stop_kills_the_group_and_is_raised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", process.STOPS)
-def test_signals_are_noted_and_then_left_to_whom_they_were(number: signal.Signals) -> None:
+def test_signals_are_noted_and_their_handlers_restored(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with stoppable() as stop:
         assert not stop()

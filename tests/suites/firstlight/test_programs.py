@@ -1,4 +1,4 @@
-"""The programs of steps: what they ask for, and what they make of the answers. The rehearsal runs them."""
+"""Programs of the steps: the tasks that they declare and the results that they compute. A rehearsal runs them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_variant_is_the_default_but_for_one_choice_that_is_proven(problem: Pro
         {"group_m": (8, 16, 32)},
         {"gathered": (False, True)},
         {"scatter": (False, True)},
-        {"persistent": (False, True)},  # where it is set, loops over tiles and steps are one
+        {"persistent": (False, True)},  # where it is set, the loops over tiles and steps are one
         {"down": ("128x256x64w8s4", "128x128x64w4s4")},
         {"down_backward": ("128x128x64w4s3", "64x128x64w4s4")},
         {"weights": ("128x256x64w8s4", "128x128x64w8s4", "128x128x64w4s4")},
@@ -67,8 +67,8 @@ def test_a_variant_is_the_default_but_for_one_choice_that_is_proven(problem: Pro
     ],
     ids=lambda choice: next(iter(choice)),
 )
-def test_what_a_first_session_should_decide_is_tried(choice: dict[str, tuple[object, ...]]) -> None:
-    """At one of the problems at least: the default or a variant has each value."""
+def test_every_open_choice_is_tried(choice: dict[str, tuple[object, ...]]) -> None:
+    """Each value is that of the default or of a variant, at one of the problems at least."""
     ((name, values),) = choice.items()
     tried = [
         {config[name] for config in (space(problem).default, *variants.one_change(space(problem), GPU.most))}
@@ -88,7 +88,7 @@ def test_every_choice_is_changed_before_any_is_changed_again() -> None:
 
 
 @pytest.mark.usefixtures("h100")
-def test_variants_compete_some_at_a_time_with_the_default_twice() -> None:
+def test_variants_compete_in_groups_with_the_default_twice() -> None:
     tasks = variants.tasks(GPU)
     assert len({(task.point, task.problem.key) for task in tasks}) == len(tasks)
     for problem in GPU.variants:
@@ -101,7 +101,7 @@ def test_variants_compete_some_at_a_time_with_the_default_twice() -> None:
 
 
 @pytest.mark.usefixtures("h100")
-def test_what_has_never_run_is_tried_after_everything_else_at_every_problem() -> None:
+def test_unproven_variants_come_last_at_every_problem() -> None:
     tasks = variants.tasks(GPU)
     risky = [any(KERNEL.unproven(who.config or {}) for who in task.competitors) for task in tasks]
     assert risky == sorted(risky)
@@ -112,7 +112,7 @@ def test_what_has_never_run_is_tried_after_everything_else_at_every_problem() ->
         assert changes == [{}, {}, {"pdl": True}]
 
 
-def test_ratios_are_to_the_default_the_fastest_first() -> None:
+def test_ratios_are_relative_to_the_default_and_sorted() -> None:
     default = record(config={"stages": 3}, timing=timed(100.0, 100.0, 102.0))
     faster = record(config={"stages": 2}, timing=timed(80.0))
     assert variants.ratios([default, faster]) == ["  0.800  stages=2", "  1.000  the default"]
@@ -129,13 +129,13 @@ def test_every_kernel_in_triton_is_checked_in_every_element_type_and_mode() -> N
     assert {task.problem.T for task in tasks} == {300}
 
 
-def test_rivals_are_asked_at_both_shapes_with_ours_as_the_baseline() -> None:
+def test_rivals_compete_at_both_shapes_with_our_kernel_as_the_baseline() -> None:
     tasks = list(measure_tasks.rivals(GPU))
     assert [task.problem for task in tasks] == list(GPU.rivals)
     assert all(task.competitors[0].kernel == task.point.baseline == "triton_scatter" for task in tasks)
 
 
-def test_what_is_compiled_is_the_default_of_each_layer() -> None:
+def test_the_default_of_each_layer_is_compiled() -> None:
     wanted = "meta" if unable() is None else "cpu"
     assert precompile.here() == torch.device("cuda" if torch.cuda.is_available() else wanted)
     with assuming(HARDWARE["sm_90"]):
@@ -145,7 +145,7 @@ def test_what_is_compiled_is_the_default_of_each_layer() -> None:
     assert found[0].hardware == precompile.gpu()
 
 
-def test_a_machine_is_told_part_by_part_with_rates_that_were_measured() -> None:
+def test_a_machine_is_described_part_by_part_with_measured_rates() -> None:
     found = dict(describe_machine.parts("cpu"))
     assert list(found)[:2] == ["environment", "commit"]
     rates, memory = found["float32"], found["memory"]
@@ -153,7 +153,7 @@ def test_a_machine_is_told_part_by_part_with_rates_that_were_measured() -> None:
     assert isinstance(memory, dict)
     assert rates["matmul_tflop_per_s"] > 0
     assert min(memory["copy_gb_per_s"], memory["read_gb_per_s"]) > 0
-    assert found["telemetry"] == {"reason": "there are no readings of the device cpu"}
+    assert found["telemetry"] == {"reason": "a device of type cpu has no telemetry"}
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -165,12 +165,16 @@ def test_a_stand_in_runs_the_program_and_ends_as_it_does(code: int, tmp_path: Pa
     )
     assert done.returncode == code
     assert "ran" in done.stdout
-    assert "nothing was looked at" in (tmp_path / "ncu.ncu-rep").read_text()
+    assert "nothing was observed" in (tmp_path / "ncu.ncu-rep").read_text()
 
 
-@pytest.mark.parametrize("program", ["call", "measure", "machine"])
-def test_a_program_with_a_form_that_is_none_says_so(program: str, tmp_path: Path) -> None:
-    words = {"call": ["gpx", "tiny"], "measure": ["gpx", "check", "x.jsonl"], "machine": ["gpx", "x.json"]}[program]
+@pytest.mark.parametrize("program", ["call", "measure_tasks", "describe_machine"])
+def test_a_program_refuses_an_unknown_form(program: str, tmp_path: Path) -> None:
+    words = {
+        "call": ["gpx", "tiny"],
+        "measure_tasks": ["gpx", "check", "x.jsonl"],
+        "describe_machine": ["gpx", "x.json"],
+    }[program]
     done = subprocess.run(
         [sys.executable, "-m", f"moebench.suites.firstlight.programs.{program}", *words],
         cwd=tmp_path,
@@ -197,7 +201,7 @@ def test_layers_are_called_in_every_layout_under_the_memory_checker(tmp_path: Pa
     assert sum(".train." in line for line in done.stdout.splitlines()) == len(called) / 2
 
 
-def test_a_sweep_without_a_default_is_told(tmp_path: Path) -> None:
+def test_a_sweep_without_a_default_is_reported(tmp_path: Path) -> None:
     (tmp_path / "sweep.jsonl").touch()
     done = subprocess.run(
         [sys.executable, "-m", "moebench.suites.firstlight.programs.predicted", "sweep.jsonl", "predicted.json"],
@@ -207,7 +211,7 @@ def test_a_sweep_without_a_default_is_told(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "no sweep in it" in done.stderr
+    assert "it holds no sweep" in done.stderr
     assert "Traceback" not in done.stderr
 
 

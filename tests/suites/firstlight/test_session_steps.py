@@ -1,4 +1,4 @@
-"""The declared steps: those of a first hour on a GPU, in their order and in their time."""
+"""The declared steps: their order, time limits, files and command lines."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_a_stage_takes_under_nine_minutes_whatever_its_steps_do(of: SessionForm,
 
 
 @FORMS
-def test_steps_leave_files_of_their_own_and_say_what_they_are_worth(of: SessionForm) -> None:
+def test_steps_write_different_files_and_say_what_they_find_out(of: SessionForm) -> None:
     found = declared(of, tests=None)
     files = [file for step in found for file in step.files]
     assert len(set(files)) == len(files)
@@ -58,7 +58,7 @@ def test_steps_leave_files_of_their_own_and_say_what_they_are_worth(of: SessionF
     assert all(step.worth and "\n" not in step.worth for step in found)
 
 
-def test_training_is_measured_last_so_that_it_costs_nothing_else_its_memory_or_its_time() -> None:
+def test_training_is_measured_last() -> None:
     modes = [task.problem.mode for suite in MEASURED for task in tasks(suite, "reduced", "cuda")]
     assert modes == sorted(modes)  # forward, then train
     assert set(modes) == {"forward", "train"}
@@ -94,8 +94,8 @@ VERBS = [
 
 
 @pytest.mark.parametrize("step", VERBS)
-def test_verbs_understand_the_words_they_are_given(step: SessionStep) -> None:
-    """Here too those for a GPU, which nothing here can run."""
+def test_verbs_accept_their_command_lines(step: SessionStep) -> None:
+    """The command lines for a GPU are parsed too, on a machine without one."""
     name, *words = step.command[3:]
     command = typer.main.get_command(app)
     assert isinstance(command, typer.core.TyperGroup)
@@ -137,7 +137,7 @@ def test_without_pytest_or_a_checkout_the_tests_are_skipped_with_the_remedy(monk
     without(["pytest"], monkeypatch)
     found = declared(GPU, tests=Path("/tests"))
     assert {step.name: step.obstacle for step in found if "pytest" in step.obstacle} == {
-        "tests": "pytest is not installed; carry its wheel (docs/gpu.md)"
+        "tests": "pytest is not installed; bring its wheel along (docs/gpu.md)"
     }
 
 
@@ -147,7 +147,7 @@ def test_a_tool_is_looked_for_in_path_and_where_cuda_keeps_it(tmp_path: Path, mo
     monkeypatch.setattr(tools, "PLACES", ())
     assert tools.tool("ncu", real=True) is None
     (step,) = (step for step in declared(GPU, tests=None) if step.name == "ncu")
-    assert step.obstacle.startswith("ncu is not here")
+    assert step.obstacle.startswith("ncu is not found")
     (tmp_path / "bin").mkdir()
     executable = tmp_path / "bin" / "ncu"
     executable.write_text("#!/bin/sh\n")
@@ -155,7 +155,7 @@ def test_a_tool_is_looked_for_in_path_and_where_cuda_keeps_it(tmp_path: Path, mo
     assert tools.tool("ncu", real=True) == (str(executable),)
 
 
-def test_the_page_is_of_all_records_there_and_of_nothing_else(tmp_path: Path) -> None:
+def test_the_page_reports_all_records_and_nothing_else(tmp_path: Path) -> None:
     assert page(tmp_path).obstacle
     for name in ("hot.jsonl", "cold.jsonl", "machine.json"):
         (tmp_path / name).touch()
@@ -164,7 +164,7 @@ def test_the_page_is_of_all_records_there_and_of_nothing_else(tmp_path: Path) ->
     assert not page(tmp_path).obstacle
 
 
-def test_a_wrong_form_gets_the_nearest() -> None:
+def test_an_unknown_form_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(UnknownName, match="did you mean rehearsal"):
         form("rehersal")
 
