@@ -1,1 +1,1 @@
-"""Timing: the measurement protocol, the clocks, and what is read from the machine meanwhile."""
+"""Timing: the measurement protocol, the clocks, and the readings of the machine."""

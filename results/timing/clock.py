@@ -1,8 +1,8 @@
 """Interface of clocks that time a call, and the clock of the CPU (that of NVIDIA devices is in ``cuda_clock.py``).
 
-Protocol of a CPU sample: read a buffer larger than the last-level caches, so that nothing of the call's is left in
-them; wait for the other ranks to have done so; read the counter; call; read the counter; only then free the result. The
-garbage collector is off meanwhile.
+Protocol of a CPU sample: read a buffer larger than the last-level caches, so that none of the call's data is left in
+them; wait until the other ranks have done so; read the counter; call; read the counter; only then free the result. The
+garbage collector is off during a sample.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ClockName = Literal["perf_counter", "cuda_event"]
 FLUSH_FACTOR: Final = (
     2  # caches hash addresses and are not perfectly least-recently-used; twice their size replaces all
 )
-UNKNOWN_CACHE_BYTES: Final = 64 * 2**20  # where the system does not tell: at least the last level of a desktop CPU
+UNKNOWN_CACHE_BYTES: Final = 64 * 2**20  # where the system reports no size: at least the last level of a desktop CPU
 ROTATION_FACTOR: Final = 2  # a buffer's turn comes again when twice the cache has passed through it
 MAX_COPIES: Final = 64  # what is read of under 1/32 of the cache stays in it; launches bound its call, not the memory
 WARM_UPS: Final = 1  # the call was checked before, and by that compiled; this one fills the allocator's pools
@@ -40,7 +40,7 @@ _CPUS = Path("/sys/devices/system/cpu")
 class Sample:
     """Nanoseconds of one call, on average of the ``calls`` that were timed together.
 
-    ``throttled`` says that the device slowed itself down meanwhile; such a sample is to be dropped.
+    ``throttled`` is True where the device slowed itself down during the sample; such a sample must be dropped.
     """
 
     ns: float
@@ -65,11 +65,11 @@ class Clock(Protocol):
         """
 
     def state(self) -> Clocks | None:
-        """State of the device, asked for straight after a sample; it belongs to the work sampled last."""
+        """Return the device's state, read right after a sample; it belongs to the work sampled last."""
 
 
 class Flush:
-    """Fills the caches with clean lines of a buffer of its own, so that nothing of what a call touched is left."""
+    """Fills the caches with clean lines of a buffer of its own, so that no data of a call is left."""
 
     def __init__(self, cache_bytes: int, device: str) -> None:
         # Ones, not zeros or empty: pages of a CPU that were never written share one zero page, and reading it evicts
@@ -124,13 +124,13 @@ def rotation(cache_bytes: int, read_bytes: int) -> int:
 
 
 def throttled(telemetry: Telemetry | None) -> bool:
-    """Return whether the device says that it is slowing itself down, which makes a sample unfit; a CPU says nothing."""
+    """Return whether the device reports a slowdown, which makes a sample unfit; False without telemetry."""
     return telemetry is not None and not SLOWDOWNS.isdisjoint(telemetry.throttle_reasons())
 
 
 @contextmanager
 def no_garbage_collection() -> Iterator[None]:
-    """Keep the garbage collector out of a sample, and leave it afterwards as it was."""
+    """Switch the garbage collector off in the block, and restore its state afterwards."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -141,7 +141,7 @@ def no_garbage_collection() -> Iterator[None]:
 
 
 def last_level_cache_bytes(cpus: Path = _CPUS) -> int:
-    """Bytes of the last-level caches of the usable cores together, each counted once however many cores share it."""
+    """Return the total bytes of the usable cores' last-level caches; a cache that cores share counts once."""
     sizes: dict[tuple[int, str], int] = {}
     for core in usable_cores():
         for cache in (cpus / f"cpu{core}" / "cache").glob("index*"):

@@ -4,8 +4,8 @@
 the steady state of a CUDA graph, without launch gaps, whose inputs come from memory because they rotate over more
 buffers than the L2 holds. Neither number contains the host's launches.
 
-Where several ranks time one call that communicates, all must call it equally often: whatever decides on another call
-is asked of the slowest rank.
+Where several ranks time one call that communicates, all must call it equally often: every decision
+to call again is taken from the slowest rank.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_BLOCK_MS: Final = 128.0  # longer than enqueuing any layer takes; a call not
 SLEEP_CYCLES_PER_MS: Final = 2_000_000  # no device is clocked far above 2 GHz; on a slower one the block lasts longer
 ENERGY_MS: Final = 500.0  # the energy counter moves every 20 to 100 ms; this sees several of its ticks
 ENERGY_BATCH_MS: Final = 10.0  # reading the counter takes well under 1 % of this, so the device is never idle for long
-EVENT_MS: Final = 1e-3  # what an event resolves; shorter times are taken for this
+EVENT_MS: Final = 1e-3  # resolution of an event; shorter times are rounded up to it
 
 
 class CannotCapture(Exception):
@@ -40,13 +40,13 @@ class Event(Protocol):
     """A point in the device's queue, as ``torch.cuda.Event``."""
 
     def record(self) -> None:
-        """Put it at the end of the queue."""
+        """Put the event at the end of the queue."""
 
     def query(self) -> bool:
-        """Return whether the device has passed it."""
+        """Return whether the device has passed the event."""
 
     def elapsed_time(self, end: Self, /) -> float:
-        """Milliseconds from it to ``end``; both passed."""
+        """Return the milliseconds from this event to ``end``; the device must have passed both."""
 
 
 class CudaDevice(Protocol):
@@ -61,16 +61,16 @@ class CudaDevice(Protocol):
         """Keep the device busy for at least ``ms`` milliseconds."""
 
     def event(self) -> Event:
-        """Return a new event that takes the time."""
+        """Return a new event that records the time."""
 
     def synchronize(self) -> None:
-        """Wait until the device has done all that was enqueued."""
+        """Wait until the device has done all enqueued work."""
 
     def slowest(self, value: float) -> float:
         """Return the largest value of all ranks; on one rank the value itself."""
 
     def capture(self, calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
-        """Warm up, capture all the calls in one graph, and return what enqueues it.
+        """Warm up, capture all the calls in one graph, and return a function that enqueues the graph.
 
         Raises:
             CannotCapture: when a call synchronises or does something else that a graph cannot hold.
@@ -137,7 +137,7 @@ def _run(calls: Sequence[Callable[[], object]], times: int) -> None:
 def _synchronising_is_an_error() -> Iterator[None]:
     """Raise RuntimeError where torch would wait for the device.
 
-    Found out in a capture instead, the same error spoils torch's allocator for the rest of the process.
+    If the same error occurs during a capture instead, torch's allocator is unusable for the rest of the process.
     """
     mode = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
@@ -152,8 +152,8 @@ def _synchronising_is_an_error() -> Iterator[None]:
 class _Stopwatch:
     """Device time of work whose launches are hidden: the device is kept busy until the host has enqueued everything.
 
-    How long that takes is found out by doubling. Work that waits for the device itself can never be enqueued ahead;
-    its time is taken without the block and contains the host's part, which is there in use too.
+    The length of the block is found by doubling. Work that itself waits for the device can never be enqueued ahead; it
+    is timed without the block, and its time contains the host's part, as it does in use.
     """
 
     def __init__(self, device: CudaDevice) -> None:
@@ -161,7 +161,7 @@ class _Stopwatch:
         self._block_ms = BLOCK_MS
 
     def elapsed_ms(self, work: Callable[[], object], before: Callable[[], None] = lambda: None) -> float:
-        """Milliseconds of ``work``; ``before`` is enqueued ahead of it and not timed."""
+        """Return the milliseconds of ``work``; ``before`` is enqueued ahead of it and not timed."""
         while True:
             start, stop = self._device.event(), self._device.event()
             with no_garbage_collection():
@@ -249,13 +249,14 @@ class HotCudaClock:
         return sample
 
     def state(self) -> Clocks:
-        """State of the device, with the energy of one call of the work sampled last."""
+        """Return the state of the device, with the energy of one call of the work sampled last."""
         return self._telemetry.state(energy_j=self._energy_j)
 
     def _energy_per_replay(self, replay: Callable[[], None], ms: float) -> float | None:
-        """Joules, between two ticks of the counter that the device spent replaying.
+        """Return the joules of one replay, counted between two ticks of the device's energy counter.
 
-        None where it does not tick twice: the device has no counter, or a replay takes a good part of ``ENERGY_MS``.
+        None where the counter does not tick twice: the device has no counter, or a replay takes a good part of
+        ``ENERGY_MS``.
         """
         ms = self._device.slowest(max(ms, EVENT_MS))
         batch = math.ceil(ENERGY_BATCH_MS / ms)

@@ -1,6 +1,6 @@
 """The clock of a serving loop: wall time of calls that Python makes one after the other.
 
-The host's part is in it. Below a few tokens a GPU is done with a call before Python has launched the next one, which
+It contains the host's part. Below a few tokens a GPU is done with a call before Python has launched the next one, which
 neither a cold nor a hot time shows.
 """
 
@@ -16,7 +16,7 @@ from ..record import CacheState, Clocks
 from .clock import WARM_UPS, ClockName, Sample, no_garbage_collection, rotation, throttled
 from .nvml import Telemetry
 
-SAMPLE_NS: Final = 50e6  # of calls between two readings: the first launch and the wait at the end are lost in it
+SAMPLE_NS: Final = 50e6  # of calls between two readings, so that the first launch and the final wait are negligible
 
 
 class EagerClock:
@@ -25,7 +25,7 @@ class EagerClock:
     Protocol: wait for the device; read the counter; calls, each result dropped before the next call, as in a model;
     wait; read the counter; divide by the calls. The calls go round sets of inputs that ``cache_bytes`` do not hold,
     since in a model the other layers run in between. ``telemetry`` is None on a CPU, which has none. ``slowest`` is the
-    largest value of all ranks, so that each makes as many calls.
+    largest value of all ranks, so that all ranks make the same number of calls.
     """
 
     name: ClockName = "perf_counter"

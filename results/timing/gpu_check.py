@@ -11,15 +11,15 @@ from ...common.errors import UserError
 from .nvml import NvmlTelemetry, connect
 
 OLDEST: Final = (8, 0)  # compute capability of Ampere: bfloat16 on tensor cores, and copies past the registers
-# NVML's nvmlComputeMode_t; 0 is for everybody.
+# NVML's nvmlComputeMode_t; 0 lets every process use the GPU.
 MODES: Final = {1: "exclusive-thread", 2: "prohibited", 3: "exclusive-process"}
 BUSY_PERCENT: Final = 10  # of the last moments; an idle device shows 0, one that draws a desktop a few
-CALM_S: Final = 3.0  # what has just ended is seen for a second or so
+CALM_S: Final = 3.0  # NVML reports work that has just ended for about a second
 POLL_S: Final = 0.25
 
 
 class UnfitGpu(UserError, RuntimeError):
-    """A GPU that cannot be measured on; the message names it, what it is or does, and the remedy."""
+    """A GPU that cannot be measured on; the message names the GPU, the reason and the remedy."""
 
 
 def check_gpu(index: int, wanted: int, instead: str = "--device cpu") -> None:
@@ -44,7 +44,7 @@ def check_gpu(index: int, wanted: int, instead: str = "--device cpu") -> None:
 
 
 def _refusal(index: int, instead: str) -> str | None:
-    """Why the device is none to measure on, or None once it is open."""
+    """Open the device; return why it cannot be measured on, or None."""
     name, capability = torch.cuda.get_device_name(index), torch.cuda.get_device_capability(index)
     if capability < OLDEST:
         needs = "{}.{}, moebench measures from {}.{} (Ampere) on".format(*capability, *OLDEST)
@@ -64,7 +64,7 @@ def _refusal(index: int, instead: str) -> str | None:
 
 
 def check_idle(index: int) -> None:
-    """Wait a moment for what has just ended on the device; where NVML does not report it, the device counts as idle.
+    """Wait a moment until the device is idle; where NVML does not report it, the device counts as idle.
 
     Raises:
         UnfitGpu: when another process computes on it and does not stop.

@@ -1,4 +1,4 @@
-"""The protocol: competitors sampled in turn until the noise says stop."""
+"""The measurement protocol: competitors are sampled in turn until the stopping rule ends each."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def measure(
 ) -> dict[str, Samples]:
     """Take samples of every competitor in rounds, each round in a new order, until each has stopped.
 
-    ``enough`` samples end it early where few will do to tell the slow from the fast.
+    ``enough`` samples end a competitor early, where few samples suffice to tell slow from fast.
 
     ``time_limit_s`` bounds the timed seconds of one competitor once it has its minimum of samples. It counts the
     samples, not the wall, so that ranks which share their samples stop together.

@@ -1,4 +1,4 @@
-"""Bytes: what a call allocates at its peak, what it keeps for its backward, what the machine has left."""
+"""Bytes of memory: the peak of a call, what it keeps for its backward, and what the machine has available."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _GROUP = Path("/sys/fs/cgroup")
 
 
 def available_bytes(device: torch.device, meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int:
-    """Bytes that can still be allocated on the device.
+    """Return the bytes that can still be allocated on the device.
 
-    On a GPU what torch's caching allocator holds for later is among them: it is used again, or given back when another
-    size is asked for.
+    On a GPU they include the unused blocks of torch's caching allocator, which it uses again or returns when another
+    size is requested.
 
     Raises:
-        OSError: where the system does not tell.
+        OSError: where the system does not report it.
     """
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -47,7 +47,7 @@ def available_bytes(device: torch.device, meminfo: Path = _MEMINFO, group: Path 
 def give_back(device: torch.device) -> None:
     """Return unused memory to the device.
 
-    Torch's caching allocator keeps freed blocks in the sizes they had, of which a larger one cannot be made.
+    Torch's caching allocator keeps freed blocks in their sizes, and cannot join them to a larger one.
     """
     gc.collect()  # a cycle of references may still hold tensors
     if device.type == "cuda":
@@ -55,7 +55,7 @@ def give_back(device: torch.device) -> None:
 
 
 def _left_in(group: Path) -> int:
-    """Bytes left under a control group's limit, or a number no machine reaches where there is none."""
+    """Return the bytes left under a control group's limit, 2^62 where there is no limit."""
     limit = group / "memory.max"
     if not limit.exists() or (text := limit.read_text().strip()) == "max":
         return 1 << 62
@@ -65,7 +65,7 @@ def _left_in(group: Path) -> int:
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what tensors on a CPU free, as one that has run for long does; False where it cannot.
+    """Let this process keep the memory that CPU tensors free, as after a long run; return False where it cannot.
 
     By default glibc gives large blocks back, and asks again, page by page, until it has seen enough of their sizes: a
     call that allocates 30 MB took 24 ms in a fresh process and 18 ms in an old one.
@@ -75,7 +75,7 @@ def keep_freed_memory() -> bool:
 
 
 def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:
-    """Run ``call`` once: its result, and the most bytes of tensors that were alive at once and not before.
+    """Run ``call`` once; return its result and the peak bytes of the tensors that it allocated.
 
     On a GPU the caching allocator counts; on a CPU every tensor storage that an operator returns, so that the figure
     depends on the call alone and is the same on every run. Scratch memory inside one operator is not seen there.
@@ -95,9 +95,9 @@ def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:
 
 @cache
 def _import_early() -> None:
-    """Let torch import what it wants for the first operator under a dispatch mode.
+    """Let torch import the modules that it needs for the first operator under a dispatch mode.
 
-    Some 800 modules in the middle of a call, and until they are collected their frames keep what the call had freed.
+    Otherwise it imports some 800 modules during the call, whose frames keep the call's freed tensors alive for a while.
     """
     with _StorageMeter():
         torch.empty(0)

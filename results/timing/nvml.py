@@ -51,14 +51,14 @@ competitor. All reasons go into the record.
 
 
 class Telemetry(Protocol):
-    """Readings of one device. None of them is an error: what cannot be read is not known."""
+    """Readings of one device. None of them raises: a value that cannot be read is unknown."""
 
     @property
     def driver(self) -> str | None:
         """Version of the driver."""
 
     def throttle_reasons(self) -> list[str]:
-        """Return why the clocks are not at their highest now; see ``SLOWDOWNS``. Nothing where it is not known."""
+        """Return why the clocks are below their maximum now; see ``SLOWDOWNS``. Empty where it is unknown."""
 
     def energy_j(self) -> float | None:
         """Return the joules since the driver was loaded; None where the device does not count them."""
@@ -69,7 +69,7 @@ class Telemetry(Protocol):
 
 @dataclass(frozen=True)
 class NoTelemetry:
-    """Nothing is known about the device, for ``reason``; nothing counts as throttled."""
+    """Telemetry of a device that cannot be read, for ``reason``; nothing counts as throttled."""
 
     reason: str
     driver: None = None
@@ -121,7 +121,7 @@ class NvmlTelemetry:
         return self._integer("nvmlDeviceGetComputeMode")
 
     def busy_percent(self) -> int | None:
-        """Share of the last moments, up to a second, in which anybody's kernel ran."""
+        """Return the percentage of the last second or less in which a kernel of any process ran."""
         return self._read("nvmlDeviceGetUtilizationRates", lambda rates: int(rates.gpu))
 
     def _reasons(self) -> list[str] | None:
@@ -132,7 +132,7 @@ class NvmlTelemetry:
         return self._read(function, int, *constants)
 
     def _read(self, function: str, read: Callable[[Any], T], *constants: str) -> T | None:
-        """Return what a function of NVML reads of the device, or None when it fails in any way."""
+        """Return the value that a function of NVML reads from the device, or None when it fails."""
         try:
             arguments = [getattr(self._nvml, constant) for constant in constants]
             return read(getattr(self._nvml, function)(self._device, *arguments))
@@ -146,7 +146,7 @@ class NvmlTelemetry:
 def connect(index: int) -> NvmlTelemetry | NoTelemetry:
     """Return the readings of torch's CUDA device ``index``, or the reason why there are none.
 
-    Found by its UUID: NVML numbers all devices of the machine, torch those that CUDA_VISIBLE_DEVICES leaves.
+    The UUID identifies it: NVML numbers all devices of the machine, torch those that CUDA_VISIBLE_DEVICES leaves.
     """
     try:
         nvml = importlib.import_module("pynvml")

@@ -1,7 +1,8 @@
 """Operators: how many a call starts, and how many of them make the host wait for a device.
 
-Counted while the call runs on a CPU, or on tensors without memory, where nothing waits: what would on a GPU is known by
-the operator. That is what `torch.cuda.set_sync_debug_mode` watches for on a device, seen without one.
+Counted while the call runs on a CPU, or on tensors without memory, where nothing waits: the
+operator alone tells whether it would wait on a GPU. On a device `torch.cuda.set_sync_debug_mode`
+reports the same waits.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
 
-# Nothing is started for these.
+# These start no kernel.
 FREE: Final = {
     aten._unsafe_view,  # noqa: SLF001  # the name of an operator
     aten.empty,
@@ -30,7 +31,7 @@ FREE: Final = {
     aten.new_empty,
     aten.new_empty_strided,
 }
-# With a mask as index they first look for what it selects.
+# With a mask as index they first search for the selected elements.
 INDEXING: Final = {aten.index, aten.index_put, aten.index_put_}
 # Between host and device they copy, and wait for the copy; from CPU to CPU they call no operator.
 COPIES: Final = (
@@ -45,9 +46,9 @@ COPIES: Final = (
 
 @dataclass
 class Operators:
-    """``names`` counts by name what computes or copies: on a GPU one kernel each, or more.
+    """Counts of operators: ``names`` by name, of those that compute or copy (on a GPU at least one kernel each).
 
-    ``waits`` hold the host up until it is done.
+    ``waits`` counts those for which the host waits until the device is done.
     """
 
     names: Counter[str] = field(default_factory=Counter)
@@ -61,7 +62,7 @@ class Operators:
 
 @contextmanager
 def count_operators() -> Iterator[Operators]:
-    """Count what the block calls, its backwards included.
+    """Count the operators that the block calls, backwards included.
 
     Waits are operators whose output's shape or value the host has to know (torch tags them), indexing by a mask, and
     copies between host and device: a tensor read with ``tolist``, ``numpy`` or ``cpu``, or made with ``tensor``. Copies
@@ -78,7 +79,7 @@ def count_operators() -> Iterator[Operators]:
 
 @contextmanager
 def _watched(owner: Any, name: str, counted: Operators) -> Iterator[None]:
-    """Count calls of a function in its place; torch's own modes for that are off in backwards."""
+    """Replace a function by one that counts its calls; torch's own modes for that are off in backwards."""
     function = getattr(owner, name)
 
     @wraps(function)

@@ -1,4 +1,4 @@
-"""Rates of this machine, from which lower bounds are computed."""
+"""Measured rates of this machine, from which lower bounds of times are computed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class MemoryRates:
 
 
 class MachineRates:
-    """Measured rates of one device, kept for the life of the process; the best ever seen is what counts."""
+    """Measured rates of one device, kept for the life of the process; the best rate seen counts."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -61,7 +61,7 @@ class MachineRates:
         return 2 * MEMORY_BYTES[self._device.type]
 
     def roofline(self, dtype: torch.dtype) -> Roofline:
-        """FLOP/s of the fastest dense matmul of ``dtype``, and bytes/s of memory, copied or only read.
+        """Return the FLOP/s of the fastest dense matmul of ``dtype``, and bytes/s of memory, copied or only read.
 
         The matmul may be in a wider dtype, where that is faster: an implementation may do so too.
         """
@@ -106,7 +106,7 @@ class MachineRates:
         return size / min(self._fastest(words.sum), self._fastest(lambda: rows.sum(1)))
 
     def _fastest(self, call: Callable[[], object]) -> float:
-        """Seconds of a call in the fastest of many tries, after a first one that does not count."""
+        """Return the seconds of a call in the fastest of many tries, after one untimed call."""
         call()
         calls = CALLS_A_TRY[self._device.type]
         tries: list[float] = []
@@ -130,7 +130,7 @@ def multiplies_float8(device: torch.device) -> bool:
 
 
 def product(x: torch.Tensor, w: torch.Tensor) -> Callable[[], object]:
-    """x @ w.T as fast as torch has it."""
+    """Return a function that computes x @ w.T in the fastest way that torch offers."""
     if x.dtype == torch.float8_e4m3fn:
         one = torch.ones((), device=x.device)
         scaled_mm = torch._scaled_mm  # noqa: SLF001  # public only from torch 2.10 on, under another name

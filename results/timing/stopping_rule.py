@@ -1,4 +1,4 @@
-"""Constants of the rule by which sampling stops. Needs no torch, so that plans and searches can use them."""
+"""Constants of the rule by which sampling stops. The module needs no torch, so that plans and searches can use it."""
 
 MIN_SAMPLES = 10  # below this a median's 95 % interval is the whole range of the samples
 SETTLED_SPREAD = 0.005  # the design's 0.5 %: six times finer than the smallest slowdown worth an alarm
