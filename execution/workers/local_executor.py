@@ -49,7 +49,8 @@ def _gpus(ranks: int, slots: int | None) -> Mapping[str, Affinity]:
     count = torch.cuda.device_count()  # makes no context: the memory and the device belong to the workers
     wanted = ranks * (slots or 1)
     if count < wanted:
-        raise ExecutorError(f"torch sees {count} CUDA devices, {wanted} wanted: ask for fewer slots or use the CPU")
+        remedy = "use --device cpu" if count < ranks else f"give --slots {count // ranks} or fewer"
+        raise ExecutorError(f"torch sees {count} CUDA devices, {wanted} wanted; {remedy}")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = [str(index) for index in range(count)] if visible is None else [n.strip() for n in visible.split(",")]
     groups = [tuple(names[first : first + ranks]) for first in range(0, count - ranks + 1, ranks)]

@@ -61,7 +61,10 @@ def test_editing_a_file_changes_the_hash_of_what_reaches_it(copy: Path, kernel: 
     [
         ('    family = "scatter"\n', '    family = "scatter"  # a remark\n'),
         ('    family = "scatter"\n', '\n    # A remark.\n    family = "scatter"\n'),
-        ('        """Of a forward on a CPU."""\n', '        """Of a forward,\n        of all."""\n'),
+        (
+            '        """Return the steps of a forward on a CPU; nothing else has a model."""\n',
+            '        """Return the steps,\n        of all."""\n',
+        ),
         ("        counts = routing.counts_E().tolist()\n", "        counts = [1]\n"),  # in steps
     ],
 )
