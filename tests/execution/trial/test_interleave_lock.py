@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from moebench.execution.trial import interleave_lock as module
 from moebench.execution.trial.interleave_lock import interleave
 
 TAKER = """
-import os, sys
+import os, sys, time
 from pathlib import Path
 from moebench.execution.trial.interleave_lock import interleave
 
@@ -25,6 +26,7 @@ with interleave(folder) as pass_on:
         pass_on()
         if number == dies_at:
             os.kill(os.getpid(), 9)
+        time.sleep(0.01 if name == "a" else 0)  # without turns, b would be done first
         with (folder / "log").open("a") as log:
             log.write(name)
 """
@@ -46,8 +48,9 @@ def test_two_alternate_and_one_goes_on_alone(tmp_path: Path, lengths: Sequence[i
     assert ended == [0, 0]
     assert len(log) == sum(lengths)
     together = log[8 : len(log) - alone - 8]  # the first to arrive has some turns before the other starts
-    assert "aa" not in together
-    assert "bb" not in together
+    # A process that the system does not run for SETTLE_S comes too late for its turn: the other has two in a row.
+    repeated = sum(one == following for one, following in pairwise(together))
+    assert repeated <= len(together) // 6
 
 
 def test_the_turn_of_one_that_died_is_the_others(tmp_path: Path) -> None:
