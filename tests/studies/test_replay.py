@@ -2,49 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 import pytest
-from records import TIMING, record
+from records import record
 from replay import Study
+from search_records import measured, ramp
 
 from moebench.autotune.search.recorded_sweep import MeasuredPair, RecordedSweep, recorded_sweeps
 from moebench.autotune.search.space import Space
 from moebench.autotune.search.strategy import FULL_SAMPLES, STRATEGIES
-from moebench.kernels.problem import Problem
-from moebench.results.record import Point, Record, Status
-
-PROBLEM = Problem(T=64, D=16, F=32, E=4, K=2)
-
-
-def measured(batch: int, tile: int, samples_ns: Sequence[float] | None, **changes: Any) -> Record:
-    """Return a record of the tuner; without samples it is a crash."""
-    point = Point(
-        suite="tune", question="?", axis="tokens T", series="", x=64, baseline="scatter", stage="search", batch=batch
-    )
-    fields: dict[str, Any] = {
-        "point": point,
-        "kernel": "scatter",
-        "key": PROBLEM.key,
-        "problem": dataclasses.asdict(PROBLEM),
-        "config": {"tile": tile},
-        "timing": None,
-    }
-    if samples_ns is None:
-        fields |= {"status": Status.crashed, "reason": "it died"}
-    else:
-        fields["timing"] = TIMING.model_copy(update={"samples_ns": list(samples_ns)})
-    return record(**fields | changes)
-
-
-def ramp(count: int, failed: Sequence[int] = ()) -> RecordedSweep:
-    """Return a sweep in which each configuration is a hundredth faster than the one before it."""
-    own = [() if index in failed else (MeasuredPair([100.0 - index], [100.0]),) for index in range(count)]
-    space = Space.among("scatter", [{"tile": index} for index in range(count)])
-    return RecordedSweep(space=space, default=record(), pairs=tuple(own))
 
 
 def test_a_study_follows_the_regret_of_the_best_after_each_trial() -> None:

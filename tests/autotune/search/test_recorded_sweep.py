@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
-from records import TIMING, record
+from records import record
+from search_records import PROBLEM, measured, ramp
 
-from moebench.autotune.search.recorded_sweep import MeasuredPair, RecordedSweep, recorded_sweeps
-from moebench.autotune.search.space import Space
-from moebench.kernels.problem import InvalidProblem, Problem
-from moebench.results.record import Point, Record, Status
-
-PROBLEM = Problem(T=64, D=16, F=32, E=4, K=2)
-
-
-def measured(batch: int, tile: int, samples_ns: Sequence[float] | None, **changes: Any) -> Record:
-    """Return a record of the tuner's; without samples it is that of a crash."""
-    point = Point(
-        suite="tune", question="?", axis="tokens T", series="", x=64, baseline="scatter", stage="search", batch=batch
-    )
-    fields: dict[str, Any] = {
-        "point": point,
-        "kernel": "scatter",
-        "key": PROBLEM.key,
-        "problem": dataclasses.asdict(PROBLEM),
-        "config": {"tile": tile},
-        "timing": None,
-    }
-    if samples_ns is None:
-        fields |= {"status": Status.crashed, "reason": "it died"}
-    else:
-        fields["timing"] = TIMING.model_copy(update={"samples_ns": list(samples_ns)})
-    return record(**fields | changes)
-
+from moebench.autotune.search.recorded_sweep import recorded_sweeps
+from moebench.kernels.problem import InvalidProblem
+from moebench.results.record import Status
 
 SEARCH = [
     measured(1, 64, [10.0, 10.0, 40.0, 40.0, 40.0]),
@@ -45,13 +19,6 @@ SEARCH = [
     measured(2, 64, [5.0, 5.0, 5.0]),
     measured(2, 128, [4.0, 4.0, 4.0]),
 ]
-
-
-def ramp(count: int, failed: Sequence[int] = ()) -> RecordedSweep:
-    """Return a sweep in which each configuration is a hundredth faster than the one before it."""
-    own = [() if index in failed else (MeasuredPair([100.0 - index], [100.0]),) for index in range(count)]
-    space = Space.among("scatter", [{"tile": index} for index in range(count)])
-    return RecordedSweep(space=space, default=record(), pairs=tuple(own))
 
 
 def test_a_sweep_holds_every_configuration_the_one_in_each_batch_first() -> None:
