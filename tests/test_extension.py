@@ -209,7 +209,7 @@ def test_a_router_is_one_file(house: House) -> None:
         from moebench.execution.trial.trial import TrialRunner
         from moebench.kernels.problem import Problem
         from moebench.results.record import Point
-        from moebench.results.timing.clock import CpuClock
+        from moebench.results.timing.cpu_clock import CpuClock
 
         point = Point(suite="test", question="?", axis="T", series="one", x=16, baseline="loop")
         problem = Problem(T=16, D=32, F=32, E=4, K=2, router="neighbours:first=2")

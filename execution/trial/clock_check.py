@@ -16,7 +16,9 @@ from ...kernels.kernel import Kernel
 from ...kernels.problem import Problem
 from ...kernels.problem.tensors import draw_weights
 from ...results.record import CacheState
-from ...results.timing.clock import Clock, CpuClock, Flush, last_level_cache_bytes
+from ...results.timing.clock import Clock, Flush
+from ...results.timing.cpu_cache import last_level_cache_bytes
+from ...results.timing.cpu_clock import CpuClock
 from ...results.timing.cuda_clock import ColdCudaClock, TorchCudaDevice
 from ...results.timing.nvml import connect
 from .accuracy import verdict

@@ -11,7 +11,9 @@ import torch.distributed as dist
 
 from ...common.cores import usable_cores
 from ...results.record import CacheState
-from ...results.timing.clock import Clock, CpuClock, last_level_cache_bytes
+from ...results.timing.clock import Clock
+from ...results.timing.cpu_cache import last_level_cache_bytes
+from ...results.timing.cpu_clock import CpuClock
 from ...results.timing.cuda_clock import ColdCudaClock, HotCudaClock, TorchCudaDevice
 from ...results.timing.eager_clock import EagerClock
 from ...results.timing.gpu_check import check_gpu, check_idle

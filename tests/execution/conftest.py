@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from moebench.execution.trial.trial import TrialRunner
-from moebench.results.timing.clock import CpuClock
+from moebench.results.timing.cpu_clock import CpuClock
 
 
 @pytest.fixture(scope="session")

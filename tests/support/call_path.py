@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENDS = {
     ("execution/workers/executor.py", "submit"),
     ("execution/workers/local_worker.py", "send"),
-    ("results/timing/clock.py", "sample"),
+    ("results/timing/cpu_clock.py", "sample"),
     ("execution/trial/trial.py", "_record"),
     ("results/record/store.py", "append"),
 }

@@ -19,7 +19,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ....common.errors import UserError
 from ....execution.workers.rank_setup import open_device
-from ....results.timing.clock import CpuClock
+from ....results.timing.cpu_clock import CpuClock
 from ....results.timing.gpu_check import UnfitGpu, check_idle
 from ....results.timing.memory import available_bytes
 from ....results.timing.roofline import multiplies_float8, product

@@ -22,7 +22,7 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.problem.tensors import Inputs, Weights
 from moebench.kernels.question import LAYER
 from moebench.results.record import Record, Roofline, Status
-from moebench.results.timing.clock import CpuClock
+from moebench.results.timing.cpu_clock import CpuClock
 from moebench.results.timing.roofline import MachineRates
 
 CPU = torch.device("cpu")

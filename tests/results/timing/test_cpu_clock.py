@@ -1,0 +1,87 @@
+"""The CPU clock: the order of a sample, and what it leaves as it was."""
+
+from __future__ import annotations
+
+import gc
+import time
+
+import pytest
+
+from moebench.results.timing import cpu_clock
+from moebench.results.timing.clock import FLUSH_FACTOR, WARM_UPS, Clock
+from moebench.results.timing.cpu_clock import CpuClock
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> CpuClock:
+    """Return the clock of a machine with a small cache, so that the tests are fast."""
+    monkeypatch.setattr(cpu_clock, "last_level_cache_bytes", lambda: 2**16)
+    return CpuClock()
+
+
+def test_order_of_a_sample(clock: CpuClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flush, wait for the others, read, call, read; the result is freed outside, and the sample is the difference."""
+    log: list[str] = []
+    now = iter([100, 1234])
+
+    class Result:
+        def __del__(self) -> None:
+            log.append("free")
+
+    def call() -> Result:
+        log.append("call")
+        return Result()
+
+    def read() -> int:
+        log.append("read")
+        return next(now)
+
+    sample = clock.prepare([call])
+    log.clear()
+    monkeypatch.setattr(clock, "flush", lambda: log.append("flush"))
+    monkeypatch.setattr(clock, "_together", lambda: log.append("together"))
+    monkeypatch.setattr(time, "perf_counter_ns", read)
+    taken = sample()
+    assert log == ["flush", "together", "read", "call", "read", "free"]
+    assert (taken.ns, taken.throttled) == (1134.0, False)
+
+
+def test_flush_reads_twice_the_cache_without_writing(clock: CpuClock) -> None:
+    """The buffer has the size asked for, is made of written pages, and is the same after a flush."""
+    assert clock.flush._buffer.nbytes == FLUSH_FACTOR * 2**16
+    version = clock.flush._buffer._version
+    clock.flush()
+    assert clock.flush._buffer._version == version
+    assert bool((clock.flush._buffer == 1).all())
+
+
+def test_sample_contains_the_whole_call(clock: CpuClock) -> None:
+    """A call that sleeps five milliseconds takes at least that long."""
+    assert clock.prepare([lambda: time.sleep(0.005)])().ns >= 5e6
+
+
+def test_prepare_warms_up_and_samples_take_turns(clock: CpuClock) -> None:
+    """Every call is warmed up; then each sample is one call, in turn."""
+    log: list[str] = []
+    sample = clock.prepare([lambda: log.append("a"), lambda: log.append("b")])
+    assert sorted(log) == ["a"] * WARM_UPS + ["b"] * WARM_UPS
+    log.clear()
+    for _ in range(3):
+        sample()
+    assert log == ["a", "b", "a"]
+
+
+def test_it_is_a_cold_clock_without_a_device(clock: CpuClock) -> None:
+    """The clock needs one set of buffers and knows no device state."""
+    general: Clock = clock
+    assert (general.name, general.cache, general.copies(1), general.state()) == ("perf_counter", "cold", 1, None)
+
+
+def test_no_garbage_collection_in_a_sample(clock: CpuClock) -> None:
+    """The collector is off during the call and on again afterwards."""
+    seen: list[bool] = []
+    sample = clock.prepare([lambda: seen.append(gc.isenabled())])
+    seen.clear()
+    sample()
+    assert seen == [False]
+    assert gc.isenabled()
