@@ -55,11 +55,11 @@ def executors_of_run(
         _refuse_options(where, address, slots, "torchrun has started one worker for each rank")
         return _one_slot(device_type, launched)
     if interleaved:
-        from ..execution.workers.affinity import PinnedThreads
+        from ..execution.workers.affinity import SharedDevices
         from ..execution.workers.local_worker import LocalWorkers
 
         _refuse_options(where, address, slots, "--interleave-with is for two runs of one slot each")
-        return _one_slot(device_type, LocalWorkers(PinnedThreads()))
+        return _one_slot(device_type, LocalWorkers(SharedDevices()))
     return executors(device_type, where, address, slots)
 
 

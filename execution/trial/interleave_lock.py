@@ -14,7 +14,7 @@ from typing import Final
 
 MEET_S: Final = 60.0  # at most, between the arrivals of two runs started together at their first point
 MEET_POLL_S: Final = 0.01
-SETTLE_S: Final = 0.002  # until the threads of the sample sleep, see `affinity.PinnedThreads`
+SETTLE_S: Final = 0.002  # until the threads of the sample sleep, see `affinity.SPINS`
 
 
 @contextmanager

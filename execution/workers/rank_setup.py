@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
-from ...common.cores import usable_cores
+from ...common.cores import roaming, usable_cores
 from ...results.record import CacheState
 from ...results.timing.clock import Clock
 from ...results.timing.cpu_cache import last_level_cache_bytes
@@ -57,13 +57,14 @@ def open_trial_runner(
         check_idle(info.local_rank)
     device = open_device(device_type, info.local_rank, info.local_ranks)
     if info.ranks > 1:
-        dist.init_process_group(
-            "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
-            store=open_store(rendezvous),
-            rank=info.rank,
-            world_size=info.ranks,
-            timeout=COLLECTIVE_TIMEOUT,
-        )
+        with roaming():  # the threads of gloo send while those of OpenMP compute
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if device_type == "cuda" else "gloo",
+                store=open_store(rendezvous),
+                rank=info.rank,
+                world_size=info.ranks,
+                timeout=COLLECTIVE_TIMEOUT,
+            )
     return TrialRunner(device, clocks_of(device))
 
 

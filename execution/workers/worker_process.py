@@ -12,7 +12,7 @@ from typing import Literal
 
 from ...kernels.catalog import KERNELS
 from ..trial.task import NOBODY, Task
-from .affinity import Affinity, PinnedThreads
+from .affinity import Affinity, prepare_threads
 from .rendezvous import RankInfo, Rendezvous, talk_through
 from .worker import DeviceType, Died, Ready
 
@@ -33,7 +33,9 @@ def serve(
     A worker that fails reports the failure and stays alive until it is killed, because its end would make the ranks
     that wait for it fail as well.
     """
-    affinity.apply(info.local_ranks)
+    affinity.apply()
+    if device_type == "cpu":
+        prepare_threads(info.local_rank, info.local_ranks)
     talk_through(rendezvous.interface)
 
     def announce(culprit: int) -> None:
@@ -47,7 +49,7 @@ def serve(
     try:
         for name in kernels:
             KERNELS.load(name)
-        runner = open_trial_runner(info, device_type, rendezvous, alone=not isinstance(affinity, PinnedThreads))
+        runner = open_trial_runner(info, device_type, rendezvous, alone=affinity.exclusive)
         connection.send(Ready(runner.environment, runner.commit))
         while True:
             task: Task = connection.recv()

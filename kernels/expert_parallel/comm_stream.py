@@ -12,6 +12,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ...common.cores import roam
+
 Mark = Any
 """A point in time: nanoseconds on a CPU, an event on a GPU."""
 
@@ -53,7 +55,7 @@ class ThreadStream:
     """Stream of jobs for a CPU; a separate thread runs them."""
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="moebench-communication")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="moebench-communication", initializer=roam)
 
     def submit(self, job: Callable[[], Tensor]) -> Pending:
         return _InThread(self._thread.submit(_without_grad, job))

@@ -8,15 +8,17 @@ import torch
 from faulty_kernels import FAULTY, Faulty, Name
 from torch import Tensor
 
+from moebench.common.cores import usable_cores
 from moebench.kernels.problem.tensors import Weights
 
 
 class TellsItsMask(Faulty):
-    """Kernel that fails with the GPUs and cores that its process sees and the number of torch's threads."""
+    """Kernel that fails with the GPUs and cores that its process may use, those of this thread, and torch's threads."""
 
     def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
-        gpus, cores = os.environ.get("CUDA_VISIBLE_DEVICES"), sorted(os.sched_getaffinity(0))
-        raise RuntimeError(f"GPUs {gpus}, cores {cores}, {torch.get_num_threads()} threads")
+        gpus, cores = os.environ.get("CUDA_VISIBLE_DEVICES"), list(usable_cores())
+        bound, threads = sorted(os.sched_getaffinity(0)), torch.get_num_threads()
+        raise RuntimeError(f"GPUs {gpus}, cores {cores}, {threads} threads, bound to {bound}")
 
 
 class MaskedName(Name):

@@ -18,7 +18,7 @@ from faulty_kernels import Name
 from small_tasks import task
 
 from moebench.execution.trial.task import Competitor
-from moebench.execution.workers.affinity import Affinity, Cores, Gpus, PinnedThreads, share
+from moebench.execution.workers.affinity import Affinity, Cores, Gpus, SharedDevices, share
 from moebench.execution.workers.local_worker import LocalWorker, LocalWorkers
 from moebench.execution.workers.supervisor import Supervisor
 from moebench.execution.workers.worker import WorkerError
@@ -121,7 +121,7 @@ def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
     ("affinity", "seen"),
     [
         (Gpus(("GPU-17",)), f"GPUs GPU-17, cores {sorted(os.sched_getaffinity(0))}"),
-        (PinnedThreads(), f"{len(os.sched_getaffinity(0))} threads"),
+        (SharedDevices(), f"{len(os.sched_getaffinity(0))} threads, bound to [{min(os.sched_getaffinity(0))}]"),
         pytest.param(
             Cores(1, 2),
             f"cores {share(sorted(os.sched_getaffinity(0)), 1, 2)}, {len(os.sched_getaffinity(0)) // 2} threads",

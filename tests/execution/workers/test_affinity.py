@@ -1,0 +1,52 @@
+"""OpenMP threads of a worker: they wait briefly, each on a core of its own, unless the user has decided otherwise."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from moebench.execution.workers.affinity import SPINS
+
+# In a process of its own, because it binds the thread and changes the environment.
+PREPARED = """
+import os, sys
+from moebench.execution.workers.affinity import prepare_threads
+prepare_threads(int(sys.argv[1]), int(sys.argv[2]))
+share = sorted(os.sched_getaffinity(0))
+import torch
+print(share, len(os.sched_getaffinity(0)), os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OMP_PROC_BIND"), sep=";")
+"""
+CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+DECIDING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY")
+
+pytestmark = pytest.mark.skipif(len(CORES) < 2, reason="shares need Linux and two cores")
+
+
+def prepared(local_rank: int, local_ranks: int, **variables: str) -> list[str]:
+    """Return the cores of the rank, on how many its main thread may run with torch, and two variables of OpenMP."""
+    clean: Mapping[str, str] = {name: value for name, value in os.environ.items() if name not in DECIDING}
+    words = [sys.executable, "-c", PREPARED, str(local_rank), str(local_ranks)]
+    done = subprocess.run(words, env={**clean, **variables}, capture_output=True, text=True, check=True)
+    return done.stdout.strip().split(";")
+
+
+def test_a_single_rank_is_bound_and_waits_briefly() -> None:
+    assert prepared(0, 1) == [str(CORES), "1", SPINS, "true"]
+
+
+def test_ranks_have_disjoint_shares() -> None:
+    first, second = (prepared(rank, 2)[0] for rank in range(2))
+    assert first != second
+
+
+def test_more_ranks_than_cores_share_all() -> None:
+    """Threads that are bound to one core by all ranks would leave the others idle."""
+    assert prepared(0, len(CORES) + 1) == [str(CORES), str(len(CORES)), SPINS, "None"]
+
+
+def test_what_the_user_has_decided_stays() -> None:
+    assert prepared(0, 1, OMP_WAIT_POLICY="active", OMP_PROC_BIND="false")[1:] == [str(len(CORES)), "None", "false"]
