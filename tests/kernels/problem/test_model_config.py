@@ -1,0 +1,189 @@
+"""The reader of a config.json finds the layer of every family, names what it leaves out, and refuses the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from moebench.kernels.problem.model_config import InvalidConfig, model_of_config
+
+MIXTRAL = {
+    "model_type": "mixtral",
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_local_experts": 8,
+    "num_experts_per_tok": 2,
+    "num_hidden_layers": 12,
+    "hidden_act": "silu",
+}
+DEFAULTS = [  # class of transformers, then D, F, E, K and MoE layers of its defaults, as its model builds them
+    ("AfmoeConfig", (2048, 1408, 64, 6), 31),
+    ("AriaTextConfig", (4096, 4096, 8, 2), 32),
+    ("BailingHybridConfig", (2560, 768, 512, 8), 40),
+    ("Cohere2MoeConfig", (8192, 22528, 8, 2), 40),
+    ("DbrxConfig", (2048, 3584, 4, 1), 24),
+    ("DeepseekV3Config", (7168, 2048, 256, 8), 58),
+    ("DeepseekV4Config", (4096, 2048, 256, 6), 43),
+    ("Ernie4_5_MoeConfig", (2560, 1536, 64, 6), 27),
+    ("Ernie4_5_VLMoeConfig", (2560, 1536, 64, 6), 27),
+    ("ExaoneMoeConfig", (4096, 1024, 64, 8), 31),
+    ("FlintConfig", (2048, 512, 256, 6), 47),
+    ("Glm4MoeLiteConfig", (2048, 1536, 64, 4), 46),
+    ("Glm4vMoeConfig", (4096, 1408, 128, 8), 45),
+    ("GptOssConfig", (2880, 2880, 128, 4), 36),
+    ("GraniteMoeHybridConfig", (4096, 11008, 8, 2), 32),
+    ("JambaConfig", (4096, 14336, 16, 2), 16),
+    ("JetMoeConfig", (2048, 5632, 8, 2), 12),
+    ("KimiLinearConfig", (2304, 1024, 256, 8), 26),
+    ("Lfm2MoeConfig", (2048, 1792, 32, 4), 30),
+    ("Llama4Config", (5120, 8192, 16, 1), 48),
+    ("LongcatFlashConfig", (6144, 2048, 512, 12), 28),
+    ("MiMoV2FlashConfig", (4096, 2048, 256, 8), 47),
+    ("MuseSparkConfig", (4096, 4096, 256, 8), 62),
+    ("NemotronHConfig", (4096, 7688, 8, 2), 1),
+    ("Qwen2MoeConfig", (2048, 1408, 60, 4), 24),
+    ("Qwen3OmniMoeConfig", (2048, 768, 128, 8), 28),
+    ("Qwen3_5MoeConfig", (2048, 512, 256, 8), 40),
+    ("Step3p7Config", (4096, 1280, 288, 8), 42),
+    ("SwitchTransformersConfig", (768, 2048, 8, 1), 6),
+    ("ZayaConfig", (2048, 2048, 16, 1), 40),
+]
+
+Write = Callable[[Any], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def written(config: Any) -> Path:
+        path = tmp_path / "config.json"
+        path.write_text(config if isinstance(config, str) else json.dumps(config))
+        return path
+
+    return written
+
+
+@pytest.mark.parametrize(("name", "shape", "layers"), DEFAULTS, ids=[row[0] for row in DEFAULTS])
+def test_every_family_of_transformers_is_read(name: str, shape: tuple[int, ...], layers: int, write: Write) -> None:
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'peers' to compare with transformers")
+    if not hasattr(transformers, name):
+        pytest.skip(f"this version of transformers has no {name}")
+    model = model_of_config(write(getattr(transformers, name)().to_dict()))
+    assert ((model.D, model.F, model.E, model.K), model.layers) == (shape, layers)
+    assert model.gated is (name not in {"NemotronHConfig", "SwitchTransformersConfig"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "layers"),
+    [
+        ({}, 12),
+        ({"first_k_dense_replace": 3}, 9),
+        ({"first_k_dense_replace": 1, "moe_layer_freq": 2}, 5),
+        ({"moe_layer_freq": [0] + [1] * 11}, 11),
+        ({"decoder_sparse_step": 2}, 6),
+        ({"decoder_sparse_step": 2, "mlp_only_layers": [1, 2]}, 5),
+        ({"interleave_moe_layer_step": 3}, 4),
+        ({"moe_layers": [0, 4, 8]}, 3),
+        ({"moe_layers_enum": "3, 4,11"}, 3),
+        ({"expert_layer_period": 4, "expert_layer_offset": 3}, 3),
+        ({"moe_layer_start_index": 2, "moe_layer_end_index": 9, "moe_layer_interval": 2}, 4),
+        ({"mlp_layer_types": ["dense", "hash_moe"] + ["moe"] * 10}, 11),
+        ({"layers_block_type": ["mamba", "moe", "attention", "moe"]}, 2),
+        ({"hybrid_override_pattern": "MEMEM*EME"}, 4),
+    ],
+    ids=str,
+)
+def test_layers_with_experts_are_counted(changes: dict[str, Any], layers: int, write: Write) -> None:
+    assert model_of_config(write(MIXTRAL | changes)).layers == layers
+
+
+@pytest.mark.parametrize(
+    ("changes", "router"),
+    [
+        ({}, "softmax_topk_renorm"),
+        ({"norm_topk_prob": False}, "softmax_topk"),
+        ({"model_type": "jamba"}, "softmax_topk"),
+        ({"num_experts_per_tok": 1}, "switch"),
+        ({"scoring_func": "sigmoid", "routed_scaling_factor": 2.5}, "sigmoid_topk:scale=2.5"),
+        ({"model_type": "solar_open", "norm_topk_prob": False}, "sigmoid_topk:renormalise=false"),
+    ],
+    ids=str,
+)
+def test_the_router_is_the_nearest(changes: dict[str, Any], router: str, write: Write) -> None:
+    assert model_of_config(write(MIXTRAL | changes)).problem(T=1).router == router
+
+
+def test_a_file_without_surprises_leaves_nothing_out_and_a_folder_is_as_good(tmp_path: Path, write: Write) -> None:
+    model = model_of_config(write(MIXTRAL).parent)
+    assert (model.name, model.note, model.source) == ("mixtral", "", str(tmp_path / "config.json"))
+    assert (model.D, model.F, model.E, model.K, model.activation) == (64, 96, 8, 2, "silu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"n_shared_experts": 1}, "without n_shared_experts = 1"),
+        (
+            {"n_group": 8, "topk_group": 4, "use_routing_bias": True},
+            "without n_group = 8, topk_group = 4, use_routing_bias",
+        ),
+        ({"routed_scaling_factor": 6.0}, "without routed_scaling_factor = 6.0 on gate weights"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "without quantisation (mxfp4)"),
+        ({"model_type": "gpt_oss"}, "without biases of router and experts"),
+        ({"moe_latent_size": 16}, "experts work in a latent width of 16, projected from and to 64 outside"),
+        ({"moe_topk": [2] * 9 + [4] * 3, "num_experts_per_tok": None}, "moe_topk is 2 here and 4 in other layers"),
+        ({"hidden_act": "mish"}, "its hidden_act = mish is run as silu"),
+        ({"first_k_dense_replace": 1}, "1 of 12 layers are without experts"),
+        ({"future_expert_trick": 3}, "without future_expert_trick = 3"),
+        ({"scoring_func": "sqrtsoftplus"}, "its router's square root of softplus is run as a sigmoid"),
+    ],
+    ids=str,
+)
+def test_what_is_left_out_is_named(changes: dict[str, Any], note: str, write: Write) -> None:
+    assert note in model_of_config(write(MIXTRAL | changes)).note
+
+
+def test_the_text_model_of_a_multimodal_model_is_found_with_the_quantisation_beside_it(write: Write) -> None:
+    nested = {"vision_config": {"hidden_size": 5}, "quantization_config": {"quant_method": "fp8"}, "hidden_size": 7}
+    model = model_of_config(write(nested | {"thinker_config": {"text_config": MIXTRAL}}))
+    assert (model.D, model.note) == (64, "without quantisation (fp8)")
+
+
+@pytest.mark.parametrize(
+    ("config", "parts"),
+    [
+        ("{", ["is not JSON", "give a model's config.json"]),
+        ([1], ["holds no fields but a list"]),
+        ({"hidden_size": 8}, ["describes a dense model", "n_routed_experts", "give the config.json of a MoE model"]),
+        (MIXTRAL | {"num_local_experts": 1}, ["describes a dense model"]),
+        (MIXTRAL | {"enable_moe_block": False}, ["describes a dense model"]),
+        (MIXTRAL | {"num_local_experts": None}, ["describes a dense model"]),
+        (MIXTRAL | {"num_experts_per_tok": None}, ["none of the fields num_experts_per_tok,", "moe_topk"]),
+        (MIXTRAL | {"hidden_size": "64"}, ["hidden_size = '64': give an integer of at least 1"]),
+        (MIXTRAL | {"hidden_size": True}, ["hidden_size = True: give an integer"]),
+        (MIXTRAL | {"num_local_experts": 8.5}, ["num_local_experts = 8.5: give an integer"]),
+        (MIXTRAL | {"intermediate_size": -1}, ["intermediate_size = -1: give an integer of at least 1"]),
+        (MIXTRAL | {"intermediate_size": []}, ["intermediate_size = []: give a number for every layer"]),
+        (MIXTRAL | {"hidden_act": 3}, ["hidden_act = 3: give the name of an activation"]),
+        (MIXTRAL | {"first_k_dense_replace": "x"}, ["first_k_dense_replace = 'x': give an integer"]),
+        (MIXTRAL | {"decoder_sparse_step": 0}, ["decoder_sparse_step = 0: give an integer of at least 1"]),
+        (MIXTRAL | {"routed_scaling_factor": "2"}, ["routed_scaling_factor = '2': give a number"]),
+        (MIXTRAL | {"first_k_dense_replace": 12}, ["first_k_dense_replace", "no layer has experts"]),
+        (MIXTRAL | {"num_experts_per_tok": 9}, ["K = 9", "E = 8", "give K <= E"]),
+    ],
+    ids=str,
+)
+def test_bad_files_are_refused_in_one_sentence(config: Any, parts: list[str], write: Write) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        model_of_config(write(config))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(part in message for part in ["config.json", *parts]), message
+
+
+def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidConfig, match=r"cannot be read.*give a local config.json"):
+        model_of_config(tmp_path / "none.json")
