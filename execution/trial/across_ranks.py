@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import zlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
 
 import torch
 import torch.distributed as dist
 
 from ...results.record import Clocks, Error, Roofline
 from ...results.timing.clock import Clock, Sample
+from ...results.timing.disturbance import Disturbance
+
+NOT_WATCHED: Final = -1.0  # a sample's disturbance, where it is None
 
 
 def ranks() -> int:
@@ -47,6 +54,13 @@ def gather(value: int) -> list[int]:
     return [int(of_rank[0]) for of_rank in gather_floats([value])]
 
 
+def processes_here() -> list[int]:
+    """Return the processes of all ranks that run on this machine and see the same processes."""
+    here = _machine()
+    everyone = gather_floats([here, os.getpid()])
+    return [int(pid) for machine, pid in everyone if machine == here]
+
+
 def worst_of_ranks(errors: dict[str, Error]) -> dict[str, Error]:
     """Return each error as it is on the rank where it is largest."""
     everyone = gather_floats([value for error in errors.values() for value in (error.norm, error.worst_row)])
@@ -80,8 +94,22 @@ class LockstepClock:
                 return sample()
             in_step()
             mine = sample()
-            everyone = gather_floats([mine.ns, float(mine.throttled)])
-            longest, throttled = (max(column) for column in zip(*everyone, strict=True))
-            return Sample(ns=longest, throttled=bool(throttled), calls=mine.calls)
+            everyone = gather_floats([mine.ns, float(mine.throttled), _coded(mine.disturbed)])
+            longest, throttled, code = (max(column) for column in zip(*everyone, strict=True))
+            disturbed = None if code == NOT_WATCHED else Disturbance(int(code))
+            return Sample(ns=longest, throttled=bool(throttled), calls=mine.calls, disturbed=disturbed)
 
         return together
+
+
+def _machine() -> float:
+    """Return a number that ranks share which see the same processes: the machine's boot and the namespace."""
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    try:
+        return float(zlib.crc32(f"{boot.read_text()} {namespace.readlink()}".encode()))
+    except OSError:  # a system that does not tell: what others take is not read there either
+        return 0.0
+
+
+def _coded(disturbed: Disturbance | None) -> float:
+    return NOT_WATCHED if disturbed is None else float(disturbed)

@@ -148,9 +148,9 @@ def _checked_calls(kernel: Kernel, asked: Problem, device: torch.device, clock: 
 
 def _median_ms(clock: Clock, calls: Calls) -> float:
     sample = clock.prepare(calls)
-    valid = [taken.ns for taken in (sample() for _ in range(SAMPLES)) if not taken.throttled]
+    valid = [taken.ns for taken in (sample() for _ in range(SAMPLES)) if taken.valid]
     if not valid:
-        raise ValueError(f"the device was throttled in all of {SAMPLES} samples")
+        raise ValueError(f"the device was throttled or the host disturbed in all of {SAMPLES} samples")
     return statistics.median(valid) / 1e6
 
 

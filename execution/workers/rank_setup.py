@@ -15,11 +15,12 @@ from ...results.timing.clock import Clock
 from ...results.timing.cpu_cache import last_level_cache_bytes
 from ...results.timing.cpu_clock import CpuClock
 from ...results.timing.cuda_clock import ColdCudaClock, HotCudaClock, TorchCudaDevice
+from ...results.timing.disturbance import Watch
 from ...results.timing.eager_clock import EagerClock
 from ...results.timing.gpu_check import check_gpu, check_idle
 from ...results.timing.memory import keep_freed_memory
 from ...results.timing.nvml import connect
-from ..trial.across_ranks import in_step, slowest
+from ..trial.across_ranks import in_step, processes_here, slowest
 from ..trial.trial import TrialRunner
 from .rendezvous import RankInfo, Rendezvous
 from .rendezvous_store import open_store
@@ -80,12 +81,13 @@ def joined_collectives() -> int:
 
 def clocks_of(device: torch.device) -> Mapping[CacheState, Clock]:
     """Return the clocks of a device, which is torch's current one where it is a GPU."""
+    watch = Watch(processes_here())
     if device.type == "cpu":
-        eager = EagerClock(last_level_cache_bytes(), None, wait=lambda: None, slowest=slowest)
-        return {"cold": CpuClock(in_step), "eager": eager}
+        eager = EagerClock(last_level_cache_bytes(), None, wait=lambda: None, slowest=slowest, watch=watch)
+        return {"cold": CpuClock(in_step, watch), "eager": eager}
     cuda, telemetry = TorchCudaDevice(), connect(device.index)
     return {
         "cold": ColdCudaClock(cuda, telemetry),
         "hot": HotCudaClock(cuda, telemetry),
-        "eager": EagerClock(cuda.l2_bytes, telemetry, wait=cuda.synchronize, slowest=slowest),
+        "eager": EagerClock(cuda.l2_bytes, telemetry, wait=cuda.synchronize, slowest=slowest, watch=watch),
     }

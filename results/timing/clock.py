@@ -12,6 +12,7 @@ from typing import Final, Literal, Protocol
 import torch
 
 from ..record import CacheState, Clocks
+from .disturbance import Disturbance
 from .nvml import SLOWDOWNS, Telemetry
 
 ClockName = Literal["perf_counter", "cuda_event"]
@@ -28,12 +29,18 @@ WARM_UPS: Final = 1  # the call was checked before, and by that compiled; this o
 class Sample:
     """Nanoseconds of one call, on average of the ``calls`` that were timed together.
 
-    ``throttled`` is True where the device slowed itself down during the sample; such a sample must be dropped.
+    ``throttled`` is True where the device slowed itself down during the sample. ``disturbed`` says what disturbed the
+    host, None where the clock is the device's or the system does not tell. Only a valid sample, with neither, counts.
     """
 
     ns: float
     throttled: bool
     calls: int = 1
+    disturbed: Disturbance | None = None
+
+    @property
+    def valid(self) -> bool:
+        return not self.throttled and not self.disturbed
 
 
 class Clock(Protocol):

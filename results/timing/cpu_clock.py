@@ -1,29 +1,33 @@
 """Clock of the CPU.
 
 Protocol of a sample: read a buffer larger than the last-level caches, so that none of the call's data is left in them;
-wait until the other ranks have done so; read the counter; call; read the counter; only then free the result. The
-garbage collector is off during a sample.
+wait until the other ranks have done so; start the watch; call; stop the watch; only then free the result. The garbage
+collector is off during a sample.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from itertools import cycle
 
 from ..record import CacheState
 from .clock import WARM_UPS, ClockName, Flush, Sample, no_garbage_collection
 from .cpu_cache import last_level_cache_bytes
+from .disturbance import Watch
 
 
 class CpuClock:
-    """``perf_counter_ns`` around one call whose inputs are in no cache; ``together`` waits for the other ranks."""
+    """``perf_counter_ns`` around one call whose inputs are in no cache.
+
+    ``together`` waits for the other ranks; ``watch`` reads the time and says what disturbed the call.
+    """
 
     name: ClockName = "perf_counter"
     cache: CacheState = "cold"
 
-    def __init__(self, together: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, together: Callable[[], object] = lambda: None, watch: Watch | None = None) -> None:
         self._together = together
+        self._watch = watch or Watch()
         self.flush = Flush(last_level_cache_bytes(), "cpu")
 
     def copies(self, read_bytes: int) -> int:
@@ -40,11 +44,11 @@ class CpuClock:
             with no_garbage_collection():
                 self.flush()
                 self._together()  # ranks that share cores are not done with it at the same time
-                start = time.perf_counter_ns()
+                self._watch.start()
                 result = call()
-                stop = time.perf_counter_ns()
+                span = self._watch.stop()
             del result
-            return Sample(ns=float(stop - start), throttled=False)
+            return Sample(ns=float(span.ns), throttled=False, disturbed=span.disturbed)
 
         return sample
 

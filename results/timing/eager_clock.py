@@ -7,13 +7,13 @@ neither a cold nor a hot time shows.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 from typing import Final
 
 from ..record import CacheState, Clocks
 from .clock import WARM_UPS, ClockName, Sample, no_garbage_collection, rotation, throttled
+from .disturbance import Span, Watch
 from .nvml import Telemetry
 
 SAMPLE_NS: Final = 50e6  # of calls between two readings, so that the first launch and the final wait are negligible
@@ -22,8 +22,8 @@ SAMPLE_NS: Final = 50e6  # of calls between two readings, so that the first laun
 class EagerClock:
     """Nanoseconds of the host's clock for one of many calls in a row, on a CPU or a device.
 
-    Protocol: wait for the device; read the counter; calls, each result dropped before the next call, as in a model;
-    wait; read the counter; divide by the calls. The calls go round sets of inputs that ``cache_bytes`` do not hold,
+    Protocol: wait for the device; start the watch; calls, each result dropped before the next call, as in a model;
+    wait; stop the watch; divide by the calls. The calls go round sets of inputs that ``cache_bytes`` do not hold,
     since in a model the other layers run in between. ``telemetry`` is None on a CPU, which has none. ``slowest`` is the
     largest value of all ranks, so that all ranks make the same number of calls.
     """
@@ -38,11 +38,13 @@ class EagerClock:
         *,
         wait: Callable[[], object],
         slowest: Callable[[float], float],
+        watch: Watch | None = None,
     ) -> None:
         self._cache_bytes = cache_bytes
         self._telemetry = telemetry
         self._wait = wait
         self._slowest = slowest
+        self._watch = watch or Watch()
 
     def copies(self, read_bytes: int) -> int:
         return rotation(self._cache_bytes, read_bytes)
@@ -50,22 +52,25 @@ class EagerClock:
     def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
         turns = cycle(calls)
 
-        def elapsed_ns(times: int) -> float:
+        def span(times: int) -> Span:
             with no_garbage_collection():
                 self._wait()
-                start = time.perf_counter_ns()
+                self._watch.start()
                 for call in islice(turns, times):
                     call()
                 self._wait()
-                return float(time.perf_counter_ns() - start)
+                return self._watch.stop()
 
-        elapsed_ns(WARM_UPS * len(calls))
+        span(WARM_UPS * len(calls))
         times = len(calls)
-        while (ns := self._slowest(max(elapsed_ns(times), 1.0))) < SAMPLE_NS / 2:  # the wait is part of a short one
+        while (ns := self._slowest(max(span(times).ns, 1))) < SAMPLE_NS / 2:  # the wait is part of a short one
             times = len(calls) * math.ceil(times / len(calls) * SAMPLE_NS / ns)
 
         def sample() -> Sample:
-            return Sample(ns=elapsed_ns(times) / times, throttled=throttled(self._telemetry), calls=times)
+            taken = span(times)
+            return Sample(
+                ns=taken.ns / times, throttled=throttled(self._telemetry), calls=times, disturbed=taken.disturbed
+            )
 
         return sample
 

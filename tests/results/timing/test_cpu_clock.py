@@ -10,6 +10,7 @@ import pytest
 from moebench.results.timing import cpu_clock
 from moebench.results.timing.clock import FLUSH_FACTOR, WARM_UPS, Clock
 from moebench.results.timing.cpu_clock import CpuClock
+from moebench.results.timing.disturbance import Disturbance, Span, Watch
 
 
 @pytest.fixture
@@ -20,9 +21,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> CpuClock:
 
 
 def test_order_of_a_sample(clock: CpuClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Flush, wait for the others, read, call, read; the result is freed outside, and the sample is the difference."""
+    """Flush, wait for the others, start, call, stop; the result is freed outside, and the sample is the span."""
     log: list[str] = []
-    now = iter([100, 1234])
 
     class Result:
         def __del__(self) -> None:
@@ -32,18 +32,23 @@ def test_order_of_a_sample(clock: CpuClock, monkeypatch: pytest.MonkeyPatch) -> 
         log.append("call")
         return Result()
 
-    def read() -> int:
-        log.append("read")
-        return next(now)
+    class LoggedWatch(Watch):
+        def start(self) -> None:
+            log.append("start")
+
+        def stop(self) -> Span:
+            log.append("stop")
+            return Span(1134, Disturbance.others)
 
     sample = clock.prepare([call])
     log.clear()
     monkeypatch.setattr(clock, "flush", lambda: log.append("flush"))
     monkeypatch.setattr(clock, "_together", lambda: log.append("together"))
-    monkeypatch.setattr(time, "perf_counter_ns", read)
+    monkeypatch.setattr(clock, "_watch", LoggedWatch())
     taken = sample()
-    assert log == ["flush", "together", "read", "call", "read", "free"]
-    assert (taken.ns, taken.throttled) == (1134.0, False)
+    assert log == ["flush", "together", "start", "call", "stop", "free"]
+    assert (taken.ns, taken.throttled, taken.disturbed) == (1134.0, False, Disturbance.others)
+    assert not taken.valid
 
 
 def test_flush_reads_twice_the_cache_without_writing(clock: CpuClock) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import math
-import time
 from collections.abc import Callable
 
 import pytest
 
 from moebench.results.timing.clock import Clock, rotation
+from moebench.results.timing.disturbance import host_clock
 from moebench.results.timing.eager_clock import SAMPLE_NS, EagerClock
 from moebench.results.timing.nvml import NoTelemetry
 
@@ -24,7 +24,7 @@ class Host:
         self.now_ns = 0.0
         self.free_ns = 0.0
         self.waits = 0
-        monkeypatch.setattr(time, "perf_counter_ns", lambda: int(self.now_ns))
+        monkeypatch.setattr(host_clock, "read", lambda: (int(self.now_ns), int(self.now_ns)))
 
     def call(self, launch_ns: float, run_ns: float) -> Callable[[], None]:
         def call() -> None:
