@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..results.record import Environment, Record
+from ..results.record import Environment, Record, Timing
 from ..results.record.identity import Identity
 from ..results.record.prediction import Prediction
 from .numbers import MISSING, counted, exact, number, plain, span
@@ -108,8 +108,7 @@ class Section:
             ways = sorted({f"{_CLOCKS[timing.clock]} {_CACHES[timing.cache]}" for timing in timings})
             samples = span([len(timing.samples_ns) for timing in timings], write=exact)
             notes.append(f"Timed by {' and '.join(ways)}, {samples} samples a median.")
-        if throttled := sum(timing.throttled for timing in timings):
-            notes.append(f"{counted(throttled, 'sample')} taken while the device was throttled were left out.")
+        notes += _dropped(timings)
         if unread := [record.clocks.unread for record in self.records if record.clocks and record.clocks.unread]:
             notes.append(
                 f"The device's state is not fully known for {counted(len(unread), 'record')}: {plain(unread[0])}."
@@ -134,6 +133,18 @@ class Section:
 
 _CLOCKS = {"perf_counter": "the host clock", "cuda_event": "device events"}
 _CACHES = {"cold": "with a cold cache", "hot": "with a hot cache", "eager": "in eager calls"}
+
+
+def _dropped(timings: Sequence[Timing]) -> list[str]:
+    """Return sentences about samples that were left out, and where it is not known which should have been."""
+    notes = []
+    if throttled := sum(timing.throttled for timing in timings):
+        notes.append(f"{counted(throttled, 'sample')} taken while the device was throttled were left out.")
+    if disturbed := sum(timing.disturbed or 0 for timing in timings):
+        notes.append(f"{counted(disturbed, 'sample')} taken while others used the host's cores were left out.")
+    if unwatched := sum(timing.disturbed is None and timing.clock == "perf_counter" for timing in timings):
+        notes.append(f"Whether others used the host's cores was not watched for {counted(unwatched, 'record')}.")
+    return notes
 
 
 def sections(records: Sequence[Record], predictions: Sequence[Prediction] = ()) -> list[Section]:

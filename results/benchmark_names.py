@@ -46,6 +46,7 @@ def extra_info(record: Record) -> dict[str, JsonValue]:
             "cache": record.timing.cache,
             "stopped": record.timing.stopped,
             "throttled": record.timing.throttled,
+            "disturbed": record.timing.disturbed,
         }
     if record.work is not None:
         found |= {

@@ -35,6 +35,8 @@ def pending(tasks: Sequence[Task], records: Sequence[Record], device_type: Devic
     """
     held: dict[Identity, list[Record]] = defaultdict(list)
     for record in records:
+        if record.status.of_the_machine:  # it had no number to give then; now it may have one
+            continue
         held[record.identity.without("config", "source")].append(record)
     left, outdated = [], Counter[str]()
     for task in tasks:

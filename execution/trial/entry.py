@@ -13,7 +13,9 @@ from ...kernels.kernel import Cost, Kernel, Layer
 from ...kernels.problem import Problem
 from ...kernels.unimportable import Unimportable
 from ...results.record import Clocks, Error, Roofline, Status, Work
+from ...results.timing.disturbance import host_clock
 from ...results.timing.measure import Samples
+from .across_ranks import gather
 from .observers.sent_bytes import planned_traffic
 from .reference_check import Subject
 from .task import Competitor
@@ -23,7 +25,7 @@ from .task import Competitor
 class TrialEntry:
     """One competitor on its way through a trial; ``failure`` ends it.
 
-    ``observed`` holds what observers found, by field of the record.
+    ``observed`` holds what observers found, by field of the record; ``replaced_clock`` which clock its code replaced.
     """
 
     index: int
@@ -39,6 +41,7 @@ class TrialEntry:
     observed: dict[str, BaseModel] = field(default_factory=dict)
     samples: Samples | None = None
     clocks: Clocks | None = None
+    replaced_clock: str = ""
 
     @staticmethod
     def of(index: int, competitor: Competitor, problem: Problem, device: torch.device) -> TrialEntry:
@@ -67,6 +70,29 @@ class TrialEntry:
         if self.samples is None or self.work is None:
             return False
         return self.samples.median_ns < roofline.bound_ns(self.work)
+
+    def look_at_clock(self) -> None:
+        """Note whether this entry's code, which has just run, replaced a clock of Python's; give Python its own."""
+        if found := host_clock.replaced():
+            self.replaced_clock = found
+            host_clock.restore()
+
+    def check_samples(self) -> None:
+        """Fail the entry if its code replaced a clock, or if the machine has spoilt too many of its samples."""
+        samples = self.samples
+        if any(gather(bool(self.replaced_clock))):
+            reason = self.replaced_clock or "a clock was replaced on another rank"
+            self.failure = (Status.implausible, f"{reason}: only the machine's own clock tells a time")
+            return
+        if samples is None or (samples.enough and samples.quiet):
+            return
+        valid = len(samples.ns)
+        if samples.disturbed > samples.throttled:
+            what = samples.disturbances.most_common(1)[0][0].words
+            of_all = f"{samples.disturbed} of {valid + samples.disturbed} samples were disturbed"
+            self.failure = (Status.disturbed, f"{of_all}: {what}; `moebench doctor` shows what to do")
+        else:
+            self.failure = (Status.unstable, f"{samples.throttled} samples were throttled, {valid} were not")
 
     def check_traffic(self) -> None:
         """Fail the entry if the observed traffic is not the planned one."""

@@ -18,6 +18,7 @@ from ...results.record import SCHEMA, CacheState, Record, Roofline, Status, Timi
 from ...results.record.environment import commit
 from ...results.timing.clock import Clock, Sample
 from ...results.timing.cuda_clock import CannotCapture
+from ...results.timing.disturbance import host_clock
 from ...results.timing.measure import measure
 from ...results.timing.roofline import MachineRates
 from .accuracy import verdict, worst
@@ -66,6 +67,7 @@ class TrialRunner:
 
     def _run(self, task: Task, announce: Announce, pass_on: Callable[[], None]) -> list[Record]:
         started = time.perf_counter()
+        host_clock.restore()  # whatever a module replaced when it was imported
         entries = [TrialEntry.of(index, one, task.problem, self._device) for index, one in enumerate(task.competitors)]
         roofline = None
         self._checks.keep({entry.subject for entry in _alive(entries)})
@@ -156,6 +158,7 @@ class TrialRunner:
             return result
 
         self._grade(entry, check, observed_call)
+        entry.look_at_clock()
         if entry.failure is None:
             for observer in CHECKED_LAYER:
                 if found := observer.observe(entry.built):
@@ -202,6 +205,7 @@ class TrialRunner:
         def sampler(entry: TrialEntry) -> Callable[[], Sample]:
             calls = [lambda i=i: call(entry.problem, entry.built, i) for i in rotated[entry.subject]]
             sample = clock.prepare(calls)
+            entry.look_at_clock()
 
             def announced() -> Sample:
                 announce(NOBODY)
@@ -209,6 +213,7 @@ class TrialRunner:
                 in_step()
                 announce(entry.index)
                 taken = sample()
+                entry.look_at_clock()
                 entry.clocks = clock.state()
                 return taken
 
@@ -230,9 +235,7 @@ class TrialRunner:
                 self._checks.forget(subject)
         for entry in _alive(entries):
             entry.samples = samples[str(entry.index)]
-            if not entry.samples.stable:
-                valid, throttled = len(entry.samples.ns), entry.samples.throttled
-                entry.failure = (Status.unstable, f"{throttled} samples were throttled, {valid} were not")
+            entry.check_samples()
 
     def _rotated(self, task: Task, entries: list[TrialEntry]) -> list[Inputs]:
         """Return the sets of inputs that the calls rotate over; an empty list when memory is short."""
@@ -285,6 +288,7 @@ class TrialRunner:
                 samples_ns=entry.samples.ns,
                 calls=entry.samples.calls,
                 throttled=entry.samples.throttled,
+                disturbed=entry.samples.disturbed if entry.samples.watched else None,
                 stopped=entry.samples.stopped,
             )
         return Record(

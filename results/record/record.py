@@ -36,6 +36,7 @@ class Status(StrEnum):
 
     A problem may be ``unsupported``; for one that is not, a configuration may be ``invalid``, which is known before it
     is built, or ``uncompilable``: the compiler refuses it, or a search leaves its code unmeasured because it spills.
+    The device makes it ``unstable`` by slowing down, other work on the host makes it ``disturbed``.
     """
 
     passed = "passed"
@@ -48,6 +49,12 @@ class Status(StrEnum):
     timeout = "timeout"
     crashed = "crashed"
     unstable = "unstable"
+    disturbed = "disturbed"
+
+    @property
+    def of_the_machine(self) -> bool:
+        """True if the machine had no number to give at the time, which says nothing of the implementation."""
+        return self in (Status.unstable, Status.disturbed)
 
     @property
     def bad(self) -> bool:
@@ -205,8 +212,9 @@ class Timing(_RecordPart):
     """Raw samples of the call in nanoseconds, in the order they were taken.
 
     ``clock`` names what measured them (``perf_counter`` or ``cuda_event``), ``cache`` how calls were timed;
-    ``throttled`` counts samples that were dropped because the device slowed itself down; ``stopped`` says which rule
-    ended the sampling; ``enough`` means as many as were asked for, which may be few.
+    ``throttled`` counts samples that were dropped because the device slowed itself down, ``disturbed`` those during
+    which the host did other work; ``stopped`` says which rule ended the sampling; ``enough`` means as many as were
+    asked for, which may be few.
     """
 
     clock: Literal["perf_counter", "cuda_event"] = Field(description="what measured the samples")
@@ -216,6 +224,10 @@ class Timing(_RecordPart):
     )
     calls: int = Field(default=1, description="calls timed together in each sample, which is their average")
     throttled: int = Field(default=0, description="samples dropped because the device slowed itself down")
+    disturbed: int | None = Field(
+        default=None,
+        description="samples dropped because others used the host's cores, None where that was not watched",
+    )
     stopped: Literal["settled", "plateau", "time_limit", "enough"] = Field(
         description="the rule that ended the sampling"
     )

@@ -164,8 +164,8 @@ def _outcome(key: Identity, old: list[Record], new: list[Record]) -> Verdict | _
         return Verdict(key=key, status=Outcome.new, reason=f"was {failed_old}")
     times_old, times_new = _times(old), _times(new)
     if not times_old or not times_new:
-        unstable = next(record for record in (*old, *new) if record.status is Status.unstable)
-        return Verdict(key=key, status=Outcome.unclear, reason=f"unstable: {unstable.reason}")
+        lost = next(record for record in (*old, *new) if record.status.of_the_machine)
+        return Verdict(key=key, status=Outcome.unclear, reason=f"{lost.status.value}: {lost.reason}")
     clock_old, clock_new = _clock(old), _clock(new)
     if clock_old and clock_new and abs(clock_new / clock_old - 1) > CLOCKS:
         return Verdict(key=key, status=Outcome.incomparable, reason=f"sm_mhz: {clock_old:g} / {clock_new:g}")
@@ -174,8 +174,8 @@ def _outcome(key: Identity, old: list[Record], new: list[Record]) -> Verdict | _
 
 
 def _failed(records: list[Record]) -> str:
-    """Return how and why a point failed, or nothing. Samples that are unstable are not a failure of the point."""
-    failed = [record for record in records if record.status not in (Status.passed, Status.unstable)]
+    """Return how and why a point failed, or nothing. What the machine was to blame for is none."""
+    failed = [record for record in records if record.status is not Status.passed and not record.status.of_the_machine]
     if not failed:
         return ""
     often = "" if len(failed) == len(records) else f" ({len(failed)} of {len(records)} processes)"

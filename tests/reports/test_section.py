@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
 from moebench.reports.section import machines, period, sections
 from moebench.results.record import Environment, Record, Timing
 
@@ -39,13 +41,21 @@ def test_equal_problems_at_two_places_are_two_trials(make: Make) -> None:
     assert len(section.rows) == 2
 
 
-def test_throttled_samples_are_mentioned(make: Make) -> None:
+@pytest.mark.parametrize(
+    ("update", "note"),
+    [
+        ({"throttled": 3}, "3 samples taken while the device was throttled were left out."),
+        ({"disturbed": 3}, "3 samples taken while others used the host's cores were left out."),
+        ({"clock": "perf_counter"}, "Whether others used the host's cores was not watched for 1 record."),
+    ],
+)
+def test_dropped_samples_are_mentioned(make: Make, update: dict[str, object], note: str) -> None:
     record = make()
     timing = record.timing
     assert isinstance(timing, Timing)
-    throttled = record.model_copy(update={"timing": timing.model_copy(update={"throttled": 3})})
-    (section,) = sections([throttled])
-    assert any(note.startswith("3 samples ") for note in section.notes)
+    assert note not in sections([record])[0].notes
+    (section,) = sections([record.model_copy(update={"timing": timing.model_copy(update=update)})])
+    assert note in section.notes
 
 
 def test_a_period_goes_from_the_first_to_the_last_record(make: Make) -> None:

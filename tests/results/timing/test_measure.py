@@ -10,8 +10,17 @@ import pytest
 
 from moebench.results.stats import spread
 from moebench.results.timing.clock import Sample
+from moebench.results.timing.disturbance import Disturbance
 from moebench.results.timing.measure import Samples, Stop, measure
-from moebench.results.timing.stopping_rule import MAX_THROTTLED, MIN_SAMPLES, PLATEAU_SAMPLES, SETTLED_SPREAD
+from moebench.results.timing.stopping_rule import (
+    DISTURBED_ROUNDS,
+    MAX_DISTURBED,
+    MAX_THROTTLED,
+    MIN_SAMPLES,
+    PLATEAU_SAMPLES,
+    QUIET_PAUSES_S,
+    SETTLED_SPREAD,
+)
 
 LONG_S = 1e6
 
@@ -39,7 +48,7 @@ def ever_noisier() -> Iterator[float]:
 def test_a_quiet_call_is_settled_with_the_fewest_samples() -> None:
     samples = alone(itertools.repeat(5.0))
     assert (samples.stopped, samples.ns, samples.median_ns) == ("settled", [5.0] * MIN_SAMPLES, 5.0)
-    assert samples.stable
+    assert samples.enough
 
 
 def test_it_is_settled_as_soon_as_the_spread_is_small_enough() -> None:
@@ -52,7 +61,7 @@ def test_it_is_settled_as_soon_as_the_spread_is_small_enough() -> None:
 def test_a_noise_that_stays_is_a_plateau() -> None:
     samples = alone(noisy())
     assert (samples.stopped, len(samples.ns)) == ("plateau", 2 * PLATEAU_SAMPLES)
-    assert samples.stable
+    assert samples.enough
 
 
 def test_a_noise_that_still_falls_is_no_plateau() -> None:
@@ -78,7 +87,7 @@ def test_the_limit_counts_every_call_of_a_sample() -> None:
 def test_however_short_the_limit_there_are_enough_samples_to_quote() -> None:
     samples = alone(ever_noisier(), time_limit_s=0.0)
     assert (samples.stopped, len(samples.ns)) == ("time_limit", MIN_SAMPLES)
-    assert samples.stable
+    assert samples.enough
 
 
 def test_the_limit_counts_the_samples_and_not_the_wall() -> None:
@@ -107,7 +116,62 @@ def test_a_device_that_stays_throttled_is_given_up() -> None:
     samples = measure({"it": lambda: next(turns)}, time_limit_s=LONG_S)["it"]
     assert (len(samples.ns), samples.throttled) == (valid, MAX_THROTTLED)
     assert samples.stopped is not None
-    assert not samples.stable
+    assert not samples.enough
+
+
+def quiet(ns: float = 5.0) -> Sample:
+    return Sample(ns=ns, throttled=False, disturbed=Disturbance.none)
+
+
+def disturbed(by: Disturbance = Disturbance.others) -> Sample:
+    return Sample(ns=900.0, throttled=False, disturbed=by)
+
+
+def test_disturbed_samples_are_dropped_and_counted() -> None:
+    """Every third one: nobody waits for quiet."""
+    pauses: list[float] = []
+    turns = itertools.cycle([quiet(), quiet(), disturbed()])
+    samples = measure({"it": lambda: next(turns)}, time_limit_s=LONG_S, pause=pauses.append)["it"]
+    assert (samples.stopped, samples.ns, samples.disturbed) == ("settled", [5.0] * MIN_SAMPLES, MIN_SAMPLES // 2 - 1)
+    assert (samples.enough, samples.quiet, samples.watched, pauses) == (True, True, True, [])
+
+
+def test_a_busy_machine_is_waited_for() -> None:
+    """Quiet comes after the second pause: the numbers are those of a quiet machine."""
+    pauses: list[float] = []
+
+    def take() -> Sample:
+        return disturbed() if len(pauses) < 2 else quiet()
+
+    results = measure({"a": take, "b": take}, time_limit_s=LONG_S, pause=pauses.append)
+    assert pauses == list(QUIET_PAUSES_S[:2])
+    for samples in results.values():
+        assert (samples.ns, samples.disturbed) == ([5.0] * MIN_SAMPLES, 2 * DISTURBED_ROUNDS)
+        assert samples.quiet
+
+
+def test_a_machine_that_stays_busy_is_given_up_after_a_bounded_wait() -> None:
+    """Each competitor says what it was that disturbed most of its samples."""
+    pauses: list[float] = []
+    turns = itertools.cycle([disturbed(), disturbed(Disturbance.hypervisor), disturbed()])
+    results = measure({"a": lambda: next(turns), "b": disturbed}, time_limit_s=LONG_S, pause=pauses.append)
+    assert pauses == list(QUIET_PAUSES_S)
+    for samples in results.values():
+        assert (samples.ns, samples.stopped) == ([], "time_limit")
+        assert samples.disturbed == DISTURBED_ROUNDS * (len(QUIET_PAUSES_S) + 1)
+        assert not samples.quiet
+        assert samples.disturbances.most_common(1)[0][0] is Disturbance.others
+
+
+def test_one_competitor_that_is_disturbed_by_itself_does_not_hold_up_the_others() -> None:
+    """Less than half of each round is disturbed: it ends by its own count."""
+    pauses: list[float] = []
+    noisy_turns = {name: noisy() for name in "abc"}
+    samplers = {name: (lambda turns=turns: quiet(next(turns))) for name, turns in noisy_turns.items()}
+    results = measure({**samplers, "hit": disturbed}, time_limit_s=LONG_S, pause=pauses.append)
+    assert [results[name].stopped for name in "abc"] == ["plateau"] * 3
+    assert results["hit"].disturbed <= MAX_DISTURBED
+    assert not results["hit"].quiet
 
 
 def test_competitors_are_sampled_in_rounds() -> None:
