@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 
 from ...results.record import Clocks, Error, Roofline
-from ...results.timing.clock import Clock, Sample
+from ...results.timing.clock import Clock, Ended, Sample, keep_nothing
 from ...results.timing.disturbance import Disturbance
 
 NOT_WATCHED: Final = -1.0  # a sample's disturbance, where it is None
@@ -63,9 +63,10 @@ def processes_here() -> list[int]:
 
 def worst_of_ranks(errors: dict[str, Error]) -> dict[str, Error]:
     """Return each error as it is on the rank where it is largest."""
-    everyone = gather_floats([value for error in errors.values() for value in (error.norm, error.worst_row)])
-    largest = [max(column) for column in zip(*everyone, strict=True)]
-    return {name: Error(norm=largest[2 * index], worst_row=largest[2 * index + 1]) for index, name in enumerate(errors)}
+    figures = tuple(Error.model_fields)
+    everyone = gather_floats([getattr(error, figure) for error in errors.values() for figure in figures])
+    largest = iter([max(column) for column in zip(*everyone, strict=True)])
+    return {name: Error(**{figure: next(largest) for figure in figures}) for name in errors}
 
 
 def roofline_of_ranks(roofline: Roofline) -> Roofline:
@@ -86,8 +87,8 @@ class LockstepClock:
     def state(self) -> Clocks | None:
         return self._clock.state()
 
-    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
-        sample = self._clock.prepare(calls)
+    def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
+        sample = self._clock.prepare(calls, ended)
 
         def together() -> Sample:
             if ranks() == 1:

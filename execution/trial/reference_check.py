@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ...kernels.kernel import Layer
 from ...kernels.oracle import Result, drop
@@ -18,10 +19,22 @@ from ...results.record import Error
 from ...results.timing.memory import available_bytes, give_back
 from .accuracy import errors
 from .across_ranks import gather, rank, worst_of_ranks
+from .checks.checksum import changed, checksums
+from .checks.poison import poisoned_memory
+from .checks.timed_inputs import TimedInputs
 
 
 class TouchedInputs(ValueError):
     """A layer wrote to its inputs, which it may only read."""
+
+    @staticmethod
+    def named(names: Collection[str]) -> TouchedInputs:
+        """Return the error that names inputs of this rank, or another rank."""
+        return TouchedInputs(f"it wrote to its inputs: {', '.join(names) or 'on another rank'}")
+
+
+class DeferredResult(ValueError):
+    """A layer returned something else than plain tensors, which may compute when they are read."""
 
 
 def call(problem: Problem, layer: Layer, inputs: Inputs) -> Result:
@@ -60,7 +73,7 @@ class ReferenceCheck:
     expected: Result
     routed: Routing
     kept: Routing
-    checksums: Mapping[str, float]
+    checksums: Mapping[str, int]
 
     @staticmethod
     def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
@@ -78,34 +91,51 @@ class ReferenceCheck:
     @staticmethod
     def of(inputs: Inputs, expected: Result, *, routed: Routing, kept: Routing) -> ReferenceCheck:
         """Return the check on inputs as they are now."""
-        return ReferenceCheck(inputs=inputs, expected=expected, routed=routed, kept=kept, checksums=_checksums(inputs))
+        return ReferenceCheck(inputs=inputs, expected=expected, routed=routed, kept=kept, checksums=checksums(inputs))
 
     def copies(self, problem: Problem, count: int) -> list[Inputs]:
         """Return the inputs ``count`` times, each set in separate memory."""
         return [self.inputs, *(_for(problem, self.inputs.clone()) for _ in range(count - 1))]
+
+    def timed(self, problem: Problem, count: int) -> TimedInputs:
+        """Return ``count`` sets of inputs for timed calls."""
+        return TimedInputs(problem, self.inputs, self.routed, count=count, rank=rank())
 
     def grade(self, take: Callable[[], Result]) -> dict[str, Error]:
         """Return the errors of the result of ``take`` on these inputs, each as on the worst rank.
 
         Raises:
             TouchedInputs: when an input has changed on any rank.
+            DeferredResult: when a result is not a plain tensor.
             ValueError: when a result has the wrong shape.
         """
-        self._poison()
-        found = worst_of_ranks(errors(take(), self.expected))
-        changed = self.changed()
-        if any(gather(len(changed))):
-            raise TouchedInputs(f"it wrote to its inputs: {', '.join(changed) or 'on another rank'}")
+        with poisoned_memory(self.inputs.x_TD):
+            result = take()
+        found = self.compare(result)
+        refuse_touched(self.changed())
         return found
+
+    def compare(self, result: Result) -> dict[str, Error]:
+        """Return the errors of a result for these inputs, each as on the worst rank."""
+        refuse_deferred(result)
+        return worst_of_ranks(errors(result, self.expected))
 
     def changed(self) -> list[str]:
         """Return the names of the inputs that were written to."""
-        return [name for name, checksum in _checksums(self.inputs).items() if checksum != self.checksums[name]]
+        return changed(self.inputs, self.checksums)
 
-    def _poison(self) -> None:
-        """Leave NaN in the memory that an output is likely to get, so that a read before the write shows."""
-        for _ in range(2):
-            torch.full_like(self.inputs.x_TD, torch.nan, requires_grad=False)
+
+def refuse_deferred(result: Result) -> None:
+    """Raise `DeferredResult` unless all tensors of a result are plain ones."""
+    for name, tensor in {"y": result.y_TD, **result.gradients}.items():
+        if type(tensor) is not Tensor:
+            raise DeferredResult(f"{name} is of {type(tensor).__name__}, not a plain tensor that holds its values")
+
+
+def refuse_touched(names: Collection[str]) -> None:
+    """Raise `TouchedInputs` if any rank names an input."""
+    if any(gather(len(names))):
+        raise TouchedInputs.named(names)
 
 
 class ReferenceChecks:
@@ -156,11 +186,6 @@ class ReferenceChecks:
             seed = 2 * problem.seed + 1 + turn
             drawn[turn] = ReferenceCheck.draw(subject, self._weights[subject], seed=seed, device=self._device)
         return drawn[turn]
-
-
-def _checksums(inputs: Inputs) -> dict[str, float]:
-    """Return a sum per tensor that almost any write changes, in the form that costs no more than reading the tensor."""
-    return {name: float(t.detach().sum(dtype=torch.float32)) for name, t in inputs.tensors().items()}
 
 
 def _for(problem: Problem, inputs: Inputs) -> Inputs:

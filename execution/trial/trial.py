@@ -6,23 +6,28 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import torch
 
 from ...kernels.oracle import Result
 from ...kernels.problem import Problem
-from ...kernels.problem.tensors import TORCH_DTYPES, Inputs
+from ...kernels.problem.tensors import TORCH_DTYPES
 from ...kernels.tuned.source_hash import source_hash
-from ...results.record import SCHEMA, CacheState, Record, Roofline, Status, Timing
+from ...results.record import SCHEMA, CacheState, Error, Record, Roofline, Status, Timing
 from ...results.record.environment import commit
 from ...results.timing.clock import Clock, Sample
 from ...results.timing.cuda_clock import CannotCapture
 from ...results.timing.disturbance import host_clock
 from ...results.timing.measure import measure
 from ...results.timing.roofline import MachineRates
+from ...results.timing.stopping_rule import MIN_SAMPLES
 from .accuracy import verdict, worst
-from .across_ranks import LockstepClock, in_step, rank, ranks, roofline_of_ranks
+from .across_ranks import LockstepClock, gather, rank, ranks, roofline_of_ranks
+from .checks.timed_inputs import TimedInputs
+from .checks.unannounced_check import UnannouncedCheck
+from .checks.watched_sampler import WatchedSampler
 from .entry import TrialEntry
 from .failure import ending, first_line
 from .interleave_lock import interleave
@@ -33,7 +38,7 @@ from .observers.observer import FirstCallObserver, FurtherCallObserver, LayerObs
 from .observers.peak_memory import MemoryObserver
 from .observers.phases import PhaseObserver
 from .observers.sent_bytes import TrafficObserver
-from .reference_check import ReferenceCheck, ReferenceChecks, Subject, TouchedInputs, call
+from .reference_check import DeferredResult, ReferenceCheck, ReferenceChecks, Subject, TouchedInputs, call
 from .task import NOBODY, Task
 from .work import work_of
 
@@ -47,6 +52,9 @@ FIRST_CALL: Final[tuple[FirstCallObserver, ...]] = (LaunchObserver(), MemoryObse
 CHECKED_LAYER: Final[tuple[LayerObserver, ...]] = (TrafficObserver(),)
 FURTHER_CALLS: Final[tuple[FurtherCallObserver, ...]] = (PhaseObserver(),)
 """All observers of a trial, by the moment at which they observe. A new metric of the record joins one of these."""
+
+
+OWN_TOKENS: Final = 2  # the first set's, and what is kept of a result
 
 
 class TrialRunner:
@@ -108,12 +116,14 @@ class TrialRunner:
         return subject.problem.output_bytes + (0 if self._checks.holds(subject) else subject.drawing_bytes)
 
     def _called_bytes(self, task: Task, subject: Subject) -> int:
-        """Return the bytes that a subject takes while they are called: a result, and all sets of inputs but the first.
+        """Return the bytes that a subject takes while they are called: a result, and the sets of inputs.
 
+        The first set has tokens of its own, and the others weights as well; the result of one call is copied.
         Weights of experts without a token are copied too, because all experts lie in one tensor.
         """
         problem = subject.problem
-        return problem.output_bytes + (self._sets(task, subject) - 1) * problem.input_bytes // problem.ranks
+        sets = (self._sets(task, subject) - 1) * problem.input_bytes + OWN_TOKENS * problem.read_bytes(0)
+        return problem.output_bytes + sets // problem.ranks
 
     def _sets(self, task: Task, subject: Subject) -> int:
         """Return how many sets of inputs the calls rotate over, by the bytes a call reads; equal on every rank."""
@@ -157,7 +167,7 @@ class TrialRunner:
             entry.observed |= found
             return result
 
-        self._grade(entry, check, observed_call)
+        self._grade(entry, lambda: check.grade(observed_call))
         entry.look_at_clock()
         if entry.failure is None:
             for observer in CHECKED_LAYER:
@@ -177,14 +187,16 @@ class TrialRunner:
     def _last_call(self, entry: TrialEntry) -> None:
         """Grade a call on inputs that the layer has not seen."""
         if check := self._draw(self._checks.last, [entry]):
-            self._grade(entry, check, lambda: call(entry.problem, entry.built, check.inputs))
+            self._grade(entry, lambda: check.grade(lambda: call(entry.problem, entry.built, check.inputs)))
 
-    def _grade(self, entry: TrialEntry, check: ReferenceCheck, take: Callable[[], Result]) -> None:
+    def _grade(self, entry: TrialEntry, grade: Callable[[], dict[str, Error]]) -> None:
         """Grade one call; anything that goes wrong in it becomes the failure of the entry."""
         try:
-            found = check.grade(take)
+            found = grade()
         except TouchedInputs as error:
             self._checks.forget(entry.subject)
+            entry.failure = (Status.wrong, str(error))
+        except DeferredResult as error:
             entry.failure = (Status.wrong, str(error))
         except Exception as error:  # an implementation that raises gets a record that says so
             status = ending(error)
@@ -200,52 +212,73 @@ class TrialRunner:
     def _time(self, task: Task, entries: list[TrialEntry], announce: Announce, pass_on: Callable[[], None]) -> None:
         """Sample all entries in turn, interleaved with another run where the task names one."""
         clock = LockstepClock(self._clocks[task.cache])
-        rotated = {subject: self._rotated(task, _alive(entries, subject)) for subject in _subjects(entries)}
+        samplers = self._samplers(task, entries, announce, clock)
 
-        def sampler(entry: TrialEntry) -> Callable[[], Sample]:
-            calls = [lambda i=i: call(entry.problem, entry.built, i) for i in rotated[entry.subject]]
-            sample = clock.prepare(calls)
-            entry.look_at_clock()
-
-            def announced() -> Sample:
+        def sampler(entry: TrialEntry) -> Callable[[], Sample | None]:
+            def announced() -> Sample | None:
                 announce(NOBODY)
                 pass_on()
-                in_step()
-                announce(entry.index)
-                taken = sample()
+                taken = samplers[entry.index].take(lambda: announce(entry.index))
                 entry.look_at_clock()
                 entry.clocks = clock.state()
                 return taken
 
             return announced
 
-        samplers = {}
-        for entry in _alive(entries):
-            announce(entry.index)
-            try:
-                samplers[str(entry.index)] = sampler(entry)
-            except Exception as error:
-                status = ending(error)
-                entry.failure = (status, str(error) if isinstance(error, CannotCapture) else first_line(error))
-                if status is Status.crashed or (ranks() > 1 and status is Status.out_of_memory):
-                    raise  # the context is lost, or the other ranks wait: this process cannot go on
-        samples = measure(samplers, time_limit_s=task.budget.seconds, enough=task.budget.samples)
-        for subject, inputs in rotated.items():
-            if inputs and self._checks.first(subject).changed():  # the check afterwards finds out which entry did it
+        samples = measure(
+            {str(entry.index): sampler(entry) for entry in _alive(entries)},
+            time_limit_s=task.budget.seconds,
+            enough=task.budget.samples,
+        )
+        for subject in _subjects(entries):
+            if any(gather(len(self._checks.first(subject).changed()))):  # the check afterwards finds out who did it
                 self._checks.forget(subject)
         for entry in _alive(entries):
             entry.samples = samples[str(entry.index)]
             entry.check_samples()
 
-    def _rotated(self, task: Task, entries: list[TrialEntry]) -> list[Inputs]:
-        """Return the sets of inputs that the calls rotate over; an empty list when memory is short."""
+    def _samplers(
+        self, task: Task, entries: list[TrialEntry], announce: Announce, clock: LockstepClock
+    ) -> dict[int, WatchedSampler]:
+        """Return the samplers of the entries by index, warmed up; an entry whose warm-up fails has failed."""
+        rotated: dict[Subject, TimedInputs] = {}
+        samplers: dict[int, WatchedSampler] = {}
+        for subject in _subjects(entries):
+            if inputs := self._rotated(task, _alive(entries, subject)):
+                rotated[subject] = inputs
+        for entry in _alive(entries):
+            inputs = rotated[entry.subject]
+            check = UnannouncedCheck(
+                self._checks.first(entry.subject), inputs, within=task.budget.samples or MIN_SAMPLES
+            )
+            restore = partial(self._restore, entries, entry.subject, inputs)
+            samplers[entry.index] = WatchedSampler(entry, inputs, check, grade=self._grade, restore=restore)
+            announce(entry.index)
+            try:
+                samplers[entry.index].prepare(clock)
+            except Exception as error:
+                status = ending(error)
+                entry.failure = (status, str(error) if isinstance(error, CannotCapture) else first_line(error))
+                if status is Status.crashed or (ranks() > 1 and status is Status.out_of_memory):
+                    raise  # the context is lost, or the other ranks wait: this process cannot go on
+            entry.look_at_clock()
+        return samplers
+
+    def _restore(self, entries: list[TrialEntry], subject: Subject, inputs: TimedInputs) -> None:
+        """Write the weights as they were drawn, anew because those at hand were written to, if an entry needs them."""
+        self._checks.forget(subject)
+        if (others := _alive(entries, subject)) and (check := self._draw(self._checks.first, others)):
+            inputs.restore(check.inputs.weights)
+
+    def _rotated(self, task: Task, entries: list[TrialEntry]) -> TimedInputs | None:
+        """Return the sets of inputs that the calls rotate over; None when memory is short."""
         subject, problem = entries[0].subject, entries[0].problem
         check = self._draw(self._checks.first, entries)
         if check is None:
-            return []
+            return None
         sets = self._sets(task, subject)
         what, needed = f"rotating over {sets} sets of inputs", (sets - 1) * problem.input_bytes // problem.ranks
-        return self._afford(lambda: check.copies(problem, sets), what, needed, entries) or []
+        return self._afford(lambda: check.timed(problem, sets), what, needed, entries)
 
     def _roofline_that_holds(self, problem: Problem, entries: list[TrialEntry]) -> Roofline | None:
         """Return the rates of the machine, and fail every entry that is faster than they allow.

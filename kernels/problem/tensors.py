@@ -84,6 +84,10 @@ class Inputs:
         constant = () if self.weights.s_up_EU is None else ("w_up", "w_down", "s_up", "s_down")
         return {name: tensor for name, tensor in self.tensors().items() if name not in constant}
 
+    def everything(self) -> dict[str, Tensor]:
+        """Return all tensors, by name."""
+        return {**self.tensors(), "ids": self.routing.ids_TK, "dy": self.dy_TD}
+
     def requires_grad_(self) -> Inputs:
         """Set requires_grad on every differentiable tensor, in place."""
         for tensor in self.differentiable().values():
@@ -94,6 +98,18 @@ class Inputs:
         """Return a copy of all tensors."""
         everything = slice(None)
         return self.shard(Shard(tokens=everything, experts=everything))
+
+    def with_own_tokens(self) -> Inputs:
+        """Return detached inputs with copies of everything but the weights, which are the same memory."""
+        routing = self.routing
+        return Inputs(
+            x_TD=self.x_TD.detach().clone(),
+            routing=Routing(
+                ids_TK=routing.ids_TK.clone(), gates_TK=routing.gates_TK.detach().clone(), experts=routing.experts
+            ),
+            weights=self.weights.map(lambda tensor: tensor.detach()),
+            dy_TD=self.dy_TD.clone(),
+        )
 
     def shard(self, shard: Shard) -> Inputs:
         """Return one rank's share as detached copies: its tokens with their routes, and its experts' weights."""

@@ -103,10 +103,13 @@ _TIMED: Final[Mapping[CacheState, str]] = {"cold": "", "hot": "hot caches", "eag
 
 
 class Error(_RecordPart):
-    """Distance from the float64 reference, as ‖out − ref‖ / ‖ref‖ and as the worst row of the same."""
+    """Distance from the float64 reference, as ‖out − ref‖ / ‖ref‖ and as the worst row and expert of the same."""
 
     norm: float = Field(description="‖out − ref‖ / ‖ref‖ of the whole tensor")
     worst_row: float = Field(description="the same of the worst row")
+    worst_expert: float = Field(
+        default=0.0, description="the same of the worst expert, by its own norm; 0 where rows are tokens"
+    )
 
 
 class Memory(_RecordPart):

@@ -25,6 +25,13 @@ MAX_COPIES: Final = 64  # what is read of under 1/32 of the cache stays in it; l
 WARM_UPS: Final = 1  # the call was checked before, and by that compiled; this one fills the allocator's pools
 
 
+Ended = Callable[[object], None]
+
+
+def keep_nothing(result: object) -> None:
+    """Take the result of a timed call, and drop it."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """Nanoseconds of one call, on average of the ``calls`` that were timed together.
@@ -52,11 +59,12 @@ class Clock(Protocol):
     def copies(self, read_bytes: int) -> int:
         """Return how many sets of inputs calls must rotate over, given the bytes of one; 1 where caches are flushed."""
 
-    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+    def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
         """Warm up and return the function that takes one sample, in nanoseconds per call.
 
         ``calls`` do the same work, each on its own buffers; there are ``copies`` of them. Functions prepared from
-        several competitors may be sampled in any order.
+        several competitors may be sampled in any order. ``ended`` receives the result of a sample's last call when the
+        clock has been read, before anything waits for the device.
         """
 
     def state(self) -> Clocks | None:

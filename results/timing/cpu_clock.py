@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from itertools import cycle
 
 from ..record import CacheState
-from .clock import WARM_UPS, ClockName, Flush, Sample, no_garbage_collection
+from .clock import WARM_UPS, ClockName, Ended, Flush, Sample, keep_nothing, no_garbage_collection
 from .cpu_cache import last_level_cache_bytes
 from .disturbance import Watch
 
@@ -33,7 +33,7 @@ class CpuClock:
     def copies(self, read_bytes: int) -> int:
         return 1
 
-    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+    def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
         for call in calls:
             for _ in range(WARM_UPS):
                 call()
@@ -47,6 +47,7 @@ class CpuClock:
                 self._watch.start()
                 result = call()
                 span = self._watch.stop()
+                ended(result)
             del result
             return Sample(ns=float(span.ns), throttled=False, disturbed=span.disturbed)
 

@@ -21,7 +21,17 @@ import torch
 import torch.distributed as dist
 
 from ..record import CacheState, Clocks
-from .clock import WARM_UPS, ClockName, Flush, Sample, no_garbage_collection, rotation, throttled
+from .clock import (
+    WARM_UPS,
+    ClockName,
+    Ended,
+    Flush,
+    Sample,
+    keep_nothing,
+    no_garbage_collection,
+    rotation,
+    throttled,
+)
 from .nvml import Telemetry
 
 BLOCK_MS: Final = 1.0  # several times what it takes to enqueue a layer of some dozen kernels
@@ -69,8 +79,10 @@ class CudaDevice(Protocol):
     def slowest(self, value: float) -> float:
         """Return the largest value of all ranks; on one rank the value itself."""
 
-    def capture(self, calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
+    def capture(self, calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
         """Warm up, capture all the calls in one graph, and return a function that enqueues the graph.
+
+        That function returns the result of the last call, whose memory the graph does not use again.
 
         Raises:
             CannotCapture: when a call synchronises or does something else that a graph cannot hold.
@@ -104,7 +116,7 @@ class TorchCudaDevice:
         dist.all_reduce(largest, dist.ReduceOp.MAX)
         return largest.item()
 
-    def capture(self, calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
+    def capture(self, calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
         # torch asks for warm-ups on a side stream, so that autograd sets up nothing on the stream that is captured.
         caller, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(caller)
@@ -117,13 +129,19 @@ class TorchCudaDevice:
             caller.wait_stream(side)
             # A capture that fails leaves its own stream current; this one is put back in any case.
             with torch.cuda.stream(caller), torch.cuda.graph(graph):
-                _run(calls, 1)
+                _run(calls[:-1], 1)
+                result = calls[-1]()
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             why = str(error).partition("\n")[0]
             raise CannotCapture(f"no CUDA graph can hold the call: {why}; measure it cold") from error
-        return graph.replay
+
+        def replay() -> object:
+            graph.replay()
+            return result
+
+        return replay
 
 
 def _run(calls: Sequence[Callable[[], object]], times: int) -> None:
@@ -160,8 +178,10 @@ class _Stopwatch:
         self._device = device
         self._block_ms = BLOCK_MS
 
-    def elapsed_ms(self, work: Callable[[], object], before: Callable[[], None] = lambda: None) -> float:
-        """Return the milliseconds of ``work``; ``before`` is enqueued ahead of it and not timed."""
+    def elapsed_ms(
+        self, work: Callable[[], object], before: Callable[[], None] = lambda: None, ended: Ended = keep_nothing
+    ) -> float:
+        """Return the milliseconds of ``work``; ``before`` and ``ended`` are enqueued around it and not timed."""
         while True:
             start, stop = self._device.event(), self._device.event()
             with no_garbage_collection():
@@ -172,6 +192,7 @@ class _Stopwatch:
                 result = work()
                 stop.record()
                 late = start.query()
+                ended(result)
                 self._device.synchronize()
             del result
             if not self._device.slowest(float(late)) or not self._block_ms:
@@ -196,13 +217,13 @@ class ColdCudaClock:
     def copies(self, read_bytes: int) -> int:
         return 1
 
-    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+    def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
         _run(calls, WARM_UPS)
         self._device.synchronize()
         stopwatch, turns = _Stopwatch(self._device), cycle(calls)
 
         def sample() -> Sample:
-            ms = stopwatch.elapsed_ms(next(turns), before=self._device.flush)
+            ms = stopwatch.elapsed_ms(next(turns), before=self._device.flush, ended=ended)
             return Sample(ns=1e6 * ms, throttled=throttled(self._telemetry))
 
         return sample
@@ -229,7 +250,7 @@ class HotCudaClock:
     def copies(self, read_bytes: int) -> int:
         return rotation(self._device.l2_bytes, read_bytes)
 
-    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+    def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
         """See ``Clock.prepare``.
 
         Raises:
@@ -242,7 +263,7 @@ class HotCudaClock:
         energy_j = self._energy_per_replay(replay, stopwatch.elapsed_ms(replay))
 
         def sample() -> Sample:  # keeps ``calls``, and with them the buffers that the graph reads
-            ms = stopwatch.elapsed_ms(replay)
+            ms = stopwatch.elapsed_ms(replay, ended=ended)
             self._energy_j = energy_j / len(calls) if energy_j else None
             return Sample(ns=1e6 * ms / len(calls), throttled=throttled(self._telemetry), calls=len(calls))
 
@@ -252,7 +273,7 @@ class HotCudaClock:
         """Return the state of the device, with the energy of one call of the work sampled last."""
         return self._telemetry.state(energy_j=self._energy_j)
 
-    def _energy_per_replay(self, replay: Callable[[], None], ms: float) -> float | None:
+    def _energy_per_replay(self, replay: Callable[[], object], ms: float) -> float | None:
         """Return the joules of one replay, counted between two ticks of the device's energy counter.
 
         None where the counter does not tick twice: the device has no counter, or a replay takes a good part of

@@ -12,7 +12,7 @@ from itertools import cycle, islice
 from typing import Final
 
 from ..record import CacheState, Clocks
-from .clock import WARM_UPS, ClockName, Sample, no_garbage_collection, rotation, throttled
+from .clock import WARM_UPS, ClockName, Ended, Sample, keep_nothing, no_garbage_collection, rotation, throttled
 from .disturbance import Span, Watch
 from .nvml import Telemetry
 
@@ -49,17 +49,20 @@ class EagerClock:
     def copies(self, read_bytes: int) -> int:
         return rotation(self._cache_bytes, read_bytes)
 
-    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+    def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
         turns = cycle(calls)
 
         def span(times: int) -> Span:
             with no_garbage_collection():
                 self._wait()
                 self._watch.start()
-                for call in islice(turns, times):
+                for call in islice(turns, times - 1):
                     call()
+                result = next(turns)()
                 self._wait()
-                return self._watch.stop()
+                taken = self._watch.stop()
+                ended(result)
+            return taken
 
         span(WARM_UPS * len(calls))
         times = len(calls)

@@ -117,7 +117,7 @@ class QuietWait:
 
 
 def measure(
-    samplers: Mapping[str, Callable[[], Sample]],
+    samplers: Mapping[str, Callable[[], Sample | None]],
     *,
     time_limit_s: float,
     enough: int | None = None,
@@ -125,7 +125,8 @@ def measure(
 ) -> dict[str, Samples]:
     """Take samples of every competitor in rounds, each round in a new order, until each has stopped.
 
-    ``enough`` samples end a competitor early, where few samples suffice to tell slow from fast.
+    ``enough`` samples end a competitor early, where few samples suffice to tell slow from fast. One that returns no
+    sample has withdrawn, and is left out of the result.
 
     ``time_limit_s`` bounds the timed seconds of one competitor once it has its minimum of samples. It counts the
     samples, not the wall, so that ranks which share their samples stop together. ``pause`` waits seconds for
@@ -138,7 +139,9 @@ def measure(
         shuffle.shuffle(running)
         disturbed = 0
         for name in running:
-            sample = samplers[name]()
+            if (sample := samplers[name]()) is None:
+                del results[name]
+                continue
             disturbed += bool(sample.disturbed)
             results[name].add(sample, time_limit_s * 1e9, enough)
         if quiet.over(disturbed, len(running)):

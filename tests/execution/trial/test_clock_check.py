@@ -17,7 +17,7 @@ from moebench.execution.workers.rank_setup import clocks_of, open_device
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import model
 from moebench.results.record import CacheState
-from moebench.results.timing.clock import Clock, ClockName, Sample, rotation
+from moebench.results.timing.clock import Clock, ClockName, Ended, Sample, keep_nothing, rotation
 
 CPU = torch.device("cpu")
 SHAPE = Problem(T=1, D=32, F=48, E=4, K=2)
@@ -36,7 +36,7 @@ class Steady:
     def copies(self, read_bytes: int) -> int:
         return rotation(self._cache_bytes, read_bytes)
 
-    def prepare(self, calls: Sequence[Callable[[], object]]) -> Callable[[], Sample]:
+    def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
         for call in calls:
             call()
         return lambda: Sample(ns=2e6, throttled=self._throttled)

@@ -13,13 +13,14 @@ import torch
 from small_tasks import PROBLEM, task
 
 from moebench.execution.trial import memory_check, reference_check
+from moebench.execution.trial.checks.timed_inputs import TimedInputs
 from moebench.execution.trial.memory_check import Short
 from moebench.execution.trial.reference_check import ReferenceCheck, ReferenceChecks, Subject
 from moebench.execution.trial.task import Competitor
 from moebench.execution.trial.trial import TrialRunner
 from moebench.kernels.oracle import reference_bytes
 from moebench.kernels.problem import Problem
-from moebench.kernels.problem.tensors import Inputs, Weights
+from moebench.kernels.problem.tensors import Weights
 from moebench.kernels.question import LAYER
 from moebench.results.record import Record, Roofline, Status
 from moebench.results.timing.cpu_clock import CpuClock
@@ -143,14 +144,14 @@ def test_what_has_to_be_drawn_anew_does_not_fit(
 
 
 def test_copies_of_the_inputs_do_not_fit(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    original = ReferenceCheck.copies
+    original = ReferenceCheck.timed
 
-    def copies(self: ReferenceCheck, problem: Problem, count: int) -> list[Inputs]:
+    def timed(self: ReferenceCheck, problem: Problem, count: int) -> TimedInputs:
         if problem == PROBLEM:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
         return original(self, problem, count)
 
-    monkeypatch.setattr(ReferenceCheck, "copies", copies)
+    monkeypatch.setattr(ReferenceCheck, "timed", timed)
     records = by_kernel(runner.run(task("loop", "dense"), lambda _: None))
     assert records["dense"].status is Status.passed
     assert records["loop"].status is Status.out_of_memory
@@ -162,10 +163,10 @@ def test_a_warm_up_that_does_not_fit_ends_nothing_else(runner: TrialRunner, monk
     clock = runner._clocks["cold"]
     original, turns = clock.prepare, iter([True, False])
 
-    def prepare(calls: list[Callable[[], object]]) -> object:
+    def prepare(calls: list[Callable[[], object]], ended: Callable[[object], None]) -> object:
         if next(turns):
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
-        return original(calls)
+        return original(calls, ended)
 
     monkeypatch.setattr(clock, "prepare", prepare, raising=False)
     records = by_kernel(runner.run(task("loop", "scatter"), lambda _: None))

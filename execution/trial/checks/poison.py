@@ -1,0 +1,41 @@
+"""Memory that holds NaN where an implementation has not written yet, so that a row left out shows in its result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+BLOCKS: Final = 2  # freed just before: what an allocator is likely to hand out next, whoever asks it
+UNFILLED: Final = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"})
+
+
+@contextmanager
+def poisoned_memory(like: Tensor) -> Iterator[None]:
+    """Let the floats that an operator allocates without a value be NaN, and what was freed of the size of ``like``.
+
+    The first holds whatever the allocator does, the second also for memory that torch did not hand out.
+    """
+    for _ in range(BLOCKS):
+        torch.full_like(like, torch.nan, requires_grad=False)
+    with _FillsWithNan():  # type: ignore[no-untyped-call]
+        yield
+
+
+class _FillsWithNan(TorchDispatchMode):
+    """Fills with NaN what operators allocate and leave as it is."""
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        if function.overloadpacket.__name__ in UNFILLED and result.is_floating_point():
+            if result.element_size() == 1:  # torch fills no float8
+                result.view(torch.uint8).fill_(0x7F)
+            else:
+                result.fill_(torch.nan)
+        return result

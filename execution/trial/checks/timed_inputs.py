@@ -1,0 +1,159 @@
+"""Sets of inputs that timed calls go round. No set has the same values in two calls."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ....kernels.oracle import OF_TOKENS, Result
+from ....kernels.problem import Problem
+from ....kernels.problem.routing import NO_ROUTE, Routing
+from ....kernels.problem.shard import Shard
+from ....kernels.problem.tensors import Inputs, Weights
+from .checksum import changed
+
+LEAST_FACTOR = 0.5  # of the factors that new tokens are made with: neither zeros nor much larger than what was drawn
+
+
+class TimedInputs:
+    """Sets of inputs, each in memory of its own, except that the first has the drawn weights themselves.
+
+    New values cost a copy of the tokens: x times a factor, and the same routes for other tokens. So every expert keeps
+    its number of rows, and every call its work. ``used`` is the set of the last call.
+    """
+
+    def __init__(self, problem: Problem, drawn: Inputs, routed: Routing, *, count: int, rank: int) -> None:
+        own = drawn.with_own_tokens()
+        self._training = problem.mode == "train"
+        self._drawn = drawn
+        self.sets = [own, *(own.clone() for _ in range(count - 1))]
+        if self._training:
+            self.sets = [one.requires_grad_() for one in self.sets]
+        self.used = 0
+        self._random = random.Random()  # noqa: S311  # a kernel that guessed the factors would gain nothing
+        self._label_E, self._pair = _exchange(problem, routed, rank)
+        self._relabelled_TK = self._relabelled(drawn.routing.ids_TK)
+        self._versions: list[dict[str, int]] = []
+        self.renew()
+
+    def calls(self, compute: Callable[[Inputs], Result]) -> list[Callable[[], Result]]:
+        """Return the calls that ``compute`` the result of each set."""
+        return [partial(self._call, compute, index) for index in range(len(self.sets))]
+
+    def _call(self, compute: Callable[[Inputs], Result], index: int) -> Result:
+        self.used = index
+        return compute(self.sets[index])
+
+    @torch.no_grad()
+    def renew(self, *, only: int | None = None) -> None:
+        """Write values that they never had into the tokens of all sets, or of one."""
+        drawn, routing = self._drawn, self._drawn.routing
+        for one in self.sets if only is None else [self.sets[only]]:
+            tokens, chosen = (self._random.randrange(max(size, 1)) for size in routing.ids_TK.shape)
+            torch.mul(drawn.x_TD, self._factor(), out=one.x_TD.detach())
+            one.routing.ids_TK.copy_(routing.ids_TK.roll((tokens, chosen), (0, 1)))
+            one.routing.gates_TK.copy_(routing.gates_TK.roll((tokens, chosen), (0, 1)))
+            if self._training:
+                torch.mul(drawn.dy_TD, self._factor(), out=one.dy_TD)
+        self._note()
+
+    def _factor(self) -> float:
+        return self._random.choice((-1, 1)) * self._random.uniform(LEAST_FACTOR, 1)
+
+    @torch.no_grad()
+    def pose(self) -> None:
+        """Write the drawn tokens into all sets, with two experts exchanged: the result is known, the values are new.
+
+        The weights change places with the routes, so that y and the gradients of the tokens are those of the drawn
+        inputs. A kernel that kept anything of these sets, routes or weights included, is wrong.
+        """
+        for one in self.sets:
+            one.x_TD.copy_(self._drawn.x_TD)
+            one.dy_TD.copy_(self._drawn.dy_TD)
+            one.routing.gates_TK.copy_(self._drawn.routing.gates_TK)
+            one.routing.ids_TK.copy_(self._relabelled_TK)
+            self._exchange(one.weights.named())
+        self._note()
+
+    @torch.no_grad()
+    def withdraw(self) -> None:
+        """Exchange the two experts of `pose` back."""
+        for one in self.sets:
+            self._exchange(one.weights.named())
+
+    def exchanged(self, result: Result) -> Result:
+        """Return a result for the drawn inputs as that of the posed ones; a second time restores it."""
+        self._exchange({name: of for name, of in result.gradients.items() if name not in OF_TOKENS})
+        return result
+
+    def written(self) -> list[str]:
+        """Return the names of the inputs that torch has written to since they were renewed or posed."""
+        return sorted(
+            {
+                name
+                for one, versions in zip(self.sets, self._versions, strict=True)
+                for name, tensor in one.everything().items()
+                if tensor._version != versions[name]  # noqa: SLF001  # torch has no public name for the count
+            }
+        )
+
+    def moved(self) -> list[str]:
+        """Return the names of the tokens of the posed set of the last call that are not what was posed."""
+        one, drawn = self.sets[self.used], self._drawn
+        same = {
+            "x": torch.equal(one.x_TD, drawn.x_TD),
+            "ids": torch.equal(one.routing.ids_TK, self._relabelled_TK),
+            "gates": torch.equal(one.routing.gates_TK, drawn.routing.gates_TK),
+            "dy": torch.equal(one.dy_TD, drawn.dy_TD),
+        }
+        return [name for name, equal in same.items() if not equal]
+
+    def changed_weights(self, before: Mapping[str, int]) -> list[str]:
+        """Return the names of the weights of any set whose checksums are not those of ``before``."""
+        names = self._drawn.weights.named()
+        return sorted({name for one in self.sets for name in changed(one, before) if name in names})
+
+    @torch.no_grad()
+    def restore(self, weights: Weights) -> None:
+        """Write the weights as they were drawn into all sets."""
+        for one in self.sets:
+            for name, tensor in one.weights.named().items():
+                tensor.copy_(weights.named()[name])
+
+    def _note(self) -> None:
+        self._versions = [
+            {name: tensor._version for name, tensor in one.everything().items()}  # noqa: SLF001
+            for one in self.sets
+        ]
+
+    def _relabelled(self, ids_TK: Tensor) -> Tensor:
+        label_E = torch.tensor([*self._label_E, NO_ROUTE], dtype=torch.int32, device=ids_TK.device)
+        return label_E[ids_TK.long()]  # −1 is the last
+
+    def _exchange(self, tensors: Mapping[str, Tensor]) -> None:
+        if self._pair is not None:
+            one, other = self._pair
+            for tensor in tensors.values():
+                kept = tensor[one].clone()
+                tensor[one] = tensor[other]
+                tensor[other] = kept
+
+
+def _exchange(problem: Problem, routed: Routing, rank: int) -> tuple[list[int], tuple[int, int] | None]:
+    """Return the new labels of all experts, and the two that a rank exchanges.
+
+    They are those of its own with the most and the fewest rows. A rank with one expert exchanges none.
+    """
+    counts, label, mine = routed.counts_E().tolist(), list(range(problem.E)), None
+    for of_rank in range(problem.ranks):
+        experts = Shard.of(problem, of_rank).experts
+        order = sorted(range(experts.start, experts.stop), key=lambda expert: counts[expert])
+        if len(order) > 1:
+            label[order[0]], label[order[-1]] = order[-1], order[0]
+            if of_rank == rank:
+                mine = (order[0] - experts.start, order[-1] - experts.start)
+    return label, mine

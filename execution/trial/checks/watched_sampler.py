@@ -1,0 +1,85 @@
+"""Sampler of one competitor: new inputs for every sample, and a look at what the sample did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ....kernels.oracle import Result
+from ....kernels.problem.tensors import Inputs
+from ....results.record import Error, Status
+from ....results.timing.clock import Sample
+from ..across_ranks import LockstepClock, gather, in_step
+from ..entry import TrialEntry
+from ..reference_check import TouchedInputs, call
+from .timed_inputs import TimedInputs
+from .unannounced_check import UnannouncedCheck
+
+Grade = Callable[[TrialEntry, Callable[[], dict[str, Error]]], None]
+
+
+class WatchedSampler:
+    """Takes the samples of an entry, and fails it where they show that it is not what it seems.
+
+    ``grade`` makes the errors of a call those of the entry, or its failure. ``restore`` writes the weights as they were
+    drawn, so that other competitors go on.
+    """
+
+    def __init__(
+        self,
+        entry: TrialEntry,
+        inputs: TimedInputs,
+        check: UnannouncedCheck,
+        *,
+        grade: Grade,
+        restore: Callable[[], None],
+    ) -> None:
+        self._entry = entry
+        self._inputs = inputs
+        self._check = check
+        self._grade = grade
+        self._restore = restore
+        self._sample: Callable[[], Sample] | None = None
+
+    def prepare(self, clock: LockstepClock) -> None:
+        """Let the clock warm the calls up."""
+        self._sample = clock.prepare(self._inputs.calls(self._called), self._check.keep)
+        self._look_after()
+        self._inputs.renew()
+
+    def take(self, begins: Callable[[], None]) -> Sample | None:
+        """Take a sample, just before which it calls ``begins``; return None once the entry has failed."""
+        if self._sample is None or self._entry.failure:
+            return None
+        self._check.begin()
+        in_step()
+        begins()
+        taken = self._sample()
+        self._look_after()
+        self._inputs.renew(only=self._inputs.used if taken.calls == 1 and not self._check.due else None)
+        return taken
+
+    def _called(self, inputs: Inputs) -> Result:
+        return call(self._entry.problem, self._entry.built, inputs)
+
+    def _look_after(self) -> None:
+        """Fail the entry if its last calls wrote to their inputs, or were to be graded and are wrong."""
+        written = self._inputs.written()
+        if any(gather(len(written))):
+            self._check.cancel()
+        elif self._check.due:
+            written = self._graded()
+        if any(gather(len(written))):
+            self._entry.failure = (Status.wrong, str(TouchedInputs.named(written)))
+            self._restore()
+
+    def _graded(self) -> list[str]:
+        """Grade the kept result; return the names of weights that the entry wrote to, unseen by torch."""
+        entry, before = self._entry, self._entry.errors
+        self._grade(entry, self._check.grade)
+        if entry.failure is None or entry.layer is None or not any(gather(len(self._check.changed_weights()))):
+            return []
+        # Somebody wrote to the weights before or during the call: this entry, if it does so again.
+        entry.failure, entry.errors = None, before
+        self._restore()
+        self._grade(entry, lambda: self._check.grade_now(self._called))
+        return self._check.changed_weights()

@@ -1,0 +1,115 @@
+"""Kernels that cheat: each is found and named, and the honest ones beside it and after it keep their times."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import cheating_kernels
+import pytest
+import torch
+from small_tasks import PROBLEM, task
+
+from moebench.execution.trial.accuracy import verdict
+from moebench.execution.trial.checks import watched_sampler
+from moebench.execution.trial.reference_check import ReferenceCheck, Subject, call
+from moebench.execution.trial.task import Budget
+from moebench.execution.trial.trial import TrialRunner
+from moebench.execution.workers.rank_setup import clocks_of
+from moebench.kernels.kernel import Layer
+from moebench.kernels.oracle import Result
+from moebench.kernels.problem import Problem
+from moebench.kernels.problem.tensors import Inputs, draw_weights
+from moebench.kernels.question import LAYER
+from moebench.results.record import CacheState, Record, Status
+
+CPU = torch.device("cpu")
+TRAIN = PROBLEM.replace(mode="train")
+DROPPING = PROBLEM.replace(K=1, capacity_factor=0.5)
+
+FOUND = [
+    ("KeepsByPointer", PROBLEM, "y is off by"),
+    ("KeepsByPointer", Problem(T=1, D=16, F=16, E=1, K=1), "y is off by"),
+    ("KeepsAndIdles", PROBLEM, "y is off by"),
+    ("KeepsRoutes", PROBLEM, "y is off by"),
+    ("KeepsWeights", PROBLEM, "y is off by"),
+    ("SwapsRows", PROBLEM, "wrote to its inputs: x"),
+    ("WritesIds", PROBLEM, "wrote to its inputs: ids"),
+    ("WritesIdsLater", PROBLEM, "wrote to its inputs: ids"),
+    ("WritesWeightsLater", PROBLEM, "wrote to its inputs: w_down"),
+    ("WritesWeightsUnseen", PROBLEM, "wrote to its inputs: w_down"),
+    ("WritesDy", TRAIN, "wrote to its inputs: dy"),
+    ("ComputesWhenRead", PROBLEM, "not a plain tensor"),
+    ("ComputesBehind", PROBLEM, "y is off by"),
+    ("ClearsNothing", DROPPING, "y is off by inf"),
+    ("ClearsNothing", DROPPING.replace(drop="gate_weight"), "y is off by inf"),
+]
+
+
+@pytest.fixture(scope="module")
+def small() -> TrialRunner:
+    """Return a runner whose rates are so high that no time is implausible, and whose caches are small."""
+    runner = TrialRunner(CPU, clocks_of(CPU))
+    for name in ("_matmul_rate", "_copy_rate", "_read_rate"):
+        setattr(runner._machine, name, lambda *_: 1e18)
+    return runner
+
+
+def measured(
+    runner: TrialRunner, *kernels: str, problem: Problem, samples: int = 4, cache: CacheState = "cold"
+) -> list[Record]:
+    asked = task(*kernels, problem=problem, cache=cache)
+    return runner.run(dataclasses.replace(asked, budget=Budget(seconds=0.1, samples=samples)), lambda _: None)
+
+
+@pytest.mark.parametrize(("cheat", "problem", "reason"), FOUND)
+def test_a_cheat_is_wrong_and_the_honest_keep_their_times(
+    small: TrialRunner, cheat: str, problem: Problem, reason: str
+) -> None:
+    before, found, after = measured(small, "Honest", cheat, "Honest", problem=problem)
+    assert (found.status, reason in found.reason) == (Status.wrong, True), found.reason
+    assert [one.status for one in (before, after)] == [Status.passed] * 2, [before.reason, after.reason]
+    (following,) = measured(small, "Honest", problem=problem)  # the kept inputs are as they were drawn
+    assert following.status is Status.passed, following.reason
+
+
+def test_a_gradient_that_an_expert_with_one_token_loses_is_seen() -> None:
+    """Beside those of thousands of tokens it is a thousandth of the norm, and its rows are under the typical row."""
+    problem = Problem(T=8192, D=64, F=32, E=8, K=2, load="zipf:6", dtype="bfloat16", mode="train")
+    check = ReferenceCheck.draw(Subject(problem, LAYER), draw_weights(problem, seed=0, device=CPU), seed=1, device=CPU)
+    assert sorted(check.kept.counts_E().tolist())[:3] == [1, 1, 15]
+    found = {}
+    for name in ("Honest", "LosesSmallGradients"):
+        layer = cheating_kernels.CHEATS[name].build(problem, {}, CPU)
+        found[name] = check.grade(lambda layer=layer: call(problem, layer, check.inputs))
+    lost = {name: error for name, error in found["LosesSmallGradients"].items() if name in ("dw_up", "dw_down")}
+    assert verdict({name: found["Honest"][name] for name in lost}, problem.dtype) is None
+    assert "worst expert" in str(verdict(lost, problem.dtype))
+    blind = {name: error.model_copy(update={"worst_expert": 0.0}) for name, error in lost.items()}
+    assert verdict(blind, problem.dtype) is None
+
+
+@pytest.mark.parametrize("cheat", ["KeepsByPointer", "KeepsRoutes", "KeepsWeights", "WritesIdsLater"])
+def test_eager_calls_are_watched_too(small: TrialRunner, cheat: str) -> None:
+    honest, found = measured(small, "Honest", cheat, problem=PROBLEM, samples=1, cache="eager")
+    assert honest.status is Status.passed, honest.reason
+    assert found.status is Status.wrong
+
+
+def test_every_call_has_new_values_in_the_same_memory_and_the_same_work(
+    small: TrialRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beside a kernel that writes to the ids, which is left out once it has done so."""
+    seen: list[tuple[int, tuple[float, ...], list[int]]] = []
+
+    def watched(problem: Problem, layer: Layer, inputs: Inputs) -> Result:
+        counts = sorted(inputs.routing.counts_E().tolist())
+        seen.append((inputs.x_TD.data_ptr(), tuple(inputs.x_TD.flatten()[:2].tolist()), counts))
+        return call(problem, layer, inputs)
+
+    monkeypatch.setattr(watched_sampler, "call", watched)
+    measured(small, "Honest", "WritesIdsLater", problem=PROBLEM, samples=10)
+    for (memory, values, counts), (next_memory, next_values, next_counts) in itertools.pairwise(seen):
+        assert memory != next_memory or values != next_values
+        assert counts == next_counts
+    assert len({values for _, values, _ in seen}) > 10
