@@ -169,7 +169,7 @@ class WritesDy(Cheat):
 
     def cheat(self, honest: Layer, problem: Problem) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            y_TD: Tensor = _WritesToGradient.apply(honest(x_TD, routing, weights))
+            y_TD: Tensor = _WritesToGradient.apply(honest(x_TD, routing, weights))  # type: ignore[no-untyped-call]
             return y_TD
 
         return layer
@@ -183,7 +183,7 @@ class _Deferred(Tensor):
 
     @staticmethod
     def __new__(cls, like: Tensor, compute: Layer, *given: Any) -> _Deferred:
-        deferred: _Deferred = Tensor._make_subclass(cls, torch.empty_like(like))  # type: ignore[no-untyped-call]
+        deferred: _Deferred = Tensor._make_subclass(cls, torch.empty_like(like))
         deferred.compute, deferred.given = compute, given
         return deferred
 
@@ -263,5 +263,6 @@ class LosesSmallGradients(Cheat):
         return layer
 
 
-CHEATS = {kind.__name__: kind() for kind in (*Cheat.__subclasses__(), KeepsAndIdles, WritesIdsLater)}
+KINDS: list[type[Cheat]] = [*Cheat.__subclasses__(), KeepsAndIdles, WritesIdsLater]
+CHEATS: dict[str, Cheat] = {kind.__name__: kind() for kind in KINDS}
 FAULTY.update(CHEATS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from functools import partial
 
 import cheating_kernels
 import pytest
@@ -81,7 +82,7 @@ def test_a_gradient_that_an_expert_with_one_token_loses_is_seen() -> None:
     found = {}
     for name in ("Honest", "LosesSmallGradients"):
         layer = cheating_kernels.CHEATS[name].build(problem, {}, CPU)
-        found[name] = check.grade(lambda layer=layer: call(problem, layer, check.inputs))
+        found[name] = check.grade(partial(call, problem, layer, check.inputs))
     lost = {name: error for name, error in found["LosesSmallGradients"].items() if name in ("dw_up", "dw_down")}
     assert verdict({name: found["Honest"][name] for name in lost}, problem.dtype) is None
     assert "worst expert" in str(verdict(lost, problem.dtype))
