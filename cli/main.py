@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+from typing import Annotated
+
 import typer
 
 from .check import compare, counters, gate, history, kernels
+from .endings import EndingGroup, end_as_by_ctrl_c, reporting_bugs
 from .measure import calibrate, clock, firstlight, predict, run
 from .show import doctor, export, listing, report
 from .tuning import tables, tune
 
 app = typer.Typer(
+    cls=EndingGroup,
     name="moebench",
     help="Benchmark and tune Mixture-of-Experts dispatch: checked, with intervals, against the hardware's bound.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -35,9 +40,30 @@ app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")
 
 
+def _show_version(asked: bool) -> None:  # typer calls it with the value of the option
+    if asked:
+        typer.echo(f"moebench {version('moebench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that come before a verb."""
+
+
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 the answer is bad, 2 it could not be done."""
-    app()
+    """Entry point.
+
+    Exit codes: 0 done, 1 the answer is bad, 2 it could not be done, 70 a bug of moebench, 130 interrupted, 141 whoever
+    read the output has closed it.
+    """
+    end_as_by_ctrl_c()
+    with reporting_bugs():
+        app()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Starting child processes safely: Ctrl-C neither interrupts the start nor reaches the child."""
+"""Starting child processes safely: no signal that stops the command interrupts the start, Ctrl-C reaches no child."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from types import FrameType
+from typing import Final
+
+STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Defer Ctrl-C while child processes are started inside the block; the children themselves never receive it.
+    """Defer what stops the command while child processes are started inside the block; Ctrl-C never reaches them.
 
     A KeyboardInterrupt in the middle of a start would leave a process that nothing keeps track of, and that fails when
     its pipe breaks.
     """
+    resource_tracker.ensure_running()  # which would unblock Ctrl-C before the first child inherits the mask
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit the mask
     try:
         with _held_back():
@@ -25,15 +31,20 @@ def uninterrupted() -> Iterator[None]:
 
 @contextmanager
 def _held_back() -> Iterator[None]:
-    """Collect the signal in the main thread: other threads, torch's among them, may receive it on its behalf."""
+    """Collect the signals in the main thread: other threads, torch's among them, may receive them on its behalf."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _frame: held.append(number))
+
+    def hold(number: int, _frame: FrameType | None) -> None:
+        held.append(number)
+
+    before = {number: signal.signal(number, hold) for number in STOPS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if held:
             signal.raise_signal(held[0])

@@ -10,6 +10,7 @@ from ..execution.trial.task import Task
 from ..execution.workers.executor import Executor, Finished, OpenExecutor
 from ..results.record import Environment, Record
 from ..results.record.store import Store, StoreError
+from .time_left import TimeLeft
 
 
 @dataclass
@@ -31,13 +32,18 @@ class TimeSpent:
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteProgress:
-    """After each task: its records, how many tasks are done, and the seconds that the others will take."""
+    """After each task: its records, how many tasks are done, and the seconds that the others will take.
+
+    ``share_done`` is by work, ``upcoming`` the task that is measured next where tasks are measured one by one.
+    """
 
     task: Task
     records: list[Record]
     done: int
     total: int
     left_s: float
+    share_done: float
+    upcoming: Task | None
 
 
 class Runner:
@@ -61,30 +67,29 @@ class Runner:
             StoreError: when the store holds records of another machine or of other versions.
             ExecutorError, WorkerError: when no worker can be started, or no slot is left.
         """
-        done = 0
+        done, left = 0, TimeLeft(tasks)
         for ranks in dict.fromkeys(task.problem.ranks for task in tasks):
             group = [task for task in tasks if task.problem.ranks == ranks]
             kernels = sorted({who.kernel for task in group for who in task.competitors})
             started = time.monotonic()
             with self._open_executor(kernels, ranks) as executor:
-                self.spent.startup_s += time.monotonic() - started
+                left.started(seconds := time.monotonic() - started)
+                self.spent.startup_s += seconds
                 self._refuse_to_mix(executor.environment)
-                for finished in _run_all(executor, group):
+                for number, finished in enumerate(_run_all(executor, group), 1):
                     self._keep(finished)
+                    left.finished(finished.task, finished.seconds)
                     done += 1
                     yield SuiteProgress(
                         task=finished.task,
                         records=finished.records,
                         done=done,
                         total=len(tasks),
-                        left_s=self._left_s(done, len(tasks), executor.slots),
+                        left_s=left.seconds(min(executor.slots, max(1, len(tasks) - done))),
+                        share_done=left.share_done,
+                        upcoming=group[number] if executor.slots == 1 and number < len(group) else None,
                     )
                 self.losses += executor.losses
-
-    def _left_s(self, done: int, total: int, slots: int) -> float:
-        """Estimate the seconds until all tasks are done, from the mean of those that are."""
-        left = total - done
-        return self.spent.trials_s / done * left / max(1, min(slots, left))
 
     def _keep(self, finished: Finished) -> None:
         for record in finished.records:

@@ -17,3 +17,5 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 os.environ["MOEBENCH_TUNED"] = os.path.join(tempfile.gettempdir(), "moebench-tests-have-no-tables")  # noqa: PTH118
+
+pytest_plugins = ["rotating_part"]

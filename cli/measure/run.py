@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...results.record import Record
     from ...results.record.prediction import Prediction
     from ...results.record.store import Store
-    from ...suites.runner import Runner
+    from ...suites.runner import Runner, SuiteProgress
 
 MAIN_JOB = ("smoke", "capacity", "experts", "granularity")
 
@@ -161,26 +161,39 @@ def _say(notes: Sequence[str]) -> None:
 
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:
-    """Measure the tasks, print a line for each, and return the records and whether Ctrl-C ended the run."""
+    """Measure the tasks, print a line for each, and return the records and whether the run was interrupted."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
     records: list[Record] = []
-    with console.status("starting workers") as status:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        work = bar.add_task("starting workers", total=1.0)
         try:
             for progress in runner.run(tasks):
                 records += progress.records
-                point = progress.task.point
-                x = point.x if isinstance(point.x, str) else f"{point.x:g}"
                 statuses = Counter(record.status.value for record in progress.records)
                 console.print(
-                    f"[{progress.done}/{progress.total}] {point.suite}: {point.line}, {point.axis} {x}: "
+                    f"[{progress.done}/{progress.total}] {progress.task.point.suite}: {_place(progress.task)}: "
                     f"{', '.join(f'{count} {status}' for status, count in statuses.items())}; "
                     f"{_clock(progress.left_s)} left",
                     markup=False,
                     highlight=False,
                 )
-                status.update("measuring the next point")
+                bar.update(work, completed=progress.share_done, description=_under_way(progress))
         except KeyboardInterrupt:
             return records, True
     return records, False
+
+
+def _under_way(progress: SuiteProgress) -> str:
+    if (task := progress.upcoming) is None:
+        return f"{_clock(progress.left_s)} left"
+    return f"{_clock(progress.left_s)} left; {task.point.suite}: {_place(task)}, {len(task.competitors)} competitors"
+
+
+def _place(task: Task) -> str:
+    point = task.point
+    return f"{point.line}, {point.axis} {point.x if isinstance(point.x, str) else f'{point.x:g}'}"
 
 
 def _clock(seconds: float) -> str:

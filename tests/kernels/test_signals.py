@@ -1,4 +1,4 @@
-"""Ctrl-C while child processes are started is deferred, and never reaches the children."""
+"""What stops a command while child processes are started is deferred, and Ctrl-C never reaches the children."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from moebench.kernels.signals import uninterrupted
 
 
-def interrupted(thread: threading.Thread, stood: list[str]) -> None:
-    """Send Ctrl-C while processes are started, received by a thread of this process."""
+def interrupted(thread: threading.Thread, stood: list[str], number: int = signal.SIGINT) -> None:
+    """Send a signal while processes are started, received by a thread of this process."""
     with uninterrupted():
-        signal.pthread_kill(thread.ident or 0, signal.SIGINT)
+        signal.pthread_kill(thread.ident or 0, number)
         time.sleep(0.2)  # as soon as the thread runs, it has received the signal
         stood.append("whatever was started")
 
@@ -41,6 +42,45 @@ def test_ctrl_c_comes_when_everything_stands(other: threading.Thread, *, receive
     assert stood
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_stops_are_deferred_too(number: signal.Signals) -> None:
+    stood: list[str] = []
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(threading.current_thread(), stood, number)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, before)
+    assert stood
+
+
+FIRST_CHILD = """
+import multiprocessing, signal
+from moebench.kernels.signals import uninterrupted
+
+def blocked(connection):
+    connection.send(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=blocked, args=(there,))
+    with uninterrupted():
+        process.start()
+    print(here.recv())
+    process.join()
+"""
+
+
+def test_the_first_child_of_a_process_never_receives_ctrl_c(tmp_path: Path) -> None:
+    """Python's resource tracker, which starts with the first child, unblocks Ctrl-C."""
+    script = tmp_path / "first.py"
+    script.write_text(FIRST_CHILD)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
 
 
 def test_what_is_started_meanwhile_never_receives_it() -> None:
