@@ -26,7 +26,7 @@ OPTIONAL = {
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False) -> None:
-    """Show the device, its measured rates, and which implementations and extras are usable here."""
+    """Show the device, its rates, how quiet the machine is, and which implementations and extras are usable here."""
     import torch
 
     from ...execution.trial.local_environment import environment_of
@@ -36,7 +36,9 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     from ...results.record.environment import commit
     from ...results.timing.memory import available_bytes
     from ...results.timing.roofline import MachineRates
+    from .quietness import findings
 
+    quiet = {one.name: {"found": one.found, "remedy": one.remedy} for one in findings()}
     device, gpu = _device()
     problem = model("Mixtral-8x7B").problem(T=512)
     machine = MachineRates(device)
@@ -51,6 +53,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         "environment": environment_of(device).model_dump() | {"commit": commit()},
         "available_gib": round(available_bytes(device) / 2**30, 1),
         "measured": {"memory": _memory(machine)} | {dtype: _matmul(rate) for dtype, rate in rates.items()},
+        "how_quiet": quiet,
         "kernels": {name: KERNELS.load(name).supports(problem, device) or "usable" for name in KERNELS.names()},
         "extras": {name: _state(name, extra) for name, extra in OPTIONAL.items()},
     }
@@ -61,8 +64,15 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         typer.echo(f"\n{title.replace('_', ' ')}")
         rows = facts.items() if isinstance(facts, dict) else [("", facts)]
         for name, fact in rows:
-            shown = ", ".join(f"{key} {value}" for key, value in fact.items()) if isinstance(fact, dict) else fact
-            typer.echo(f"  {name:<24} {shown}")
+            typer.echo(f"  {name:<24} {_in_a_line(fact)}")
+
+
+def _in_a_line(fact: object) -> object:
+    if not isinstance(fact, dict):
+        return fact
+    if "remedy" in fact:
+        return f"{fact['found']} → {fact['remedy']}" if fact["remedy"] else fact["found"]
+    return ", ".join(f"{key} {value}" for key, value in fact.items())
 
 
 def _device() -> tuple[torch.device, dict[str, object] | str]:

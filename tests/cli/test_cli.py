@@ -82,6 +82,7 @@ def test_doctor_tells_device_rates_and_extras(tmp_path: Path) -> None:
     assert found["environment"]["device"]
     assert found["measured"]["float32"]["matmul_tflop_per_s"] > 0
     assert min(found["measured"]["memory"][rate] for rate in ("copy_gb_per_s", "read_gb_per_s")) > 0
+    assert all(set(one) == {"found", "remedy"} for one in found["how_quiet"].values())
     assert found["kernels"]["scatter"] == "usable"
     assert set(found["extras"].values()) >= {"installed"} or all("pip install" in v for v in found["extras"].values())
 

@@ -161,6 +161,16 @@ class RunsOutOfMemoryLater(Faulty):
         raise torch.OutOfMemoryError("tried to allocate 1000 GiB")
 
 
+class ReplacesClock(Faulty):
+    """Kernel that lets Python's clock stand still once it was checked."""
+
+    from_call = 3
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        time.perf_counter_ns = lambda: 0
+        return y_TD
+
+
 class Dies(Faulty):
     """Kernel that kills its process, as an illegal memory access does."""
 

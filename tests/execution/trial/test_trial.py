@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -23,7 +24,9 @@ from moebench.kernels.problem.tensors import Weights, draw_weights
 from moebench.kernels.question import LAYER
 from moebench.kernels.tuned.source_hash import source_hash
 from moebench.results.record import CacheState, Phases, Record, Status
+from moebench.results.timing import measure as timing_measure
 from moebench.results.timing.clock import ClockName, Ended, Sample, keep_nothing, rotation
+from moebench.results.timing.disturbance import Disturbance
 from moebench.results.timing.stopping_rule import MIN_SAMPLES
 
 
@@ -79,6 +82,7 @@ def test_dropped_rows_are_counted(runner: TrialRunner) -> None:
         ("WritesToInput", "forward", Status.wrong, "wrote to its inputs: x"),
         ("Remembers", "forward", Status.wrong, "y is off by"),
         ("WrongShape", "forward", Status.crashed, "ValueError: y has shape (32, 64)"),
+        ("ReplacesClock", "forward", Status.implausible, "time.perf_counter_ns was replaced by faulty_kernels"),
         ("Raises", "forward", Status.crashed, "RuntimeError: no such luck"),
         ("RunsOutOfMemory", "forward", Status.out_of_memory, "1000 GiB"),
     ],
@@ -215,6 +219,32 @@ def test_a_kernel_may_read_faster_than_the_machine_copies(
     for name, rate in (("_matmul_rate", 1e18), ("_copy_rate", 3.0e12), ("_read_rate", read)):
         monkeypatch.setattr(runner._machine, name, lambda *_, rate=rate: rate)
     assert run(runner, "loop", problem=problem)["loop"].status is status
+
+
+class DisturbedClock(StreamingClock):
+    """Fake clock of a host on which others run during some samples of every ten."""
+
+    def __init__(self, disturbed: int) -> None:
+        super().__init__(PROBLEM, 1e6)
+        self._turns = itertools.cycle([Disturbance.others] * disturbed + [Disturbance.none] * (10 - disturbed))
+
+    def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
+        sample = super().prepare(calls, ended)
+        return lambda: dataclasses.replace(sample(), disturbed=next(self._turns))
+
+
+@pytest.mark.parametrize(
+    ("disturbed", "count", "reason"),
+    [(0, 0, ""), (2, 4, ""), (10, None, "3 of 3 samples were disturbed: other processes ran on its cores")],
+)
+def test_a_busy_host_costs_samples_and_if_it_stays_busy_the_number(
+    disturbed: int, count: int | None, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing_measure, "QUIET_PAUSES_S", ())
+    record = run(TrialRunner(torch.device("cpu"), {"cold": DisturbedClock(disturbed)}), "loop")["loop"]
+    assert record.reason.startswith(reason)
+    assert record.status is (Status.disturbed if reason else Status.passed)
+    assert (record.timing.disturbed if record.timing else None) == count
 
 
 class RotatingClock(StreamingClock):
