@@ -53,8 +53,8 @@ class Kernel(ABC):
     ``reads_every_route``: it takes every id for an expert's, and refuses a load that leaves routes out.
     ``devices`` are the device types that it is made for: suites measure it on no other.
     ``preference`` gives its place in the order in which ``auto`` and expert parallelism try kernels, by device type
-    (``cpu``, ``cuda``), the smallest first; they never try one without a place, which runs only when it is named.
-    ``suits_few_rows``: on a CPU ``auto`` tries it first where experts have few rows.
+    (``cpu``, ``cuda``), the smallest first; they never try one without a place, which runs only when it is named. On a
+    CPU ``auto`` goes by predicted times instead, among all kernels that have `steps`.
     """
 
     family: str
@@ -66,7 +66,6 @@ class Kernel(ABC):
     reads_every_route: ClassVar[bool] = False
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     preference: ClassVar[Mapping[str, int]] = {}
-    suits_few_rows: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -127,6 +126,8 @@ class Kernel(ABC):
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
         """Return the steps of one call for a static model of its time, or nothing where there is no such model.
+
+        On a CPU a kernel with a model is one that ``auto`` may choose.
 
         ``routing`` already lacks the routes that the capacity drops; it may be on another device.
         """

@@ -1,7 +1,8 @@
 """Settings made before anything is imported, for the tests and the processes that they start.
 
-Without a GPU, Triton kernels run in Triton's interpreter. No test sees the user's own tuned tables. Idle threads sleep:
-those of several test processes would otherwise keep each other from working. Nor do tests wait for a quiet machine.
+Without a GPU, Triton kernels run in Triton's interpreter. No test sees the user's own tuned tables or rates. Idle
+threads sleep: those of several test processes would otherwise keep each other from working. Nor do tests wait for a
+quiet machine.
 """
 
 from __future__ import annotations
@@ -17,5 +18,6 @@ import torch
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 os.environ["MOEBENCH_TUNED"] = os.path.join(tempfile.gettempdir(), "moebench-tests-have-no-tables")  # noqa: PTH118
+os.environ["MOEBENCH_RATES"] = ""  # none are read, and none are measured to be kept
 
 pytest_plugins = ["rotating_part"]

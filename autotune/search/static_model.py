@@ -17,11 +17,9 @@ from ...kernels.hardware.gpus import DATA_SHEETS
 from ...kernels.kernel import Kernel
 from ...kernels.problem import Problem
 from ...kernels.problem.routing import Routing
-from ...kernels.steps import Rates
+from ...kernels.steps import CALL_S, Rates
 from ...results.record import Roofline
 
-# Seconds to start one operation: of torch on a CPU, and of a kernel on a GPU's stream.
-CALL_S = {"cpu": 4e-6, "cuda": 3e-6}
 # Shares of a data sheet's rates that large products and copies reach; power is what limits the former.
 FLOPS_REACHED = 0.8
 BYTES_REACHED = 0.9

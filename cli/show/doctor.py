@@ -31,6 +31,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
 
     from ...execution.trial.local_environment import environment_of
     from ...execution.trial.memory_check import afford
+    from ...execution.trial.rates_for_layers import keep_rates
     from ...kernels.catalog import KERNELS
     from ...kernels.problem.models import model
     from ...results.record.environment import commit
@@ -53,6 +54,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         "environment": environment_of(device).model_dump() | {"commit": commit()},
         "available_gib": round(available_bytes(device) / 2**30, 1),
         "measured": {"memory": _memory(machine)} | {dtype: _matmul(rate) for dtype, rate in rates.items()},
+        "kept_for_layers": str(keep_rates(machine, again=True) or "nothing"),
         "how_quiet": quiet,
         "kernels": {name: KERNELS.load(name).supports(problem, device) or "usable" for name in KERNELS.names()},
         "extras": {name: _state(name, extra) for name, extra in OPTIONAL.items()},

@@ -38,6 +38,7 @@ from .observers.observer import FirstCallObserver, FurtherCallObserver, LayerObs
 from .observers.peak_memory import MemoryObserver
 from .observers.phases import PhaseObserver
 from .observers.sent_bytes import TrafficObserver
+from .rates_for_layers import keep_rates
 from .reference_check import DeferredResult, ReferenceCheck, ReferenceChecks, Subject, TouchedInputs, call
 from .task import NOBODY, Task
 from .work import work_of
@@ -99,6 +100,8 @@ class TrialRunner:
                 self._last_call(entry)
             announce(NOBODY)
             roofline = self._roofline_that_holds(task.problem, _alive(entries))
+            if roofline is not None:
+                keep_rates(self._machine)
         wall_s = (time.perf_counter() - started) / len(entries)
         return [self._record(task, entry, roofline, wall_s) for entry in entries]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from ..cuda.route_sorting import launches
 from ..hardware.gpus import DATA_SHEETS, Hardware
 from ..problem import ELEMENT_BYTES, SCALE_BYTES, Problem
-from ..problem.routing import Routing
 from ..steps import Step
 from ..triton.permutation import block_bound
 from ..triton.tiles import BIAS_ROWS, HANDED_BYTES, TF32_PARTS, Tile, Tiles
@@ -23,12 +22,6 @@ from .grid import FIXED_REGISTERS, Grid, MemoryStream, Program
 
 HIDDEN_GRADIENT_REGISTERS = 124  # of a thread of `down_backward` beside its accumulators; seen in compiled code
 INDEX_BYTES = 4
-
-
-@lru_cache(maxsize=4)  # the same routing is asked for every configuration; it is read from its device once
-def rows_of_experts(routing: Routing) -> tuple[int, ...]:
-    """Return the rows that each expert receives."""
-    return tuple(routing.counts_E().tolist())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,7 +65,8 @@ class TritonKernel(Kernel):
         return any(config.get(name) for name in UNPROVEN)
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
-        from ..cost_model.gpu_launches import LayerLaunches, rows_of_experts
+        from ..cost_model.expert_rows import rows_of_experts
+        from ..cost_model.gpu_launches import LayerLaunches
 
         call = LayerLaunches(
             problem=problem,

@@ -5,7 +5,7 @@ Rows are grouped by expert and padded to blocks of B rows rather than to the ful
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -16,11 +16,13 @@ from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
+from ..steps import Step
 from ..torch_ops.activations import ACTIVATIONS
 from ..torch_ops.dispatch import Places, combine, dispatch
 from ..torch_ops.sparse_matmul import SparseTopology, sample_product, sparse_product
 
 BLOCKS = (16, 32, 64, 128)  # MegaBlocks takes 128; smaller ones pad less and multiply more slowly
+VIEWS = 12  # of the operands of a block row's two products, and the copies of its blocks
 LARGEST_DEFAULT = 64  # in plain torch, blocks of 128 took longer at every shape that was tried
 
 
@@ -72,6 +74,28 @@ class BlockSparse(Kernel):
         return Cost(
             executed_rows=rows, workspace_bytes=(rows * width + problem.T * problem.D) * ELEMENT_BYTES[problem.dtype]
         )
+
+    def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
+        if device.type != "cpu":
+            return ()
+        from ..cost_model.expert_rows import rows_of_experts
+        from ..cost_model.torch_steps import MM_CALLS, MM_PASSES, PLACES, SORT, TorchSteps
+
+        block, counts = int(config["block"]), rows_of_experts(routing)
+        blocks = sum(-(-count // block) for count in counts)
+        step = TorchSteps.of(problem, counts, torch.get_num_threads())
+        # The weights of an expert pass for every block row; its blocks are copied after one product, before the other.
+        copied = 2 * blocks * block * (problem.U + problem.F) * step.element
+        return [
+            *step.expert_mlp(
+                step.routes("group", SORT, PLACES),
+                rows=blocks * block,
+                matrices=blocks,
+                calls=MM_CALLS * blocks,
+                passes=MM_PASSES,
+            ),
+            step.operations("blocks", VIEWS * blocks, bytes=copied * (3 if step.training else 1)),
+        ]
 
 
 def _activate(problem: Problem, values: Tensor) -> Tensor:

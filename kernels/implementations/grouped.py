@@ -5,7 +5,7 @@ It uses `torch.nn.functional.grouped_mm`; where torch lacks it, one matmul for e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -18,6 +18,7 @@ from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
+from ..steps import Step
 from ..torch_ops.activations import activate
 from ..torch_ops.dispatch import Places, combine, dispatch
 
@@ -30,7 +31,6 @@ class Grouped(Kernel):
     family = "grouped"
     adds_biases = True
     preference: ClassVar[Mapping[str, int]] = {"cpu": 20, "cuda": 40}
-    suits_few_rows = True
 
     def refuses(self, problem: Problem) -> str | None:
         return aligned(problem) or super().refuses(problem)
@@ -55,6 +55,21 @@ class Grouped(Kernel):
         if problem.mode == "train":
             width += problem.D + problem.U + problem.F
         return Cost(executed_rows=kept, workspace_bytes=kept * width * ELEMENT_BYTES[problem.dtype])
+
+    def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
+        if device.type != "cpu":
+            return ()
+        from ..cost_model.expert_rows import rows_of_experts
+        from ..cost_model.torch_steps import GROUPED_CALLS, MM_PASSES, PLACES, SORT, TorchSteps
+
+        step = TorchSteps.of(problem, rows_of_experts(routing), torch.get_num_threads())
+        return step.expert_mlp(
+            step.routes("group", SORT, PLACES),
+            rows=step.rows,
+            matrices=step.touched,
+            calls=GROUPED_CALLS * step.touched,
+            passes=MM_PASSES,
+        )
 
 
 def aligned(problem: Problem) -> str | None:

@@ -5,6 +5,8 @@ This is the classical form. Its dispatch costs 4 * T * E * C * D FLOPs a layer, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,6 +16,7 @@ from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import NO_ROUTE, Routing, queue_positions
 from ..problem.tensors import Weights
+from ..steps import Step
 from ..torch_ops.activations import activate
 from .padded import fullest
 
@@ -56,6 +59,36 @@ class GShardEinsum(Kernel):
             extra_flops=extra,
             workspace_bytes=2 * masks + one_hots + 2 * rows * width * ELEMENT_BYTES[problem.dtype],
         )
+
+    def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
+        if device.type != "cpu":
+            return ()
+        from ..cost_model.cpu import fresh_bytes
+        from ..cost_model.expert_rows import rows_of_experts
+        from ..cost_model.torch_steps import BATCHED_PASSES, QUEUE, TorchSteps
+
+        counts = rows_of_experts(routing)
+        capacity = problem.capacity or max(counts)
+        step = TorchSteps.of(problem, counts, torch.get_num_threads())
+        mask = problem.T * problem.E * capacity * step.element
+        times = 3 if step.training else 1
+        return [
+            *step.expert_mlp(
+                step.routes("queue", QUEUE),
+                rows=problem.E * capacity,
+                matrices=problem.E,
+                calls=1,
+                passes=BATCHED_PASSES,
+            ),
+            # Both masks are made from one-hots, which are written as int64 and converted, and each is multiplied once.
+            step.operations(
+                "masks",
+                20,
+                flops=times * self.cost(problem, config, routing).extra_flops,
+                bytes=times * (4 * mask + 3 * 8 * problem.N * (problem.E + capacity)),
+                fresh=fresh_bytes(mask, mask),
+            ),
+        ]
 
 
 kernel = GShardEinsum()

@@ -14,6 +14,7 @@ from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
+from ..steps import Step
 from ..torch_ops.activations import activate
 
 
@@ -55,6 +56,14 @@ class Loop(Kernel):
         if problem.quantised:
             workspace += problem.D * (problem.U + problem.F) * ELEMENT_BYTES[problem.dtype]
         return Cost(executed_rows=kept, workspace_bytes=workspace)
+
+    def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
+        if device.type != "cpu":
+            return ()
+        from ..cost_model.expert_rows import rows_of_experts
+        from ..cost_model.loop_steps import loop_steps
+
+        return loop_steps(problem, rows_of_experts(routing), torch.get_num_threads())
 
 
 def _unbind(vectors: Tensor | None, experts: int) -> Sequence[Tensor | None]:

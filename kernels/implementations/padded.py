@@ -5,7 +5,7 @@ Dropless problems are padded to the fullest expert, which is what Tutel calls dy
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -16,6 +16,7 @@ from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import NO_ROUTE, Routing, queue_positions
 from ..problem.tensors import Weights
+from ..steps import Step
 from ..torch_ops.activations import activate
 from ..torch_ops.dispatch import Places, combine, dispatch
 
@@ -48,6 +49,22 @@ class Padded(Kernel):
         if problem.mode == "train":
             width += problem.D + problem.U + problem.F
         return Cost(executed_rows=rows, workspace_bytes=rows * width * ELEMENT_BYTES[problem.dtype])
+
+    def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
+        if device.type != "cpu":
+            return ()
+        from ..cost_model.expert_rows import rows_of_experts
+        from ..cost_model.torch_steps import BATCHED_PASSES, PLACES, QUEUE, TorchSteps
+
+        counts = rows_of_experts(routing)
+        step = TorchSteps.of(problem, counts, torch.get_num_threads())
+        return step.expert_mlp(
+            step.routes("queue", QUEUE, PLACES),
+            rows=problem.E * (problem.capacity or max(counts)),
+            matrices=problem.E,
+            calls=1,
+            passes=BATCHED_PASSES,
+        )
 
 
 def fullest(routing: Routing) -> int:

@@ -101,14 +101,14 @@ class Scatter(Kernel):
         return Cost(executed_rows=rows, workspace_bytes=workspace)
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
-        """Return the steps of a forward on a CPU; nothing else has a model."""
-        if device.type != "cpu" or problem.mode == "train":
+        if device.type != "cpu":
             return ()
-        from ..cost_model.scatter_steps import Forward
+        from ..cost_model.expert_rows import rows_of_experts
+        from ..cost_model.scatter_steps import ScatterCall
 
-        counts = routing.counts_E().tolist()
+        counts = rows_of_experts(routing)
         plan, cores = ScatterPlan.of(problem, config), torch.get_num_threads()
-        return Forward(problem=problem, plan=plan, counts=counts, cores=cores).steps()
+        return ScatterCall(problem=problem, plan=plan, counts=counts, cores=cores).steps()
 
 
 def _thread_counts(present: int) -> list[int]:

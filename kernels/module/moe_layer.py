@@ -211,7 +211,7 @@ def _built(
     problem = problem.replace(T=T, K=K, mode=mode, dtype=_name(dtype))
     chosen = choose(problem, device, dispatch)
     _log.info("%s on %s: %s, %s", problem.key, device, chosen.kernel.name, chosen.why)
-    return chosen.kernel.build(problem, chosen.config, device)
+    return chosen.build(problem, device)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -51,6 +51,11 @@ class MachineRates:
         self._memory = MemoryRates(copy=0.0, read=0.0)
 
     @property
+    def device(self) -> torch.device:
+        """The device whose rates they are."""
+        return self._device
+
+    @property
     def memory(self) -> MemoryRates:
         """The rates of memory that the latest roofline was made with."""
         return self._memory
@@ -80,14 +85,15 @@ class MachineRates:
     def _matmul_rate(self, dtype: torch.dtype) -> float:
         itself = dtype != torch.float8_e4m3fn or multiplies_float8(self._device)
         wider = () if itself and self._device.type == "cuda" else WIDER.get(dtype, ())
-        return max(self._product_rate(one) for one in (*([dtype] if itself else []), *wider))
+        return max(self.product_rate(one) for one in (*([dtype] if itself else []), *wider))
 
-    def _product_rate(self, dtype: torch.dtype) -> float:
+    def product_rate(self, dtype: torch.dtype) -> float:
+        """Measure the FLOP/s of the fastest dense matmul of a dtype."""
         best = 0.0
         for rows, inner, columns in MATMULS[self._device.type]:
             x = torch.randn(rows, inner, device=self._device).to(dtype)
             w = torch.randn(columns, inner, device=self._device).to(dtype)
-            seconds = self._fastest(product(x, w))
+            seconds = self.fastest(product(x, w))
             best = max(best, 2 * rows * inner * columns / seconds)
         return best
 
@@ -95,7 +101,7 @@ class MachineRates:
         size = MEMORY_BYTES[self._device.type]
         source = torch.ones(size, dtype=torch.uint8, device=self._device)
         target = torch.empty_like(source)
-        return 2 * size / self._fastest(lambda: target.copy_(source))
+        return 2 * size / self.fastest(lambda: target.copy_(source))
 
     def _read_rate(self) -> float:
         size = MEMORY_BYTES[self._device.type]
@@ -103,9 +109,9 @@ class MachineRates:
         words = torch.ones(size // 4, dtype=torch.float32, device=self._device)
         rows = words.view(-1, ROW_WORDS)
         # One sum of all keeps every processor busy to the end, sums of rows need no second step.
-        return size / min(self._fastest(words.sum), self._fastest(lambda: rows.sum(1)))
+        return size / min(self.fastest(words.sum), self.fastest(lambda: rows.sum(1)))
 
-    def _fastest(self, call: Callable[[], object]) -> float:
+    def fastest(self, call: Callable[[], object]) -> float:
         """Return the seconds of a call in the fastest of many tries, after one untimed call."""
         call()
         calls = CALLS_A_TRY[self._device.type]

@@ -45,7 +45,7 @@ def test_an_estimate_is_the_sum_of_its_parts_and_what_is_predicted() -> None:
 
 def test_a_kernel_that_tells_no_steps_has_no_prediction() -> None:
     problem = Problem(T=8, D=16, F=16, E=2, K=1)
-    kernel, routing = KERNELS.load("loop"), routed(problem)
+    kernel, routing = KERNELS.load("dense"), routed(problem)
     assert estimate(kernel, problem, {}, routing, H100, torch.device("cpu")) is None
     assert predict(kernel, problem, [{}], routing, H100, torch.device("cpu")) is None
 

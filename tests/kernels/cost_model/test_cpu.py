@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
-from moebench.kernels.cost_model.cpu import GRAIN, Operations, pointwise_threads
+from moebench.kernels.cost_model.cpu import (
+    FRESH_BYTES,
+    GRAIN,
+    SPEEDS,
+    Operations,
+    fresh_bytes,
+    pointwise_threads,
+)
 from moebench.kernels.steps import Rates
 
 RATES = Rates(flops_per_s=1e12, bytes_per_s=1e11, call_s=4e-6)
@@ -33,8 +42,23 @@ def test_copies_are_never_faster_than_the_rate() -> None:
 
 
 def test_other_products_have_another_speed() -> None:
-    slow = Operations(name="up", calls=0, threads=2, cores=2, flops=1e12, speed=0.25)
-    assert slow.seconds(RATES) == pytest.approx(4)
+    slow = Operations(name="up", calls=0, threads=2, cores=2, flops=1e12, dtype="float16", held="float16")
+    assert slow.seconds(RATES) == pytest.approx(1 / SPEEDS["float16"]["float16"])
+    measured = dataclasses.replace(RATES, products={"float16": 5e11})
+    assert slow.seconds(measured) == pytest.approx(2)
+
+
+def test_new_pages_and_pointwise_elements_take_time_too() -> None:
+    """The rates of the machine count where they were measured; half the threads make half the elements."""
+    rates = dataclasses.replace(RATES, fresh_bytes_per_s=4e9, pointwise={"float32": 1e9})
+    one = Operations(name="activation", calls=0, threads=1, cores=2, fresh=8e9, gated=1e9)
+    assert one.seconds(rates) == pytest.approx(2 + 2)
+    assert one.why(rates) == "8e+03 MB of new pages in 2e+03 ms, 1e+03 million elements in 2e+03 ms on 1 of 2 cores"
+    assert one.seconds(RATES) > 2
+
+
+def test_only_large_tensors_lie_in_new_pages() -> None:
+    assert fresh_bytes(FRESH_BYTES - 1, FRESH_BYTES, 3 * FRESH_BYTES) == 4 * FRESH_BYTES
 
 
 def test_why_names_the_largest_part_first_and_leaves_out_what_takes_no_time() -> None:

@@ -26,7 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def script(machine: MachineRates, monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
     """Let measurements take these seconds in turn: of each round both matmuls, the copy, one sum and sums of rows."""
     turns = iter(seconds)
-    monkeypatch.setattr(machine, "_fastest", lambda _: next(turns))
+    monkeypatch.setattr(machine, "fastest", lambda _: next(turns))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
@@ -65,7 +65,7 @@ def test_every_byte_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         return 1.0
 
     machine = MachineRates(CPU)
-    monkeypatch.setattr(machine, "_fastest", noted)
+    monkeypatch.setattr(machine, "fastest", noted)
     assert machine._read_rate() == 4096
     assert read == [1024.0, 1024.0]
 
@@ -125,7 +125,7 @@ def test_the_fastest_try_counts_after_a_call_that_is_not_timed(
     monkeypatch.setattr(time, "perf_counter", lambda: next(readings))
     calls: list[None] = []
     call: Callable[[], None] = lambda: calls.append(None)  # noqa: E731
-    assert MachineRates(CPU)._fastest(call) == min(seconds)
+    assert MachineRates(CPU).fastest(call) == min(seconds)
     assert len(calls) == 1 + tries
 
 
@@ -142,7 +142,7 @@ def test_a_try_on_a_gpu_hides_the_launch_and_the_wait(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    assert MachineRates(torch.device("cuda"))._fastest(call) == pytest.approx(700e-6, rel=3e-3)
+    assert MachineRates(torch.device("cuda")).fastest(call) == pytest.approx(700e-6, rel=3e-3)
 
 
 def test_without_products_of_float8_the_faster_of_the_wider_ones_counts(monkeypatch: pytest.MonkeyPatch) -> None:
