@@ -62,10 +62,10 @@ def test_editing_a_file_changes_the_hash_of_what_reaches_it(copy: Path, kernel: 
         ('    family = "scatter"\n', '    family = "scatter"  # a remark\n'),
         ('    family = "scatter"\n', '\n    # A remark.\n    family = "scatter"\n'),
         (
-            '        """Return the steps of a forward on a CPU; nothing else has a model."""\n',
-            '        """Return the steps,\n        of all."""\n',
+            '    """Products of one tile of at most ``tile`` rows of one expert at a time."""\n',
+            '    """Products,\n    of all."""\n',
         ),
-        ("        counts = routing.counts_E().tolist()\n", "        counts = [1]\n"),  # in steps
+        ("        counts = rows_of_experts(routing)\n", "        counts = (1,)\n"),  # in steps
     ],
 )
 def test_what_is_not_run_does_not_count(copy: Path, edit: tuple[str, str]) -> None:
