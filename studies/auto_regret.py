@@ -96,7 +96,7 @@ def _measured(found: Sequence[Record], at_estimated: bool) -> Iterator[Measured]
             continue
         kernel = KERNELS.load(record.kernel)
         # Records of an older version lack the axes that came later, whose defaults are what it did.
-        config: Config = {**kernel.space(problem, CPU)[0], **record.config}
+        config: Config = {**kernel.space(problem, CPU)[0], **record.config}  # type: ignore[dict-item]  # checked by steps
         here: Rates = estimated(problem, record.environment.threads) if at_estimated else rates(record.roofline, "cpu")
         predicted = sum(step.seconds(here) for step in kernel.steps(problem, config, routing, CPU))
         median_ns = statistics.median(record.timing.samples_ns)
@@ -104,7 +104,7 @@ def _measured(found: Sequence[Record], at_estimated: bool) -> Iterator[Measured]
 
 
 def _problem(record: Record) -> Problem:
-    return Problem(**record.problem)
+    return Problem(**record.problem)  # type: ignore[arg-type]  # checked in its __post_init__
 
 
 def report(title: str, found: Sequence[Decision]) -> Iterator[str]:
