@@ -85,7 +85,7 @@ def choose(problem: Problem, device: torch.device, dispatch: str = AUTO) -> Choi
     covered = [(one, found) for one in able if isinstance(found := answers[one.kernel.name], Found)]
     open_ones = [one for one in able if not isinstance(answers[one.kernel.name], Found)]
     measured = min(covered, key=lambda pair: pair[1].seconds, default=None)
-    model = Model.of(problem, device) if device.type == "cpu" and dispatch == AUTO else None
+    model = TimeModel.of(problem, device) if device.type == "cpu" and dispatch == AUTO else None
     ranked = model.ranked(open_ones) if model else []
     if measured is not None:
         kernel, found = measured[0].kernel, measured[1]
@@ -119,7 +119,7 @@ class Predicted(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class TimeModel:
     """The cost model of a CPU for one problem, at rates that come from ``source``."""
 
     problem: Problem
@@ -129,10 +129,10 @@ class Model:
     routing: Routing = field(repr=False)
 
     @staticmethod
-    def of(problem: Problem, device: torch.device) -> Model:
+    def of(problem: Problem, device: torch.device) -> TimeModel:
         """Return the model at the rates of this machine, for the counts to expect under the problem's load."""
         rates, source = rates_here(problem)
-        return Model(problem=problem, rates=rates, source=source, device=device, routing=expected_routing(problem))
+        return TimeModel(problem=problem, rates=rates, source=source, device=device, routing=expected_routing(problem))
 
     def ranked(self, able: Sequence[Choice]) -> list[Predicted]:
         """Return those kernels that have a model, the fastest first; among equals the order is kept."""

@@ -22,7 +22,7 @@ from moebench.kernels.steps import Rates
 from moebench.kernels.tuned import select
 from moebench.kernels.tuned.kept_rates import RatesHere
 from moebench.kernels.tuned.lookup import FOLDER, STALE
-from moebench.kernels.tuned.select import TRUSTED, Model, candidates, choose
+from moebench.kernels.tuned.select import TRUSTED, TimeModel, candidates, choose
 from moebench.kernels.tuned.source_hash import source_hash
 from moebench.kernels.tuned.tuned_table import TunedTable, shape_of
 
@@ -79,7 +79,7 @@ def test_on_a_cpu_the_cost_model_decides(problem: Problem, name: str) -> None:
 def test_nothing_that_can_run_is_predicted_to_be_faster(dtype: str, mode: str) -> None:
     """The choice is compared with the default of every kernel that has a model, in training too."""
     problem = NARROW.replace(dtype=dtype, mode=mode)
-    model, chosen = Model.of(problem, CPU), choose(problem, CPU)
+    model, chosen = TimeModel.of(problem, CPU), choose(problem, CPU)
     able = [KERNELS.load(name) for name in candidates(CPU)]
     times = [model.seconds(kernel, kernel.space(problem, CPU)[0]) for kernel in able if not kernel.refuses(problem)]
     best = model.seconds(chosen.kernel, chosen.config)
@@ -191,7 +191,7 @@ def padded(fastest_ns: float) -> TunedTable:
 
 def predicted(problem: Problem, *names: str) -> float:
     """Return the shortest of the predicted times of some kernels, the best configuration of each."""
-    model = Model.of(problem, CPU)
+    model = TimeModel.of(problem, CPU)
     able = [select.Choice(kernel, kernel.space(problem, CPU)[0], "") for kernel in map(KERNELS.load, names)]
     return model.ranked(able)[0].seconds
 
