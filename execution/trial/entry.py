@@ -13,6 +13,7 @@ from ...kernels.kernel import Cost, Kernel, Layer
 from ...kernels.problem import Problem
 from ...kernels.unimportable import Unimportable
 from ...results.record import Clocks, Error, Roofline, Status, Work
+from ...results.timing import device_functions
 from ...results.timing.disturbance import host_clock
 from ...results.timing.measure import Samples
 from .across_ranks import gather
@@ -72,10 +73,11 @@ class TrialEntry:
         return self.samples.median_ns < roofline.bound_ns(self.work)
 
     def look_at_clock(self) -> None:
-        """Note whether this entry's code, which has just run, replaced a clock of Python's; give Python its own."""
-        if found := host_clock.replaced():
-            self.replaced_clock = found
-            host_clock.restore()
+        """Note whether this entry's code, which has just run, replaced a clock; give Python and torch their own."""
+        for own in (host_clock, device_functions):
+            if found := own.replaced():
+                self.replaced_clock = found
+                own.restore()
 
     def check_samples(self) -> None:
         """Fail the entry if its code replaced a clock, or if the machine has spoilt too many of its samples."""

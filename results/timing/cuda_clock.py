@@ -32,6 +32,7 @@ from .clock import (
     rotation,
     throttled,
 )
+from .device_functions import DeviceEvent, synchronize
 from .nvml import Telemetry
 
 BLOCK_MS: Final = 1.0  # several times what it takes to enqueue a layer of some dozen kernels
@@ -103,11 +104,11 @@ class TorchCudaDevice:
         # torch has no public kernel that waits.
         torch.cuda._sleep(int(ms * SLEEP_CYCLES_PER_MS))  # noqa: SLF001
 
-    def event(self) -> torch.cuda.Event:
-        return torch.cuda.Event(enable_timing=True)
+    def event(self) -> DeviceEvent:
+        return DeviceEvent()
 
     def synchronize(self) -> None:
-        torch.cuda.synchronize()
+        synchronize()
 
     def slowest(self, value: float) -> float:
         if not (dist.is_available() and dist.is_initialized()):

@@ -152,6 +152,25 @@ class WritesWeightsUnseen(Cheat):
             weights.w_down_EDF.detach().numpy()[:] *= 2
 
 
+class ReplacesSynchronize(Cheat):
+    """Kernel that makes waiting for a GPU do nothing."""
+
+    def meddle(self, number: int, x_TD: Tensor, routing: Routing, weights: Weights) -> None:
+        torch.cuda.synchronize = _nothing  # type: ignore[assignment]
+
+
+class ReplacesEvents(Cheat):
+    """Kernel that makes the events of a GPU tell half of the time."""
+
+    def meddle(self, number: int, x_TD: Tensor, routing: Routing, weights: Weights) -> None:
+        if number > 3:
+            torch.cuda.Event.elapsed_time = _nothing  # type: ignore[assignment, method-assign]
+
+
+def _nothing(*_: object) -> float:
+    return 0.001
+
+
 class _WritesToGradient(torch.autograd.Function):
     @staticmethod
     def forward(_: Any, y_TD: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.distributed as dist
 from faulty_kernels import FAULTY, Dies, Faulty, Hangs, Name, Raises, RunsOutOfMemory
@@ -67,6 +69,27 @@ class SendsTooMuch(OnRankOne):
         if isinstance(built, Communicates) and dist.get_rank() == 1:
             built.traffic.send(0, 1)
         return layer
+
+
+class KeepsOnRankOne(OnRankOne):
+    """Dispatcher whose rank 1 keeps its first output for the memory of its tokens."""
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        return self.kept.setdefault(x_TD.data_ptr(), y_TD)
+
+    kept: ClassVar[dict[int, Tensor]] = {}
+
+
+class WritesOnRankOne(OnRankOne):
+    """Dispatcher whose rank 1 writes to its weights once it was checked."""
+
+    calls = 0
+
+    def falsify(self, y_TD: Tensor, x_TD: Tensor, weights: Weights) -> Tensor:
+        self.calls += 1
+        if self.calls > 4:
+            weights.w_down_EDF.mul_(2)
+        return y_TD
 
 
 TOO_LARGE = 13  # a seed: the inputs and the reference of its problem do not fit rank 1

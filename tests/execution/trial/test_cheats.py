@@ -23,6 +23,7 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.problem.tensors import Inputs, draw_weights
 from moebench.kernels.question import LAYER
 from moebench.results.record import CacheState, Record, Status
+from moebench.results.timing import device_functions
 
 CPU = torch.device("cpu")
 TRAIN = PROBLEM.replace(mode="train")
@@ -88,6 +89,27 @@ def test_a_gradient_that_an_expert_with_one_token_loses_is_seen() -> None:
     assert "worst expert" in str(verdict(lost, problem.dtype))
     blind = {name: error.model_copy(update={"worst_expert": 0.0}) for name, error in lost.items()}
     assert verdict(blind, problem.dtype) is None
+
+
+@pytest.mark.parametrize(
+    ("cheat", "name"), [("ReplacesSynchronize", "torch.cuda.synchronize"), ("ReplacesEvents", "Event.elapsed_time")]
+)
+def test_the_clock_of_a_gpu_is_torchs_own_whatever_an_implementation_replaces(
+    small: TrialRunner, cheat: str, name: str
+) -> None:
+    own = torch.cuda.synchronize, torch.cuda.Event.elapsed_time
+    honest, found, after = measured(small, "Honest", cheat, "Honest", problem=PROBLEM)
+    assert found.status is Status.implausible
+    assert f"{name} was replaced by cheating_kernels._nothing" in found.reason
+    assert honest.status is after.status is Status.passed
+    assert (
+        (torch.cuda.synchronize, torch.cuda.Event.elapsed_time)
+        == own
+        == (
+            device_functions.synchronize,
+            device_functions._elapsed_time,
+        )
+    )
 
 
 @pytest.mark.parametrize("cheat", ["KeepsByPointer", "KeepsRoutes", "KeepsWeights", "WritesIdsLater"])

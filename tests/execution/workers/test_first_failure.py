@@ -13,7 +13,7 @@ from killed import kill_while_measuring
 from listening_sockets import listening, needs_ss
 from small_tasks import PROBLEM, task
 
-from moebench.execution.trial.task import Competitor, Task
+from moebench.execution.trial.task import Budget, Competitor, Task
 from moebench.execution.workers.first_failure import LAST_WORDS_S, receive_all
 from moebench.execution.workers.local_worker import LOCAL_WORKERS, LocalWorker
 from moebench.execution.workers.worker import Died, Ready, Worker
@@ -86,6 +86,22 @@ def test_a_rank_that_sends_more_than_its_routes_ask_for_is_wrong(pair: Sequence[
     assert isinstance(answer, list)
     assert answer[0].status is Status.wrong
     assert "by its routes it should be" in answer[0].reason
+
+
+@pytest.mark.parametrize(
+    ("cheat", "reason"), [("KeepsOnRankOne", "y is off by"), ("WritesOnRankOne", "it wrote to its inputs")]
+)
+def test_what_cheats_on_one_rank_is_wrong_and_the_honest_beside_it_is_not(
+    pair: Sequence[Worker], cheat: str, reason: str
+) -> None:
+    plain = task(problem=PROBLEM.replace(ranks=2))
+    kernels = tuple(Competitor(kernel=RankName(kernel)) for kernel in (PARALLEL, cheat, "allgather"))
+    answer = run(pair, replace(plain, competitors=kernels, budget=Budget(seconds=0.1, samples=4)))
+    assert isinstance(answer, list)
+    honest, found, after = answer
+    assert honest.status is after.status is Status.passed, honest.reason + after.reason
+    assert found.status is Status.wrong
+    assert reason in found.reason
 
 
 def test_memory_that_ends_on_one_rank_before_the_call_ends_it_for_all_in_step(pair: Sequence[Worker]) -> None:

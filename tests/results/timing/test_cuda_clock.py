@@ -130,13 +130,12 @@ class FakeDevice:
     def slowest(self, value: float) -> float:
         return max(value, self.other_rank)
 
-    def capture(self, calls: Sequence[Callable[[], object]]) -> Callable[[], None]:
+    def capture(self, calls: Sequence[Callable[[], object]]) -> Callable[[], object]:
         self.log.append(f"capture {len(calls)}")
 
-        def replay() -> None:
+        def replay() -> object:
             self.log.append("replay")
-            for call in calls:
-                call()
+            return [call() for call in calls][-1]
 
         return replay
 
@@ -402,6 +401,46 @@ def test_throttled_samples_say_so(
     clock: Clock = kind(device, FakeTelemetry(device, *reasons))
     assert clock.name == "cuda_event"
     assert clock.prepare([device.work(1, 0.0, 0.3)])().throttled is throttled
+
+
+class OtherStream:
+    """The result of a call: there when the stream that fills it is, which waits for nothing."""
+
+    def __init__(self, device: FakeDevice, ready_ms: float) -> None:
+        self._device = device
+        self._ready_ms = ready_ms
+
+    def copied(self) -> bool:
+        """Queue a copy on the stream that is timed; return whether it finds the result."""
+        self._device.enqueue(0.01)
+        return self._device.free_ms >= self._ready_ms
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("kind", [ColdCudaClock, HotCudaClock])
+def test_what_is_copied_of_a_result_does_not_wait_for_other_streams(
+    device: FakeDevice, kind: type[ColdCudaClock | HotCudaClock], hidden: bool
+) -> None:
+    """A call that starts its work on another stream is timed as nothing, and its result is not there yet."""
+    copies: list[bool] = []
+
+    def call() -> OtherStream:
+        ready_ms = max(device.host_ms, device.free_ms) + 40.0
+        if not hidden:
+            device.enqueue(40.0)
+        return OtherStream(device, ready_ms)
+
+    def keep(result: object) -> None:
+        assert isinstance(result, OtherStream)
+        copies.append(result.copied())
+        assert device.log[-1] == "event", "nothing waits between the stop event and the copy"
+
+    clock: Clock = kind(device, FakeTelemetry(device))
+    sample = clock.prepare([call], keep)
+    copies.clear()
+    device.log.clear()
+    assert (sample().ns < 1e6) is hidden
+    assert copies == [not hidden]
 
 
 on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
