@@ -98,6 +98,7 @@ def test_clock_says_by_how_much_the_clocks_differ(tmp_path: Path) -> None:
     assert found["environment"]["device_type"] == "cpu"
 
 
+@pytest.mark.slow
 def test_two_runs_alternate_and_take_no_more_samples_than_allowed(tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()

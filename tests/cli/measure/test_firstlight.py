@@ -153,6 +153,7 @@ def lacking(folder: Path, *names: str) -> dict[str, str]:
     return ALONE | {"PYTHONPATH": "."}
 
 
+@pytest.mark.exhaustive
 def test_what_a_bare_machine_lacks_costs_only_what_needs_it(tmp_path: Path) -> None:
     """Without nox, tests, pytest, peers and plots, the steps that need them give a reason and the others run."""
     absent = ("cupy", "hypothesis", "matplotlib", "nox", "pynvml", "pytest", "ray", "transformers", "xdist")

@@ -148,6 +148,7 @@ def test_valid_configurations_compile_within_the_assumed_shared_memory(tmp_path:
 
 
 @comparable
+@pytest.mark.exhaustive
 def test_one_layer_for_each_other_gpu_is_no_worse_than_accepted() -> None:
     others = [argument for name in HARDWARE if name != "sm_90" for argument in ("--target", name)]
     layers = compiled_as_accepted(

@@ -68,6 +68,7 @@ def test_who_stops_asking_leaves_no_process_behind() -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.xdist_group("compiled")
 def test_a_launch_on_the_gpu_finds_all_of_its_code_in_the_cache(tmp_path: Path) -> None:
     """Launched by Triton itself on tensors with memory, forward and backward, for every kind of layer."""

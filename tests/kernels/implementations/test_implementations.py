@@ -385,10 +385,11 @@ def test_two_calls_give_the_same_bits(kernel: Kernel, problem: Problem, dtype: s
 @supporting(BASE)
 def test_a_layer_keeps_nothing_of_an_earlier_call(kernel: Kernel) -> None:
     """Run other tokens, routes and weights through the same layer, then the first ones again."""
-    layer = build(kernel, BASE)
+    problem = BASE.replace(T=20, E=2) if kernel.name in INTERPRETED else BASE
+    layer = build(kernel, problem)
     for seed in (1, 2, 1):
-        inputs = draw_inputs(BASE, draw_weights(BASE, seed=seed, device=DEVICE), seed=seed, device=DEVICE)
-        assert_right(BASE, layer, inputs)
+        inputs = draw_inputs(problem, draw_weights(problem, seed=seed, device=DEVICE), seed=seed, device=DEVICE)
+        assert_right(problem, layer, inputs)
 
 
 @either_bias

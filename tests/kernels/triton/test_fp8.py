@@ -113,6 +113,7 @@ def one_of_each(configs: list[Config]) -> list[Config]:
 
 
 @runs
+@pytest.mark.exhaustive
 @either
 def test_configurations_give_the_same(name: str) -> None:
     problem = BASE.replace(bias=True, load="hot")
