@@ -165,17 +165,27 @@ def reference_bytes(problem: Problem) -> int:
     D, U, F = problem.D, problem.U, problem.F
     n = min(ROWS, _fullest(problem))
     activation = 2 * F if problem.gated else F  # the activated half, and its product with the other
+    steps = F * _tensors_between(problem)
     matrices, vectors = D * (U + F), (U + D) * (problem.bias + problem.quantised)
     held = problem.T * D + 2 * problem.N + matrices + vectors + n * (D + 1)
     if problem.mode == "forward":
         outputs = 2 if problem.bias or problem.quantised else 1  # scaling and adding a bias each make a new one
-        return 8 * (held + n * max(outputs * U, U + activation, F + outputs * D, 2 * D))
+        return 8 * (held + n * max(outputs * U, U + activation + steps, F + outputs * D, 2 * D))
     held += problem.T * D + problem.N + problem.E * (matrices + vectors) + 2 * n * D
-    at_the_gates = n * (U + activation + 3 * D)
-    at_the_second_product = n * (U + activation + F + D) + D * F
-    at_the_activation = n * (U + 2 * activation) + D * F
+    at_the_gates = n * (U + activation + steps + 3 * D)
+    at_the_second_product = n * (U + activation + steps + F + D) + D * F
+    at_the_activation = n * (U + 2 * activation + steps) + D * F
     at_the_first_product = n * (U + D) + matrices
     return 8 * (held + max(at_the_gates, at_the_second_product, at_the_activation, at_the_first_product))
+
+
+def _tensors_between(problem: Problem) -> int:
+    """Return how many more tensors (n, F) an activation of several steps holds: autograd keeps what each step made."""
+    forward, training = {"relu2": (0, 1), "silu_clamp10": (1, 2), "swiglu_oai": (1, 3), "situ": (1, 3)}.get(
+        problem.activation, (0, 0)
+    )
+    kept = forward if problem.mode == "forward" else training
+    return kept + 1 if problem.activation == "relu2" and not problem.gated else kept
 
 
 def _fullest(problem: Problem) -> int:

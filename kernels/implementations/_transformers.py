@@ -15,6 +15,7 @@ from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
+from ..torch_ops.activations import multiplies_up
 
 if TYPE_CHECKING:
     from transformers import MixtralConfig
@@ -52,6 +53,8 @@ class TransformersExperts(Kernel):
     def refuses(self, problem: Problem) -> str | None:
         if not problem.gated:
             return f"MixtralExperts are gated, the problem has gated = {problem.gated}"
+        if not multiplies_up(problem.activation):
+            return f"MixtralExperts multiply by the up half as it is, which activation = {problem.activation} changes"
         return super().refuses(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
@@ -61,7 +64,7 @@ class TransformersExperts(Kernel):
             intermediate_size=problem.F,
             num_local_experts=problem.E,
             num_experts_per_tok=problem.K,
-            hidden_act=problem.activation,
+            hidden_act="gelu_pytorch_tanh" if problem.activation == "gelu_tanh" else problem.activation,
         )
         settings._experts_implementation = self.implementation  # noqa: SLF001  # what from_pretrained sets
         with torch.device("meta"):

@@ -17,7 +17,7 @@ from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
 from ..steps import Step
-from ..torch_ops.activations import ACTIVATIONS
+from ..torch_ops.activations import ACTIVATIONS, gated
 from ..torch_ops.dispatch import Places, combine, dispatch
 from ..torch_ops.sparse_matmul import SparseTopology, sample_product, sparse_product
 
@@ -100,9 +100,9 @@ class BlockSparse(Kernel):
 
 def _activate(problem: Problem, values: Tensor) -> Tensor:
     """Apply the activation to blocks (rows, 2 when gated else 1, columns, B, B): (rows * columns, B, B)."""
-    gate, *up = values.unbind(1)
-    hidden = ACTIVATIONS[problem.activation](gate)
-    return (hidden * up[0] if up else hidden).flatten(0, 1)
+    halves = values.unbind(1)
+    hidden = gated(problem.activation, *halves) if problem.gated else ACTIVATIONS[problem.activation](halves[0])
+    return hidden.flatten(0, 1)
 
 
 def padded_places(routing: Routing, groups: Groups, block: int) -> Places:

@@ -20,7 +20,7 @@ from ..kernel import Layer
 from ..problem import Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
-from ..torch_ops.activations import ACTIVATIONS
+from ..torch_ops.activations import ACTIVATIONS, multiplies_up
 from ._peer import Once, Peer, Takes, peer_module
 
 BLOCK = 128  # the side of a block-sparse block; its index width is computed for grouped products too
@@ -37,6 +37,8 @@ class MegaBlocks(Peer):
     def refuses(self, problem: Problem) -> str | None:
         if problem.E * problem.F < BLOCK:
             return f"{self.name} needs {BLOCK} hidden columns of all experts together, E = {problem.E}, F = {problem.F}"
+        if not multiplies_up(problem.activation):
+            return f"{self.name} multiplies by the up half as it is, which activation = {problem.activation} changes"
         return super().refuses(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:

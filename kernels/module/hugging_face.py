@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from ..problem import Activation
+from ..problem.problem import ONLY_GATED
 from ..problem.tensors import Weights
 from ..torch_ops.activations import ACTIVATIONS
+from ..torch_ops.activations import gated as gated_by
 
 
 def read_experts(experts: nn.Module) -> tuple[Weights, Activation]:
@@ -49,7 +51,9 @@ def _activation(module: Any, *, gated: bool) -> Activation:
         else:
             found = module.act_fn(gate) * up if gated else module.act_fn(gate)
     for name, act in ACTIVATIONS.items():
-        expected = act(gate) * up if gated else act(gate)
+        if name in ONLY_GATED and not gated:
+            continue
+        expected = gated_by(name, gate, up) if gated else act(gate)
         if torch.allclose(found, expected, rtol=1e-5, atol=1e-5):
             return name
     raise ValueError(

@@ -40,10 +40,34 @@ SCALES = ("routed_scaling_factor", "moe_router_scaling_factor", "router_scaling_
 NESTED = ("text_config", "thinker_config", "language_config", "llm_config")
 FLAGS = ("is_moe", "enable_moe_block")  # a layer has experts only if the flag is true
 
-ACTIVATION_NAMES: dict[str, Activation] = {"silu": "silu", "swish": "silu", "gelu": "gelu", "relu": "relu"}
+ACTIVATION_NAMES: dict[str, Activation] = {
+    **dict.fromkeys(("silu", "swish"), "silu"),
+    **dict.fromkeys(("gelu_tanh", "gelu_pytorch_tanh", "gelu_new", "gelu_fast"), "gelu_tanh"),
+    **dict.fromkeys(("relu2", "relu_squared"), "relu2"),
+    "gelu": "gelu",
+    "relu": "relu",
+    "swigluoai": "swiglu_oai",
+    "situ": "situ",
+}
+# The constants of an activation, as its kernels have them.
+CONSTANTS: dict[Activation, dict[str, float]] = {
+    "silu_clamp10": {"swiglu_limit": 10.0},
+    "swiglu_oai": {"swiglu_limit": 7.0, "swiglu_alpha": 1.702},
+    "situ": {
+        "activation_situ_beta": 4.0,
+        "activation_situ_linear_beta": 25.0,
+        "mlp_gate_softcap": 4.0,
+        "mlp_up_softcap": 25.0,
+    },
+}
 
 # What the files of these families leave to the model's code.
 UNGATED = {"nemotron_h", "switch_transformers", "nllb-moe"}
+OWN_ACTIVATION: dict[str, Activation] = {
+    "gpt_oss": "swiglu_oai",
+    "openai_privacy_filter": "swiglu_oai",
+    "inkling2_text": "situ",
+}
 ALWAYS_CHOSEN = {"switch_transformers": 1, "nllb-moe": 2}
 NOT_RENORMALISED = {"jamba", "phimoe", "step3_text", "step3_vl", "aria_text", "longcat_flash"}
 SIGMOID = {
@@ -246,10 +270,16 @@ def _activation(config: _Fields) -> tuple[Activation, bool]:
     word = value.get("name") if isinstance(value, dict) else value  # DBRX: {"name": "silu"}
     if not isinstance(word, str):
         raise InvalidConfig(f"{config.path}: {name} = {value!r}: give the name of an activation")
-    gated = config.family not in UNGATED and word != "relu2"
+    gated = config.family not in UNGATED and word not in {"relu2", "relu_squared"}
     if word not in ACTIVATION_NAMES:
         config.notes.append(f"its {name} = {word} is run as silu")
-    return ACTIVATION_NAMES.get(word, "silu"), gated
+    found = OWN_ACTIVATION.get(config.family, ACTIVATION_NAMES.get(word, "silu"))
+    if found == "silu" and config.fields.get("swiglu_limit"):
+        found = "swiglu_oai" if config.fields.get("swiglu_alpha") else "silu_clamp10"
+    for constant, usual in CONSTANTS.get(found, {}).items():
+        if (value := config.fields.get(constant)) is not None and value != usual:
+            config.notes.append(f"its {constant} = {value} is run as {usual:g}")
+    return found, gated
 
 
 def _router(config: _Fields, chosen: int | None) -> str:
@@ -274,6 +304,7 @@ def _router(config: _Fields, chosen: int | None) -> str:
 def _left_out(config: _Fields) -> Iterator[str]:
     """Yield what the file says about experts and routers that the layer does not do."""
     read = {*WIDTHS, *HIDDEN_WIDTHS, *EXPERTS, *CHOSEN, *LAYERS, *ACTIVATIONS, *SCORES, *RENORMALISED, *SCALES, *_LISTS}
+    read |= {constant for constants in CONSTANTS.values() for constant in constants}
     found = [
         name if value is True or isinstance(value, list) else f"{name} = {value}"
         for name, value in config.fields.items()

@@ -23,7 +23,8 @@ from .load import Load
 from .router import Router
 from .trace import label
 
-Activation = Literal["silu", "gelu", "relu"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "silu_clamp10", "swiglu_oai", "situ"]
+ONLY_GATED: tuple[Activation, ...] = ("silu_clamp10", "swiglu_oai", "situ")  # they change the up half too
 DType = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
 DropPolicy = Literal["first_come", "gate_weight"]
 Mode = Literal["forward", "train"]
@@ -47,7 +48,7 @@ class Problem:
     ``T`` counts the tokens of all ranks together. ``T = 0`` is valid. ``drop`` says which rows a full expert keeps:
     ``first_come`` in token order, or ``gate_weight``, the batch priority of V-MoE (Riquelme et al. 2021, section 4.1).
     It has no effect when ``capacity_factor`` is None, which means dropless. With ``bias`` each product of an expert
-    adds a bias vector (gpt-oss).
+    adds a bias vector (gpt-oss). The formulas of ``activation`` are those of `torch_ops.activations`.
 
     ``router`` is a text that `Router.parse` reads, ``load`` one that `Load.parse` reads.
 
@@ -113,6 +114,10 @@ class Problem:
             raise InvalidProblem(f"ranks = {self.ranks}, but only E = {self.E} experts: give ranks <= E")
         if self.wire is not None and self.ranks == 1:
             raise InvalidProblem(f"wire = {self.wire!r}, but nothing travels with ranks = 1: give more ranks, or None")
+        if self.activation in ONLY_GATED and not self.gated:
+            raise InvalidProblem(
+                f"activation = {self.activation!r} is of experts with a gate and an up half: give gated = True"
+            )
         if self.quantised and self.mode == "train":
             raise InvalidProblem(
                 f"mode = 'train', but weights of dtype = {self.dtype!r} have no gradients: give mode = 'forward', or"

@@ -11,7 +11,20 @@ Rows and experts are addressed with 64 bits: T * D, N * U and E * U * D may pass
 import triton
 import triton.language as tl
 
-from .tile_ops import act, act_slope, cells, dot, eighths, follow, halve, narrow, place, rows_of
+from .tile_ops import (
+    act,
+    act_slope,
+    cells,
+    dot,
+    eighths,
+    follow,
+    halve,
+    narrow,
+    place,
+    rows_of,
+    up_factor,
+    up_slope,
+)
 
 
 @triton.jit
@@ -160,7 +173,7 @@ def activate(
             tl.store(cells(h, first, i_M, F + n_N, U, SIDE), narrow(up_MN, h, UPCAST), mask=stored_MN)
     a_MN = act(gate_MN, ACTIVATION)
     if GATED:
-        a_MN *= up_MN
+        a_MN *= up_factor(up_MN, ACTIVATION)
     tl.store(cells(a, first, i_M, n_N, F, SIDE), narrow(a_MN, a, UPCAST), mask=stored_MN)
 
 
@@ -266,11 +279,19 @@ def activate_backward(
     inside_MN = stands_M[:, None] & (n_N < F)[None, :]
     stored_MN = inside_MN if SIDE == 0 else (n_N < F)[None, :]
     gate_MN = tl.load(cells(h, first, i_M, n_N, U, SIDE), mask=inside_MN, other=0.0).to(tl.float32)
+    UP_SLOPE: tl.constexpr = (  # Triton has no sets
+        ACTIVATION == "silu_clamp10" or ACTIVATION == "swiglu_oai" or ACTIVATION == "situ"  # noqa: PLR1714
+    )
     a_MN = act(gate_MN, ACTIVATION)
     slope_MN = act_slope(gate_MN, ACTIVATION)
     if GATED:
-        tl.store(cells(dh, first, i_M, F + n_N, U, SIDE), narrow(g_M1 * da_MN * a_MN, dh, UPCAST), mask=stored_MN)
+        if not UP_SLOPE:
+            tl.store(cells(dh, first, i_M, F + n_N, U, SIDE), narrow(g_M1 * da_MN * a_MN, dh, UPCAST), mask=stored_MN)
         up_MN = tl.load(cells(h, first, i_M, F + n_N, U, SIDE), mask=inside_MN, other=0.0).to(tl.float32)
+        if UP_SLOPE:
+            da_up_MN = da_MN * a_MN * up_slope(up_MN, ACTIVATION)
+            tl.store(cells(dh, first, i_M, F + n_N, U, SIDE), narrow(g_M1 * da_up_MN, dh, UPCAST), mask=stored_MN)
+            up_MN = up_factor(up_MN, ACTIVATION)
         a_MN *= up_MN
         slope_MN *= up_MN
     tl.store(cells(dh, first, i_M, n_N, U, SIDE), narrow(g_M1 * da_MN * slope_MN, dh, UPCAST), mask=stored_MN)

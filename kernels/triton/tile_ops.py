@@ -1,4 +1,4 @@
-"""Device functions on one tile: its place in the grid, its rows, its product, its activation, its rounding.
+"""Device functions on one tile: its place in the grid, its rows, its product, its rounding, its activation.
 
 Names follow the shape letters; a trailing M, N or K is the side of the tile that a vector runs along.
 """
@@ -93,22 +93,90 @@ def eighths(x_MN):
 
 @triton.jit
 def act(x, NAME: tl.constexpr):
-    """Apply the activation of `kernels.torch_ops.activations` by name, in float32; gelu is the exact one."""
+    """Apply an activation of `torch_ops.activations` by name, in float32; when gated, it is the gate half's factor."""
     if NAME == "silu":
-        return x * tl.sigmoid(x)
+        y = x * tl.sigmoid(x)
     elif NAME == "gelu":
-        return 0.5 * x * (1 + tl.erf(x * 0.7071067811865476))
+        y = 0.5 * x * (1 + tl.erf(x * 0.7071067811865476))
+    elif NAME == "gelu_tanh":
+        y = x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
+    elif NAME == "relu":
+        y = tl.maximum(x, 0)
+    elif NAME == "relu2":
+        y = tl.maximum(x, 0)
+        y *= y
+    elif NAME == "silu_clamp10":
+        low = tl.where(x > 10.0, 10.0, x)  # unlike tl.minimum it passes on what is not a number
+        y = low * tl.sigmoid(low)
+    elif NAME == "swiglu_oai":
+        low = tl.where(x > 7.0, 7.0, x)
+        y = low * tl.sigmoid(1.702 * low)
     else:
-        return tl.maximum(x, 0)
+        tl.static_assert(NAME == "situ")
+        y = 4.0 * tanh(0.25 * x) * tl.sigmoid(x)
+    return y
 
 
 @triton.jit
 def act_slope(x, NAME: tl.constexpr):
-    """Return the derivative of the activation."""
+    """Return the derivative of `act`."""
     if NAME == "silu":
         s = tl.sigmoid(x)
-        return s * (1 + x * (1 - s))
+        slope = s * (1 + x * (1 - s))
     elif NAME == "gelu":
-        return 0.5 * (1 + tl.erf(x * 0.7071067811865476)) + x * 0.3989422804014327 * tl.exp(-0.5 * x * x)
+        slope = 0.5 * (1 + tl.erf(x * 0.7071067811865476)) + x * 0.3989422804014327 * tl.exp(-0.5 * x * x)
+    elif NAME == "gelu_tanh":
+        s = tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
+        slope = s + x * s * (1 - s) * (1.5957691216057308 + 0.2140644488131652 * x * x)
+    elif NAME == "relu":
+        slope = tl.where(x > 0, 1.0, 0.0)
+    elif NAME == "relu2":
+        slope = 2 * tl.maximum(x, 0)
+    elif NAME == "silu_clamp10":
+        s = tl.sigmoid(x)
+        slope = tl.where(x > 10.0, 0.0, s * (1 + x * (1 - s)))
+    elif NAME == "swiglu_oai":
+        s = tl.sigmoid(1.702 * x)
+        slope = tl.where(x > 7.0, 0.0, s * (1 + 1.702 * x * (1 - s)))
     else:
-        return tl.where(x > 0, 1.0, 0.0)
+        tl.static_assert(NAME == "situ")
+        s = tl.sigmoid(x)
+        t = tanh(0.25 * x)
+        slope = s * (1 - t * t + 4.0 * t * (1 - s))
+    return slope
+
+
+@triton.jit
+def up_factor(x, NAME: tl.constexpr):
+    """Return the factor of the up half: the half itself, unless the activation changes it too."""
+    if NAME == "silu_clamp10":
+        x = tl.where(x > 10.0, 10.0, tl.where(x < -10.0, -10.0, x))
+    elif NAME == "swiglu_oai":
+        x = tl.where(x > 7.0, 7.0, tl.where(x < -7.0, -7.0, x)) + 1.0
+    elif NAME == "situ":
+        x = 25.0 * tanh(0.04 * x)
+    return x
+
+
+@triton.jit
+def up_slope(x, NAME: tl.constexpr):
+    """Return the derivative of `up_factor`, of the activations for which it is not 1."""
+    if NAME == "silu_clamp10":
+        slope = tl.where(tl.abs(x) > 10.0, 0.0, 1.0)
+    elif NAME == "swiglu_oai":
+        slope = tl.where(tl.abs(x) > 7.0, 0.0, 1.0)
+    else:
+        tl.static_assert(NAME == "situ")
+        t = tanh(0.04 * x)
+        slope = 1 - t * t
+    return slope
+
+
+@triton.jit
+def tanh(x):
+    """Return the hyperbolic tangent, to the precision of float32: by its series near 0, where the quotient cancels."""
+    square = x * x
+    series = x * (1 - square * (0.33333333 - square * (0.13333333 - square * (0.05396825 - square * 0.02186949))))
+    e = tl.exp(-2 * tl.abs(x))
+    quotient = (1 - e) / (1 + e)
+    return tl.where(square < 0.0625, series, tl.where(x < 0, -quotient, quotient))

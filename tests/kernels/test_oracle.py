@@ -305,6 +305,17 @@ def test_the_reference_takes_the_memory_that_is_predicted(shape: str, changes: d
     assert reference_bytes(problem) == pytest.approx(peak_of_reference(problem), rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("activation", "gated"),
+    [("gelu_tanh", True), ("relu2", False), ("silu_clamp10", True), ("swiglu_oai", True), ("situ", True)],
+)
+@pytest.mark.parametrize("mode", ["forward", "train"])
+def test_the_steps_of_an_activation_are_counted(activation: str, gated: bool, mode: str) -> None:
+    for shape in ("one expert, in parts", "few experts, most memory in rows"):
+        problem = SHAPES[shape].replace(activation=activation, gated=gated, mode=mode)
+        assert reference_bytes(problem) == pytest.approx(peak_of_reference(problem), rel=0.1)
+
+
 def test_float64_weights_are_those_of_one_expert() -> None:
     """With four times the experts a forward takes no more, a training step one more float64 gradient of each weight."""
     few = Problem(T=8, D=64, F=128, E=4, K=1)

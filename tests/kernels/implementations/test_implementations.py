@@ -226,6 +226,48 @@ def test_output_and_gradients_equal_the_reference(name: str, problem: Problem) -
     assert_right(problem, build(KERNELS.load(name), problem), draw(problem))
 
 
+LIMITED = [
+    BASE.replace(T=15, D=24, E=3, activation=activation, gated=activation != "relu2", bias=bias)
+    for activation in ("gelu_tanh", "relu2", "silu_clamp10", "swiglu_oai", "situ")
+    for bias in (False, True)
+]
+
+
+def fast(name: str, problem: Problem) -> bool:
+    """Return whether the interpreter runs this by default: all activations in one kernel, one in all kernels."""
+    return name not in INTERPRETED or (
+        problem.bias is (name == "triton_scatter") and (problem.bias or problem == LIMITED[-2])
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        pytest.param(name, fitting, marks=[] if fast(name, problem) else pytest.mark.slow)
+        for name in NAMES
+        for problem in LIMITED
+        for fitting in [problem.replace(capacity_factor=3.0) if name == "triton_padded" else problem]
+        if KERNELS.load(name).supports(fitting, DEVICE) is None and KERNELS.load(name).answers(fitting)
+    ],
+    ids=key,
+)
+def test_activations_equal_the_reference_beyond_their_limits(name: str, problem: Problem) -> None:
+    """Tokens are so large that many hidden values are beyond the limits of 7 and 10, on both sides."""
+    inputs = draw(problem)
+    inputs.x_TD.mul_(8)
+    assert_right(problem, build(KERNELS.load(name), problem), inputs)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in INTERPRETED])
+def test_activations_of_sixteen_bits_equal_the_reference(name: str) -> None:
+    kernel = KERNELS.load(name)
+    for problem in (
+        problem.replace(dtype="bfloat16", mode=mode) for problem in LIMITED for mode in ("forward", "train")
+    ):
+        if kernel.supports(problem, DEVICE) is None and kernel.answers(problem):
+            assert_right(problem, build(kernel, problem), draw(problem))
+
+
 @pytest.mark.parametrize(("name", "problem"), REFUSED, ids=key)
 def test_a_refusal_names_a_value_of_the_problem_or_is_the_machines(name: str, problem: Problem) -> None:
     """A refusal has the form ``field = value`` with the problem's value; what the machine lacks is the same for all."""

@@ -168,6 +168,8 @@ def test_a_plain_forward_in_bfloat16_is_taken_by_all(name: str) -> None:
         ({"mode": "train"}, {"triton_kernels_moe", "vllm_fused_moe"}),
         ({"gated": False}, {"sonicmoe", "triton_kernels_moe", "vllm_fused_moe"}),
         ({"activation": "gelu"}, {"sonicmoe", "triton_kernels_moe", "vllm_fused_moe"}),
+        ({"activation": "gelu_tanh"}, {"sonicmoe", "triton_kernels_moe", "vllm_fused_moe"}),
+        ({"activation": "swiglu_oai"}, {"megablocks", "sonicmoe", "triton_kernels_moe", "vllm_fused_moe"}),
         ({"D": 100}, {"megablocks", "sonicmoe"}),
         ({"F": 36}, {"megablocks", "sonicmoe"}),
         ({"F": 16}, {"megablocks"}),

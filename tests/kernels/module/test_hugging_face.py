@@ -34,7 +34,9 @@ UNGATED = ("up_proj", "down_proj")
 
 
 @pytest.mark.parametrize(
-    ("act", "name"), [(nn.SiLU(), "silu"), (nn.GELU(), "gelu"), (nn.ReLU(), "relu")], ids=["silu", "gelu", "relu"]
+    ("act", "name"),
+    [(nn.SiLU(), "silu"), (nn.GELU(), "gelu"), (nn.ReLU(), "relu"), (nn.GELU(approximate="tanh"), "gelu_tanh")],
+    ids=["silu", "gelu", "relu", "gelu_tanh"],
 )
 @pytest.mark.parametrize("parameters", [GATED, UNGATED, (*GATED, "gate_up_proj_bias", "down_proj_bias")], ids=len)
 def test_a_module_is_read_without_a_copy(act: nn.Module, name: str, parameters: tuple[str, ...]) -> None:
@@ -47,24 +49,55 @@ def test_a_module_is_read_without_a_copy(act: nn.Module, name: str, parameters: 
     assert all(one is other for one, other in zip(sources, found, strict=True))
 
 
-@pytest.mark.parametrize("act", [nn.GELU(approximate="tanh"), nn.LeakyReLU(), nn.ReLU6(), nn.Identity()], ids=str)
+@pytest.mark.parametrize("act", [nn.Mish(), nn.LeakyReLU(), nn.ReLU6(), nn.Identity()], ids=str)
 @pytest.mark.parametrize("parameters", [GATED, UNGATED], ids=["gated", "ungated"])
 def test_another_activation_is_refused(act: nn.Module, parameters: tuple[str, ...]) -> None:
-    with pytest.raises(ValueError, match=r"Experts applies none of silu, gelu, relu.*no kernel here"):
+    with pytest.raises(ValueError, match=r"Experts applies none of silu, gelu, gelu_tanh, relu.*no kernel here"):
         read_experts(Experts(act, *parameters))
 
 
 class Clamped(Experts):
-    """Fake experts with a limit on both halves, as DeepSeek-V4 and gpt-oss have one."""
+    """Fake experts with a limit on both halves, as DeepSeek-V4 has one of 10."""
+
+    limit = 10
 
     def _apply_gate(self, gate_up: Tensor) -> Tensor:
-        gate, up = gate_up.clamp(-10, 10).chunk(2, dim=-1)
-        return nn.functional.silu(gate) * up
+        gate, up = gate_up.chunk(2, dim=-1)
+        return nn.functional.silu(gate.clamp(max=self.limit)) * up.clamp(-self.limit, self.limit)
 
 
 def test_a_clamp_around_a_usual_activation_is_seen() -> None:
+    experts = Clamped(nn.SiLU(), *GATED)
+    assert read_experts(experts)[1] == "silu_clamp10"
+    experts.limit = 12
     with pytest.raises(ValueError, match="Clamped applies none of silu"):
-        read_experts(Clamped(nn.SiLU(), *GATED))
+        read_experts(experts)
+
+
+@pytest.mark.parametrize(
+    ("family", "name", "activation"),
+    [
+        ("deepseek_v4", "DeepseekV4", "silu_clamp10"),
+        ("minimax_m3_vl", "MiniMaxM3VL", "swiglu_oai"),
+        ("inkling2", "Inkling2", "situ"),
+        ("gemma4", "Gemma4Text", "gelu_tanh"),
+        ("nemotron_h", "NemotronH", "relu2"),
+    ],
+)
+def test_experts_of_transformers_have_the_activation_of_their_model(family: str, name: str, activation: str) -> None:
+    """The formulas here are those of its own code."""
+    modeling: Any = pytest.importorskip(f"transformers.models.{family}.modeling_{family}")
+    small = {"hidden_size": 8, "moe_intermediate_size": 4, "intermediate_size": 4, "num_experts": 2}
+    config_class = next(
+        found
+        for text in ("TextConfig", "VLTextConfig", "Config")
+        if (found := getattr(modeling, f"{name.removesuffix('Text')}{text}", None))
+    )
+    config = config_class(**small)
+    for field in ("num_local_experts", "n_routed_experts", "num_experts"):
+        setattr(config, field, 2)
+    experts = next(found for text in ("Experts", "TextExperts") if (found := getattr(modeling, name + text, None)))
+    assert read_experts(experts(config))[1] == activation
 
 
 @pytest.mark.parametrize(

@@ -367,7 +367,7 @@ def test_a_call_that_does_not_fit_is_refused_by_value(arguments: tuple[Tensor, T
     [
         ({"dispatch": "scater"}, "no kernel is named 'scater': did you mean scatter"),
         ({"D": 0}, "D = 0: give an integer of at least 1"),
-        ({"activation": "swish"}, "activation = 'swish': give one of silu, gelu, relu"),
+        ({"activation": "swish"}, "activation = 'swish': give one of silu, gelu, gelu_tanh, relu,"),
         ({"capacity_factor": -1}, "capacity_factor = -1: give a positive number"),
         ({"drop": "random"}, "drop = 'random'"),
         ({"dtype": torch.float64}, "dtype = 'float64': give one of float32, float16, bfloat16"),

@@ -116,6 +116,25 @@ def test_the_router_is_the_nearest(changes: dict[str, Any], router: str, write: 
     assert model_of_config(write(MIXTRAL | changes)).problem(T=1).router == router
 
 
+@pytest.mark.parametrize(
+    ("changes", "activation", "note"),
+    [
+        ({"hidden_act": "gelu_pytorch_tanh"}, "gelu_tanh", ""),
+        ({"hidden_act": None, "hidden_activation": "gelu"}, "gelu", ""),
+        ({"mlp_hidden_act": "relu2"}, "relu2", ""),
+        ({"swiglu_limit": 10}, "silu_clamp10", ""),
+        ({"swiglu_limit": 12.0}, "silu_clamp10", "its swiglu_limit = 12.0 is run as 10"),
+        ({"swiglu_limit": 7.0, "swiglu_alpha": 1.702}, "swiglu_oai", ""),
+        ({"model_type": "gpt_oss", "swiglu_limit": 7.0}, "swiglu_oai", "without biases of router and experts"),
+        ({"hidden_act": "situ", "activation_situ_beta": 2.0}, "situ", "its activation_situ_beta = 2.0 is run as 4"),
+    ],
+    ids=str,
+)
+def test_the_activation_is_that_of_the_model(changes: dict[str, Any], activation: str, note: str, write: Write) -> None:
+    model = model_of_config(write(MIXTRAL | changes))
+    assert (model.activation, model.note, model.gated) == (activation, note, activation != "relu2")
+
+
 def test_a_file_without_surprises_leaves_nothing_out_and_a_folder_is_as_good(tmp_path: Path, write: Write) -> None:
     model = model_of_config(write(MIXTRAL).parent)
     assert (model.name, model.note, model.source) == ("mixtral", "", str(tmp_path / "config.json"))
