@@ -11,6 +11,7 @@ from typing import Final
 from ..common.errors import UserError
 from ..common.plugins import Catalog
 from ..results.record import Record
+from ..results.record.file_content import FileContent, refuse_to_replace
 from ..results.record.prediction import Prediction
 from .section import RecordedMachine, Section, machines, sections
 
@@ -44,9 +45,11 @@ class Report:
         Raises:
             UnknownName: when no format has that name.
             ReportError: when no format has the suffix, or the file cannot be written.
+            WouldOverwrite: when the file holds records or predictions.
             Unusable: when a package that the format needs is missing or broken.
         """
         form = FORMATS.load(name) if name else _format_of(path)
+        refuse_to_replace(path, FileContent.other)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             form.write(self, path)

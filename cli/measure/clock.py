@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...common.files import write_whole
 from ...reports.text_table import markdown
-from ..errors import BAD_ANSWER, refuse
+from ...results.record.file_content import FileContent, refuse_to_replace
+from ..errors import BAD_ANSWER, refuse, user_errors
 from .run import Device
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def clock(
         indent=2,
     )
     if output:
-        output.write_text(text + "\n", encoding="utf-8")
+        write_whole(output, text + "\n")
     typer.echo(text if as_json else _lines(compared, skipped))
     if not compared:
         raise typer.Exit(BAD_ANSWER)
@@ -79,6 +81,8 @@ def clock(
 
 def _writable(output: Path) -> None:
     """Refuse a file that cannot be written, before anything is measured."""
+    with user_errors():
+        refuse_to_replace(output, FileContent.other)
     try:
         output.open("a", encoding="utf-8").close()
     except OSError as error:

@@ -60,11 +60,14 @@ def predict(
     """
     with user_errors():
         from ...kernels.problem.models import model as named
+        from ...results.record.file_content import FileContent, refuse_to_replace
         from ...results.record.prediction import write
         from ...suites.prediction.machine import machine as described
         from ...suites.prediction.predict import PredictionRequest, predict, rank_counts
         from ..tuning.tune_options import load_of
 
+        if output is not None:
+            refuse_to_replace(output, FileContent.predictions)
         preset = named(model)
         problem = preset.problem(T=tokens, dtype=dtype, load=load_of(load), capacity_factor=capacity, mode=mode)
         if width is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..errors import BAD_ANSWER, COULD_NOT, user_errors
+from ..errors import BAD_ANSWER, COULD_NOT, refuse, user_errors
 from ..executors import AddressOption, SlotsOption, WhereOption, executors_of_run
 from ..ranks import launched_workers
 
@@ -131,6 +131,7 @@ def run(
         _say(planned.notes)
         predictions = _predictions(planned.tasks, machine) if machine else []
         path = output or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
+        _refuse_pages_in_place_of_records(path)
         console = Console(stderr=as_json)
         with Store(path) as store:
             left = pending(planned.tasks, store.loaded.records, device)
@@ -153,6 +154,16 @@ def _best_device() -> Device:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _refuse_pages_in_place_of_records(path: Path) -> None:
+    """Refuse a file of records whose pages would be written over it, or over other records."""
+    from ...results.record.file_content import FileContent, refuse_to_replace
+
+    for suffix in (".html", ".md"):
+        if path.suffix == suffix:
+            refuse(f"--output {path} is for records, its page has that name: give {path.with_suffix('.jsonl')}")
+        refuse_to_replace(path.with_suffix(suffix), FileContent.other)
 
 
 def _say(notes: Sequence[str]) -> None:

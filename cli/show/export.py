@@ -24,8 +24,10 @@ def export(
     """
     with user_errors():
         from ...reports.report import Report
+        from ...results.record.file_content import FileContent, refuse_to_replace
         from ...results.record.store import load_all
 
+        refuse_to_replace(output, FileContent.other, files)
         loaded = load_all(files)
         for problem in loaded.problems:
             typer.echo(f"moebench: {problem}", err=True)

@@ -14,7 +14,10 @@ from ..errors import refuse, user_errors
 def report(
     files: Annotated[
         list[Path],
-        typer.Argument(help="Files that `moebench run` wrote, and `moebench predict` beside them.", show_default=False),
+        typer.Argument(
+            help="Files that `moebench run` wrote, and `moebench predict` beside them; - for standard input.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -30,9 +33,16 @@ def report(
     """Write the report of one or several files of records."""
     with user_errors():
         from ...reports.report import Report
+        from ...results.record.file_content import FileContent, refuse_to_replace
         from ...results.record.prediction import holds_predictions, read
         from ...results.record.store import load_all
 
+        files = [Path("/dev/stdin") if path == Path("-") else path for path in files]
+        outputs = [output] if output else [files[0].with_suffix(suffix) for suffix in (".html", ".md")]
+        if output is None and not as_json and files[0].exists() and not files[0].is_file():
+            refuse(f"{files[0]} has no place for pages beside it: give --output")
+        for path in () if as_json else outputs:
+            refuse_to_replace(path, FileContent.other, files)
         predicted = [path for path in files if holds_predictions(path)]
         loaded = load_all(path for path in files if path not in predicted)
         predictions = [one for path in predicted for one in read(path)]
@@ -46,5 +56,5 @@ def report(
 
             typer.echo(json.dumps(document(found), indent=2))
             return
-        for path in [output] if output else [files[0].with_suffix(suffix) for suffix in (".html", ".md")]:
+        for path in outputs:
             typer.echo(f"report: {found.write(path)}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...common.files import write_whole
 from ..page import Page, environment
 from ..report import Report, ReportFormat
 
 
 def _write(report: Report, path: Path) -> None:
-    path.write_text(environment().get_template("report.html.j2").render(page=Page(report)), encoding="utf-8")
+    write_whole(path, environment().get_template("report.html.j2").render(page=Page(report)))
 
 
 report_format = ReportFormat(suffix=".html", write=_write)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ...common.files import write_whole
 from ..points import document
 from ..report import Report, ReportFormat
 
 
 def _write(report: Report, path: Path) -> None:
-    path.write_text(json.dumps(document(report), indent=2), encoding="utf-8")
+    write_whole(path, json.dumps(document(report), indent=2))
 
 
 report_format = ReportFormat(suffix=".json", write=_write)

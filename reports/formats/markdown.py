@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from ...common.files import write_whole
 from ..page import Page, View, environment
 from ..plots.plot import sheet
 from ..report import Report, ReportFormat
@@ -18,7 +19,7 @@ def _write(report: Report, path: Path) -> None:
     folder = path.with_name(f"{path.stem}_plots")
     links = {view.order: link for view in page.views if (link := _drawn(view, folder))}
     template = environment(finalize=_as_markdown).get_template("report.md.j2")
-    path.write_text(template.render(page=page, links=links), encoding="utf-8")
+    write_whole(path, template.render(page=page, links=links))
 
 
 def _drawn(view: View, folder: Path) -> Markup | None:
@@ -26,9 +27,8 @@ def _drawn(view: View, folder: Path) -> Markup | None:
     svg = sheet(view.section, view.styles)
     if svg is None:
         return None
-    folder.mkdir(exist_ok=True)
     file = folder / f"{view.order}.svg"
-    file.write_text(svg, encoding="utf-8")
+    write_whole(file, svg)
     return Markup(quote(f"{folder.name}/{file.name}"))  # noqa: S704  # percent-encoded
 
 

@@ -6,6 +6,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 
+from ...common.files import write_whole
 from ...common.packages import use
 from ..report import Report, ReportFormat
 from ._frame import frame
@@ -13,7 +14,7 @@ from ._frame import frame
 
 def _write(report: Report, path: Path) -> None:
     use("pyarrow", partial(import_module, "pyarrow.parquet"), remedy="pip install 'moebench[parquet]'")
-    frame(report).to_parquet(path)
+    write_whole(path, frame(report).to_parquet())
 
 
 report_format = ReportFormat(suffix=".parquet", write=_write)

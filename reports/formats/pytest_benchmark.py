@@ -12,6 +12,7 @@ from typing import Final
 from pydantic_core import to_json
 
 from ...common.errors import UserError
+from ...common.files import write_whole
 from ...common.packages import use
 from ...results.benchmark_names import extra_info, group_of, identifier, place_of, safe
 from ...results.record import Record
@@ -92,7 +93,7 @@ def _stats(record: Record) -> dict[str, object]:
 
 
 def _write(report: Report, path: Path) -> None:
-    path.write_text(document(report.records), encoding="utf-8")
+    write_whole(path, document(report.records))
 
 
 report_format = ReportFormat(suffix=".benchmark.json", write=_write)

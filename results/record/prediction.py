@@ -22,11 +22,10 @@ from pydantic import (
 )
 
 from ...common.files import write_whole
+from .file_content import FileContent, content_of, refuse_to_replace
 from .store import StoreError
 
 SCHEMA: Final = 1
-START: Final = b'{"kind":"prediction"'
-"""How a line of a file of predictions begins, as `write` makes it."""
 
 
 class _PredictionPart(BaseModel):
@@ -114,11 +113,13 @@ class Prediction(_PredictionPart):
 
 
 def write(path: Path, predictions: Iterable[Prediction]) -> None:
-    """Write a file of predictions, a line of JSON each. A file of that name is replaced.
+    """Write a file of predictions, a line of JSON each. Earlier predictions of that name are replaced.
 
     Raises:
+        WouldOverwrite: when the file holds something else.
         StoreError: when it cannot be written.
     """
+    refuse_to_replace(path, FileContent.predictions)
     lines = "".join(f"{one.model_dump_json(exclude_none=True)}\n" for one in predictions)
     try:
         write_whole(path, lines)
@@ -127,12 +128,8 @@ def write(path: Path, predictions: Iterable[Prediction]) -> None:
 
 
 def holds_predictions(path: Path) -> bool:
-    """Return whether a file begins as one of predictions does; False for a file that cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(len(START)) == START
-    except OSError:
-        return False
+    """Return whether a file begins as one of predictions does; False for a pipe, and what cannot be read."""
+    return content_of(path) is FileContent.predictions
 
 
 def read(path: Path) -> list[Prediction]:

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from ...common.errors import UserError
+from .file_content import FileContent, refuse_to_replace
 from .record import SCHEMA, Record
 
 
@@ -61,16 +62,21 @@ class Store:
     cut off in the middle is closed so that the next record starts on its own.
 
     Raises:
-        StoreError: on entry, when another run holds the file or it cannot be written.
+        StoreError: on entry, when another run holds the file, or it is none or cannot be written.
+        WouldOverwrite: on entry, when it holds something else than records.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.loaded = Loaded([], [])
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"))
+        target = path.resolve()  # so that a link is locked with what it points to
+        self._lock = FileLock(target.with_name(f".{target.name}.lock"))
         self._file = -1
 
     def __enter__(self) -> Store:
+        if self.path.exists() and not self.path.is_file():
+            raise StoreError(f"{self.path} is no regular file; give an --output that can be written, and read again")
+        refuse_to_replace(self.path, FileContent.records)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=0)
