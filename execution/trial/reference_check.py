@@ -126,10 +126,12 @@ class ReferenceCheck:
 
 
 def refuse_deferred(result: Result) -> None:
-    """Raise `DeferredResult` unless all tensors of a result are plain ones."""
-    for name, tensor in {"y": result.y_TD, **result.gradients}.items():
-        if type(tensor) is not Tensor:
-            raise DeferredResult(f"{name} is of {type(tensor).__name__}, not a plain tensor that holds its values")
+    """Raise `DeferredResult` unless all tensors of a result are plain ones on every rank."""
+    tensors = {"y": result.y_TD, **result.gradients}
+    found = [f"{name} is of {type(one).__name__}" for name, one in tensors.items() if type(one) is not Tensor]
+    if any(gather(len(found))):
+        which = found[0] if found else "a result is on another rank"
+        raise DeferredResult(f"{which}, not a plain tensor that holds its values")
 
 
 def refuse_touched(names: Collection[str]) -> None:
