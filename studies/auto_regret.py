@@ -28,7 +28,7 @@ from moebench.results.record import Record, Status
 from moebench.results.record.store import load_all
 
 RECORDED = Path(__file__).parents[1] / "results" / "recorded"
-FILES = ("cpu-peers.jsonl", "cpu-main.jsonl")
+FILES = ("cpu-peers.jsonl", "cpu-peers-zen4.jsonl", "cpu-main.jsonl")
 NEAR = 0.15  # the regret that is aimed at
 
 

@@ -173,6 +173,17 @@ class TorchSteps:
             ),
         ]
 
+    def transposed_gradients(self) -> list[Operations]:
+        """Return the copies of the weights' gradients that a batched product with transposed weights leaves transposed.
+
+        Autograd copies such a gradient to the layout of its weight, at the speed of a copy by index.
+        """
+        if not self.training:
+            return []
+        problem = self.problem
+        sizes = [problem.E * problem.D * width * self.element for width in (problem.U, problem.F)]
+        return [self.operations("gradients", 2, bytes=INDEXED_PASSES * sum(sizes), fresh=fresh_bytes(*sizes))]
+
     def expert_mlp(self, order: Operations, *, rows: int, matrices: int, calls: int, passes: int) -> list[Operations]:
         """Return all steps of an implementation that copies rows into an ``order``, multiplies them and sums them.
 

@@ -80,6 +80,7 @@ class GShardEinsum(Kernel):
                 calls=1,
                 passes=BATCHED_PASSES,
             ),
+            *step.transposed_gradients(),
             # Both masks are made from one-hots, which are written as int64 and converted, and each is multiplied once.
             step.operations(
                 "masks",

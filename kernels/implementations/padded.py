@@ -58,13 +58,16 @@ class Padded(Kernel):
 
         counts = rows_of_experts(routing)
         step = TorchSteps.of(problem, counts, torch.get_num_threads())
-        return step.expert_mlp(
-            step.routes("queue", QUEUE, PLACES),
-            rows=problem.E * (problem.capacity or max(counts)),
-            matrices=problem.E,
-            calls=1,
-            passes=BATCHED_PASSES,
-        )
+        return [
+            *step.expert_mlp(
+                step.routes("queue", QUEUE, PLACES),
+                rows=problem.E * (problem.capacity or max(counts)),
+                matrices=problem.E,
+                calls=1,
+                passes=BATCHED_PASSES,
+            ),
+            *step.transposed_gradients(),
+        ]
 
 
 def fullest(routing: Routing) -> int:
