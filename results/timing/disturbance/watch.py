@@ -20,7 +20,7 @@ from .run_delay import RunDelays, longest
 
 DELAYED: Final = 0.05
 """Share of a sample that a thread may wait for a core: half of the 10 % by which a number may be off. Nine of ten quiet
-samples stay under 3 %; beside one busy process it is 25 to 50 % (docs/decisions.md)."""
+samples stay under 4 %; beside one busy process it is 25 to 50 % (docs/decisions.md)."""
 
 DELAYED_NS: Final = (
     100_000  # waking up a thread on an idle core of a virtual machine takes some 50 µs, with nobody there
