@@ -10,6 +10,7 @@ import typer
 from .check import compare, counters, gate, history, kernels
 from .endings import EndingGroup, end_as_by_ctrl_c, reporting_bugs
 from .measure import calibrate, clock, firstlight, predict, run
+from .problem_options import OLD_SPELLINGS
 from .show import doctor, export, listing, report
 from .tuning import tables, tune
 
@@ -18,7 +19,10 @@ app = typer.Typer(
     name="moebench",
     help="Benchmark and tune Mixture-of-Experts dispatch: checked, with intervals, against the hardware's bound.",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda word: OLD_SPELLINGS.get(word, word),
+    },
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -11,6 +11,7 @@ from ..kernels.catalog import KERNELS
 
 if TYPE_CHECKING:
     from ..kernels.kernel import Kernel  # imports torch
+    from ..kernels.problem import Problem
 
 Group = Literal["dropless", "dropping", "between ranks", "peers", "references"]
 
@@ -52,3 +53,16 @@ class CompetitorRule:
     def _takes(self, kernel: Kernel, device_type: str) -> bool:
         asked = kernel.name not in self.leave_out and device_type in kernel.devices
         return asked and any(_MEMBERS[group](kernel) for group in self.groups)
+
+
+def fitting(rule: CompetitorRule, baseline: str, problem: Problem, device_type: str) -> tuple[CompetitorRule, str]:
+    """Return who competes on a problem, and the baseline: those of a suite where they can take part.
+
+    Else, on a problem that a user has made out of the suite's, all who share experts between ranks, or all who drop.
+    """
+    if problem.ranks > 1:
+        if "between ranks" not in rule.groups:
+            return CompetitorRule(groups=("between ranks",)), "alltoall"
+    elif problem.capacity_factor is not None and not {"dropping", "between ranks"} & set(rule.groups):
+        return CompetitorRule(groups=("dropping",)), "padded" if device_type == "cpu" else "triton_scatter"
+    return rule, baseline

@@ -12,9 +12,11 @@ from ..common.errors import UserError
 from ..common.names import UnknownName, unknown
 from ..execution.trial.task import Budget, Competitor, Task
 from ..kernels.catalog import KERNELS
-from ..kernels.problem.models import model
 from ..results.record import CacheState, Point, Size
+from .competitors import fitting
+from .layer import NOTHING_ASKED, Asked
 from .suite import SUITES, Suite, SuiteForm, SuitePoint
+from .suite_file import suite_named
 
 if TYPE_CHECKING:
     from ..execution.workers.worker import DeviceType
@@ -49,32 +51,29 @@ def plan(
     size: Size,
     device_type: DeviceType,
     kernels: Sequence[str] = (),
-    models: Sequence[str] = (),
+    asked: Asked = NOTHING_ASKED,
     cache: CacheState = "cold",
     configs: Configs = "tuned",
     samples: int | None = None,
     interleave_with: Path | None = None,
 ) -> Plan:
-    """Return what suites measure on a device.
+    """Return what suites measure on a device. A suite is named, or is the path of a TOML file.
 
     Without ``kernels`` the competitors are those of the suites; with them, these compete wherever they do not refuse
-    the problem, beside the suite's baseline. ``models`` leave only the points with the shape of one of them.
-    ``samples`` bounds the samples of each competitor; ``interleave_with`` see `Task`.
+    the problem, beside the suite's baseline. With ``asked`` the suites are asked of other layers; where only models are
+    asked for, and the suites have points of each of them, these points are what is left. ``samples`` bounds the samples
+    of each competitor; ``interleave_with`` see `Task`.
 
     Raises:
-        UnknownName: when there is no suite, size of a suite, kernel or model of a name.
+        UnknownName: when there is no suite, size of a suite or kernel of a name.
+        SuiteFileError: when a file is no suite.
         CannotTime: when the device has no such clock, or it can time none of the kernels.
         NothingToMeasure: when no point is left.
     """
-    found, notes = [task for name in names for task in tasks(name, size, device_type)], []
-    if models:
-        shapes = {model(name).name for name in models}
-        found = [task for task in found if task.point.model in shapes]
-        if not found:
-            raise NothingToMeasure(f"no point of {', '.join(names)} has the shape of {', '.join(models)}: name others")
+    found, notes = _asked(names, size, device_type, asked)
     if kernels:
         found, refusals = _replaced(found, kernels, device_type)
-        notes = [f"{name} takes part at no point: {reason}" for name, reason in refusals.items()]
+        notes += [f"{name} takes part at no point: {reason}" for name, reason in refusals.items()]
         if not found:
             raise NothingToMeasure(f"nothing to measure in {', '.join(names)}: {'; '.join(notes)}")
     found = [_sampled(task, samples, interleave_with) for task in timed(found, cache, device_type)]
@@ -91,27 +90,54 @@ def tasks(name: str, size: Size, device_type: DeviceType) -> list[Task]:
 
     Raises:
         UnknownName: when no suite has that name, or this one has no such form.
+        SuiteFileError: when a file is no suite.
     """
-    suite = SUITES.load(name)
+    name, suite = suite_named(name)
+    form = _form(name, suite, size)
+    return [_task(name, suite, form, place, size, device_type) for place in form.places]
+
+
+def _form(name: str, suite: Suite, size: Size) -> SuiteForm:
     form = {"small": suite.small, "reduced": suite.reduced, "full": suite.full}[size]
     if form is None:
         reducible = ", ".join(other for other in SUITES.names() if SUITES.load(other).reduced)
         raise UnknownName(f"the suite {name} has no reduced form: give another size, or one of {reducible}")
-    return [_task(name, suite, form, place, size, device_type) for place in form.places]
+    return form
+
+
+def _asked(names: Sequence[str], size: Size, device_type: DeviceType, asked: Asked) -> tuple[list[Task], list[str]]:
+    """Return the tasks of suites, of their own layers or of those that are asked for, and sentences on the latter."""
+    if asked.models or not asked:
+        found = [task for name in names for task in tasks(name, size, device_type)]
+        of_models = [task for task in found if task.point.model in asked.models]
+        if not asked or {task.point.model for task in of_models} == asked.models:
+            return of_models or found, []
+    found, left_out = [], dict[str, str]()
+    for name in names:
+        stem, suite = suite_named(name)
+        form = _form(stem, suite, size)
+        places, reasons = form.asked(asked)
+        found += [_task(stem, suite, form, place, size, device_type) for place in places]
+        left_out |= {reason: stem for reason in reasons}
+    if not found:
+        first, *others = left_out
+        more = f" (and {len(others)} more reasons)" if others else ""
+        raise NothingToMeasure(f"no point of {', '.join(names)} is left: {first}{more}")
+    return found, [f"{stem} leaves out a point: {reason}" for reason, stem in left_out.items()]
 
 
 def _task(name: str, suite: Suite, form: SuiteForm, place: SuitePoint, size: Size, device_type: DeviceType) -> Task:
+    rule, baseline = fitting(place.competitors or form.competitors, form.baseline, place.problem, device_type)
     point = Point(
         suite=name,
         question=suite.question,
         axis=suite.axis,
         series=place.series,
         x=place.x,
-        baseline=form.baseline,
+        baseline=baseline,
         model=place.model,
         size=size,
     )
-    rule = place.competitors or form.competitors
     competitors = tuple(Competitor(kernel=kernel, config=place.config) for kernel in rule.kernels(device_type))
     return Task(point=point, problem=place.problem, competitors=competitors, budget=BUDGETS[size])
 

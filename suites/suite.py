@@ -1,13 +1,17 @@
-"""The parts of a suite: a question, and the points at which it is asked."""
+"""The parts of a suite: a question, the layers that it is asked of, and the points that a sweep makes of each."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from ..common.plugins import Catalog
-from ..kernels.problem import Problem
+from ..kernels.problem import InvalidProblem, Problem
+from ..kernels.problem.trace import label
 from .competitors import CompetitorRule
+from .layer import Asked, Layer
 
 if TYPE_CHECKING:
     from ..kernels.config import Config
@@ -30,16 +34,90 @@ class SuitePoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """A layer and the points that are made of it: ``point`` takes the layer and one of the values.
+
+    It also takes any other layer, on which a user has fixed some fields: it reads series and x from the problem that it
+    makes, with `Layer.changed`. A sweep without values makes one point, of the value None.
+    """
+
+    layer: Layer
+    point: Callable[[Layer, Any], SuitePoint]
+    values: tuple[Any, ...] = (None,)
+
+    def places(self) -> Iterator[SuitePoint]:
+        """Yield the points of its layer."""
+        return (self.point(self.layer, value) for value in self.values)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuiteForm:
     """The points of a suite and who competes there; ``baseline`` is the kernel that others are compared with.
 
-    The forms for a GPU are also measured with hot caches, so their baseline must not wait for the host: a CUDA graph
-    could not hold its call.
+    ``also`` are points that belong to no sweep; they are asked of no other layer. The forms for a GPU are also measured
+    with hot caches, so their baseline must not wait for the host: a CUDA graph could not hold its call.
     """
 
     baseline: str
     competitors: CompetitorRule
-    places: tuple[SuitePoint, ...]
+    sweeps: tuple[Sweep, ...]
+    also: tuple[SuitePoint, ...] = ()
+
+    @cached_property
+    def places(self) -> tuple[SuitePoint, ...]:
+        """All points."""
+        return (*(place for sweep in self.sweeps for place in sweep.places()), *self.also)
+
+    def asked(self, asked: Asked) -> tuple[list[SuitePoint], list[str]]:
+        """Return the points that the sweeps make of the layers that a user asks for, and why some values make none.
+
+        Sweeps whose own layers differ in what was asked make the same points, each of which is returned once.
+        """
+        places: list[SuitePoint] = []
+        reasons: dict[str, None] = {}
+        for layer, fields in asked.each():
+            for sweep in self.sweeps:
+                for value in sweep.values:
+                    try:
+                        used = sweep.layer.used_as(layer, fields)
+                        place = _labelled(sweep.point(used, value), fields)
+                    except InvalidProblem as error:
+                        reasons[str(error)] = None
+                        continue
+                    if place not in places:
+                        places.append(place)
+        return places, list(reasons)
+
+
+def capacity_words(problem: Problem) -> str:
+    """Return the capacity factor of a problem as lines are named by it."""
+    return "dropless" if problem.capacity_factor is None else f"capacity factor {problem.capacity_factor:g}"
+
+
+def rank_words(problem: Problem) -> str:
+    """Return the ranks of a problem as lines are named by them."""
+    return f"{_COUNTS.get(problem.ranks, problem.ranks)} ranks"
+
+
+_COUNTS = {2: "two", 4: "four", 8: "eight"}
+_WORDS: dict[str, Callable[[Problem], str]] = {
+    "T": lambda problem: f"T={problem.T}",
+    "capacity_factor": capacity_words,
+    "load": lambda problem: label(problem.load),
+    "ranks": rank_words,
+    "router": lambda problem: problem.router,
+}
+"""The names of fields that a user may fix, for the names of lines. Tables show dtype and mode themselves."""
+
+
+def _labelled(place: SuitePoint, fields: dict[str, object]) -> SuitePoint:
+    """Return the point on a line that names the fixed fields, but for one that is its place on the axis."""
+    said = place.series.split(", ")
+    if any("tokens" in part or part.startswith("T=") for part in said):
+        fields = {name: value for name, value in fields.items() if name != "T"}
+    words = {_WORDS[name](place.problem): value for name, value in fields.items() if name in _WORDS}
+    named = [word for word, value in words.items() if word not in said and place.x not in (word, value)]
+    return replace(place, series=", ".join([*said, *named]))
 
 
 @dataclass(frozen=True, kw_only=True)

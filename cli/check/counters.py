@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BAD_ANSWER, refuse, user_errors
+from ..problem_options import separated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +23,10 @@ ACCEPTED = Path("results") / "recorded" / "counters"
 
 def counters(
     kernel: Annotated[
-        list[str] | None, typer.Option("--kernel", "-k", help="Only this kernel; may be given again.")
+        list[str] | None,
+        typer.Option(
+            "--kernel", "-k", metavar="NAME,…", callback=separated, help="Only this kernel; may be given again."
+        ),
     ] = None,
     machine_code: Annotated[
         bool,

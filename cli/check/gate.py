@@ -11,27 +11,34 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import refuse, user_errors
-from ..measure.run import Device
+from ..measure.run import Device, best_device
+from ..problem_options import SEVERAL, ProblemWords, problem_options, separated
 from .verdicts import AsJson, Floor, Strict, conclude
 
 if TYPE_CHECKING:
+    from ...results.record import Size
     from ...results.regression.verdicts import Verdict
     from ...suites.gate.checkouts import Side
+    from ...suites.layer import Asked
 
 FEWEST, MOST = 8, 48
 
 
+@problem_options(many=("model", *SEVERAL), otherwise="the suite's")
 def gate(
-    suites: Annotated[list[str] | None, typer.Argument(help="Suites to measure.", show_default="gate")] = None,
+    words: ProblemWords,
+    suites: Annotated[
+        list[str] | None, typer.Argument(help="Suites to measure, by name or as TOML files.", show_default="gate")
+    ] = None,
     base: Annotated[
         str | None, typer.Option(metavar="REV", help="Commit, tag or branch to compare with.", show_default=False)
     ] = None,
     itself: Annotated[bool, typer.Option("--self", help="Compare the working tree with itself instead.")] = False,
     kernel: Annotated[
-        list[str] | None, typer.Option("--kernel", "-k", help="Only this kernel; may be given again.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Only points of this model's shape.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--kernel", "-k", metavar="NAME,…", callback=separated, help="Only this kernel; may be given again."
+        ),
     ] = None,
     device: Annotated[
         Device | None, typer.Option(help="Device to measure on.", show_default="cuda if there is one")
@@ -58,11 +65,28 @@ def gate(
     folder = output or Path("runs") / f"gate-{datetime.now(UTC):%Y%m%d-%H%M%S}"
     if folder.exists():
         refuse(f"{folder} is there already: give another --output")
-    options = {"--model": model, "--device": device, "--configs": "default"}
-    arguments = [word for name, value in options.items() if value for word in (name, value)]
     with user_errors():
-        verdicts = _measure(base, suites or ["gate"], kernel or [], arguments, folder, floor, processes)
+        names = [_absolute(name) for name in suites or ["gate"]]
+        _check(names, kernel or [], words.asked(), device)
+        arguments = [*words.command_line(), *(("--device", device) if device else ()), "--configs", "default"]
+        verdicts = _measure(base, names, kernel or [], arguments, folder, floor, processes)
     conclude(verdicts, strict=strict, as_json=as_json)
+
+
+def _absolute(suite: str) -> str:
+    """Return a suite's file as a path that holds in every folder; a name as it is."""
+    from ...suites.suite_file import SUFFIX
+
+    return str(Path(suite).resolve()) if suite.endswith(SUFFIX) else suite
+
+
+def _check(suites: Sequence[str], kernels: Sequence[str], asked: Asked, device: Device | None) -> None:
+    """Refuse what this tree cannot plan, before both sides are installed."""
+    from ...suites.plan import plan
+
+    device = device or best_device()
+    size: Size = "small" if device == "cpu" else "full"
+    plan(suites, size=size, device_type=device, kernels=kernels, asked=asked, configs="default")
 
 
 def _measure(

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ..errors import refuse, user_errors
+from ..problem_options import separated
 from .verdicts import AsJson
 
 ARCHIVE = Path("results/regression/history")
@@ -22,7 +23,10 @@ def history(
         typer.Argument(help="Files that `moebench run` or `moebench gate` wrote.", show_default="what was kept"),
     ] = None,
     kernel: Annotated[
-        list[str] | None, typer.Option("--kernel", "-k", help="Only this kernel; may be given again.")
+        list[str] | None,
+        typer.Option(
+            "--kernel", "-k", metavar="NAME,…", callback=separated, help="Only this kernel; may be given again."
+        ),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Add the records of the files to those kept of their machine.")

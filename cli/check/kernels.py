@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..compiling import compile_layers, refuse_interrupted
 from ..errors import BAD_ANSWER, refuse, user_errors
+from ..problem_options import SEVERAL, ProblemWords, problem_options, separated
 from .code_view import show, to_json
+
+if TYPE_CHECKING:
+    from ...kernels.problem import Problem
 
 app = typer.Typer(no_args_is_help=True, help="Look at the kernels without running them.")
 
@@ -19,7 +23,9 @@ def kernels() -> None:
 
 
 @app.command("compile")
+@problem_options(many=("model", *SEVERAL), otherwise="some that differ")
 def compile_(
+    words: ProblemWords,
     targets: Annotated[
         list[str] | None,
         typer.Option(
@@ -28,16 +34,14 @@ def compile_(
     ] = None,
     kernel: Annotated[
         list[str] | None,
-        typer.Option("--kernel", "-k", help="Only this kernel; may be given again.", show_default="all in Triton"),
-    ] = None,
-    model: Annotated[
-        str | None,
         typer.Option(
-            "--model", "-m", help="A layer of this model, training and decoding.", show_default="some that differ"
+            "--kernel",
+            "-k",
+            metavar="NAME,…",
+            callback=separated,
+            help="Only this kernel; may be given again.",
+            show_default="all in Triton",
         ),
-    ] = None,
-    dtype: Annotated[
-        str | None, typer.Option(help="Only layers of this element type.", show_default="mostly bfloat16")
     ] = None,
     whole: Annotated[
         bool, typer.Option("--all", help="Every valid configuration, not the default ones only: hours for all kernels.")
@@ -50,16 +54,19 @@ def compile_(
 ) -> None:
     """Compile the Triton kernels for GPUs that this machine need not have, and show what is in their machine code.
 
+    Of a layer that is named, a training step of 8192 tokens is compiled and the decoding of 16, unless the words say
+    otherwise.
+
     `moebench counters --machine-code` compares it with what was accepted. Exit code 1 means that something does not
     compile.
     """
     with user_errors():
-        from ...kernels.compiler.survey import cases, references, unable
+        from ...kernels.compiler.survey import cases, unable
         from ...kernels.hardware.gpus import HARDWARE
 
         if reason := unable():
             refuse(reason)
-        problems = references(model, dtype)
+        problems = _problems(words)
         work = [case for name in targets or HARDWARE for case in cases(name, kernel or [], problems, whole=whole)]
     outcomes = compile_layers(work, processes)
     if as_json:
@@ -69,3 +76,16 @@ def compile_(
     refuse_interrupted(outcomes, work)
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(BAD_ANSWER)
+
+
+def _problems(words: ProblemWords) -> list[tuple[str, Problem]]:
+    """Return the problems to compile for, by the name of their layer."""
+    from ...kernels.compiler.survey import references, usual
+
+    fields = words.fields()
+    if not words.layers() and not fields:
+        return references()
+    if not words.layers() and set(fields) == {"dtype"}:
+        return [one for dtype in fields["dtype"] for one in references(dtype=str(dtype))]
+    problems = [(layer.title, problem) for layer, problem in words.problems(T=(8192, 16), dtype=("bfloat16",))]
+    return problems if "mode" in fields else [(name, usual(problem)) for name, problem in problems]

@@ -13,6 +13,7 @@ import typer
 
 from ..errors import BAD_ANSWER, COULD_NOT, refuse, user_errors
 from ..executors import AddressOption, SlotsOption, WhereOption, executors_of_run
+from ..problem_options import SEVERAL, ProblemWords, problem_options, separated
 from ..ranks import launched_workers
 
 if TYPE_CHECKING:
@@ -30,10 +31,14 @@ MAIN_JOB = ("smoke", "capacity", "experts", "granularity")
 Device = Literal["cpu", "cuda"]
 
 
+@problem_options(many=("model", *SEVERAL), otherwise="the suite's")
 def run(
+    words: ProblemWords,
     suites: Annotated[
         list[str] | None,
-        typer.Argument(help=f"Suites to run; the main job ({', '.join(MAIN_JOB)}) when none is named."),
+        typer.Argument(
+            help=f"Suites to run, by name or as TOML files; the main job ({', '.join(MAIN_JOB)}) when none is named."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -49,12 +54,10 @@ def run(
         typer.Option(
             "--kernel",
             "-k",
+            metavar="NAME,…",
+            callback=separated,
             help="Measure this kernel in place of the suite's, beside the baseline; may be given again.",
         ),
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="Only points of this model's shape; may be given again."),
     ] = None,
     size: Annotated[
         Literal["small", "reduced", "full"] | None,
@@ -99,6 +102,9 @@ def run(
 ) -> None:
     """Measure suites, check every kernel against the oracle, and show the answers.
 
+    A layer that is named, and whatever else is said about the problem, takes the place of the suites' own; each suite
+    still sweeps its axis. Where only models are named and the suites have points of them, these are what is measured.
+
     Records are written as they are made: Ctrl-C or a kill loses at most the point under way, and running again with the
     same --output continues. What has changed since, a kernel or its tuned configuration, is measured again. Exit code 1
     means that an implementation was wrong, implausible or crashed. The last line names the points that did not fit into
@@ -113,23 +119,25 @@ def run(
         from ...suites.resume import pending
         from ...suites.runner import Runner
 
-        device = device or _best_device()
+        device = device or best_device()
         open_executor = executors_of_run(
             device, executor, address, slots, launched=launched, interleaved=interleave_with is not None
         )
+        asked, names = words.asked(), suites or MAIN_JOB
+        _say([f"{layer.name}: {layer.note}" for layer in asked.layers if layer.note and not asked.models])
         planned = plan(
-            suites or MAIN_JOB,
+            names,
             size=size or ("small" if device == "cpu" else "full"),
             device_type=device,
             kernels=kernel or (),
-            models=model or (),
+            asked=asked,
             cache=cache,
             configs=configs,
             samples=samples,
             interleave_with=interleave_with,
         )
         _say(planned.notes)
-        predictions = _predictions(planned.tasks, machine) if machine else []
+        predictions = _predictions(planned.tasks, names, machine) if machine else []
         path = output or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
         _refuse_pages_in_place_of_records(path)
         console = Console(stderr=as_json)
@@ -150,7 +158,8 @@ def run(
             raise typer.Exit(BAD_ANSWER)
 
 
-def _best_device() -> Device:
+def best_device() -> Device:
+    """Return cuda where torch sees a device, else cpu."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -212,12 +221,13 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{seconds:02d}"
 
 
-def _predictions(tasks: list[Task], name: str) -> list[Prediction]:
+def _predictions(tasks: list[Task], suites: Sequence[str], name: str) -> list[Prediction]:
     """Return the predictions for a described machine with more ranks than were measured."""
     from ...suites.prediction.machine import machine
     from ...suites.prediction.predict import beyond
+    from ...suites.suite_file import suite_named
 
-    return list(beyond(tasks, machine(name)))
+    return list(beyond(tasks, dict(map(suite_named, suites)), machine(name)))
 
 
 def _show(

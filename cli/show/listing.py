@@ -19,7 +19,10 @@ def show(
     kind: Annotated[Kind, typer.Argument(help="Kind of things to list.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """List kernels, suites, models, routers, the tuner's strategies, described machines or formats of a report."""
+    """List kernels, suites, models, routers, the tuner's strategies, described machines or formats of a report.
+
+    Suites of one's own are those of the files *.suite.toml in the working folder.
+    """
     entries = LISTED[kind]()
     if as_json:
         typer.echo(json.dumps(entries, indent=2))
@@ -40,9 +43,18 @@ def _kernels() -> Entries:
 
 
 def _suites() -> Entries:
-    from ...suites.suite import SUITES
+    from pathlib import Path
 
-    return {name: SUITES.load(name).question for name in SUITES.names()}
+    from ...suites.suite import SUITES
+    from ...suites.suite_file import PATTERN, SuiteFileError, suite_named
+
+    found = {name: SUITES.load(name).question for name in SUITES.names()}
+    for path in map(str, sorted(Path().glob(PATTERN))):
+        try:
+            found[path] = suite_named(path)[1].question
+        except SuiteFileError as error:
+            found[path] = f"no suite: {error}"
+    return found
 
 
 def _models() -> Entries:

@@ -11,33 +11,17 @@ import typer
 from ..errors import refuse, user_errors
 from ..executors import AddressOption, SlotsOption, WhereOption, executors
 from ..measure.run import Device
+from ..problem_options import ONE_FORWARD, ProblemWords, problem_options
 
 if TYPE_CHECKING:
     from ...autotune.search.candidates import Candidates
     from ...kernels.problem import Problem
 
-TOKENS = "16,64,256,1024"
 
-
+@problem_options(many=("tokens",), tokens="16,64,256,1024", dtype="bfloat16", ranks="1", **ONE_FORWARD)
 def tune(
+    words: ProblemWords,
     kernel: Annotated[str | None, typer.Argument(help="The kernel to tune.", show_default=False)] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="A layer of this model.", show_default=False)
-    ] = None,
-    shape: Annotated[
-        str | None, typer.Option(metavar="D=…,F=…,E=…,K=…", help="A shape instead of a model.", show_default=False)
-    ] = None,
-    width: Annotated[int | None, typer.Option(help="Scale the model down to this D.", show_default="as it is")] = None,
-    tokens: Annotated[str, typer.Option("--tokens", "-T", help="Batch sizes to tune, with commas.")] = TOKENS,
-    dtype: Annotated[str, typer.Option(help="Element type.")] = "bfloat16",
-    mode: Annotated[
-        Literal["forward", "train"], typer.Option(help="One call is a forward or a training step.")
-    ] = "forward",
-    capacity: Annotated[float | None, typer.Option(help="Capacity factor.", show_default="dropless")] = None,
-    ranks: Annotated[int, typer.Option(min=1, help="Ranks that share the experts.")] = 1,
-    load: Annotated[
-        str, typer.Option(help="Load to tune for: uniform, zipf:S, … or trace:FILE, a .npy of recorded expert ids.")
-    ] = "uniform",
     other: Annotated[
         list[str] | None,
         typer.Option("--other-load", help="Compare under this load too; may be given again.", show_default=False),
@@ -105,19 +89,9 @@ def tune(
     if target and not (show_space or explain or show_plan):
         refuse(f"--target {target} is for --show-space, --explain and --plan: what is measured is the device")
     with user_errors():
-        from .tune_options import candidates_of, plan_of, problems_of
+        from .tune_options import candidates_of, plan_of
 
-        problems = problems_of(
-            model=model,
-            shape=shape,
-            width=width,
-            tokens=tokens,
-            load=load,
-            dtype=dtype,
-            mode=mode,
-            capacity_factor=capacity,
-            ranks=ranks,
-        )
+        problems = [problem for _, problem in words.problems()]
         candidates = candidates_of(kernel, device, target, problems[0])
         if compiled:
             _compile(candidates, problems)
@@ -150,7 +124,7 @@ def tune(
         from .search_session import session
 
         open_executor = executors(candidates.device_type, executor, address, slots)
-        session(plan, candidates, open_executor([kernel], ranks), output, as_json=as_json)
+        session(plan, candidates, open_executor([kernel], problems[0].ranks), output, as_json=as_json)
 
 
 def _compile(candidates: Candidates, problems: Sequence[Problem]) -> None:

@@ -21,6 +21,7 @@ from ..problem.models import model
 from .machine_code import CodeCounters, CodeReader
 
 META = torch.device("meta")
+DECODED = 16  # tokens of a batch that is decoded, at most
 TIGHT = 1.0  # the capacity factor for implementations that want one
 
 
@@ -74,11 +75,12 @@ def references(model_name: str | None = None, dtype: str | None = None) -> list[
         wanted = [(name, T, dtype) for name, T, _ in wanted]
     elif model_name is None:
         wanted += [(mixtral, 8192, "float16"), (mixtral, 8192, "float32"), (mixtral, 8192, "float8_e4m3fn")]
-    problems = [(name, model(name).problem(T=T, dtype=dtype)) for name, T, dtype in wanted]
-    return [
-        (name, problem.replace(mode="train") if problem.T > 16 and not problem.quantised else problem)
-        for name, problem in problems
-    ]
+    return [(name, usual(model(name).problem(T=T, dtype=dtype))) for name, T, dtype in wanted]
+
+
+def usual(problem: Problem) -> Problem:
+    """Return the problem as a training step, unless it decodes or its weights have no gradients."""
+    return problem.replace(mode="train") if problem.T > DECODED and not problem.quantised else problem
 
 
 def compiled_kernels() -> list[str]:

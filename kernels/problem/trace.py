@@ -138,6 +138,19 @@ def load_of(path: str | Path) -> str:
     return str(Trace(path=str(Path(path).resolve()), digest=_digest(content)))
 
 
+def with_digest(load: str, folder: Path | None = None) -> str:
+    """Return a load as problems have it: ``trace:FILE`` as `load_of` does, others as they are.
+
+    A path that is not absolute is taken from a folder, by default the one that the process works in.
+
+    Raises:
+        InvalidTrace: as `read`.
+    """
+    if not load.startswith(PREFIX) or "#" in load:
+        return load
+    return load_of((folder or Path()) / load.removeprefix(PREFIX))
+
+
 @lru_cache(maxsize=4)  # every new problem checks its trace
 def _unchanged(path: str, expected: str) -> NDArray[np.int32]:
     content = _content(path)

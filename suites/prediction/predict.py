@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -12,7 +12,7 @@ from ...execution.trial.task import Task
 from ...kernels.problem import DType, InvalidProblem, Problem
 from ...kernels.problem.popularity import choices
 from ...results.record.prediction import SCHEMA, Expected, Held, Prediction, Sent, Share
-from ..suite import SUITES
+from ..suite import Suite
 from .dispatcher_traffic import FLOWS, unsupported
 from .forecast import Forecast, Setting, forecast
 from .layout import Layout
@@ -96,15 +96,15 @@ def predict(request: PredictionRequest) -> Iterator[Prediction]:
             )
 
 
-def beyond(tasks: Sequence[Task], machine: MachineDescription) -> Iterator[Prediction]:
-    """Yield predictions that continue the lines of suites beyond the ranks of this machine.
+def beyond(tasks: Sequence[Task], suites: Mapping[str, Suite], machine: MachineDescription) -> Iterator[Prediction]:
+    """Yield predictions that continue the lines of suites, given by name, beyond the ranks of this machine.
 
     Raises:
         InvalidMachine: as `predict`.
     """
     lines: dict[tuple[str, Problem], tuple[int, ...]] = {}
     for task in tasks:
-        if further := SUITES.load(task.point.suite).beyond:
+        if further := suites[task.point.suite].beyond:
             problem = task.problem.replace(T=task.problem.tokens_per_rank, ranks=1, wire=None)
             lines[task.point.line, problem] = further
     for (series, problem), ranks in lines.items():

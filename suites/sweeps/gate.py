@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from ...kernels.problem import Problem
-from ...kernels.problem.models import model
+from functools import partial
+
 from ..competitors import CompetitorRule
-from ..suite import Suite, SuiteForm, SuitePoint
+from ..layer import Layer
+from ..suite import Suite, SuiteForm, SuitePoint, Sweep, capacity_words
 from ._rules import DROPLESS, DROPPING, GPU_BASELINE
 
 # Without peers, which change with their own releases.
@@ -17,19 +18,26 @@ GPU_OWN = CompetitorRule(
 )
 GPU_DROPPING = DROPPING.leaving_out(_IN_TORCH)
 
-_MIXTRAL, _QWEN3 = model("Mixtral-8x7B"), model("Qwen3-30B-A3B")
+WIDE, NARROW = "Mixtral-8x7B", "Qwen3-30B-A3B"
 
 
-def _places(mixtral: Problem, qwen3: Problem, dropping: CompetitorRule) -> tuple[SuitePoint, ...]:
-    """Return points with few wide experts and with many narrow ones, a training step, and experts that drop."""
-    capped = mixtral.replace(capacity_factor=1.25)
-    wide, narrow, training = _MIXTRAL.name, _QWEN3.name, mixtral.replace(mode="train")
-    return (
-        SuitePoint(series="dropless", x=wide, model=wide, problem=mixtral),
-        SuitePoint(series="dropless", x=narrow, model=narrow, problem=qwen3),
-        SuitePoint(series="dropless, training", x=wide, model=wide, problem=training),
-        SuitePoint(series="capacity factor 1.25", x=wide, model=wide, problem=capped, competitors=dropping),
+def _point(layer: Layer, _: None, dropping: CompetitorRule) -> SuitePoint:
+    problem = layer.problem
+    training = ", training" if problem.mode == "train" else ""
+    return SuitePoint(
+        series=f"{capacity_words(problem)}{training}",
+        x=layer.name,
+        model=layer.model,
+        problem=problem,
+        competitors=dropping if problem.capacity_factor else None,
     )
+
+
+def _sweeps(mixtral: Layer, qwen3: Layer, dropping: CompetitorRule) -> tuple[Sweep, ...]:
+    """Return sweeps of one point each: few wide experts, many narrow ones, a training step, and experts that drop."""
+    training, capped = mixtral.used_as(None, {"mode": "train"}), mixtral.used_as(None, {"capacity_factor": 1.25})
+    point = partial(_point, dropping=dropping)
+    return tuple(Sweep(layer=layer, point=point) for layer in (mixtral, qwen3, training, capped))
 
 
 suite = Suite(
@@ -38,13 +46,13 @@ suite = Suite(
     small=SuiteForm(
         baseline="loop",
         competitors=OWN,
-        places=_places(_MIXTRAL.problem(T=256).scaled(128), _QWEN3.problem(T=256).scaled(256), DROPPING),
+        sweeps=_sweeps(Layer.of(WIDE, T=256, width=128), Layer.of(NARROW, T=256, width=256), DROPPING),
     ),
     full=SuiteForm(
         baseline=GPU_BASELINE,
         competitors=GPU_OWN,
-        places=_places(
-            _MIXTRAL.problem(T=4096, dtype="bfloat16"), _QWEN3.problem(T=4096, dtype="bfloat16"), GPU_DROPPING
+        sweeps=_sweeps(
+            Layer.of(WIDE, T=4096, dtype="bfloat16"), Layer.of(NARROW, T=4096, dtype="bfloat16"), GPU_DROPPING
         ),
     ),
 )

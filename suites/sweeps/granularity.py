@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from ...kernels.problem import Problem
-from ..suite import Suite, SuiteForm, SuitePoint
+from ..layer import Layer
+from ..suite import Suite, SuiteForm, SuitePoint, Sweep
 from ._rules import DROPLESS, REDUCED_DROPLESS
-
-
-def _places(problem: Problem, series: str, granularities: tuple[int, ...]) -> tuple[SuitePoint, ...]:
-    return tuple(SuitePoint(series=series, x=G, problem=problem.refine(G)) for G in granularities)
-
 
 # The widths of ScatterMoE's granularity benchmark.
 WIDE = Problem(T=16384, D=4096, F=8192, E=8, K=1, dtype="bfloat16")
-WIDE_SERIES = "D=4096, d_ff=8192, E=8 G, K=G, T=16384"
 # The finest experts of SonicMoE's benchmark (Guo et al. 2025).
 FINE = SuitePoint(
     series="D=1536, d_ff=2048, E=128, K=8, T=24576",
@@ -21,26 +16,37 @@ FINE = SuitePoint(
     problem=Problem(T=24576, D=1536, F=256, E=128, K=8, dtype="bfloat16"),
 )
 
+
+def _point(layer: Layer, G: int) -> SuitePoint:
+    return SuitePoint(series=f"{layer.title}, T={layer.problem.T}", x=G, problem=layer.problem.refine(G))
+
+
+def _sweep(problem: Problem, granularities: tuple[int, ...]) -> Sweep:
+    name = f"D={problem.D}, d_ff={problem.F}, E={problem.E} G, K=G"
+    return Sweep(layer=Layer(name=name, problem=problem), point=_point, values=granularities)
+
+
 suite = Suite(
     question="What do finer experts cost at equal useful FLOPs and parameters?",
     axis="granularity G",
     small=SuiteForm(
         baseline="loop",
         competitors=DROPLESS,
-        places=_places(Problem(T=512, D=256, F=2048, E=8, K=1), "D=256, d_ff=2048, E=8 G, K=G, T=512", (1, 2, 8, 32)),
+        sweeps=(_sweep(Problem(T=512, D=256, F=2048, E=8, K=1), (1, 2, 8, 32)),),
     ),
     full=SuiteForm(
         baseline="transformers_grouped_mm",
         competitors=DROPLESS,
-        places=(
-            *_places(WIDE, WIDE_SERIES, (1, 2, 4, 8, 16, 32)),
-            *_places(WIDE.replace(mode="train"), WIDE_SERIES, (1, 2, 4, 8, 16, 32)),
-            FINE,
+        sweeps=(
+            _sweep(WIDE, (1, 2, 4, 8, 16, 32)),
+            _sweep(WIDE.replace(mode="train"), (1, 2, 4, 8, 16, 32)),
         ),
+        also=(FINE,),
     ),
     reduced=SuiteForm(
         baseline="transformers_grouped_mm",
         competitors=REDUCED_DROPLESS,
-        places=(*_places(WIDE, WIDE_SERIES, (1, 8)), FINE),
+        sweeps=(_sweep(WIDE, (1, 8)),),
+        also=(FINE,),
     ),
 )

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from ...kernels.problem import Problem
-from ...kernels.problem.models import MODELS, Model, model
-from ..suite import Suite, SuiteForm, SuitePoint
+from collections.abc import Sequence
+
+from ...kernels.problem.models import MODELS
+from ..layer import Layer
+from ..suite import Suite, SuiteForm, SuitePoint, Sweep
 from ._rules import DROPLESS, REDUCED_DROPLESS
 
+NAMES = tuple(preset.name for preset in MODELS)
+SMALL_D = 256
 
-def _place(preset: Model, series: str, problem: Problem) -> SuitePoint:
-    return SuitePoint(series=series, x=preset.name, model=preset.name, problem=problem)
+
+def _point(layer: Layer, _: None) -> SuitePoint:
+    width = "" if layer.width is None else f"D up to {layer.width}, "
+    return SuitePoint(series=f"{width}T={layer.problem.T}", x=layer.name, model=layer.model, problem=layer.problem)
 
 
-def _places(presets: tuple[Model, ...]) -> tuple[SuitePoint, ...]:
+def _sweeps(names: Sequence[str]) -> tuple[Sweep, ...]:
     return tuple(
-        _place(preset, f"T={T}", preset.problem(T=T, dtype="bfloat16", mode=mode))
+        Sweep(layer=Layer.of(name, T=T, dtype="bfloat16", mode=mode), point=_point)
         for T, mode in ((64, "forward"), (8192, "forward"), (8192, "train"))
-        for preset in presets
+        for name in names
     )
 
 
@@ -26,13 +32,13 @@ suite = Suite(
     small=SuiteForm(
         baseline="transformers_grouped_mm",
         competitors=DROPLESS,
-        places=tuple(_place(preset, "D up to 256, T=512", preset.problem(T=512).scaled(256)) for preset in MODELS),
+        sweeps=tuple(Sweep(layer=Layer.of(name, T=512, width=SMALL_D), point=_point) for name in NAMES),
     ),
-    full=SuiteForm(baseline="transformers_grouped_mm", competitors=DROPLESS, places=_places(MODELS)),
+    full=SuiteForm(baseline="transformers_grouped_mm", competitors=DROPLESS, sweeps=_sweeps(NAMES)),
     # Few wide experts, and many narrow ones; decode, prefill and a training step.
     reduced=SuiteForm(
         baseline="transformers_grouped_mm",
         competitors=REDUCED_DROPLESS.and_references(),
-        places=_places((model("Mixtral-8x7B"), model("Qwen3-30B-A3B"))),
+        sweeps=_sweeps(("Mixtral-8x7B", "Qwen3-30B-A3B")),
     ),
 )

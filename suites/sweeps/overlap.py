@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from ...kernels.problem import Problem
-from ...kernels.problem.models import model
-from ..suite import Suite, SuiteForm, SuitePoint
+from ..layer import Layer
+from ..suite import Suite, SuiteForm, SuitePoint, Sweep, rank_words
 from ._rules import BETWEEN_RANKS
 
 MODEL = "OLMoE-1B-7B"
 CHUNKS = (1, 2, 4, 8)
 
 
-def _form(problem: Problem, name: str) -> SuiteForm:
-    places = tuple(
-        SuitePoint(series=name, x=chunks, model=MODEL, problem=problem.replace(mode=mode), config={"chunks": chunks})
-        for mode in ("forward", "train")
-        for chunks in CHUNKS
-    )
-    return SuiteForm(baseline="alltoall", competitors=BETWEEN_RANKS, places=places)
+def _point(layer: Layer, case: tuple[str, int]) -> SuitePoint:
+    mode, chunks = case
+    problem = layer.changed(mode=mode)
+    series = f"{layer.title}, T={problem.T}, {rank_words(problem)}"
+    return SuitePoint(series=series, x=chunks, model=layer.model, problem=problem, config={"chunks": chunks})
+
+
+def _form(layer: Layer) -> SuiteForm:
+    cases = tuple((mode, chunks) for mode in ("forward", "train") for chunks in CHUNKS)
+    sweeps = (Sweep(layer=layer, point=_point, values=cases),)
+    return SuiteForm(baseline="alltoall", competitors=BETWEEN_RANKS, sweeps=sweeps)
 
 
 suite = Suite(
     question="How much of the communication hides behind the experts, and in how many chunks?",
     axis="chunks",
-    small=_form(model(MODEL).problem(T=4096, ranks=2).scaled(256), f"{MODEL}, D=256, T=4096, two ranks"),
-    full=_form(model(MODEL).problem(T=32768, ranks=8, dtype="bfloat16"), f"{MODEL}, T=32768, eight ranks"),
+    small=_form(Layer.of(MODEL, T=4096, ranks=2, width=256)),
+    full=_form(Layer.of(MODEL, T=32768, ranks=8, dtype="bfloat16")),
 )

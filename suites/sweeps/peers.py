@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from ...kernels.problem import DType
-from ...kernels.problem.models import model
-from ..suite import Suite, SuiteForm, SuitePoint
+from ..layer import Layer
+from ..suite import Suite, SuiteForm, SuitePoint, Sweep
 from ._rules import DROPLESS
 
 COUNTS = (512, 1024, 2048, 4096, 8192)
 MODELS = ("Mixtral-8x7B", "Qwen3-30B-A3B")
 
 
-def _places(name: str, D: int, dtype: DType) -> tuple[SuitePoint, ...]:
-    problem = model(name).problem(T=1, dtype=dtype)
-    problem = problem.scaled(D) if problem.D > D else problem
-    series = f"{name}, D={problem.D}"
-    return tuple(SuitePoint(series=series, x=T, model=name, problem=problem.replace(T=T)) for T in COUNTS)
+def _point(layer: Layer, T: int) -> SuitePoint:
+    problem = layer.changed(T=T)
+    return SuitePoint(series=layer.with_width, x=problem.T, model=layer.model, problem=problem)
+
+
+def _sweeps(*layers: Layer) -> tuple[Sweep, ...]:
+    return tuple(Sweep(layer=layer, point=_point, values=COUNTS) for layer in layers)
 
 
 suite = Suite(
@@ -24,13 +25,13 @@ suite = Suite(
     small=SuiteForm(
         baseline="transformers_grouped_mm",
         competitors=DROPLESS.and_references(),
-        places=tuple(
-            place for dtype in ("float32", "bfloat16") for name in MODELS for place in _places(name, 512, dtype)
+        sweeps=_sweeps(
+            *(Layer.of(name, T=1, width=512, dtype=dtype) for dtype in ("float32", "bfloat16") for name in MODELS)
         ),
     ),
     full=SuiteForm(
         baseline="transformers_grouped_mm",
         competitors=DROPLESS.and_references(),
-        places=tuple(place for name in MODELS for place in _places(name, 1 << 20, "bfloat16")),
+        sweeps=_sweeps(*(Layer.of(name, T=1, dtype="bfloat16") for name in MODELS)),
     ),
 )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from ...kernels.problem import Problem
-from ...kernels.problem.models import model
-from ..suite import Suite, SuiteForm, SuitePoint
+from ...kernels.problem.trace import label
+from ..layer import Layer
+from ..suite import Suite, SuiteForm, SuitePoint, Sweep
 from ._rules import DROPLESS
 
 MODEL = "OLMoE-1B-7B"
 LOADS = ("uniform", "zipf:0.5", "zipf:1", "zipf:1.5", "dirichlet:0.3", "hot", "empty:0.5")
 
 
-def _places(problem: Problem, series: str) -> tuple[SuitePoint, ...]:
-    return tuple(SuitePoint(series=series, x=load, model=MODEL, problem=problem.replace(load=load)) for load in LOADS)
+def _point(layer: Layer, load: str) -> SuitePoint:
+    problem = layer.changed(load=load)
+    series = f"{layer.title}, T={problem.T}"
+    return SuitePoint(series=series, x=label(problem.load), model=layer.model, problem=problem)
 
 
 suite = Suite(
@@ -21,15 +23,14 @@ suite = Suite(
     small=SuiteForm(
         baseline="loop",
         competitors=DROPLESS,
-        places=_places(model(MODEL).problem(T=512).scaled(256), f"{MODEL}, D=256, T=512"),
+        sweeps=(Sweep(layer=Layer.of(MODEL, T=512, width=256), point=_point, values=LOADS),),
     ),
     full=SuiteForm(
         baseline="transformers_grouped_mm",
         competitors=DROPLESS,
-        places=tuple(
-            place
+        sweeps=tuple(
+            Sweep(layer=Layer.of(MODEL, T=8192, dtype="bfloat16", mode=mode), point=_point, values=LOADS)
             for mode in ("forward", "train")
-            for place in _places(model(MODEL).problem(T=8192, dtype="bfloat16", mode=mode), f"{MODEL}, T=8192")
         ),
     ),
 )

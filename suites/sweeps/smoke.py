@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from ...kernels.problem.models import model
-from ..suite import Suite, SuiteForm, SuitePoint
+from ..layer import Layer
+from ..suite import Suite, SuiteForm, SuitePoint, Sweep, capacity_words, rank_words
 from ._rules import BETWEEN_RANKS, DROPLESS, DROPPING, GPU_BASELINE
 
 WIDE, NARROW = "Mixtral-8x7B", "Qwen3-30B-A3B"
-
-_MIXTRAL = model(WIDE).problem(T=512).scaled(512)
-_TRAINING = model(WIDE).problem(T=1024, mode="train").scaled(256)
-_QWEN3 = model(NARROW).problem(T=512).scaled(512)
-
+LAYERS = (
+    Layer.of(WIDE, T=512, width=512),
+    Layer.of(NARROW, T=512, width=512),
+    Layer.of(WIDE, T=1024, width=256, mode="train"),
+    Layer.of(WIDE, T=512, width=512, capacity_factor=1.25),
+    Layer.of(WIDE, T=512, width=512, ranks=2),
+)
 
 ONE_DISPATCHER = BETWEEN_RANKS.leaving_out(
     dict.fromkeys(
@@ -21,19 +23,24 @@ ONE_DISPATCHER = BETWEEN_RANKS.leaving_out(
 )
 
 
-def _form(baseline: str) -> SuiteForm:
-    padded, parallel = _MIXTRAL.replace(capacity_factor=1.25), _MIXTRAL.replace(ranks=2)
-    return SuiteForm(
-        baseline=baseline,
-        competitors=DROPLESS,
-        places=(
-            SuitePoint(series="dropless", x=WIDE, model=WIDE, problem=_MIXTRAL),
-            SuitePoint(series="dropless", x=NARROW, model=NARROW, problem=_QWEN3),
-            SuitePoint(series="dropless", x=WIDE, model=WIDE, problem=_TRAINING),
-            SuitePoint(series="capacity factor 1.25", x=WIDE, model=WIDE, problem=padded, competitors=DROPPING),
-            SuitePoint(series="two ranks", x=WIDE, model=WIDE, problem=parallel, competitors=ONE_DISPATCHER),
-        ),
+def _point(layer: Layer, _: None) -> SuitePoint:
+    problem, rule = layer.problem, None
+    if problem.capacity_factor is not None:
+        rule = DROPPING
+    if problem.ranks > 1:
+        rule = ONE_DISPATCHER
+    return SuitePoint(
+        series=capacity_words(problem) if problem.ranks == 1 else rank_words(problem),
+        x=layer.name,
+        model=layer.model,
+        problem=problem,
+        competitors=rule,
     )
+
+
+def _form(baseline: str) -> SuiteForm:
+    sweeps = tuple(Sweep(layer=layer, point=_point) for layer in LAYERS)
+    return SuiteForm(baseline=baseline, competitors=DROPLESS, sweeps=sweeps)
 
 
 suite = Suite(

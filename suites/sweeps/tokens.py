@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from ...kernels.problem import DType
-from ...kernels.problem.models import model
-from ..suite import Suite, SuiteForm, SuitePoint
+from ..layer import Layer
+from ..suite import Suite, SuiteForm, SuitePoint, Sweep
 from ._rules import DROPLESS, REDUCED_DROPLESS
 
 COUNTS = (1, 4, 16, 64, 256, 1024, 4096, 32768)
 DECODED = (1, 4, 64)
-MODELS = ("Mixtral-8x7B", "Qwen3-30B-A3B")
+LARGE = tuple(Layer.of(name, T=1, dtype="bfloat16") for name in ("Mixtral-8x7B", "Qwen3-30B-A3B"))
 
 
-def _places(name: str, D: int, dtype: DType, counts: tuple[int, ...]) -> tuple[SuitePoint, ...]:
-    problem = model(name).problem(T=1, dtype=dtype)
-    problem = problem.scaled(D) if problem.D > D else problem
-    series = f"{name}, D={problem.D}"
-    return tuple(SuitePoint(series=series, x=T, model=name, problem=problem.replace(T=T)) for T in counts)
+def _point(layer: Layer, T: int) -> SuitePoint:
+    problem = layer.changed(T=T)
+    return SuitePoint(series=layer.with_width, x=problem.T, model=layer.model, problem=problem)
+
+
+def _sweeps(layers: tuple[Layer, ...], counts: tuple[int, ...]) -> tuple[Sweep, ...]:
+    return tuple(Sweep(layer=layer, point=_point, values=counts) for layer in layers)
 
 
 suite = Suite(
     question="Which dispatch is fastest from one token to 32768?",
     axis="tokens T",
-    small=SuiteForm(baseline="loop", competitors=DROPLESS, places=_places("Qwen3-30B-A3B", 256, "float32", COUNTS)),
-    full=SuiteForm(
-        baseline="transformers_grouped_mm",
-        competitors=DROPLESS,
-        places=tuple(place for name in MODELS for place in _places(name, 4096, "bfloat16", COUNTS)),
+    small=SuiteForm(
+        baseline="loop", competitors=DROPLESS, sweeps=_sweeps((Layer.of("Qwen3-30B-A3B", T=1, width=256),), COUNTS)
     ),
-    reduced=SuiteForm(
-        baseline="transformers_grouped_mm",
-        competitors=REDUCED_DROPLESS,
-        places=tuple(place for name in MODELS for place in _places(name, 4096, "bfloat16", DECODED)),
-    ),
+    full=SuiteForm(baseline="transformers_grouped_mm", competitors=DROPLESS, sweeps=_sweeps(LARGE, COUNTS)),
+    reduced=SuiteForm(baseline="transformers_grouped_mm", competitors=REDUCED_DROPLESS, sweeps=_sweeps(LARGE, DECODED)),
 )

@@ -1,0 +1,116 @@
+"""The layer that a suite is asked of: the suite's own, or one that a user names."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..kernels.problem import Problem
+from ..kernels.problem.models import model
+
+BATCH = ("T", "dtype", "capacity_factor", "drop", "load", "mode", "ranks", "wire", "seed")
+"""Fields of a problem that say how a layer is used. All others are of the layer itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """A layer, used as its problem says.
+
+    ``model`` is the name of the preset that it is of, ``width`` the D that it was scaled for; ``fixed`` are the
+    fields that a user has given, which no sweep changes; ``note`` says what it leaves out of the real layer.
+    """
+
+    name: str
+    problem: Problem
+    model: str | None = None
+    width: int | None = None
+    fixed: frozenset[str] = frozenset()
+    note: str = ""
+
+    @staticmethod
+    def of(name: str, *, T: int, width: int | None = None, **fields: object) -> Layer:
+        """Return the layer of a preset, as it is or scaled to a width.
+
+        Raises:
+            UnknownName: when there is no such preset.
+            InvalidProblem: when a field's value is outside its range.
+        """
+        preset = model(name)
+        layer = Layer(name=preset.name, model=preset.name, problem=preset.problem(T=T, **fields), note=preset.note)
+        return layer if width is None else layer.scaled(width)
+
+    @staticmethod
+    def configured(path: Path, **fields: object) -> Layer:
+        """Return the layer of a model by its config.json.
+
+        Raises:
+            UserError: when the file is not that of an MoE model, or a field's value is outside its range.
+        """
+        from ..kernels.problem.model_config import model_of_config  # noqa: PLC0415  # only where there is such a file
+
+        found = model_of_config(path)
+        return Layer(name=found.name, problem=found.problem(T=1).replace(**fields), note=found.note)
+
+    def scaled(self, width: int) -> Layer:
+        """Return the layer scaled to a width, see `Problem.scaled`."""
+        return dataclasses.replace(self, problem=self.problem.scaled(width), width=width)
+
+    @property
+    def title(self) -> str:
+        """Its name, with its width if it was scaled."""
+        return self.name if self.width is None else self.with_width
+
+    @property
+    def with_width(self) -> str:
+        """Its name and its width."""
+        return self.name if self.name.startswith("D=") else f"{self.name}, D={self.problem.D}"
+
+    def changed(self, **fields: object) -> Problem:
+        """Return the problem with some fields changed, all but the fixed ones.
+
+        Raises:
+            InvalidProblem: when the layer cannot be used so.
+        """
+        return self.problem.replace(**{name: value for name, value in fields.items() if name not in self.fixed})
+
+    def used_as(self, other: Layer | None, fields: Mapping[str, object]) -> Layer:
+        """Return another layer, or this one again, used as this one is but for some fields, which stay fixed.
+
+        Raises:
+            InvalidProblem: when it cannot be used so.
+        """
+        layer = other or self
+        use = {name: getattr(self.problem, name) for name in BATCH}
+        return dataclasses.replace(layer, problem=layer.problem.replace(**use | dict(fields)), fixed=frozenset(fields))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a user asks of suites: layers in place of their own, and values of fields, each of which stays as it is.
+
+    Nothing asked means the suites as they are.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    fields: Mapping[str, tuple[object, ...]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.layers or self.fields)
+
+    @property
+    def models(self) -> set[str]:
+        """The names of presets if they are all that is asked: a suite may have points of them."""
+        whole = all(layer.model and layer.width is None for layer in self.layers)
+        return {layer.model for layer in self.layers if layer.model} if whole and not self.fields else set()
+
+    def each(self) -> Iterator[tuple[Layer | None, dict[str, object]]]:
+        """Yield every layer, None for a suite's own, with every combination of the fields."""
+        for layer in self.layers or (None,):
+            for values in itertools.product(*self.fields.values()):
+                yield layer, dict(zip(self.fields, values, strict=True))
+
+
+NOTHING_ASKED = Asked()
