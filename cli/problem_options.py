@@ -191,7 +191,8 @@ def problem_options(
         @functools.wraps(verb)
         def with_words(**given: Any) -> None:
             taken = {word: given.pop(word) for word in HELP}
-            said = {word: text for word in FIELDS if (text := taken[word] or defaults.get(word)) is not None}
+            given_or_default = {**defaults, **{word: text for word, text in taken.items() if text is not None}}
+            said = {word: given_or_default[word] for word in FIELDS if word in given_or_default}
             words = ProblemWords(
                 verb=name,
                 many=many,

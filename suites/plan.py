@@ -118,7 +118,7 @@ def _asked(names: Sequence[str], size: Size, device_type: DeviceType, asked: Ask
         form = _form(stem, suite, size)
         places, reasons = form.asked(asked)
         found += [_task(stem, suite, form, place, size, device_type) for place in places]
-        left_out |= {reason: stem for reason in reasons}
+        left_out |= dict.fromkeys(reasons, stem)
     if not found:
         first, *others = left_out
         more = f" (and {len(others)} more reasons)" if others else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -86,7 +87,24 @@ class SuiteForm:
                         continue
                     if place not in places:
                         places.append(place)
-        return places, list(reasons)
+        return _told_apart(places), list(reasons)
+
+
+def _told_apart(places: list[SuitePoint]) -> list[SuitePoint]:
+    """Return the points, those that tables would show alike on lines that name their tokens or their width."""
+
+    def seen(place: SuitePoint) -> tuple[object, ...]:
+        return place.series, place.x, place.problem.dtype, place.problem.mode
+
+    for name in ("T", "D"):
+        alike = Counter(map(seen, places))
+        places = [
+            replace(place, series=f"{place.series}, {name}={getattr(place.problem, name)}")
+            if alike[seen(place)] > 1
+            else place
+            for place in places
+        ]
+    return places
 
 
 def capacity_words(problem: Problem) -> str:

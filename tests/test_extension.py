@@ -87,12 +87,19 @@ def test_a_suite_is_one_file(house: House) -> None:
 
         from ...kernels.problem import Problem
         from ..competitors import CompetitorRule
-        from ..suite import Suite, SuiteForm, SuitePoint
+        from ..layer import Layer
+        from ..suite import Suite, SuiteForm, SuitePoint, Sweep
 
+
+        def point(layer, T):
+            return SuitePoint(series=layer.title, x=T, problem=layer.changed(T=T))
+
+
+        layer = Layer(name="tiny", problem=Problem(T=1, D=32, F=32, E=4, K=2))
         form = SuiteForm(
             baseline="loop",
             competitors=CompetitorRule(groups=("dropless",)),
-            places=(SuitePoint(series="tiny", x=16, problem=Problem(T=16, D=32, F=32, E=4, K=2)),),
+            sweeps=(Sweep(layer=layer, point=point, values=(16,)),),
         )
         suite = Suite(question="Is it measured?", axis="tokens T", small=form, full=form)
         ''',

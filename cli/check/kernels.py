@@ -64,9 +64,9 @@ def compile_(
         from ...kernels.compiler.survey import cases, unable
         from ...kernels.hardware.gpus import HARDWARE
 
+        problems = _problems(words)
         if reason := unable():
             refuse(reason)
-        problems = _problems(words)
         work = [case for name in targets or HARDWARE for case in cases(name, kernel or [], problems, whole=whole)]
     outcomes = compile_layers(work, processes)
     if as_json:

@@ -24,13 +24,15 @@ ONE_DISPATCHER = BETWEEN_RANKS.leaving_out(
 
 
 def _point(layer: Layer, _: None) -> SuitePoint:
-    problem, rule = layer.problem, None
-    if problem.capacity_factor is not None:
-        rule = DROPPING
+    problem, words, rule = layer.problem, [], None
+    if problem.capacity_factor or problem.ranks == 1:
+        words.append(capacity_words(problem))
+        rule = DROPPING if problem.capacity_factor else None
     if problem.ranks > 1:
+        words.append(rank_words(problem))
         rule = ONE_DISPATCHER
     return SuitePoint(
-        series=capacity_words(problem) if problem.ranks == 1 else rank_words(problem),
+        series=", ".join(words),
         x=layer.name,
         model=layer.model,
         problem=problem,

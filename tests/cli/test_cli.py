@@ -45,7 +45,7 @@ def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
         (["run", "smok"], "did you mean smoke"),
         (["run", "smoke", "--kernel", "scater"], "did you mean scatter"),
         (["run", "models", "--model", "Mixtral-8x7"], "did you mean Mixtral-8x7B"),
-        (["run", "skew", "--model", "Mixtral-8x7B"], "no point of skew"),
+        (["run", "smoke", "--tokens", "0"], "--tokens 0: '0' is no batch size"),
         (["run", "smoke", "--device", "tpu"], "'cpu', 'cuda'"),
         (["run", "smoke", "--device", "cpu", "--cache", "hot"], "use cold or eager"),
         (["run", "smoke", "--size", "reduced"], "one of capacity, experts, granularity, models, tokens"),

@@ -13,15 +13,22 @@ from moebench.common.names import UnknownName
 from moebench.execution.trial.task import Task
 from moebench.execution.workers.worker import DeviceType
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import MODELS
-from moebench.results.record import CacheState
+from moebench.results.record import CacheState, Size
 from moebench.suites import plan as planner
+from moebench.suites.layer import Asked, Layer
 from moebench.suites.plan import CannotTime, NothingToMeasure, Plan, plan, tasks, timed
+from moebench.suites.suite import SUITES
 
 
 def planned(*names: str, **options: Any) -> Plan:
     defaults = {"size": "small", "device_type": "cpu", "configs": "default"}
     return plan(names, **defaults | options)
+
+
+def of_models(*names: str) -> Asked:
+    return Asked(layers=tuple(Layer.of(name, T=1) for name in names))
 
 
 def competing(task: Task) -> set[str]:
@@ -82,18 +89,105 @@ def test_points_have_the_model_that_they_are_the_shape_of(name: str) -> None:
 
 
 def test_models_leave_only_their_points() -> None:
-    found = planned("smoke", models=("mixtral-8x7b",))
+    found = planned("smoke", asked=of_models("mixtral-8x7b"))
     assert {task.point.model for task in found.tasks} == {"Mixtral-8x7B"}
-    both = planned("smoke", models=("Mixtral-8x7B", "Qwen3-30B-A3B"))
+    both = planned("smoke", asked=of_models("Mixtral-8x7B", "Qwen3-30B-A3B"))
     assert both.tasks == planned("smoke").tasks
-    with pytest.raises(NothingToMeasure, match="no point of experts has the shape of Mixtral-8x7B"):
-        planned("experts", models=("Mixtral-8x7B",))
 
 
-@pytest.mark.parametrize("options", [{"kernels": ("scater",)}, {"models": ("Mixtral-8x7C",)}])
-def test_a_wrong_name_is_refused(options: dict[str, Any]) -> None:
+def test_a_suite_without_points_of_a_model_is_asked_of_its_layer() -> None:
+    found = planned("experts", asked=of_models("Granite-3-1B-A400M"))
+    assert [(task.problem.D, task.problem.E, task.point.x) for task in found.tasks] == [
+        (1024, E, E) for E in (8, 32, 128, 512)
+    ]
+    assert {task.point.line for task in found.tasks} == {"Granite-3-1B-A400M, T=1024"}
+    # Points of the one model would be scaled down, and those of the other not.
+    both = planned("tokens", asked=of_models("Qwen3-30B-A3B", "OLMoE-1B-7B"))
+    assert {task.point.line for task in both.tasks} == {"Qwen3-30B-A3B, D=2048", "OLMoE-1B-7B, D=2048"}
+
+
+OWN = Layer(name="ours", problem=Problem(T=1, D=96, F=64, E=64, K=4, router="softmax_topk"))
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+@pytest.mark.parametrize("name", SUITES.names())
+def test_every_suite_can_be_asked_of_any_layer(name: str, size: Size) -> None:
+    device: DeviceType = "cpu" if size == "small" else "cuda"
+    asked, of_suite = (
+        planned(name, size=size, device_type=device, asked=Asked(layers=(OWN,))),
+        tasks(name, size, device),
+    )
+    assert asked.notes == []
+    own, usual = [task.problem for task in asked.tasks], [task.problem for task in of_suite]
+    assert {problem.D for problem in own} == {96}
+    assert {(problem.router, problem.gated) for problem in own} == {("softmax_topk", True)}
+    assert {(problem.T, problem.dtype, problem.mode, problem.load, problem.ranks) for problem in own} <= {
+        (problem.T, problem.dtype, problem.mode, problem.load, problem.ranks) for problem in usual
+    }
+    assert {task.point.x for task in asked.tasks} - {"ours"} <= {task.point.x for task in of_suite}
+    assert {task.point.model for task in asked.tasks} == {None}
+    places = [(task.point, task.problem) for task in asked.tasks]
+    assert all(places.count(place) == 1 for place in places)
+    assert all(task.competitors for task in asked.tasks)
+
+
+@pytest.mark.parametrize("name", SUITES.names())
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("T", (24, 48)),
+        ("dtype", ("bfloat16",)),
+        ("mode", ("train",)),
+        ("capacity_factor", (1.5, None)),
+        ("load", ("zipf:0.7",)),
+        ("ranks", (2,)),
+        ("router", ("sigmoid_topk",)),
+    ],
+)
+def test_what_a_user_fixes_stays_in_every_suite(name: str, field: str, values: tuple[object, ...]) -> None:
+    found = planned(name, asked=Asked(fields={field: values})).tasks
+    fixed = [getattr(task.problem, field) for task in found]
+    if (name, field) == ("scaling", "T"):  # whose tokens are those of each rank
+        fixed = [task.problem.tokens_per_rank for task in found]
+    assert set(fixed) == set(values)
+    lines = {(task.point.line, task.point.x, task.problem.dtype, task.problem.mode) for task in found}
+    assert len(lines) == len(found), "a table could not tell two points apart"
+    for task in found:
+        kernels = competing(task)
+        assert task.point.baseline in kernels or name in ("smoke", "gate")
+        assert task.problem.ranks == 1 or all(KERNELS.load(kernel).between_ranks for kernel in kernels)
+
+
+def test_the_axis_takes_the_values_that_are_given() -> None:
+    found = planned("tokens", asked=Asked(layers=(OWN,), fields={"T": (3, 5), "dtype": ("bfloat16", "float32")})).tasks
+    assert [(task.point.line, task.point.x, task.problem.dtype) for task in found] == [
+        ("ours, D=96", T, dtype) for T in (3, 5) for dtype in ("bfloat16", "float32")
+    ]
+    (dropless,) = planned("capacity", asked=Asked(fields={"capacity_factor": (None,)})).tasks
+    assert (dropless.point.x, dropless.point.line) == ("dropless", "Mixtral-8x7B, D=256, T=512")
+
+
+def test_a_line_names_what_a_user_has_fixed() -> None:
+    fields = {"load": ("hot",), "capacity_factor": (2.0,), "router": ("softmax_topk",)}
+    lines = {task.point.line for task in planned("tokens", asked=Asked(layers=(OWN,), fields=fields)).tasks}
+    assert lines == {"ours, D=96, hot, capacity factor 2, softmax_topk"}
+
+
+def test_points_that_a_layer_cannot_have_are_left_out_with_the_reason() -> None:
+    narrow = Layer(name="ours", problem=OWN.problem.replace(F=12))
+    found = planned("granularity", asked=Asked(layers=(narrow,)))
+    assert [task.point.x for task in found.tasks] == [1, 2]
+    assert found.notes == [
+        f"granularity leaves out a point: granularity = {G} does not divide F = 12: give a divisor of it"
+        for G in (8, 32)
+    ]
+    with pytest.raises(NothingToMeasure, match=r"no point of tokens is left: dtype = 'int8': give one of"):
+        planned("tokens", asked=Asked(fields={"dtype": ("int8",)}))
+
+
+def test_a_wrong_name_is_refused() -> None:
     with pytest.raises(UnknownName, match="did you mean"):
-        planned("smoke", **options)
+        planned("smoke", kernels=("scater",))
 
 
 def test_records_say_the_size_of_the_suite() -> None:

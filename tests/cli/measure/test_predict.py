@@ -61,10 +61,10 @@ def test_every_option_reaches_the_problem(tmp_path: Path) -> None:
 def test_dispatchers_that_cannot_and_memory_that_is_short_are_said() -> None:
     odd = moebench(*ARGUMENTS, "--ranks", "12")
     assert "on 12 ranks, hierarchical needs as many ranks on every node" in odd.output
-    large = moebench(*ARGUMENTS, "--ranks", "256", "--tokens-per-rank", 32768)
+    large = moebench(*ARGUMENTS, "--ranks", "256", "--tokens", 32768)
     assert "too large" in large.output
     assert "fastest: alltoall" in large.output
-    none = moebench(*ARGUMENTS, "--ranks", "1", "--tokens-per-rank", 10_000_000)
+    none = moebench(*ARGUMENTS, "--ranks", "1", "--tokens", 10_000_000)
     assert "fastest: none fits on 1 rank" in none.output
 
 
@@ -83,7 +83,7 @@ def test_dispatchers_that_cannot_and_memory_that_is_short_are_said() -> None:
         ((*ARGUMENTS, "--load", "trace:missing.npy"), "missing.npy"),
         ((*ARGUMENTS, "--dtype", "int8"), "dtype = 'int8'"),
         ((*ARGUMENTS, "--wire", "int8"), "'float8_e4m3fn'"),
-        ((*ARGUMENTS, "--capacity-factor", "-1"), "capacity_factor = -1"),
+        ((*ARGUMENTS, "--capacity", "-1"), "--capacity -1: give a positive number, or dropless"),
         (("--model", "DeepSeek-V3", "--machine", "dgx-a100", "--dtype", "float8_e4m3fn"), "give one of float32"),
         ((*ARGUMENTS, "--output", "/proc/none/p.jsonl"), "give an --output that can be written"),
     ],

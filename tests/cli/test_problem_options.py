@@ -1,0 +1,199 @@
+"""The words for a problem: the same in every verb, with one line and exit code 2 for what cannot be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from moebench.cli.main import app
+from moebench.cli.problem_options import HELP
+from moebench.kernels.problem.models import MODELS
+from moebench.suites.layer import Asked, Layer
+from moebench.suites.plan import plan
+
+VERBS = {
+    "run": ("run", "tokens", "--device", "cpu"),
+    "gate": ("gate", "tokens", "--self", "--device", "cpu"),
+    "tune": ("tune", "scatter", "--device", "cpu", "--show-space"),
+    "predict": ("predict", "--machine", "dgx-h100"),
+    "compile": ("kernels", "compile", "--target", "sm_90", "--kernel", "triton_scatter"),
+}
+SHAPE = ("--shape", "D=64,F=96,E=8,K=2")
+
+
+def moebench(*arguments: object) -> Result:
+    return CliRunner(env={"COLUMNS": "300"}).invoke(app, [*map(str, arguments)])
+
+
+def verbs(command: Any) -> Iterator[Any]:
+    for one in command.commands.values():
+        yield from verbs(one) if hasattr(one, "commands") else [one]
+
+
+def test_every_verb_has_the_same_words_with_the_same_help() -> None:
+    found = {verb.name: {one.name: one for one in verb.params} for verb in verbs(typer.main.get_command(app))}
+    taking = {name: options for name, options in found.items() if "tokens" in options}
+    assert set(taking) == set(VERBS)
+    for options in taking.values():
+        assert {name: (tuple(options[name].opts), options[name].help) for name in HELP} == {
+            name: (spellings, text) for name, (spellings, _, text) in HELP.items()
+        }
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    dense = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    (tmp_path / "dense.json").write_text(json.dumps(dense))
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*SHAPE, "--model", "Mixtral-8x7B"), "--model Mixtral-8x7B and --shape D=64,F=96,E=8,K=2 both name a layer"),
+        ((*SHAPE, "--config", "dense.json"), "--config dense.json and --shape D=64,F=96,E=8,K=2 both name a layer"),
+        (("--config", "dense.json"), "dense model"),
+        (("--config", "missing.json"), "missing.json cannot be read (No such file or directory)"),
+        (("--shape", "D=64,F=96,E=8"), "--shape D=64,F=96,E=8: give it as D=512,F=1792,E=8,K=2"),
+        (("--shape", "D=64,D=64,F=96,E=8,K=2"), "each of the four once"),
+        (("--shape", "D=64,F=96,E=0,K=2"), "E = '0' is no positive number"),
+        (("--shape", "D=64,F=96,E=8,K=9"), "K = 9 experts per token, but only E = 8 experts: give K <= E"),
+        (("--model", "Mixtral-8x7"), "did you mean Mixtral-8x7B"),
+        (("--width", "64"), "--width 64 scales a layer: name one by --model NAME"),
+        ((*SHAPE, "--width", "1"), "--width 1: D = 1 is too narrow"),
+        ((*SHAPE, "--tokens", "0"), "--tokens 0: '0' is no batch size; give numbers like 16,64,256"),
+        ((*SHAPE, "--tokens", "-4"), "--tokens -4: '-4' is no batch size"),
+        ((*SHAPE, "--tokens", ""), "is no batch size"),
+        ((*SHAPE, "--capacity", "nan"), "--capacity nan: give a positive number, or dropless"),
+        ((*SHAPE, "--capacity", "0"), "--capacity 0: give a positive number, or dropless"),
+        ((*SHAPE, "--dtype", "int8"), "dtype = 'int8': give one of float32"),
+        ((*SHAPE, "--mode", "both"), "mode = 'both': give one of forward, train"),
+        ((*SHAPE, "--load", "zipf"), "load = 'zipf': give one of"),
+        ((*SHAPE, "--load", "trace:missing.npy"), "trace missing.npy: No such file or directory"),
+        ((*SHAPE, "--ranks", "none"), "--ranks none: 'none' is not a number of ranks"),
+        ((*SHAPE, "--router", "softmax"), "did you mean softmax_topk"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_exit_code_2(
+    verb: str, words: tuple[str, ...], message: str, here: Path
+) -> None:
+    answer = moebench(*VERBS[verb], *words)
+    assert answer.exit_code == 2, answer.output
+    assert message in answer.stderr
+    assert answer.stderr.startswith("moebench: ")
+    assert answer.stderr.count("\n") == 1
+    assert [path.name for path in here.iterdir()] == ["dense.json"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"), [("tune", ("--dtype", "float32,bfloat16")), ("predict", ("--tokens", "64,128"))]
+)
+def test_a_verb_about_one_problem_takes_one_value(verb: str, words: tuple[str, ...]) -> None:
+    answer = moebench(*VERBS[verb], *SHAPE, *words)
+    assert answer.exit_code == 2
+    assert f"{' '.join(words)}: {verb} takes one value: give one of them" in answer.stderr
+    two = moebench(*VERBS[verb], "--model", "DBRX,GLM-4.5")
+    assert f"--model DBRX, GLM-4.5: {verb} takes one model" in two.stderr
+
+
+@pytest.mark.parametrize("name", [preset.name for preset in MODELS])
+def test_every_preset_is_predicted_and_has_a_space(name: str) -> None:
+    space = moebench(*VERBS["tune"], "--model", name, "--tokens", "64")
+    assert space.exit_code == 0, space.output
+    assert "scatter, T = 64" in space.stdout
+    predicted = moebench(*VERBS["predict"], "--model", name, "--ranks", "8")
+    assert predicted.exit_code == 0, predicted.output
+    assert "fastest: " in predicted.stdout
+
+
+CONFIGS: dict[str, dict[str, object]] = {
+    "jamba": {
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "expert_layer_period": 2,
+        "expert_layer_offset": 1,
+        "num_hidden_layers": 4,
+        "hidden_act": "silu",
+    },
+    "dots1": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "moe_intermediate_size": 48,
+        "n_routed_experts": 8,
+        "num_experts_per_tok": 3,
+        "n_shared_experts": 2,
+        "first_k_dense_replace": 1,
+        "num_hidden_layers": 3,
+        "hidden_act": "silu",
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 2.5,
+        "scoring_func": "sigmoid",
+    },
+    "lfm2_moe": {
+        "hidden_size": 64,
+        "intermediate_size": 112,
+        "moe_intermediate_size": 32,
+        "num_experts": 8,
+        "num_experts_per_tok": 4,
+        "num_dense_layers": 1,
+        "num_hidden_layers": 3,
+        "norm_topk_prob": True,
+        "use_expert_bias": True,
+        "hidden_act": "silu",
+    },
+}
+"""Families without a preset, with the fields of their files, small."""
+
+
+@pytest.fixture(params=CONFIGS)
+def family(request: pytest.FixtureRequest, here: Path) -> str:
+    """Write the file of a family without a preset, and return the family's name."""
+    name: str = request.param
+    assert not any(name in preset.name.casefold() for preset in MODELS)
+    (here / "config.json").write_text(json.dumps({"model_type": name, **CONFIGS[name]}))
+    return name
+
+
+def test_a_config_json_goes_through_tune_predict_and_the_plan_of_a_run(family: str, here: Path) -> None:
+    config = ("--config", "config.json", "--dtype", "float32")
+    assert "scatter, T = 16" in moebench(*VERBS["tune"], *config, "--tokens", "16").stdout
+    assert "fastest: " in moebench(*VERBS["predict"], *config, "--ranks", "4").stdout
+    asked = Asked(layers=(Layer.configured(here / "config.json"),), fields={"T": (16,)})
+    (task,) = plan(["tokens"], size="small", device_type="cpu", asked=asked, configs="default").tasks
+    assert (64, CONFIGS[family]["num_experts_per_tok"]) == (task.problem.D, task.problem.K)
+
+
+@pytest.mark.slow  # each starts a worker and measures
+def test_a_config_json_is_measured(family: str, here: Path) -> None:
+    options = ("--config", "config.json", "--tokens", "16", "--kernel", "scatter", "--samples", 3, "-o", "r.jsonl")
+    ran = moebench(*VERBS["run"], *options)
+    assert ran.exit_code == 0, ran.output
+    records = [json.loads(line) for line in (here / "r.jsonl").read_text().splitlines()]
+    assert {(record["problem"]["D"], record["problem"]["K"], record["status"]) for record in records} == {
+        (64, CONFIGS[family]["num_experts_per_tok"], "passed")
+    }
+
+
+def test_old_spellings_are_understood() -> None:
+    options = ("--model", "Mixtral-8x7B", "--ranks", "8", "--json")
+    new = json.loads(moebench(*VERBS["predict"], *options, "--tokens", 64, "--capacity", 1.5).stdout)
+    old = json.loads(moebench(*VERBS["predict"], *options, "--tokens-per-rank", 64, "--capacity-factor", 1.5).stdout)
+    assert [one["problem"] for one in old] == [one["problem"] for one in new]
+    assert new[0]["problem"]["T"] == 8 * 64
+
+
+def test_suites_of_the_working_folder_are_listed_with_their_paths(here: Path) -> None:
+    (here / "bad.suite.toml").write_text("question = 1\n")
+    found = json.loads(moebench("list", "suites", "--json").stdout)
+    assert found["bad.suite.toml"].startswith("no suite: bad.suite.toml:1: ")
+    assert "tokens" in found
