@@ -1,14 +1,17 @@
-"""Every Python block that the documentation shows runs."""
+"""Every Python block that the documentation shows runs, and every TOML block is a suite."""
 
 from __future__ import annotations
 
 import re
 import socket
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from pages import ROOT, Block, blocks
+
+from moebench.suites.suite_file import read
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
@@ -26,3 +29,9 @@ def test_python_block_runs(block: Block, monkeypatch: pytest.MonkeyPatch) -> Non
     module.__package__ = module.__name__.rpartition(".")[0]
     monkeypatch.setitem(sys.modules, module.__name__, module)  # where dataclasses look it up
     exec(compile(block.text, str(block), "exec"), vars(module))  # noqa: S102 - the documentation is ours
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_toml_block_is_a_suite(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "suite.toml").write_text(block.text)
+    assert read(tmp_path / "suite.toml").small.places
