@@ -23,10 +23,10 @@ def show(
 
     Suites of one's own are those of the files *.suite.toml in the working folder.
     """
-    entries = LISTED[kind]()
     if as_json:
-        typer.echo(json.dumps(entries, indent=2))
+        typer.echo(json.dumps((DETAILS.get(kind) or LISTED[kind])(), indent=2))
         return
+    entries = LISTED[kind]()
     width = max(map(len, entries))
     for name, summary in entries.items():
         typer.echo(f"{name:<{width}}  {summary}")
@@ -61,10 +61,19 @@ def _models() -> Entries:
     from ...kernels.problem.models import MODELS
 
     return {
-        model.name: f"D={model.D} F={model.F} E={model.E} K={model.K} {model.router}, "
-        f"{model.layers} MoE layers ({model.source})"
+        model.name: f"D={model.D} F={model.F} E={model.E} K={model.K} {model.activation}"
+        f"{' gated' if model.gated else ''}, {model.layers} layers"
         for model in MODELS
     }
+
+
+def _model_fields() -> dict[str, dict[str, object]]:
+    """Return every field of every model, its source and its note among them."""
+    from dataclasses import asdict
+
+    from ...kernels.problem.models import MODELS
+
+    return {model.name: asdict(model) for model in MODELS}
 
 
 def _routers() -> Entries:
@@ -101,3 +110,4 @@ LISTED: dict[Kind, Callable[[], Entries]] = {
     "machines": _machines,
     "formats": _formats,
 }
+DETAILS: dict[Kind, Callable[[], object]] = {"models": _model_fields}  # kinds of which JSON tells more

@@ -112,8 +112,6 @@ def model_of_config(path: Path) -> Model:
         )
     layers, all_layers = _moe_layers(config)
     width, model_width = config.number(WIDTHS), config.number(MODEL_WIDTHS)
-    if width != model_width:
-        config.notes.append(f"experts work in a latent width of {width}, projected from and to {model_width} outside")
     activation, gated = _activation(config)
     chosen = ALWAYS_CHOSEN.get(config.family) if not config.has(CHOSEN) else None
     model = Model(
@@ -127,6 +125,7 @@ def model_of_config(path: Path) -> Model:
         router=_router(config, chosen),
         layers=layers,
         source=str(path),
+        model_width=model_width if model_width != width else None,
         note="; ".join([*config.notes, *_left_out(config), *_dense_layers(layers, all_layers)]),
     )
     try:

@@ -131,7 +131,6 @@ def activate_backward(problem: Problem, h: Tensor, da: Tensor) -> Tensor:
     if not problem.gated:
         return _GRADIENTS[name](da, h)
     gate, up = h.chunk(2, dim=-1)
-    d_up = da * ACTIVATIONS[name](gate)
-    if name in _UP_GRADIENTS:
-        d_up = _UP_GRADIENTS[name](d_up, up)
-    return torch.cat((_GRADIENTS[name](da * _up_factor(name, up), gate), d_up), dim=-1)
+    factor = ACTIVATIONS[name](gate)
+    d_gate, d_up = _GRADIENTS[name](da * _up_factor(name, up), gate), da * factor
+    return torch.cat((d_gate, _UP_GRADIENTS[name](d_up, up) if name in _UP_GRADIENTS else d_up), dim=-1)

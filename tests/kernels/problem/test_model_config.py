@@ -152,7 +152,6 @@ def test_a_file_without_surprises_leaves_nothing_out_and_a_folder_is_as_good(tmp
         ({"routed_scaling_factor": 6.0}, "without routed_scaling_factor = 6.0 on gate weights"),
         ({"quantization_config": {"quant_method": "mxfp4"}}, "without quantisation (mxfp4)"),
         ({"model_type": "gpt_oss"}, "without biases of router and experts"),
-        ({"moe_latent_size": 16}, "experts work in a latent width of 16, projected from and to 64 outside"),
         ({"moe_topk": [2] * 9 + [4] * 3, "num_experts_per_tok": None}, "moe_topk is 2 here and 4 in other layers"),
         ({"hidden_act": "mish"}, "its hidden_act = mish is run as silu"),
         ({"first_k_dense_replace": 1}, "1 of 12 layers are without experts"),
@@ -163,6 +162,12 @@ def test_a_file_without_surprises_leaves_nothing_out_and_a_folder_is_as_good(tmp
 )
 def test_what_is_left_out_is_named(changes: dict[str, Any], note: str, write: Write) -> None:
     assert note in model_of_config(write(MIXTRAL | changes)).note
+
+
+def test_a_latent_width_is_that_of_the_experts(write: Write) -> None:
+    model = model_of_config(write(MIXTRAL | {"moe_latent_size": 16}))
+    assert (model.D, model.model_width) == (16, 64)
+    assert model_of_config(write(MIXTRAL)).model_width is None
 
 
 def test_the_text_model_of_a_multimodal_model_is_found_with_the_quantisation_beside_it(write: Write) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from moebench.common.names import UnknownName
 from moebench.kernels.problem import InvalidProblem
-from moebench.kernels.problem.models import MODELS, Model, model
+from moebench.kernels.problem.model_config import model_of_config
+from moebench.kernels.problem.models import MODELS, Layout, Model, model
 
 NAMES = [preset.name for preset in MODELS]
 
@@ -17,6 +20,7 @@ NAMES = [preset.name for preset in MODELS]
 # width, SwitchTransformersConfig's width (switch-base-8), and all of DbrxConfig, GraniteMoeConfig and MiniMaxConfig.
 SHAPE = {"D": "hidden_size", "E": "num_experts", "K": "num_experts_per_tok", "activation": "hidden_act"}
 LOCAL = SHAPE | {"E": "num_local_experts", "F": "intermediate_size", "layers": "num_hidden_layers"}
+LOCAL_SHAPE = {field: name for field, name in LOCAL.items() if field != "activation"}  # its name says silu
 FINE = SHAPE | {"F": "moe_intermediate_size"}
 DEEPSEEK = FINE | {
     "E": "n_routed_experts",
@@ -26,7 +30,7 @@ DEEPSEEK = FINE | {
 DEFAULTS = [
     ("Mixtral-8x7B", "MixtralConfig", LOCAL),
     ("Phi-3.5-MoE", "PhimoeConfig", LOCAL),
-    ("gpt-oss-120b", "GptOssConfig", LOCAL),
+    ("gpt-oss-120b", "GptOssConfig", LOCAL_SHAPE),
     ("Llama-4-Scout", "Llama4TextConfig", LOCAL),
     ("Qwen1.5-MoE-A2.7B", "Qwen2MoeConfig", FINE | {"layers": "num_hidden_layers", "renormalised": "norm_topk_prob"}),
     ("Qwen3-30B-A3B", "Qwen3MoeConfig", FINE),
@@ -37,6 +41,43 @@ DEFAULTS = [
     ("OLMoE-1B-7B", "OlmoeConfig", SHAPE | {"layers": "num_hidden_layers", "renormalised": "norm_topk_prob"}),
     ("Switch-Base-128", "SwitchTransformersConfig", {"D": "d_model", "activation": "dense_act_fn"}),
 ]
+
+READ = {
+    "A.X-K1": "AXK1Config",
+    "Beam-1.0-501B-A23B": "BeamConfig",
+    "DeepSeek-V3": "DeepseekV3Config",
+    "DeepSeek-V4-Flash": "DeepseekV4Config",
+    "dots3-note": "Dots3NoteConfig",
+    "ERNIE-4.5-21B-A3B": "Ernie4_5_MoeConfig",
+    "FlexOlmo-7x7B": "FlexOlmoConfig",
+    "Flint": "FlintConfig",
+    "GLM-4.5-Air": "Glm4MoeConfig",
+    "GLM-4.7-Flash": "Glm4MoeLiteConfig",
+    "GLM-5": "GlmMoeDsaConfig",
+    "GLM-5.3-Flash": "Glm5NextConfig",
+    "gpt-oss-120b": "GptOssConfig",
+    "Hy3": "HYV3Config",
+    "Inkling-2-Small": "Inkling2Config",
+    "Jamba-Mini": "JambaConfig",
+    "Kimi-Linear-48B-A3B": "KimiLinearConfig",
+    "Kolibri-1": "Kolibri1Config",
+    "Laguna-XS": "LagunaConfig",
+    "Ling-3.0-flash": "BailingHybridConfig",
+    "Llama-4-Scout": "Llama4Config",
+    "LongCat-Flash": "LongcatFlashConfig",
+    "Mellum2-12B-A2.5B": "MellumConfig",
+    "MiMo-V2-Flash": "MiMoV2FlashConfig",
+    "MiniMax-M2": "MiniMaxM2Config",
+    "Mistral-Large-4": "MistralLarge4Config",
+    "Mistral-Small-4": "Mistral4Config",
+    "Mixtral-8x7B": "MixtralConfig",
+    "Muse-Spark-816B": "MuseSparkConfig",
+    "Qwen3-Next-80B-A3B": "Qwen3NextConfig",
+    "Qwen3.5-35B-A3B": "Qwen3_5MoeConfig",
+    "Solar-Open-100B": "SolarOpenConfig",
+    "Step-3.5-Flash": "Step3p7Config",
+    "ZAYA1-8B": "ZayaConfig",
+}
 
 # Parameters of the routed experts in billions, computed from the shapes.
 EXPERTS = {
@@ -86,6 +127,77 @@ TOTALS = {
     "GLM-4.5-Air": 106,
     "Llama-4-Scout": 109,
     "Llama-4-Maverick": 400,
+    "DeepSeek-V4-Flash": 284,
+    "DeepSeek-V4-Pro": 1600,
+    "DeepSeek-V4.1-Flash": 552,
+    "Kimi-K3": 2780,
+    "Kimi-Linear-48B-A3B": 48,
+    "GLM-4.7-Flash": 30,
+    "GLM-5": 744,
+    "Qwen3.5-35B-A3B": 35,
+    "Qwen3.5-122B-A10B": 122,
+    "Qwen3.5-397B-A17B": 397,
+    "Qwen3.8-2.4T-A95B": 2420,
+    "Qwen3.8-Flash-Next": 125,
+    "MiniMax-M2": 230,
+    "MiniMax-M3": 428,
+    "Mistral-Large-3": 675,
+    "Mistral-Small-4": 119,
+    "Muse-Spark-816B": 816,
+    "Ling-mini-2.0": 16.3,
+    "Ling-flash-2.0": 104,
+    "Ling-1T": 1000,
+    "Ling-3.0-flash": 124.4,
+    "Step-3": 321,
+    "Step-3.5-Flash": 196,
+    "Nemotron-3-Nano": 31.6,
+    "Nemotron-3-Super": 120,
+    "Nemotron-3-Ultra": 550,
+    "Hunyuan-A13B": 80,
+    "Hy3": 295,
+    "Hy4-preview": 770,
+    "ERNIE-4.5-21B-A3B": 21,
+    "ERNIE-4.5-300B-A47B": 300,
+    "dots.llm1": 142,
+    "dots3-note": 288,
+    "LongCat-Flash": 560,
+    "Trinity-Nano": 6,
+    "Trinity-Mini": 26,
+    "Trinity-Large": 398,
+    "FlexOlmo-7x7B": 33,
+    "Granite-4.0-H-Small": 32,
+    "Granite-4.0-H-Tiny": 7,
+    "Gemma-4-26B": 26,
+    "Phi-mini-MoE": 7.65,
+    "Phi-tiny-MoE": 3.8,
+    "Jamba-Mini": 52,
+    "Jamba-Large": 398,
+    "MiMo-V2-Flash": 309,
+    "MiMo-V2.5-Pro": 1020,
+    "Solar-Open-100B": 102,
+    "K-EXAONE-236B-A23B": 236,
+    "A.X-K1": 519,
+    "Inkling": 975,
+    "Inkling-Small": 276,
+    "Beam-1.0-501B-A23B": 501,
+    "Laguna-XS": 33,
+    "North-Mini-Code": 30,
+    "LFM2-8B-A1B": 8.3,
+    "Mellum2-12B-A2.5B": 12,
+    "ZAYA1-8B": 8.3,
+}
+
+WITH_LARGE_EMBEDDINGS = {"Granite-4.0-H-Small": 0.84, "Phi-mini-MoE": 0.75, "Phi-tiny-MoE": 0.7}
+# Switch-Base-64 is checked against Switch-Base-128. Of the others no total is published, or none without other tables;
+# the experts of Mistral-Large-4 alone would be 3 % more than its rounded total.
+WITHOUT_A_TOTAL = {
+    "Switch-Base-64",
+    "GLM-5.3-Flash",
+    "Mistral-Large-4",
+    "LongCat-Flash-Lite",
+    "Inkling-2-Small",
+    "Kolibri-1",
+    "Flint",
 }
 
 
@@ -115,7 +227,7 @@ def test_expert_parameters_are_the_known_ones(name: str, billions: float) -> Non
 
 @pytest.mark.parametrize(("name", "billions"), TOTALS.items(), ids=list(TOTALS))
 def test_experts_are_most_of_the_published_total_and_never_more(name: str, billions: float) -> None:
-    assert 0.85 < model(name).expert_parameters / 1e9 / billions < 1
+    assert WITH_LARGE_EMBEDDINGS.get(name, 0.85) < model(name).expert_parameters / 1e9 / billions < 1
 
 
 def test_half_the_experts_are_half_the_parameters_of_switch_base() -> None:
@@ -123,7 +235,7 @@ def test_half_the_experts_are_half_the_parameters_of_switch_base() -> None:
 
 
 def test_every_preset_is_checked_against_a_published_total() -> None:
-    assert set(NAMES) - set(TOTALS) == {"Switch-Base-64"}
+    assert set(NAMES) - set(TOTALS) == WITHOUT_A_TOTAL
 
 
 @pytest.mark.parametrize("preset", MODELS, ids=NAMES)
@@ -156,3 +268,24 @@ def test_preset_is_found_in_any_case_and_suggested_for_a_misspelt_name(preset: M
     with pytest.raises(UnknownName, match="no model is named") as caught:
         model(misspelt)
     assert preset.name in str(caught.value).partition("did you mean")[2]
+
+
+def test_presets_equal_what_the_reader_finds_in_the_defaults_of_transformers(tmp_path: Path) -> None:
+    """These configuration classes have the released model's values as defaults."""
+    transformers = pytest.importorskip("transformers", reason="needs the extra 'peers' to compare with transformers")
+    for name, class_name in READ.items():
+        if not hasattr(transformers, class_name):
+            continue  # an older version of transformers
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(getattr(transformers, class_name)().to_dict()))
+        found, preset = model_of_config(path), model(name)
+        for field in ("D", "F", "E", "K", "layers", "activation", "gated"):
+            assert getattr(found, field) == getattr(preset, field), (name, field)
+
+
+def test_a_latent_width_and_the_layout_of_a_checkpoint_are_told() -> None:
+    assert (model("Kimi-K3").D, model("Kimi-K3").model_width) == (3584, 7168)
+    assert model("gpt-oss-20b").layout == "interleaved and transposed"
+    assert {preset.layout for preset in MODELS} == {None, *get_args(Layout)}
+    assert all(preset.model_width is None or preset.model_width > preset.D for preset in MODELS)
+    assert [preset.name for preset in MODELS if preset.bias] == ["gpt-oss-20b", "gpt-oss-120b"]
