@@ -1,10 +1,17 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and text that other programs have saved in their own encoding."""
 
 from __future__ import annotations
 
+import codecs
 import os
 import tempfile
 from pathlib import Path
+
+from .errors import UserError
+
+
+class NotUtf8(UserError, ValueError):
+    """The content of a file is text in another encoding; the message names the file and the remedy."""
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -32,6 +39,17 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def utf8(content: bytes, name: str | Path) -> bytes:
+    """Return text in UTF-8 without the mark that some editors put before it; ``name`` is what an error calls the file.
+
+    Raises:
+        NotUtf8: when the text is in UTF-16, as the ``>`` of some shells writes it.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise NotUtf8(f"{name} is text in UTF-16: save it as UTF-8")
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def _umask() -> int:

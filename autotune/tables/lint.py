@@ -28,6 +28,9 @@ ELEMENTS: dict[str | None, tuple[int, int]] = {
     "int8_w8a16": (2, 1),
     "int4_w4a16": (2, 0),
 }
+LORA = ("_SHRINK", "_EXPAND")  # how the names of vLLM's files for LoRA end
+LONGER_NAMES = {"NVIDIA_A100": "NVIDIA_A100-SXM4-80GB", "NVIDIA_H100": "NVIDIA_H100_80GB_HBM3"}
+DECODED = 16  # a block of rows of the smallest tile: batches up to this size want the same tiles
 RINGS_ON_AMD = (3, 2)  # the first Triton that keeps tiles in several buffers there
 
 
@@ -59,7 +62,7 @@ def lint(folder: Path, *, triton: str | None = None, engine: Engine | None = Non
         if path.name.endswith(ABOUT):
             continue
         if not path.name.startswith("E="):
-            findings.append(_another_name(file))
+            findings.append(_lora(file) if path.stem.endswith(LORA) else _another_name(file))
             continue
         files += 1
         reader = engine or engine_of(path)
@@ -77,6 +80,16 @@ def lint(folder: Path, *, triton: str | None = None, engine: Engine | None = Non
     return Linted(files, sorted(findings, key=lambda finding: (worst[finding.severity], finding.file)))
 
 
+def _lora(file: str) -> Finding:
+    return Finding(
+        severity=Severity.note,
+        kind="name",
+        file=file,
+        sentence="holds tiles of vLLM's LoRA kernels",
+        remedy="they are not checked here",
+    )
+
+
 def _another_name(file: str) -> Finding:
     return Finding(
         severity=Severity.note,
@@ -89,6 +102,8 @@ def _another_name(file: str) -> Finding:
 
 def _of_one(placed: PlacedFile, engine: Engine, triton: str | None) -> Iterator[Finding]:
     yield from _unreachable(placed, engine)
+    yield from _unreported(placed)
+    yield from _below_the_smallest(placed)
     yield from _version(placed, engine, triton)
     yield from _element(placed)
     yield from _launch(placed, engine, triton)
@@ -110,6 +125,30 @@ def _unreachable(placed: PlacedFile, engine: Engine) -> Iterator[Finding]:
             "name",
             f"is not the name that {engine.label} looks for",
             f"rename it to {wanted}",
+        )
+
+
+def _unreported(placed: PlacedFile) -> Iterator[Finding]:
+    """Yield a finding for a device whose driver reports a longer name, so that the engine never asks for the file."""
+    device = placed.content.name.device
+    if device in LONGER_NAMES:
+        yield placed.finding(
+            Severity.warning,
+            "name",
+            f"no driver reports a device as {device}",
+            f"name the variant that it is for, such as {LONGER_NAMES[device]}",
+        )
+
+
+def _below_the_smallest(placed: PlacedFile) -> Iterator[Finding]:
+    """Yield a finding where all small batches, those of decoding, take the tiles of a large one."""
+    smallest = min(placed.content.configs, default=1)
+    if smallest > DECODED:
+        yield placed.finding(
+            Severity.warning,
+            "keys",
+            f"batches of M = 1 to {smallest - 1} take the tiles of M = {smallest}",
+            f"tune small batches too, --tokens 1,16,{smallest}",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from .serving_file import Finding, ServingError, ServingFile, Severity, TileFile
 
 LARGEST_FILE = 1 << 20
 LARGEST_NUMBER = 1 << 31
+MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 NEEDED = KNOBS[:4]  # Triton has defaults for warps and stages
 BESIDE = {
     "SPLIT_K": "vLLM sets it to 1",
@@ -47,7 +49,7 @@ def read_tiles(
     if len(content) > LARGEST_FILE:
         return error(f"is longer than {LARGEST_FILE} bytes", "give a file of tuned tiles")
     try:
-        body = json.loads(content, object_pairs_hook=_Pairs, parse_constant=_no_number)
+        body = json.loads(_text(content), object_pairs_hook=_Pairs, parse_constant=_no_number)
     except (ValueError, RecursionError) as problem:
         return error(f"is no JSON ({problem})", "write it anew")
     if not isinstance(body, _Pairs):
@@ -62,6 +64,13 @@ def read_tiles(
 
 class _Pairs(list[tuple[str, object]]):
     """A JSON object as its pairs, so that a key that is in it twice is seen."""
+
+
+def _text(content: bytes) -> str:
+    """Return the text as engines read it; Python's JSON would also take encodings that they do not."""
+    if content.startswith(MARKS):
+        raise ValueError("it begins with a byte order mark, which no engine reads: save it as UTF-8 without one")
+    return content.decode()
 
 
 def _no_number(constant: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -32,7 +33,7 @@ def content_of(path: Path) -> FileContent:
         if not path.is_file():
             return FileContent.nothing
         with path.open("rb") as file:
-            start = file.read(max(len(RECORDS_START), len(PREDICTIONS_START)))
+            start = file.read(len(BOM_UTF8) + max(len(RECORDS_START), len(PREDICTIONS_START))).removeprefix(BOM_UTF8)
     except OSError:
         return FileContent.nothing  # whoever reads or writes it will say why that fails
     if not start:

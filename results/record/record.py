@@ -7,14 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from .earlier_schema import upgraded
 from .identity import Identity, config_text
 
 SCHEMA: Final = 2
+
+LARGEST: Final = 2**100
+"""No count and no amount of a record is larger; what is would make an infinity of every sum and ratio in a report."""
+
+SMALLEST: Final = 2.0**-100
+"""No sample and no rate is smaller, so that one over it is a number."""
+MOST_SAMPLES: Final = 20_000
+"""Ten times what a run takes; the interval of a median draws each of them 2000 times."""
+
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+Amount = Annotated[float, Field(ge=0, le=LARGEST)]
+Positive = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
 
 CacheState = Literal["cold", "hot", "eager"]
 """How calls are timed. Times of different ways are never compared.
@@ -115,8 +127,8 @@ class Error(_RecordPart):
 class Memory(_RecordPart):
     """Bytes: the peak a call allocates beyond its inputs, and what a training step keeps for its backward."""
 
-    peak: int = Field(description="bytes that one call allocates beyond its inputs, at the peak")
-    saved: int = Field(description="bytes that a training step keeps for its backward pass")
+    peak: Count = Field(description="bytes that one call allocates beyond its inputs, at the peak")
+    saved: Count = Field(description="bytes that a training step keeps for its backward pass")
 
 
 class Launches(_RecordPart):
@@ -126,9 +138,11 @@ class Launches(_RecordPart):
     operators whose result the host has to wait for.
     """
 
-    kernels: dict[str, int] = Field(default_factory=dict, description="launches of this package's kernels, by name")
-    operators: dict[str, int] = Field(default_factory=dict, description="torch operators that compute or copy, by name")
-    host_waits: int = Field(default=0, description="operators whose result the host waits for")
+    kernels: dict[str, Count] = Field(default_factory=dict, description="launches of this package's kernels, by name")
+    operators: dict[str, Count] = Field(
+        default_factory=dict, description="torch operators that compute or copy, by name"
+    )
+    host_waits: Count = Field(default=0, description="operators whose result the host waits for")
 
 
 class Traffic(_RecordPart):
@@ -139,13 +153,13 @@ class Traffic(_RecordPart):
     ``routes`` how many would have, had every route had a copy: what deduplication saved, or padding added.
     """
 
-    ranks_per_node: int = Field(description="ranks of one node")
-    self_bytes: list[int] = Field(description="for each rank, what stayed on it")
-    node_bytes: list[int] = Field(description="for each rank, what went to other ranks of its node")
-    across_bytes: list[int] = Field(description="for each rank, what went to other nodes")
-    messages: list[int] = Field(description="for each rank, messages to other ranks")
-    rows: list[int] = Field(description="for each rank, copies of tokens that left it")
-    routes: list[int] = Field(description="for each rank, routes to experts on other ranks")
+    ranks_per_node: Count = Field(description="ranks of one node")
+    self_bytes: list[Count] = Field(description="for each rank, what stayed on it")
+    node_bytes: list[Count] = Field(description="for each rank, what went to other ranks of its node")
+    across_bytes: list[Count] = Field(description="for each rank, what went to other nodes")
+    messages: list[Count] = Field(description="for each rank, messages to other ranks")
+    rows: list[Count] = Field(description="for each rank, copies of tokens that left it")
+    routes: list[Count] = Field(description="for each rank, routes to experts on other ranks")
 
     @property
     def sent_by_rank(self) -> list[int]:
@@ -166,13 +180,13 @@ class Phases(_RecordPart):
     ``busy_ns``, and for ``exposed_ns`` of that the computation stood still.
     """
 
-    compute_ns: list[float] = Field(description="for each rank, the time neither communicating nor waiting")
-    communication_ns: list[float] = Field(
+    compute_ns: list[Amount] = Field(description="for each rank, the time neither communicating nor waiting")
+    communication_ns: list[Amount] = Field(
         description="for each rank, the time of its collectives when all ranks start them together"
     )
-    waiting_ns: list[float] = Field(description="for each rank, the time it waited for the slowest rank")
-    busy_ns: list[float] = Field(description="for each rank, the time of its collectives as the call is sampled")
-    exposed_ns: list[float] = Field(description="for each rank, the part of `busy_ns` during which it did not compute")
+    waiting_ns: list[Amount] = Field(description="for each rank, the time it waited for the slowest rank")
+    busy_ns: list[Amount] = Field(description="for each rank, the time of its collectives as the call is sampled")
+    exposed_ns: list[Amount] = Field(description="for each rank, the part of `busy_ns` during which it did not compute")
 
     @property
     def overlap(self) -> float:
@@ -184,12 +198,12 @@ class Phases(_RecordPart):
 class Work(_RecordPart):
     """The work of one call, needed and done: FLOPs and bytes of the whole call, rows of the expert products."""
 
-    useful_flops: int = Field(description="FLOPs of the expert products on kept rows")
-    executed_flops: int = Field(description="the same with padding")
-    ideal_bytes: int = Field(description="inputs, weights of experts with a token and outputs, each moved once")
-    routed_rows: int = Field(description="routes of all tokens")
-    kept_rows: int = Field(description="routes that the capacity did not drop")
-    capacity: int | None = Field(default=None, description="rows one expert takes from one rank, None when dropless")
+    useful_flops: Count = Field(description="FLOPs of the expert products on kept rows")
+    executed_flops: Count = Field(description="the same with padding")
+    ideal_bytes: Count = Field(description="inputs, weights of experts with a token and outputs, each moved once")
+    routed_rows: Count = Field(description="routes of all tokens")
+    kept_rows: Count = Field(description="routes that the capacity did not drop")
+    capacity: Count | None = Field(default=None, description="rows one expert takes from one rank, None when dropless")
 
     @property
     def drop_rate(self) -> float:
@@ -203,8 +217,8 @@ class Roofline(_RecordPart):
     The rate of memory is the better of a copy, read and write both counted, and of a stream that only reads.
     """
 
-    flops_per_s: float = Field(gt=0, allow_inf_nan=False, description="rate of a dense matmul in the record's dtype")
-    bytes_per_s: float = Field(gt=0, allow_inf_nan=False, description="rate of memory")
+    flops_per_s: Positive = Field(description="rate of a dense matmul in the record's dtype")
+    bytes_per_s: Positive = Field(description="rate of memory")
 
     def bound_ns(self, work: Work) -> float:
         """Return the lower bound of a call's time in nanoseconds: the slower of useful FLOPs and ideal bytes."""
@@ -222,12 +236,12 @@ class Timing(_RecordPart):
 
     clock: Literal["perf_counter", "cuda_event"] = Field(description="what measured the samples")
     cache: CacheState = Field(description="how calls were timed")
-    samples_ns: list[PositiveFloat] = Field(
-        min_length=1, description="the samples in the order in which they were taken"
+    samples_ns: list[Positive] = Field(
+        min_length=1, max_length=MOST_SAMPLES, description="the samples in the order in which they were taken"
     )
-    calls: int = Field(default=1, description="calls timed together in each sample, which is their average")
-    throttled: int = Field(default=0, description="samples dropped because the device slowed itself down")
-    disturbed: int | None = Field(
+    calls: Count = Field(default=1, description="calls timed together in each sample, which is their average")
+    throttled: Count = Field(default=0, description="samples dropped because the device slowed itself down")
+    disturbed: Count | None = Field(
         default=None,
         description="samples dropped because others used the host's cores, None where that was not watched",
     )
@@ -247,12 +261,12 @@ class Clocks(_RecordPart):
     What could not be read is None; ``unread`` then says why the first reading of the process that failed did.
     """
 
-    sm_mhz: int | None = Field(default=None, description="clock of the multiprocessors")
-    memory_mhz: int | None = Field(default=None, description="clock of the memory")
-    power_w: float | None = Field(default=None, description="power draw")
+    sm_mhz: Count | None = Field(default=None, description="clock of the multiprocessors")
+    memory_mhz: Count | None = Field(default=None, description="clock of the memory")
+    power_w: Amount | None = Field(default=None, description="power draw")
     temperature_c: int | None = Field(default=None, description="temperature of the device")
     throttle_reasons: list[str] | None = Field(default=None, description="reasons why the device slowed itself down")
-    energy_j: float | None = Field(default=None, description="energy of one call")
+    energy_j: Amount | None = Field(default=None, description="energy of one call")
     unread: str = Field(default="", description="why the first reading that failed did, empty if none failed")
 
 
@@ -265,9 +279,9 @@ class Environment(_RecordPart):
 
     device: str = Field(description="name of the processor or GPU")
     device_type: Literal["cpu", "cuda"] = Field(description="kind of device")
-    cores: int = Field(description="cores that the process may use")
-    threads: int = Field(description="threads of torch")
-    memory_bytes: int = Field(description="memory of the device")
+    cores: Count = Field(description="cores that the process may use")
+    threads: Count = Field(description="threads of torch")
+    memory_bytes: Count = Field(description="memory of the device")
     os: str = Field(description="operating system and version")
     python: str = Field(description="version of Python")
     torch: str = Field(description="version of torch")
@@ -314,7 +328,7 @@ class Record(_RecordPart):
     config: dict[str, JsonValue] = Field(description="its configuration")
     status: Status = Field(description="how the trial ended")
     reason: str = Field(default="", description="why the status is not passed")
-    needed_bytes: int | None = Field(default=None, description="bytes needed by an estimate, if out_of_memory")
+    needed_bytes: Count | None = Field(default=None, description="bytes needed by an estimate, if out_of_memory")
     timing: Timing | None = Field(default=None, description="present if passed")
     errors: dict[str, Error] = Field(
         default_factory=dict,
@@ -325,7 +339,7 @@ class Record(_RecordPart):
     work: Work | None = Field(default=None, description="present once the problem was drawn")
     roofline: Roofline | None = Field(default=None, description="present once a competitor was measured")
     traffic: Traffic | None = Field(default=None, description="present on several ranks")
-    sent_before_traffic: list[int] = Field(
+    sent_before_traffic: list[Count] = Field(
         default_factory=list, description="for each rank, bytes sent to others, in records from before `traffic`"
     )
     phases: Phases | None = Field(default=None, description="present on several ranks")
@@ -334,7 +348,7 @@ class Record(_RecordPart):
     commit: str = Field(description="commit of the checkout, with `-dirty` after it when sources differ, or `unknown`")
     source: str = Field(default="", description="hash of the sources that the kernel is made of")
     time: str = Field(description="when the record was made, UTC, ISO 8601")
-    wall_s: float = Field(default=0.0, description="duration of the whole trial, divided by its competitors")
+    wall_s: Amount = Field(default=0.0, description="duration of the whole trial, divided by its competitors")
 
     @model_validator(mode="before")
     @classmethod
@@ -349,6 +363,14 @@ class Record(_RecordPart):
             )
         if self.status is not Status.passed and not self.reason:
             raise ValueError(f"status is {self.status.value}, but no reason is given")
+        return self
+
+    @model_validator(mode="after")
+    def _numbers_that_can_be_drawn(self) -> Record:
+        numbers = {**self.problem, "x": self.point.x}
+        for name, value in numbers.items():
+            if isinstance(value, int | float) and not abs(value) <= LARGEST:
+                raise ValueError(f"{name} is larger than any there is")
         return self
 
     @property

@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from ...common.errors import UserError
+from ...common.files import utf8
 from .file_content import FileContent, refuse_to_replace
 from .record import SCHEMA, Record
 
@@ -33,9 +34,10 @@ def load(path: Path) -> Loaded:
 
     Raises:
         StoreError: when there is no such file.
+        NotUtf8: when its text is in another encoding.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = utf8(path.read_bytes(), path).splitlines()
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; give a file that `moebench run` wrote") from error
     records, problems = [], []
@@ -52,6 +54,8 @@ def _why(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if where == "schema_version" and first["type"] != "missing":
         return f"schema {first['input']}, this moebench reads schemas 1 to {SCHEMA}"
+    if first["type"] == "extra_forbidden":
+        return f"the field {where} is of a newer moebench: install that one to read it"
     return f"not a record ({where + ': ' if where else ''}{first['msg']})"
 
 

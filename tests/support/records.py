@@ -21,6 +21,7 @@ from moebench.results.record import (
     Traffic,
     Work,
 )
+from moebench.results.record.record import LARGEST, SMALLEST
 
 ENVIRONMENT = Environment(
     device="a CPU",
@@ -56,9 +57,10 @@ def record(x: float = 1.0, **changes: Any) -> Record:
 
 
 COUNTS = st.integers(0, 2**63)
-POSITIVE = st.floats(min_value=1e-300, allow_infinity=False)
-FINITE = st.floats(allow_nan=False, allow_infinity=False)
-VALUES = st.one_of(st.integers(), FINITE, st.text(), st.booleans())
+POSITIVE = st.floats(SMALLEST, float(LARGEST))
+AMOUNTS = st.floats(0, float(LARGEST))
+FINITE = st.floats(-float(LARGEST), float(LARGEST))
+VALUES = st.one_of(st.integers(-LARGEST, LARGEST), FINITE, st.text(), st.booleans())
 POINTS = st.builds(Point, x=st.one_of(FINITE, st.text().filter(lambda text: not _is_number(text))))
 WORKS = st.builds(
     Work,
@@ -70,6 +72,19 @@ WORKS = st.builds(
     capacity=st.none() | COUNTS,
 )
 TIMINGS = st.builds(Timing, samples_ns=st.lists(POSITIVE, min_size=1))
+TRAFFICS = st.builds(
+    Traffic,
+    ranks_per_node=COUNTS,
+    **{name: st.lists(COUNTS, max_size=3) for name in Traffic.model_fields if name != "ranks_per_node"},
+)
+ENVIRONMENTS = st.builds(
+    Environment,
+    cores=COUNTS,
+    threads=COUNTS,
+    memory_bytes=COUNTS,
+    triton=st.none() | st.text(),
+    driver=st.none() | st.text(),
+)
 ERRORS = st.dictionaries(st.text(), st.builds(Error, norm=st.floats(), worst_row=st.floats()), max_size=3)
 
 
@@ -99,11 +114,12 @@ def records() -> st.SearchStrategy[Record]:
             "memory": st.none() | st.builds(Memory, peak=COUNTS, saved=COUNTS),
             "work": st.none() | WORKS,
             "roofline": st.none() | st.builds(Roofline, flops_per_s=POSITIVE, bytes_per_s=POSITIVE),
-            "traffic": st.none() | st.builds(Traffic, ranks_per_node=COUNTS),
-            "phases": st.none() | st.builds(Phases, **dict.fromkeys(Phases.model_fields, st.lists(FINITE, max_size=3))),
-            "clocks": st.none() | st.builds(Clocks, power_w=FINITE, energy_j=st.none() | FINITE),
-            "environment": st.builds(Environment, triton=st.none() | st.text(), driver=st.none() | st.text()),
-            "wall_s": FINITE,
+            "traffic": st.none() | TRAFFICS,
+            "phases": st.none()
+            | st.builds(Phases, **dict.fromkeys(Phases.model_fields, st.lists(AMOUNTS, max_size=3))),
+            "clocks": st.none() | st.builds(Clocks, power_w=AMOUNTS, energy_j=st.none() | AMOUNTS),
+            "environment": ENVIRONMENTS,
+            "wall_s": AMOUNTS,
         }
     )
     return st.builds(lambda part, ending: record(**{"timing": None, **part, **ending}), parts, endings)

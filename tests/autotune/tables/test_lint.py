@@ -181,3 +181,32 @@ def test_a_down_projection_alone_is_a_warning(tmp_path: Path) -> None:
     (finding,) = found(tmp_path, "down projection")
     assert finding.severity == "warning"
     assert f"add {PLAIN}.json" in finding.remedy
+
+
+@pytest.mark.parametrize("device", ["NVIDIA_H100", "NVIDIA_A100"])
+def test_a_device_that_no_driver_reports_is_a_warning(device: str, tmp_path: Path) -> None:
+    vllm(tmp_path, f"E=7,N=96,device_name={device}")
+    (finding,) = found(tmp_path)
+    assert f"no driver reports a device as {device}" in str(finding)
+
+
+def test_small_batches_that_take_the_tiles_of_a_large_one_are_a_warning(tmp_path: Path) -> None:
+    vllm(tmp_path, changes=dict.fromkeys((M for M in LADDER if M < 96), None))
+    (finding,) = found(tmp_path)
+    assert "batches of M = 1 to 95 take the tiles of M = 96" in str(finding)
+
+
+def test_tiles_of_lora_kernels_are_named_as_what_they_are(tmp_path: Path) -> None:
+    vllm(tmp_path)
+    (tmp_path / "NVIDIA_H200_SHRINK.json").write_text("{}")
+    (finding,) = found(tmp_path)
+    assert str(finding) == "NVIDIA_H200_SHRINK.json: holds tiles of vLLM's LoRA kernels; they are not checked here"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_text_that_python_recognises_and_engines_do_not_is_an_error(encoding: str, tmp_path: Path) -> None:
+    path = vllm(tmp_path)
+    path.write_bytes(path.read_text().encode(encoding))
+    (finding,) = found(tmp_path)
+    assert finding.severity == "error"
+    assert "save it as UTF-8" in str(finding)

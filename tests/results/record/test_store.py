@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import signal
 import subprocess
@@ -15,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import record, records
 
-from moebench.results.record import Record
+from moebench.common.files import NotUtf8
+from moebench.results.record import Memory, Record, Roofline, Work
 from moebench.results.record.store import Loaded, Store, StoreError, load, load_all
 
 
@@ -196,3 +198,57 @@ def test_a_sweep_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) 
         loaded = load(path)
         assert xs(loaded) == list(range(len(loaded.records)))
         assert len(loaded.records) - 1 in (said[-1], said[-1] + 1), "what is said to be written is there"
+
+
+def test_a_mark_before_the_first_line_and_other_line_ends_lose_nothing(tmp_path: Path) -> None:
+    """Editors put the mark there; `git` and some shells write the line ends of Windows."""
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + b"".join(record(x).model_dump_json().encode() + b"\r\n" for x in range(3)))
+    assert load(path) == Loaded([record(x) for x in range(3)], [])
+    with Store(path) as store:
+        store.append(record(3))
+    assert load(path).records == [record(x) for x in range(4)]
+
+
+def test_text_in_another_encoding_is_refused_once_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_bytes((record(1).model_dump_json() + "\n").encode("utf-16"))
+    with pytest.raises(NotUtf8, match=r"r\.jsonl is text in UTF-16: save it as UTF-8"):
+        load(path)
+
+
+def test_a_field_of_a_later_moebench_is_named_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(record(1).model_dump_json().replace('"kernel":', '"shiny":1,"kernel":'))
+    assert load(path).problems == [
+        f"{path}:1: the field shiny is of a newer moebench: install that one to read it; the line is left out"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("work.useful_flops", 10**400),
+        ("work.useful_flops", -1),
+        ("memory.peak", 10**40),
+        ("problem.T", 10**400),
+        ("point.x", 1e308),
+        ("timing.samples_ns", [5e-324]),
+        ("timing.samples_ns", [1e308]),
+        ("timing.throttled", -(10**30)),
+        ("roofline.flops_per_s", 5e-324),
+    ],
+)
+def test_a_number_that_no_report_could_draw_costs_its_line_alone(tmp_path: Path, field: str, value: object) -> None:
+    work = Work(useful_flops=1, executed_flops=1, ideal_bytes=1, routed_rows=1, kept_rows=1)
+    whole = record(1, work=work, memory=Memory(peak=1, saved=1), roofline=Roofline(flops_per_s=1.0, bytes_per_s=1.0))
+    bad = json.loads(whole.model_dump_json())
+    part, name = field.split(".")
+    assert name in bad[part]
+    bad[part][name] = value
+    path = tmp_path / "r.jsonl"
+    path.write_text(json.dumps(bad) + "\n" + record(2).model_dump_json() + "\n")
+    found = load(path)
+    assert found.records == [record(2)]
+    (problem,) = found.problems
+    assert name in problem
