@@ -13,7 +13,7 @@ from torch import Tensor
 from .config import Config
 from .problem import Problem
 from .problem.load import Load
-from .problem.routing import Routing
+from .problem.routing import Routing, with_every_route
 from .problem.tensors import Weights
 from .problem.trace import label
 from .question import LAYER, Question
@@ -50,7 +50,8 @@ class Kernel(ABC):
     ``between_ranks``: it moves rows between ranks; others refuse more than one rank.
     ``drops``: it honours a capacity factor; others refuse one.
     ``adds_biases``, ``takes_scales``: it computes experts with biases, with quantised weights; others refuse them.
-    ``reads_every_route``: it takes every id for an expert's, and refuses a load that leaves routes out.
+    ``reads_every_route``: it takes every id for an expert's, and refuses a load that leaves routes out;
+    `build_for_any_routes` gives it other routes instead.
     ``devices`` are the device types that it is made for: suites measure it on no other.
     ``preference`` gives its place in the order in which ``auto`` and expert parallelism try kernels, by device type
     (``cpu``, ``cuda``), the smallest first; they never try one without a place, which runs only when it is named. On a
@@ -88,6 +89,13 @@ class Kernel(ABC):
     @abstractmethod
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         """Do everything that may be done before the clock starts, and return the layer, which is what is timed."""
+
+    def build_for_any_routes(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        """Build a layer that skips absent routes also where the kernel reads every route."""
+        layer = self.build(problem, config, device)
+        if not self.reads_every_route:
+            return layer
+        return lambda x_TD, routing, weights: layer(x_TD, with_every_route(routing), weights)
 
     @abstractmethod
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:

@@ -44,7 +44,7 @@ def drop(problem: Problem, routing: Routing) -> Routing:
     """Set to −1 every route that the problem's capacity does not keep. Each expert has one queue on each rank.
 
     ``first_come`` serves tokens in order. ``gate_weight`` serves all first choices, then all second ones, and so on,
-    each time the token with the largest gate weight first.
+    each time the token with the largest gate weight first. Weights that are NaN or of absent routes do not count.
     """
     if problem.capacity is None:
         return routing
@@ -54,7 +54,7 @@ def drop(problem: Problem, routing: Routing) -> Routing:
         of_rank = range(start, start + tokens)
         service = [(t, k) for t in of_rank for k in range(problem.K)]
         if problem.drop == "gate_weight":
-            by_gate = sorted(of_rank, key=lambda t: -max(gates[t]))
+            by_gate = sorted(of_rank, key=lambda t: -_largest(gates[t], ids[t]))
             service = [(t, k) for k in range(problem.K) for t in by_gate]
         room = [problem.capacity] * problem.E
         for t, k in service:
@@ -68,6 +68,12 @@ def drop(problem: Problem, routing: Routing) -> Routing:
         start += tokens
     kept_TK = torch.tensor(ids, dtype=torch.int32, device=routing.ids_TK.device).view_as(routing.ids_TK)
     return dataclasses.replace(routing, ids_TK=kept_TK)
+
+
+def _largest(gates: list[float], ids: list[int]) -> float:
+    """Return the largest gate weight of a token's routes."""
+    counted = [gate for gate, expert in zip(gates, ids, strict=True) if expert != NO_ROUTE and not math.isnan(gate)]
+    return max(counted, default=-math.inf)
 
 
 def oracle(problem: Problem, inputs: Inputs) -> Result:

@@ -32,7 +32,7 @@ class LocalExperts:
 
     def __init__(self, kernel: Kernel, problem: Problem, device: torch.device) -> None:
         self._count = problem.E
-        self._layer = kernel.build(problem, kernel.space(problem, device)[0], device)
+        self._layer = kernel.build_for_any_routes(problem, kernel.space(problem, device)[0], device)
 
     def __call__(self, x_MD: Tensor, ids_Mk: Tensor, gates_Mk: Tensor, number_E: Tensor, weights: Weights) -> Tensor:
         """Sum the results of each row's routes to these experts, (M, D).
@@ -40,10 +40,17 @@ class LocalExperts:
         ``number_E`` int32 is the place in ``weights`` of each expert, −1 for those that are not among them.
         """
         ids_Mk = renumbered(ids_Mk, number_E)
-        if ids_Mk.shape[1] > self._count:  # a row has no more routes here than there are experts: those come first
-            first_Mk = torch.argsort((ids_Mk == NO_ROUTE).int(), dim=1, stable=True)[:, : self._count]
-            ids_Mk, gates_Mk = ids_Mk.gather(1, first_Mk), gates_Mk.gather(1, first_Mk)
+        if ids_Mk.shape[1] > self._count:
+            ids_Mk, gates_Mk = by_expert(ids_Mk, gates_Mk, self._count)
         return self._layer(x_MD, Routing(ids_TK=ids_Mk, gates_TK=gates_Mk, experts=self._count), weights)
+
+
+def by_expert(ids_Mk: Tensor, gates_Mk: Tensor, experts: int) -> tuple[Tensor, Tensor]:
+    """Return ids and gates (M, experts), a column for every expert: the gates of equal ids are added up."""
+    number_E = torch.arange(experts, dtype=torch.int32, device=ids_Mk.device)
+    chosen_MkE = ids_Mk[:, :, None] == number_E
+    gates_ME = torch.where(chosen_MkE, gates_Mk[:, :, None], 0).sum(1)
+    return torch.where(chosen_MkE.any(1), number_E, NO_ROUTE), gates_ME
 
 
 def local_numbers(chosen_n: Tensor, experts: int) -> Tensor:

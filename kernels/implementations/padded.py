@@ -33,13 +33,9 @@ class Padded(Kernel):
             position_TK = queue_positions(routing, problem.drop)
             capacity = problem.capacity or fullest(routing)
             kept_TK = (routing.ids_TK != NO_ROUTE) & (position_TK < capacity)
-            row_n = (routing.ids_TK * capacity + position_TK)[kept_TK]
-            route_n = kept_TK.flatten().nonzero()[:, 0]
-            places = Places.of(routing, route_n=route_n, row_n=row_n, rows=problem.E * capacity)
-            x_ECD = dispatch(x_TD, places).view(problem.E, capacity, problem.D)
-            h_ECU = torch.bmm(x_ECD, weights.w_up_EUD.transpose(1, 2))
-            y_ECD = torch.bmm(activate(problem, h_ECU), weights.w_down_EDF.transpose(1, 2))
-            return combine(y_ECD.flatten(0, 1), routing.gates_TK, places)
+            places = places_of(routing, kept_TK, position_TK, problem.E, capacity)
+            rows_MD = multiply(problem, dispatch(x_TD, places), weights, places)
+            return combine(rows_MD, routing.gates_TK, places)
 
         return layer
 
@@ -68,6 +64,26 @@ class Padded(Kernel):
             ),
             *step.transposed_gradients(),
         ]
+
+
+def places_of(routing: Routing, kept_TK: Tensor, position_TK: Tensor, experts: int, capacity: int) -> Places:
+    """Return the positions of the kept routes among E * C rows, by their positions in the queues of their experts."""
+    slot_TK = torch.where(kept_TK, routing.ids_TK * capacity + position_TK, NO_ROUTE)
+    return Places.at(slot_TK, rows=experts * capacity)
+
+
+def multiply(problem: Problem, x_MD: Tensor, weights: Weights, places: Places) -> Tensor:
+    """Compute the experts of buffers (E * C, D), whose first row is filled unless nobody chose the expert.
+
+    The hidden rows of an expert that nobody chose are set to zero: its weights may hold NaN, of which neither a result
+    nor a gradient may come.
+    """
+    x_ECD = x_MD.unflatten(0, (problem.E, -1)) if len(x_MD) else x_MD.view(problem.E, 0, problem.D)
+    h_ECU = torch.bmm(x_ECD, weights.w_up_EUD.transpose(1, 2))
+    unused_E = places.token_M.view(problem.E, -1)[:, :1].eq(places.slot_TK.shape[0]) if len(x_MD) else None
+    if unused_E is not None and (unused_E.device.type != "cpu" or bool(unused_E.any())):
+        h_ECU = h_ECU.masked_fill_(unused_E[:, :, None], 0)
+    return torch.bmm(activate(problem, h_ECU), weights.w_down_EDF.transpose(1, 2)).flatten(0, 1)
 
 
 def fullest(routing: Routing) -> int:

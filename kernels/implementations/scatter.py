@@ -11,6 +11,7 @@ weight is computed as <a, dy W_down>, so the output of the down projection is ne
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby, product
 from operator import itemgetter
 from typing import Any, ClassVar
@@ -26,6 +27,7 @@ from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
 from ..steps import Step
 from ..torch_ops.activations import activate, activate_, activate_backward
+from ..torch_ops.combine import row_dots
 from ..torch_ops.scatter_tiles import (
     COMBINES,
     GATHERS,
@@ -72,6 +74,8 @@ class Scatter(Kernel):
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         plan = ScatterPlan.of(problem, config)
+        if plan.threads == torch.get_num_threads():
+            plan = replace(plan, threads=None)  # all that the user lets it use, also where that changes later
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             biases = (weights.b_up_EU, weights.b_down_ED)
@@ -214,15 +218,18 @@ def _backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
         exact = plan.dtype if groups.counts[e] <= plan.tile else torch.float32
         dw_up_UD, dw_down_DF = dw_up_EUD[e].to(exact), dw_down_EDF[e].to(exact)
         for _, n in of_expert:
-            dy_nD, h_nU = dy(n), h_NU[n].to(plan.dtype)
+            dy_nD, h_nU, back_n1 = dy(n), h_NU[n].to(plan.dtype), gates_N1[n]
             a_nF = activate(problem, h_nU)
-            da_nF = dy_nD @ w_down[e]
-            dgate_n = (a_nF * da_nF).sum(1, dtype=torch.float32)
+            scale_n1 = _scales(dy_nD) if plan.dtype == torch.float16 else None
+            da_nF = (dy_nD if scale_n1 is None else (dy_nD / scale_n1).to(plan.dtype)) @ w_down[e]
+            dgate_n = row_dots(a_nF, da_nF)
+            if scale_n1 is not None:
+                dgate_n, back_n1 = dgate_n * scale_n1[:, 0], back_n1 * scale_n1
             dgates_N[groups.route_N[n]] = (
-                dgate_n if b_down_ED is None else dgate_n + dy_nD @ b_down_ED[e].to(plan.dtype)
+                dgate_n if b_down_ED is None else dgate_n + dy_nD.float() @ b_down_ED[e].float()
             )
             _add_product(dw_down_DF, dy_nD.mul_(gates_N1[n]).T, a_nF)
-            dh_nU = activate_backward(problem, h_nU, da_nF.mul_(gates_N1[n]))
+            dh_nU = activate_backward(problem, h_nU, da_nF.mul_(back_n1))
             _add_product(dw_up_UD, dh_nU.T, x(n))
             if db_up_EU is not None and db_down_ED is not None:
                 db_up_EU[e] += dh_nU.sum(0, dtype=torch.float32)
@@ -232,6 +239,15 @@ def _backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
         dw_up_EUD[e], dw_down_EDF[e] = dw_up_UD, dw_down_DF
     dx_TD = dx.sum().to(x_TD.dtype)
     return dx_TD, dgates_N.view_as(gates_TK), dw_up_EUD, dw_down_EDF, db_up_EU, db_down_ED
+
+
+def _scales(dy_nD: Tensor) -> Tensor:
+    """Return the power of two (n, 1) by which each row is divided: the largest element comes between 0.5 and 1.
+
+    The product of a row in float16 with the weights may pass 65,504, before its gate weight makes it smaller.
+    """
+    exponent_n1 = torch.frexp(dy_nD.float().abs().amax(1, keepdim=True)).exponent
+    return torch.exp2(exponent_n1.float())
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

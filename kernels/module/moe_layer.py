@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,17 @@ from ..kernel import Layer
 from ..problem import Activation, DropPolicy, Mode, Problem
 from ..problem.routing import NO_ROUTE, Routing
 from ..problem.tensors import Weights
+from ..torch_ops.activations import activate
 from ..tuned.select import AUTO, choose
-from .hugging_face import read_experts
+from .hugging_face import DEQUANTISE, read_experts
 
 _log = logging.getLogger(__name__)
 
 BUILDS = 256  # prompts differ in length, and each length needs another build; a build holds no tensors
+BETWEEN_GRAPHS = (
+    "MoELayer runs between two graphs of torch.compile, not inside one: it chooses a kernel for each number of tokens, "
+    "and most kernels read on the host how many rows each expert has. Compile without fullgraph=True"
+)
 
 
 class Options(TypedDict, total=False):
@@ -45,7 +50,8 @@ class MoELayer(nn.Module):
 
     A call that needs no gradient saves nothing for a backward. A call that needs any gradient computes all of them, so
     frozen weights save no time. Under autocast the experts run in its dtype, on a copy of the weights made in every
-    call.
+    call. Under torch.compile the layer runs as it does without, between two graphs: ``fullgraph=True`` refuses it. On
+    the device ``meta`` a call returns a tensor of the right shape, differentiable, and no kernel runs.
 
     Raises:
         ValueError: at construction, for a size or option out of range, or a dispatch that is no kernel's name.
@@ -71,6 +77,8 @@ class MoELayer(nn.Module):
             raise unknown("kernel", dispatch, [AUTO, *KERNELS.names()])
         self.dispatch = dispatch
         dtype = dtype or torch.get_default_dtype()
+        if dtype.itemsize == 1:
+            raise ValueError(f"experts of {dtype} have scales, which this layer does not hold: {DEQUANTISE}")
         # Complete except for what each call brings: tokens, their K, the dtype and the mode.
         self.problem = Problem(
             T=0,
@@ -99,6 +107,8 @@ class MoELayer(nn.Module):
             ValueError: when shapes or dtypes do not go together.
         """
         named = weights.named()
+        if scales := [name for name in named if name.startswith("s_")]:
+            raise ValueError(f"weights have {' and '.join(scales)}, which this layer does not read: {DEQUANTISE}")
         found = ", ".join(f"{name} {tuple(tensor.shape)} {tensor.dtype}" for name, tensor in named.items())
         wanted = (
             "give w_up (E, U, D) with U = F or 2 F, w_down (E, D, F), both b_up (E, U) and b_down (E, D) or neither"
@@ -121,8 +131,11 @@ class MoELayer(nn.Module):
     def from_experts(cls, experts: nn.Module, **options: Unpack[Options]) -> MoELayer:
         """Make a layer that shares the parameters of a transformers 5 experts module and computes the same.
 
+        Matrices that lie transposed, or whose gate and up rows take turns, are copied (gpt-oss).
+
         Raises:
-            ValueError: when the module has another layout, or an activation that no kernel here has.
+            ValueError: when the module has a parameter or buffer that would not be read, or computes something that no
+                kernel here computes.
         """
         weights, activation = read_experts(experts)
         return cls.from_weights(weights, activation=activation, **options)
@@ -145,13 +158,23 @@ class MoELayer(nn.Module):
         """Apply the experts to tokens (T, D) or (B, S, D); the result has the same shape and dtype.
 
         It is differentiable in the tokens, ``top_k_weights`` and the parameters. ``top_k_index`` and ``top_k_weights``
-        are (T, K) or (B, S, K). An id outside 0 … E − 1 is no route.
+        are (T, K) or (B, S, K). An id outside 0 … E − 1 is no route; its weight is not read.
 
         Raises:
-            ValueError: when shapes, dtypes or devices do not go together, or no kernel supports the problem.
+            ValueError: when shapes, dtypes or devices do not go together, a parameter is spread over ranks, or no
+                kernel supports the problem.
         """
-        weights, cast = self.weights, _autocast_dtype(hidden_states.device)
-        self._check(hidden_states, top_k_index, top_k_weights, cast)
+        if torch.compiler.is_compiling():
+            return _between_graphs(self, hidden_states, top_k_index, top_k_weights)
+        return self.apply_experts(hidden_states, top_k_index, top_k_weights)
+
+    def apply_experts(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        """Do what `forward` does, outside of graphs."""
+        # The only place that reads the parameters: each may be computed when it is read, by a parametrisation.
+        weights = self.weights
+        autocast = _autocast_dtype(hidden_states.device)
+        self._check(hidden_states, top_k_index, top_k_weights, weights, autocast)
+        weights = weights.map(_local_part)
         T, K = hidden_states.numel() // self.problem.D, top_k_index.shape[-1]
         x_TD, ids_TK = hidden_states.reshape(T, self.problem.D), top_k_index.reshape(T, K)
         routing = Routing(
@@ -160,13 +183,22 @@ class MoELayer(nn.Module):
             experts=self.problem.E,
         )
         leaves = (x_TD, routing.gates_TK, *weights.named().values())
+        if x_TD.device.type == "meta":
+            return self._without_values(x_TD, routing, weights).view(hidden_states.shape)
         mode: Mode = "train" if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves) else "forward"
-        layer = _built(self.problem, T, K, mode, cast or x_TD.dtype, x_TD.device, self.dispatch)
-        if cast is None:
+        layer = _built(self.problem, T, K, mode, autocast or x_TD.dtype, x_TD.device, self.dispatch)
+        if autocast is None:
             return layer(x_TD, routing, weights).view(hidden_states.shape)
         with torch.autocast(x_TD.device.type, enabled=False):
-            y_TD = layer(x_TD.to(cast), routing, weights.map(lambda tensor: tensor.to(cast)))
+            y_TD = layer(x_TD.to(autocast), routing, weights.map(lambda tensor: tensor.to(autocast)))
         return y_TD.to(x_TD.dtype).view(hidden_states.shape)
+
+    def _without_values(self, x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+        """Return a result that has a shape, a dtype and gradients, but no values: all tokens through one expert."""
+        h_TU, y_TD = x_TD @ weights.w_up_EUD[0].T, routing.gates_TK.sum(1, keepdim=True).to(x_TD.dtype)
+        if weights.b_up_EU is not None and weights.b_down_ED is not None:
+            h_TU, y_TD = h_TU + weights.b_up_EU[0], y_TD + weights.b_down_ED[0]
+        return y_TD * (activate(self.problem, h_TU) @ weights.w_down_EDF[0].T)
 
     def extra_repr(self) -> str:
         names = ("D", "F", "E", "activation", "gated", "bias", "capacity_factor")
@@ -180,8 +212,11 @@ class MoELayer(nn.Module):
         biases = {"b_up": f"{up}_bias", "b_down": "down_proj_bias"} if self.problem.bias else {}
         return {"w_up": up, "w_down": "down_proj", **biases}
 
-    def _check(self, x: Tensor, ids: Tensor, gates: Tensor, cast: torch.dtype | None) -> None:
-        D, weight = self.problem.D, self.weights.w_down_EDF
+    def _check(self, x: Tensor, ids: Tensor, gates: Tensor, weights: Weights, autocast: torch.dtype | None) -> None:
+        D, weight = self.problem.D, weights.w_down_EDF
+        for name, tensor in (("hidden_states", x), ("top_k_index", ids), ("top_k_weights", gates)):
+            if hasattr(tensor, "to_local"):
+                raise ValueError(f"{name} is a DTensor: give the tokens of this rank, {name}.to_local()")
         if x.ndim not in (2, 3) or x.shape[-1] != D:
             raise ValueError(f"hidden_states have shape {tuple(x.shape)}: give (T, {D}) or (B, S, {D})")
         tokens = x.shape[:-1]
@@ -190,9 +225,14 @@ class MoELayer(nn.Module):
                 f"top_k_index is {tuple(ids.shape)}, top_k_weights {tuple(gates.shape)}: for hidden_states "
                 f"{tuple(x.shape)} give both as ({tokens.numel()}, K)"
             )
+        if ids.dtype == torch.bool:
+            raise ValueError(
+                f"top_k_index is torch.bool, a map of tokens to experts: give the ids of each token's experts, such as "
+                f"top_k_weights.topk(K).indices, as integers ({tokens.numel()}, K), and their weights"
+            )
         if ids.is_floating_point() or not gates.is_floating_point():
             raise ValueError(f"top_k_index is {ids.dtype}, top_k_weights {gates.dtype}: give integers and floats")
-        if cast is None and x.dtype != weight.dtype:
+        if autocast is None and x.dtype != weight.dtype:
             raise ValueError(
                 f"hidden_states are {x.dtype}, the experts {weight.dtype}: convert either, or use autocast"
             )
@@ -212,6 +252,39 @@ def _built(
     chosen = choose(problem, device, dispatch)
     _log.info("%s on %s: %s, %s", problem.key, device, chosen.kernel.name, chosen.why)
     return chosen.build(problem, device)
+
+
+def _between_graphs(layer: MoELayer, *arguments: Tensor) -> Tensor:
+    """Call a layer from code that torch.compile traces.
+
+    Raises:
+        RuntimeError: under torch.export, where there is nothing between graphs.
+    """
+    if torch.compiler.is_exporting():
+        raise RuntimeError(f"{BETWEEN_GRAPHS}, and export the block with the experts of transformers")
+    torch._dynamo.graph_break(msg=BETWEEN_GRAPHS)  # noqa: SLF001  # documented under this name only
+    # Made here, as torch._dynamo takes seconds to import.
+    eager = torch.compiler.disable(MoELayer.apply_experts, reason=BETWEEN_GRAPHS)
+    return cast(Tensor, eager(layer, *arguments))
+
+
+def _local_part(parameter: Tensor) -> Tensor:
+    """Return a parameter as a plain tensor.
+
+    Raises:
+        ValueError: when this rank holds only a part of it.
+    """
+    if not hasattr(parameter, "to_local"):
+        return parameter
+    sharded: Any = parameter  # a DTensor, whose module takes long to import
+    if sharded.device_mesh.size() > 1 and not all(placement.is_replicate() for placement in sharded.placements):
+        raise ValueError(
+            f"a parameter of shape {tuple(sharded.shape)} is a DTensor, {sharded.placements} over "
+            f"{sharded.device_mesh.size()} ranks, and a layer computes all of its experts: let fully_shard gather it "
+            "before the forward, or make a layer of each rank's experts, MoELayer.from_weights of the parts that "
+            "to_local() gives, and pass it only their routes, numbered from 0, with -1 for the others"
+        )
+    return cast(Tensor, sharded.to_local())
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -16,7 +16,8 @@ NO_ROUTE = -1
 class Routing:
     """The experts of each token with their gate weights; every implementation gets the same object.
 
-    ``ids_TK`` int32 in [0, experts), or −1 for no route; ``gates_TK`` float32. Two equal ids in a row add up.
+    ``ids_TK`` int32 in [0, experts), or −1 for no route; ``gates_TK`` float32. Two equal ids in a row add up. The gate
+    weight of an absent route is never read: it may be NaN, and its gradient is zero.
 
     Raises:
         ValueError: at construction, when shapes or dtypes disagree. Values are not checked: that would wait for a GPU.
@@ -84,14 +85,35 @@ def group_by_expert(routing: Routing) -> Groups:
     return Groups(route_N=order_N[without_route:], counts=counts, chosen=routing.chosen)
 
 
-def service_order(gates_TK: Tensor) -> Tensor:
+def with_every_route(routing: Routing) -> Routing:
+    """Give absent routes an expert, with gate 0, for implementations that read every route.
+
+    It is an expert that the token has already, else one that another token has: an expert that nobody chose, whose
+    weights may be anything, stays unread.
+    """
+    present_TK = routing.ids_TK != NO_ROUTE
+    if not present_TK.numel():
+        return routing
+    own_T1 = routing.ids_TK.amax(1, keepdim=True)
+    given_T1 = torch.where(own_T1 == NO_ROUTE, own_T1.max().clamp(min=0), own_T1)
+    return Routing(
+        ids_TK=torch.where(present_TK, routing.ids_TK, given_T1),
+        gates_TK=torch.where(present_TK, routing.gates_TK, 0),
+        experts=routing.experts,
+    )
+
+
+def service_order(routing: Routing) -> Tensor:
     """Return the routes in the order in which the drop policy ``gate_weight`` serves them, int32 (T * K,).
 
     All first choices come before all second ones, and within a choice the token with the largest gate weight first
-    (V-MoE's batch priority routing, Riquelme et al. 2021).
+    (V-MoE's batch priority routing, Riquelme et al. 2021). Of a token count the weights of its routes; one that is NaN
+    counts as the smallest.
     """
-    chosen = gates_TK.shape[1]
-    token_T = torch.argsort(gates_TK.detach().amax(1), descending=True, stable=True)
+    gates_TK, chosen = routing.gates_TK.detach(), routing.chosen
+    counts_TK = (routing.ids_TK != NO_ROUTE) & ~gates_TK.isnan()
+    largest_T = torch.where(counts_TK, gates_TK, -torch.inf).amax(1)
+    token_T = torch.argsort(largest_T, descending=True, stable=True)
     choice_K = torch.arange(chosen, device=gates_TK.device)
     return (token_T * chosen + choice_K[:, None]).flatten().int()
 
@@ -103,7 +125,7 @@ def queue_positions(routing: Routing, policy: DropPolicy) -> Tensor:
     """
     tokens, chosen = routing.ids_TK.shape
     if policy == "gate_weight":
-        service_N = service_order(routing.gates_TK).long()
+        service_N = service_order(routing).long()
     else:
         service_N = torch.arange(tokens * chosen, device=routing.ids_TK.device)
     ids_N = routing.ids_TK.flatten()[service_N]

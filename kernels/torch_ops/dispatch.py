@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..problem.routing import NO_ROUTE, Routing
-from .combine import gather_sum
+from .combine import gather_sum, row_dots
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,18 @@ class Places:
         token_M[row_n] = route_n // routing.chosen
         return Places(slot_TK=slot_TK, token_M=token_M)
 
+    @staticmethod
+    def at(slot_TK: Tensor, *, rows: int) -> Places:
+        """Put every route at its slot of ``rows``, without waiting for a GPU."""
+        tokens = slot_TK.shape[0]
+        places = Places(slot_TK=slot_TK, token_M=torch.full((rows + 1,), tokens, device=slot_TK.device))
+        places.token_M[places.slot_or(rows)] = torch.arange(tokens, device=slot_TK.device)[:, None].expand_as(slot_TK)
+        return Places(slot_TK=slot_TK, token_M=places.token_M[:-1])
+
+    def slot_or(self, row: int) -> Tensor:
+        """Return the row of every route (T, K), for absent routes ``row``."""
+        return torch.where(self.slot_TK == NO_ROUTE, row, self.slot_TK)
+
 
 def dispatch(x_TD: Tensor, places: Places) -> Tensor:
     """Copy every token to its rows, (M, D), with zeros in padding. Differentiable, with the precision of `combine`."""
@@ -42,6 +54,15 @@ def dispatch(x_TD: Tensor, places: Places) -> Tensor:
 def combine(rows_MD: Tensor, gates_TK: Tensor, places: Places) -> Tensor:
     """Apply `gather_sum`, differentiable in rows and gates even where no token has a route."""
     return cast(Tensor, _Combine.apply(rows_MD, gates_TK, places))  # type: ignore[no-untyped-call]
+
+
+def gate_gradients(rows_MD: Tensor, dy_MD: Tensor, places: Places) -> Tensor:
+    """Return <row, dy of its token> for every route, float32 (T, K), zero where there is no route."""
+    slot_TK = places.slot_TK
+    if not len(rows_MD):
+        return torch.zeros(slot_TK.shape, device=rows_MD.device)
+    dots_M = row_dots(rows_MD, dy_MD)
+    return torch.where(slot_TK == NO_ROUTE, 0.0, dots_M[slot_TK.clamp(min=0)])
 
 
 def with_zero_token(x_TD: Tensor) -> Tensor:
@@ -73,14 +94,8 @@ class _Combine(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor, Tensor, None]:
         rows_MD, gates_TK = ctx.saved_tensors
-        slot_TK = ctx.places.slot_TK
-        kept_TK = slot_TK != NO_ROUTE
-        slot_n = slot_TK[kept_TK]
         drows_MD = with_zero_token(dy_TD).index_select(0, ctx.places.token_M)
-        # Batched dot products keep no product of all rows in memory.
-        dot_M = torch.bmm(rows_MD[:, None], drows_MD[:, :, None]).flatten()
-        dgates_TK = torch.zeros_like(gates_TK)
-        dgates_TK[kept_TK] = dot_M[slot_n].float()
-        gates_M = gates_TK.new_zeros(rows_MD.shape[0])
-        gates_M[slot_n] = gates_TK[kept_TK]
-        return drows_MD.mul_(gates_M[:, None]), dgates_TK, None
+        dgates_TK = gate_gradients(rows_MD, drows_MD, ctx.places)
+        gates_M = gates_TK.new_zeros(len(rows_MD) + 1)
+        gates_M[ctx.places.slot_or(len(rows_MD))] = gates_TK
+        return drows_MD.mul_(gates_M[:-1, None]), dgates_TK, None

@@ -65,9 +65,12 @@ def tiles(groups: Groups, rows: int) -> list[Tile]:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Let torch use ``count`` CPU threads inside the block; None leaves the number as it is."""
+    """Let torch use at most ``count`` CPU threads inside the block, never more than its user lets it; None: as many."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    if count is None or count >= before:
+        yield
+        return
+    torch.set_num_threads(count)
     try:
         yield
     finally:

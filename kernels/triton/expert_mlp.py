@@ -60,7 +60,7 @@ class LayerPlan:
             layout=self.layout,
             blocks=heights,
             limit=problem.capacity,
-            service_N=service_order(routing.gates_TK) if by_gate else None,
+            service_N=service_order(routing) if by_gate else None,
         )
         return GroupedProducts(
             problem=problem,

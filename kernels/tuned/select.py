@@ -51,10 +51,11 @@ class Choice(NamedTuple):
 
     def build(self, problem: Problem, device: torch.device) -> Layer:
         """Build the layer. Where another kernel may have to run, every call counts its rows first."""
-        layer = self.kernel.build(problem, self.config, device)
+        layer = self.kernel.build_for_any_routes(problem, self.config, device)
         if self.skewed is None:
             return layer
-        otherwise, most_rows = self.skewed.kernel.build(problem, self.skewed.config, device), self.skewed.most_rows
+        otherwise = self.skewed.kernel.build_for_any_routes(problem, self.skewed.config, device)
+        most_rows = self.skewed.most_rows
 
         def by_load(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
             fullest = int(routing.counts_E().max())

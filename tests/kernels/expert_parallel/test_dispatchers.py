@@ -49,6 +49,7 @@ class Case:
     config: Config = dataclasses.field(default_factory=dict)
     tokens: tuple[int, ...] = ()
     routes: bool = True
+    twice: bool = False
 
     def tokens_of(self, rank: int, ranks: int) -> slice:
         """Return the tokens that a rank holds."""
@@ -71,6 +72,9 @@ CASES = {
     "no routes": Case(TRAIN, routes=False),
     "uneven tokens": Case(TRAIN, tokens=(5, 0, 21, 11)),
     "tokens on the last rank": Case(TRAIN, tokens=(0, 0, 0, 37)),
+    "an expert twice": Case(TRAIN.replace(E=4), twice=True),
+    "an expert twice, dropping": Case(DROPPING.replace(E=4, drop="gate_weight"), twice=True),
+    "an expert twice, shadows": Case(TRAIN.replace(E=4, load="hot"), {"shadows": 1}, twice=True),
     "one route": Case(TRAIN.replace(K=1, router="switch")),
     "routed in groups": Case(TRAIN.replace(E=8, router="sigmoid_topk:groups=4,top_groups=2,scale=2.5")),
     "forward": Case(TRAIN.replace(mode="forward")),
@@ -120,12 +124,18 @@ POINTS = [
 
 
 def inputs_of(case: Case, problem: Problem) -> Inputs:
-    """Draw the same inputs in every process, with every seventh route missing, or all of them."""
+    """Draw the same inputs in every process, with every seventh route missing, or all of them.
+
+    Weights of missing routes are NaN. Where an expert comes ``twice``, it does so in every other token.
+    """
     whole = problem.replace(ranks=1, wire=None)
     inputs = draw_inputs(whole, draw_weights(whole, seed=1, device=CPU), seed=2, device=CPU)
     ids_TK = inputs.routing.ids_TK.clone()
+    if case.twice:
+        ids_TK[::2, 1] = ids_TK[::2, 0]
     ids_TK.view(-1)[:: 7 if case.routes else 1] = NO_ROUTE
-    return dataclasses.replace(inputs, routing=dataclasses.replace(inputs.routing, ids_TK=ids_TK))
+    gates_TK = inputs.routing.gates_TK.where(ids_TK != NO_ROUTE, torch.nan)
+    return dataclasses.replace(inputs, routing=dataclasses.replace(inputs.routing, ids_TK=ids_TK, gates_TK=gates_TK))
 
 
 def kept_of(case: Case, problem: Problem, routing: Routing) -> Routing:

@@ -39,6 +39,7 @@ BASE = Problem(T=37, D=48, F=32, E=6, K=2, mode="train")
 SINGLE = BASE.replace(E=1, K=1)  # every implementation supports it, a single dense chain too
 PLAIN = SINGLE.replace(mode="forward", D=128, F=128)
 BIASED = BASE.replace(bias=True)
+HALF = Problem(T=12, D=64, F=64, E=4, K=2, dtype="float16", mode="train")
 SPREAD = BASE.replace(T=900, D=16, F=128, E=3, load="hot")
 
 Changes = dict[str, object]
@@ -193,11 +194,18 @@ def assert_right(problem: Problem, layer: Layer, inputs: Inputs, expected: Resul
         assert gradient.dtype == inputs.differentiable()[name].dtype, name
 
 
-def supporting(problem: Problem, *, without: tuple[str, ...] = ()) -> pytest.MarkDecorator:
-    """Run a test with every implementation that supports the problem and is of no family in ``without``."""
-    kernels = (KERNELS.load(name) for name in NAMES)
-    fitting = [k for k in kernels if k.supports(problem, DEVICE) is None and k.family not in without]
-    return pytest.mark.parametrize("kernel", fitting, ids=lambda kernel: kernel.name)
+def supporting(
+    problem: Problem, *, also: Problem | None = None, without: tuple[str, ...] = (), long: bool = False
+) -> pytest.MarkDecorator:
+    """Run a test with every implementation that supports a problem and is of no family in ``without``.
+
+    A ``long`` test is slow where Triton is interpreted.
+    """
+    kernels = [kernel for name in NAMES if (kernel := KERNELS.load(name)).family not in without]
+    fitting = [k for k in kernels if any(p and k.supports(p, DEVICE) is None for p in (problem, also))]
+    slow = [pytest.mark.slow] if long else []
+    cases = [pytest.param(k, id=k.name, marks=slow if k.name in INTERPRETED else []) for k in fitting]
+    return pytest.mark.parametrize("kernel", cases)
 
 
 modes = pytest.mark.parametrize("mode", ["forward", "train"])
@@ -289,24 +297,83 @@ def test_the_oracle_itself_agrees(kernel: Kernel, problem: Problem) -> None:
 
 @modes
 @pytest.mark.parametrize("tokens", [slice(None, None, 3), slice(5, 25), slice(None)], ids=["some", "a range", "all"])
-@supporting(BASE, without=("peer",))  # released models have no missing routes
+@supporting(BASE)
 def test_missing_routes_add_nothing(kernel: Kernel, tokens: slice, mode: str) -> None:
-    """A missing route adds no bias either."""
+    """A missing route adds no bias either, and its gate weight is not read."""
     problem = BASE.replace(mode=mode, bias=kernel.supports(BIASED, DEVICE) is None)
     inputs = draw(problem)
     ids_TK = inputs.routing.ids_TK.clone()
     ids_TK[tokens] = NO_ROUTE
     ids_TK[tokens.start, 0] = NO_ROUTE
-    assert_right(problem, build(kernel, problem), routed(inputs, ids_TK))
+    inputs.routing.gates_TK[ids_TK == NO_ROUTE] = torch.inf
+    layer = kernel.build_for_any_routes(problem, kernel.space(problem, DEVICE)[0], DEVICE)
+    assert_right(problem, layer, routed(inputs, ids_TK))
 
 
+@pytest.mark.parametrize(
+    ("policy", "gate"), [("first_come", torch.inf), ("gate_weight", 9.0), ("gate_weight", torch.inf)]
+)
 @supporting(BASE.replace(capacity_factor=0.5))
-def test_missing_routes_take_no_place_of_a_capacity(kernel: Kernel) -> None:
-    problem = BASE.replace(capacity_factor=0.5)
+def test_missing_routes_take_no_place_of_a_capacity(kernel: Kernel, policy: str, gate: float) -> None:
+    """Their gate weights do not decide either who keeps a place."""
+    problem = BASE.replace(capacity_factor=0.5, drop=policy)
     inputs = draw(problem)
     ids_TK = inputs.routing.ids_TK.clone()
     ids_TK[::2, 1] = NO_ROUTE
-    assert_right(problem, build(kernel, problem), routed(inputs, ids_TK))
+    expected = reference(problem, routed(inputs, ids_TK))
+    inputs.routing.gates_TK[ids_TK == NO_ROUTE] = gate
+    assert_right(problem, build(kernel, problem), routed(inputs, ids_TK), expected)
+
+
+def capacities(kernel: Kernel) -> list[Problem]:
+    """Return the problem without drops, and with a capacity where the kernel has one."""
+    problems = [BASE, BASE.replace(capacity_factor=1.25, drop="gate_weight")]
+    return [problem for problem in problems if kernel.supports(problem, DEVICE) is None]
+
+
+@supporting(BASE, also=BASE.replace(capacity_factor=1.25), long=True)
+def test_what_is_not_finite_stays_in_its_row(kernel: Kernel) -> None:
+    """One token holds NaN, another has a gate weight of NaN: results of other tokens, and their gradients, stay."""
+    for problem in capacities(kernel):
+        inputs = draw(problem)
+        inputs.routing.gates_TK[5] = 0  # served last, as one of NaN is
+        layer = build(kernel, problem)
+        clean = call(problem, layer, inputs.clone().requires_grad_())
+        inputs.x_TD[3], inputs.routing.gates_TK[5] = torch.nan, torch.nan
+        found = call(problem, layer, inputs.requires_grad_())
+        others = torch.tensor([t for t in range(problem.T) if t not in (3, 5)], device=DEVICE)
+        assert torch.equal(found.y_TD[others], clean.y_TD[others])
+        assert torch.equal(found.y_TD[3].isnan(), clean.y_TD[3] != 0), "NaN, unless its routes are dropped"
+        for name in ("x", "gates"):
+            assert torch.equal(found.gradients[name][others], clean.gradients[name][others]), name
+
+
+@supporting(BASE, also=BASE.replace(capacity_factor=1.25), long=True)
+def test_the_weights_of_an_expert_that_nobody_chose_are_not_read(kernel: Kernel) -> None:
+    """They may be anything, and their gradients are exactly zero."""
+    for plain in capacities(kernel):
+        problem = plain.replace(bias=kernel.supports(plain.replace(bias=True), DEVICE) is None)
+        drawn = draw(problem)
+        inputs = routed(drawn, torch.where(drawn.routing.ids_TK == 1, 0, drawn.routing.ids_TK))
+        expected = reference(problem, inputs)
+        for tensor in inputs.weights.named().values():
+            tensor[1] = torch.nan
+        result = call(problem, build(kernel, problem), inputs.requires_grad_())
+        assert_close(errors(result, expected), problem.dtype)
+        assert not any(result.gradients[name][1].any() for name in inputs.weights.named())
+
+
+@supporting(HALF)
+def test_gradients_of_gate_weights_are_summed_in_float32(kernel: Kernel) -> None:
+    """In float16 they would be infinite: outputs near 10 times output gradients of 200, summed over D = 64."""
+    drawn = draw(HALF)
+    drawn.weights.w_down_EDF.mul_(32)
+    y_TD = reference(HALF.replace(mode="forward"), drawn).y_TD
+    inputs = dataclasses.replace(drawn, dy_TD=(200 * y_TD.sign()).half()).requires_grad_()
+    expected = reference(HALF, inputs)
+    assert float(expected.gradients["gates"].max()) > torch.finfo(torch.float16).max
+    found = errors(call(HALF, build(kernel, HALF), inputs), expected)
+    assert_close({name: found[name] for name in ("y", "dgates")}, HALF.dtype)  # others pass what float16 holds
 
 
 @modes

@@ -19,7 +19,7 @@ from moebench.kernels.implementations import scatter
 from moebench.kernels.oracle import oracle, reference
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.draw_routes import draw_routes
-from moebench.kernels.problem.routing import NO_ROUTE, Routing
+from moebench.kernels.problem.routing import NO_ROUTE, Groups, Routing, group_by_expert
 from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
 from moebench.kernels.steps import Rates, Step
 from moebench.kernels.torch_ops.scatter_tiles import threads
@@ -153,6 +153,32 @@ def test_a_backward_runs_on_its_threads_and_gives_them_back(monkeypatch: pytest.
     with pytest.raises(MemoryError):
         y_TD.sum().backward()
     assert (seen, torch.get_num_threads()) == ([1], 2)
+
+
+@pytest.mark.parametrize(("built", "later"), [(2, 1), (1, 2)])
+def test_the_default_follows_the_threads_that_its_user_sets_later(
+    built: int, later: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layer is built once, for every module of a process: the count of that moment is not the user's wish."""
+    torch.set_num_threads(built)
+    layer = KERNEL.build(SMALL, space(SMALL)[0], CPU)
+    torch.set_num_threads(later)
+    seen: list[int] = []
+
+    def watched(routing: Routing) -> Groups:
+        seen.append(torch.get_num_threads())
+        return group_by_expert(routing)
+
+    monkeypatch.setattr(scatter, "group_by_expert", watched)
+    call(SMALL, layer, draw(SMALL))
+    assert (seen, torch.get_num_threads()) == ([later], later)
+
+
+def test_a_configuration_takes_no_more_threads_than_its_user_lets_it() -> None:
+    torch.set_num_threads(1)
+    with threads(2):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 1
 
 
 def test_no_count_of_threads_changes_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from moebench.kernels.module.hugging_face import read_experts
+from moebench.kernels.module.moe_layer import MoELayer
 
 E, D, F = 3, 4, 5
 
@@ -100,23 +102,90 @@ def test_experts_of_transformers_have_the_activation_of_their_model(family: str,
     assert read_experts(experts(config))[1] == activation
 
 
-@pytest.mark.parametrize(
-    ("flag", "value"), [("is_transposed", True), ("is_concatenated", False), ("has_post_expert_norm", True)]
-)
-def test_another_layout_is_refused_by_the_flag_that_says_so(flag: str, value: bool) -> None:
-    experts = Experts(nn.SiLU(), *GATED)
-    setattr(experts, flag, not value)
-    read_experts(experts)
-    setattr(experts, flag, value)
-    with pytest.raises(ValueError, match=f"Experts has {flag} = {value}"):
+@pytest.mark.parametrize("limit", [30.0, 200.0, 5e3])
+def test_a_clamp_far_out_is_seen(limit: float) -> None:
+    experts: Any = Experts(nn.SiLU(), *GATED)
+    experts._apply_gate = lambda h: (
+        nn.functional.silu(h[..., : h.shape[-1] // 2]) * h[..., h.shape[-1] // 2 :].clamp(-limit, limit)
+    )
+    with pytest.raises(ValueError, match="Experts applies none of silu"):
         read_experts(experts)
 
 
-def test_gpt_oss_is_refused() -> None:
-    modeling: Any = pytest.importorskip("transformers.models.gpt_oss.modeling_gpt_oss")
-    config = modeling.GptOssConfig(hidden_size=8, intermediate_size=4, num_local_experts=2)
-    with pytest.raises(ValueError, match="GptOssExperts has is_transposed = True"):
-        read_experts(modeling.GptOssExperts(config))
+def test_transposed_and_alternating_weights_are_copied_into_rows() -> None:
+    """gpt-oss has matrices (E, in, out), whose gate and up columns take turns, and biases in the same order."""
+    plain: Any = Experts(nn.SiLU(), *GATED, "gate_up_proj_bias", "down_proj_bias")
+    other: Any = Experts(nn.SiLU())
+    other.is_transposed, other.is_concatenated = True, False
+    other._apply_gate = lambda h: nn.functional.silu(h[..., ::2]) * h[..., 1::2]
+
+    def in_turn(rows: Tensor) -> Tensor:
+        return torch.stack(rows.chunk(2, dim=1), dim=2).flatten(1, 2)
+
+    with torch.no_grad():
+        other.gate_up_proj = nn.Parameter(in_turn(plain.gate_up_proj).mT.contiguous())
+        other.gate_up_proj_bias = nn.Parameter(in_turn(plain.gate_up_proj_bias))
+        other.down_proj = nn.Parameter(plain.down_proj.mT.contiguous())
+        other.down_proj_bias = plain.down_proj_bias
+    (expected, act), (found, same_act) = read_experts(plain), read_experts(other)
+    assert act == same_act == "silu"
+    assert expected.named().keys() == found.named().keys()
+    for name, tensor in found.named().items():
+        assert tensor.is_contiguous()
+        assert torch.equal(tensor, expected.named()[name]), name
+
+
+def test_a_norm_behind_the_experts_is_refused() -> None:
+    experts: Any = Experts(nn.SiLU(), *GATED)
+    experts.has_post_expert_norm = True
+    with pytest.raises(ValueError, match="Experts has has_post_expert_norm = True"):
+        read_experts(experts)
+
+
+@pytest.mark.parametrize("name", ["gate_up_proj_scale_inv", "down_proj_zero_point", "lora_A", "gate_proj"])
+@pytest.mark.parametrize("register", ["parameter", "buffer", "submodule"])
+def test_nothing_is_accepted_of_which_a_tensor_is_not_read(name: str, register: str) -> None:
+    experts = Experts(nn.SiLU(), *GATED)
+    if register == "buffer":
+        experts.register_buffer(name, torch.ones(E))
+    else:
+        holder = experts if register == "parameter" else nn.Module()
+        holder.register_parameter(name, nn.Parameter(torch.ones(E)))
+        if holder is not experts:
+            experts.add_module("adapter", holder)
+    remedy = "dequantize" if "scale" in name or "zero" in name else "from_weights"
+    with pytest.raises(ValueError, match=rf"Experts also has (adapter\.)?{name}, which would not be read: .*{remedy}"):
+        read_experts(experts)
+
+
+SIZES: dict[str, Any] = {"hidden_size": 8, "num_local_experts": 2, "num_experts": 2}
+MODULES = {  # of released models: the class, its configuration, and what is said of it
+    "llama4.Llama4TextExperts": ({"intermediate_size": 6}, r"has matrices \(E, in, out\)"),
+    "dbrx.DbrxExperts": ({"ffn_hidden_size": 6, "moe_num_experts": 2}, "but mlp.w1, mlp.v1, mlp.w2"),
+    "inkling.InklingSharedExperts": ({"moe_intermediate_size": 6, "n_shared_experts": 2}, "also has gate_proj"),
+    "longcat_flash.LongcatFlashExperts": (
+        {"expert_ffn_hidden_size": 6, "n_routed_experts": 2, "zero_expert_num": 1},
+        r"weights are w_up \(3, 12, 8\) .*w_down \(2, 8, 6\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_experts_of_released_models_are_refused_with_a_reason(path: str) -> None:
+    model, _, kind = path.partition(".")
+    modeling: Any = pytest.importorskip(f"transformers.models.{model}.modeling_{model}")
+    settings, words = MODULES[path]
+    config = SimpleNamespace(**SIZES, hidden_act="silu", ffn_act_fn={"name": "silu"}, **settings)
+    with pytest.raises(ValueError, match=words):
+        MoELayer.from_experts(getattr(modeling, kind)(config))
+
+
+def test_quantised_experts_are_refused_by_their_scales() -> None:
+    """What transformers makes of the experts of a checkpoint in float8."""
+    fp8: Any = pytest.importorskip("transformers.integrations.finegrained_fp8")
+    config = SimpleNamespace(**SIZES, intermediate_size=8, hidden_act="silu")
+    with pytest.raises(ValueError, match="FP8Experts also has down_proj_scale_inv, gate_up_proj_scale_inv"):
+        read_experts(fp8.FP8Experts(config, block_size=(4, 4)))
 
 
 def test_a_module_without_fused_weights_is_refused_with_what_it_has() -> None:

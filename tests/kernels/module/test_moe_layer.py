@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import io
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.nn.utils import parametrize
 
 from moebench.execution.trial.accuracy import errors, verdict
 from moebench.kernels.catalog import KERNELS
@@ -417,3 +423,184 @@ def test_weights_that_do_not_go_together_are_refused_with_their_shapes(changes: 
 def test_a_layer_says_what_it_is() -> None:
     text = repr(MoELayer(D=16, F=8, E=4, capacity_factor=1.25, dispatch="padded"))
     assert "D=16, F=8, E=4, activation='silu', gated=True, bias=False, capacity_factor=1.25, dispatch='padded'" in text
+
+
+def trained(layer: MoELayer, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> list[Tensor]:
+    """Return the output of a call and every gradient, of the sum of the output."""
+    x_TD, gates_TK = x_TD.detach().requires_grad_(), gates_TK.detach().requires_grad_()
+    y_TD = layer(x_TD, ids_TK, gates_TK)
+    return [y_TD.detach(), *torch.autograd.grad(y_TD.sum(), [x_TD, gates_TK, *layer.parameters()])]
+
+
+@pytest.mark.parametrize("gate", [torch.nan, torch.inf, 9.0], ids=str)
+@dispatches
+def test_an_absent_route_adds_nothing_whatever_its_weight(dispatch: str, gate: float) -> None:
+    """It also holds where the implementation reads every route; two experts that nobody chose hold NaN."""
+    layer, inputs = drawn(TRAIN)
+    ids_TK, gates_TK = inputs.routing.ids_TK.clone() % 2 + 1, inputs.routing.gates_TK.detach().clone()
+    ids_TK[::2, 1] = -1
+    ids_TK[3] = -1
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter[0], parameter[3] = torch.nan, torch.inf
+    expected = [tensor.detach() for tensor in trained(layer, inputs.x_TD, ids_TK, gates_TK.where(ids_TK >= 0, 0))]
+    layer.dispatch = dispatch
+    for found, right in zip(
+        trained(layer, inputs.x_TD, ids_TK, gates_TK.where(ids_TK >= 0, gate)), expected, strict=True
+    ):
+        torch.testing.assert_close(found, right, rtol=1e-4, atol=1e-5)
+        assert right.isfinite().all()
+
+
+def test_a_map_is_not_taken_for_ids() -> None:
+    """Megatron routes by a boolean map (T, E) and weights (T, E)."""
+    words = r"top_k_index is torch.bool, a map of tokens to experts: give the ids .* as integers \(3, K\)"
+    with pytest.raises(ValueError, match=words):
+        MoELayer(D=16, F=8, E=4)(torch.zeros(3, 16), torch.ones(3, 4, dtype=torch.bool), torch.ones(3, 4))
+
+
+class Doubled(nn.Module):
+    """A parametrisation that counts how often it is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, weight: Tensor) -> Tensor:
+        self.calls += 1
+        return 2 * weight
+
+
+def test_parametrised_weights_are_made_once_a_call() -> None:
+    layer, inputs = drawn(TRAIN.replace(bias=True))
+    twice = MoELayer.from_weights(layer.weights.map(lambda tensor: 2 * tensor.detach()))
+    parametrisations = {name: Doubled() for name in dict(layer.named_parameters())}
+    for name, parametrisation in parametrisations.items():
+        parametrize.register_parametrization(layer, name, parametrisation)
+    for parametrisation in parametrisations.values():
+        parametrisation.calls = 0
+    arguments = (inputs.x_TD, inputs.routing.ids_TK, inputs.routing.gates_TK)
+    assert torch.equal(layer(*arguments), twice(*arguments))
+    assert [parametrisation.calls for parametrisation in parametrisations.values()] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_call_on_meta_has_a_shape_and_gradients(bias: bool) -> None:
+    layer = MoELayer(D=16, F=8, E=4, bias=bias, device="meta", dtype=torch.bfloat16)
+    x = torch.empty(2, 3, 16, device="meta", dtype=torch.bfloat16)
+    ids_TK, gates_TK = torch.empty(6, 2, device="meta", dtype=torch.int64), torch.empty(6, 2, device="meta")
+    y, *gradients = trained(layer, x, ids_TK, gates_TK)
+    assert (y.shape, y.dtype, y.device.type) == (x.shape, x.dtype, "meta")
+    leaves = [x, gates_TK, *layer.parameters()]
+    assert [(gradient.shape, gradient.dtype) for gradient in gradients] == [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
+class Sharded:
+    """Stand-in for a DTensor: what a layer asks of one."""
+
+    def __init__(self, local: Tensor, ranks: int, *, replicated: bool) -> None:
+        self.local, self.ranks = local, ranks
+        self.shape, self.placements = local.shape, (Replicate() if replicated else Shard(0),)
+
+    @property
+    def device_mesh(self) -> Sharded:
+        return self
+
+    def size(self) -> int:
+        return self.ranks
+
+    def to_local(self) -> Tensor:
+        return self.local
+
+
+@pytest.mark.parametrize(("ranks", "replicated"), [(1, False), (1, True), (8, True)])
+def test_a_distributed_parameter_that_is_whole_is_used(ranks: int, replicated: bool) -> None:
+    local = torch.zeros(2)
+    assert module._local_part(local) is local
+    sharded: Any = Sharded(local, ranks, replicated=replicated)
+    assert module._local_part(sharded) is local
+
+
+def test_a_parameter_spread_over_ranks_is_refused_with_what_to_do() -> None:
+    sharded: Any = Sharded(torch.zeros(4, 2), 2, replicated=False)
+    with pytest.raises(ValueError, match=r"shape \(4, 2\) is a DTensor, \(Shard\(dim=0\),\) over 2 ranks.*fully_shard"):
+        module._local_part(sharded)
+
+
+def test_distributed_tensors_of_one_rank_are_a_plain_layer(tmp_path: Path) -> None:
+    layer, inputs = drawn(TRAIN)
+    arguments = (inputs.x_TD, inputs.routing.ids_TK, inputs.routing.gates_TK)
+    expected = layer(*arguments)
+    torch.distributed.init_process_group(
+        "gloo", init_method=(tmp_path / "store").as_uri(), rank=0, world_size=1, timeout=timedelta(seconds=30)
+    )
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        for name, parameter in list(layer.named_parameters()):
+            setattr(layer, name, nn.Parameter(distribute_tensor(parameter.detach(), mesh, [Shard(0)])))
+        found = layer(*arguments)
+        assert torch.equal(found, expected)
+        found.sum().backward()
+        assert all(isinstance(parameter.grad, DTensor) for parameter in layer.parameters())
+        sharded = distribute_tensor(inputs.x_TD.detach(), mesh, [Shard(0)])
+        with pytest.raises(ValueError, match=r"hidden_states is a DTensor: .* hidden_states.to_local\(\)"):
+            layer(sharded, *arguments[1:])
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_weights_without_their_scales_are_refused(dtype: torch.dtype) -> None:
+    weights = draw_weights(TRAIN, seed=0, device=CPU)
+    with pytest.raises(ValueError, match=f"experts of {dtype} have scales, .*dequantize=True"):
+        MoELayer.from_weights(weights.map(lambda tensor: tensor.to(dtype)))
+    with pytest.raises(ValueError, match="weights have s_up and s_down, which this layer does not read"):
+        MoELayer.from_weights(draw_weights(TRAIN.replace(dtype="float8_e4m3fn", mode="forward"), seed=0, device=CPU))
+
+
+class Block(nn.Module):
+    """A layer between two others, as in a model."""
+
+    def __init__(self, layer: MoELayer) -> None:
+        super().__init__()
+        self.before, self.layer, self.after = nn.Linear(16, 16), layer, nn.Linear(16, 16)
+
+    def forward(self, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> Tensor:
+        y: Tensor = self.after(self.layer(self.before(x_TD), ids_TK, gates_TK))
+        return y
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # by torch.compile
+def test_a_compiled_model_is_right_at_every_length_and_is_not_compiled_again_for_each() -> None:
+    dynamo: Any = importlib.import_module("torch._dynamo.utils")  # here, as it takes seconds
+
+    block = Block(drawn(TRAIN)[0])
+    x_TD = torch.randn(89, 16, generator=torch.Generator().manual_seed(0))
+    ids_TK, gates_TK = torch.arange(2 * 89).view(89, 2) * 3 % 4, torch.full((89, 2), 0.5)
+    torch.compiler.reset()
+    dynamo.counters.clear()
+    try:
+        compiled = torch.compile(block, backend="eager")
+        for T in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89):
+            arguments = (x_TD[:T], ids_TK[:T], gates_TK[:T])
+            found, expected = (trained_block(each, *arguments) for each in (compiled, block))
+            for one, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(one, other)
+        assert dynamo.counters["stats"]["unique_graphs"] <= 6  # before and after: for T = 1, for T = 2, for any
+        torch.compiler.reset()
+        with pytest.raises(Exception, match=r"MoELayer runs between two graphs of torch\.compile"):
+            torch.compile(block, backend="eager", fullgraph=True)(*arguments)
+    finally:
+        torch.compiler.reset()
+
+
+def trained_block(block: Any, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> list[Tensor]:
+    y_TD = block(x_TD, ids_TK, gates_TK)
+    return [y_TD.detach(), *torch.autograd.grad(y_TD.sum(), list(block.parameters()))]
+
+
+def test_export_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    with pytest.raises(RuntimeError, match="export the block with the experts of transformers"):
+        MoELayer(D=16, F=8, E=4)(torch.zeros(3, 16), IDS, GATES)

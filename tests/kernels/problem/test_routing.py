@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 import pytest
@@ -11,10 +12,17 @@ from hypothesis import strategies as st
 
 from moebench.kernels.oracle import drop
 from moebench.kernels.problem import DropPolicy, Problem
-from moebench.kernels.problem.routing import NO_ROUTE, Routing, group_by_expert, queue_positions, within_capacity
+from moebench.kernels.problem.routing import (
+    NO_ROUTE,
+    Routing,
+    group_by_expert,
+    queue_positions,
+    with_every_route,
+    within_capacity,
+)
 from moebench.kernels.problem.shard import split_evenly
 
-GATES = [0.0, 0.125, 0.25, 0.5, 0.75]  # few values, so that tokens tie
+GATES = [0.0, 0.125, 0.25, 0.5, 0.75, math.nan]  # few values, so that tokens tie
 
 
 @st.composite
@@ -37,7 +45,10 @@ def simulated_positions(routing: Routing, policy: DropPolicy, ranks: int = 1) ->
 
     def turn(route: tuple[int, int]) -> tuple[float, ...]:
         t, k = route
-        return (t, k) if policy == "first_come" else (k, -float(routing.gates_TK[t].max()), t)
+        counted = [
+            float(g) for g, e in zip(routing.gates_TK[t], routing.ids_TK[t], strict=True) if e >= 0 and not g.isnan()
+        ]
+        return (t, k) if policy == "first_come" else (k, -max(counted, default=-math.inf), t)
 
     waiting: defaultdict[tuple[int, int], int] = defaultdict(int)
     positions = {}
@@ -106,7 +117,7 @@ def test_drop_keeps_exactly_the_positions_below_the_capacity_of_each_rank(
         if position < problem.capacity:
             expected_TK[route] = routing.ids_TK[route]
     assert torch.equal(kept.ids_TK, expected_TK)
-    assert torch.equal(kept.gates_TK, routing.gates_TK)
+    assert kept.gates_TK is routing.gates_TK
     if ranks == 1:
         assert torch.equal(kept.ids_TK, within_capacity(routing, policy, problem.capacity).ids_TK)
 
@@ -119,6 +130,16 @@ def test_gate_weight_serves_first_choices_first_and_the_surest_token_before_othe
     )
     assert queue_positions(routing, "first_come").tolist() == [[0, 0], [1, 1], [2, 2]]
     assert queue_positions(routing, "gate_weight").tolist() == [[0, 2], [1, 2], [0, 1]]
+
+
+@given(routing=routings())
+def test_every_route_leads_to_a_chosen_expert_and_a_new_one_has_gate_zero(routing: Routing) -> None:
+    filled, absent_TK = with_every_route(routing), routing.ids_TK == NO_ROUTE
+    assert torch.equal(filled.ids_TK[~absent_TK], routing.ids_TK[~absent_TK])
+    assert filled.gates_TK[~absent_TK].equal(routing.gates_TK[~absent_TK]) or routing.gates_TK.isnan().any()
+    assert not filled.gates_TK[absent_TK].any()
+    chosen = set(routing.ids_TK[~absent_TK].tolist())
+    assert set(filled.ids_TK.flatten().tolist()) <= (chosen or {0})
 
 
 @given(routing=routings())

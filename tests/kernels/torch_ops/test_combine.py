@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moebench.kernels.torch_ops.combine import gather_sum
+from moebench.kernels.torch_ops.combine import gather_sum, row_dots
 
 
 def naive(rows_MD: Tensor, slot_TK: Tensor, gates_TK: Tensor) -> Tensor:
@@ -69,3 +69,13 @@ def test_a_row_without_a_route_is_not_read() -> None:
 def test_a_gate_without_a_route_is_not_read() -> None:
     slot_TK = torch.tensor([[0, -1]])
     assert gather_sum(torch.ones(1, 1), slot_TK, torch.tensor([[3.0, torch.nan]])).tolist() == [[3.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(0, 3), (5, 0), (7, 64), (3, 1 << 20)], ids=str)
+def test_dots_of_rows_are_summed_in_float32(dtype: torch.dtype, shape: tuple[int, int]) -> None:
+    """Products and sums pass the largest number of float16; rows longer than what is kept at a time are whole."""
+    one_MD = torch.full(shape, 300.0, dtype=dtype)
+    dots_M = row_dots(one_MD, one_MD)
+    assert (dots_M.dtype, dots_M.shape) == (torch.float32, shape[:1])
+    torch.testing.assert_close(dots_M, one_MD.float().square().sum(1))

@@ -114,3 +114,10 @@ def test_places_do_not_depend_on_how_the_ids_lie_in_memory() -> None:
     routing = Routing(ids_TK=ids_TK, gates_TK=ROUTING.gates_TK, experts=2)
     places = Places.of(routing, route_n=torch.tensor([1, 0, 3]), row_n=torch.tensor([0, 2, 3]), rows=5)
     assert torch.equal(places.slot_TK, PLACES.slot_TK)
+
+
+@given(case=placed())
+def test_places_by_slot_are_those_by_route(case: tuple[Places, int, int]) -> None:
+    places, _, rows = case
+    found = Places.at(places.slot_TK, rows=rows)
+    assert torch.equal(found.token_M, places.token_M)
