@@ -12,7 +12,7 @@ from ...kernels.config import Config
 from ...kernels.kernel import Cost, Kernel, Layer
 from ...kernels.problem import Problem
 from ...kernels.unimportable import Unimportable
-from ...results.record import Clocks, Error, Roofline, Status, Work
+from ...results.record import Clocks, Cold, Error, Roofline, Status, Work
 from ...results.timing import device_functions
 from ...results.timing.disturbance import host_clock
 from ...results.timing.measure import Samples
@@ -42,6 +42,7 @@ class TrialEntry:
     observed: dict[str, BaseModel] = field(default_factory=dict)
     samples: Samples | None = None
     clocks: Clocks | None = None
+    cold: Cold | None = None
     replaced_clock: str = ""
 
     @staticmethod

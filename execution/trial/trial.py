@@ -15,9 +15,10 @@ from ...kernels.oracle import Result
 from ...kernels.problem import Problem
 from ...kernels.problem.tensors import TORCH_DTYPES
 from ...kernels.tuned.source_hash import source_hash
-from ...results.record import SCHEMA, CacheState, Error, Record, Roofline, Status, Timing
+from ...results.record import SCHEMA, CacheState, Error, Memory, Record, Roofline, Status, Timing
 from ...results.record.environment import commit
-from ...results.timing.clock import Clock, Sample
+from ...results.timing.clock import Clock, Footprint, Sample
+from ...results.timing.cpu_clock import fitted, how_cold
 from ...results.timing.cuda_clock import CannotCapture
 from ...results.timing.disturbance import host_clock
 from ...results.timing.measure import measure
@@ -55,6 +56,7 @@ FURTHER_CALLS: Final[tuple[FurtherCallObserver, ...]] = (PhaseObserver(),)
 """All observers of a trial, by the moment at which they observe. A new metric of the record joins one of these."""
 
 
+USUAL_SAMPLES: Final = 20  # of one competitor, to weigh what each of them costs against what is done once
 OWN_TOKENS: Final = 2  # the first set's, and what is kept of a result
 
 
@@ -130,8 +132,12 @@ class TrialRunner:
 
     def _sets(self, task: Task, subject: Subject) -> int:
         """Return how many sets of inputs the calls rotate over, by the bytes a call reads; equal on every rank."""
+        return self._clocks[task.cache].copies(self._read_bytes(subject))
+
+    def _read_bytes(self, subject: Subject) -> int:
+        """Return the bytes of its inputs that a call reads on each rank."""
         problem, touched = subject.problem, self._checks.first(subject).kept.touched()
-        return self._clocks[task.cache].copies(problem.read_bytes(touched) // problem.ranks)
+        return problem.read_bytes(touched) // problem.ranks
 
     def _refuse_too_large(self, entries: list[TrialEntry], shared_bytes: Callable[[Subject], int]) -> None:
         """Fail every entry that needs more memory than is available, before anything is allocated."""
@@ -214,8 +220,8 @@ class TrialRunner:
 
     def _time(self, task: Task, entries: list[TrialEntry], announce: Announce, pass_on: Callable[[], None]) -> None:
         """Sample all entries in turn, interleaved with another run where the task names one."""
-        clock = LockstepClock(self._clocks[task.cache])
-        samplers = self._samplers(task, entries, announce, clock)
+        clocks = {subject: self._fitted(task, _alive(entries, subject)) for subject in _subjects(entries)}
+        samplers = self._samplers(task, entries, announce, clocks)
 
         def sampler(entry: TrialEntry) -> Callable[[], Sample | None]:
             def announced() -> Sample | None:
@@ -223,7 +229,7 @@ class TrialRunner:
                 pass_on()
                 taken = samplers[entry.index].take(lambda: announce(entry.index))
                 entry.look_at_clock()
-                entry.clocks = clock.state()
+                entry.clocks = clocks[entry.subject].state()
                 return taken
 
             return announced
@@ -241,13 +247,13 @@ class TrialRunner:
             entry.check_samples()
 
     def _samplers(
-        self, task: Task, entries: list[TrialEntry], announce: Announce, clock: LockstepClock
+        self, task: Task, entries: list[TrialEntry], announce: Announce, clocks: Mapping[Subject, Clock]
     ) -> dict[int, WatchedSampler]:
         """Return the samplers of the entries by index, warmed up; an entry whose warm-up fails has failed."""
         rotated: dict[Subject, TimedInputs] = {}
         samplers: dict[int, WatchedSampler] = {}
         for subject in _subjects(entries):
-            if inputs := self._rotated(task, _alive(entries, subject)):
+            if inputs := self._rotated(_alive(entries, subject), clocks[subject]):
                 rotated[subject] = inputs
         for entry in _alive(entries):
             inputs = rotated[entry.subject]
@@ -257,8 +263,9 @@ class TrialRunner:
             restore = partial(self._restore, entries, entry.subject, inputs)
             samplers[entry.index] = WatchedSampler(entry, inputs, check, grade=self._grade, restore=restore)
             announce(entry.index)
+            entry.cold = how_cold(clocks[entry.subject])
             try:
-                samplers[entry.index].prepare(clock)
+                samplers[entry.index].prepare(LockstepClock(clocks[entry.subject]))
             except Exception as error:
                 status = ending(error)
                 entry.failure = (status, str(error) if isinstance(error, CannotCapture) else first_line(error))
@@ -273,13 +280,26 @@ class TrialRunner:
         if (others := _alive(entries, subject)) and (check := self._draw(self._checks.first, others)):
             inputs.restore(check.inputs.weights)
 
-    def _rotated(self, task: Task, entries: list[TrialEntry]) -> TimedInputs | None:
+    def _fitted(self, task: Task, entries: list[TrialEntry]) -> Clock:
+        """Return the clock for the calls of ``entries``, which are of one subject; equal on every rank."""
+        problem = entries[0].problem
+        memory = [entry.observed.get("memory") for entry in entries]
+        footprint = Footprint(
+            read_bytes=self._read_bytes(entries[0].subject),
+            held_bytes=problem.input_bytes // problem.ranks,
+            workspace_bytes=max(gather(max((one.peak for one in memory if isinstance(one, Memory)), default=0))),
+            available_bytes=least_available(self._device),
+            samples=len(entries) * (task.budget.samples or USUAL_SAMPLES),
+        )
+        return fitted(self._clocks[task.cache], footprint)
+
+    def _rotated(self, entries: list[TrialEntry], clock: Clock) -> TimedInputs | None:
         """Return the sets of inputs that the calls rotate over; None when memory is short."""
         subject, problem = entries[0].subject, entries[0].problem
         check = self._draw(self._checks.first, entries)
         if check is None:
             return None
-        sets = self._sets(task, subject)
+        sets = clock.copies(self._read_bytes(subject))
         what, needed = f"rotating over {sets} sets of inputs", (sets - 1) * problem.input_bytes // problem.ranks
         return self._afford(lambda: check.timed(problem, sets), what, needed, entries)
 
@@ -321,6 +341,7 @@ class TrialRunner:
             timing = Timing(
                 clock=clock.name,
                 cache=clock.cache,
+                cold=entry.cold,
                 samples_ns=entry.samples.ns,
                 calls=entry.samples.calls,
                 throttled=entry.samples.throttled,

@@ -36,6 +36,9 @@ calls that go round more inputs than the cache holds. ``eager``: calls that Pyth
 inputs, by the host's clock, the launches included.
 """
 
+Cold = Literal["flushed", "rotated"]
+"""How caches are made cold: a buffer that is larger is read before each sample, or calls rotate over sets of inputs."""
+
 Stage = Literal["search", "final", "cross", "held-out"]
 """The part of a tuning run that a record belongs to."""
 
@@ -231,11 +234,14 @@ class Timing(_RecordPart):
     ``clock`` names what measured them (``perf_counter`` or ``cuda_event``), ``cache`` how calls were timed;
     ``throttled`` counts samples that were dropped because the device slowed itself down, ``disturbed`` those during
     which the host did other work; ``stopped`` says which rule ended the sampling; ``enough`` means as many as were
-    asked for, which may be few.
+    asked for, which may be few. ``cold`` says how the caches were made cold: by a flush, or by rotation over sets of
+    inputs and blocks of memory for what a call allocates, which leaves the code warm. It is None where they were not
+    cold, and in records from before rotation, which were flushed.
     """
 
     clock: Literal["perf_counter", "cuda_event"] = Field(description="what measured the samples")
     cache: CacheState = Field(description="how calls were timed")
+    cold: Cold | None = Field(default=None, description="how caches were made cold before a sample")
     samples_ns: list[Positive] = Field(
         min_length=1, max_length=MOST_SAMPLES, description="the samples in the order in which they were taken"
     )

@@ -50,6 +50,21 @@ class Sample:
         return not self.throttled and not self.disturbed
 
 
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Bytes of calls that are to be timed, and how many samples of all competitors are expected.
+
+    A call reads ``read_bytes`` of a set of inputs, which takes ``held_bytes``, and allocates ``workspace_bytes`` at its
+    peak; ``available_bytes`` can still be allocated.
+    """
+
+    read_bytes: int
+    held_bytes: int
+    workspace_bytes: int
+    available_bytes: int
+    samples: int
+
+
 class Clock(Protocol):
     """Clock that takes samples of a call; ``name`` and ``cache`` go into the record."""
 
@@ -78,10 +93,19 @@ class Flush:
         # Ones, not zeros or empty: pages of a CPU that were never written share one zero page, and reading it evicts
         # nothing.
         self._buffer = torch.ones(FLUSH_FACTOR * cache_bytes // 4, dtype=torch.float32, device=device)
+        self._start = 0
 
     def __call__(self) -> None:
         # Read, not written: dirty lines would be written back to memory while the clock runs.
         self._buffer.sum()
+
+    def part(self, size: int) -> None:
+        """Read the next ``size`` bytes of the buffer, which begins again when it ends."""
+        words = size // self._buffer.element_size()
+        if self._start + words > len(self._buffer):
+            self._start = 0
+        self._buffer[self._start : self._start + words].sum()
+        self._start += words
 
 
 def rotation(cache_bytes: int, read_bytes: int) -> int:

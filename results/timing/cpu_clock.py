@@ -1,19 +1,21 @@
-"""Clock of the CPU.
+"""Clocks of the CPU: the caches are flushed before each call, or the calls rotate over more memory than they hold.
 
-Protocol of a sample: read a buffer larger than the last-level caches, so that none of the call's data is left in them;
-wait until the other ranks have done so; start the watch; call; stop the watch; only then free the result. The garbage
-collector is off during a sample.
+Protocol of a sample: make the caches cold; wait until the other ranks have done so; start the watch; call; stop the
+watch; only then free the result. The garbage collector is off during a sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import cycle
 
-from ..record import CacheState
-from .clock import WARM_UPS, ClockName, Ended, Flush, Sample, keep_nothing, no_garbage_collection
+from ..record import CacheState, Cold
+from .clock import WARM_UPS, Clock, ClockName, Ended, Flush, Footprint, Sample, keep_nothing, no_garbage_collection
+from .cold_plan import ColdPlan, cold_plan
 from .cpu_cache import last_level_cache_bytes
 from .disturbance import Watch
+from .workspaces import Workspaces
 
 
 class CpuClock:
@@ -28,7 +30,8 @@ class CpuClock:
     def __init__(self, together: Callable[[], object] = lambda: None, watch: Watch | None = None) -> None:
         self._together = together
         self._watch = watch or Watch()
-        self.flush = Flush(last_level_cache_bytes(), "cpu")
+        self._cache_bytes = last_level_cache_bytes()
+        self.flush = Flush(self._cache_bytes, "cpu")
 
     def copies(self, read_bytes: int) -> int:
         return 1
@@ -43,15 +46,84 @@ class CpuClock:
             call = next(turns)
             with no_garbage_collection():
                 self.flush()
-                self._together()  # ranks that share cores are not done with it at the same time
-                self._watch.start()
-                result = call()
-                span = self._watch.stop()
-                ended(result)
-            del result
-            return Sample(ns=float(span.ns), throttled=False, disturbed=span.disturbed)
+                return self.timed(call, ended)
 
         return sample
 
+    def timed(self, call: Callable[[], object], ended: Ended) -> Sample:
+        """Return a sample of a call for which the caches are ready."""
+        self._together()  # ranks that share cores are not done with it at the same time
+        self._watch.start()
+        result = call()
+        span = self._watch.stop()
+        ended(result)
+        del result
+        return Sample(ns=float(span.ns), throttled=False, disturbed=span.disturbed)
+
     def state(self) -> None:
         return None
+
+    def fitted(self, footprint: Footprint) -> CpuClock | RotatingCpuClock:
+        """Return the clock for calls with a footprint that makes the caches cold in the cheapest way."""
+        plan = cold_plan(self._cache_bytes, footprint)
+        if plan.sets == 1 or (workspaces := Workspaces.of(plan.sets, footprint.workspace_bytes)) is None:
+            return self
+        return RotatingCpuClock(self, plan, workspaces)
+
+
+class RotatingCpuClock:
+    """`CpuClock` for calls that rotate over sets of inputs, and over memory for what they allocate.
+
+    Competitors whose calls are prepared by the same clock take the sets in one turn, so that none finds in a cache what
+    the one before it has read.
+    """
+
+    name: ClockName = "perf_counter"
+    cache: CacheState = "cold"
+
+    def __init__(self, clock: CpuClock, plan: ColdPlan, workspaces: Workspaces) -> None:
+        self._clock = clock
+        self._plan = plan
+        self._workspaces = workspaces
+        self._turn = 0
+
+    def copies(self, read_bytes: int) -> int:
+        return self._plan.sets
+
+    def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
+        for call, _ in zip(cycle(calls), range(WARM_UPS), strict=False):
+            with self._workspace():
+                call()
+
+        def sample() -> Sample:
+            call = calls[self._turn]
+            self._turn = (self._turn + 1) % self._plan.sets
+            with no_garbage_collection():
+                self._clock.flush.part(self._plan.flush_bytes)
+                with self._workspace():
+                    return self._clock.timed(call, ended)
+
+        return sample
+
+    @contextmanager
+    def _workspace(self) -> Iterator[None]:
+        self._workspaces.open()
+        try:
+            yield
+        finally:
+            self._workspaces.close()
+
+    def state(self) -> None:
+        return None
+
+
+def fitted(clock: Clock, footprint: Footprint) -> Clock:
+    """Return the clock for calls with a footprint; a clock that has no choice is that clock."""
+    return clock.fitted(footprint) if isinstance(clock, CpuClock) else clock
+
+
+def how_cold(clock: Clock) -> Cold | None:
+    """Return how a clock makes caches cold, None if it does not."""
+    if clock.cache != "cold":
+        return None
+    return "rotated" if isinstance(clock, RotatingCpuClock) else "flushed"

@@ -1,0 +1,147 @@
+"""Memory for what calls allocate on a CPU: blocks that take turns, so that no call gets what the last one has freed.
+
+An allocator hands freed memory out again at once, still in a cache. So all free memory of glibc's heap is held here in
+blocks, and one of them at a time is free: the one that was used the longest time ago.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Sequence
+from functools import cache
+from itertools import pairwise
+from typing import Final
+
+import torch
+
+LARGEST: Final = 16 << 20  # bytes of a piece; glibc takes what is larger than 32 MiB from the system, always fresh
+SMALLEST: Final = 32 << 10  # free memory in smaller pieces is too little to matter
+SIZES: Final = tuple(LARGEST >> halvings for halvings in range((LARGEST // SMALLEST).bit_length()))
+SLACK: Final = 2  # scratch memory inside of operators is not counted, and large tensors need room without gaps
+PAGE: Final = 4096
+HEADER: Final = 16  # bytes of glibc's own between two pieces of a whole number of pages
+TRIES: Final = 64  # a block that holes in the heap tear apart is held and not used
+WALL: Final = 64
+
+
+class _Heap(ctypes.Structure):
+    """What glibc's mallinfo2 returns; ``arena`` is the size of the heap, ``keepcost`` what is free at its end."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    )
+
+
+class Workspaces:
+    """``count`` blocks of memory for calls that allocate ``call_bytes`` at their peak. The memory is its owner's.
+
+    Only the thread that makes the calls may use it: other threads allocate elsewhere.
+    """
+
+    @staticmethod
+    def of(count: int, call_bytes: int) -> Workspaces | None:
+        """Return blocks that were seen to work, or None where the C library has another allocator or too little."""
+        if (library := _glibc()) is None:
+            return None
+        made = Workspaces(library, count, call_bytes)
+        return made if all(made._works() for _ in range(count)) else None
+
+    def __init__(self, library: ctypes.CDLL, count: int, call_bytes: int) -> None:
+        wanted = SLACK * call_bytes + SMALLEST
+        pieces = -(-wanted // LARGEST)
+        size = -(-wanted // pieces // PAGE) * PAGE
+        self.block_bytes = pieces * size
+        self._library = library
+        self._turn = 0
+        self._blocks: list[list[int]] = []
+        held: list[list[int]] = []
+        self._finalizer = weakref.finalize(self, _free, library, self._blocks, held)
+        while len(self._blocks) <= count and len(held) < TRIES:
+            block = [library.malloc(size) or 0 for _ in range(pieces)]
+            whole = block[0] and all(after - before == size + HEADER for before, after in pairwise(block))
+            (self._blocks if whole else held).append(block)
+        self._complete = len(self._blocks) > count
+        self._blocks.sort()
+        self._spans = [(block[0], block[-1] + size) for block in self._blocks]
+        for block in self._blocks[:count]:
+            for piece in block:
+                ctypes.memset(piece, 1, size)  # pages that were never written are nobody's
+        held.append(_take_free(library))
+        for block in list(self._blocks):
+            # Its beginning stays, a wall between it and the block before: two that were free together would be one.
+            held.append([library.realloc(block.pop(0), WALL)])
+            self.open()
+            self.close()
+        if self._complete:  # the last one was there for its wall, which keeps the others off the heap's end
+            held.append(self._blocks.pop())
+            self._turn = 0
+
+    def open(self) -> tuple[int, int]:
+        """Free the block whose turn it is; return its first address and that after its last."""
+        block = self._blocks[self._turn]
+        _free(self._library, [block])
+        block.clear()
+        return self._spans[self._turn]
+
+    def close(self) -> None:
+        """Hold what is free again; the turn passes to the next block."""
+        self._blocks[self._turn] += _take_free(self._library)
+        self._turn = (self._turn + 1) % len(self._blocks)
+
+    def _works(self) -> bool:
+        """Return whether a tensor gets its memory from the block whose turn it is; the turn passes."""
+        if not self._complete:
+            return False
+        first, end = self.open()
+        address = torch.empty(self.block_bytes // 4, dtype=torch.uint8).data_ptr()
+        self.close()
+        return first <= address < end
+
+
+def _take_free(library: ctypes.CDLL) -> list[int]:
+    """Take all free memory but that at the heap's end; return its addresses."""
+    taken = []
+    before = library.mallinfo2()
+    for size in SIZES:
+        while True:
+            piece = library.malloc(size)
+            after = library.mallinfo2()
+            if not piece or (before.keepcost, before.arena) != (after.keepcost, after.arena):
+                library.free(piece)
+                before = library.mallinfo2()
+                break
+            taken.append(piece)
+    return taken
+
+
+def _free(library: ctypes.CDLL, *held: Sequence[Sequence[int]]) -> None:
+    for blocks in held:
+        for block in blocks:
+            for piece in block:
+                library.free(piece)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    """Return the C library where it is glibc, from 2.33 on; None elsewhere."""
+    library = ctypes.CDLL(None)
+    if not all(hasattr(library, name) for name in ("gnu_get_libc_version", "mallinfo2")):
+        return None
+    library.malloc.argtypes, library.malloc.restype = (ctypes.c_size_t,), ctypes.c_void_p
+    library.realloc.argtypes, library.realloc.restype = (ctypes.c_void_p, ctypes.c_size_t), ctypes.c_void_p
+    library.free.argtypes, library.free.restype = (ctypes.c_void_p,), None
+    library.mallinfo2.restype = _Heap
+    return library

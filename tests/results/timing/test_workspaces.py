@@ -1,0 +1,55 @@
+"""Blocks of memory that take turns: what a call allocates lies in none that was used lately."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from moebench.results.timing.workspaces import Workspaces, _glibc
+
+PROGRAM = """
+import torch
+from moebench.results.timing.memory import keep_freed_memory
+from moebench.results.timing.workspaces import Workspaces
+
+keep_freed_memory()
+holes = [torch.empty(3 << 20) for _ in range(6)]
+del holes[::2]
+for round in range(2):
+    kept, blocks = [], []
+    workspaces = Workspaces.of(3, {call_bytes})
+    for sample in range(90):
+        first, end = workspaces.open()
+        blocks.append(first)
+        made = [torch.empty(part, dtype=torch.uint8) for part in {parts}]
+        if sample == 4:
+            kept.append(torch.empty(300_000))  # what a call leaves behind takes its place in one block only
+        assert all(first <= one.data_ptr() < end for one in made), (round, sample, first, end, [one.data_ptr() for one in made])
+        del made
+        workspaces.close()
+    assert len(set(blocks)) == 3 and blocks[3:] == blocks[:-3], blocks
+    del workspaces
+print("done")
+"""
+
+
+@pytest.mark.skipif(_glibc() is None, reason="the C library is not glibc")
+@pytest.mark.parametrize(
+    ("call_bytes", "parts"),
+    [(3_000_000, (1_000_000, 1_500_000, 400_000)), (70_000_000, (30_000_000, 20_000_000, 9_000_000, 200_000))],
+    ids=["a piece", "several pieces"],
+)
+def test_what_a_call_allocates_lies_in_the_block_whose_turn_it_is(call_bytes: int, parts: tuple[int, ...]) -> None:
+    """In a process of its own, whose heap nobody else has used. Holes in the heap are not used, nor what a call left."""
+    code = PROGRAM.format(call_bytes=call_bytes, parts=parts)
+    found = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert found.stdout == "done\n", found.stderr
+
+
+def test_none_where_freed_memory_goes_back_to_the_system() -> None:
+    """Without `keep_freed_memory` a block is mapped and unmapped, and every call has fresh pages."""
+    code = "from moebench.results.timing.workspaces import Workspaces; print(Workspaces.of(2, 9_000_000))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout == "None\n"
