@@ -282,7 +282,9 @@ class TrialRunner:
 
     def _fitted(self, task: Task, entries: list[TrialEntry]) -> Clock:
         """Return the clock for the calls of ``entries``, which are of one subject; equal on every rank."""
-        problem = entries[0].problem
+        clock, problem = self._clocks[task.cache], entries[0].problem
+        if self._draw(self._checks.first, entries) is None:
+            return clock
         memory = [entry.observed.get("memory") for entry in entries]
         footprint = Footprint(
             read_bytes=self._read_bytes(entries[0].subject),
@@ -291,7 +293,7 @@ class TrialRunner:
             available_bytes=least_available(self._device),
             samples=len(entries) * (task.budget.samples or USUAL_SAMPLES),
         )
-        return fitted(self._clocks[task.cache], footprint)
+        return fitted(clock, footprint)
 
     def _rotated(self, entries: list[TrialEntry], clock: Clock) -> TimedInputs | None:
         """Return the sets of inputs that the calls rotate over; None when memory is short."""

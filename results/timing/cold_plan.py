@@ -49,4 +49,6 @@ def _flushed(cache_bytes: int, footprint: Footprint, sets: int) -> int:
 
 def _kept(footprint: Footprint, plan: ColdPlan) -> int:
     """Return the bytes of the sets besides the first, and of a workspace for each set."""
-    return 0 if plan.sets == 1 else (plan.sets - 1) * footprint.held_bytes + plan.sets * SLACK * footprint.workspace_bytes
+    if plan.sets == 1:
+        return 0
+    return (plan.sets - 1) * footprint.held_bytes + plan.sets * SLACK * footprint.workspace_bytes

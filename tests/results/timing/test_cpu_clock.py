@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import gc
 import time
+from functools import partial
 
 import pytest
 
 from moebench.results.timing import cpu_clock
-from moebench.results.timing.clock import FLUSH_FACTOR, WARM_UPS, Clock
-from moebench.results.timing.cpu_clock import CpuClock
+from moebench.results.timing.clock import FLUSH_FACTOR, WARM_UPS, Clock, Footprint
+from moebench.results.timing.cold_plan import LEAST_READ
+from moebench.results.timing.cpu_clock import CpuClock, RotatingCpuClock, how_cold
 from moebench.results.timing.disturbance import Disturbance, Span, Watch
+from moebench.results.timing.workspaces import Workspaces
 
 
 @pytest.fixture
@@ -90,3 +93,42 @@ def test_no_garbage_collection_in_a_sample(clock: CpuClock) -> None:
     sample()
     assert seen == [False]
     assert gc.isenabled()
+
+
+LARGE_CALLS = Footprint(
+    read_bytes=LEAST_READ, held_bytes=LEAST_READ, workspace_bytes=2**20, available_bytes=2**34, samples=10**6
+)
+
+
+class Blocks:
+    """Fake workspaces that note when they are opened and closed."""
+
+    def __init__(self, log: list[str]) -> None:
+        self._log = log
+
+    def open(self) -> None:
+        self._log.append("open")
+
+    def close(self) -> None:
+        self._log.append("close")
+
+
+def test_competitors_take_the_sets_in_one_turn(clock: CpuClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set that one competitor has just read is not the next one's; each call has a workspace of its own."""
+    log: list[str] = []
+    monkeypatch.setattr(Workspaces, "of", lambda *_: Blocks(log))
+    rotating = clock.fitted(LARGE_CALLS)
+    assert isinstance(rotating, RotatingCpuClock)
+    assert rotating.copies(0) == 2
+    first, second = (rotating.prepare([partial(log.append, f"{who}{one}") for one in range(2)]) for who in "ab")
+    log.clear()
+    for sample in (first, second, second, first):
+        assert sample().ns > 0
+    assert [entry for entry in log if entry not in ("open", "close")] == ["a0", "b1", "b0", "a1"]
+    assert log[:3] == ["open", "a0", "close"]
+    assert (how_cold(rotating), how_cold(clock)) == ("rotated", "flushed")
+
+
+def test_a_flush_where_no_workspaces_can_be_had(clock: CpuClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Workspaces, "of", lambda *_: None)
+    assert clock.fitted(LARGE_CALLS) is clock

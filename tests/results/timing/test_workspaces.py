@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from moebench.results.timing.workspaces import Workspaces, _glibc
+from moebench.results.timing.workspaces import _glibc
 
 PROGRAM = """
 import torch
@@ -26,7 +26,7 @@ for round in range(2):
         made = [torch.empty(part, dtype=torch.uint8) for part in {parts}]
         if sample == 4:
             kept.append(torch.empty(300_000))  # what a call leaves behind takes its place in one block only
-        assert all(first <= one.data_ptr() < end for one in made), (round, sample, first, end, [one.data_ptr() for one in made])
+        assert all(first <= one.data_ptr() < end for one in made), (round, sample)
         del made
         workspaces.close()
     assert len(set(blocks)) == 3 and blocks[3:] == blocks[:-3], blocks
@@ -42,7 +42,7 @@ print("done")
     ids=["a piece", "several pieces"],
 )
 def test_what_a_call_allocates_lies_in_the_block_whose_turn_it_is(call_bytes: int, parts: tuple[int, ...]) -> None:
-    """In a process of its own, whose heap nobody else has used. Holes in the heap are not used, nor what a call left."""
+    """In a process of its own, with a heap of its own. Holes in it are not used, nor is what a call leaves."""
     code = PROGRAM.format(call_bytes=call_bytes, parts=parts)
     found = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert found.stdout == "done\n", found.stderr
