@@ -12,10 +12,10 @@ from itertools import cycle
 
 from ..record import CacheState, Cold
 from .clock import WARM_UPS, Clock, ClockName, Ended, Flush, Footprint, Sample, keep_nothing, no_garbage_collection
-from .cold_plan import ColdPlan, cold_plan
+from .cold.cold_plan import ColdPlan, cold_plan
+from .cold.workspaces import Workspaces
 from .cpu_cache import last_level_cache_bytes
 from .disturbance import Watch
-from .workspaces import Workspaces
 
 
 class CpuClock:

@@ -10,10 +10,10 @@ import pytest
 
 from moebench.results.timing import cpu_clock
 from moebench.results.timing.clock import FLUSH_FACTOR, WARM_UPS, Clock, Footprint
-from moebench.results.timing.cold_plan import LEAST_READ
+from moebench.results.timing.cold.cold_plan import LEAST_READ
+from moebench.results.timing.cold.workspaces import Workspaces
 from moebench.results.timing.cpu_clock import CpuClock, RotatingCpuClock, how_cold
 from moebench.results.timing.disturbance import Disturbance, Span, Watch
-from moebench.results.timing.workspaces import Workspaces
 
 
 @pytest.fixture

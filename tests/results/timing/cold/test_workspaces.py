@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from moebench.results.timing.workspaces import _glibc
+from moebench.results.timing.cold.workspaces import _glibc
 
 PROGRAM = """
 import torch
 from moebench.results.timing.memory import keep_freed_memory
-from moebench.results.timing.workspaces import Workspaces
+from moebench.results.timing.cold.workspaces import Workspaces
 
 keep_freed_memory()
 holes = [torch.empty(3 << 20) for _ in range(6)]
@@ -50,6 +50,6 @@ def test_what_a_call_allocates_lies_in_the_block_whose_turn_it_is(call_bytes: in
 
 def test_none_where_freed_memory_goes_back_to_the_system() -> None:
     """Without `keep_freed_memory` a block is mapped and unmapped, and every call has fresh pages."""
-    code = "from moebench.results.timing.workspaces import Workspaces; print(Workspaces.of(2, 9_000_000))"
+    code = "from moebench.results.timing.cold.workspaces import Workspaces; print(Workspaces.of(2, 9_000_000))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert found.stdout == "None\n"

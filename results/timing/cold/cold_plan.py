@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from .clock import FLUSH_FACTOR, MAX_COPIES, ROTATION_FACTOR, Footprint
+from ..clock import FLUSH_FACTOR, MAX_COPIES, ROTATION_FACTOR, Footprint
 from .workspaces import SLACK
 
 FRESH_COST: Final = 8  # bytes read in the time of writing one byte of fresh memory: 27 against 3.3 GB/s, measured

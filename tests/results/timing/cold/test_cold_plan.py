@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from moebench.results.timing.clock import FLUSH_FACTOR, ROTATION_FACTOR, Footprint
-from moebench.results.timing.cold_plan import FRESH_COST, LEAST_READ, MEMORY_SHARE, ColdPlan, cold_plan
-from moebench.results.timing.workspaces import SLACK
+from moebench.results.timing.cold.cold_plan import FRESH_COST, LEAST_READ, MEMORY_SHARE, ColdPlan, cold_plan
+from moebench.results.timing.cold.workspaces import SLACK
 
 MIB = 2**20
 CACHES = [size * MIB for size in (1, 32, 480, 2000)]
