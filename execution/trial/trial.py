@@ -17,7 +17,7 @@ from ...kernels.problem.tensors import TORCH_DTYPES
 from ...kernels.tuned.source_hash import source_hash
 from ...results.record import SCHEMA, CacheState, Error, Memory, Record, Roofline, Status, Timing
 from ...results.record.environment import commit
-from ...results.timing.clock import Clock, Footprint, Sample
+from ...results.timing.clock import CallBytes, Clock, Sample
 from ...results.timing.cpu_clock import fitted, how_cold
 from ...results.timing.cuda_clock import CannotCapture
 from ...results.timing.disturbance import host_clock
@@ -286,7 +286,7 @@ class TrialRunner:
         if self._draw(self._checks.first, entries) is None:
             return clock
         memory = [entry.observed.get("memory") for entry in entries]
-        footprint = Footprint(
+        footprint = CallBytes(
             read_bytes=self._read_bytes(entries[0].subject),
             held_bytes=problem.input_bytes // problem.ranks,
             workspace_bytes=max(gather(max((one.peak for one in memory if isinstance(one, Memory)), default=0))),

@@ -51,7 +51,7 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Footprint:
+class CallBytes:
     """Bytes of calls that are to be timed, and how many samples of all competitors are expected.
 
     A call reads ``read_bytes`` of a set of inputs, which takes ``held_bytes``, and allocates ``workspace_bytes`` at its

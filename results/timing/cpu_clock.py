@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from itertools import cycle
 
 from ..record import CacheState, Cold
-from .clock import WARM_UPS, Clock, ClockName, Ended, Flush, Footprint, Sample, keep_nothing, no_garbage_collection
+from .clock import WARM_UPS, CallBytes, Clock, ClockName, Ended, Flush, Sample, keep_nothing, no_garbage_collection
 from .cold.cold_plan import ColdPlan, cold_plan
 from .cold.workspaces import Workspaces
 from .cpu_cache import last_level_cache_bytes
@@ -63,7 +63,7 @@ class CpuClock:
     def state(self) -> None:
         return None
 
-    def fitted(self, footprint: Footprint) -> CpuClock | RotatingCpuClock:
+    def fitted(self, footprint: CallBytes) -> CpuClock | RotatingCpuClock:
         """Return the clock for calls with a footprint that makes the caches cold in the cheapest way."""
         plan = cold_plan(self._cache_bytes, footprint)
         if plan.sets == 1 or (workspaces := Workspaces.of(plan.sets, footprint.workspace_bytes)) is None:
@@ -117,7 +117,7 @@ class RotatingCpuClock:
         return None
 
 
-def fitted(clock: Clock, footprint: Footprint) -> Clock:
+def fitted(clock: Clock, footprint: CallBytes) -> Clock:
     """Return the clock for calls with a footprint; a clock that has no choice is that clock."""
     return clock.fitted(footprint) if isinstance(clock, CpuClock) else clock
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ..clock import FLUSH_FACTOR, MAX_COPIES, ROTATION_FACTOR, Footprint
+from ..clock import FLUSH_FACTOR, MAX_COPIES, ROTATION_FACTOR, CallBytes
 from .workspaces import SLACK
 
 FRESH_COST: Final = 8  # bytes read in the time of writing one byte of fresh memory: 27 against 3.3 GB/s, measured
@@ -23,7 +23,7 @@ class ColdPlan:
     flush_bytes: int
 
 
-def cold_plan(cache_bytes: int, footprint: Footprint) -> ColdPlan:
+def cold_plan(cache_bytes: int, footprint: CallBytes) -> ColdPlan:
     """Return the plan that takes the fewest bytes; with one set it is a whole flush before every sample.
 
     Between two uses of a set, twice the cache passes through it: inputs of the calls on the other sets, and what is
@@ -40,14 +40,14 @@ def cold_plan(cache_bytes: int, footprint: Footprint) -> ColdPlan:
     )
 
 
-def _flushed(cache_bytes: int, footprint: Footprint, sets: int) -> int:
+def _flushed(cache_bytes: int, footprint: CallBytes, sets: int) -> int:
     """Return the bytes to read before each sample, so that a set's turn comes when the caches hold nothing of it."""
     if sets == 1:
         return FLUSH_FACTOR * cache_bytes
     return max(0, -(-(ROTATION_FACTOR * cache_bytes - (sets - 1) * footprint.read_bytes) // sets))
 
 
-def _kept(footprint: Footprint, plan: ColdPlan) -> int:
+def _kept(footprint: CallBytes, plan: ColdPlan) -> int:
     """Return the bytes of the sets besides the first, and of a workspace for each set."""
     if plan.sets == 1:
         return 0

@@ -14,7 +14,7 @@ from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Mode, Problem
 from moebench.kernels.problem.tensors import draw_weights
 from moebench.results.timing import cpu_clock
-from moebench.results.timing.clock import Footprint
+from moebench.results.timing.clock import CallBytes
 from moebench.results.timing.cpu_clock import CpuClock, RotatingCpuClock
 from moebench.results.timing.memory import peak
 
@@ -36,7 +36,7 @@ def difference(kernel_name: str, problem: Problem, cache_bytes: int) -> tuple[fl
     flushed = CpuClock()
     assert flushed._cache_bytes == cache_bytes
     rotated = flushed.fitted(
-        Footprint(
+        CallBytes(
             read_bytes=problem.read_bytes(check.kept.touched()),
             held_bytes=problem.input_bytes,
             workspace_bytes=workspace_bytes,

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from moebench.results.timing import cpu_clock
-from moebench.results.timing.clock import FLUSH_FACTOR, WARM_UPS, Clock, Footprint
+from moebench.results.timing.clock import FLUSH_FACTOR, WARM_UPS, CallBytes, Clock
 from moebench.results.timing.cold.cold_plan import LEAST_READ
 from moebench.results.timing.cold.workspaces import Workspaces
 from moebench.results.timing.cpu_clock import CpuClock, RotatingCpuClock, how_cold
@@ -95,7 +95,7 @@ def test_no_garbage_collection_in_a_sample(clock: CpuClock) -> None:
     assert gc.isenabled()
 
 
-LARGE_CALLS = Footprint(
+LARGE_CALLS = CallBytes(
     read_bytes=LEAST_READ, held_bytes=LEAST_READ, workspace_bytes=2**20, available_bytes=2**34, samples=10**6
 )
 

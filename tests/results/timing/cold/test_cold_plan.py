@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from moebench.results.timing.clock import FLUSH_FACTOR, ROTATION_FACTOR, Footprint
+from moebench.results.timing.clock import FLUSH_FACTOR, ROTATION_FACTOR, CallBytes
 from moebench.results.timing.cold.cold_plan import FRESH_COST, LEAST_READ, MEMORY_SHARE, ColdPlan, cold_plan
 from moebench.results.timing.cold.workspaces import SLACK
 
 MIB = 2**20
 CACHES = [size * MIB for size in (1, 32, 480, 2000)]
-SMOKE = Footprint(
+SMOKE = CallBytes(
     read_bytes=90 * MIB, held_bytes=90 * MIB, workspace_bytes=40 * MIB, available_bytes=16384 * MIB, samples=140
 )
 
 
-def other(**changes: int) -> Footprint:
-    return Footprint(**{**vars(SMOKE), **changes})
+def other(**changes: int) -> CallBytes:
+    return CallBytes(**{**vars(SMOKE), **changes})
 
 
 @pytest.mark.parametrize("cache_bytes", CACHES)
@@ -47,7 +47,7 @@ def test_a_large_cache_is_not_read_before_each_sample() -> None:
     ],
     ids=["a short call", "little memory", "few samples of large inputs"],
 )
-def test_a_flush_where_rotation_is_dear_or_not_as_cold(footprint: Footprint) -> None:
+def test_a_flush_where_rotation_is_dear_or_not_as_cold(footprint: CallBytes) -> None:
     assert cold_plan(480 * MIB, footprint) == ColdPlan(sets=1, flush_bytes=FLUSH_FACTOR * 480 * MIB)
 
 
