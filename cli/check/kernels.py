@@ -46,9 +46,9 @@ def compile_(
     whole: Annotated[
         bool, typer.Option("--all", help="Every valid configuration, not the default ones only: hours for all kernels.")
     ] = False,
-    processes: Annotated[
+    jobs: Annotated[
         int | None,
-        typer.Option("--processes", "-j", min=1, help="Compilers that run side by side.", show_default="one a core"),
+        typer.Option("--jobs", "-j", min=1, help="Compilers that run side by side.", show_default="one a core"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
@@ -68,7 +68,7 @@ def compile_(
         if reason := unable():
             refuse(reason)
         work = [case for name in targets or HARDWARE for case in cases(name, kernel or [], problems, whole=whole)]
-    outcomes = compile_layers(work, processes)
+    outcomes = compile_layers(work, jobs)
     if as_json:
         typer.echo(to_json(outcomes))
     else:

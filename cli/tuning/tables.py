@@ -102,7 +102,11 @@ def export_(
     engine: Annotated[
         str,
         typer.Option(
-            "--for", metavar="ENGINE", help="The serving engine to write for, such as vllm.", show_default=False
+            "--engine",
+            "--for",
+            metavar="ENGINE",
+            help="The serving engine to write for, such as vllm.",
+            show_default=False,
         ),
     ],
     files: Annotated[

@@ -72,7 +72,7 @@ def test_json_for_machines(tmp_path: Path) -> None:
 
 def test_interrupted_it_ends_its_compilers_and_says_how_far_it_came(tmp_path: Path) -> None:
     with subprocess.Popen(
-        [*COMMAND, "--all", "--processes", "2"],
+        [*COMMAND, "--all", "--jobs", "2"],
         cwd=tmp_path,
         env=COMPILING,
         stdout=subprocess.PIPE,
