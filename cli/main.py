@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
@@ -26,20 +28,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("doctor")(doctor.doctor)
-app.command("list")(listing.show)
-app.command("run")(run.run)
-app.command("report")(report.report)
-app.command("tune")(tune.tune)
-app.command("compare")(compare.compare)
-app.command("gate")(gate.gate)
-app.command("history")(history.history)
-app.command("counters")(counters.counters)
-app.command("firstlight")(firstlight.firstlight)
-app.command("export")(export.export)
-app.command("predict")(predict.predict)
-app.command("calibrate")(calibrate.calibrate)
-app.command("clock")(clock.clock)
+
+
+def _add(name: str, verb: Callable[..., None]) -> None:
+    """Add a verb; the list of verbs shows the first paragraph of its docstring whole."""
+    summary, _, _ = inspect.cleandoc(verb.__doc__ or "").partition("\n\n")
+    app.command(name, short_help=" ".join(summary.split()))(verb)
+
+
+_add("doctor", doctor.doctor)
+_add("list", listing.show)
+_add("run", run.run)
+_add("report", report.report)
+_add("tune", tune.tune)
+_add("compare", compare.compare)
+_add("gate", gate.gate)
+_add("history", history.history)
+_add("counters", counters.counters)
+_add("firstlight", firstlight.firstlight)
+_add("export", export.export)
+_add("predict", predict.predict)
+_add("calibrate", calibrate.calibrate)
+_add("clock", clock.clock)
 app.add_typer(tables.app, name="tables")
 app.add_typer(kernels.app, name="kernels")
 

@@ -26,7 +26,7 @@ Configs = Literal["tuned", "default"]
 
 # Small: enough samples for the two checks of every implementation to stay a small part of the whole. Reduced: on a GPU
 # most of the time goes into compiling for each shape, and its clock is quieter.
-BUDGETS: Final = {"small": Budget(seconds=1.7), "reduced": Budget(seconds=0.5), "full": Budget(seconds=10.0)}
+BUDGETS: Final = {"small": Budget(seconds=1.0), "reduced": Budget(seconds=0.5), "full": Budget(seconds=10.0)}
 
 
 class NothingToMeasure(UserError):

@@ -8,14 +8,16 @@ import threading
 import time
 from collections.abc import Callable, MutableSequence, Sequence
 from multiprocessing.connection import Connection
-from typing import Literal
+from typing import Final, Literal
 
 from ...kernels.catalog import KERNELS
+from ...kernels.problem import Problem
 from ..trial.task import NOBODY, Task
 from .affinity import Affinity, prepare_threads
 from .rendezvous import RankInfo, Rendezvous, talk_through
 from .worker import DeviceType, Died, Ready
 
+SMALL: Final = Problem(T=1, D=16, F=16, E=1, K=1)
 COUNT_S = 1.0  # between two counts of the collectives that a worker has joined
 
 
@@ -42,6 +44,8 @@ def serve(
         heartbeat[:2] = [culprit, time.monotonic()]
 
     # Imported here, so that the process that only waits for records needs no torch.
+    import torch  # noqa: PLC0415
+
     from ..trial.failure import ending, first_line  # noqa: PLC0415
     from .rank_setup import joined_collectives, open_trial_runner  # noqa: PLC0415
 
@@ -49,6 +53,8 @@ def serve(
     try:
         for name in kernels:
             KERNELS.load(name)
+        for name in kernels:  # a peer imports its package when it is first asked: not within the first task
+            KERNELS.load(name).supports(SMALL, torch.device(device_type))
         runner = open_trial_runner(info, device_type, rendezvous, alone=affinity.exclusive)
         connection.send(Ready(runner.environment, runner.commit))
         while True:
