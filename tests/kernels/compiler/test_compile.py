@@ -72,6 +72,7 @@ def hopper() -> list[dict[str, Any]]:
 
 
 @comparable
+@pytest.mark.exhaustive
 def test_hopper_products_use_wgmma_and_tma_without_spills(hopper: list[dict[str, Any]]) -> None:
     """The fixture has compared the same layers with the accepted counters."""
     trained = [layer for layer in hopper if ".train." in layer["problem"]]
@@ -88,6 +89,7 @@ def test_hopper_products_use_wgmma_and_tma_without_spills(hopper: list[dict[str,
 
 
 @comparable
+@pytest.mark.exhaustive
 def test_gate_and_up_come_out_of_one_product_of_256_columns(hopper: list[dict[str, Any]]) -> None:
     """A step of 64 is four products of 16 for each group of warps, and one copy of the weights of both halves."""
     for layer in hopper:
@@ -100,6 +102,7 @@ def test_gate_and_up_come_out_of_one_product_of_256_columns(hopper: list[dict[st
 
 
 @comparable
+@pytest.mark.exhaustive
 def test_gradients_leave_room_for_two_programs_or_have_the_largest_tile(hopper: list[dict[str, Any]]) -> None:
     for layer in hopper:
         if ".train." in layer["problem"] and layer["kernel"] != "triton_block_sparse":
@@ -108,6 +111,7 @@ def test_gradients_leave_room_for_two_programs_or_have_the_largest_tile(hopper: 
 
 
 @comparable
+@pytest.mark.exhaustive
 def test_valid_assumes_the_shared_memory_that_is_used(hopper: list[dict[str, Any]]) -> None:
     """`Tiles.shared_bytes` is never too small, and at most a quarter too large for the tiles of training."""
     for case, layer in zip(cases("sm_90", [], references(dtype="bfloat16"), whole=False), hopper, strict=True):

@@ -56,13 +56,14 @@ WIDTHS: list[Changes] = [
     for D, F in ((48, 100), (100, 72), (72, 48), (7, 5), (1, 1))
     for dtype in ("float32", "bfloat16")
 ]
+MANY_EXPERTS = 60
 EXPERTS: list[Changes] = [
     {"E": 1, "K": 1},
     {"E": 1, "K": 1, "D": 72, "F": 100, "gated": False, "activation": "gelu"},
     {"E": 3, "K": 2},
     {"E": 3, "K": 3},
-    {"E": 60, "K": 7},
-    {"E": 60, "K": 60, "T": 5},
+    {"E": MANY_EXPERTS, "K": 7},
+    {"E": MANY_EXPERTS, "K": MANY_EXPERTS, "T": 5},
     {"E": 3, "K": 1, "router": "switch"},
     {"router": "softmax_topk"},
     {"E": 8, "router": "sigmoid_topk:groups=4,top_groups=2,bias=0.1,scale=2.5"},
@@ -79,7 +80,7 @@ CAPACITIES: list[Changes] = [
     {"capacity_factor": factor, "drop": policy, **changes}
     for factor in (0.5, 1.0, 1.25, 4.0)
     for policy in ("first_come", "gate_weight")
-    for changes in ({"load": "zipf:1.5"}, {"E": 60, "T": 3, "dtype": "bfloat16"})  # with 60 experts E * C > N
+    for changes in ({"load": "zipf:1.5"}, {"E": MANY_EXPERTS, "T": 3, "dtype": "bfloat16"})  # so many that E * C > N
 ]
 BIASES: list[Changes] = [
     {"bias": True, "gated": gated, "dtype": dtype, **changes}
@@ -128,10 +129,13 @@ SUPPORTED = [
 
 
 def marked(name: str, problem: Problem) -> list[pytest.MarkDecorator]:
-    """Return ``gpu`` for what `nox -s gpu` runs, ``slow`` for what the interpreter would repeat for a second."""
-    if problem.key in FIRST_ON_A_GPU:
-        return [pytest.mark.gpu]
-    return [pytest.mark.slow] if name in INTERPRETED and once_more(problem) else []
+    """Return ``gpu`` for what `nox -s gpu` runs, ``slow`` or ``exhaustive`` for what takes the interpreter long."""
+    first = [pytest.mark.gpu] if problem.key in FIRST_ON_A_GPU else []
+    if name not in INTERPRETED:
+        return first
+    if once_more(problem):
+        return [*first, pytest.mark.slow]
+    return [*first, pytest.mark.exhaustive] if first or problem.E == MANY_EXPERTS else []
 
 
 def once_more(problem: Problem) -> bool:
