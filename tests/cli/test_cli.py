@@ -67,7 +67,7 @@ def test_what_cannot_be_done_is_said_with_exit_code_2(arguments: list[str], reme
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("kind", ["kernels", "suites", "models", "routers"])
+@pytest.mark.parametrize("kind", ["kernels", "suites", "routers"])
 def test_lists_describe_every_entry_as_text_and_as_json(kind: str, tmp_path: Path) -> None:
     answer = moebench("list", kind, cwd=tmp_path)
     entries = json.loads(moebench("list", kind, "--json", cwd=tmp_path).stdout)
@@ -76,6 +76,13 @@ def test_lists_describe_every_entry_as_text_and_as_json(kind: str, tmp_path: Pat
         assert summary
         assert f"{name} " in answer.stdout
         assert summary in answer.stdout
+
+
+def test_models_are_listed_with_their_shapes_as_text_and_as_json(tmp_path: Path) -> None:
+    answer = moebench("list", "models", cwd=tmp_path)
+    for name, fields in json.loads(moebench("list", "models", "--json", cwd=tmp_path).stdout).items():
+        (line,) = [one for one in answer.stdout.splitlines() if one.startswith(f"{name} ")]
+        assert all(str(fields[letter]) in line for letter in "DFEK")
 
 
 def test_doctor_tells_device_rates_and_extras(tmp_path: Path) -> None:

@@ -114,45 +114,48 @@ def test_every_preset_is_predicted_and_has_a_space(name: str) -> None:
     assert "fastest: " in predicted.stdout
 
 
-CONFIGS: dict[str, dict[str, object]] = {
-    "jamba": {
-        "hidden_size": 64,
-        "intermediate_size": 96,
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "expert_layer_period": 2,
-        "expert_layer_offset": 1,
-        "num_hidden_layers": 4,
-        "hidden_act": "silu",
-    },
-    "dots1": {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "moe_intermediate_size": 48,
-        "n_routed_experts": 8,
-        "num_experts_per_tok": 3,
-        "n_shared_experts": 2,
-        "first_k_dense_replace": 1,
-        "num_hidden_layers": 3,
-        "hidden_act": "silu",
-        "norm_topk_prob": True,
-        "routed_scaling_factor": 2.5,
-        "scoring_func": "sigmoid",
-    },
-    "lfm2_moe": {
-        "hidden_size": 64,
-        "intermediate_size": 112,
-        "moe_intermediate_size": 32,
-        "num_experts": 8,
-        "num_experts_per_tok": 4,
-        "num_dense_layers": 1,
-        "num_hidden_layers": 3,
-        "norm_topk_prob": True,
-        "use_expert_bias": True,
-        "hidden_act": "silu",
-    },
+CONFIGS: dict[str, tuple[int, dict[str, object]]] = {
+    "aria_text": (
+        2,
+        {
+            "hidden_size": 64,
+            "intermediate_size": 96,
+            "moe_num_experts": 8,
+            "moe_topk": 2,
+            "moe_num_shared_experts": 2,
+            "num_hidden_layers": 3,
+            "hidden_act": "silu",
+        },
+    ),
+    "qwen3_vl_moe": (
+        3,
+        {
+            "text_config": {
+                "model_type": "qwen3_vl_moe_text",
+                "hidden_size": 64,
+                "intermediate_size": 128,
+                "moe_intermediate_size": 48,
+                "num_experts": 8,
+                "num_experts_per_tok": 3,
+                "num_hidden_layers": 3,
+                "hidden_act": "silu",
+                "norm_topk_prob": True,
+            },
+        },
+    ),
+    "jetmoe": (
+        4,
+        {
+            "hidden_size": 64,
+            "intermediate_size": 32,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 4,
+            "num_hidden_layers": 3,
+            "activation_function": "silu",
+        },
+    ),
 }
-"""Families without a preset, with the fields of their files, small."""
+"""Families without a preset: their K and the fields of their files, small."""
 
 
 @pytest.fixture(params=CONFIGS)
@@ -160,7 +163,7 @@ def family(request: pytest.FixtureRequest, here: Path) -> str:
     """Write the file of a family without a preset, and return the family's name."""
     name: str = request.param
     assert not any(name in preset.name.casefold() for preset in MODELS)
-    (here / "config.json").write_text(json.dumps({"model_type": name, **CONFIGS[name]}))
+    (here / "config.json").write_text(json.dumps({"model_type": name, **CONFIGS[name][1]}))
     return name
 
 
@@ -170,7 +173,7 @@ def test_a_config_json_goes_through_tune_predict_and_the_plan_of_a_run(family: s
     assert "fastest: " in moebench(*VERBS["predict"], *config, "--ranks", "4").stdout
     asked = Asked(layers=(Layer.configured(here / "config.json"),), fields={"T": (16,)})
     (task,) = plan(["tokens"], size="small", device_type="cpu", asked=asked, configs="default").tasks
-    assert (64, CONFIGS[family]["num_experts_per_tok"]) == (task.problem.D, task.problem.K)
+    assert (64, CONFIGS[family][0]) == (task.problem.D, task.problem.K)
 
 
 @pytest.mark.slow  # each starts a worker and measures
@@ -180,7 +183,7 @@ def test_a_config_json_is_measured(family: str, here: Path) -> None:
     assert ran.exit_code == 0, ran.output
     records = [json.loads(line) for line in (here / "r.jsonl").read_text().splitlines()]
     assert {(record["problem"]["D"], record["problem"]["K"], record["status"]) for record in records} == {
-        (64, CONFIGS[family]["num_experts_per_tok"], "passed")
+        (64, CONFIGS[family][0], "passed")
     }
 
 

@@ -64,7 +64,7 @@ def test_worse_is_exit_code_1_and_writes_nothing(baseline: Path) -> None:
     before = change(baseline, operators=40, peak_bytes=1)
     answer = run(baseline)
     assert answer.exit_code == 1
-    assert f"worse      {RAN}: operators 40 -> 44 (+10 %)\n" in answer.output
+    assert f"worse      {RAN}: operators 40 -> 48 (+20 %)\n" in answer.output
     assert ": 2 worse\nto accept them: moebench counters --accept, and commit " in answer.output
     assert (baseline / "padded.json").read_bytes() == before
 
@@ -73,7 +73,7 @@ def test_better_is_reported_and_is_no_failure(baseline: Path) -> None:
     change(baseline, operators=50)
     answer = run(baseline)
     assert answer.exit_code == 0
-    assert f"better     {RAN}: operators 50 -> 44 (-12 %)\n" in answer.output
+    assert f"better     {RAN}: operators 50 -> 48 (-4 %)\n" in answer.output
 
 
 def test_neither_better_nor_worse_asks_for_a_look(baseline: Path) -> None:
