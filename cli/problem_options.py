@@ -67,7 +67,7 @@ def separated(words: list[str] | None) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class ProblemWords:
-    """What was said about a problem: the words that name the layer, and the values of fields, as they were given.
+    """Words about a problem: those that name the layer, and the values of fields, as they were given.
 
     Of the words in ``many`` a verb takes several values, and of the layer if ``model`` is among them.
     """

@@ -60,12 +60,12 @@ class Layer:
 
     @property
     def title(self) -> str:
-        """Its name, with its width if it was scaled."""
+        """Name of the layer, with its width if it was scaled."""
         return self.name if self.width is None else self.with_width
 
     @property
     def with_width(self) -> str:
-        """Its name and its width."""
+        """Name and width of the layer."""
         return self.name if self.name.startswith("D=") else f"{self.name}, D={self.problem.D}"
 
     def changed(self, **fields: object) -> Problem:
@@ -89,7 +89,7 @@ class Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a user asks of suites: layers in place of their own, and values of fields, each of which stays as it is.
+    """Request of a user to suites: layers in place of their own, and values of fields, each of which stays as it is.
 
     Nothing asked means the suites as they are.
     """

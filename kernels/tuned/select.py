@@ -34,7 +34,7 @@ SKEWED = 1.5
 
 
 class Skewed(NamedTuple):
-    """What to run in place of a kernel that pads in a call whose fullest expert has more than ``most_rows``."""
+    """Replacement of a kernel that pads in a call whose fullest expert has more than ``most_rows``."""
 
     kernel: Kernel
     config: Config

@@ -1,4 +1,4 @@
-"""What a file holds, known by its beginning, so that nothing is written over a file of another kind."""
+"""Kinds of files, known by how they begin, so that nothing is written over a file of another kind."""
 
 from __future__ import annotations
 

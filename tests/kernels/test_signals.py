@@ -1,4 +1,4 @@
-"""What stops a command while child processes are started is deferred, and Ctrl-C never reaches the children."""
+"""A signal that stops a command while children are started is deferred, and Ctrl-C never reaches the children."""
 
 from __future__ import annotations
 

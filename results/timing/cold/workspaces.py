@@ -26,7 +26,7 @@ WALL: Final = 64
 
 
 class _Heap(ctypes.Structure):
-    """What glibc's mallinfo2 returns; ``arena`` is the size of the heap, ``keepcost`` what is free at its end."""
+    """Answer of glibc's mallinfo2; ``arena`` is the size of the heap, ``keepcost`` what is free at its end."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)

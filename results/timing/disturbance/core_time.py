@@ -1,4 +1,4 @@
-"""What other processes and the hypervisor take of the cores that this process may use, by the counts of /proc/stat."""
+"""Time that others and the hypervisor take of the cores of this process, by the counts of /proc/stat."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class CoreTime:
 
 @dataclass(frozen=True)
 class Taken:
-    """What was taken of the usable cores, as shares of the time of one core."""
+    """Time taken of the usable cores, as shares of the time of one core."""
 
     by_others: float = 0.0
     by_hypervisor: float = 0.0
 
 
 class TakenTime:
-    """What was lately taken, from readings at least ``WINDOW_NS`` apart. ``ours`` are processes that are no others."""
+    """Reader of time lately taken, by readings at least ``WINDOW_NS`` apart. ``ours`` are no others."""
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ Records then say that nobody watched."""
 
 
 class Disturbance(IntEnum):
-    """What disturbed a sample; the larger one is named where there are several. Ranks exchange them as numbers."""
+    """Cause of a disturbed sample; of several the largest is named. Ranks exchange them as numbers."""
 
     none = 0
     clock = 1
@@ -48,7 +48,7 @@ class Disturbance(IntEnum):
 
     @property
     def words(self) -> str:
-        """What happened, as the end of a sentence."""
+        """The cause in words, as the end of a sentence."""
         return _WORDS[self]
 
 

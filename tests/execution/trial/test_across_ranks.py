@@ -1,4 +1,4 @@
-"""What ranks agree on about a sample: the time of the slowest, and what disturbed any of them."""
+"""Agreement of ranks about a sample: the time of the slowest, and what disturbed any of them."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_there_is_no_model_of_a_gpu(name: str) -> None:
 
 
 def test_what_leaves_the_cache_lies_in_new_pages_only_where_all_rows_are_kept() -> None:
-    """As counted by getrusage: 494 MB of new pages a call of `padded`, 448 of `grouped`, none of `scatter`, `loop`."""
+    """Compare with getrusage: 494 MB of new pages a call of `padded`, 448 of `grouped`, none of `scatter`, `loop`."""
     large = PROBLEM.replace(T=8192, dtype="float32")
     fresh = {name: sum(step.fresh for step in steps(name, large)) for name in MODELLED}
     assert fresh["scatter"] == fresh["loop"] == 0

@@ -354,7 +354,7 @@ def test_what_is_not_finite_stays_in_its_row(kernel: Kernel) -> None:
 
 @supporting(BASE, also=BASE.replace(capacity_factor=1.25), long=True)
 def test_the_weights_of_an_expert_that_nobody_chose_are_not_read(kernel: Kernel) -> None:
-    """They may be anything, and their gradients are exactly zero."""
+    """Values of unused experts may be anything, and their gradients are exactly zero."""
     for plain in capacities(kernel):
         problem = plain.replace(bias=kernel.supports(plain.replace(bias=True), DEVICE) is None)
         drawn = draw(problem)

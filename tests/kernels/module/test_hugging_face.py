@@ -181,7 +181,7 @@ def test_experts_of_released_models_are_refused_with_a_reason(path: str) -> None
 
 
 def test_quantised_experts_are_refused_by_their_scales() -> None:
-    """What transformers makes of the experts of a checkpoint in float8."""
+    """Stand-in for what transformers makes of the experts of a checkpoint in float8."""
     fp8: Any = pytest.importorskip("transformers.integrations.finegrained_fp8")
     config = SimpleNamespace(**SIZES, intermediate_size=8, hidden_act="silu")
     with pytest.raises(ValueError, match="FP8Experts also has down_proj_scale_inv, gate_up_proj_scale_inv"):

@@ -435,7 +435,7 @@ def trained(layer: MoELayer, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor) -> 
 @pytest.mark.parametrize("gate", [torch.nan, torch.inf, 9.0], ids=str)
 @dispatches
 def test_an_absent_route_adds_nothing_whatever_its_weight(dispatch: str, gate: float) -> None:
-    """It also holds where the implementation reads every route; two experts that nobody chose hold NaN."""
+    """The same holds where the implementation reads every route; two experts that nobody chose hold NaN."""
     layer, inputs = drawn(TRAIN)
     ids_TK, gates_TK = inputs.routing.ids_TK.clone() % 2 + 1, inputs.routing.gates_TK.detach().clone()
     ids_TK[::2, 1] = -1

@@ -101,7 +101,7 @@ def test_every_kernel_that_can_run_on_a_cpu_is_a_candidate_there_and_on_a_gpu_th
 
 
 def test_a_choice_takes_milliseconds() -> None:
-    """It is made once for every number of tokens; the fastest of some tries, because other processes run too."""
+    """A choice is made once for every number of tokens; the fastest of some tries, because other processes run too."""
     tries = []
     for T in range(500, 510):
         start = time.perf_counter()

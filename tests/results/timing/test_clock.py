@@ -1,4 +1,4 @@
-"""What clocks share: the garbage collector is off during a sample and left as it was."""
+"""Parts that clocks share: the garbage collector is off during a sample and left as it was."""
 
 from __future__ import annotations
 

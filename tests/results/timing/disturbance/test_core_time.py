@@ -1,4 +1,4 @@
-"""What others take of the cores, from a file like /proc/stat and a clock that the test sets."""
+"""Time that others take of the cores, from a file like /proc/stat and a clock that the test sets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What disturbs a sample: by its rule, and injected: a busy process, a stopped one, a clock that jumps."""
+"""Causes that disturb a sample: by its rule, and injected: a busy process, a stopped one, a clock that jumps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def spin(seconds: float) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and pins itself to a core")
 def test_a_busy_process_on_the_same_core(watch: Watch) -> None:
-    """It gets half of the core, and every sample that is longer than its turns is disturbed."""
+    """The busy process gets half of the core, and every sample that is longer than its turns is disturbed."""
     if watch.unread:
         pytest.skip(watch.unread)
     cores = os.sched_getaffinity(0)
