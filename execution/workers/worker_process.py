@@ -51,8 +51,6 @@ def serve(
 
     threading.Thread(target=_count_until_parent_ends, args=(heartbeat, joined_collectives), daemon=True).start()
     try:
-        for name in kernels:
-            KERNELS.load(name)
         for name in kernels:  # a peer imports its package when it is first asked: not within the first task
             KERNELS.load(name).supports(SMALL, torch.device(device_type))
         runner = open_trial_runner(info, device_type, rendezvous, alone=affinity.exclusive)
