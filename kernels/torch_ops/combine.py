@@ -31,8 +31,10 @@ def row_dots(one_MD: Tensor, other_MD: Tensor) -> Tensor:
     In float16 a product or a sum past 65,504 would be infinite. Products exist for some rows at a time; a batched
     product of one row each keeps none, but took eight times as long on a CPU in bfloat16.
     """
-    dots_M = torch.empty(len(one_MD), dtype=torch.float32, device=one_MD.device)
     rows = max(1, PRODUCTS.get(one_MD.device.type, PRODUCTS_ELSEWHERE) // max(1, one_MD.shape[1]))
+    if len(one_MD) <= rows:
+        return torch.sum(one_MD.float() * other_MD, 1)
+    dots_M = torch.empty(len(one_MD), dtype=torch.float32, device=one_MD.device)
     for first in range(0, len(one_MD), rows):
         some = slice(first, first + rows)
         torch.sum(one_MD[some].float() * other_MD[some], 1, out=dots_M[some])
