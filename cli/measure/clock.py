@@ -49,6 +49,7 @@ def clock(
     from ...kernels.hardware.device_names import device_name, driver
     from ...kernels.problem.models import model
     from ...results.record.environment import commit, fingerprint
+    from ...results.timing.disturbance import Watch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda" and not torch.cuda.is_available():
@@ -59,7 +60,7 @@ def clock(
     shape = model(MODEL).problem(T=1, dtype="bfloat16")
     if device == "cpu":
         shape = shape.replace(dtype="float32").scaled(CPU_WIDTH)
-    found = list(check(opened, shape, KERNELS[device], pairs(opened, clocks_of(opened))))
+    found = list(check(opened, shape, KERNELS[device], pairs(opened, clocks_of(opened, Watch()))))
     compared = [one for one in found if isinstance(one, Comparison)]
     skipped = [one for one in found if isinstance(one, Skipped)]
     environment = fingerprint(device, device=device_name(opened), driver=driver(opened))

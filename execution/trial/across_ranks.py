@@ -54,6 +54,13 @@ def gather(value: int) -> list[int]:
     return [int(of_rank[0]) for of_rank in gather_floats([value])]
 
 
+def of_first_rank(values: Sequence[int]) -> list[int]:
+    """Return the integers of rank 0."""
+    count = gather(len(values))[0]
+    mine = [*values, *[0] * count][:count]
+    return [int(value) for value in gather_floats(mine)[0]] if count else []
+
+
 def processes_here() -> list[int]:
     """Return the processes of all ranks that run on this machine and see the same processes."""
     here = _machine()

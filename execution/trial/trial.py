@@ -20,12 +20,12 @@ from ...results.record.environment import commit
 from ...results.timing.clock import CallBytes, Clock, Sample
 from ...results.timing.cpu_clock import fitted, how_cold
 from ...results.timing.cuda_clock import CannotCapture
-from ...results.timing.disturbance import host_clock
+from ...results.timing.disturbance import Watch, host_clock
 from ...results.timing.measure import measure
 from ...results.timing.roofline import MachineRates
 from ...results.timing.stopping_rule import MIN_SAMPLES
 from .accuracy import verdict, worst
-from .across_ranks import LockstepClock, gather, rank, ranks, roofline_of_ranks
+from .across_ranks import LockstepClock, gather, of_first_rank, processes_here, rank, ranks, roofline_of_ranks
 from .checks.timed_inputs import TimedInputs
 from .checks.unannounced_check import UnannouncedCheck
 from .checks.watched_sampler import WatchedSampler
@@ -61,11 +61,15 @@ OWN_TOKENS: Final = 2  # the first set's, and what is kept of a result
 
 
 class TrialRunner:
-    """A device ready for trials: its clocks, its measured rates, its fingerprint. One for each worker process."""
+    """A device ready for trials: its clocks, its measured rates, its fingerprint. One for each worker process.
 
-    def __init__(self, device: torch.device, clocks: Mapping[CacheState, Clock]) -> None:
+    ``watch`` is that of the clocks; it is told whose time is no disturbance.
+    """
+
+    def __init__(self, device: torch.device, clocks: Mapping[CacheState, Clock], watch: Watch | None = None) -> None:
         self._device = device
         self._clocks = clocks
+        self._watch = watch
         self._machine = MachineRates(device)
         self._checks = ReferenceChecks(device)
         self.environment = environment_of(device)
@@ -73,8 +77,10 @@ class TrialRunner:
 
     def run(self, task: Task, announce: Announce) -> list[Record]:
         """Return a record of every competitor, in order. On several ranks each runs this, with equal records."""
-        with interleave(task.interleave_with if rank() == 0 else None) as pass_on:
-            return self._run(task, announce, pass_on)
+        with interleave(task.interleave_with if rank() == 0 else None, processes_here()) as turns:
+            if self._watch is not None:
+                self._watch.count_as_ours(of_first_rank([*turns.partners]))
+            return self._run(task, announce, turns.pass_on)
 
     def _run(self, task: Task, announce: Announce, pass_on: Callable[[], None]) -> list[Record]:
         started = time.perf_counter()

@@ -66,7 +66,8 @@ def open_trial_runner(
                 world_size=info.ranks,
                 timeout=COLLECTIVE_TIMEOUT,
             )
-    return TrialRunner(device, clocks_of(device))
+    watch = Watch(processes_here())
+    return TrialRunner(device, clocks_of(device, watch), watch)
 
 
 def joined_collectives() -> int:
@@ -79,9 +80,8 @@ def joined_collectives() -> int:
     )
 
 
-def clocks_of(device: torch.device) -> Mapping[CacheState, Clock]:
-    """Return the clocks of a device, which is torch's current one where it is a GPU."""
-    watch = Watch(processes_here())
+def clocks_of(device: torch.device, watch: Watch) -> Mapping[CacheState, Clock]:
+    """Return the clocks of a device, which is torch's current one where it is a GPU, with the watch of its host."""
     if device.type == "cpu":
         eager = EagerClock(last_level_cache_bytes(), None, wait=lambda: None, slowest=slowest, watch=watch)
         return {"cold": CpuClock(in_step, watch), "eager": eager}

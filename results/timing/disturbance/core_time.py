@@ -53,7 +53,9 @@ class TakenTime:
         stat: Path = _STAT,
         cores: Sequence[int] | None = None,
     ) -> None:
-        self._ours = tuple(set(ours) - {os.getpid()})
+        self._began: dict[int, int] = {}
+        self._ran: dict[int, int] = {}
+        self.count_as_ours(ours)
         self._now_ns = now_ns
         self._cores = frozenset(f"cpu{core}".encode() for core in (usable_cores() if cores is None else cores))
         self._readings: deque[CoreTime] = deque(maxlen=64)
@@ -66,6 +68,12 @@ class TakenTime:
         else:
             if not self._readings[0].busy:
                 self.unread = f"{stat} counts nothing"
+
+    def count_as_ours(self, processes: Collection[int]) -> None:
+        """From now on take no time of these processes for the time of others."""
+        for process in set(processes) - self._began.keys() - {os.getpid()}:
+            self._began[process] = _ran_ns(process)
+            self._ran[process] = 0
 
     def update(self) -> None:
         """Read the counts, unless they were read just now."""
@@ -92,7 +100,9 @@ class TakenTime:
                 user, nice, system, _, _, irq, softirq, steal = map(int, counts)
                 busy += user + nice + system + irq + softirq
                 stolen += steal
-        ours = time.process_time_ns() + sum(_ran_ns(pid) for pid in self._ours)
+        for process, began in self._began.items():  # one that has ended keeps the time that it ran
+            self._ran[process] = max(self._ran[process], _ran_ns(process) - began)
+        ours = time.process_time_ns() + sum(self._ran.values())
         return CoreTime(self._now_ns(), busy * TICK_NS, ours, stolen * TICK_NS)
 
     def __del__(self) -> None:

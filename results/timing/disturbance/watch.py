@@ -85,6 +85,10 @@ class Watch:
         self._waited: dict[str, int] = {}
         self._start = host_clock.read()
 
+    def count_as_ours(self, processes: Collection[int]) -> None:
+        """From now on take these processes for no others."""
+        self.taken.count_as_ours(processes)
+
     def start(self) -> None:
         """Begin a sample."""
         self.taken.update()

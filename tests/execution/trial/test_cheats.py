@@ -24,6 +24,7 @@ from moebench.kernels.problem.tensors import Inputs, draw_weights
 from moebench.kernels.question import LAYER
 from moebench.results.record import CacheState, Record, Status
 from moebench.results.timing import device_functions
+from moebench.results.timing.disturbance import Watch
 
 CPU = torch.device("cpu")
 TRAIN = PROBLEM.replace(mode="train")
@@ -51,7 +52,7 @@ FOUND = [
 @pytest.fixture(scope="module")
 def small() -> TrialRunner:
     """Return a runner whose rates are so high that no time is implausible, and whose caches are small."""
-    runner = TrialRunner(CPU, clocks_of(CPU))
+    runner = TrialRunner(CPU, clocks_of(CPU, Watch()))
     for name in ("_matmul_rate", "_copy_rate", "_read_rate"):
         setattr(runner._machine, name, lambda *_: 1e18)
     return runner

@@ -18,6 +18,7 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import model
 from moebench.results.record import CacheState
 from moebench.results.timing.clock import Clock, ClockName, Ended, Sample, keep_nothing, rotation
+from moebench.results.timing.disturbance import Watch
 
 CPU = torch.device("cpu")
 SHAPE = Problem(T=1, D=32, F=48, E=4, K=2)
@@ -119,7 +120,7 @@ def test_on_a_gpu_every_clock_has_a_rival(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_cpu_has_an_eager_rival_and_a_flush_that_writes() -> None:
     """For real: torch's own timer and the eager clock time the same calls, and agree as far as a busy machine lets."""
-    found = list(check(CPU, SHAPE.replace(D=256, F=512), ["matmul", "loop"], pairs(CPU, clocks_of(CPU))))
+    found = list(check(CPU, SHAPE.replace(D=256, F=512), ["matmul", "loop"], pairs(CPU, clocks_of(CPU, Watch()))))
     assert [(one.kernel, one.tokens, one.rival) for one in found] == [
         (kernel, tokens, rival)
         for kernel in ("matmul", "loop")
@@ -140,7 +141,7 @@ def test_a_gpu_has_a_rival_for_every_clock() -> None:
     """For real: nothing is skipped, and times of calls that are long enough agree with those of Triton."""
     device = open_device("cuda")
     shape = model("Mixtral-8x7B").problem(T=1, dtype="bfloat16").scaled(1024)
-    found = list(check(device, shape, ["matmul", "triton_scatter"], pairs(device, clocks_of(device))))
+    found = list(check(device, shape, ["matmul", "triton_scatter"], pairs(device, clocks_of(device, Watch()))))
     assert len(found) == 10
     for one in found:
         assert isinstance(one, Comparison), one

@@ -21,9 +21,10 @@ from pathlib import Path
 from moebench.execution.trial.interleave_lock import interleave
 
 folder, name, count, dies_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-with interleave(folder) as pass_on:
+with interleave(folder, [os.getpid()]) as turns:
+    (folder / f"partners of {name}").write_text(f"{os.getpid()} {sorted(turns.partners)}")
     for number in range(count):
-        pass_on()
+        turns.pass_on()
         if number == dies_at:
             os.kill(os.getpid(), 9)
         time.sleep(0.01 if name == "a" else 0)  # without turns, b would be done first
@@ -53,6 +54,14 @@ def test_two_alternate_and_one_goes_on_alone(tmp_path: Path, lengths: Sequence[i
     assert repeated <= len(together) // 6
 
 
+def test_each_learns_the_processes_of_the_other(tmp_path: Path) -> None:
+    """What the partner ran just before a sample is then not taken for the work of others."""
+    take(tmp_path, ("a", 2, -1), ("b", 2, -1))
+    own_a, partners_of_a = (tmp_path / "partners of a").read_text().split(" ", 1)
+    own_b, partners_of_b = (tmp_path / "partners of b").read_text().split(" ", 1)
+    assert (partners_of_a, partners_of_b) == (f"[{own_b}]", f"[{own_a}]")
+
+
 def test_the_turn_of_one_that_died_is_the_others(tmp_path: Path) -> None:
     log, ended = take(tmp_path, ("a", 10, -1), ("b", 10, 3))
     assert ended == [0, -signal.SIGKILL]
@@ -62,11 +71,13 @@ def test_the_turn_of_one_that_died_is_the_others(tmp_path: Path) -> None:
 def test_who_never_comes_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MEET_S", 0.2)
     started = time.monotonic()
-    with interleave(tmp_path) as pass_on:
-        pass_on()
+    with interleave(tmp_path, [1, 2]) as turns:
+        turns.pass_on()
+    assert turns.partners == frozenset()
     assert 0.2 < time.monotonic() - started < 5
 
 
 def test_without_a_folder_nothing_waits() -> None:
-    with interleave(None) as pass_on:
-        pass_on()
+    with interleave(None, [1, 2]) as turns:
+        turns.pass_on()
+    assert turns.partners == frozenset()

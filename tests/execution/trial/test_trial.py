@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -26,7 +27,7 @@ from moebench.kernels.tuned.source_hash import source_hash
 from moebench.results.record import CacheState, Phases, Record, Status
 from moebench.results.timing import measure as timing_measure
 from moebench.results.timing.clock import ClockName, Ended, Sample, keep_nothing, rotation
-from moebench.results.timing.disturbance import Disturbance
+from moebench.results.timing.disturbance import Disturbance, Watch
 from moebench.results.timing.stopping_rule import MIN_SAMPLES
 
 
@@ -247,6 +248,16 @@ def test_a_busy_host_costs_samples_and_if_it_stays_busy_the_number(
     assert (record.timing.disturbed if record.timing else None) == count
 
 
+def test_the_partner_of_interleaved_runs_is_no_disturbance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ran just before each sample, so every short wait for a core would be put down to it."""
+    (tmp_path / "1.here").write_text("1 4711")
+    watch, told = Watch(), list[int]()
+    monkeypatch.setattr(watch, "count_as_ours", told.extend)
+    interleaved = dataclasses.replace(task("loop"), interleave_with=tmp_path)
+    TrialRunner(torch.device("cpu"), {"cold": DisturbedClock(0)}, watch).run(interleaved, lambda _: None)
+    assert sorted(told) == [1, 4711]
+
+
 class RotatingClock(StreamingClock):
     """Fake hot clock of a device with a small cache; it counts the sets of inputs that the calls go round."""
 
@@ -304,7 +315,7 @@ def test_what_a_compiler_refuses_is_uncompilable(runner: TrialRunner) -> None:
 
 def test_eager_calls_are_a_record_of_their_own() -> None:
     """By the host's clock, many calls to a sample, and all of them counted as timed."""
-    runner = TrialRunner(torch.device("cpu"), clocks_of(torch.device("cpu")))
+    runner = TrialRunner(torch.device("cpu"), clocks_of(torch.device("cpu"), Watch()))
     (record,) = runner.run(task("loop", cache="eager"), lambda _: None)
     assert record.timing is not None
     assert (record.timing.cache, record.timing.clock) == ("eager", "perf_counter")

@@ -73,14 +73,38 @@ def test_a_short_time_says_nothing_and_what_is_past_is_forgotten(machine: Machin
     assert machine.taken.lately().by_others == 0
 
 
-def test_the_other_ranks_are_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their processes' clocks are read by their numbers; one that has ended counts as nothing."""
+@pytest.mark.parametrize("at_once", [True, False])
+def test_processes_that_belong_to_the_run_are_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, at_once: bool
+) -> None:
+    """Other ranks from the start, and a partner of interleaved runs from when it comes: not what it ran before."""
     ran = Machine(tmp_path, monkeypatch)
+    ran.now_ns = 10**9
     monkeypatch.setattr(time, "clock_gettime_ns", lambda _: ran.now_ns)
-    taken = TakenTime({os.getpid(), 1}, now_ns=lambda: ran.now_ns, stat=ran.stat, cores=[0, 2])
+    taken = TakenTime({os.getpid(), 1} if at_once else (), now_ns=lambda: ran.now_ns, stat=ran.stat, cores=[0, 2])
+    if not at_once:
+        taken.count_as_ours({os.getpid(), 1})
     ran.passes(WINDOW_NS, busy={0: 25})
     taken.update()
     assert taken.lately().by_others == 0
+
+
+def test_one_that_ends_does_not_make_the_others_time_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = Machine(tmp_path, monkeypatch)
+    clock = iter([0, 0, 0.4 * WINDOW_NS])
+
+    def process_clock(_: int) -> float:
+        try:
+            return next(clock)
+        except StopIteration:
+            raise ProcessLookupError from None
+
+    monkeypatch.setattr(time, "clock_gettime_ns", process_clock)
+    taken = TakenTime({1}, now_ns=lambda: ran.now_ns, stat=ran.stat, cores=[0, 2])
+    for _ in range(2):
+        ran.passes(WINDOW_NS / 2, busy={0: 12})
+        taken.update()
+    assert taken.lately().by_others == pytest.approx(24 * TICK_NS / WINDOW_NS - 0.4, abs=0.01)
 
 
 def test_a_system_that_does_not_tell_says_so(tmp_path: Path) -> None:
