@@ -130,14 +130,14 @@ def gate(lab: Lab) -> Judgement:
 
     def begin(keys: Collection[Identity] | None) -> Look:
         sides = lab.first if keys is None else lab.sides(0, LOOKS[0])
-        stages.append(_Stage(lab, KEYS if keys is None else list(keys), *_medians(*sides)))
+        stages.append(_Stage(lab, KEYS if keys is None else list(keys), _log_ratios(*sides)))
         return stages[-1].look
 
     standings = np.array([verdict.status for verdict in judge(begin)])
     return Judgement(
         slower=standings == Outcome.slower,
         unclear=standings == Outcome.unclear,
-        processes=sum(stage.old.shape[1] for stage in stages),
+        processes=sum(stage.log_ratios.shape[1] for stage in stages),
     )
 
 
@@ -146,21 +146,23 @@ KEYS: Final = [Identity(x=float(point)) for point in range(POINTS)]
 
 @dataclass
 class _Stage:
-    """A running measurement of ``keys``: medians of the processes of both sides so far, (points, processes)."""
+    """A running measurement of ``keys``: log ratios of the pairs so far, (points, processes)."""
 
     lab: Lab
     keys: Sequence[Identity]
-    old: Array
-    new: Array
+    log_ratios: Array
 
     def look(self, processes: int, unclear: Collection[Identity] | None) -> list[Verdict]:
-        have = self.old.shape[1]
+        have = self.log_ratios.shape[1]
         if processes > have:
-            more = _medians(*self.lab.sides(have, processes))
-            self.old, self.new = np.hstack([self.old, more[0]]), np.hstack([self.new, more[1]])
-        points = [KEYS.index(key) for key in self.keys]
-        standings = decide([difference(self.old[point], self.new[point]) for point in points])
+            self.log_ratios = np.hstack([self.log_ratios, _log_ratios(*self.lab.sides(have, processes))])
+        standings = decide([difference(self.log_ratios[KEYS.index(key)]) for key in self.keys])
         return [Verdict(key=key, status=status) for key, status in zip(self.keys, standings, strict=True)]
+
+
+def _log_ratios(old: Array, new: Array) -> Array:
+    """Return the log ratio of each pair of processes, sample by sample as `paired_difference.log_ratio`."""
+    return np.median(np.log(new) - np.log(old), axis=-1)
 
 
 def _medians(old: Array, new: Array) -> tuple[Array, Array]:

@@ -1,10 +1,10 @@
 """Difference of two sides whose processes ran in pairs, with its interval and significance.
 
-The process is the unit: its samples share one layout of memory, so it counts once, by its median. The two of a pair
-took their samples in turn, so what slowed the machine down slowed both, and only they are compared. Wilcoxon's signed
-ranks (1945) say whether the pairs differ: how many means of two differences (Walsh 1949) are above zero; between
-equal sides their number has one distribution, whatever the noise looks like. The same means, sorted, give the estimate
-of Hodges and Lehmann (1963) and its interval.
+The process is the unit: its samples share one layout of memory, so a pair counts once. The two of a pair took their
+samples in turn, so what slowed the machine down slowed both: each sample is compared with the one next to it, and the
+median of these ratios is the pair's. Wilcoxon's signed ranks (1945) say whether the pairs differ: how many means of two
+differences (Walsh 1949) are above zero; between equal sides their number has one distribution, whatever the noise looks
+like. The same means, sorted, give the estimate of Hodges and Lehmann (1963) and its interval.
 """
 
 from __future__ import annotations
@@ -38,13 +38,19 @@ class Difference:
     p_faster: float
 
 
-def difference(old: Times, new: Times) -> Difference:
-    """Compare the medians of processes, pair by pair; a process without a partner does not count yet.
+def log_ratio(old: Times, new: Times) -> float:
+    """Return the logarithm of the ratio of new to old of a pair of processes, from their samples in order."""
+    samples = min(len(old), len(new))
+    return float(np.median(np.log(new[:samples]) - np.log(old[:samples])))
+
+
+def difference(log_ratios: Sequence[float] | NDArray[np.float64]) -> Difference:
+    """Compare two sides by the ratios of their pairs, see `log_ratio`.
 
     The interval is unbounded where there are fewer than ``FEWEST`` pairs.
     """
-    pairs = min(len(old), len(new))
-    logs = np.log(new[:pairs]) - np.log(old[:pairs])
+    logs = np.asarray(log_ratios)
+    pairs = logs.size
     means = np.sort(np.add.outer(logs, logs)[np.triu_indices(pairs)]) / 2
     chances = _chances(pairs)
     certain = int(np.searchsorted(-chances, -_TAIL))  # so many means above zero are rarer than that

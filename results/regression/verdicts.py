@@ -20,7 +20,7 @@ from ..record import Record, Status
 from ..record.identity import Identity
 from ..stats import Interval
 from .grouping import conditions, points
-from .paired_difference import FEWEST, UNSEEN_NOISE, Difference, difference, difference_of_few
+from .paired_difference import FEWEST, UNSEEN_NOISE, Difference, difference, difference_of_few, log_ratio
 
 FLOOR: Final = 0.02  # of a time; less is not worth an alarm
 CLOCKS: Final = 0.02  # apart, the clocks of a GPU explain a difference that would be worth an alarm
@@ -107,22 +107,27 @@ def _standing(difference: Difference, slower: bool, faster: bool, floor: float) 
 
 @dataclass(frozen=True)
 class _Timed:
-    """A point with times on both sides."""
+    """A point with times on both sides: the samples of each process in order, None where it gave no time."""
 
     key: Identity
-    old: list[list[float]]
-    new: list[list[float]]
+    old: list[list[float] | None]
+    new: list[list[float] | None]
     reason: str
 
     @property
+    def pairs(self) -> list[tuple[list[float], list[float]]]:
+        """The samples of both sides where both gave a time."""
+        return [(old, new) for old, new in zip(self.old, self.new, strict=False) if old and new]
+
+    @property
     def few(self) -> bool:
-        return min(len(self.old), len(self.new)) < FEWEST
+        return len(self.pairs) < FEWEST
 
     @cached_property
     def difference(self) -> Difference:
         if self.few:
-            return difference_of_few(self.old, self.new)
-        return difference([*map(statistics.median, self.old)], [*map(statistics.median, self.new)])
+            return difference_of_few(_given(self.old), _given(self.new))
+        return difference([log_ratio(old, new) for old, new in self.pairs])
 
     def verdict(self, standing: Outcome) -> Verdict:
         few = f"fewer than {FEWEST} processes a side: noise of {100 * UNSEEN_NOISE:g} % between them is assumed"
@@ -130,10 +135,10 @@ class _Timed:
             key=self.key,
             status=standing,
             reason="; ".join(filter(None, (self.reason, few if self.few else ""))),
-            old_ns=statistics.median(map(statistics.median, self.old)),
-            new_ns=statistics.median(map(statistics.median, self.new)),
+            old_ns=statistics.median(map(statistics.median, _given(self.old))),
+            new_ns=statistics.median(map(statistics.median, _given(self.new))),
             ratio=self.difference.ratio,
-            processes=(len(self.old), len(self.new)),
+            processes=(len(_given(self.old)), len(_given(self.new))),
         )
 
 
@@ -163,7 +168,7 @@ def _outcome(key: Identity, old: list[Record], new: list[Record]) -> Verdict | _
     if failed_old:
         return Verdict(key=key, status=Outcome.new, reason=f"was {failed_old}")
     times_old, times_new = _times(old), _times(new)
-    if not times_old or not times_new:
+    if not any(times_old) or not any(times_new):
         lost = next(record for record in (*old, *new) if record.status.of_the_machine)
         return Verdict(key=key, status=Outcome.unclear, reason=f"{lost.status.value}: {lost.reason}")
     clock_old, clock_new = _clock(old), _clock(new)
@@ -182,8 +187,13 @@ def _failed(records: list[Record]) -> str:
     return f"{failed[0].status.value}{often}: {failed[0].reason}"
 
 
-def _times(records: list[Record]) -> list[list[float]]:
-    return [record.timing.samples_ns for record in records if record.timing]
+def _times(records: list[Record]) -> list[list[float] | None]:
+    """Return the samples of each process, None in the place of one that gave no time; places tell who are a pair."""
+    return [record.timing.samples_ns if record.timing else None for record in records]
+
+
+def _given(times: list[list[float] | None]) -> list[list[float]]:
+    return [samples for samples in times if samples]
 
 
 def _clock(records: list[Record]) -> float | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from ...common.errors import UserError
 from ...common.git import git
 from ...results.record import Record
-from ...results.record.store import Loaded, load
+from ...results.record.store import Store, load
 
 PACKAGE = "moebench"
 SHORT = 10  # digits of a commit in messages
@@ -39,29 +39,35 @@ class Side:
     commit: str
     environment: Path
 
-    def run(self, arguments: Sequence[str], interleave_with: Path) -> list[Record]:
+    def run(self, arguments: Sequence[str], interleave_with: Path, held: Sequence[Record] = ()) -> list[Record]:
         """Return the records of one fresh `moebench run`, interleaved with the other side's through a shared folder.
+
+        The run continues a file that has the records ``held``, so it does not measure their points.
 
         Raises:
             GateError: when it measured nothing, or did not end as a run does.
         """
         folder = Path(tempfile.mkdtemp(dir=interleave_with))
         records = folder / "records.jsonl"
+        with Store(records) as store:
+            for record in held:
+                store.append(record)
         command = [str(self.environment / "bin" / "moebench"), "run", *arguments]
         command += ["--interleave-with", str(interleave_with), "--output", str(records)]
         inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         # The arguments are those of this command itself, which `moebench run` checks.
         ended = subprocess.run(command, cwd=folder, env=inherited, capture_output=True, text=True, check=False)  # noqa: S603
-        loaded = load(records) if records.exists() else Loaded([], [])
+        loaded = load(records)
+        made = loaded.records[len(held) :]
         # A run leaves with 1 where something was wrong or crashed, and so does Python where moebench itself did.
         expected = (0, 1) if any(record.status.bad for record in loaded.records) else (0,)
         if ended.returncode not in expected:
             raise GateError(f"{self.name} could not be measured: {_last_line(ended.stderr)}")
         if loaded.problems:
             raise GateError(f"{self.name} wrote records that cannot be compared: {loaded.problems[0]}")
-        if not loaded.records:
+        if not made:
             raise GateError(f"{self.name} measured nothing: {_last_line(ended.stdout)}")
-        return [record.model_copy(update={"commit": self.commit}) for record in loaded.records]
+        return [record.model_copy(update={"commit": self.commit}) for record in made]
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,14 @@ from typing import Final
 from ...results.record import Record
 from ...results.record.identity import Identity
 from ...results.record.store import Store
+from ...results.regression.grouping import points
 from ...results.regression.sequential import Look, judge
 from ...results.regression.verdicts import Verdict, compare
 from .checkouts import Side
 
-SAMPLES: Final = 41  # of each process at most: processes differ by more than the error of a median of 41
+# Of each process at most. With 41 samples the ratios of recorded pairs of equal sides differ by 1.03 %, with 31 by
+# 1.08 % and with 21 by 1.31 %; a process has to start and to be checked for each.
+SAMPLES: Final = 31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ class Gate:
     """One comparison of two sides: suites, kernels (empty for all) and further arguments of `moebench run`.
 
     Records go into the stores as they are made, and ``tell`` is called with a sentence after each look; ``scratch`` is
-    an empty folder.
+    an empty folder. ``records`` are those of both sides so far.
     """
 
     sides: tuple[Side, Side]
@@ -37,6 +40,7 @@ class Gate:
     floor: float
     scratch: Path
     tell: Callable[[str], None]
+    records: tuple[list[Record], list[Record]] = field(default_factory=lambda: ([], []))
 
     def verdicts(self, looks: Sequence[int]) -> list[Verdict]:
         """Measure both sides and judge every point.
@@ -52,21 +56,35 @@ class Gate:
             self.tell(f"measuring the points that seemed slower again: {len(keys)}")
         return _GateStage(self, keys).look
 
-    def pair(self, number: int, kernels: Sequence[str]) -> list[list[Record]]:
-        """Run one more process of each side, interleaved, and return their records; the sides begin in turn."""
-        named = [argument for kernel in kernels for argument in ("--kernel", kernel)]
+    def pair(self, number: int, keys: Collection[Identity] | None) -> list[list[Record]]:
+        """Run one more process of each side, interleaved, and return their records; the sides begin in turn.
+
+        They measure the points ``keys``, all if None.
+        """
+        named = [argument for kernel in self.kernels for argument in ("--kernel", kernel)]
         arguments = [*self.suites, *named, *self.arguments, "--samples", str(SAMPLES)]
+        held = self._held(keys)
         with (
             tempfile.TemporaryDirectory(prefix="pair-", dir=self.scratch) as folder,
             ThreadPoolExecutor(len(self.sides)) as both,
         ):
             order = self.sides if number % 2 == 0 else self.sides[::-1]
-            running = [both.submit(side.run, arguments, Path(folder)) for side in order]
+            running = [
+                both.submit(side.run, arguments, Path(folder), held_by)
+                for side, held_by in zip(order, held if order is self.sides else held[::-1], strict=True)
+            ]
             found = [side.result() for side in (running if order is self.sides else running[::-1])]
-        for store, records in zip(self.stores, found, strict=True):
-            for record in records:
+        for store, kept, made in zip(self.stores, self.records, found, strict=True):
+            for record in made:
                 store.append(record)
+            kept.extend(made)
         return found
+
+    def _held(self, keys: Collection[Identity] | None) -> list[list[Record]]:
+        """Return a record of each side for every point but ``keys``: a run that holds it does not measure the point."""
+        if keys is None:
+            return [[], []]
+        return [[of_point[0] for key, of_point in side.items() if key not in keys] for side in points(*self.records)]
 
 
 @dataclass
@@ -79,11 +97,10 @@ class _GateStage:
     records: tuple[list[Record], list[Record]] = field(default_factory=lambda: ([], []))
 
     def look(self, processes: int, unclear: Collection[Identity] | None) -> list[Verdict]:
-        named = self.keys if unclear is None else unclear
-        kernels = self.gate.kernels if named is None else sorted({key.kernel for key in named})
+        asked = self.keys if unclear is None else unclear
         started = time.monotonic()
         for number in range(self.pairs, processes):
-            for records, more in zip(self.records, self.gate.pair(number, kernels), strict=True):
+            for records, more in zip(self.records, self.gate.pair(number, asked), strict=True):
                 records.extend(more)
         self.pairs = processes
         verdicts = compare(*self.records, floor=self.gate.floor, keys=self.keys)

@@ -16,7 +16,7 @@ Times = Callable[[int], dict[str, float]]
 """What each kernel takes in a process of a side, by its number, in ms; 0 where it crashes."""
 
 Asked = list[tuple[str, ...]]
-"""What each process of a side was asked."""
+"""What each process of a side was asked: its arguments, and what it was not to measure."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,14 @@ class Imagined:
     times: Times
     asked: Asked
 
-    def run(self, arguments: Sequence[str], interleave_with: Path) -> list[Record]:
+    def run(self, arguments: Sequence[str], interleave_with: Path, held: Sequence[Record]) -> list[Record]:
         assert interleave_with.is_dir()
         turn = len(self.asked)
-        self.asked.append(tuple(arguments))
+        self.asked.append((*arguments, *(f"not {record.kernel}" for record in held)))
         named = [value for option, value in pairwise(arguments) if option == "--kernel"]
         generator = np.random.default_rng([ord(self.name), turn])
-        kernels = {kernel: ms for kernel, ms in self.times(turn).items() if not named or kernel in named}
+        wanted = (set(named) or self.times(turn).keys()) - {record.kernel for record in held}
+        kernels = {kernel: ms for kernel, ms in self.times(turn).items() if kernel in wanted}
         return [
             self._record(kernel, turn, ms * float(np.exp(generator.normal(0, 0.003)))) for kernel, ms in kernels.items()
         ]

@@ -11,10 +11,23 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
-from moebench.results.regression.paired_difference import FEWEST, UNSEEN_NOISE, difference, difference_of_few
+from moebench.results.regression.paired_difference import (
+    FEWEST,
+    UNSEEN_NOISE,
+    Difference,
+    Times,
+    difference_of_few,
+    log_ratio,
+)
+from moebench.results.regression.paired_difference import difference as difference_of_pairs
 from moebench.results.stats import CONFIDENCE
 
 TIMES = st.floats(1e-3, 1e12)
+
+
+def difference(old: Times, new: Times) -> Difference:
+    """Return the difference of two sides whose processes have one sample each."""
+    return difference_of_pairs([log_ratio([one], [other]) for one, other in zip(old, new, strict=True)])
 
 
 @given(data=st.data(), pairs=st.integers(1, 20))
@@ -73,6 +86,18 @@ def test_what_slows_both_hides_nothing_and_makes_nothing_up() -> None:
     assert min(equal.p_slower, equal.p_faster) > 0.05
     assert slower.p_slower < 0.001
     assert slower.ratio.value == pytest.approx(1.03, abs=0.005)
+
+
+def test_samples_are_compared_with_those_next_to_them() -> None:
+    """A machine that slows down by half in the middle of a pair, where one side has three samples more than the other.
+
+    Their medians differ by half; samples taken at the same time do not differ.
+    """
+    machine = np.repeat([1.0, 1.5], [14, 16])
+    assert log_ratio(machine, machine[:-3]) == pytest.approx(0)
+    assert np.median(machine) / np.median(machine[:-3]) == pytest.approx(1.5)
+    assert log_ratio(machine, 1.03 * machine) == pytest.approx(math.log(1.03))
+    assert log_ratio(1.03 * machine, machine) == pytest.approx(-math.log(1.03))
 
 
 def test_too_few_pairs_have_no_interval() -> None:

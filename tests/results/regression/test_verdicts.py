@@ -116,6 +116,19 @@ def test_what_the_machine_spoils_makes_no_kernel_slower(status: Status) -> None:
     assert (nothing.status, nothing.reason) == (Outcome.unclear, f"{status.value}: {spoilt.reason}")
 
 
+def test_a_process_without_a_time_leaves_the_other_pairs_as_they_are() -> None:
+    """The machine is now fast, now slow, and one process of each side was disturbed."""
+    speeds = [1.0, 1.5, 1.0, 1.0, 1.5, 1.5, 1.0, 1.5, 1.0, 1.5]
+    sides = [[processes(speed, count=2, seed=at)[side] for at, speed in enumerate(speeds)] for side in (0, 1)]
+    for side, at in ((0, 1), (1, 4)):
+        sides[side][at] = failed(Status.disturbed)
+    stamped = [
+        [one.model_copy(update={"time": f"2026-03-01T{at:03}"}) for at, one in enumerate(side)] for side in sides
+    ]
+    verdict = only(compare(*stamped))
+    assert (verdict.status, verdict.processes) == (Outcome.same, (9, 9))
+
+
 def test_points_of_one_side_are_missing_or_new() -> None:
     verdicts = compare(processes(), processes(x=2.0))
     assert [(verdict.key.x, verdict.status) for verdict in verdicts] == [(1.0, Outcome.missing), (2.0, Outcome.new)]

@@ -15,7 +15,7 @@ from moebench.results.record.store import Store, load
 from moebench.results.regression.sequential import LOOKS
 from moebench.results.regression.verdicts import Outcome
 from moebench.suites.gate.checkouts import GateError, Side
-from moebench.suites.gate.paired_runs import Gate
+from moebench.suites.gate.paired_runs import SAMPLES, Gate
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def judged(
 def test_equal_sides_have_eight_processes_each(tmp_path: Path) -> None:
     gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2))
     assert gate.verdicts == {"loop": Outcome.same, "scatter": Outcome.same}
-    assert gate.asked[0] == gate.asked[1] == 8 * [("suite", "--configs", "default", "--samples", "41")]
+    assert gate.asked[0] == gate.asked[1] == 8 * [("suite", "--configs", "default", "--samples", str(SAMPLES))]
     assert [len(load(file).records) for file in gate.files] == [16, 16]
     (sentence,) = gate.sentences
     assert re.fullmatch(r"8 processes a side, \d+ s more: 2 same", sentence)
@@ -66,7 +66,7 @@ def test_equal_sides_have_eight_processes_each(tmp_path: Path) -> None:
 def test_what_seems_slower_is_measured_anew_and_alone(tmp_path: Path) -> None:
     gate = judged(tmp_path, always(loop=1, scatter=2), always(loop=1, scatter=2.1))
     assert gate.verdicts == {"loop": Outcome.same, "scatter": Outcome.slower}
-    assert [arguments[:3] for arguments in gate.asked[0][8:]] == 8 * [("suite", "--kernel", "scatter")]
+    assert [arguments[-1] for arguments in gate.asked[0][8:]] == 8 * ["not loop"]
     assert gate.sentences[1] == "measuring the points that seemed slower again: 1"
 
 
@@ -85,7 +85,8 @@ def test_only_what_is_unclear_is_measured_on(tmp_path: Path) -> None:
         looks=(8, 12),
     )
     assert gate.verdicts == {"loop": Outcome.same, "scatter": Outcome.unclear}
-    assert [arguments[:3] for arguments in gate.asked[0][8:]] == 4 * [("suite", "--kernel", "scatter")]
+    assert [arguments[-1] for arguments in gate.asked[0][8:]] == 4 * ["not loop"]
+    assert gate.asked[0] == gate.asked[1]
 
 
 def test_what_breaks_is_broken_without_another_look(tmp_path: Path) -> None:
