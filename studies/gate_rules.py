@@ -162,7 +162,8 @@ class _Stage:
 
 def _log_ratios(old: Array, new: Array) -> Array:
     """Return the log ratio of each pair of processes, sample by sample as `paired_difference.log_ratio`."""
-    return np.median(np.log(new) - np.log(old), axis=-1)
+    found: Array = np.median(np.log(new) - np.log(old), axis=-1)
+    return found
 
 
 def _medians(old: Array, new: Array) -> tuple[Array, Array]:
