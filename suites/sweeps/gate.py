@@ -46,7 +46,7 @@ suite = Suite(
     small=SuiteForm(
         baseline="loop",
         competitors=OWN,
-        sweeps=_sweeps(Layer.of(WIDE, T=256, width=128), Layer.of(NARROW, T=256, width=256), DROPPING),
+        sweeps=_sweeps(Layer.of(WIDE, T=64, width=256), Layer.of(NARROW, T=256, width=256), DROPPING),
     ),
     full=SuiteForm(
         baseline=GPU_BASELINE,
