@@ -155,6 +155,14 @@ _FLOPS = "FLOPs of the expert products on kept rows over the median; padding doe
 MEASURES: Final[tuple[Measure, ...]] = (
     Measure("config", "config", "", _CHOICES, lambda row: row.config, text=_choice, drop_priority=9, numeric=False),
     Measure(
+        "cache",
+        "",
+        "",
+        "how calls found the caches: hot, eager, or cold and how they were made so",
+        lambda row: row.record.timing.caches if row.record.timing else None,
+        numeric=False,
+    ),
+    Measure(
         "median_ms", "median", "ms", "the middle of all samples", lambda row: row.median.value if row.median else None
     ),
     Measure(

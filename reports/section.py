@@ -105,7 +105,7 @@ class Section:
         timings = [record.timing for record in self.records if record.timing]
         notes = []
         if timings:
-            ways = sorted({f"{_CLOCKS[timing.clock]} {_CACHES[timing.cache]}" for timing in timings})
+            ways = sorted({f"{_CLOCKS[timing.clock]} {_CACHES[timing.caches]}" for timing in timings})
             samples = span([len(timing.samples_ns) for timing in timings], write=exact)
             notes.append(f"Timed by {' and '.join(ways)}, {samples} samples a median.")
         notes += _dropped(timings)
@@ -128,11 +128,21 @@ class Section:
                 f"Lower bound in {dtype}: a matmul at {span([line.flops_per_s / 1e12 for line in lines])} TFLOP/s, "
                 f"memory at {span([line.bytes_per_s / 1e9 for line in lines])} GB/s, both measured."
             )
+            if disturbed := sum(line.disturbed for line in lines):
+                notes.append(
+                    f"Others used the cores whenever the rates of {counted(disturbed, 'record')} in {dtype} were "
+                    "measured: the bound may be lower, and with it its share of the time."
+                )
         return notes
 
 
 _CLOCKS = {"perf_counter": "the host clock", "cuda_event": "device events"}
-_CACHES = {"cold": "with a cold cache", "hot": "with a hot cache", "eager": "in eager calls"}
+_CACHES = {
+    "cold, flushed": "with caches cold by a flush",
+    "cold, rotated": "with caches cold by rotation over inputs",
+    "hot": "with a hot cache",
+    "eager": "in eager calls",
+}
 
 
 def _dropped(timings: Sequence[Timing]) -> list[str]:

@@ -91,7 +91,7 @@ def _corner(record: Record) -> tuple[object, ...]:
 def _facts(record: Record) -> dict[str, str]:
     """Return what must be equal for two times to be comparable: the problem, and how calls were timed."""
     facts = {name: str(value) for name, value in record.problem.items()}
-    return facts | ({"cache": record.timing.cache} if record.timing else {})
+    return facts | ({"cache": record.timing.caches} if record.timing else {})
 
 
 def _ranked(rows: list[Row]) -> list[Row]:

@@ -44,6 +44,7 @@ def extra_info(record: Record) -> dict[str, JsonValue]:
         found |= {
             "clock": record.timing.clock,
             "cache": record.timing.cache,
+            "cold": record.timing.cold,
             "stopped": record.timing.stopped,
             "throttled": record.timing.throttled,
             "disturbed": record.timing.disturbed,

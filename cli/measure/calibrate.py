@@ -66,6 +66,8 @@ def calibrate(
         typer.echo(f"  {line}")
     typer.echo(f"the model {found.agreement}")
     typer.echo(f"machine: {output}; `moebench predict --machine {output}` reads it")
+    if probe.beside_others:
+        typer.echo(f"moebench: {probe.beside_others}: measure again on an idle machine", err=True)
     if found.fit.bad:
         typer.echo(
             "moebench: these times are too far apart for a useful prediction: measure again on an idle machine",

@@ -78,9 +78,9 @@ def worst_of_ranks(errors: dict[str, Error]) -> dict[str, Error]:
 
 def roofline_of_ranks(roofline: Roofline) -> Roofline:
     """Return the sums of the rates of all ranks. All ranks must have measured them at the same time."""
-    everyone = gather_floats([roofline.flops_per_s, roofline.bytes_per_s])
-    flops_per_s, bytes_per_s = (sum(column) for column in zip(*everyone, strict=True))
-    return Roofline(flops_per_s=flops_per_s, bytes_per_s=bytes_per_s)
+    everyone = gather_floats([roofline.flops_per_s, roofline.bytes_per_s, float(roofline.disturbed)])
+    flops_per_s, bytes_per_s, disturbed = (sum(column) for column in zip(*everyone, strict=True))
+    return Roofline(flops_per_s=flops_per_s, bytes_per_s=bytes_per_s, disturbed=disturbed > 0)
 
 
 class LockstepClock:

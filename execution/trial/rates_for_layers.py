@@ -17,14 +17,17 @@ _log = logging.getLogger(__name__)
 def keep_rates(machine: MachineRates, *, again: bool = False) -> Path | None:
     """Measure the CPU of ``machine`` and keep its rates, unless they are kept or with ``again``; return their file.
 
-    It returns None where nothing is kept: rates are turned off, several ranks share the cores, or the file cannot be
-    written, which is logged.
+    It returns None where nothing is kept: rates are turned off, or several ranks share the cores, or others used the
+    cores meanwhile, or the file cannot be written; the last two are logged.
     """
     if machine.device.type != "cpu" or ranks() > 1 or file_here() is None:
         return None
     if not again and kept_rates() is not None:
         return file_here()
     found = cpu_rates(machine)
+    if found.disturbed:
+        _log.warning("the rates of this machine are not kept: others used its cores whenever they were measured")
+        return None
     try:
         return keep(
             Rates(

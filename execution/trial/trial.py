@@ -63,14 +63,14 @@ OWN_TOKENS: Final = 2  # the first set's, and what is kept of a result
 class TrialRunner:
     """A device ready for trials: its clocks, its measured rates, its fingerprint. One for each worker process.
 
-    ``watch`` is that of the clocks; it is told whose time is no disturbance.
+    ``watch`` is that of the clocks, None for another one; it is told whose time is no disturbance.
     """
 
     def __init__(self, device: torch.device, clocks: Mapping[CacheState, Clock], watch: Watch | None = None) -> None:
         self._device = device
         self._clocks = clocks
-        self._watch = watch
-        self._machine = MachineRates(device)
+        self._watch = watch or Watch()
+        self._machine = MachineRates(device, self._watch)
         self._checks = ReferenceChecks(device)
         self.environment = environment_of(device)
         self.commit = commit()
@@ -78,8 +78,7 @@ class TrialRunner:
     def run(self, task: Task, announce: Announce) -> list[Record]:
         """Return a record of every competitor, in order. On several ranks each runs this, with equal records."""
         with interleave(task.interleave_with if rank() == 0 else None, processes_here()) as turns:
-            if self._watch is not None:
-                self._watch.count_as_ours(of_first_rank([*turns.partners]))
+            self._watch.count_as_ours(of_first_rank([*turns.partners]))
             return self._run(task, announce, turns.pass_on)
 
     def _run(self, task: Task, announce: Announce, pass_on: Callable[[], None]) -> list[Record]:
@@ -194,7 +193,8 @@ class TrialRunner:
         """Let observers make calls of their own on the inputs of the first call."""
         for observer in FURTHER_CALLS:
             if observer.applies(entry.built) and (check := self._draw(self._checks.first, [entry])):
-                entry.observed[observer.field] = observer.observe(self._observed(entry, check))
+                found = observer.observe(self._observed(entry, check), self._watch)
+                entry.observed |= {observer.field: found} if found else {}
 
     def _observed(self, entry: TrialEntry, check: ReferenceCheck) -> ObservedCall:
         return ObservedCall(problem=entry.problem, layer=entry.built, inputs=check.inputs, device=self._device)

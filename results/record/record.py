@@ -222,6 +222,9 @@ class Roofline(_RecordPart):
 
     flops_per_s: Positive = Field(description="rate of a dense matmul in the record's dtype")
     bytes_per_s: Positive = Field(description="rate of memory")
+    disturbed: bool = Field(
+        default=False, description="whether others used the cores whenever these were measured: the rates may be higher"
+    )
 
     def bound_ns(self, work: Work) -> float:
         """Return the lower bound of a call's time in nanoseconds: the slower of useful FLOPs and ideal bytes."""
@@ -254,6 +257,11 @@ class Timing(_RecordPart):
     stopped: Literal["settled", "plateau", "time_limit", "enough"] = Field(
         description="the rule that ended the sampling"
     )
+
+    @property
+    def caches(self) -> str:
+        """How calls found the caches, in words: hot, eager, or cold and how they were made so."""
+        return self.cache if self.cache != "cold" else f"cold, {self.cold or 'flushed'}"
 
     @property
     def timed_s(self) -> float:
@@ -348,7 +356,9 @@ class Record(_RecordPart):
     sent_before_traffic: list[Count] = Field(
         default_factory=list, description="for each rank, bytes sent to others, in records from before `traffic`"
     )
-    phases: Phases | None = Field(default=None, description="present on several ranks")
+    phases: Phases | None = Field(
+        default=None, description="present on several ranks, unless others disturbed its calls"
+    )
     clocks: Clocks | None = Field(default=None, description="present on an NVIDIA device")
     environment: Environment = Field(description="the machine and the software")
     commit: str = Field(description="commit of the checkout, with `-dirty` after it when sources differ, or `unknown`")

@@ -23,6 +23,7 @@ from .grouping import conditions, points
 from .paired_difference import FEWEST, UNSEEN_NOISE, Difference, difference, difference_of_few, log_ratio
 
 FLOOR: Final = 0.02  # of a time; less is not worth an alarm
+COLDS_AGREE: Final = 0.02  # times of flushed and of rotated calls (docs/method.md)
 CLOCKS: Final = 0.02  # apart, the clocks of a GPU explain a difference that would be worth an alarm
 # False-discovery rate: at most 1 % of comparisons of equal sides report a slowdown, whatever their number of points.
 FALSE_ALARMS: Final = 0.01
@@ -175,7 +176,8 @@ def _outcome(key: Identity, old: list[Record], new: list[Record]) -> Verdict | _
     if clock_old and clock_new and abs(clock_new / clock_old - 1) > CLOCKS:
         return Verdict(key=key, status=Outcome.incomparable, reason=f"sm_mhz: {clock_old:g} / {clock_new:g}")
     was, now = old[-1].identity.config, new[-1].identity.config
-    return _Timed(key, times_old, times_new, "" if was == now else f"config: {was or 'none'} / {now or 'none'}")
+    reasons = ("" if was == now else f"config: {was or 'none'} / {now or 'none'}", _colds(old, new))
+    return _Timed(key, times_old, times_new, "; ".join(filter(None, reasons)))
 
 
 def _failed(records: list[Record]) -> str:
@@ -194,6 +196,13 @@ def _times(records: list[Record]) -> list[list[float] | None]:
 
 def _given(times: list[list[float] | None]) -> list[list[float]]:
     return [samples for samples in times if samples]
+
+
+def _colds(*sides: list[Record]) -> str:
+    """Return how each side made caches cold if they differ, which alone may explain a difference near the floor."""
+    ways = [sorted({record.timing.caches for record in side if record.timing}) for side in sides]
+    old, new = (" and ".join(of_side) for of_side in ways)
+    return "" if old == new else f"caches: {old} / {new}, which agree within {100 * COLDS_AGREE:g} %"
 
 
 def _clock(records: list[Record]) -> float | None:

@@ -17,22 +17,27 @@ TILE = (256, 2048)  # rows, and both halves of their columns: the operands stay 
 
 @dataclass(frozen=True, kw_only=True)
 class CpuRates:
-    """FLOP/s of products and elements/s of a gated activation by dtype, bytes/s of memory, and of new pages of it."""
+    """FLOP/s of products and elements/s of a gated activation by dtype, bytes/s of memory, and of new pages of it.
+
+    ``disturbed`` says that others used the cores whenever one of them was measured: it may be higher.
+    """
 
     products: Mapping[str, float]
     pointwise: Mapping[str, float]
     bytes_per_s: float
     fresh_bytes_per_s: float
+    disturbed: bool
 
 
 def cpu_rates(machine: MachineRates) -> CpuRates:
     """Measure a CPU, in about two seconds; ``machine`` may have measured a part of it."""
-    machine.roofline(torch.float32)  # measures the memory, unless it has been
+    machine.disturbed = machine.roofline(torch.float32).disturbed  # which measures the memory, unless it has been
     return CpuRates(
         products={_name(dtype): machine.product_rate(dtype) for dtype in DTYPES},
         pointwise={_name(dtype): _activation_rate(machine, dtype) for dtype in DTYPES},
         bytes_per_s=machine.memory.best,
         fresh_bytes_per_s=_fresh_rate(machine),
+        disturbed=machine.disturbed,
     )
 
 

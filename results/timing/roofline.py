@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from ..record import Roofline
+from .disturbance import Watch
 
 # Rows, inner width, columns of x @ W.T. On a CPU small enough to stay in cache, where its rate is highest.
 MATMULS = {
@@ -26,6 +26,7 @@ MEMORY_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}  # several times the last-lev
 ROW_WORDS = 8192  # of 4 bytes, summed by one thread of a CPU or one block of a GPU
 PROBE_S = 0.1  # a CPU reaches its rate at once and loses it to neighbours: many short tries, the best one counts
 MIN_TRIES = 3
+DISTURBED_S = 5 * PROBE_S  # of disturbed tries, after which the machine is taken for one that stays busy
 CALLS_A_TRY = {"cpu": 1, "cuda": 8}  # launching one call on a GPU and waiting for it would be 2 % of its time
 
 
@@ -43,10 +44,16 @@ class MemoryRates:
 
 
 class MachineRates:
-    """Measured rates of one device, kept for the life of the process; the best rate seen counts."""
+    """Measured rates of one device, kept for the life of the process; the best rate seen counts.
 
-    def __init__(self, device: torch.device) -> None:
+    ``disturbed`` says that something was measured only while others ran on the cores: the rate may be higher. Rates of
+    such a roofline are measured again the next time that they are asked for.
+    """
+
+    def __init__(self, device: torch.device, watch: Watch | None = None) -> None:
         self._device = device
+        self._watch = watch or Watch()
+        self.disturbed = False
         self._rooflines: dict[torch.dtype, Roofline] = {}
         self._memory = MemoryRates(copy=0.0, read=0.0)
 
@@ -70,16 +77,22 @@ class MachineRates:
 
         The matmul may be in a wider dtype, where that is faster: an implementation may do so too.
         """
-        return self._rooflines.get(dtype) or self.doubt(dtype)
+        known = self._rooflines.get(dtype)
+        return self.doubt(dtype) if known is None or known.disturbed else known
 
     def doubt(self, dtype: torch.dtype) -> Roofline:
         """Measure again and keep the better of old and new: for when something seems faster than the machine."""
         old = self._rooflines.get(dtype)
+        self.disturbed = False
         flops = max(self._matmul_rate(dtype), old.flops_per_s if old else 0.0)
         self._memory = MemoryRates(
             copy=max(self._copy_rate(), self._memory.copy), read=max(self._read_rate(), self._memory.read)
         )
-        self._rooflines[dtype] = Roofline(flops_per_s=flops, bytes_per_s=self._memory.best)
+        self._rooflines[dtype] = Roofline(
+            flops_per_s=flops,
+            bytes_per_s=self._memory.best,
+            disturbed=self.disturbed and (old is None or old.disturbed),
+        )
         return self._rooflines[dtype]
 
     def _matmul_rate(self, dtype: torch.dtype) -> float:
@@ -112,18 +125,24 @@ class MachineRates:
         return size / min(self.fastest(words.sum), self.fastest(lambda: rows.sum(1)))
 
     def fastest(self, call: Callable[[], object]) -> float:
-        """Return the seconds of a call in the fastest of many tries, after one untimed call."""
+        """Return the seconds of a call in the fastest of many tries, after one untimed call.
+
+        Tries that others disturbed are no more than extra ones, as long as there are some that nobody did.
+        """
         call()
         calls = CALLS_A_TRY[self._device.type]
-        tries: list[float] = []
-        while len(tries) < MIN_TRIES or sum(tries) < PROBE_S:
+        quiet: list[float] = []
+        disturbed: list[float] = []
+        while (len(quiet) < MIN_TRIES or sum(quiet) < PROBE_S) and sum(disturbed) < DISTURBED_S:
             self._synchronize()
-            start = time.perf_counter()
+            self._watch.start()
             for _ in range(calls):
                 call()
             self._synchronize()
-            tries.append(time.perf_counter() - start)
-        return min(tries) / calls
+            span = self._watch.stop()
+            (disturbed if span.disturbed else quiet).append(span.ns / 1e9)
+        self.disturbed |= len(quiet) < MIN_TRIES
+        return min(quiet + disturbed) / calls
 
     def _synchronize(self) -> None:
         if self._device.type == "cuda":

@@ -14,6 +14,7 @@ from ....kernels.kernel import Layer
 from ....kernels.oracle import Result
 from ....kernels.problem import Problem
 from ....kernels.problem.tensors import Inputs
+from ....results.timing.disturbance import Watch
 from ..across_ranks import ranks
 from ..reference_check import call
 
@@ -62,8 +63,8 @@ class FurtherCallObserver(Observer, Protocol):
     def applies(self, layer: Layer) -> bool:
         """Return whether calls of this layer have anything to observe."""
 
-    def observe(self, observed: ObservedCall) -> BaseModel:
-        """Return what further calls show."""
+    def observe(self, observed: ObservedCall, watch: Watch) -> BaseModel | None:
+        """Return what further calls show, which ``watch`` watches; None when others disturbed them."""
 
 
 def observe_first_call(

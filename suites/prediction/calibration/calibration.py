@@ -65,6 +65,7 @@ def calibrate(probe: Probe, name: str, device_type: Literal["cpu", "cuda"]) -> C
         summary=(
             f"{layout.ranks} ranks on nodes of {local}, each {device_name(torch.device(device_type))}, measured"
             f" {datetime.now(UTC):%Y-%m-%d} with torch {metadata.version('torch')}"
+            f"{f'; {probe.beside_others}' if probe.beside_others else ''}"
         ),
         ranks_per_node=probe.ranks_per_node,
         layer_s=_figure(probe.layer_s, "measured: small operations, of which a layer has about a hundred"),

@@ -47,6 +47,7 @@ class Probe:
     """Measurements of ranks. ``products`` are FLOP/s by dtype, ``grouped`` the share that grouped products reach.
 
     ``layer_s`` are the seconds of a layer's small operations; ``copies`` bytes/s, read and write both counted.
+    ``beside_others`` says how much was measured while others used the cores, empty if too little to matter.
     """
 
     ranks: int
@@ -57,6 +58,7 @@ class Probe:
     copies: RankRates
     memory_bytes: int
     layer_s: float
+    beside_others: str = ""
 
 
 def launch(ranks: int, device_type: Literal["cpu", "cuda"]) -> Probe:
@@ -131,6 +133,7 @@ def _probe(team: RankGroup) -> Probe:
         copies=team.rates(_copy(device)),
         memory_bytes=int(team.agreed(_memory_bytes(team), dist.ReduceOp.MIN)),
         layer_s=_layer_s(team),
+        beside_others=team.beside_others,
     )
 
 

@@ -368,7 +368,8 @@ class PretendedPhases:
     def applies(self, layer: Layer) -> bool:
         return True
 
-    def observe(self, observed: ObservedCall) -> Phases:
+    def observe(self, observed: ObservedCall, watch: Watch) -> Phases:
+        assert watch.stop().ns > 0
         assert observed().y_TD.shape == (PROBLEM.T, PROBLEM.D)
         return Phases(compute_ns=[1.0], communication_ns=[2.0], waiting_ns=[3.0], busy_ns=[4.0], exposed_ns=[5.0])
 

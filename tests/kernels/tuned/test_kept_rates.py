@@ -24,6 +24,7 @@ POINTWISE = {"float32": 5e9, "bfloat16": 3e9, "float16": 3e9}
 RATES = Rates(
     flops_per_s=9e11, bytes_per_s=4e10, call_s=4e-6, products=PRODUCTS, pointwise=POINTWISE, fresh_bytes_per_s=3e9
 )
+MEASURED = CpuRates(products=PRODUCTS, pointwise=POINTWISE, bytes_per_s=4e10, fresh_bytes_per_s=3e9, disturbed=False)
 PROBLEM = Problem(T=64, D=64, F=64, E=4, K=2)
 
 
@@ -41,7 +42,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def fake(_: MachineRates) -> CpuRates:
         times.append(1)
-        return CpuRates(products=PRODUCTS, pointwise=POINTWISE, bytes_per_s=4e10, fresh_bytes_per_s=3e9)
+        return MEASURED
 
     monkeypatch.setattr(rates_for_layers, "cpu_rates", fake)
     return times
@@ -140,6 +141,15 @@ def test_a_file_that_cannot_be_written_is_logged(
     monkeypatch.setenv(FOLDER, str(home / "a file"))
     assert keep_rates(MachineRates(CPU)) is None
     assert "the rates of this machine are not kept: " in caplog.text
+
+
+def test_rates_that_others_disturbed_are_not_kept(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(rates_for_layers, "cpu_rates", lambda _: dataclasses.replace(MEASURED, disturbed=True))
+    assert keep_rates(MachineRates(CPU)) is None
+    assert kept_rates() is None
+    assert "others used its cores" in caplog.text
 
 
 def test_a_choice_measures_nothing(measured: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from itertools import repeat
 
 import pytest
 import torch
 
 from moebench.results.timing import roofline as machine_module
+from moebench.results.timing.disturbance import Disturbance, Span, Watch, host_clock
 from moebench.results.timing.roofline import MIN_TRIES, MachineRates
 
 CPU = torch.device("cpu")
@@ -105,11 +106,16 @@ def test_a_doubt_keeps_the_better_of_each_rate(monkeypatch: pytest.MonkeyPatch) 
     assert (fourth.flops_per_s, fourth.bytes_per_s) == (third.flops_per_s, 4096 / 0.1)
 
 
-def ticks(seconds: list[float]) -> Iterator[float]:
-    """Give readings of a clock before and after calls that take these seconds."""
-    for one in seconds:
-        yield 0.0
-        yield one
+class ScriptedWatch(Watch):
+    """Watch of calls that take seconds of a list, some of them disturbed."""
+
+    def __init__(self, seconds: Iterable[float], disturbed: Iterable[bool] = repeat(False)) -> None:
+        super().__init__()
+        self._spans = zip(seconds, disturbed, strict=False)
+
+    def stop(self) -> Span:
+        seconds, disturbed = next(self._spans)
+        return Span(round(seconds * 1e9), Disturbance.others if disturbed else Disturbance.none)
 
 
 @pytest.mark.parametrize(
@@ -117,16 +123,41 @@ def ticks(seconds: list[float]) -> Iterator[float]:
     [([9.0, 1.0, 3.0], MIN_TRIES), ([4e-5, 2e-5, 3e-5, 2e-5], 4)],
     ids=["long", "short"],
 )
-def test_the_fastest_try_counts_after_a_call_that_is_not_timed(
-    monkeypatch: pytest.MonkeyPatch, seconds: list[float], tries: int
-) -> None:
+def test_the_fastest_try_counts_after_a_call_that_is_not_timed(seconds: list[float], tries: int) -> None:
     """At least three tries, and as many as fill the time."""
-    readings = ticks([*seconds, *[1e-9] * 9])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(readings))
     calls: list[None] = []
     call: Callable[[], None] = lambda: calls.append(None)  # noqa: E731
-    assert MachineRates(CPU).fastest(call) == min(seconds)
+    machine = MachineRates(CPU, ScriptedWatch([*seconds, *[1e-9] * 9]))
+    assert machine.fastest(call) == min(seconds)
     assert len(calls) == 1 + tries
+    assert not machine.disturbed
+
+
+@pytest.mark.parametrize(("quiet", "disturbed"), [(MIN_TRIES, False), (MIN_TRIES - 1, True)])
+def test_disturbed_tries_do_not_count_as_tries_and_rates_say_so_where_all_were(quiet: int, disturbed: bool) -> None:
+    """A disturbed try may be the fastest all the same. After some seconds of them no further one is waited for."""
+    script = [True] * 4 + [False] * quiet + [True] * 99
+    machine = MachineRates(CPU, ScriptedWatch([0.01, *[0.04] * 99], script))
+    assert machine.fastest(lambda: None) == 0.01
+    assert machine.disturbed is disturbed
+
+
+def test_rates_that_others_disturbed_are_measured_again_when_they_are_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disturbed = [True, False]
+
+    def probe(_: object) -> float:
+        machine.disturbed |= disturbed[0]
+        return 1.0
+
+    machine = MachineRates(CPU)
+    monkeypatch.setattr(machine, "fastest", probe)
+    assert machine.roofline(torch.float32).disturbed
+    disturbed.pop(0)
+    assert machine.roofline(torch.float32).disturbed is False
+    monkeypatch.setattr(machine, "fastest", lambda _: pytest.fail("measured"))
+    assert machine.roofline(torch.float32).disturbed is False
 
 
 def test_a_try_on_a_gpu_hides_the_launch_and_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +172,7 @@ def test_a_try_on_a_gpu_hides_the_launch_and_the_wait(monkeypatch: pytest.Monkey
         enqueued[0] += 700e-6
 
     monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
-    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(host_clock, "read", lambda: (round(now[0] * 1e9),) * 2)
     assert MachineRates(torch.device("cuda")).fastest(call) == pytest.approx(700e-6, rel=3e-3)
 
 
