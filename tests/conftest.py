@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from importlib.util import find_spec
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["MOEBENCH_BUSY_MACHINE"] = "1"
@@ -17,6 +18,10 @@ import torch
 
 if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+    if find_spec("triton"):
+        import quick_interpreter
+
+        quick_interpreter.install()
 os.environ["MOEBENCH_TUNED"] = os.path.join(tempfile.gettempdir(), "moebench-tests-have-no-tables")  # noqa: PTH118
 os.environ["MOEBENCH_RATES"] = ""  # none are read, and none are measured to be kept
 

@@ -1,25 +1,34 @@
-"""A choice of configurations from a space too large to try them all."""
+"""A choice of configurations, or of other cases, from a space too large to try them all."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import combinations
+from typing import TypeVar
 
 from moebench.kernels.config import Config
 
+Choice = TypeVar("Choice")
+Feature = TypeVar("Feature")
 WORD = re.compile(r"\d+x\d+x\d+w\d+s\d+")
 TILE = re.compile(r"\d+x\d+x\d+")
 
 
 def covering(configs: list[Config]) -> list[Config]:
     """Return configurations that cover all pairs of values that a CPU test can tell apart; the default is first."""
-    unseen = {id(config): pairs(config) for config in configs}
+    return cover(configs, pairs)
+
+
+def cover(choices: list[Choice], features: Callable[[Choice], set[Feature]]) -> list[Choice]:
+    """Return few choices that have all features between them, the first of those with the most features first."""
+    unseen = [features(choice) for choice in choices]
     taken = []
-    while any(unseen.values()):
-        best = max(configs, key=lambda config: len(unseen[id(config)]))
-        taken.append(best)
-        met = unseen[id(best)]
-        unseen = {name: left - met for name, left in unseen.items()}
+    while any(unseen):
+        best = max(range(len(choices)), key=lambda number: len(unseen[number]))
+        taken.append(choices[best])
+        met = unseen[best]
+        unseen = [left - met for left in unseen]
     return taken
 
 
