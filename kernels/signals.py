@@ -1,7 +1,9 @@
-"""Starting child processes safely: no signal that stops the command interrupts the start, Ctrl-C reaches no child."""
+"""Starting child processes safely: no signal that stops the command interrupts the start, and none reaches a child."""
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import signal
 import threading
 from collections.abc import Iterator
@@ -13,15 +15,24 @@ from typing import Final
 STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+@atexit.register  # after multiprocessing's own, which therefore comes later: it waits for what SIGTERM should end
+def _end_children() -> None:
+    """Kill the children that are still there when this process ends."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
+
+
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Defer what stops the command while child processes are started inside the block; Ctrl-C never reaches them.
+    """Defer what stops the command while child processes are started inside the block; it never reaches them.
 
     A KeyboardInterrupt in the middle of a start would leave a process that nothing keeps track of, and that fails when
-    its pipe breaks.
+    its pipe breaks. A terminal, systemd and a batch system signal every process: a child that ended by itself would
+    look as if what it measures had crashed. Children end with this process instead.
     """
-    resource_tracker.ensure_running()  # which would unblock Ctrl-C before the first child inherits the mask
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # children inherit the mask
+    resource_tracker.ensure_running()  # which would unblock some before the first child inherits the mask
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # children inherit the mask, before they run anything
     try:
         with _held_back():
             yield

@@ -1,4 +1,4 @@
-"""A signal that stops a command while children are started is deferred, and Ctrl-C never reaches the children."""
+"""A signal that stops a command while children are started is deferred, and never reaches the children."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from moebench.kernels.signals import uninterrupted
+from moebench.kernels.signals import STOPS, uninterrupted
 
 
 def interrupted(thread: threading.Thread, stood: list[str], number: int = signal.SIGINT) -> None:
@@ -58,33 +58,40 @@ def test_other_stops_are_deferred_too(number: signal.Signals) -> None:
 
 
 FIRST_CHILD = """
-import multiprocessing, signal
-from moebench.kernels.signals import uninterrupted
+import multiprocessing, os, sys
+from moebench.kernels.signals import STOPS, uninterrupted
 
-def blocked(connection):
-    connection.send(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+def answer(connection):
+    connection.send("alive")
+    connection.poll(None)  # until it is killed: the parent does not close its end
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=blocked, args=(there,))
+    process = context.Process(target=answer, args=(there,), daemon=True)
     with uninterrupted():
         process.start()
+    for number in STOPS:  # long before the child has run a line of ours
+        os.kill(process.pid, number)
     print(here.recv())
-    process.join()
+    for number in STOPS:
+        os.kill(process.pid, number)
+    process.join(0.1)
+    print(process.is_alive())
 """
 
 
-def test_the_first_child_of_a_process_never_receives_ctrl_c(tmp_path: Path) -> None:
-    """Python's resource tracker, which starts with the first child, unblocks Ctrl-C."""
+def test_no_stop_reaches_a_child_from_its_first_moment_and_it_ends_with_its_parent(tmp_path: Path) -> None:
+    """Python's resource tracker, which starts with the first child, unblocks some of them."""
     script = tmp_path / "first.py"
     script.write_text(FIRST_CHILD)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
-    assert done.stdout == "True\n"
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True, timeout=30)
+    assert done.stdout == "alive\nTrue\n"
 
 
-def test_what_is_started_meanwhile_never_receives_it() -> None:
-    blocked = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
+@pytest.mark.parametrize("number", STOPS)
+def test_what_is_started_meanwhile_never_receives_it(number: signal.Signals) -> None:
+    blocked = f"import signal; print({number:d} in signal.pthread_sigmask(signal.SIG_BLOCK, ()))"
     with uninterrupted():
         answer = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=True)
     assert answer.stdout == "True\n"
