@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from . import screen
 from .errors import COULD_NOT
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 def compile_layers(work: Sequence[CompileCase], processes: int | None = None) -> list[CompileOutcome]:
     """Compile layers side by side and return their outcomes in the order of the work, as far as Ctrl-C lets it come."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from ..common.cores import usable_cores
@@ -24,7 +24,7 @@ def compile_layers(work: Sequence[CompileCase], processes: int | None = None) ->
 
     outcomes: list[CompileOutcome] = []
     columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TextColumn("layers,"), TimeRemainingColumn())
-    shown = Progress(*columns, console=Console(stderr=True), transient=True)
+    shown = Progress(*columns, console=screen.console(stderr=True), transient=True)
     with shown as progress, Compilers(processes or len(usable_cores())) as compilers, suppress(KeyboardInterrupt):
         outcomes.extend(progress.track(compilers.compile(work), total=len(work)))
     return outcomes
@@ -33,5 +33,5 @@ def compile_layers(work: Sequence[CompileCase], processes: int | None = None) ->
 def refuse_interrupted(outcomes: Sequence[CompileOutcome], work: Sequence[CompileCase]) -> None:
     """End the command when Ctrl-C left layers uncompiled."""
     if len(outcomes) < len(work):
-        typer.echo(f"moebench: interrupted; {len(outcomes)} of {len(work)} layers were compiled", err=True)
+        screen.complain(f"interrupted; {len(outcomes)} of {len(work)} layers were compiled")
         raise typer.Exit(COULD_NOT)

@@ -14,13 +14,20 @@ import typer
 from typer.core import TyperGroup
 
 from .errors import COULD_NOT
+from .narrow_help import make_room
+from .screen import broken, complain, width_of
 
 BUG: Final = 70  # EX_SOFTWARE of sysexits.h
+UsageError: Final[Any] = typer.BadParameter.__base__  # typer has no public name for it
 OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE  # as a shell reports a program that SIGPIPE ended
 
 
 class EndingGroup(TyperGroup):
     """The verbs of `moebench`; a verb whose output is closed early ends without a message."""
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        """Lay the help out for the terminal; contexts of the verbs take the settings over."""
+        return super().make_context(info_name, args, parent, **make_room(self) | extra)
 
     def invoke(self, ctx: Any) -> Any:  # typer has no public name for the type of a context
         """Run the verb and write all of its output.
@@ -31,12 +38,15 @@ class EndingGroup(TyperGroup):
         try:
             answer = super().invoke(ctx)
             sys.stdout.flush()
+        except UsageError as error:
+            message = broken(f"Error: {error.format_message()}", width_of(sys.stderr)).removeprefix("Error: ")
+            raise UsageError(message, ctx=error.ctx) from error
         except BrokenPipeError:
             _drop_output()
             raise typer.Exit(OUTPUT_CLOSED) from None
         except OSError as error:
             _drop_output()
-            typer.echo(f"moebench: {error}", err=True)
+            complain(error)
             raise typer.Exit(COULD_NOT) from error
         return answer
 

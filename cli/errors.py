@@ -9,6 +9,7 @@ from typing import NoReturn
 import typer
 
 from ..common.errors import UserError
+from .screen import complain
 
 BAD_ANSWER = 1
 COULD_NOT = 2
@@ -16,7 +17,7 @@ COULD_NOT = 2
 
 def refuse(reason: str) -> NoReturn:
     """Print the reason to stderr and exit with code 2."""
-    typer.echo(f"moebench: {reason}", err=True)
+    complain(reason)
     raise typer.Exit(COULD_NOT)
 
 
@@ -26,5 +27,5 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        typer.echo(f"moebench: {error}", err=True)
+        complain(error)
         raise typer.Exit(COULD_NOT) from error

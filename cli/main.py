@@ -50,8 +50,8 @@ _add("export", export.export)
 _add("predict", predict.predict)
 _add("calibrate", calibrate.calibrate)
 _add("clock", clock.clock)
-app.add_typer(tables.app, name="tables")
-app.add_typer(kernels.app, name="kernels")
+for name, group in (("tables", tables.app), ("kernels", kernels.app)):
+    app.add_typer(group, name=name, short_help=group.info.help)
 
 
 def _show_version(asked: bool) -> None:  # typer calls it with the value of the option

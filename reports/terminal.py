@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -17,9 +18,11 @@ from .columns import KERNEL, OUTCOME, Column, place_column, worth
 from .numbers import plain
 from .row import Row
 from .section import Section
+from .stacked_table import folded
 from .text_table import GAP, grid
 
-NAMES = (40, 24, 16, 8)  # cells of a name before it is folded: the first with which the table fits
+NAMES = (40, 24, 16)  # cells of a name before it is folded: the first with which the table fits
+SHORT_NAMES = (*NAMES, 12, 8, 4)  # the same where the names of places have lines of their own
 REASON = 300  # characters of a reason that a terminal shows; files show all
 
 
@@ -49,14 +52,21 @@ class SectionTable:
     def _tables(self, options: ConsoleOptions) -> RenderResult:
         """Yield every facet under its title, in columns that all facets share."""
         rows = self.section.rows
-        columns = [place_column(self.section.axis), KERNEL, *worth([OUTCOME, *measures.columns()], rows)]
-        widths = _fitted(columns, rows, options.max_width)
+        place, columns = place_column(self.section.axis), [KERNEL, *worth([OUTCOME, *measures.columns()], rows)]
+        widths = _fitted([place, *columns], rows, NAMES, options.max_width)
+        if _total(widths) > options.max_width:
+            widths = _fitted(columns, rows, SHORT_NAMES, options.max_width)
         yield _table(widths, [], with_headings=True)
         for order, (facet, lines) in enumerate(self.section.facets.items()):
             if order:
                 yield Text()
             yield _wrapped(facet.title, "cyan", options)
-            yield _table(widths, lines)
+            if place in widths:
+                yield _table(widths, lines, place)
+            else:
+                yield from _by_place(place, widths, lines, options)
+        if left_out := [column.heading for column in columns if column not in widths]:
+            yield _wrapped(f"too narrow for {', '.join(left_out)}: the page has all columns", "dim", options)
 
 
 def _wrapped(text: str, style: str, options: ConsoleOptions) -> Text:
@@ -64,13 +74,25 @@ def _wrapped(text: str, style: str, options: ConsoleOptions) -> Text:
     return Text(textwrap.fill(text, options.max_width), style=style)
 
 
-def _fitted(columns: list[Column], rows: Sequence[Row], width: int) -> dict[Column, int]:
-    """Return the columns that fit, with their widths: those of high drop priority go first, then names are folded."""
+def _by_place(
+    place: Column, widths: dict[Column, int], rows: Sequence[Row], options: ConsoleOptions
+) -> Iterator[RenderableType]:
+    """Yield a table for each place, under its name."""
+    for name, group in groupby(rows, key=place.cell):
+        yield _wrapped(f"{place.heading} {name}", "", options)
+        yield _table(widths, list(group))
+
+
+def _fitted(columns: list[Column], rows: Sequence[Row], names: Sequence[int], width: int) -> dict[Column, int]:
+    """Return the columns that fit, with their widths: those of high drop priority go first, then names are folded.
+
+    ``names`` are the lengths that names may have, the least last.
+    """
     needs = {
         column: max(cell_len(text) for text in (*column.heading.split(" "), *map(column.cell, rows)))
         for column in columns
     }
-    for longest in NAMES:
+    for longest in names:
         widths = {column: min(need, longest) for column, need in needs.items()}
         optional = sorted((one for one in columns if one.drop_priority), key=lambda column: column.drop_priority)
         while optional and _total(widths) > width:
@@ -84,27 +106,29 @@ def _total(widths: dict[Column, int]) -> int:
     return sum(widths.values()) + GAP * (len(widths) - 1)
 
 
-def _table(widths: dict[Column, int], rows: Sequence[Row], *, with_headings: bool = False) -> Table:
+def _table(
+    widths: dict[Column, int], rows: Sequence[Row], place: Column | None = None, *, with_headings: bool = False
+) -> Table:
     return grid(
         [column.heading for column in widths],
-        _lines(list(widths), rows),
+        _lines(widths, rows, place),
         words=[column.heading for column in widths if not column.numeric],
         widths=list(widths.values()),
         with_headings=with_headings,
     )
 
 
-def _lines(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[tuple[list[str], str]]:
+def _lines(widths: dict[Column, int], rows: Sequence[Row], place: Column | None) -> Iterator[tuple[list[str], str]]:
     """Yield cells and style of every row. A blank line parts two places, and the first row of a place names it."""
-    place = None
+    before = None
     for row in rows:
-        cells = [column.cell(row) for column in columns]
-        if row.place == place:
-            cells[0] = ""
-        elif place is not None:
+        known = row.place == before
+        if before is not None and not known:
             yield [], ""
-        yield cells, "bold green" if row.leads else "" if row.passed else "dim"
-        place = row.place
+        cells = ["" if known and column is place else column.cell(row) for column in widths]
+        folds = ("\n".join(folded(cell, width)) for cell, width in zip(cells, widths.values(), strict=True))
+        yield list(folds), "bold green" if row.leads else "" if row.passed else "dim"
+        before = row.place
 
 
 def _reasons(rows: Sequence[Row]) -> Iterator[str]:

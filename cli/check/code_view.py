@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ...reports.text_table import grid
+from ...reports.stacked_table import FittedGrid
+from .. import screen
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,16 +25,14 @@ LEGEND = (
 )
 
 
-def to_json(outcomes: Sequence[CompileOutcome]) -> str:
-    """Return all compiled layers as JSON."""
-    return json.dumps([_layer_json(outcome) for outcome in outcomes], indent=2)
+def plain(outcomes: Sequence[CompileOutcome]) -> list[dict[str, object]]:
+    """Return all compiled layers for JSON."""
+    return [_layer_json(outcome) for outcome in outcomes]
 
 
 def show(outcomes: Sequence[CompileOutcome], *, whole: bool) -> None:
     """Print the launches of each layer; of a ``whole`` space its configurations, each by the worst of its launches."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = screen.console()
     groups: dict[tuple[str, str, str], list[CompileOutcome]] = {}
     for outcome in outcomes:
         groups.setdefault((outcome.case.target, outcome.case.kernel, outcome.case.title), []).append(outcome)
@@ -76,12 +74,12 @@ def _layer(heading: tuple[str, str, str], group: Sequence[CompileOutcome], *, wh
     yield Text(" · ".join(heading), style="bold")
     yield Text(_text(default), style="dim")
     first = "configuration" if whole else "launch"
-    rows = (
+    rows = [
         ((name, *_cells(code)), "yellow" if code.spill_bytes else "")
         for outcome in group
         for name, code in _rows(outcome, default, whole=whole)
-    )
-    yield grid((first, *COLUMNS), rows, words=(first, COLUMNS[-1]))
+    ]
+    yield FittedGrid((first, *COLUMNS), rows, words=(first, COLUMNS[-1]))
     for outcome in group:
         if outcome.error:
             named = f"{_changed(outcome.case.config, default)}: " if whole else ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import refuse, user_errors
+from ..screen import complain
 from .verdicts import AsJson, Floor, Strict, conclude
 
 if TYPE_CHECKING:
@@ -42,5 +43,5 @@ def _records(path: Path) -> list[Record]:
     if not loaded.records:
         refuse(problem or f"{path} is empty; `moebench run` makes records")
     if problem:
-        typer.echo(f"moebench: {problem}", err=True)
+        complain(problem)
     return loaded.records

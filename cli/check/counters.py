@@ -10,6 +10,7 @@ import typer
 
 from ..errors import BAD_ANSWER, refuse, user_errors
 from ..problem_options import separated
+from ..screen import say, tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -67,15 +68,15 @@ def counters(
         refuse(f"there is nothing to compare: {why}")
     since = changes(found if accepted is None else accepted, found, refused=counted.refused, broken=counted.broken)
     for line in _lines(since):
-        typer.echo(line)
+        say(line)
     directions = Counter(change.direction.value for change in since)
     summary = ", ".join(f"{count} {direction}" for direction, count in directions.items()) or "as accepted"
-    typer.echo(f"{sum(map(len, found.values()))} counters: {summary}")
+    say(f"{sum(map(len, found.values()))} counters: {summary}")
     if counted.broken:
-        typer.echo("what is broken cannot be accepted, nor anything beside it: mend it first", err=True)
+        tell("what is broken cannot be accepted, nor anything beside it: mend it first")
     elif any(change.direction.bad for change in since):
         option = " --machine-code" if machine_code else ""
-        typer.echo(f"to accept them: moebench counters{option} --accept, and commit {baseline}", err=True)
+        tell(f"to accept them: moebench counters{option} --accept, and commit {baseline}")
     if any(change.direction.bad for change in since):
         raise typer.Exit(BAD_ANSWER)
 

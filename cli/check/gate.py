@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .. import screen
 from ..errors import refuse, user_errors
 from ..measure.run import Device, best_device
 from ..problem_options import SEVERAL, ProblemWords, problem_options, separated
@@ -99,16 +101,14 @@ def _measure(
     processes: int,
 ) -> list[Verdict]:
     """Return the verdicts on the working tree; the records of both sides stay in the folder."""
-    from rich.console import Console
-
     from ...results.record.store import Store
     from ...results.regression.sequential import LOOKS
     from ...suites.gate.paired_runs import Gate
 
-    console = Console(stderr=True)
+    console = screen.console(stderr=True)
 
     def tell(sentence: str) -> None:
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.print(screen.broken(sentence, screen.width_of(sys.stderr)), soft_wrap=True)  # above the state of work
 
     try:
         with tempfile.TemporaryDirectory(prefix="moebench-gate-") as temporary, console.status("installing both sides"):

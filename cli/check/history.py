@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from ..errors import refuse, user_errors
 from ..problem_options import separated
+from ..screen import complain, say, say_json, width
 from .verdicts import AsJson
 
 ARCHIVE = Path("results/regression/history")
@@ -53,9 +53,9 @@ def history(
     if not found:
         refuse("no record passed at a known commit: `moebench gate` and `moebench run` in a clean checkout make some")
     if as_json:
-        typer.echo(json.dumps([asdict(one) | {"environment": one.environment.model_dump()} for one in found], indent=2))
+        say_json([asdict(one) | {"environment": one.environment.model_dump()} for one in found])
         return
-    typer.echo("\n".join(history_lines(found)))
+    say("\n".join(history_lines(found, width())))
 
 
 def _keep(files: Sequence[Path], archive: Path) -> None:
@@ -67,9 +67,9 @@ def _keep(files: Sequence[Path], archive: Path) -> None:
     loaded = load_all(files)
     _tell(loaded.problems)
     added = keep(archive, dated(loaded.records))
-    typer.echo(f"moebench: {added} of {counted(len(loaded.records), 'record')} added to {archive}", err=True)
+    complain(f"{added} of {counted(len(loaded.records), 'record')} added to {archive}")
 
 
 def _tell(problems: Sequence[str]) -> None:
     for problem in problems:
-        typer.echo(f"moebench: {problem}", err=True)
+        complain(problem)

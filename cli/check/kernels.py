@@ -9,7 +9,8 @@ import typer
 from ..compiling import compile_layers, refuse_interrupted
 from ..errors import BAD_ANSWER, refuse, user_errors
 from ..problem_options import SEVERAL, ProblemWords, problem_options, separated
-from .code_view import show, to_json
+from ..screen import say_json
+from .code_view import plain, show
 
 if TYPE_CHECKING:
     from ...kernels.problem import Problem
@@ -70,7 +71,7 @@ def compile_(
         work = [case for name in targets or HARDWARE for case in cases(name, kernel or [], problems, whole=whole)]
     outcomes = compile_layers(work, jobs)
     if as_json:
-        typer.echo(to_json(outcomes))
+        say_json(plain(outcomes))
     else:
         show(outcomes, whole=whole)
     refuse_interrupted(outcomes, work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BAD_ANSWER, refuse
+from ..screen import say, say_json, width
 
 if TYPE_CHECKING:
     from ...results.regression.verdicts import Verdict
@@ -37,9 +37,9 @@ def conclude(verdicts: Sequence[Verdict], *, strict: bool, as_json: bool) -> Non
     counts = Counter(verdict.status.value for verdict in ranked)
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     if as_json:
-        typer.echo(json.dumps([asdict(verdict) | {"key": verdict.key.plain()} for verdict in ranked], indent=2))
+        say_json([asdict(verdict) | {"key": verdict.key.plain()} for verdict in ranked])
     else:
-        typer.echo(f"{verdict_table(ranked)}\n\n{counted(len(ranked), 'point')}: {said}")
+        say(f"{verdict_table(ranked, width())}\n\n{counted(len(ranked), 'point')}: {said}")
     if any(verdict.status.worse for verdict in ranked):
         raise typer.Exit(BAD_ANSWER)
     if strict and any(not verdict.status.clear for verdict in ranked):

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import BAD_ANSWER, refuse, user_errors
+from ..screen import complain, say
 from .run import Device
 
 LOCAL_RANKS = 4
@@ -61,18 +62,15 @@ def calibrate(
             return
         found = calibrate(probe, output.stem, kind)
     write_whole(output, to_toml(found.machine))
-    typer.echo(found.machine.summary)
+    say(found.machine.summary)
     for line in found.lines():
-        typer.echo(f"  {line}")
-    typer.echo(f"the model {found.agreement}")
-    typer.echo(f"machine: {output}; `moebench predict --machine {output}` reads it")
+        say(f"  {line}")
+    say(f"the model {found.agreement}")
+    say(f"machine: {output}; `moebench predict --machine {output}` reads it")
     if probe.beside_others:
-        typer.echo(f"moebench: {probe.beside_others}: measure again on an idle machine", err=True)
+        complain(f"{probe.beside_others}: measure again on an idle machine")
     if found.fit.bad:
-        typer.echo(
-            "moebench: these times are too far apart for a useful prediction: measure again on an idle machine",
-            err=True,
-        )
+        complain("these times are too far apart for a useful prediction: measure again on an idle machine")
         raise typer.Exit(BAD_ANSWER)
 
 

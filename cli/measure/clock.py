@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...common.files import write_whole
-from ...reports.text_table import markdown
 from ...results.record.file_content import FileContent, refuse_to_replace
 from ..errors import BAD_ANSWER, refuse, user_errors
+from ..screen import say, say_table
 from .run import Device
 
 if TYPE_CHECKING:
@@ -75,7 +75,10 @@ def clock(
     )
     if output:
         write_whole(output, text + "\n")
-    typer.echo(text if as_json else _lines(compared, skipped))
+    if as_json:
+        typer.echo(text)
+    else:
+        show(compared, skipped)
     if not compared:
         raise typer.Exit(BAD_ANSWER)
 
@@ -90,8 +93,8 @@ def _writable(output: Path) -> None:
         refuse(f"--output {output}: {error.strerror}; give another file")
 
 
-def _lines(compared: Sequence[Comparison], skipped: Sequence[Skipped]) -> str:
-    """Return a table of the comparisons, and a line for each one that failed."""
+def show(compared: Sequence[Comparison], skipped: Sequence[Skipped]) -> None:
+    """Print a table of the comparisons, and a line for each one that failed."""
     rows = [
         (
             one.kernel,
@@ -104,5 +107,6 @@ def _lines(compared: Sequence[Comparison], skipped: Sequence[Skipped]) -> str:
         )
         for one in compared
     ]
-    failed = [f"{one.kernel}, T={one.tokens}, beside {one.rival}: {one.reason}" for one in skipped]
-    return "\n".join([markdown(TITLES, rows, words=WORDS), *failed])
+    say_table(TITLES, rows, words=WORDS)
+    for one in skipped:
+        say(f"{one.kernel}, T={one.tokens}, beside {one.rival}: {one.reason}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import BAD_ANSWER, refuse
+from ..screen import say, say_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,8 +66,7 @@ def firstlight(
     steps = declared(form, tests=tests.absolute() if tests else _tests_of_a_checkout())
     asked = _asked(steps, stage, step or [])
     if as_list:
-        for one in asked:
-            typer.echo(f"{one.number}  {one.name:<18} {one.limit_s:>4.0f} s  {one.worth}")
+        say_pairs((f"{one.number}  {one.name:<18} {one.limit_s:>4.0f} s", one.worth) for one in asked)
         return
     try:
         with hold(output):
@@ -80,7 +80,7 @@ def firstlight(
                 before=before,
             )
             todo = asked if step else [one for one in asked if not journal.entry(one.name).status.settled]
-            typer.echo(f"{device}: {len(todo)} steps, at most {sum(one.limit_s for one in todo) / 60:.0f} minutes")
+            say(f"{device}: {len(todo)} steps, at most {sum(one.limit_s for one in todo) / 60:.0f} minutes")
             with stoppable() as stop:
                 FirstlightSession(output, journal, _tell, stop).run(todo, lambda: page(output))
     except (DeviceError, JournalError) as error:
@@ -114,10 +114,10 @@ def _tell(entry: JournalEntry) -> None:
     from ...suites.firstlight.journal import StepStatus
 
     if entry.status is StepStatus.running:
-        typer.echo(f"{entry.number}  {entry.name}: {entry.worth}")
+        say(f"{entry.number}  {entry.name}: {entry.worth}")
         return
     said = ", ".join(word for word in (entry.reason, counted(entry.records)) if word)
-    typer.echo(f"     {entry.name}: {entry.status.value} in {entry.seconds:.0f} s" + (f": {said}" if said else ""))
+    say(f"     {entry.name}: {entry.status.value} in {entry.seconds:.0f} s" + (f": {said}" if said else ""))
 
 
 def _conclude(journal: Journal, asked: Sequence[SessionStep], output: Path) -> None:
@@ -129,6 +129,6 @@ def _conclude(journal: Journal, asked: Sequence[SessionStep], output: Path) -> N
 
     ended = [journal.entry(name) for name in (*(one.name for one in asked), PAGE)]
     counts = Counter(entry.status.value for entry in ended)
-    typer.echo(f"{', '.join(f'{count} {status}' for status, count in counts.items())}: {output / NAME}")
+    say(f"{', '.join(f'{count} {status}' for status, count in counts.items())}: {output / NAME}")
     if any(entry.status.bad for entry in ended):
         raise typer.Exit(BAD_ANSWER)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .. import screen
 from ..errors import user_errors
 from ..problem_options import ONE_FORWARD, ProblemWords, problem_options
 
@@ -66,13 +66,11 @@ def predict(
         if output is not None:
             write(output, predictions)
     if as_json:
-        typer.echo(json.dumps([one.model_dump(exclude_none=True) for one in predictions], indent=2))
+        screen.say_json([one.model_dump(exclude_none=True) for one in predictions])
         return
-    from rich.console import Console
-
     from ...reports.tables.prediction_table import prediction_table
 
-    console = Console(highlight=False, markup=False)
+    console = screen.console()
     console.print(f"{request.series}: {request.machine.summary}")
     for part in prediction_table(predictions):
         console.print(part)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .. import screen
 from ..errors import BAD_ANSWER, COULD_NOT, refuse, user_errors
 from ..executors import AddressOption, SlotsOption, WhereOption, executors_of_run
 from ..problem_options import SEVERAL, ProblemWords, problem_options, separated
 from ..ranks import launched_workers
+from ..screen import complain, say, say_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -111,8 +112,6 @@ def run(
     memory.
     """
     with user_errors(), launched_workers() as launched:
-        from rich.console import Console
-
         from ...results.record.prediction import write
         from ...results.record.store import Store
         from ...suites.plan import plan
@@ -140,7 +139,7 @@ def run(
         predictions = _predictions(planned.tasks, names, machine) if machine else []
         path = output or Path("runs") / f"{datetime.now(UTC):%Y%m%d-%H%M%S}.jsonl"
         _refuse_pages_in_place_of_records(path)
-        console = Console(stderr=as_json)
+        console = screen.console(stderr=as_json)
         with Store(path) as store:
             left = pending(planned.tasks, store.loaded.records, device)
             _say([*store.loaded.problems, *left.notes])
@@ -152,7 +151,7 @@ def run(
             write(path.with_suffix(".predictions.jsonl"), predictions)
         _show(records, predictions, path, store, runner, console, as_json=as_json)
         if interrupted:
-            typer.echo(f"moebench: interrupted; continue with --output {path}", err=True)
+            complain(f"interrupted; continue with --output {path}")
             raise typer.Exit(COULD_NOT)
         if any(record.status.bad for record in records):
             raise typer.Exit(BAD_ANSWER)
@@ -177,7 +176,7 @@ def _refuse_pages_in_place_of_records(path: Path) -> None:
 
 def _say(notes: Sequence[str]) -> None:
     for note in notes:
-        typer.echo(f"moebench: {note}", err=True)
+        complain(note)
 
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:
@@ -262,16 +261,15 @@ def _show(
             "out_of_memory": short and short.plain(),
             "points": points(report.sections),
         }
-        typer.echo(json.dumps(answer, indent=2))
+        say_json(answer)
         return
     for table in terminal(report.sections):
         console.print(table)
     if spent.timed_s:
-        console.print(
+        say(
             f"{spent.startup_s + spent.trials_s:.0f} s, of these {spent.startup_s:.0f} s starting workers; of the rest "
-            f"{100 * spent.harness:.0f} % was the harness, the others were timed calls",
-            highlight=False,
+            f"{100 * spent.harness:.0f} % was the harness, the others were timed calls"
         )
-    console.print(f"records: {path}\nreport:  {html}", highlight=False, soft_wrap=True)
+    say(f"records: {path}\nreport:  {html}")
     if short:
-        console.print(short.sentence, highlight=False, soft_wrap=True)
+        say(short.sentence)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..screen import say, say_json, say_pairs
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import torch
 
     from ...execution.trial.memory_check import Short
@@ -60,13 +63,19 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         "extras": {name: _state(name, extra) for name, extra in OPTIONAL.items()},
     }
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        say_json(found)
         return
+    show(found)
+
+
+def show(found: Mapping[str, object]) -> None:
+    """Print what was found, a title and a line for each fact."""
     for title, facts in found.items():
-        typer.echo(f"\n{title.replace('_', ' ')}")
-        rows = facts.items() if isinstance(facts, dict) else [("", facts)]
-        for name, fact in rows:
-            typer.echo(f"  {name:<24} {_in_a_line(fact)}")
+        say(f"\n{title.replace('_', ' ')}")
+        if isinstance(facts, dict):
+            say_pairs(((name, str(_in_a_line(fact))) for name, fact in facts.items()), indent=2)
+        else:
+            say(f"  {facts}")
 
 
 def _in_a_line(fact: object) -> object:

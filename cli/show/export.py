@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import user_errors
+from ..screen import complain, say
 
 
 def export(
@@ -30,8 +31,8 @@ def export(
         refuse_to_replace(output, FileContent.other, files)
         loaded = load_all(files)
         for problem in loaded.problems:
-            typer.echo(f"moebench: {problem}", err=True)
+            complain(problem)
         Report(loaded.records, loaded.problems).write(output, form.replace("-", "_"))
     left_out = sum(record.timing is None for record in loaded.records)
     note = f", of which {left_out} did not pass" if left_out else ""
-    typer.echo(f"{form}: {output}, {len(loaded.records)} records{note}")
+    say(f"{form}: {output}, {len(loaded.records)} records{note}")

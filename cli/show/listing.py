@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from ..screen import say_json, say_pairs
 
 if TYPE_CHECKING:
     from ...common.plugins import Catalog
@@ -24,12 +25,9 @@ def show(
     Suites of one's own are those of the files *.suite.toml in the working folder.
     """
     if as_json:
-        typer.echo(json.dumps((DETAILS.get(kind) or LISTED[kind])(), indent=2))
+        say_json((DETAILS.get(kind) or LISTED[kind])())
         return
-    entries = LISTED[kind]()
-    width = max(map(len, entries))
-    for name, summary in entries.items():
-        typer.echo(f"{name:<{width}}  {summary}")
+    say_pairs(LISTED[kind]().items())
 
 
 def _summaries(catalog: Catalog[object]) -> Entries:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..errors import refuse, user_errors
+from ..screen import complain, say, say_json
 
 
 def report(
@@ -47,14 +47,14 @@ def report(
         loaded = load_all(path for path in files if path not in predicted)
         predictions = [one for path in predicted for one in read(path)]
         for problem in loaded.problems:
-            typer.echo(f"moebench: {problem}", err=True)
+            complain(problem)
         if not loaded.records:
             refuse(f"no records in {', '.join(map(str, files))}; `moebench run` makes some")
         found = Report(loaded.records, loaded.problems, predictions)
         if as_json:
             from ...reports.points import document
 
-            typer.echo(json.dumps(document(found), indent=2))
+            say_json(document(found))
             return
         for path in outputs:
-            typer.echo(f"report: {found.write(path)}")
+            say(f"report: {found.write(path)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from .. import screen
 from ..errors import BAD_ANSWER, COULD_NOT, refuse
+from ..screen import complain, say, say_json
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -41,14 +42,12 @@ def session(
     Raises:
         typer.Exit: with 1 when the default or every candidate failed, with 2 when it was interrupted twice.
     """
-    from rich.console import Console
-
     from ...autotune.search.problem_search import DefaultFails
     from ...autotune.search.tuner import Tuner
     from ...autotune.tables.build import winners
     from ...results.record.store import Store
 
-    console = Console(stderr=as_json, highlight=False)
+    console = screen.console(stderr=as_json)
     failure, stopped = "", False
     with console.status("starting workers") as status, candidates.compiling() as faults, workers as executor:
         path = output or _own_file(plan, executor)
@@ -64,14 +63,14 @@ def session(
             except KeyboardInterrupt:
                 stopped = True
     for loss in () if stopped else executor.losses:
-        typer.echo(f"moebench: {loss}", err=True)
+        complain(loss)
     if stopped:
-        typer.echo(f"moebench: stopped; every record is kept, and --output {path} continues with them", err=True)
+        complain(f"stopped; every record is kept, and --output {path} continues with them")
         raise typer.Exit(COULD_NOT)
     failure = failure or _all_failed(tuner)
     _answer(plan, tuner, path, failure, as_json=as_json)
     if failure:
-        typer.echo(f"moebench: {plan.kernel}: the default is kept: {failure}", err=True)
+        complain(f"{plan.kernel}: the default is kept: {failure}")
         raise typer.Exit(BAD_ANSWER)
 
 
@@ -139,27 +138,24 @@ def _answer(plan: TuningPlan, tuner: Tuner, path: Path, failure: str, *, as_json
     shape = shape_of(plan.problems[0])
     regrets = held_out(tuner.records, mine)
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "kernel": plan.kernel,
-                    "records": str(path),
-                    "tables": [str(file) for file in written],
-                    "trials": tuner.spent.trials,
-                    "own_ms_per_trial": round(1e3 * tuner.spent.own_s, 2),
-                    "failures": dict(tuner.failures()),
-                    "failure": failure,
-                    "batch_sizes": [row for table in mine for row in plain(table, shape)],
-                    "held_out": [{"T": one.place.T, "regret": one.regret, "why": one.why} for one in regrets],
-                },
-                indent=2,
-            )
+        say_json(
+            {
+                "kernel": plan.kernel,
+                "records": str(path),
+                "tables": [str(file) for file in written],
+                "trials": tuner.spent.trials,
+                "own_ms_per_trial": round(1e3 * tuner.spent.own_s, 2),
+                "failures": dict(tuner.failures()),
+                "failure": failure,
+                "batch_sizes": [row for table in mine for row in plain(table, shape)],
+                "held_out": [{"T": one.place.T, "regret": one.regret, "why": one.why} for one in regrets],
+            },
         )
         return
     lines = [line for table in mine for line in answer(table, shape)]
     lines += [*held_out_lines(regrets), *derived.left_out, _effort(tuner), f"records: {path}"]
     lines += [f"table:   {file}" for file in written]
-    typer.echo("\n".join(lines))
+    say("\n".join(lines))
 
 
 def _effort(tuner: Tuner) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -13,6 +12,7 @@ import typer
 
 from ..errors import BAD_ANSWER, refuse, user_errors
 from ..measure.run import Device
+from ..screen import complain, say, say_json
 
 if TYPE_CHECKING:
     from ...autotune.tables.engine import Engine
@@ -48,12 +48,12 @@ def show_(
         place = here(torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu")))
     summaries = [summary_of(table, place) for table in tables]
     if as_json:
-        typer.echo(json.dumps([asdict(one) for one in summaries], indent=2))
+        say_json([asdict(one) for one in summaries])
         return
     for one in summaries:
-        typer.echo("\n".join(summary_lines(one)))
+        say("\n".join(summary_lines(one)))
     if not summaries:
-        typer.echo("there are no tuned tables: `moebench tune` makes some")
+        say("there are no tuned tables: `moebench tune` makes some")
 
 
 @app.command("build")
@@ -70,14 +70,14 @@ def build_(
 
         derived = derive_files(files)
         for reason in derived.left_out:
-            typer.echo(f"moebench: {reason}", err=True)
+            complain(reason)
         where = output or folder()
         if where is None:
             refuse("there is no folder for tuned tables: set MOEBENCH_TUNED or give an --output")
         if not derived.tables:
             refuse(f"{', '.join(map(str, files))}: no table can be derived; `moebench tune` makes records of that kind")
         for table in derived.tables:
-            typer.echo(write(table, where))
+            say(write(table, where))
 
 
 @app.command("check")
@@ -91,10 +91,10 @@ def check_(
 
         complaints = check(table, records)
     for complaint in complaints:
-        typer.echo(f"moebench: {complaint}", err=True)
+        complain(complaint)
     if complaints:
         raise typer.Exit(BAD_ANSWER)
-    typer.echo(f"{table} is what its records say")
+    say(f"{table} is what its records say")
 
 
 @app.command("export")
@@ -143,15 +143,14 @@ def export_(
             refuse(f"no layer of width D = {width} was tuned")
         folder = output or Path(f"tuned-{engine}")
         for one in export(layers, target):
-            typer.echo(one.write(folder))
+            say(one.write(folder))
             if one.own:
                 listed = ", ".join(map(str, one.own))
-                typer.echo(
-                    f"moebench: for T = {listed} {target.label} chose best by itself, which a file cannot express: "
-                    "they will take the tiles of the nearest T",
-                    err=True,
+                complain(
+                    f"for T = {listed} {target.label} chose best by itself, which a file cannot express: "
+                    "they will take the tiles of the nearest T"
                 )
-    typer.echo(f"to use them: {target.usage(folder.absolute())}")
+    say(f"to use them: {target.usage(folder.absolute())}")
 
 
 @app.command("import")
@@ -177,13 +176,13 @@ def import_(
             except ServingError as error:
                 if not path.is_dir():
                     raise
-                typer.echo(f"moebench: {error}; it is left out", err=True)
+                complain(f"{error}; it is left out")
         if not found:
             refuse(f"{path} holds no file of tuned tiles that can be read")
         if as_json:
-            typer.echo(json.dumps([plain_file(*one) for one in found], indent=2))
+            say_json([plain_file(*one) for one in found])
         else:
-            typer.echo("\n".join(line for one in found for line in file_lines(*one)))
+            say("\n".join(line for one in found for line in file_lines(*one)))
 
 
 @app.command("lint")
@@ -206,14 +205,14 @@ def lint_(
 
         linted = lint(folder, triton=triton or installed_version("triton"), engine=_engine(engine))
     if as_json:
-        typer.echo(json.dumps({"files": linted.files, "findings": [asdict(one) for one in linted.findings]}, indent=2))
+        say_json({"files": linted.files, "findings": [asdict(one) for one in linted.findings]})
     else:
         for finding in linted.findings:
-            typer.echo(f"{finding.severity}: {finding}")
+            say(f"{finding.severity}: {finding}")
         counts = [
             f"{sum(finding.severity is severity for finding in linted.findings)} {severity}s" for severity in Severity
         ]
-        typer.echo(f"{linted.files} files: {', '.join(counts)}")
+        say(f"{linted.files} files: {', '.join(counts)}")
     if severest(linted.findings) is Severity.error:
         raise typer.Exit(BAD_ANSWER)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from .. import screen
 from ..errors import refuse, user_errors
 from ..executors import AddressOption, SlotsOption, WhereOption, executors
 from ..measure.run import Device
@@ -129,11 +130,9 @@ def tune(
 
 def _compile(candidates: Candidates, problems: Sequence[Problem]) -> None:
     """Leave out configurations that spill or do not compile, and show the progress."""
-    from rich.console import Console
-
     if reason := candidates.uncompiled:
         refuse(f"--compile: {reason}")
-    with Console(stderr=True).status("compiling") as status, candidates.compiling() as faults:
+    with screen.console(stderr=True).status("compiling") as status, candidates.compiling() as faults:
         for problem in problems:
             total = len(candidates.space(problem))
             for done in candidates.leave_out_faults(problem, faults):

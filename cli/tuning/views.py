@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-import typer
-
-from ...reports.text_table import markdown
+from ...reports.stacked_table import fitted
 from ..errors import refuse
+from ..screen import say, say_json, say_pairs, say_table, width
 
 if TYPE_CHECKING:
     from ...autotune.search.candidates import Candidates
@@ -33,23 +31,24 @@ def show_spaces(candidates: Candidates, problems: Sequence[Problem], *, as_json:
     """Print, for each batch size, the axes with their values and how many configurations the constraints leave."""
     spaces = {problem.T: candidates.space(problem) for problem in problems}
     if as_json:
-        typer.echo(json.dumps({T: _plain_space(space) for T, space in spaces.items()}, indent=2))
+        say_json({T: _plain_space(space) for T, space in spaces.items()})
         return
     for T, space in spaces.items():
         excluded = space.declared - len(space)
-        typer.echo(
+        say(
             f"{space.kernel}, T = {T}: {space.declared} configurations"
             + (f", {excluded} of them excluded, {len(space)} left" if excluded else "")
         )
-        width = max([len(axis.name) for axis in space.axes] + [len(name) for name in space.fixed], default=0)
-        for axis in space.axes:
-            kind = type(axis.values[0]).__name__
-            typer.echo(f"  {axis.name:<{width}}  {kind:<5} {'  '.join(str(value) for value in axis.values)}")
-        for name, value in space.fixed.items():
-            typer.echo(f"  {name:<{width}}  {type(value).__name__:<5} {value}  (always)")
+        said = {axis.name: f"{_kind(axis.values[0])} {'  '.join(map(str, axis.values))}" for axis in space.axes}
+        said |= {name: f"{_kind(value)} {value}  (always)" for name, value in space.fixed.items()}
+        say_pairs(said.items(), indent=2)
         for fault, count in space.faults.items():
-            typer.echo(f"  {count} excluded, like: {space.examples[fault]}")
-        typer.echo(f"  default: {words(space.default)}\n")
+            say(f"  {count} excluded, like: {space.examples[fault]}")
+        say(f"  default: {words(space.default)}\n")
+
+
+def _kind(value: object) -> str:
+    return f"{type(value).__name__:<5}"
 
 
 def _plain_space(space: Space) -> dict[str, object]:
@@ -67,23 +66,22 @@ def show_explanation(candidates: Candidates, problems: Sequence[Problem], top: i
     """Print the ``top`` of the static model's ranking and the default, each with the steps of its time."""
     found = {problem.T: list(_explained(candidates, problem, top)) for problem in problems}
     if as_json:
-        typer.echo(json.dumps({T: [_plain_estimate(*one) for one in ranked] for T, ranked in found.items()}, indent=2))
+        say_json({T: [_plain_estimate(*one) for one in ranked] for T, ranked in found.items()})
         return
     for problem in problems:
         space = candidates.space(problem)
-        typer.echo(f"{space.kernel}, T = {problem.T}, load {problem.load}: {len(space)} configurations, by the model")
+        say(f"{space.kernel}, T = {problem.T}, load {problem.load}: {len(space)} configurations, by the model")
         if not found[problem.T]:
-            typer.echo("  there is no static model of this kernel\n")
+            say("  there is no static model of this kernel\n")
         for rank, estimate in found[problem.T]:
             same = estimate.config == space.default
-            typer.echo(
+            say(
                 f"  {rank}. {1e3 * estimate.seconds:.4g} ms  "
                 + (f"default: {words(space.default)}" if same else words(estimate.config, space.default))
             )
-            width = max(len(part.name) for part in estimate.parts)
-            for part in estimate.parts:
-                typer.echo(f"       {part.name:<{width}}  {1e3 * part.seconds:8.4f} ms  {part.why}")
-        typer.echo("")
+            parts = [(part.name, f"{1e3 * part.seconds:8.4f} ms  {part.why}") for part in estimate.parts]
+            say_pairs(parts, indent=7)
+        say("")
 
 
 def _explained(candidates: Candidates, problem: Problem, top: int) -> Iterator[tuple[int, Estimate]]:
@@ -125,7 +123,7 @@ def show_time_estimate(plan: TuningPlan, candidates: Candidates, cores: int | No
     cores = cores or len(usable_cores())
     found = estimate_times(plan, lambda problem: len(candidates.space(problem)), call_s, cores)
     if as_json:
-        typer.echo(json.dumps([asdict(one) | {"seconds": one.seconds} for one in found], indent=2))
+        say_json([asdict(one) | {"seconds": one.seconds} for one in found])
         return
     titles = [
         "batch size",
@@ -147,7 +145,8 @@ def show_time_estimate(plan: TuningPlan, candidates: Candidates, cores: int | No
         for one in found
     ]
     total = START_S + sum(one.seconds for one in found)
-    typer.echo(f"{markdown(titles, rows)}\n\nabout {total:.0f} s with the start, compiled on {cores} cores; estimated")
+    say_table(titles, rows)
+    say(f"\nabout {total:.0f} s with the start, compiled on {cores} cores; estimated")
 
 
 def answer(table: TunedTable, shape: Problem) -> Iterator[str]:
@@ -182,7 +181,7 @@ def _rows(entry: TableEntry) -> str:
                 words(entry.configs[bucket.chosen], entry.configs[bucket.default]) or "nothing: default kept",
             ]
         )
-    return markdown(titles, rows, words=[what])
+    return fitted(titles, rows, words=[what], width=width())
 
 
 def _ms(bucket: Bucket, speedup: float = 1.0) -> str:

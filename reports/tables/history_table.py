@@ -7,20 +7,24 @@ from typing import Final
 
 from ...results.regression.history import Series
 from ..numbers import counted, exact, number, plain
-from ..text_table import escaped, markdown
+from ..stacked_table import fitted
+from ..text_table import escaped
 
 SHORT: Final = 10  # digits by which people know a commit
 
 
-def history_lines(found: Sequence[Series]) -> Iterator[str]:
-    """Yield the text of some histories: machine by machine a table for each point, then what changed."""
+def history_lines(found: Sequence[Series], width: int | None = None) -> Iterator[str]:
+    """Yield the text of some histories: machine by machine a table for each point, then what changed.
+
+    No table is wider than ``width``.
+    """
     machines: dict[str, list[Series]] = {}
     for series in found:
         machines.setdefault(_machine(series), []).append(series)
     for machine, measured in machines.items():
         yield f"## {machine}\n"
         for series in measured:
-            yield f"### {_point(series)}\n\n{_table(series)}\n"
+            yield f"### {_point(series)}\n\n{_table(series, width)}\n"
     yield from _changes(found)
 
 
@@ -37,7 +41,7 @@ def _point(series: Series) -> str:
     return escaped(plain(f"{key.kernel} {key.config} at {key.suite}: {key.series}, {exact(key.x)}"))
 
 
-def _table(series: Series) -> str:
+def _table(series: Series, width: int | None) -> str:
     """Return a table with a row for every commit; one that begins a change has the ratio of the times."""
     ratios = {change.first_after: f"{change.ratio:.3f}" for change in series.changes}
     rows = [
@@ -50,7 +54,8 @@ def _table(series: Series) -> str:
         )
         for one in series.measured
     ]
-    return markdown(["commit", "measured, UTC", "processes", "median, ms", "× before"], rows, words=["commit"])
+    headings = ["commit", "measured, UTC", "processes", "median, ms", "× before"]
+    return fitted(headings, rows, words=["commit"], width=width)
 
 
 def _changes(found: Sequence[Series]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from ...results.record.prediction import Prediction
 from ..numbers import GROUP, MISSING, exact, number, span
-from ..text_table import grid
+from ..stacked_table import FittedGrid
 
 MIB, GIB = 2**20, 2**30
 TIE: Final = 0.005  # a smaller difference than any model of time can tell
@@ -31,7 +31,7 @@ def prediction_table(predictions: Sequence[Prediction]) -> Iterator[RenderableTy
     """Yield what ``rich`` prints for the predictions of one layer on one machine: the layer, the table, the answer."""
     yield from _layer(predictions[0])
     yield ""
-    yield grid(HEADINGS, _rows(predictions), words=WORDS)
+    yield FittedGrid(HEADINGS, list(_rows(predictions)), words=WORDS)
     yield ""
     yield from _answer(predictions)
 

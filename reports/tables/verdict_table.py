@@ -9,20 +9,24 @@ from typing import Final
 from ...results.record.identity import Identity
 from ...results.regression.verdicts import Verdict
 from ..numbers import MISSING, exact, number, plain
-from ..text_table import escaped, markdown
+from ..stacked_table import fitted
+from ..text_table import escaped
 
 HEADINGS: Final = ("verdict", "point", "kernel", "old, ms", "new, ms", "ratio", "95 % interval", "processes", "why")
 WORDS: Final = ("verdict", "point", "kernel", "why")
 REASON: Final = 120  # characters of a reason in the table; JSON has them all
 
 
-def verdict_table(verdicts: Sequence[Verdict]) -> str:
-    """Return one row for each verdict, in the order given. Text from records is escaped."""
+def verdict_table(verdicts: Sequence[Verdict], width: int | None = None) -> str:
+    """Return one row for each verdict, in the order given, no line longer than ``width``.
+
+    Text from records is escaped where the table is Markdown.
+    """
     problems: dict[Identity, set[str]] = defaultdict(set)
     for verdict in verdicts:
         problems[_place(verdict)].add(verdict.key.problem)
     rows = [_row(verdict, ambiguous=len(problems[_place(verdict)]) > 1) for verdict in verdicts]
-    return markdown(HEADINGS, [[escaped(plain(cell)) for cell in row] for row in rows], words=WORDS)
+    return fitted(HEADINGS, [list(map(plain, row)) for row in rows], words=WORDS, width=width, cell=escaped)
 
 
 def _place(verdict: Verdict) -> Identity:

@@ -1,0 +1,95 @@
+"""What the verbs print: every line as wide as the terminal at most, and whole where no person reads it.
+
+The width is COLUMNS where that is exported, else that of the terminal that a stream is. A pipe or a file has no width:
+a line is never broken there and a table never changed, because a program may read it. JSON is never broken anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LEAST: Final = 20  # a narrower terminal gets lines of this length
+UNLIMITED: Final = 100_000  # the width of a console of rich that must not break lines
+
+
+def width_of(stream: TextIO) -> int | None:
+    """Return the characters that a line of a stream may have; None is any number."""
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isdecimal() and int(asked) > 0:
+        return max(LEAST, int(asked))
+    try:
+        found = os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except (OSError, ValueError):  # a stream in memory, or one that is closed
+        return None
+    return max(LEAST, found) if found else None
+
+
+def width() -> int | None:
+    """Return the characters that a line of the output may have; None is any number."""
+    return width_of(sys.stdout)
+
+
+def say(text: object) -> None:
+    """Print text for whoever reads the answer."""
+    typer.echo(broken(str(text), width()))
+
+
+def say_pairs(entries: Iterable[tuple[str, str]], *, indent: int = 0) -> None:
+    """Print names with what is said of each beside it."""
+    from ..reports.stacked_table import paired
+
+    typer.echo("\n".join(paired(entries, width(), indent=indent)))
+
+
+def say_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, words: Collection[str] = ()) -> None:
+    """Print a table; its columns of ``words`` are aligned to the left."""
+    from ..reports.stacked_table import fitted
+
+    typer.echo(fitted(headings, rows, words=words, width=width()))
+
+
+def say_json(value: object) -> None:
+    """Print JSON for machines."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def tell(text: str) -> None:
+    """Print to stderr what is not part of the answer."""
+    typer.echo(broken(text, width_of(sys.stderr)), err=True)
+
+
+def complain(reason: object) -> None:
+    """Print to stderr what is wrong or was left out."""
+    tell(f"moebench: {reason}")
+
+
+def broken(text: str, limit: int | None) -> str:
+    """Return text with longer lines broken at spaces. A longer word stays whole: it is a path or a command to copy."""
+    if limit is None or all(len(line) <= limit for line in text.splitlines()):
+        return text
+    import textwrap
+
+    lines = []
+    for line in text.split("\n"):
+        indent = len(line) - len(line.lstrip()) + 2 if line.startswith(" ") else 0
+        lines += textwrap.wrap(
+            line, limit, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(lines)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return what prints tables in colours and the state of work under way; text in it is never markup."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, width=width_of(stream) or UNLIMITED, highlight=False, markup=False, emoji=False)
