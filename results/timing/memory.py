@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from .operators import Operator, allocates, tensors, watch_operators
 
 T = TypeVar("T")
 
@@ -88,7 +88,8 @@ def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:
         torch.cuda.synchronize(device)
         return result, torch.cuda.max_memory_allocated(device) - before
     _import_early()
-    with _StorageMeter() as meter:
+    meter = _StorageMeter()
+    with watch_operators(meter.count):
         result = call()
     return result, meter.peak
 
@@ -99,30 +100,28 @@ def _import_early() -> None:
 
     Otherwise it imports some 800 modules during the call, whose frames keep the call's freed tensors alive for a while.
     """
-    with _StorageMeter():
+    with watch_operators(_StorageMeter().count):
         torch.empty(0)
 
 
-class _StorageMeter(TorchDispatchMode):
-    """Counts the bytes of storages that operators return while it is active, until they are freed."""
+class _StorageMeter:
+    """Counts the bytes of storages that operators return, until they are freed."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
         self.peak = 0
         self._alive = 0
         self._seen: set[int] = set()
 
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        given = {_address(leaf) for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)}
-        result = function(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and _address(leaf) not in given | self._seen:
-                self._count(leaf.untyped_storage())
-        return result
+    def count(self, function: Operator, args: Sequence[Any], kwargs: dict[str, Any], result: Any) -> None:
+        """Count what an operator has allocated for its result."""
+        if not allocates(function):
+            return
+        for made in tensors(result):
+            address = _address(made)
+            if address not in self._seen and all(_address(given) != address for given in tensors((args, kwargs))):
+                self._add(made.untyped_storage())
 
-    def _count(self, storage: torch.UntypedStorage) -> None:
+    def _add(self, storage: torch.UntypedStorage) -> None:
         address, size = _identity(storage), storage.nbytes()
         self._seen.add(address)
         self._alive += size

@@ -1,4 +1,4 @@
-"""Operators: how many a call starts, and how many of them make the host wait for a device.
+"""Operators: a look at each that a call starts, and how many they are, and how many make the host wait for a device.
 
 Counted while the call runs on a CPU, or on tensors without memory, where nothing waits: the
 operator alone tells whether it would wait on a GPU. On a device `torch.cuda.set_sync_debug_mode`
@@ -7,18 +7,23 @@ reports the same waits.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+Operator = OpOverload[..., Any]
+
+Watcher = Callable[[Operator, Sequence[Any], dict[str, Any], Any], object]
+"""Receives each operator that was called, its arguments, and its result."""
 
 aten = torch.ops.aten
 
@@ -59,6 +64,74 @@ class Operators:
         """Return the number of operators that compute or copy."""
         return self.names.total()
 
+    def count(self, function: Operator, args: Sequence[Any], kwargs: dict[str, Any], _: Any) -> None:
+        """Count one operator."""
+        starts, name, waits = _kind(function)
+        if starts:
+            self.names[name] += 1
+        if waits is None:
+            waits = _waits_as_called(function, args, kwargs)
+        self.waits += waits
+
+
+class _WatchMode(TorchDispatchMode):
+    """Shows every operator to all watchers of a thread: a mode for each of them would cost several times as much."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.watchers: list[Watcher] = []
+
+    def __torch_dispatch__(
+        self, function: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        arguments = kwargs or {}
+        result = function(*args, **arguments)
+        for watcher in self.watchers:
+            watcher(function, args, arguments, result)
+        return result
+
+
+class _Active(threading.local):
+    mode: _WatchMode | None = None
+
+
+_active = _Active()
+
+
+@contextmanager
+def watch_operators(watcher: Watcher) -> Iterator[None]:
+    """Show the watcher every operator that the block calls, backwards included. What a watcher calls is not shown."""
+    if _active.mode is not None:
+        _active.mode.watchers.append(watcher)
+        try:
+            yield
+        finally:
+            _active.mode.watchers.pop()
+        return
+    with _WatchMode() as mode:
+        _active.mode = mode
+        mode.watchers.append(watcher)
+        try:
+            yield
+        finally:
+            _active.mode = None
+
+
+def allocates(function: Operator) -> bool:
+    """Return whether an operator may return memory that none of its arguments has."""
+    return _returns(function)[0]
+
+
+def tensors(tree: Any) -> Iterator[Tensor]:
+    """Yield the tensors among the arguments or the results of an operator, in lists too."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (list, tuple)):
+        for part in tree:
+            yield from tensors(part)
+    elif isinstance(tree, dict):
+        yield from tensors(tuple(tree.values()))
+
 
 @contextmanager
 def count_operators() -> Iterator[Operators]:
@@ -73,7 +146,7 @@ def count_operators() -> Iterator[Operators]:
     with ExitStack() as stack:
         for owner, name in COPIES:
             stack.enter_context(_watched(owner, name, counted))
-        stack.enter_context(_Dispatched(counted))
+        stack.enter_context(watch_operators(counted.count))
         yield counted
 
 
@@ -94,34 +167,29 @@ def _watched(owner: Any, name: str, counted: Operators) -> Iterator[None]:
         setattr(owner, name, function)
 
 
-class _Dispatched(TorchDispatchMode):
-    def __init__(self, counted: Operators) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._counted = counted
-
-    def __torch_dispatch__(
-        self,
-        function: OpOverload[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        arguments = kwargs or {}
-        if _starts(function):
-            self._counted.names[str(function.overloadpacket)] += 1
-        self._counted.waits += _waits(function, args, arguments)
-        return function(*args, **arguments)
-
-
-def _starts(function: OpOverload[..., Any]) -> bool:
+@cache
+def _returns(function: Operator) -> tuple[bool, bool]:
+    """Return whether any result of an operator has memory of its own, and whether any is a view."""
     results = [result.alias_info for result in function._schema.returns]  # noqa: SLF001  # torch has no other access
-    views = any(alias is not None and not alias.is_write for alias in results)
-    return not views and function.overloadpacket not in FREE
+    own = not results or any(alias is None for alias in results)
+    return own, any(alias is not None and not alias.is_write for alias in results)
 
 
-def _waits(function: OpOverload[..., Any], args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
+@cache
+def _kind(function: Operator) -> tuple[bool, str, bool | None]:
+    """Return whether an operator computes or copies, its name, and whether it waits; None if that depends."""
+    packet = function.overloadpacket
+    starts = not _returns(function)[1] and packet not in FREE
+    if packet in INDEXING or packet is aten.repeat_interleave:
+        return starts, str(packet), None
+    tags = function.tags
+    waits = torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags
+    return starts, str(packet), waits
+
+
+def _waits_as_called(function: Operator, args: Sequence[Any], kwargs: dict[str, Any]) -> bool:
     if function.overloadpacket in INDEXING:
-        return any(leaf.dtype is torch.bool for leaf in tree_leaves(args[1]) if isinstance(leaf, Tensor))
-    if function.overloadpacket is aten.repeat_interleave and kwargs.get("output_size") is not None:
+        return any(index.dtype is torch.bool for index in tensors(args[1]))
+    if kwargs.get("output_size") is not None:
         return False
     return torch.Tag.data_dependent_output in function.tags or torch.Tag.dynamic_output_shape in function.tags

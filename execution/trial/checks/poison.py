@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from ....results.timing.operators import Operator, watch_operators
 
 BLOCKS: Final = 2  # freed just before: what an allocator is likely to hand out next, whoever asks it
 UNFILLED: Final = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"})
@@ -22,20 +23,14 @@ def poisoned_memory(like: Tensor) -> Iterator[None]:
     """
     for _ in range(BLOCKS):
         torch.full_like(like, torch.nan, requires_grad=False)
-    with _FillsWithNan():  # type: ignore[no-untyped-call]
+    with watch_operators(_fill_with_nan):
         yield
 
 
-class _FillsWithNan(TorchDispatchMode):
-    """Fills with NaN what operators allocate and leave as it is."""
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = function(*args, **(kwargs or {}))
-        if function.overloadpacket.__name__ in UNFILLED and result.is_floating_point():
-            if result.element_size() == 1:  # torch fills no float8
-                result.view(torch.uint8).fill_(0x7F)
-            else:
-                result.fill_(torch.nan)
-        return result
+def _fill_with_nan(function: Operator, _: object, __: object, result: Any) -> None:
+    """Fill with NaN what an operator has allocated and left as it is."""
+    if function.overloadpacket.__name__ in UNFILLED and result.is_floating_point():
+        if result.element_size() == 1:  # torch fills no float8
+            result.view(torch.uint8).fill_(0x7F)
+        else:
+            result.fill_(torch.nan)
