@@ -10,6 +10,7 @@ import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 from ..catalog import KERNELS
 
@@ -32,29 +33,54 @@ def source_hash(kernel_name: str) -> str:
     """
     if kernel_name in KERNELS.names():
         try:
-            return hash_of(_ROOT / "implementations" / f"{kernel_name}.py", _ROOT)
+            return hash_of(_ROOT / "implementations" / f"{kernel_name}.py", _ROOT, _SOURCES)
         except SyntaxError:
             return ""
     file = sys.modules[type(KERNELS.load(kernel_name)).__module__].__file__
-    return _digest([Path(file)], Path(file).parent) if file else ""
+    return _digest([Path(file)], Path(file).parent, Sources()) if file else ""
 
 
-def hash_of(file: Path, root: Path) -> str:
+class Sources:
+    """Source files, each of which is parsed once: kernels share most of theirs."""
+
+    def __init__(self) -> None:
+        self._imported: dict[Path, list[Path]] = {}
+        self._digests: dict[Path, str] = {}
+
+    def imported(self, file: Path) -> list[Path]:
+        """Return the files of what a module imports relatively."""
+        if file not in self._imported:
+            self._imported[file] = list(_imported(file))
+        return self._imported[file]
+
+    def digest(self, file: Path) -> str:
+        """Return the hash of the code of one file."""
+        if file not in self._digests:
+            self._digests[file] = hashlib.sha256(_code(file).encode()).hexdigest()
+        return self._digests[file]
+
+
+_SOURCES: Final = Sources()
+
+
+def hash_of(file: Path, root: Path, sources: Sources | None = None) -> str:
     """Return the hash of a file and of all files under ``root`` that it reaches."""
-    modules = reached(file, root)
+    sources = sources or Sources()
+    modules = reached(file, root, sources)
     cuda = {source for module in modules for source in module.parent.glob("*.cu")}
-    return _digest(sorted(modules | cuda), root)
+    return _digest(sorted(modules | cuda), root, sources)
 
 
-def reached(file: Path, root: Path) -> set[Path]:
+def reached(file: Path, root: Path, sources: Sources | None = None) -> set[Path]:
     """Return the file and every module under ``root`` that it imports, at any depth, inside functions too."""
+    sources = sources or Sources()
     found: set[Path] = set()
     left = [file]
     while left:
         module = left.pop()
         if module not in found:
             found.add(module)
-            left += [path for path in _imported(module) if path.is_relative_to(root)]
+            left += [path for path in sources.imported(module) if path.is_relative_to(root)]
     return found
 
 
@@ -70,11 +96,10 @@ def _imported(module: Path) -> Iterator[Path]:
             yield from (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file())
 
 
-def _digest(files: list[Path], root: Path) -> str:
+def _digest(files: list[Path], root: Path, sources: Sources) -> str:
     total = hashlib.sha256()
     for file in files:
-        content = hashlib.sha256(_code(file).encode()).hexdigest()
-        total.update(f"{file.relative_to(root).as_posix()} {content}\n".encode())
+        total.update(f"{file.relative_to(root).as_posix()} {sources.digest(file)}\n".encode())
     return total.hexdigest()[:DIGITS]
 
 
