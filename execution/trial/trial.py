@@ -40,11 +40,19 @@ from .observers.peak_memory import MemoryObserver
 from .observers.phases import PhaseObserver
 from .observers.sent_bytes import TrafficObserver
 from .rates_for_layers import keep_rates
-from .reference_check import DeferredResult, ReferenceCheck, ReferenceChecks, Subject, TouchedInputs, call
+from .reference_check import DeferredResult, ReferenceCheck, ReferenceChecks, Subject, TouchedInputs
 from .task import NOBODY, Task
 from .work import work_of
 
 T = TypeVar("T")
+
+Begins = Callable[[], None]
+"""Called right before an implementation runs."""
+
+Take = Callable[[Begins], Sample | None]
+
+LastSample = Callable[[TrialEntry, ReferenceCheck, bool], None]
+"""Takes and grades the last sample of an entry; the flag asks for a close look at the weights."""
 
 Announce = Callable[[int], None]
 """Receives the index of the competitor whose code runs next, so that a hang or a crash can be attributed."""
@@ -99,12 +107,6 @@ class TrialRunner:
                 for entry in _alive(entries):
                     announce(entry.index)
                     self._observe_after_timing(entry)
-            announce(NOBODY)
-            for subject in _subjects(entries):
-                self._draw(self._checks.last, _alive(entries, subject))
-            for entry in _alive(entries):
-                announce(entry.index)
-                self._last_call(entry)
             announce(NOBODY)
             roofline = self._roofline_that_holds(task.problem, _alive(entries))
             if roofline is not None:
@@ -199,11 +201,6 @@ class TrialRunner:
     def _observed(self, entry: TrialEntry, check: ReferenceCheck) -> ObservedCall:
         return ObservedCall(problem=entry.problem, layer=entry.built, inputs=check.inputs, device=self._device)
 
-    def _last_call(self, entry: TrialEntry) -> None:
-        """Grade a call on inputs that the layer has not seen."""
-        if check := self._draw(self._checks.last, [entry]):
-            self._grade(entry, lambda: check.grade(lambda: call(entry.problem, entry.built, check.inputs)))
-
     def _grade(self, entry: TrialEntry, grade: Callable[[], dict[str, Error]]) -> None:
         """Grade one call; anything that goes wrong in it becomes the failure of the entry."""
         try:
@@ -214,53 +211,91 @@ class TrialRunner:
         except DeferredResult as error:
             entry.failure = (Status.wrong, str(error))
         except Exception as error:  # an implementation that raises gets a record that says so
-            status = ending(error)
-            entry.failure = (status, first_line(error))
-            if ranks() > 1 or (self._device.type == "cuda" and status is Status.crashed):
-                raise  # the other ranks wait, or the context is lost: this process cannot go on
-            entry.layer = None  # with what it holds
+            if self._fail(entry, error):
+                raise
         else:
             entry.errors = worst(found, entry.errors) if entry.errors else found
             if reason := verdict(entry.errors, entry.problem.rounding):
                 entry.failure = (Status.wrong, reason)
 
+    def _fail(self, entry: TrialEntry, error: Exception) -> bool:
+        """Fail an entry whose code raised ``error``; return whether this process cannot go on."""
+        status = ending(error)
+        entry.failure = (status, first_line(error))
+        entry.layer = None  # with what it holds
+        # The other ranks wait, or the context is lost.
+        return ranks() > 1 or (self._device.type == "cuda" and status is Status.crashed)
+
     def _time(self, task: Task, entries: list[TrialEntry], announce: Announce, pass_on: Callable[[], None]) -> None:
         """Sample all entries in turn, interleaved with another run where the task names one."""
         clocks = {subject: self._fitted(task, _alive(entries, subject)) for subject in _subjects(entries)}
-        samplers = self._samplers(task, entries, announce, clocks)
+        rotated = {
+            subject: inputs
+            for subject in _subjects(entries)
+            if (inputs := self._rotated(_alive(entries, subject), clocks[subject]))
+        }
+        samplers = self._samplers(task, entries, announce, clocks, rotated)
 
-        def sampler(entry: TrialEntry) -> Callable[[], Sample | None]:
-            def announced() -> Sample | None:
-                announce(NOBODY)
-                pass_on()
-                taken = samplers[entry.index].take(lambda: announce(entry.index))
-                entry.look_at_clock()
-                entry.clocks = clocks[entry.subject].state()
-                return taken
-
-            return announced
+        def announced(entry: TrialEntry, take: Take) -> Sample | None:
+            announce(NOBODY)
+            pass_on()
+            taken = take(lambda: announce(entry.index))
+            entry.look_at_clock()
+            entry.clocks = clocks[entry.subject].state()
+            return taken
 
         samples = measure(
-            {str(entry.index): sampler(entry) for entry in _alive(entries)},
+            {str(entry.index): partial(announced, entry, samplers[entry.index].take) for entry in _alive(entries)},
             time_limit_s=task.budget.seconds,
             enough=task.budget.samples,
         )
-        for subject in _subjects(entries):
-            if any(gather(len(self._checks.first(subject).changed()))):  # the check afterwards finds out who did it
-                self._checks.forget(subject)
         for entry in _alive(entries):
             entry.samples = samples[str(entry.index)]
             entry.check_samples()
 
-    def _samplers(
-        self, task: Task, entries: list[TrialEntry], announce: Announce, clocks: Mapping[Subject, Clock]
-    ) -> dict[int, WatchedSampler]:
-        """Return the samplers of the entries by index, warmed up; an entry whose warm-up fails has failed."""
-        rotated: dict[Subject, TimedInputs] = {}
-        samplers: dict[int, WatchedSampler] = {}
+        def last_sample(entry: TrialEntry, check: ReferenceCheck, closely: bool) -> None:
+            taken = announced(entry, partial(samplers[entry.index].take_last, check, closely=closely))
+            if taken and entry.samples and task.budget.samples is None and not closely:
+                entry.samples.keep(taken)
+
         for subject in _subjects(entries):
-            if inputs := self._rotated(_alive(entries, subject), clocks[subject]):
-                rotated[subject] = inputs
+            announce(NOBODY)
+            self._take_last(_alive(entries, subject), rotated[subject], last_sample)
+        for entry in _alive(entries):
+            entry.check_samples()
+
+    def _take_last(self, entries: list[TrialEntry], inputs: TimedInputs, take: LastSample) -> None:
+        """Take the last sample of ``entries``, which are of one subject, on inputs that none of them has seen.
+
+        If somebody has written to the weights in a way that torch does not count, each call is looked at more closely:
+        the weights are drawn again, and who writes to them is found out.
+        """
+        subject = entries[0].subject
+        weights = self._checks.first(subject).checksums
+        for closely in (any(gather(len(self._checks.first(subject).changed()))), True):
+            if closely:
+                self._restore(entries, subject, inputs)
+            if not (alive := _alive(entries)) or (check := self._draw(self._checks.last, alive)) is None:
+                return
+            for entry in alive:
+                try:
+                    take(entry, check, closely)
+                except Exception as error:
+                    if self._fail(entry, error):
+                        raise
+            if closely or not any(gather(len(inputs.changed_weights(weights)))):
+                return
+
+    def _samplers(
+        self,
+        task: Task,
+        entries: list[TrialEntry],
+        announce: Announce,
+        clocks: Mapping[Subject, Clock],
+        rotated: Mapping[Subject, TimedInputs],
+    ) -> dict[int, WatchedSampler]:
+        """Return the samplers of the entries by index, prepared; an entry whose preparation fails has failed."""
+        samplers: dict[int, WatchedSampler] = {}
         for entry in _alive(entries):
             inputs = rotated[entry.subject]
             check = UnannouncedCheck(

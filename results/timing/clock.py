@@ -75,11 +75,11 @@ class Clock(Protocol):
         """Return how many sets of inputs calls must rotate over, given the bytes of one; 1 where caches are flushed."""
 
     def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
-        """Warm up and return the function that takes one sample, in nanoseconds per call.
+        """Return the function that takes one sample, in nanoseconds per call; warm up what is still cold.
 
-        ``calls`` do the same work, each on its own buffers; there are ``copies`` of them. Functions prepared from
-        several competitors may be sampled in any order. ``ended`` receives the result of a sample's last call when the
-        clock has been read, before anything waits for the device.
+        Each implementation has been called before. ``calls`` do the same work, each on its own buffers; there are
+        ``copies`` of them. Functions prepared from several competitors may be sampled in any order. ``ended`` receives
+        the result of a sample's last call when the clock has been read, before anything waits for the device.
         """
 
     def state(self) -> Clocks | None:

@@ -1,7 +1,8 @@
 """Clocks of the CPU: the caches are flushed before each call, or the calls rotate over more memory than they hold.
 
 Protocol of a sample: make the caches cold; wait until the other ranks have done so; start the watch; call; stop the
-watch; only then free the result. The garbage collector is off during a sample.
+watch; only then free the result. The garbage collector is off during a sample. Nothing is warmed up: the call that was
+checked before has done what only a first call does, and the caches are to be cold.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from itertools import cycle
 
 from ..record import CacheState, Cold
-from .clock import WARM_UPS, CallBytes, Clock, ClockName, Ended, Flush, Sample, keep_nothing, no_garbage_collection
+from .clock import CallBytes, Clock, ClockName, Ended, Flush, Sample, keep_nothing, no_garbage_collection
 from .cold.cold_plan import ColdPlan, cold_plan
 from .cold.workspaces import Workspaces
 from .cpu_cache import last_level_cache_bytes
@@ -37,9 +38,6 @@ class CpuClock:
         return 1
 
     def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
-        for call in calls:
-            for _ in range(WARM_UPS):
-                call()
         turns = cycle(calls)
 
         def sample() -> Sample:
@@ -91,10 +89,6 @@ class RotatingCpuClock:
         return self._plan.sets
 
     def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
-        for call, _ in zip(cycle(calls), range(WARM_UPS), strict=False):
-            with self._workspace():
-                call()
-
         def sample() -> Sample:
             call = calls[self._turn]
             self._turn = (self._turn + 1) % self._plan.sets

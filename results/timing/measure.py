@@ -49,6 +49,18 @@ class Samples:
 
     def add(self, sample: Sample, time_limit_ns: float, enough: int | None = None) -> None:
         """Keep a sample and decide whether it was the last one."""
+        self.keep(sample)
+        if sample.valid:
+            self._spreads.append(spread(self.ns))
+        if self.throttled >= MAX_THROTTLED or self.disturbed >= MAX_DISTURBED:
+            self.stopped = "time_limit"
+        elif enough is not None and len(self.ns) >= enough:
+            self.stopped = "enough"
+        elif len(self.ns) >= MIN_SAMPLES:
+            self.stopped = self._stop(time_limit_ns)
+
+    def keep(self, sample: Sample) -> None:
+        """Keep a valid sample, count another one."""
         self.calls = sample.calls
         self.watched |= sample.disturbed is not None
         if sample.throttled:
@@ -57,13 +69,6 @@ class Samples:
             self.disturbances[sample.disturbed] += 1
         else:
             self.ns.append(sample.ns)
-            self._spreads.append(spread(self.ns))
-        if self.throttled >= MAX_THROTTLED or self.disturbed >= MAX_DISTURBED:
-            self.stopped = "time_limit"
-        elif enough is not None and len(self.ns) >= enough:
-            self.stopped = "enough"
-        elif len(self.ns) >= MIN_SAMPLES:
-            self.stopped = self._stop(time_limit_ns)
 
     def _stop(self, time_limit_ns: float) -> Stop | None:
         if self._spreads[-1] < SETTLED_SPREAD:

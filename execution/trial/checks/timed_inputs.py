@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -36,7 +37,7 @@ class TimedInputs:
         self.used = 0
         self._random = random.Random()  # noqa: S311  # a kernel that guessed the factors would gain nothing
         self._label_E, self._pair = _exchange(problem, routed, rank)
-        self._relabelled_TK = self._relabelled(drawn.routing.ids_TK)
+        self._posed = self._relabelled(drawn)
         self._versions: list[dict[str, int]] = []
         self.renew()
 
@@ -65,17 +66,19 @@ class TimedInputs:
         return self._random.choice((-1, 1)) * self._random.uniform(LEAST_FACTOR, 1)
 
     @torch.no_grad()
-    def pose(self) -> None:
-        """Write the drawn tokens into all sets, with two experts exchanged: the result is known, the values are new.
+    def pose(self, drawn: Inputs) -> None:
+        """Write tokens that were drawn for the weights into all sets, with two experts exchanged.
 
-        The weights change places with the routes, so that y and the gradients of the tokens are those of the drawn
-        inputs. A kernel that kept anything of these sets, routes or weights included, is wrong.
+        The result is known, and the values are new: the weights change places with the routes, so that y and the
+        gradients of the tokens are those of the drawn inputs. A kernel that kept anything of these sets, routes or
+        weights included, is wrong.
         """
+        self._posed = self._relabelled(drawn)
         for one in self.sets:
-            one.x_TD.copy_(self._drawn.x_TD)
-            one.dy_TD.copy_(self._drawn.dy_TD)
-            one.routing.gates_TK.copy_(self._drawn.routing.gates_TK)
-            one.routing.ids_TK.copy_(self._relabelled_TK)
+            one.x_TD.copy_(self._posed.x_TD)
+            one.dy_TD.copy_(self._posed.dy_TD)
+            one.routing.gates_TK.copy_(self._posed.routing.gates_TK)
+            one.routing.ids_TK.copy_(self._posed.routing.ids_TK)
             self._exchange(one.weights.named())
         self._note()
 
@@ -86,7 +89,7 @@ class TimedInputs:
             self._exchange(one.weights.named())
 
     def exchanged(self, result: Result) -> Result:
-        """Return a result for the drawn inputs as that of the posed ones; a second time restores it."""
+        """Return a result for drawn inputs as that of the posed ones; a second time restores it."""
         self._exchange({name: of for name, of in result.gradients.items() if name not in OF_TOKENS})
         return result
 
@@ -103,12 +106,12 @@ class TimedInputs:
 
     def moved(self) -> list[str]:
         """Return the names of the tokens of the posed set of the last call that are not what was posed."""
-        one, drawn = self.sets[self.used], self._drawn
+        one, posed = self.sets[self.used], self._posed
         same = {
-            "x": torch.equal(one.x_TD, drawn.x_TD),
-            "ids": torch.equal(one.routing.ids_TK, self._relabelled_TK),
-            "gates": torch.equal(one.routing.gates_TK, drawn.routing.gates_TK),
-            "dy": torch.equal(one.dy_TD, drawn.dy_TD),
+            "x": torch.equal(one.x_TD, posed.x_TD),
+            "ids": torch.equal(one.routing.ids_TK, posed.routing.ids_TK),
+            "gates": torch.equal(one.routing.gates_TK, posed.routing.gates_TK),
+            "dy": torch.equal(one.dy_TD, posed.dy_TD),
         }
         return [name for name, equal in same.items() if not equal]
 
@@ -130,9 +133,12 @@ class TimedInputs:
             for one in self.sets
         ]
 
-    def _relabelled(self, ids_TK: Tensor) -> Tensor:
+    def _relabelled(self, drawn: Inputs) -> Inputs:
+        """Return inputs with the routes that they have once the experts have changed places."""
+        ids_TK = drawn.routing.ids_TK
         label_E = torch.tensor([*self._label_E, NO_ROUTE], dtype=torch.int32, device=ids_TK.device)
-        return label_E[ids_TK.long()]  # −1 is the last
+        routing = dataclasses.replace(drawn.routing, ids_TK=label_E[ids_TK.long()])  # −1 is the last
+        return dataclasses.replace(drawn, routing=routing)
 
     def _exchange(self, tensors: Mapping[str, Tensor]) -> None:
         if self._pair is not None:

@@ -1,10 +1,11 @@
-"""The check of one timed call of a competitor, which nothing tells from the others beforehand."""
+"""The check of two timed calls of a competitor, which nothing tells from the others: one at random, and the last."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from ....kernels.oracle import OF_TOKENS, Result
@@ -16,7 +17,10 @@ from .timed_inputs import TimedInputs
 
 
 class UnannouncedCheck:
-    """Grades the result of one timed call: which one is drawn, the same on all ranks, of the first ``within``."""
+    """Grades the results of timed calls: of one that is drawn, the same on all ranks, of the first ``within``.
+
+    Its inputs are those of ``check``. The last call is graded too, on inputs that no call has seen before.
+    """
 
     def __init__(self, check: ReferenceCheck, inputs: TimedInputs, *, within: int) -> None:
         self._check = check
@@ -25,21 +29,29 @@ class UnannouncedCheck:
         self._result: Result | None = None
         self.due = False
 
-    def begin(self, *, now: bool = False) -> None:
-        """Prepare the next call, which is the one if it is its turn, or if it is to be ``now``."""
-        self.due = now or self._calls_before == 0
+    def begin(self) -> None:
+        """Prepare the next call, which is graded if it is its turn."""
+        self.due = self._calls_before == 0
         self._calls_before -= 1
         if self.due:
-            self._inputs.pose()
+            self._inputs.pose(self._check.inputs)
+
+    def begin_last(self, check: ReferenceCheck) -> None:
+        """Prepare the last call, which is graded on the inputs of ``check``."""
+        self._check = check
+        self.due = True
+        self._inputs.pose(check.inputs)
 
     def keep(self, result: object) -> None:
         """Keep the result of the call as it is when the clock stops: what is computed later comes too late.
 
-        On a GPU the copies are queued behind the call, and do not wait for what it started on other streams.
+        On a GPU the copies are queued behind the call, and do not wait for what it started on other streams. What they
+        are copied from becomes NaN: the next call to be graded, of another competitor, has the same result and may get
+        the same memory.
         """
         if self.due and isinstance(result, Result):
-            gradients = {name: _copy(of) if name in OF_TOKENS else of for name, of in result.gradients.items()}
-            self._result = Result(y_TD=_copy(result.y_TD), gradients=gradients)
+            gradients = {name: _taken(of) if name in OF_TOKENS else of for name, of in result.gradients.items()}
+            self._result = Result(y_TD=_taken(result.y_TD), gradients=gradients)
 
     def cancel(self) -> None:
         """Take back what ``begin`` prepared."""
@@ -53,7 +65,7 @@ class UnannouncedCheck:
 
     def grade_now(self, take: Callable[[Inputs], Result]) -> dict[str, Error]:
         """Do as `grade`, with a call that is made now and not timed."""
-        self.begin(now=True)
+        self.begin_last(self._check)
         self.keep(take(self._inputs.sets[self._inputs.used]))
         return self.grade()
 
@@ -79,6 +91,11 @@ class UnannouncedCheck:
         return found
 
 
-def _copy(tensor: Tensor) -> Tensor:
-    """Return a copy, or the tensor itself if copying may compute it."""
-    return tensor.detach().clone() if type(tensor) is Tensor else tensor
+def _taken(tensor: Tensor) -> Tensor:
+    """Return a copy of a result, which becomes NaN; or the tensor itself if copying may compute it."""
+    if type(tensor) is not Tensor:
+        return tensor
+    kept = tensor.detach().clone()
+    if tensor.is_contiguous():  # of other layouts some share elements, which cannot be filled
+        tensor.detach().fill_(torch.nan)
+    return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from ....kernels.oracle import Result
 from ....kernels.problem.tensors import Inputs
@@ -10,7 +11,8 @@ from ....results.record import Error, Status
 from ....results.timing.clock import Sample
 from ..across_ranks import LockstepClock, gather, in_step
 from ..entry import TrialEntry
-from ..reference_check import TouchedInputs, call
+from ..reference_check import ReferenceCheck, TouchedInputs, call
+from .poison import poisoned_memory
 from .timed_inputs import TimedInputs
 from .unannounced_check import UnannouncedCheck
 
@@ -51,11 +53,40 @@ class WatchedSampler:
         if self._sample is None or self._entry.failure:
             return None
         self._check.begin()
+        taken = self._taken(self._sample, begins)
+        self._inputs.renew(only=self._inputs.used if taken.calls == 1 and not self._check.due else None)
+        return taken
+
+    def take_last(self, check: ReferenceCheck, begins: Callable[[], None], *, closely: bool) -> Sample | None:
+        """Take a sample on the inputs of ``check``, which no call has seen, and grade its result.
+
+        Return None where it is no sample like the others. ``closely`` looks for writes to the weights that torch does
+        not count, after every call.
+
+        Where tokens have no route the memory that a call allocates is NaN, which takes time: their rows are zero, and
+        a call that left them as they were could be right by chance.
+        """
+        if self._sample is None or self._entry.failure:
+            return None
+        poison = bool((check.kept.ids_TK < 0).all(1).any())
+        self._check.begin_last(check)
+        try:
+            with poisoned_memory(check.inputs.x_TD) if poison else nullcontext():
+                taken = self._taken(self._sample, begins)
+        except Exception:
+            self._check.cancel()
+            raise
+        if closely and self._entry.failure is None:
+            self._refuse(self._check.changed_weights())
+        self._inputs.renew()
+        return None if poison or self._entry.failure else taken
+
+    def _taken(self, sample: Callable[[], Sample], begins: Callable[[], None]) -> Sample:
+        """Take a sample on all ranks together, and look at what the calls did."""
         in_step()
         begins()
-        taken = self._sample()
+        taken = sample()
         self._look_after()
-        self._inputs.renew(only=self._inputs.used if taken.calls == 1 and not self._check.due else None)
         return taken
 
     def _called(self, inputs: Inputs) -> Result:
@@ -68,6 +99,10 @@ class WatchedSampler:
             self._check.cancel()
         elif self._check.due:
             written = self._graded()
+        self._refuse(written)
+
+    def _refuse(self, written: list[str]) -> None:
+        """Fail the entry if it wrote to inputs on any rank, and restore these."""
         if any(gather(len(written))):
             self._entry.failure = (Status.wrong, str(TouchedInputs.named(written)))
             self._restore()

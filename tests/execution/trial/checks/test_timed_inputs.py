@@ -71,22 +71,26 @@ def close(one: Result, other: Result) -> bool:
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.key)
 def test_posed_inputs_have_the_result_of_the_drawn_ones(problem: Problem) -> None:
-    """With the gradients of the weights in their new places: by the oracle, for every rank's share."""
+    """With the gradients of the weights in their new places: by the oracle, for every rank's share.
+
+    The drawn ones are those that the sets were made of, and then others for the same weights, with other routes.
+    """
     everyone = drawn(problem)
-    expected = oracle(problem, everyone)
     timed = of_ranks(problem, everyone)
-    for one in timed:
-        one.pose()
-    found = oracle(problem, joined(problem, [one.sets[1] for one in timed]))
-    for rank, one in enumerate(timed):
-        shard = Shard.of(problem, rank)
-        assert close(one.exchanged(expected.shard(shard)), found.shard(shard))
-        assert (one.written(), one.moved()) == ([], [])
-        one.exchanged(expected.shard(shard))
-        one.withdraw()
-        for own in one.sets:
-            for name, tensor in own.weights.named().items():
-                assert torch.equal(tensor.float(), everyone.shard(shard).weights.named()[name].float()), name
+    for posed in (everyone, draw_inputs(problem, everyone.weights, seed=2, device=CPU)):
+        expected = oracle(problem, posed)
+        for rank, one in enumerate(timed):
+            one.pose(posed.shard(Shard.of(problem, rank)))
+        found = oracle(problem, joined(problem, [one.sets[1] for one in timed]))
+        for rank, one in enumerate(timed):
+            shard = Shard.of(problem, rank)
+            assert close(one.exchanged(expected.shard(shard)), found.shard(shard))
+            assert (one.written(), one.moved()) == ([], [])
+            one.exchanged(expected.shard(shard))
+            one.withdraw()
+            for own in one.sets:
+                for name, tensor in own.weights.named().items():
+                    assert torch.equal(tensor.float(), everyone.shard(shard).weights.named()[name].float()), name
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda problem: problem.key)
@@ -117,6 +121,7 @@ def test_writes_are_named_whichever_set_they_are_in() -> None:
 
 
 def test_no_tokens_are_inputs_too() -> None:
-    timed = of_ranks(PROBLEM, drawn(PROBLEM.replace(T=0)))[0]
-    timed.pose()
+    nothing = drawn(PROBLEM.replace(T=0))
+    timed = of_ranks(PROBLEM, nothing)[0]
+    timed.pose(nothing)
     assert timed.moved() == []
