@@ -23,8 +23,16 @@ class Interval:
 
 def spread(samples: Sequence[float]) -> float:
     """Half the interquartile range over the median: a relative spread that one outlier cannot move."""
-    low, middle, high = np.percentile(samples, [25, 50, 75])
-    return float((high - low) / 2 / middle)
+    ordered = sorted(samples)
+
+    def quantile(share: float) -> float:  # as np.percentile, which takes a quarter of a millisecond
+        place = share * (len(ordered) - 1)
+        below = int(place)
+        above = min(below + 1, len(ordered) - 1)
+        return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
+
+    low, middle, high = map(quantile, (0.25, 0.5, 0.75))
+    return (high - low) / 2 / middle
 
 
 def median(samples: Sequence[float]) -> Interval:

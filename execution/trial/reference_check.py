@@ -19,7 +19,7 @@ from ...results.record import Error
 from ...results.timing.memory import available_bytes, give_back
 from .accuracy import errors
 from .across_ranks import gather, rank, worst_of_ranks
-from .checks.checksum import changed, checksums
+from .checks.checksum import changed, checksum, checksums
 from .checks.poison import poisoned_memory
 from .checks.timed_inputs import TimedInputs
 
@@ -153,9 +153,14 @@ class ReferenceChecks:
         self._drawn: dict[Subject, dict[int, ReferenceCheck]] = {}
 
     def keep(self, subjects: Collection[Subject]) -> None:
-        """Forget all other subjects."""
+        """Forget all other subjects, but not weights that one of these has too, if they are as they were drawn."""
+        wanted = {_weights_of(subject): subject for subject in subjects if subject not in self._weights}
         for subject in self._weights.keys() - set(subjects):
+            weights, drawn = self._weights[subject], self._drawn.get(subject, {}).get(0)
             self.forget(subject)
+            heir = wanted.pop(_weights_of(subject), None)
+            if heir and drawn and _as_drawn(weights, drawn):
+                self._weights[heir] = weights
 
     def forget(self, subject: Subject) -> None:
         """Free the memory of a subject. When it is next asked for, the same inputs are drawn again."""
@@ -188,6 +193,18 @@ class ReferenceChecks:
             seed = 2 * problem.seed + 1 + turn
             drawn[turn] = ReferenceCheck.draw(subject, self._weights[subject], seed=seed, device=self._device)
         return drawn[turn]
+
+
+def _weights_of(subject: Subject) -> tuple[object, ...]:
+    """Return what is the same for all subjects that have the same weights; in training they have gradients."""
+    problem = subject.problem
+    shape = (problem.E, problem.D, problem.F, problem.gated, problem.bias)
+    return (*shape, problem.dtype, problem.seed, problem.ranks, problem.mode)
+
+
+def _as_drawn(weights: Weights, check: ReferenceCheck) -> bool:
+    """Return whether weights have not changed since a check was drawn for them."""
+    return all(checksum(tensor) == check.checksums[name] for name, tensor in weights.named().items())
 
 
 def _for(problem: Problem, inputs: Inputs) -> Inputs:

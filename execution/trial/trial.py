@@ -18,7 +18,7 @@ from ...kernels.tuned.source_hash import source_hash
 from ...results.record import SCHEMA, CacheState, Error, Memory, Record, Roofline, Status, Timing
 from ...results.record.environment import commit
 from ...results.timing.clock import CallBytes, Clock, Sample
-from ...results.timing.cpu_clock import fitted, how_cold
+from ...results.timing.cpu_clock import fitted, how_cold, next_set
 from ...results.timing.cuda_clock import CannotCapture
 from ...results.timing.disturbance import Watch, host_clock
 from ...results.timing.measure import measure
@@ -103,10 +103,6 @@ class TrialRunner:
                 announce(entry.index)
                 self._first_call(entry)
             self._time(task, _alive(entries), announce, pass_on)
-            if task.budget.samples is None:  # a search does not use these observations
-                for entry in _alive(entries):
-                    announce(entry.index)
-                    self._observe_after_timing(entry)
             announce(NOBODY)
             roofline = self._roofline_that_holds(task.problem, _alive(entries))
             if roofline is not None:
@@ -252,6 +248,10 @@ class TrialRunner:
         for entry in _alive(entries):
             entry.samples = samples[str(entry.index)]
             entry.check_samples()
+        if task.budget.samples is None:  # a search does not use these observations
+            for entry in _alive(entries):
+                announce(entry.index)
+                self._observe_after_timing(entry)
 
         def last_sample(entry: TrialEntry, check: ReferenceCheck, closely: bool) -> None:
             taken = announced(entry, partial(samplers[entry.index].take_last, check, closely=closely))
@@ -267,13 +267,13 @@ class TrialRunner:
     def _take_last(self, entries: list[TrialEntry], inputs: TimedInputs, take: LastSample) -> None:
         """Take the last sample of ``entries``, which are of one subject, on inputs that none of them has seen.
 
-        If somebody has written to the weights in a way that torch does not count, each call is looked at more closely:
-        the weights are drawn again, and who writes to them is found out.
+        If somebody has written to the weights in a way that torch does not count, each is called again and looked at
+        more closely: the weights are drawn again, and who writes to them is found out.
         """
         subject = entries[0].subject
         weights = self._checks.first(subject).checksums
-        for closely in (any(gather(len(self._checks.first(subject).changed()))), True):
-            if closely:
+        for closely in (False, True):
+            if closely or any(gather(len(self._checks.first(subject).changed()))):
                 self._restore(entries, subject, inputs)
             if not (alive := _alive(entries)) or (check := self._draw(self._checks.last, alive)) is None:
                 return
@@ -283,7 +283,7 @@ class TrialRunner:
                 except Exception as error:
                     if self._fail(entry, error):
                         raise
-            if closely or not any(gather(len(inputs.changed_weights(weights)))):
+            if not inputs.unexplained and not any(gather(len(inputs.changed_weights(weights)))):
                 return
 
     def _samplers(
@@ -299,7 +299,10 @@ class TrialRunner:
         for entry in _alive(entries):
             inputs = rotated[entry.subject]
             check = UnannouncedCheck(
-                self._checks.first(entry.subject), inputs, within=task.budget.samples or MIN_SAMPLES
+                self._checks.first(entry.subject),
+                inputs,
+                next_set=partial(next_set, clocks[entry.subject]),
+                within=task.budget.samples or MIN_SAMPLES,
             )
             restore = partial(self._restore, entries, entry.subject, inputs)
             samplers[entry.index] = WatchedSampler(entry, inputs, check, grade=self._grade, restore=restore)

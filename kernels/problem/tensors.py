@@ -170,8 +170,12 @@ def draw_weights(problem: Problem, *, seed: int, device: torch.device) -> Weight
     # Drawn expert by expert, because a float32 copy of all experts might not fit into memory.
     def normal(*shape: int, scale: float) -> Tensor:
         weight = torch.empty(shape, dtype=token_dtype(problem), device=device)
+        drawn = torch.empty(shape[1:], device=device)
         for expert in weight:
-            expert.copy_(torch.randn(shape[1:], generator=generator, device=device) * scale)
+            if weight.dtype is torch.float32:
+                expert.normal_(0, scale, generator=generator)
+            else:
+                expert.copy_(drawn.normal_(0, scale, generator=generator))
         return weight
 
     def matrices(*shape: int, scale: float) -> tuple[Tensor, Tensor | None]:

@@ -73,7 +73,7 @@ class RotatingCpuClock:
     """`CpuClock` for calls that rotate over sets of inputs, and over memory for what they allocate.
 
     Competitors whose calls are prepared by the same clock take the sets in one turn, so that none finds in a cache what
-    the one before it has read.
+    the one before it has read. ``turn`` is the set of the next call.
     """
 
     name: ClockName = "perf_counter"
@@ -83,15 +83,15 @@ class RotatingCpuClock:
         self._clock = clock
         self._plan = plan
         self._workspaces = workspaces
-        self._turn = 0
+        self.turn = 0
 
     def copies(self, read_bytes: int) -> int:
         return self._plan.sets
 
     def prepare(self, calls: Sequence[Callable[[], object]], ended: Ended = keep_nothing) -> Callable[[], Sample]:
         def sample() -> Sample:
-            call = calls[self._turn]
-            self._turn = (self._turn + 1) % self._plan.sets
+            call = calls[self.turn]
+            self.turn = (self.turn + 1) % self._plan.sets
             with no_garbage_collection():
                 self._clock.flush.part(self._plan.flush_bytes)
                 with self._workspace():
@@ -114,6 +114,11 @@ class RotatingCpuClock:
 def fitted(clock: Clock, footprint: CallBytes) -> Clock:
     """Return the clock for calls with a footprint; a clock that has no choice is that clock."""
     return clock.fitted(footprint) if isinstance(clock, CpuClock) else clock
+
+
+def next_set(clock: Clock) -> int | None:
+    """Return which set of inputs the next sample is a call on, None where it may be any or several."""
+    return clock.turn if isinstance(clock, RotatingCpuClock) else None
 
 
 def how_cold(clock: Clock) -> Cold | None:

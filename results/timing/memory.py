@@ -87,7 +87,7 @@ def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:
         result = call()
         torch.cuda.synchronize(device)
         return result, torch.cuda.max_memory_allocated(device) - before
-    _import_early()
+    import_early()
     meter = _StorageMeter()
     with watch_operators(meter.count):
         result = call()
@@ -95,10 +95,11 @@ def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:
 
 
 @cache
-def _import_early() -> None:
+def import_early() -> None:
     """Let torch import the modules that it needs for the first operator under a dispatch mode.
 
-    Otherwise it imports some 800 modules during the call, whose frames keep the call's freed tensors alive for a while.
+    Otherwise it imports some 800 modules during the call, whose frames keep the call's freed tensors alive for a while;
+    and in a worker during its first trial.
     """
     with watch_operators(_StorageMeter().count):
         torch.empty(0)

@@ -24,7 +24,7 @@ WIDER = {
 }
 MEMORY_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}  # several times the last-level cache
 ROW_WORDS = 8192  # of 4 bytes, summed by one thread of a CPU or one block of a GPU
-PROBE_S = 0.1  # a CPU reaches its rate at once and loses it to neighbours: many short tries, the best one counts
+PROBE_S = 0.03  # a CPU reaches its rate at once and loses it to neighbours: short tries, of which the best one counts
 MIN_TRIES = 3
 DISTURBED_S = 5 * PROBE_S  # of disturbed tries, after which the machine is taken for one that stays busy
 CALLS_A_TRY = {"cpu": 1, "cuda": 8}  # launching one call on a GPU and waiting for it would be 2 % of its time
@@ -75,19 +75,26 @@ class MachineRates:
     def roofline(self, dtype: torch.dtype) -> Roofline:
         """Return the FLOP/s of the fastest dense matmul of ``dtype``, and bytes/s of memory, copied or only read.
 
-        The matmul may be in a wider dtype, where that is faster: an implementation may do so too.
+        Memory is measured once for all dtypes, unless others disturbed it. The matmul may be in a wider dtype, where that is faster: an
+        implementation may do so too.
         """
         known = self._rooflines.get(dtype)
-        return self.doubt(dtype) if known is None or known.disturbed else known
+        if known is None:
+            return self._measure(dtype, memory=all(one.disturbed for one in self._rooflines.values()))
+        return self.doubt(dtype) if known.disturbed else known
 
     def doubt(self, dtype: torch.dtype) -> Roofline:
         """Measure again and keep the better of old and new: for when something seems faster than the machine."""
+        return self._measure(dtype, memory=True)
+
+    def _measure(self, dtype: torch.dtype, *, memory: bool) -> Roofline:
         old = self._rooflines.get(dtype)
         self.disturbed = False
         flops = max(self._matmul_rate(dtype), old.flops_per_s if old else 0.0)
-        self._memory = MemoryRates(
-            copy=max(self._copy_rate(), self._memory.copy), read=max(self._read_rate(), self._memory.read)
-        )
+        if memory:
+            self._memory = MemoryRates(
+                copy=max(self._copy_rate(), self._memory.copy), read=max(self._read_rate(), self._memory.read)
+            )
         self._rooflines[dtype] = Roofline(
             flops_per_s=flops,
             bytes_per_s=self._memory.best,

@@ -152,6 +152,29 @@ class WritesWeightsUnseen(Cheat):
             weights.w_down_EDF.detach().numpy()[:] *= 2
 
 
+class WritesWeightsLast(Cheat):
+    """Kernel that writes to the weights from its sixth call on, by a way that torch does not count."""
+
+    def meddle(self, number: int, x_TD: Tensor, routing: Routing, weights: Weights) -> None:
+        if number >= 6:
+            weights.w_down_EDF.detach().numpy()[:] *= 2
+
+
+class FitsFirstCounts(Cheat):
+    """Kernel that computes no more rows of an expert than there were in its first call."""
+
+    def cheat(self, honest: Layer, problem: Problem) -> Layer:
+        room: list[int] = []
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            most = int(routing.counts_E().max())
+            room.append(most)
+            y_TD = honest(x_TD, routing, weights)
+            return y_TD if most <= room[0] else y_TD * 0.9
+
+        return layer
+
+
 class ReplacesSynchronize(Cheat):
     """Kernel that makes waiting for a GPU do nothing."""
 
@@ -263,6 +286,19 @@ class ClearsNothing(Cheat):
             routed_T = (routing.ids_TK >= 0).any(1)
             y_TD[routed_T] = honest(x_TD, routing, weights)[routed_T]
             return y_TD
+
+        return layer
+
+
+class ClearsNothingLater(Cheat):
+    """Kernel that leaves rows of tokens without a route as they were in memory, but not in its first calls."""
+
+    def cheat(self, honest: Layer, problem: Problem) -> Layer:
+        careless = ClearsNothing().cheat(honest, problem)
+        calls = itertools.count(1)
+
+        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+            return (honest if next(calls) < 5 else careless)(x_TD, routing, weights)
 
         return layer
 

@@ -24,7 +24,8 @@ class TimedInputs:
     """Sets of inputs, each in memory of its own, except that the first has the drawn weights themselves.
 
     New values cost a copy of the tokens: x times a factor, and the same routes for other tokens. So every expert keeps
-    its number of rows, and every call its work. ``used`` is the set of the last call.
+    its number of rows, and every call its work. ``used`` is the set of the last call. ``unexplained`` is True once
+    weights were written to, and it is not known who did it.
     """
 
     def __init__(self, problem: Problem, drawn: Inputs, routed: Routing, *, count: int, rank: int) -> None:
@@ -35,9 +36,11 @@ class TimedInputs:
         if self._training:
             self.sets = [one.requires_grad_() for one in self.sets]
         self.used = 0
+        self.unexplained = False
         self._random = random.Random()  # noqa: S311  # a kernel that guessed the factors would gain nothing
         self._label_E, self._pair = _exchange(problem, routed, rank)
         self._posed = self._relabelled(drawn)
+        self._exchanged: list[Inputs] = []
         self._versions: list[dict[str, int]] = []
         self.renew()
 
@@ -66,15 +69,16 @@ class TimedInputs:
         return self._random.choice((-1, 1)) * self._random.uniform(LEAST_FACTOR, 1)
 
     @torch.no_grad()
-    def pose(self, drawn: Inputs) -> None:
-        """Write tokens that were drawn for the weights into all sets, with two experts exchanged.
+    def pose(self, drawn: Inputs, *, only: int | None = None) -> None:
+        """Write tokens that were drawn for the weights into all sets, or into one, with two experts exchanged.
 
         The result is known, and the values are new: the weights change places with the routes, so that y and the
         gradients of the tokens are those of the drawn inputs. A kernel that kept anything of these sets, routes or
         weights included, is wrong.
         """
         self._posed = self._relabelled(drawn)
-        for one in self.sets:
+        self._exchanged = self.sets if only is None else [self.sets[only]]
+        for one in self._exchanged:
             one.x_TD.copy_(self._posed.x_TD)
             one.dy_TD.copy_(self._posed.dy_TD)
             one.routing.gates_TK.copy_(self._posed.routing.gates_TK)
@@ -85,7 +89,7 @@ class TimedInputs:
     @torch.no_grad()
     def withdraw(self) -> None:
         """Exchange the two experts of `pose` back."""
-        for one in self.sets:
+        for one in self._exchanged:
             self._exchange(one.weights.named())
 
     def exchanged(self, result: Result) -> Result:

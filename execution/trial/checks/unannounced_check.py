@@ -20,11 +20,15 @@ class UnannouncedCheck:
     """Grades the results of timed calls: of one that is drawn, the same on all ranks, of the first ``within``.
 
     Its inputs are those of ``check``. The last call is graded too, on inputs that no call has seen before.
+    ``next_set`` says which set the next call is on, None if it may be any.
     """
 
-    def __init__(self, check: ReferenceCheck, inputs: TimedInputs, *, within: int) -> None:
+    def __init__(
+        self, check: ReferenceCheck, inputs: TimedInputs, *, next_set: Callable[[], int | None], within: int
+    ) -> None:
         self._check = check
         self._inputs = inputs
+        self._next_set = next_set
         self._calls_before = gather(secrets.randbelow(within))[0]
         self._result: Result | None = None
         self.due = False
@@ -34,13 +38,13 @@ class UnannouncedCheck:
         self.due = self._calls_before == 0
         self._calls_before -= 1
         if self.due:
-            self._inputs.pose(self._check.inputs)
+            self._inputs.pose(self._check.inputs, only=self._next_set())
 
     def begin_last(self, check: ReferenceCheck) -> None:
         """Prepare the last call, which is graded on the inputs of ``check``."""
         self._check = check
         self.due = True
-        self._inputs.pose(check.inputs)
+        self._inputs.pose(check.inputs, only=self._next_set())
 
     def keep(self, result: object) -> None:
         """Keep the result of the call as it is when the clock stops: what is computed later comes too late.
@@ -65,7 +69,8 @@ class UnannouncedCheck:
 
     def grade_now(self, take: Callable[[Inputs], Result]) -> dict[str, Error]:
         """Do as `grade`, with a call that is made now and not timed."""
-        self.begin_last(self._check)
+        self.due = True
+        self._inputs.pose(self._check.inputs, only=self._inputs.used)
         self.keep(take(self._inputs.sets[self._inputs.used]))
         return self.grade()
 

@@ -54,7 +54,7 @@ class WatchedSampler:
             return None
         self._check.begin()
         taken = self._taken(self._sample, begins)
-        self._inputs.renew(only=self._inputs.used if taken.calls == 1 and not self._check.due else None)
+        self._inputs.renew(only=self._inputs.used if taken.calls == 1 else None)
         return taken
 
     def take_last(self, check: ReferenceCheck, begins: Callable[[], None], *, closely: bool) -> Sample | None:
@@ -117,4 +117,6 @@ class WatchedSampler:
         entry.failure, entry.errors = None, before
         self._restore()
         self._grade(entry, lambda: self._check.grade_now(self._called))
-        return self._check.changed_weights()
+        written = self._check.changed_weights()
+        self._inputs.unexplained |= not any(gather(len(written)))
+        return written

@@ -77,8 +77,8 @@ class Workspaces:
         self._blocks.sort()
         self._spans = [(block[0], block[-1] + size) for block in self._blocks]
         for block in self._blocks[:count]:
-            for piece in block:
-                ctypes.memset(piece, 1, size)  # pages that were never written are nobody's
+            for piece in block:  # pages that were never written are nobody's
+                torch.frombuffer((ctypes.c_uint8 * size).from_address(piece), dtype=torch.uint8)[::PAGE] = 1
         held.append(_take_free(library))
         for block in list(self._blocks):
             # Its beginning stays, a wall between it and the block before: two that were free together would be one.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import secrets
 from functools import partial
 
 import cheating_kernels
@@ -12,7 +13,7 @@ import torch
 from small_tasks import PROBLEM, task
 
 from moebench.execution.trial.accuracy import verdict
-from moebench.execution.trial.checks import watched_sampler
+from moebench.execution.trial.checks import unannounced_check, watched_sampler
 from moebench.execution.trial.reference_check import ReferenceCheck, Subject, call
 from moebench.execution.trial.task import Budget
 from moebench.execution.trial.trial import TrialRunner
@@ -20,6 +21,7 @@ from moebench.execution.workers.rank_setup import clocks_of
 from moebench.kernels.kernel import Layer
 from moebench.kernels.oracle import Result
 from moebench.kernels.problem import Problem
+from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.tensors import Inputs, draw_weights
 from moebench.kernels.question import LAYER
 from moebench.results.record import CacheState, Record, Status
@@ -41,11 +43,13 @@ FOUND = [
     ("WritesIdsLater", PROBLEM, "wrote to its inputs: ids"),
     ("WritesWeightsLater", PROBLEM, "wrote to its inputs: w_down"),
     ("WritesWeightsUnseen", PROBLEM, "wrote to its inputs: w_down"),
+    ("WritesWeightsLast", PROBLEM, "wrote to its inputs: w_down"),
     ("WritesDy", TRAIN, "wrote to its inputs: dy"),
     ("ComputesWhenRead", PROBLEM, "not a plain tensor"),
     ("ComputesBehind", PROBLEM, "y is off by"),
     ("ClearsNothing", DROPPING, "y is off by inf"),
     ("ClearsNothing", DROPPING.replace(drop="gate_weight"), "y is off by inf"),
+    ("ClearsNothingLater", DROPPING, "y is off by inf"),
 ]
 
 
@@ -90,6 +94,47 @@ def test_a_gradient_that_an_expert_with_one_token_loses_is_seen() -> None:
     assert "worst expert" in str(verdict(lost, problem.dtype))
     blind = {name: error.model_copy(update={"worst_expert": 0.0}) for name, error in lost.items()}
     assert verdict(blind, problem.dtype) is None
+
+
+@pytest.mark.parametrize("cheat", ["KeepsByPointer", "KeepsRoutes", "KeepsWeights"])
+def test_what_the_first_timed_call_keeps_is_found_though_it_is_graded_itself(
+    small: TrialRunner, cheat: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is right in the call that is graded by chance; the last call finds other values in the same memory."""
+    monkeypatch.setattr(secrets, "randbelow", lambda _: 0)
+    honest, found = measured(small, "Honest", cheat, problem=PROBLEM)
+    assert (honest.status, found.status) == (Status.passed, Status.wrong)
+    assert "y is off by" in found.reason
+
+
+def test_the_last_call_has_routes_that_no_call_has_had(small: TrialRunner) -> None:
+    """More rows for one expert than in all calls before: room for those is not enough."""
+    problem = next(
+        one for one in (PROBLEM.replace(seed=seed) for seed in range(9)) if fullest(one, 2) > fullest(one, 1)
+    )
+    honest, found = measured(small, "Honest", "FitsFirstCounts", problem=problem)
+    assert (honest.status, found.status) == (Status.passed, Status.wrong)
+    assert "y is off by" in found.reason
+
+
+def fullest(problem: Problem, draw: int) -> int:
+    """Return the rows of the fullest expert in the first or the second draw of a trial."""
+    routing = draw_routes(problem, seed=2 * problem.seed + draw, device=CPU)
+    return int(routing.counts_E().max())
+
+
+def test_the_result_of_a_graded_call_does_not_stay_in_memory() -> None:
+    """The same one is right for the next competitor, who might get this memory and write nothing."""
+    weights = draw_weights(PROBLEM, seed=0, device=CPU)
+    check = ReferenceCheck.draw(Subject(PROBLEM, LAYER), weights, seed=1, device=CPU)
+    inputs = check.timed(PROBLEM, 1)
+    unannounced = unannounced_check.UnannouncedCheck(check, inputs, next_set=lambda: None, within=1)
+    unannounced.begin()
+    layer = cheating_kernels.CHEATS["Honest"].build(PROBLEM, {}, CPU)
+    result = call(PROBLEM, layer, inputs.sets[0])
+    unannounced.keep(result)
+    assert bool(result.y_TD.isnan().all())
+    assert verdict(unannounced.grade(), PROBLEM.dtype) is None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_tasks import PROBLEM, task
 
-from moebench.execution.trial import memory_check, trial
+from moebench.execution.trial import memory_check, reference_check, trial
 from moebench.execution.trial.observers.observer import ObservedCall
 from moebench.execution.trial.reference_check import ReferenceCheck, Subject
 from moebench.execution.trial.task import NOBODY, Budget, Competitor
@@ -165,6 +165,29 @@ def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
     assert len(drawn) == 4
     run(runner, "loop", problem=one)
     assert len(drawn) == 6  # only the problems at hand are kept
+
+
+def test_weights_pass_to_the_next_problem_that_has_the_same_unless_somebody_wrote_to_them(
+    runner: TrialRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Problem] = []
+    original = draw_weights
+
+    def counted(problem: Problem, *, seed: int, device: torch.device) -> Weights:
+        drawn.append(problem)
+        return original(problem, seed=seed, device=device)
+
+    monkeypatch.setattr(reference_check, "draw_weights", counted)
+    problem = PROBLEM.replace(seed=3)
+    for tokens in (64, 32, 16):
+        assert run(runner, "loop", problem=problem.replace(T=tokens))["loop"].status is Status.passed
+    assert len(drawn) == 1
+    for weights in runner._checks._weights.values():
+        weights.w_up_EUD.numpy()[0] *= 2
+    assert run(runner, "loop", problem=problem)["loop"].status is Status.passed
+    assert len(drawn) == 2
+    run(runner, "loop", problem=problem.replace(mode="train"))
+    assert len(drawn) == 3  # weights that have gradients are others
 
 
 @pytest.mark.parametrize("mode", ["forward", "train"])

@@ -1,0 +1,101 @@
+"""What a trial costs besides its samples, counted: a share of a time would depend on the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from small_tasks import task
+
+from moebench.execution.trial import reference_check
+from moebench.execution.trial.checks import timed_inputs
+from moebench.execution.trial.task import Budget
+from moebench.execution.trial.trial import TrialRunner
+from moebench.execution.workers.rank_setup import clocks_of
+from moebench.kernels.implementations import loop
+from moebench.kernels.question import LAYER
+from moebench.results.record import Status
+from moebench.results.timing import cpu_clock
+from moebench.results.timing.cold import cold_plan
+from moebench.results.timing.cold.workspaces import Workspaces
+from moebench.results.timing.roofline import MachineRates
+from moebench.results.timing.stopping_rule import MIN_SAMPLES
+
+NAMES = ("loop", "loop", "loop")
+CPU = torch.device("cpu")
+
+
+class AnyMemory:
+    """Fake workspaces."""
+
+    def open(self) -> None:
+        """Leave the memory as it is."""
+
+    close = open
+
+
+def counting(counts: Counter[str], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        counts[name] += 1
+        return function(*args, **kwargs)
+
+    return counted
+
+
+@pytest.mark.parametrize("rotated", [False, True], ids=["flushed", "rotated"])
+def test_a_competitor_costs_one_call_besides_its_samples_and_a_problem_two_references(
+    rotated: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first call alone is not timed: the last one that is graded is a sample, and no call is a warm-up.
+
+    Weights are drawn once, tokens and the reference twice, however many compete.
+    """
+    monkeypatch.setattr(cpu_clock, "last_level_cache_bytes", lambda: 1 << 16)
+    monkeypatch.setattr(cold_plan, "LEAST_READ", 0 if rotated else 1 << 40)
+    monkeypatch.setattr(cold_plan, "FRESH_COST", 0)
+    monkeypatch.setattr(Workspaces, "of", lambda *_: AnyMemory())  # real ones are for larger calls
+    counts: Counter[str] = Counter()
+    for owner, name in (
+        (reference_check, "draw_weights"),
+        (reference_check, "draw_inputs"),
+        (reference_check, "checksums"),
+        (reference_check, "changed"),
+        (timed_inputs, "changed"),
+        (timed_inputs.TimedInputs, "pose"),
+        (MachineRates, "_matmul_rate"),
+    ):
+        monkeypatch.setattr(owner, name, counting(counts, f"{owner.__name__}.{name}", getattr(owner, name)))
+    object.__setattr__(LAYER, "truth", counting(counts, "truth", truth := LAYER.truth))
+    runner = TrialRunner(CPU, clocks_of(CPU))
+    asked = dataclasses.replace(task(*NAMES), budget=Budget(seconds=0.0))
+    called = Counter[str]()
+    build = type(loop.kernel).build
+
+    def counted_build(*args: Any) -> Any:
+        return counting(called, "layer", build(*args))
+
+    monkeypatch.setattr(type(loop.kernel), "build", counted_build)
+    try:
+        records = runner.run(asked, lambda _: None)
+    finally:
+        object.__setattr__(LAYER, "truth", truth)
+    assert [record.status for record in records] == [Status.passed] * len(NAMES)
+    assert {record.timing.cold for record in records if record.timing} == {"rotated" if rotated else "flushed"}
+    samples = [len(record.timing.samples_ns) for record in records if record.timing]
+    assert samples == [MIN_SAMPLES + 1] * len(NAMES)
+    assert called["layer"] == len(NAMES) * (1 + MIN_SAMPLES + 1)
+    assert counts.pop("truth") == 2
+    sets = counts.pop("moebench.execution.trial.checks.timed_inputs.changed")
+    assert sets > 1 if rotated else sets == 1  # all weights once, after the last calls
+    assert counts == {
+        "moebench.execution.trial.reference_check.draw_weights": 1,
+        "moebench.execution.trial.reference_check.draw_inputs": 2,
+        "moebench.execution.trial.reference_check.checksums": 2,
+        "moebench.execution.trial.reference_check.changed": len(NAMES) + 1,
+        "TimedInputs.pose": 2 * len(NAMES),
+        "MachineRates._matmul_rate": 1,
+    }
