@@ -75,8 +75,8 @@ class MachineRates:
     def roofline(self, dtype: torch.dtype) -> Roofline:
         """Return the FLOP/s of the fastest dense matmul of ``dtype``, and bytes/s of memory, copied or only read.
 
-        Memory is measured once for all dtypes, unless others disturbed it. The matmul may be in a wider dtype, where that is faster: an
-        implementation may do so too.
+        Memory is measured once for all dtypes, unless others disturbed it. The matmul may be in a wider dtype, where
+        that is faster: an implementation may do so too.
         """
         known = self._rooflines.get(dtype)
         if known is None:

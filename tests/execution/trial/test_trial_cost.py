@@ -15,13 +15,13 @@ from moebench.execution.trial import reference_check
 from moebench.execution.trial.checks import timed_inputs
 from moebench.execution.trial.task import Budget
 from moebench.execution.trial.trial import TrialRunner
-from moebench.execution.workers.rank_setup import clocks_of
 from moebench.kernels.implementations import loop
 from moebench.kernels.question import LAYER
 from moebench.results.record import Status
 from moebench.results.timing import cpu_clock
 from moebench.results.timing.cold import cold_plan
 from moebench.results.timing.cold.workspaces import Workspaces
+from moebench.results.timing.cpu_clock import CpuClock
 from moebench.results.timing.roofline import MachineRates
 from moebench.results.timing.stopping_rule import MIN_SAMPLES
 
@@ -35,7 +35,8 @@ class AnyMemory:
     def open(self) -> None:
         """Leave the memory as it is."""
 
-    close = open
+    def close(self) -> None:
+        """Leave it too."""
 
 
 def counting(counts: Counter[str], name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,7 +71,7 @@ def test_a_competitor_costs_one_call_besides_its_samples_and_a_problem_two_refer
     ):
         monkeypatch.setattr(owner, name, counting(counts, f"{owner.__name__}.{name}", getattr(owner, name)))
     object.__setattr__(LAYER, "truth", counting(counts, "truth", truth := LAYER.truth))
-    runner = TrialRunner(CPU, clocks_of(CPU))
+    runner = TrialRunner(CPU, {"cold": CpuClock()})
     asked = dataclasses.replace(task(*NAMES), budget=Budget(seconds=0.0))
     called = Counter[str]()
     build = type(loop.kernel).build
