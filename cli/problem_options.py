@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from ..common.counts import count
+from .errors import refuse
+
 if TYPE_CHECKING:
     from ..kernels.problem import Problem
     from ..suites.layer import Asked, Layer
@@ -60,9 +63,16 @@ ONE_FORWARD = {"mode": "forward", "capacity": "dropless", "load": "uniform"}
 """Defaults for verbs about one problem."""
 
 
-def separated(words: list[str] | None) -> list[str]:
-    """Return the names of an option that may be given again, or once with commas."""
-    return [name.strip() for word in words or () for name in word.split(",") if name.strip()]
+def separated(option: typer.CallbackParam, words: list[str] | None) -> list[str]:
+    """Return the names of an option that may be given again, or once with commas; refuse one without a name."""
+    found = [name for word in words or () for name in _parts(word)]
+    if words and not found:
+        refuse(f"--{option.name} {','.join(words)!r}: give a name, or leave the option out")
+    return found
+
+
+def _parts(word: str) -> list[str]:
+    return [part.strip() for part in word.split(",") if part.strip()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +87,7 @@ class ProblemWords:
     model: tuple[str, ...] = ()
     config: Path | None = None
     shape: str | None = None
-    width: int | None = None
+    width: str | None = None
     said: Mapping[str, str]
 
     def layers(self) -> tuple[Layer, ...]:
@@ -104,8 +114,10 @@ class ProblemWords:
             layers = (_of_shape(self.shape),)
         if self.width is None:
             return layers
+        if (width := count(self.width)) is None:
+            raise InvalidProblem(f"--width {self.width}: give a positive number")
         try:
-            return tuple(layer.scaled(self.width) for layer in layers)
+            return tuple(layer.scaled(width) for layer in layers)
         except InvalidProblem as error:
             raise InvalidProblem(f"--width {self.width}: {error}") from error
 
@@ -221,7 +233,7 @@ def problem_options(
 
 def _option(name: str, many: tuple[str, ...], default: str | None, otherwise: str) -> inspect.Parameter:
     spellings, value, text = HELP[name]
-    kinds: dict[str, Any] = {"model": list[str] | None, "config": Path | None, "width": int | None}
+    kinds: dict[str, Any] = {"model": list[str] | None, "config": Path | None}
     shown: str | bool = default or otherwise
     if name in OF_LAYER:
         shown = False
@@ -246,10 +258,11 @@ def _of_shape(text: str) -> Layer:
     parts = [part.partition("=") for part in text.split(",")]
     if sorted(name.strip() for name, _, _ in parts) != sorted("DFEK"):
         raise InvalidProblem(f"--shape {text}: {remedy}")
+    sizes = {}
     for name, _, value in parts:
-        if not value.strip().isdecimal() or not int(value):
+        if (size := count(value)) is None:
             raise InvalidProblem(f"--shape {text}: {name.strip()} = {value!r} is no positive number: {remedy}")
-    sizes = {name.strip(): int(value) for name, _, value in parts}
+        sizes[name.strip()] = size
     problem = Problem(T=1, D=sizes["D"], F=sizes["F"], E=sizes["E"], K=sizes["K"])
     return Layer(name=", ".join(f"{name}={sizes[name]}" for name in "DFEK"), problem=problem)
 
@@ -269,7 +282,7 @@ def _values(name: str, text: str) -> tuple[object, ...]:
 
         return tuple(rank_counts(text))
     read: Callable[[str], object] = _factor if name == "capacity" else str
-    return tuple(dict.fromkeys(read(word) for word in separated([text]) or [""]))
+    return tuple(dict.fromkeys(read(word) for word in _parts(text) or [""]))
 
 
 def _factor(word: str) -> float | None:
@@ -294,8 +307,9 @@ def batch_sizes(words: str, option: str) -> list[int]:
     """
     from ..kernels.problem import InvalidProblem
 
-    found = [word.strip() for word in words.split(",") if word.strip()]
-    for word in found or [words]:
-        if not word.isdecimal() or not int(word):
+    found = set()
+    for word in _parts(words) or [words]:
+        if (tokens := count(word)) is None:
             raise InvalidProblem(f"{option} {words}: {word!r} is no batch size; give numbers like 16,64,256")
-    return sorted({int(word) for word in found})
+        found.add(tokens)
+    return sorted(found)

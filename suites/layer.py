@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..kernels.problem import Problem
+from ..kernels.problem import InvalidProblem, Problem
 from ..kernels.problem.models import model
 
 BATCH = ("T", "dtype", "capacity_factor", "drop", "load", "mode", "ranks", "wire", "seed")
@@ -55,8 +55,18 @@ class Layer:
         return Layer(name=found.name, problem=found.problem(T=1).replace(**fields), note=found.note)
 
     def scaled(self, width: int) -> Layer:
-        """Return the layer scaled to a width, see `Problem.scaled`."""
-        return dataclasses.replace(self, problem=self.problem.scaled(width), width=width)
+        """Return the layer scaled to a width, see `Problem.scaled`.
+
+        Raises:
+            InvalidProblem: naming the layer, when it is narrower already, or cannot be as narrow.
+        """
+        if width > self.problem.D:
+            raise InvalidProblem(f"{self.name} has D = {self.problem.D} already: give at most that, or leave it out")
+        try:
+            problem = self.problem.scaled(width)
+        except InvalidProblem as error:
+            raise InvalidProblem(f"{self.name}: {error}") from error
+        return dataclasses.replace(self, problem=problem, width=width)
 
     @property
     def title(self) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Final, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..common.errors import UserError
+from ..common.files import utf8
 from ..common.names import unknown
 from ..kernels.catalog import KERNELS
 from ..kernels.problem import InvalidProblem, Problem
@@ -41,8 +42,8 @@ class _Competitors(_Part):
 
 
 class _Place(_Part):
-    series: str
-    x: float | str | None = None
+    series: Annotated[str, Field(min_length=1)]
+    x: Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(min_length=1)] | None = None
     model: str | None = None
     problem: dict[str, Any] = Field(default_factory=dict)
     competitors: _Competitors | None = None
@@ -75,6 +76,8 @@ def suite_named(word: str) -> tuple[str, Suite]:
         return word, SUITES.load(word)
     path = Path(word)
     name = path.name.partition(".")[0]
+    if not name:
+        raise SuiteFileError(f"{path}: a suite has the name of its file before the first dot: rename the file")
     if name in SUITES.names():
         raise SuiteFileError(f"{path}: {name} is the name of a suite of moebench: rename the file")
     return name, read(path)
@@ -87,9 +90,11 @@ def read(path: Path) -> Suite:
         SuiteFileError: naming the file, the line, the field, its value and the remedy.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise SuiteFileError(f"{path}: {getattr(error, 'strerror', error)}: give the TOML file of a suite") from error
+        text = utf8(path.read_bytes(), path).decode()
+    except OSError as error:
+        raise SuiteFileError(f"{path}: {error.strerror}: give the TOML file of a suite") from error
+    except UnicodeError as error:
+        raise SuiteFileError(f"{path}: it is no text in UTF-8: give the TOML file of a suite") from error
     return _Reader(path, text).suite()
 
 
@@ -105,6 +110,8 @@ class _Reader:
             raise SuiteFileError(f"{self._syntax(str(error))}: write it as TOML") from error
         except ValidationError as error:
             raise self._invalid(error) from error
+        except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in thousands of lists
+            raise SuiteFileError(f"{self.path}: a value is too long or too deep: give a shorter one") from error
         given = {"small": found.small, "full": found.full, "reduced": found.reduced}
         forms = {size: self._form(size, form) for size, form in given.items() if form}
         small, full = forms.get("small") or forms.get("full"), forms.get("full") or forms.get("small")
@@ -140,7 +147,7 @@ class _Reader:
         """Return the points of a place: one, or one for each value of the field that is a list."""
         given, inside = dict(place.problem), (*at, "problem")
         width = given.pop("width", None)
-        if width is not None and (not isinstance(width, int) or width < 1):
+        if width is not None and (not isinstance(width, int) or isinstance(width, bool) or width < 1):
             raise self._error((*inside, "width"), f"width = {width!r}: give a positive integer")
         for name in given:
             if name not in _FIELDS:
@@ -156,7 +163,7 @@ class _Reader:
             config=place.config,
         )
         try:
-            layer = self._layer(place, given | ({swept: values[0]} if swept else {}), width)
+            layer = self._layer(place, given | ({swept: values[0]} if swept else {}), width, swept)
             sweep = Sweep(layer=layer, point=point, values=values)
             if empty := [one.problem for one in sweep.places() if one.problem.T == 0]:
                 raise InvalidProblem(f"T = {empty[0].T}: give at least one token")
@@ -182,7 +189,7 @@ class _Reader:
             raise self._error((*at, "problem", name), f"{name} = []: give at least one value")
         return name
 
-    def _layer(self, place: _Place, given: dict[str, Any], width: int | None) -> Layer:
+    def _layer(self, place: _Place, given: dict[str, Any], width: int | None, swept: str | None) -> Layer:
         missing = [name for name in ("T", *(() if place.model else "DFEK")) if name not in given]
         if missing:
             remedy = f"give {'it' if len(missing) == 1 else 'them'}{', or a model' if missing != ['T'] else ''}"
@@ -191,18 +198,29 @@ class _Reader:
             given["load"] = with_digest(str(given["load"]), self.path.parent)
         if place.model is None:
             layer = Layer(name=place.series, problem=Problem(**given))
-        elif place.model.endswith(".json"):
-            layer = Layer.configured(self.path.parent / place.model, **given)
         else:
-            layer = Layer.of(place.model, **given)
-        return layer if width is None else layer.scaled(width)
+            layer = self._layer_of(place.model, given, swept)
+        try:
+            return layer if width is None else layer.scaled(width)
+        except InvalidProblem as error:
+            raise InvalidProblem(f"width = {width}: {error}") from error
+
+    def _layer_of(self, model: str, given: dict[str, Any], swept: str | None) -> Layer:
+        """Return the layer of a model, used as ``given``; a sweep may leave its shape, a single place may not."""
+        file = self.path.parent / model if model.endswith(".json") else None
+        own = Layer.configured(file) if file else Layer.of(model, T=1)
+        for name in "DFEK":
+            value, of_model = given.get(name), getattr(own.problem, name)
+            if name != swept and value not in (None, of_model):
+                raise InvalidProblem(f"{name} = {value!r}: {of_model} in {model}: leave out one of the two")
+        return Layer.configured(file, **given) if file else Layer.of(model, **given)
 
     def _field_of(self, at: FieldPath, place: _Place, message: str) -> FieldPath:
         """Return the field that a message is about: the one that it begins with, the model that it quotes, or all."""
-        if place.model and place.model in message:
-            return (*at, "model")
         name = re.match(r"\w*", message)
-        return (*at, "problem", name[0]) if name and name[0] in place.problem else (*at, "problem")
+        if name and name[0] in place.problem:
+            return (*at, "problem", name[0])
+        return (*at, "model") if place.model and place.model in message else (*at, "problem")
 
     def _invalid(self, error: ValidationError) -> SuiteFileError:
         """Return the error of the first field that is wrong, of unknown ones before missing ones."""
@@ -212,7 +230,7 @@ class _Reader:
             return self._error(at, str(unknown("field", str(at[-1]), _names_at(at[:-1]))))
         if first["type"] == "missing":
             return self._error(at, f"{at[-1]} is missing: give it; the fields are {', '.join(_names_at(at[:-1]))}")
-        remedy = re.sub(r"^\w+ should (be|have)", "give", first["msg"])
+        remedy = _REMEDIES.get(first["type"]) or re.sub(r"^\w+ should (be|have)", "give", first["msg"])
         name = _dotted(at[-2:] if isinstance(at[-1], int) else at[-1:])
         return self._error(at, f"{name} = {first['input']!r}: {remedy}")
 
@@ -249,7 +267,18 @@ class _Reader:
         return f"{self.path}:{line or len(self.text.splitlines())}: {what[0].lower()}{what[1:]}"
 
 
-_NOT_IN_FILES: Final = ("[key]", "str", "float")
+_REMEDIES: Final = {
+    "model_type": "give a table",
+    "dict_type": "give a table",
+    "list_type": "give a list",
+    "string_type": "give text",
+    "float_type": "give a number or text",
+    "finite_number": "give a finite number or text",
+    "too_short": "give at least one",
+    "string_too_short": "give some text",
+}
+"""By type of pydantic's error; the messages of others say it well."""
+_NOT_IN_FILES: Final = ("[key]", "str", "float", "constrained-str")
 """Parts of the paths of pydantic that name no field."""
 _FIELDS: Final = tuple(field.name for field in fields(Problem))
 

@@ -188,9 +188,12 @@ class _Fields:
 
 def _read(path: Path) -> Config:
     try:
-        config = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InvalidConfig(f"{path} cannot be read ({error.strerror}): give a local config.json") from error
+        content = path.read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error  # as of a path with a NUL
+        raise InvalidConfig(f"{path} cannot be read ({reason}): give a local config.json") from error
+    try:
+        config = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise InvalidConfig(f"{path} is not JSON ({error}): give a model's config.json") from error
     if not isinstance(config, dict):

@@ -16,7 +16,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from ...common.errors import UserError
 from .load import Load
@@ -35,6 +35,10 @@ ROUNDING: tuple[DType, ...] = ("float32", "float16", "bfloat16", "float8_e4m3fn"
 SCALE_BYTES = 4
 ROUTE_BYTES = 8  # an int32 id and a float32 gate weight
 ALIGNMENTS = (16, 8, 4, 2, 1)  # tried in turn by `scaled`: aligned widths multiply faster
+
+
+LARGEST: Final = 1 << 40
+"""The largest value of a field that is an integer: more than there is of anything."""
 
 
 class InvalidProblem(UserError, ValueError):
@@ -91,6 +95,8 @@ class Problem:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < smallest:
                 raise InvalidProblem(f"{name} = {value!r}: give an integer of at least {smallest}")
+            if value > LARGEST:
+                raise InvalidProblem(f"{name} is larger than any there is: give an integer of at most {LARGEST}")
         for name, choices in (
             ("gated", Literal[True, False]),
             ("bias", Literal[True, False]),
@@ -105,7 +111,9 @@ class Problem:
                 raise InvalidProblem(f"{name} = {getattr(self, name)!r}: give one of {valid}")
         factor = self.capacity_factor
         if factor is not None and not _is_positive_number(factor):
-            raise InvalidProblem(f"capacity_factor = {factor!r}: give a positive number, or None for dropless")
+            raise InvalidProblem(
+                f"capacity_factor = {factor!r}: give a positive number, or leave it out (None) for dropless"
+            )
 
     def _check_fields_together(self) -> None:
         if self.K > self.E:

@@ -106,6 +106,8 @@ def _parameters(kind: type[Router], text: str) -> Iterator[tuple[str, int | floa
     read: set[str] = set()
     for part in text.split(",") if text else []:
         name, _, value = part.partition("=")
+        if not fields:
+            raise ValueError(f"no parameter of {kind.name()} is named {name!r}: it has none")
         if name not in fields:
             raise unknown(f"parameter of {kind.name()}", name, list(fields))
         if name in read:

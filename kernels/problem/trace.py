@@ -170,8 +170,9 @@ def _content(path: str | Path) -> bytes:
         if size > MOST_BYTES:
             raise InvalidTrace(f"trace {path} has {size:,} bytes: record fewer tokens, for at most {MOST_BYTES:,}")
         return Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidTrace(f"trace {path}: {error.strerror}: give a .npy file of expert ids (tokens, K)") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error  # as of a path with a NUL
+        raise InvalidTrace(f"trace {path}: {reason}: give a .npy file of expert ids (tokens, K)") from error
 
 
 def _digest(content: bytes) -> str:

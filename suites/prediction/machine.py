@@ -186,12 +186,12 @@ def machine(word: str) -> MachineDescription:
 def _read(text: str, where: str) -> MachineDescription:
     try:
         return MachineDescription.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidMachine(f"{where} is not TOML: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InvalidMachine(f"{where}: {key}: {first['msg']}") from error
+    except (ValueError, RecursionError) as error:  # of tomllib, also for numbers of thousands of digits
+        raise InvalidMachine(f"{where} is not TOML: {error}") from error
 
 
 def to_toml(described: MachineDescription) -> str:

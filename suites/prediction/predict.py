@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
+from typing import Final
 
+from ...common.counts import count
 from ...execution.trial.task import Task
 from ...kernels.problem import DType, InvalidProblem, Problem
 from ...kernels.problem.popularity import choices
@@ -35,6 +37,9 @@ class PredictionRequest:
     chunks: int = 1
 
 
+MOST_RANKS: Final = 1 << 30
+
+
 def rank_counts(words: str) -> list[int]:
     """Parse numbers of ranks with commas between them, and A..B for the powers of two from A to B.
 
@@ -46,16 +51,19 @@ def rank_counts(words: str) -> list[int]:
     found: set[int] = set()
     for word in words.split(","):
         first, dots, last = word.strip().partition("..")
-        if not all(end.isdecimal() and int(end) for end in ((first, last) if dots else (first,))):
+        least, most = count(first), count(last if dots else first)
+        if least is None or most is None:
             raise InvalidProblem(
                 f"--ranks {words}: {word.strip()!r} is not a number of ranks; give 8,16,24 or 8..65536"
             )
         if not dots:
-            found.add(int(first))
-            continue
-        powers = {1 << exponent for exponent in range(int(last).bit_length()) if int(first) <= 1 << exponent}
+            powers = {least}
+        else:
+            powers = {1 << exponent for exponent in range(most.bit_length()) if least <= 1 << exponent}
         if not powers:
             raise InvalidProblem(f"--ranks {words}: no power of two lies in {word.strip()}; give 8..65536")
+        if most > MOST_RANKS:
+            raise InvalidProblem(f"--ranks {words}: {word.strip()} is more than there are; give at most {MOST_RANKS}")
         found |= powers
     return sorted(found)
 

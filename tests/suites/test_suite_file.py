@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from moebench.common.files import NotUtf8
 from moebench.kernels.problem.trace import write
 from moebench.suites.layer import Asked, Layer
 from moebench.suites.plan import plan, tasks
@@ -110,16 +111,24 @@ def test_paths_in_a_file_are_beside_it(file: Path) -> None:
         ('series = "ours"\n', "", 8, "small.places[0]: series is missing: give it; the fields are series, x"),
         ('series = "ours"', 'series = "ours"\nx = 3', 10, "x = 3.0: leave it out, as each value of T is one"),
         ("x = 4\n", "", 12, "small.places[1]: x is missing: give the place on the axis, or a list"),
-        ("x = 4", "x = []", 14, "small.places[1]: x = []: give a valid"),
+        ("x = 4", "x = []", 14, "small.places[1]: x = []: give a number or text"),
         ("Qwen3-30B-A3B", "Qwen3-30", 15, "no model is named 'Qwen3-30': did you mean Qwen3-30B-A3B"),
         ("width = 64", "width = 0", 16, "width = 0: give a positive integer"),
         ("width = 64", "width = 3", 16, "too narrow"),
+        ("width = 64", "width = true", 16, "width = True: give a positive integer"),
+        ("width = 64", "width = 4096", 16, "Qwen3-30B-A3B has D = 2048 already: give at most that, or leave it out"),
+        ("width = 64", "D = 64", 16, "D = 64: 2048 in Qwen3-30B-A3B: leave out one of the two"),
+        ("x = 4", "x = nan", 14, "small.places[1]: x = nan: give a finite number or text"),
+        ("x = 4", 'x = ""', 14, "small.places[1]: x = '': give a number or text"),
+        ('series = "ours"', 'series = ""', 9, "small.places[0]: series = '': give some text"),
+        ("D = 64", "D = 9999999999999", 10, "D is larger than any there is: give an integer of at most"),
+        ("config = { tile = 64 }", "config = 3", 17, "small.places[1]: config = 3: give a table"),
         ("mode =", "mod =", 16, "small.places[1].problem: no field is named 'mod': did you mean mode"),
         ("1.5", "nan", 16, "capacity_factor = nan: give a positive number"),
         ("1.5", "0", 16, "capacity_factor = 0: give a positive number"),
         ('"peers"', '"pears"', 20, "groups[1] = 'pears': give"),
         ("[small]", "[smal]", 4, "no field is named 'smal': did you mean small?"),
-        ('axis = "tokens T"', "axis = 3", 2, "axis = 3: give a valid string"),
+        ('axis = "tokens T"', "axis = 3", 2, "axis = 3: give text"),
         ('axis = "tokens T"\n', "", 1, "axis is missing: give it; the fields are question, axis, small"),
         ("question = ", "question ", 1, "expected '=' after a key in a key/value pair: write it as TOML"),
     ],
@@ -141,6 +150,20 @@ def test_a_file_that_is_no_suite_is_refused(file: Path) -> None:
     file.write_text('question = "?"\naxis = "T"\n')
     with pytest.raises(SuiteFileError, match=r":1: the file has neither small nor full: give"):
         read(file)
-    file.write_bytes(b"\xff\xfe")
-    with pytest.raises(SuiteFileError, match="give the TOML file of a suite"):
+    file.write_bytes(b"\xff\x00")
+    with pytest.raises(SuiteFileError, match="it is no text in UTF-8: give the TOML file of a suite"):
         read(file)
+    file.write_text(TEXT, encoding="utf-16")
+    with pytest.raises(NotUtf8, match="save it as UTF-8"):
+        read(file)
+    for value in ("[" * 5000, "1" * 5000):
+        file.write_text(f"question = {value}")
+        with pytest.raises(SuiteFileError, match="a value is too long or too deep: give a shorter one"):
+            read(file)
+    with pytest.raises(SuiteFileError, match="before the first dot: rename the file"):
+        tasks(str(file.with_name(".toml")), "small", "cpu")
+
+
+def test_a_mark_of_its_encoding_before_a_suite_is_no_part_of_it(file: Path) -> None:
+    file.write_text(TEXT, encoding="utf-8-sig")
+    assert read(file).axis == "tokens T"
