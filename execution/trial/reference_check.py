@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -22,6 +23,8 @@ from .across_ranks import gather, rank, worst_of_ranks
 from .checks.checksum import changed, checksum, checksums
 from .checks.poison import poisoned_memory
 from .checks.timed_inputs import TimedInputs
+
+NEW_SHARE: Final = 8  # of that many tokens of a second check one is new, where the results of the others are known
 
 
 class TouchedInputs(ValueError):
@@ -55,6 +58,13 @@ class Subject:
 
     problem: Problem
     question: Question
+
+    @property
+    def by_token(self) -> bool:
+        """Whether a token's result depends on that token and its routes alone."""
+        problem = self.problem
+        whole = problem.mode == "forward" and problem.capacity is None and problem.ranks == 1
+        return whole and self.question.by_token
 
     @property
     def drawing_bytes(self) -> int:
@@ -92,6 +102,35 @@ class ReferenceCheck:
     def of(inputs: Inputs, expected: Result, *, routed: Routing, kept: Routing) -> ReferenceCheck:
         """Return the check on inputs as they are now."""
         return ReferenceCheck(inputs=inputs, expected=expected, routed=routed, kept=kept, checksums=checksums(inputs))
+
+    def with_known(self, problem: Problem, known: ReferenceCheck, *, seed: int) -> ReferenceCheck:
+        """Return a check with the tokens of this one, and those of ``known`` drawn with repetition, in random order.
+
+        A token's result must depend on that token and its routes alone. Places and the experts' numbers of rows are
+        new, and the results of repeated tokens are known.
+        """
+        new, device = len(self.inputs.x_TD), self.inputs.x_TD.device
+        generator = torch.Generator(device).manual_seed(seed)
+        again = torch.randint(len(known.inputs.x_TD), (problem.T - new,), generator=generator, device=device)
+        order_T = torch.randperm(problem.T, generator=generator, device=device)
+
+        def joined(ours: Tensor, theirs: Tensor) -> Tensor:
+            return torch.cat([ours, theirs[again]])[order_T]
+
+        mine, theirs = self.inputs, known.inputs
+        routing = Routing(
+            ids_TK=joined(mine.routing.ids_TK, theirs.routing.ids_TK),
+            gates_TK=joined(mine.routing.gates_TK, theirs.routing.gates_TK),
+            experts=mine.routing.experts,
+        )
+        inputs = Inputs(
+            x_TD=joined(mine.x_TD, theirs.x_TD),
+            routing=routing,
+            weights=theirs.weights,
+            dy_TD=joined(mine.dy_TD, theirs.dy_TD),
+        )
+        expected = Result(y_TD=joined(self.expected.y_TD, known.expected.y_TD), gradients={})
+        return ReferenceCheck.of(inputs, expected, routed=routing, kept=routing)
 
     def copies(self, problem: Problem, count: int) -> list[Inputs]:
         """Return the inputs ``count`` times, each set in separate memory."""
@@ -190,9 +229,23 @@ class ReferenceChecks:
             self._weights[subject] = draw_weights(problem, seed=problem.seed, device=self._device)
         drawn = self._drawn.setdefault(subject, {})
         if turn not in drawn:
-            seed = 2 * problem.seed + 1 + turn
-            drawn[turn] = ReferenceCheck.draw(subject, self._weights[subject], seed=seed, device=self._device)
+            drawn[turn] = self._drawn_check(subject, drawn.get(0), seed=2 * problem.seed + 1 + turn)
         return drawn[turn]
+
+    def _drawn_check(self, subject: Subject, known: ReferenceCheck | None, *, seed: int) -> ReferenceCheck:
+        """Draw a check; where results of tokens are ``known``, only a share of its tokens is new.
+
+        The reference of a whole batch takes as long as two calls. With one expert, as reference rates have it, all
+        tokens take the same way, so that in their first check too some are repeated.
+        """
+        problem, weights = subject.problem, self._weights[subject]
+        new = -(-problem.T // NEW_SHARE)
+        if not subject.by_token or new == problem.T or (known is None and problem.E > 1):
+            return ReferenceCheck.draw(subject, weights, seed=seed, device=self._device)
+        few = ReferenceCheck.draw(
+            Subject(problem.replace(T=new), subject.question), weights, seed=seed, device=self._device
+        )
+        return few.with_known(problem, known or few, seed=seed)
 
 
 def _weights_of(subject: Subject) -> tuple[object, ...]:

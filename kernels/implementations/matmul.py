@@ -52,7 +52,7 @@ class Matmul(Kernel):
     """The product of x (N, D) and a matrix (U + F, D), transposed: 2 N D (U + F) FLOPs, thrice that in training."""
 
     family = "reference"
-    question = Question(given=_given, truth=_truth, truth_bytes=_truth_bytes)
+    question = Question(given=_given, truth=_truth, truth_bytes=_truth_bytes, by_token=True)
 
     def solves(self, problem: Problem) -> Problem:
         return problem.dense()

@@ -78,13 +78,13 @@ def test_a_static_model_tells_what_it_moves() -> None:
 
 
 def test_a_call_without_values_keeps_and_takes_what_it_would_with_them() -> None:
-    """Saved tensors are as in Triton's interpreter, whose own tensors count at the peak."""
+    """Saved tensors and the peak are as in Triton's interpreter, whose own tensors do not count."""
     kernel = KERNELS.load("triton_padded")
     problem = PROBLEM.replace(T=16)
     config = kernel.space(problem, META)[0]
     real, without = of_call(kernel, problem, config, CPU), of_call(kernel, problem, config, META)
     assert real["saved_bytes"] == without["saved_bytes"] > 0
-    assert real["peak_bytes"] > without["peak_bytes"] > without["saved_bytes"] + problem.weight_bytes
+    assert real["peak_bytes"] == without["peak_bytes"] > without["saved_bytes"] + problem.weight_bytes
     assert (without["launches"], without["host_waits"]) == (11, 0)
     assert "launches" not in real
 

@@ -14,14 +14,13 @@ from small_tasks import PROBLEM, task
 
 from moebench.execution.trial.accuracy import verdict
 from moebench.execution.trial.checks import unannounced_check, watched_sampler
-from moebench.execution.trial.reference_check import ReferenceCheck, Subject, call
+from moebench.execution.trial.reference_check import ReferenceCheck, ReferenceChecks, Subject, call
 from moebench.execution.trial.task import Budget
 from moebench.execution.trial.trial import TrialRunner
 from moebench.execution.workers.rank_setup import clocks_of
 from moebench.kernels.kernel import Layer
 from moebench.kernels.oracle import Result
 from moebench.kernels.problem import Problem
-from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.tensors import Inputs, draw_weights
 from moebench.kernels.question import LAYER
 from moebench.results.record import CacheState, Record, Status
@@ -110,17 +109,17 @@ def test_what_the_first_timed_call_keeps_is_found_though_it_is_graded_itself(
 def test_the_last_call_has_routes_that_no_call_has_had(small: TrialRunner) -> None:
     """More rows for one expert than in all calls before: room for those is not enough."""
     problem = next(
-        one for one in (PROBLEM.replace(seed=seed) for seed in range(9)) if fullest(one, 2) > fullest(one, 1)
+        one for one in (PROBLEM.replace(seed=seed) for seed in range(9)) if fullest(one, "last") > fullest(one, "first")
     )
     honest, found = measured(small, "Honest", "FitsFirstCounts", problem=problem)
     assert (honest.status, found.status) == (Status.passed, Status.wrong)
     assert "y is off by" in found.reason
 
 
-def fullest(problem: Problem, draw: int) -> int:
-    """Return the rows of the fullest expert in the first or the second draw of a trial."""
-    routing = draw_routes(problem, seed=2 * problem.seed + draw, device=CPU)
-    return int(routing.counts_E().max())
+def fullest(problem: Problem, check: str) -> int:
+    """Return the rows of the fullest expert in the first or the last check of a trial."""
+    drawn: ReferenceCheck = getattr(ReferenceChecks(CPU), check)(Subject(problem, LAYER))
+    return int(drawn.kept.counts_E().max())
 
 
 def test_the_result_of_a_graded_call_does_not_stay_in_memory() -> None:

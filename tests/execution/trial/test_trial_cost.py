@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 import torch
-from small_tasks import task
+from small_tasks import PROBLEM, task
 
 from moebench.execution.trial import reference_check
 from moebench.execution.trial.checks import timed_inputs
+from moebench.execution.trial.reference_check import NEW_SHARE
 from moebench.execution.trial.task import Budget
 from moebench.execution.trial.trial import TrialRunner
 from moebench.kernels.implementations import loop
+from moebench.kernels.oracle import Result
+from moebench.kernels.problem import Problem
+from moebench.kernels.problem.tensors import Inputs
 from moebench.kernels.question import LAYER
 from moebench.results.record import Status
 from moebench.results.timing import cpu_clock
@@ -53,7 +57,7 @@ def test_a_competitor_costs_one_call_besides_its_samples_and_a_problem_two_refer
 ) -> None:
     """The first call alone is not timed: the last one that is graded is a sample, and no call is a warm-up.
 
-    Weights are drawn once, tokens and the reference twice, however many compete.
+    Weights are drawn once, tokens and the reference twice, however many compete; the second time an eighth of them.
     """
     monkeypatch.setattr(cpu_clock, "last_level_cache_bytes", lambda: 1 << 16)
     monkeypatch.setattr(cold_plan, "LEAST_READ", 0 if rotated else 1 << 40)
@@ -70,7 +74,13 @@ def test_a_competitor_costs_one_call_besides_its_samples_and_a_problem_two_refer
         (MachineRates, "_matmul_rate"),
     ):
         monkeypatch.setattr(owner, name, counting(counts, f"{owner.__name__}.{name}", getattr(owner, name)))
-    object.__setattr__(LAYER, "truth", counting(counts, "truth", truth := LAYER.truth))
+    truth, tokens = LAYER.truth, list[int]()
+
+    def noted(problem: Problem, inputs: Inputs) -> Result:
+        tokens.append(problem.T)
+        return truth(problem, inputs)
+
+    object.__setattr__(LAYER, "truth", noted)
     runner = TrialRunner(CPU, {"cold": CpuClock()})
     asked = dataclasses.replace(task(*NAMES), budget=Budget(seconds=0.0))
     called = Counter[str]()
@@ -89,13 +99,13 @@ def test_a_competitor_costs_one_call_besides_its_samples_and_a_problem_two_refer
     samples = [len(record.timing.samples_ns) for record in records if record.timing]
     assert samples == [MIN_SAMPLES + 1] * len(NAMES)
     assert called["layer"] == len(NAMES) * (1 + MIN_SAMPLES + 1)
-    assert counts.pop("truth") == 2
+    assert tokens == [PROBLEM.T, PROBLEM.T // NEW_SHARE]
     sets = counts.pop("moebench.execution.trial.checks.timed_inputs.changed")
     assert sets > 1 if rotated else sets == 1  # all weights once, after the last calls
     assert counts == {
         "moebench.execution.trial.reference_check.draw_weights": 1,
         "moebench.execution.trial.reference_check.draw_inputs": 2,
-        "moebench.execution.trial.reference_check.checksums": 2,
+        "moebench.execution.trial.reference_check.checksums": 3,
         "moebench.execution.trial.reference_check.changed": len(NAMES) + 1,
         "TimedInputs.pose": 2 * len(NAMES),
         "MachineRates._matmul_rate": 1,

@@ -1,0 +1,52 @@
+"""Checks whose tokens are partly known: their results are those of the reference, in new places."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_tasks import PROBLEM
+
+from moebench.execution.trial.reference_check import NEW_SHARE, ReferenceChecks, Subject
+from moebench.kernels.catalog import KERNELS
+from moebench.kernels.problem import Problem
+
+CPU = torch.device("cpu")
+ODD = Problem(T=13, D=16, F=8, E=5, K=2, load="zipf:1", bias=True)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "problem"),
+    [
+        ("loop", PROBLEM),
+        ("loop", ODD),
+        ("loop", ODD.replace(load="empty:0.5")),
+        ("loop", ODD.replace(T=1)),
+        ("loop", ODD.replace(dtype="bfloat16", gated=False)),
+        ("loop", ODD.replace(mode="train")),
+        ("loop", ODD.replace(capacity_factor=0.6)),
+        ("loop", Problem(T=9, D=8, F=8, E=4, K=2, dtype="float8_e4m3fn")),
+        ("dense", PROBLEM.dense()),
+        ("matmul", PROBLEM.dense()),
+        ("matmul", PROBLEM.dense().replace(mode="train")),
+    ],
+)
+def test_the_expected_result_of_both_checks_is_that_of_the_reference(kernel: str, problem: Problem) -> None:
+    checks, question = ReferenceChecks(CPU), KERNELS.load(kernel).question
+    first, last = checks.first(Subject(problem, question)), checks.last(Subject(problem, question))
+    for check in (first, last):
+        truth = question.truth(problem, check.inputs)
+        assert check.inputs.x_TD.shape == (problem.T, problem.D)
+        assert torch.allclose(check.expected.y_TD, truth.y_TD, rtol=1e-12, atol=1e-12)
+        for name, gradient in truth.gradients.items():
+            assert torch.allclose(check.expected.gradients[name], gradient, rtol=1e-12, atol=1e-12), name
+        assert check.changed() == []
+
+
+def test_a_last_check_has_new_tokens_among_known_ones_in_other_places() -> None:
+    checks = ReferenceChecks(CPU)
+    first, last = (getattr(checks, turn)(Subject(PROBLEM, KERNELS.load("loop").question)) for turn in ("first", "last"))
+    known = {tuple(row) for row in first.inputs.x_TD.tolist()}
+    rows = [tuple(row) for row in last.inputs.x_TD.tolist()]
+    assert sum(row not in known for row in rows) == PROBLEM.T // NEW_SHARE
+    assert sum(map(torch.equal, first.inputs.x_TD, last.inputs.x_TD)) < PROBLEM.T // NEW_SHARE
+    assert not torch.equal(first.kept.counts_E(), last.kept.counts_E())
