@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..execution.workers.affinity import wait_briefly
 from .check import compare, counters, gate, history, kernels
 from .endings import EndingGroup, end_as_by_ctrl_c, reporting_bugs
 from .measure import calibrate, clock, firstlight, predict, run
@@ -76,6 +77,7 @@ def main() -> None:
     read the output has closed it.
     """
     end_as_by_ctrl_c()
+    wait_briefly()  # whatever is measured in this process or in one that it starts
     with reporting_bugs():
         app()
 

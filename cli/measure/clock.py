@@ -42,6 +42,9 @@ def clock(
     The others are Triton's do_bench and do_bench_cudagraph, torch's Timer, and the cold clock with a flush that writes.
     A comparison that fails does not stop the others; exit code 1 means that all failed.
     """
+    from ...execution.workers.affinity import prepare_threads
+
+    prepare_threads(0, 1)  # as in the workers, whose clocks are compared
     import torch
 
     from ...execution.trial.clock_check import Comparison, Skipped, check, pairs

@@ -30,6 +30,9 @@ OPTIONAL = {
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False) -> None:
     """Show the device, its rates, how quiet the machine is, and which implementations and extras are usable here."""
+    from ...execution.workers.affinity import prepare_threads
+
+    prepare_threads(0, 1)  # as in the workers, whose bounds come from these rates
     import torch
 
     from ...execution.trial.local_environment import environment_of

@@ -96,6 +96,11 @@ def _first_thread(core: int, topology: Path) -> int:
     return int(threads.read_text().replace("-", ",").partition(",")[0]) if threads.exists() else core
 
 
+def wait_briefly() -> None:
+    """Bound how long threads of torch spin in this process and in those it starts; torch must not be imported yet."""
+    _unless_set(os.environ, _WAITING, "GOMP_SPINCOUNT", SPINS)
+
+
 def prepare_threads(local_rank: int, local_ranks: int) -> None:
     """Prepare this process for the OpenMP of torch, which must not be imported yet.
 
@@ -103,7 +108,7 @@ def prepare_threads(local_rank: int, local_ranks: int) -> None:
     set already stay as they are, and so does what they decide.
     """
     cores = usable_cores()  # counted before this thread is bound to one of them
-    _unless_set(os.environ, _WAITING, "GOMP_SPINCOUNT", SPINS)
+    wait_briefly()
     if local_ranks > len(cores) or not hasattr(os, "sched_setaffinity"):
         return
     if local_ranks > 1:

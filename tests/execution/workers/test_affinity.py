@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,20 @@ share = sorted(os.sched_getaffinity(0))
 if sys.argv[3:]:
     import torch
 print(share, len(os.sched_getaffinity(0)), os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OMP_PROC_BIND"), sep=";")
+"""
+# Ends when torch is imported, with the variables that torch would have read.
+IMPORTING = """
+import os, sys
+
+class Torch:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            print(os.environ.get("GOMP_SPINCOUNT"), os.environ.get("OMP_PROC_BIND"), sep=";", flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Torch())
+from moebench.cli.main import main
+main()
 """
 CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
 DECIDING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY")
@@ -51,3 +66,15 @@ def test_more_ranks_than_cores_share_all() -> None:
 
 def test_what_the_user_has_decided_stays() -> None:
     assert prepared(0, 1, OMP_WAIT_POLICY="active", OMP_PROC_BIND="false")[1:] == [str(len(CORES)), "None", "false"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "binding"),
+    [(["doctor"], "true"), (["clock"], "true"), (["calibrate", "--ranks", "2"], "None"), (["run"], "None")],
+)
+def test_no_verb_measures_with_threads_that_spin_without_bound(verb: list[str], binding: str, tmp_path: Path) -> None:
+    """The verbs that measure in their own process bind their threads, too; `run` leaves that to its workers."""
+    clean = {name: value for name, value in os.environ.items() if name not in DECIDING}
+    words = [sys.executable, "-c", IMPORTING, *verb]
+    done = subprocess.run(words, env=clean, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{SPINS};{binding}\n"
