@@ -16,8 +16,10 @@ import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress
 
 LEAST: Final = 20  # a narrower terminal gets lines of this length
+BAR: Final = 40  # characters of a bar of progress, where there is room
 UNLIMITED: Final = 100_000  # the width of a console of rich that must not break lines
 
 
@@ -93,3 +95,25 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Console(stderr=stderr, width=width_of(stream) or UNLIMITED, highlight=False, markup=False, emoji=False)
+
+
+def bar(console: Console) -> Progress:
+    """Return a bar for a terminal, with what is under way after it: a narrow terminal cuts the end of that."""
+    from rich.progress import BarColumn, Progress, TextColumn
+    from rich.table import Column
+
+    long, under_way = min(BAR, console.width // 4), Column(no_wrap=True, overflow="ellipsis")
+    return Progress(
+        BarColumn(long, table_column=Column(min_width=long)),
+        TextColumn("{task.percentage:.0f} %", table_column=Column(min_width=5, justify="right")),
+        TextColumn("{task.description}", markup=False, table_column=under_way),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def minutes(seconds: float) -> str:
+    """Return a time as minutes and seconds."""
+    whole, seconds = divmod(round(seconds), 60)
+    return f"{whole}:{seconds:02d}"

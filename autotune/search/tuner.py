@@ -24,6 +24,7 @@ from .space import Space
 from .stages import SUITE, Batch, batches, belongs, distinct, last_number
 from .strategy import FULL_SAMPLES, STRATEGIES, Suggestion
 from .tuning_plan import TuningPlan
+from .tuning_time_left import TuningTimeLeft
 
 QUESTION = "Which configuration of {kernel} is the fastest?"
 BATCH = (
@@ -33,12 +34,17 @@ BATCH = (
 
 @dataclass(frozen=True, kw_only=True)
 class TuningProgress:
-    """Progress after each task: its stage and problem, the trials of its search, and the best score so far."""
+    """Progress after each task: its stage and problem, the trials of its search, and the best score so far.
+
+    ``left_s`` are the seconds that everything still takes by estimate, ``share_done`` is the share that is over.
+    """
 
     stage: Stage
     problem: Problem
     trials: int
     best: float | None
+    left_s: float
+    share_done: float
 
 
 @dataclass
@@ -84,6 +90,7 @@ class Tuner:
         self._numbers: Counter[tuple[Stage, Problem]] = Counter()
         self._waited_s = 0.0
         self._compiled_s = 0.0
+        self._last = time.perf_counter()
         self.spent = TuningTime()
         self.interrupted = False
         self.records = [
@@ -104,6 +111,8 @@ class Tuner:
         Raises:
             DefaultFails: when the default configuration of a problem fails.
         """
+        self._last = time.perf_counter()
+        _ = self._time_left  # counts what the records hold before anything is added to them
         for problem in self._plan.searched:
             if not self.interrupted:
                 yield from self._search(problem)
@@ -111,6 +120,7 @@ class Tuner:
     def stop(self) -> None:
         """End the search after the tasks under way; what it has found can then be compared."""
         self.interrupted = True
+        self._time_left.stop_searching(self._searches)
 
     def compare(self, winners: Callable[[Sequence[Record]], Sequence[Config]]) -> Iterator[TuningProgress]:
         """Compare the finalists of each batch size, then all winners at each batch size and load.
@@ -163,7 +173,7 @@ class Tuner:
                 batch = self._finished()
                 pending -= 1
                 search.tell(batch)
-                yield self._progress("search", problem)
+                yield self._progress("search", problem, batch)
         finally:
             self.spent.total_s += time.perf_counter() - started
             self.spent.waited_s += self._waited_s - waited_s
@@ -213,8 +223,7 @@ class Tuner:
             if all(dict(config) in held for config in configs):
                 return
         self._submit(self._task(stage, problem, configs, None))
-        self._finished()
-        yield self._progress(stage, problem)
+        yield self._progress(stage, problem, self._finished())
 
     def _batches(self, stage: Stage, problem: Problem) -> list[Batch]:
         return batches(self.records, stage, problem, self._space_of(problem).default)
@@ -276,11 +285,22 @@ class Tuner:
             self._store.append(record)
         self.records += records
 
-    def _progress(self, stage: Stage, problem: Problem) -> TuningProgress:
+    @cached_property
+    def _time_left(self) -> TuningTimeLeft:
+        searched = self._plan.searched
+        held = {problem: sum(len(batch.others) for batch in self._batches("search", problem)) for problem in searched}
+        return TuningTimeLeft(self._plan, {problem: len(self._space_of(problem)) - 1 for problem in searched}, held)
+
+    def _progress(self, stage: Stage, problem: Problem, records: Sequence[Record]) -> TuningProgress:
+        now = time.perf_counter()
+        self._time_left.finished(stage, problem, records, now - self._last)
+        self._last = now
         search = self._searches.get(problem)
         return TuningProgress(
             stage=stage,
             problem=problem,
             trials=search.trials if search else 0,
             best=search.best if search else None,
+            left_s=self._time_left.seconds,
+            share_done=self._time_left.share_done,
         )

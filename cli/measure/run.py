@@ -181,11 +181,8 @@ def _say(notes: Sequence[str]) -> None:
 
 def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[Record], bool]:
     """Measure the tasks, print a line for each, and return the records and whether the run was interrupted."""
-    from rich.progress import BarColumn, Progress, TextColumn
-
     records: list[Record] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with screen.bar(console) as bar:
         work = bar.add_task("starting workers", total=1.0)
         try:
             for progress in runner.run(tasks):
@@ -194,9 +191,7 @@ def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[
                 console.print(
                     f"[{progress.done}/{progress.total}] {progress.task.point.suite}: {_place(progress.task)}: "
                     f"{', '.join(f'{count} {status}' for status, count in statuses.items())}; "
-                    f"{_clock(progress.left_s)} left",
-                    markup=False,
-                    highlight=False,
+                    f"{screen.minutes(progress.left_s)} left"
                 )
                 bar.update(work, completed=progress.share_done, description=_under_way(progress))
         except KeyboardInterrupt:
@@ -205,19 +200,15 @@ def _measure(runner: Runner, tasks: list[Task], console: Console) -> tuple[list[
 
 
 def _under_way(progress: SuiteProgress) -> str:
+    left = f"{screen.minutes(progress.left_s)} left"
     if (task := progress.upcoming) is None:
-        return f"{_clock(progress.left_s)} left"
-    return f"{_clock(progress.left_s)} left; {task.point.suite}: {_place(task)}, {len(task.competitors)} competitors"
+        return left
+    return f"{left}; {task.point.suite}: {_place(task)}, {len(task.competitors)} competitors"
 
 
 def _place(task: Task) -> str:
     point = task.point
     return f"{point.line}, {point.axis} {point.x if isinstance(point.x, str) else f'{point.x:g}'}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02d}"
 
 
 def _predictions(tasks: list[Task], suites: Sequence[str], name: str) -> list[Prediction]:

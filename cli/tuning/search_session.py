@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -49,15 +50,17 @@ def session(
 
     console = screen.console(stderr=as_json)
     failure, stopped = "", False
-    with console.status("starting workers") as status, candidates.compiling() as faults, workers as executor:
+    bar = screen.bar(console)
+    show = partial(bar.update, bar.add_task("starting workers", total=1.0))
+    with bar, candidates.compiling() as faults, workers as executor:
         path = output or _own_file(plan, executor)
         with Store(path) as store:
             tuner = Tuner(plan, executor, store, space_of=candidates.space, predict=candidates.predict, faults=faults)
             try:
                 with _stopping(tuner, console):
-                    _follow(tuner.search(), plan, status.update)
-                _follow(tuner.compare(winners), plan, status.update)
-                _follow(tuner.hold_out(lambda problem: _looked_up(tuner, candidates, problem)), plan, status.update)
+                    _follow(tuner.search(), plan, show)
+                _follow(tuner.compare(winners), plan, show)
+                _follow(tuner.hold_out(lambda problem: _looked_up(tuner, candidates, problem)), plan, show)
             except DefaultFails as error:
                 failure = f"the default configuration fails: {error}"
             except KeyboardInterrupt:
@@ -101,11 +104,14 @@ def _own_file(plan: TuningPlan, executor: Executor) -> Path:
     return home / f"{as_file_name(f'{plan.kernel}.{executor.environment.device}')}.jsonl"
 
 
-def _follow(progress: Iterable[TuningProgress], plan: TuningPlan, say: Callable[[str], None]) -> None:
+def _follow(progress: Iterable[TuningProgress], plan: TuningPlan, show: Callable[..., None]) -> None:
+    """Show the share that is done, the time left, and what is under way, the most important first."""
     for step in progress:
-        searching = f"{step.trials} of {plan.trials} trials" if step.stage == "search" else "comparing finalists"
-        best = f", best so far {1 / step.best:.3f} times as fast as the default" if step.best else ""
-        say(f"T = {step.problem.T}, load {step.problem.load}: {searching}{best}")
+        doing = f"{step.trials} of {plan.trials} trials" if step.stage == "search" else "comparing finalists"
+        best = f", best {1 / step.best:.3f}×" if step.best else ""
+        load = f", load {step.problem.load}" if plan.loads else ""
+        under_way = f"{screen.minutes(step.left_s)} left; T = {step.problem.T}{load}: {doing}{best}"
+        show(completed=step.share_done, description=under_way)
 
 
 def _looked_up(tuner: Tuner, candidates: Candidates, problem: Problem) -> Config | None:
