@@ -1,9 +1,10 @@
 """Study of `auto` on a CPU: how much slower than the best is what the cost model would choose, at each recorded point.
 
-    python studies/auto_regret.py [--estimated] [RECORDS...]     by default the recorded CPU runs of results/recorded
+    python studies/auto_regret.py [--estimated | --kept] [RECORDS...]     by default the CPU runs of results/recorded
 
 Of every point the kernels of this package compete in the configurations that were measured there. The rates are those
-in the records; with --estimated those that a layer uses on a machine whose rates are not kept.
+in the records; with --estimated those that a layer uses on a machine whose rates are not kept, with --kept those that
+are kept for this one, so that the choice is the one that a layer makes here.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from moebench.kernels.config import Config
 from moebench.kernels.cost_model.expert_rows import expected_routing
 from moebench.kernels.problem import Problem
 from moebench.kernels.steps import Rates
-from moebench.kernels.tuned.kept_rates import estimated
+from moebench.kernels.tuned.kept_rates import estimated, rates_here
 from moebench.kernels.tuned.select import CPU, candidates
 from moebench.reports.text_table import markdown
 from moebench.results.record import Record, Status
@@ -30,6 +31,8 @@ from moebench.results.record.store import load_all
 RECORDED = Path(__file__).parents[1] / "results" / "recorded"
 FILES = ("cpu-peers.jsonl", "cpu-peers-zen4.jsonl", "cpu-main.jsonl")
 NEAR = 0.15  # the regret that is aimed at
+RECORDED_RATES = ""
+AT = ("--estimated", "--kept")  # options that name other rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +66,7 @@ class Decision:
         return self.chosen.ms / self.best.ms - 1
 
 
-def decisions(records: Sequence[Record], *, at_estimated: bool = False) -> list[Decision]:
+def decisions(records: Sequence[Record], at: str = RECORDED_RATES) -> list[Decision]:
     """Return the decision at every point where two candidates or more were measured on a CPU, on one rank."""
     places: dict[tuple[str, str], list[Record]] = defaultdict(list)
     able = candidates(CPU)
@@ -77,7 +80,7 @@ def decisions(records: Sequence[Record], *, at_estimated: bool = False) -> list[
         ):
             places[record.point.suite, record.key].append(record)
     return [
-        Decision(suite=suite, problem=_problem(found[0]), measured=tuple(_measured(found, at_estimated)))
+        Decision(suite=suite, problem=_problem(found[0]), measured=tuple(_measured(found, at)))
         for (suite, _), found in places.items()
         if len(found) > 1 and found[0].problem.get("ranks") == 1
     ]
@@ -88,19 +91,27 @@ def near(found: Sequence[Decision]) -> int:
     return sum(one.regret <= NEAR for one in found)
 
 
-def _measured(found: Sequence[Record], at_estimated: bool) -> Iterator[Measured]:
+def _measured(found: Sequence[Record], at: str) -> Iterator[Measured]:
     problem = _problem(found[0])
     routing = expected_routing(problem)
     for record in found:
-        if record.timing is None or record.roofline is None:
+        if record.timing is None or (record.roofline is None and at == RECORDED_RATES):
             continue
         kernel = KERNELS.load(record.kernel)
         # Records of an older version lack the axes that came later, whose defaults are what it did.
         config: Config = {**kernel.space(problem, CPU)[0], **record.config}  # type: ignore[dict-item]  # checked by steps
-        here: Rates = estimated(problem, record.environment.threads) if at_estimated else rates(record.roofline, "cpu")
+        here = _rates(record, problem, at)
         predicted = sum(step.seconds(here) for step in kernel.steps(problem, config, routing, CPU))
         median_ns = statistics.median(record.timing.samples_ns)
         yield Measured(kernel=record.kernel, ms=median_ns / 1e6, predicted_ms=predicted * 1e3)
+
+
+def _rates(record: Record, problem: Problem, at: str) -> Rates:
+    if at == "--estimated":
+        return estimated(problem, record.environment.threads)
+    if at == "--kept" or record.roofline is None:
+        return rates_here(problem).rates
+    return rates(record.roofline, "cpu")
 
 
 def _problem(record: Record) -> Problem:
@@ -140,10 +151,10 @@ def report(title: str, found: Sequence[Decision]) -> Iterator[str]:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the regret at the points of the files that are named."""
-    at_estimated = "--estimated" in arguments
-    named = [Path(one) for one in arguments if one != "--estimated"]
+    at = next((one for one in arguments if one in AT), RECORDED_RATES)
+    named = [Path(one) for one in arguments if one not in AT]
     for path in named or [RECORDED / name for name in FILES]:
-        found = decisions(load_all([path]).records, at_estimated=at_estimated)
+        found = decisions(load_all([path]).records, at)
         if found:
             sys.stdout.write("\n".join(report(path.name, found)) + "\n")
 

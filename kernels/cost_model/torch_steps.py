@@ -21,9 +21,11 @@ QUEUE = (24, 100)
 MM_CALLS = 5
 GROUPED_CALLS = 3
 # Times the weights of a product pass memory: read, written packed, read again. Rows of all heights between 16 and 256
-# took as much more for every byte of their weight, in both dtypes. A batched product passes them twice: 43 microseconds
-# for 786 kB and 23 for 393 kB at 34.5 GB/s, whatever the rows.
-MM_PASSES = 3
+# took as much more for every byte of their weight, in both dtypes. All cores read what each of them packed, so two more
+# passes allow for cores without a common cache: where a message between them took 325 ns and not 53, products took 1.43
+# times as long. A batched product passes its weights twice: 43 microseconds for 786 kB and 23 for 393 kB at 34.5 GB/s,
+# whatever the rows and the cores, for each core has experts of its own.
+MM_PASSES = 3 + 2
 BATCHED_PASSES = 2
 # What an element of other pointwise operations is worth in those of a gated activation: scaling a row into float32
 # (232 ps against 380 in bfloat16, 183 against 290 in float32), and adding one to a sum of rows (120 to 150 ps, of

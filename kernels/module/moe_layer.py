@@ -174,11 +174,12 @@ class MoELayer(nn.Module):
         weights = self.weights
         autocast = _autocast_dtype(hidden_states.device)
         self._check(hidden_states, top_k_index, top_k_weights, weights, autocast)
-        weights = weights.map(_local_part)
+        if any(hasattr(tensor, "to_local") for tensor in weights.named().values()):
+            weights = weights.map(_local_part)
         T, K = hidden_states.numel() // self.problem.D, top_k_index.shape[-1]
-        x_TD, ids_TK = hidden_states.reshape(T, self.problem.D), top_k_index.reshape(T, K)
+        x_TD = hidden_states if hidden_states.ndim == 2 else hidden_states.reshape(T, self.problem.D)
         routing = Routing(
-            ids_TK=torch.where((ids_TK >= 0) & (ids_TK < self.problem.E), ids_TK, NO_ROUTE).int(),
+            ids_TK=_routes(top_k_index.reshape(T, K), self.problem.E),
             gates_TK=top_k_weights.reshape(T, K).float(),
             experts=self.problem.E,
         )
@@ -188,7 +189,8 @@ class MoELayer(nn.Module):
         mode: Mode = "train" if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves) else "forward"
         layer = _built(self.problem, T, K, mode, autocast or x_TD.dtype, x_TD.device, self.dispatch)
         if autocast is None:
-            return layer(x_TD, routing, weights).view(hidden_states.shape)
+            y_TD = layer(x_TD, routing, weights)
+            return y_TD if x_TD is hidden_states else y_TD.view(hidden_states.shape)
         with torch.autocast(x_TD.device.type, enabled=False):
             y_TD = layer(x_TD.to(autocast), routing, weights.map(lambda tensor: tensor.to(autocast)))
         return y_TD.to(x_TD.dtype).view(hidden_states.shape)
@@ -266,6 +268,15 @@ def _between_graphs(layer: MoELayer, *arguments: Tensor) -> Tensor:
     # Made here, as torch._dynamo takes seconds to import.
     eager = torch.compiler.disable(MoELayer.apply_experts, reason=BETWEEN_GRAPHS)
     return cast(Tensor, eager(layer, *arguments))
+
+
+def _routes(ids_TK: Tensor, experts: int) -> Tensor:
+    """Return the ids as int32, −1 where they name no expert."""
+    if ids_TK.device.type == "cpu" and ids_TK.numel():  # two numbers say that all name one, which takes a third
+        lowest, highest = ids_TK.aminmax()
+        if int(lowest) >= 0 and int(highest) < experts:
+            return ids_TK.int()
+    return torch.where((ids_TK >= 0) & (ids_TK < experts), ids_TK, NO_ROUTE).int()
 
 
 def _local_part(parameter: Tensor) -> Tensor:
