@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 import pytest
 import torch
 from exhaustive import all_but
+from typer.testing import CliRunner
 
+from moebench.cli.main import app
 from moebench.execution.trial.local_environment import environment_of
 from moebench.execution.trial.task import Competitor
 from moebench.execution.workers.supervisor import unmeasured
@@ -25,7 +28,10 @@ MOEBENCH = Path(sys.executable).with_name("moebench")
 
 
 def moebench(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(MOEBENCH), *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "COLUMNS": "400"}  # so that no sentence is broken
+    return subprocess.run(
+        [str(MOEBENCH), *arguments], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
@@ -59,11 +65,13 @@ def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
         (["run", "smoke", "--output", "/proc/none/x.jsonl"], "--output"),
     ],
 )
-def test_what_cannot_be_done_is_said_with_exit_code_2(arguments: list[str], remedy: str, tmp_path: Path) -> None:
-    answer = moebench(*arguments, cwd=tmp_path)
-    assert answer.returncode == 2
+def test_what_cannot_be_done_is_said_with_exit_code_2(
+    arguments: list[str], remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert answer.exit_code == 2
     assert remedy in answer.stderr
-    assert "Traceback" not in answer.stderr
     assert not list(tmp_path.iterdir())
 
 
@@ -173,6 +181,13 @@ def test_the_last_line_of_a_run_says_what_memory_was_too_small_for(tmp_path: Pat
     else:
         last = answer.stdout.splitlines()[-1]
         assert "ran out of memory: the largest needed about 57.0 GiB" in last
+
+
+def test_a_refusal_of_the_command_is_no_traceback(tmp_path: Path) -> None:
+    answer = moebench("run", "smok", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert "did you mean smoke" in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

@@ -84,6 +84,7 @@ print(json.dumps({name: KERNELS.load(name).supports(problem, torch.device("cpu")
 """
 
 
+@pytest.mark.parametrize("broken", all_but(["ImportError"], BREAKS), indirect=True)
 def test_a_broken_package_costs_its_kernels_a_sentence_and_the_others_nothing(broken: Path) -> None:
     reasons = python(ALL_KERNELS, broken)
     assert reasons["scatter"] is reasons["grouped"] is None

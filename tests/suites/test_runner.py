@@ -169,6 +169,7 @@ def test_a_slot_that_fails_is_named_and_the_other_measures_its_points(tmp_path: 
     assert runner.losses == ["a: the GPU fell off the bus"]
 
 
+@pytest.mark.exhaustive  # tests of the executor kill workers of two slots too
 def test_a_worker_that_dies_in_one_of_two_slots_costs_only_its_own_record(tmp_path: Path) -> None:
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("two slots need a core each")

