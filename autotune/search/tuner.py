@@ -144,9 +144,13 @@ class Tuner:
             if search and found:
                 yield from self._compare("held-out", problem, [found, *search.finalists])
 
+    def failed(self) -> list[Record]:
+        """Return the records of the candidates that failed: the configuration, how it ended and why."""
+        return [record for record in self._candidates() if record.timing is None]
+
     def failures(self) -> Counter[str]:
         """Count the candidates that failed, by status."""
-        return Counter(record.status.value for record in self._candidates() if record.timing is None)
+        return Counter(record.status.value for record in self.failed())
 
     def passed(self) -> int:
         """Count the candidates that passed."""

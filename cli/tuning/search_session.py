@@ -62,7 +62,7 @@ def session(
                 _follow(tuner.compare(winners), plan, show)
                 _follow(tuner.hold_out(lambda problem: _looked_up(tuner, candidates, problem)), plan, show)
             except DefaultFails as error:
-                failure = f"the default configuration fails: {error}"
+                failure = f"nothing is tuned, because the default configuration fails: {error}"
             except KeyboardInterrupt:
                 stopped = True
     for loss in () if stopped else executor.losses:
@@ -73,7 +73,7 @@ def session(
     failure = failure or _all_failed(tuner)
     _answer(plan, tuner, path, failure, as_json=as_json)
     if failure:
-        complain(f"{plan.kernel}: the default is kept: {failure}")
+        complain(f"{plan.kernel}: {failure}")
         raise typer.Exit(BAD_ANSWER)
 
 
@@ -129,14 +129,16 @@ def _all_failed(tuner: Tuner) -> str:
     failures = tuner.failures()
     if tuner.passed() or not failures:
         return ""
-    return "every candidate failed: " + ", ".join(f"{count} {status}" for status, count in failures.items())
+    return "the default is kept, because every candidate failed: " + ", ".join(
+        f"{count} {status}" for status, count in failures.items()
+    )
 
 
 def _answer(plan: TuningPlan, tuner: Tuner, path: Path, failure: str, *, as_json: bool) -> None:
     from ...autotune.tables.held_out import held_out
     from ...autotune.tables.table_files import derive_files, write
     from ...kernels.tuned.tuned_table import shape_of
-    from .views import answer, held_out_lines, plain
+    from .views import answer, failure_lines, held_out_lines, plain, plain_failures
 
     derived: Derived = derive_files([path])
     written = [write(table, path.parent) for table in derived.tables]
@@ -152,6 +154,7 @@ def _answer(plan: TuningPlan, tuner: Tuner, path: Path, failure: str, *, as_json
                 "trials": tuner.spent.trials,
                 "own_ms_per_trial": round(1e3 * tuner.spent.own_s, 2),
                 "failures": dict(tuner.failures()),
+                "failed": list(plain_failures(tuner.failed())),
                 "failure": failure,
                 "batch_sizes": [row for table in mine for row in plain(table, shape)],
                 "held_out": [{"T": one.place.T, "regret": one.regret, "why": one.why} for one in regrets],
@@ -159,7 +162,8 @@ def _answer(plan: TuningPlan, tuner: Tuner, path: Path, failure: str, *, as_json
         )
         return
     lines = [line for table in mine for line in answer(table, shape)]
-    lines += [*held_out_lines(regrets), *derived.left_out, _effort(tuner), f"records: {path}"]
+    lines += [*held_out_lines(regrets), *derived.left_out, _effort(tuner)]
+    lines += [*failure_lines(tuner.failed(), path), f"records: {path}"]
     lines += [f"table:   {file}" for file in written]
     say("\n".join(lines))
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ...reports.stacked_table import fitted
 from ..errors import refuse
 from ..screen import say, say_json, say_pairs, say_table, width
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ...autotune.search.candidates import Candidates
     from ...autotune.search.space import Space
     from ...autotune.search.static_model import Estimate
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from ...kernels.config import Config
     from ...kernels.problem import Problem
     from ...kernels.tuned.tuned_table import Bucket, TableEntry, TunedTable
+    from ...results.record import Record
+
+SHOWN_FAILURES: Final = 5  # candidates that fail alike fill a screen without saying more
 
 
 def words(config: Config, beside: Config | None = None) -> str:
@@ -211,6 +216,22 @@ def plain(table: TunedTable, shape: Problem) -> Iterator[dict[str, object]]:
                 "regret": dict(bucket.regret),
                 "config": dict(entry.configs[bucket.chosen]),
             }
+
+
+def failure_lines(failed: Sequence[Record], path: Path) -> Iterator[str]:
+    """Yield a line for each configuration that failed with where and why, for some of them; the rest are in a file."""
+    for record in failed[:SHOWN_FAILURES]:
+        status = record.status.value.replace("_", " ")
+        yield f"{status}: {words(record.config)} at T = {record.problem['T']}: {record.reason}"
+    if (more := len(failed) - SHOWN_FAILURES) > 0:
+        yield f"and {more} more that failed, in {path}"
+
+
+def plain_failures(failed: Sequence[Record]) -> Iterator[dict[str, object]]:
+    """Yield what JSON says of each configuration that failed."""
+    for record in failed:
+        place = {name: record.problem[name] for name in ("T", "load")}
+        yield {**place, "config": record.config, "status": record.status.value, "reason": record.reason}
 
 
 def held_out_lines(regrets: Sequence[HeldOut]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from moebench.autotune.search.candidates import Candidates
 from moebench.autotune.search.tuning_plan import TuningPlan
 from moebench.cli.main import app
 from moebench.cli.tuning.search_session import session
+from moebench.cli.tuning.views import SHOWN_FAILURES, words
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config
 from moebench.kernels.problem import Problem
@@ -149,7 +150,7 @@ def tuned(path: Path, landscape: Landscape, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize(
     ("landscape", "said"),
     [
-        (lambda *_: Status.timeout, "the default configuration fails: timeout: so it is"),
+        (lambda *_: Status.timeout, "nothing is tuned, because the default configuration fails: timeout: so it is"),
         (lambda _, config: 1.0 if config == SPACE.default else Status.wrong, "every candidate failed: 8 wrong"),
     ],
 )
@@ -164,6 +165,20 @@ def test_when_all_fails_the_default_stays_with_the_reason_and_exit_code_1(
         tuned(tmp_path / "r.jsonl", landscape, monkeypatch)
     assert ended.value.exit_code == 1
     assert said in capsys.readouterr().err
+
+
+def test_candidates_that_fail_are_said_with_configuration_and_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = [config for config in SPACE.configs if config != SPACE.default][::2]
+    tuned(tmp_path / "r.jsonl", lambda _, config: Status.wrong if config in wrong else 1.0, monkeypatch)
+    said = capsys.readouterr().out
+    failed = [record for record in load(tmp_path / "r.jsonl").records if record.status is Status.wrong]
+    assert failed
+    assert f"failed: {len(failed)} wrong" in said
+    for record in failed[:SHOWN_FAILURES]:
+        assert f"wrong: {words(record.config)} at T = 64: {record.reason}\n" in said
+    assert (f"and {len(failed) - SHOWN_FAILURES} more that failed, in" in said) is (len(failed) > SHOWN_FAILURES)
 
 
 @pytest.mark.parametrize(("interruptions", "code", "said"), [(1, None, "compared now"), (2, 2, "continues")])
