@@ -60,16 +60,16 @@ class View:
     def rows(self) -> list[Row]:
         return self.section.rows
 
-    @property
+    @cached_property
     def groups(self) -> list[tuple[str, list[Row]]]:
         """Return the rows of every place, under its name."""
         return [(place.title(self.section.axis), rows) for place, rows in places(self.rows).items()]
 
-    @property
+    @cached_property
     def measures(self) -> list[Column]:
         return worth(measures.columns(), self.rows)
 
-    @property
+    @cached_property
     def columns(self) -> list[Column]:
         return [*worth(place_columns(self.section.axis), self.rows), KERNEL, OUTCOME, *self.measures]
 

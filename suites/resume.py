@@ -22,7 +22,7 @@ from ..results.record.identity import Identity
 
 @dataclass(frozen=True)
 class Remaining:
-    """The tasks that are left to measure, and why records of them do not count, in sentences."""
+    """The tasks that are left to measure, and what records of them count and which do not, in sentences."""
 
     tasks: list[Task]
     notes: list[str]
@@ -31,30 +31,45 @@ class Remaining:
 def pending(tasks: Sequence[Task], records: Sequence[Record], device_type: DeviceType) -> Remaining:
     """Return each task without the competitors that the records hold, in the sources and the configuration of now.
 
-    Environments are not compared: a file holds records of one.
+    A record that was cut short by a number of samples, smaller than that of now, does not count either. Environments
+    are not compared: a file holds records of one.
     """
     held: dict[Identity, list[Record]] = defaultdict(list)
     for record in records:
         if record.status.of_the_machine:  # it had no number to give then; now it may have one
             continue
         held[record.identity.without("config", "source")].append(record)
-    left, outdated = [], Counter[str]()
+    left, outdated, kept = [], Counter[str](), 0
     for task in tasks:
         competitors = []
         for who in task.competitors:
             earlier = held[Identity.at(task.point, problem=task.problem.key, kernel=who.kernel)]
             of_now = [record for record in earlier if record.source == source_hash(who.kernel)]
-            if any(_answers(record, who, task.problem, device_type) for record in of_now):
+            wanted = [record for record in of_now if _answers(record, who, task.problem, device_type)]
+            if any(_sampled_enough(record, task.budget.samples) for record in wanted):
+                kept += 1
                 continue
             competitors.append(who)
-            if earlier:
+            if wanted:
+                outdated["fewer samples than are asked for"] += 1
+            elif earlier:
                 outdated[f"another configuration of {who.kernel}" if of_now else f"an earlier {who.kernel}"] += 1
         if competitors:
             left.append(dataclasses.replace(task, competitors=tuple(competitors)))
     notes = [
         f"{n} {'record is' if n == 1 else 'records are'} of {what}: measured again" for what, n in outdated.items()
     ]
+    if kept:
+        trials = sum(len(task.competitors) for task in tasks)
+        notes.append(f"{kept} of {trials} {'trial is' if trials == 1 else 'trials are'} in the file already: kept")
     return Remaining(left, notes)
+
+
+def _sampled_enough(record: Record, wanted: int | None) -> bool:
+    """Return whether a record has as many samples as are wanted, None for as many as the noise asks for."""
+    if record.timing is None or record.timing.stopped != "enough":
+        return True
+    return wanted is not None and len(record.timing.samples_ns) >= wanted
 
 
 def _answers(record: Record, wanted: Competitor, problem: Problem, device_type: DeviceType) -> bool:

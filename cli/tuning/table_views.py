@@ -35,9 +35,10 @@ def summary_of(table: TunedTable, here: Mapping[str, str | None]) -> TableSummar
         stale = table.differs(source_hash(table.kernel), here)
     except UnknownName as error:
         stale = [str(error)]
-    versions = [
-        f"{name} {table.environment[name]}" for name in ("driver", "torch", "triton") if table.environment[name]
-    ]
+    known = {name: table.environment[name] for name in ("driver", "torch", "triton") if table.environment[name]}
+    if table.environment.get("device_type") == "cuda":
+        known = {"driver": "unknown"} | known
+    versions = [f"{name} {version}" for name, version in known.items()]
     return TableSummary(
         kernel=table.kernel,
         device=str(table.environment["device"]),

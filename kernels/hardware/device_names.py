@@ -12,6 +12,7 @@ import torch
 from ...common.packages import Unusable, use
 
 _CPUINFO = Path("/proc/cpuinfo")
+_MODULE = Path("/sys/module/nvidia/version")
 
 
 def device_name(device: torch.device) -> str:
@@ -32,8 +33,16 @@ def cpu_name(cpuinfo: Path = _CPUINFO) -> str:
 
 
 def driver(device: torch.device) -> str | None:
-    """Release of the NVIDIA driver; None for other devices and where NVML cannot be asked."""
-    return _nvidia_driver() if device.type == "cuda" else None
+    """Release of the NVIDIA driver; None for other devices, and where neither NVML nor Linux tells it."""
+    return (_nvidia_driver() or _loaded_module()) if device.type == "cuda" else None
+
+
+def _loaded_module() -> str | None:
+    """Return the version of the kernel module, which is the driver's release."""
+    try:
+        return _MODULE.read_text().strip() or None
+    except OSError:
+        return None
 
 
 @cache

@@ -37,7 +37,7 @@ ROUTE_BYTES = 8  # an int32 id and a float32 gate weight
 ALIGNMENTS = (16, 8, 4, 2, 1)  # tried in turn by `scaled`: aligned widths multiply faster
 
 
-LARGEST: Final = 1 << 40
+LARGEST: Final = 10**18
 """The largest value of a field that is an integer: more than there is of anything."""
 
 

@@ -24,6 +24,8 @@ SHAPE: Final = (
 VALIDITY: Final = ("device", "driver", "torch", "triton")
 """The part of its environment that a table must share with the place where it is used, besides the kernel's sources."""
 
+UNKNOWN_DRIVER: Final = "driver: unknown / unknown, which may be two: pip install nvidia-ml-py, which tells it"
+
 ROBUST_LEAST: Final = 2  # loads of a robust entry, at least: it is valid for them together
 WIDTH: Final = 120  # characters of a line
 
@@ -106,9 +108,15 @@ class TunedTable:
     entries: tuple[TableEntry, ...]
 
     def differs(self, source: str, here: Mapping[str, str | None]) -> list[str]:
-        """Return the differences to a use as ``name: in the table / here``; empty where the table is valid."""
+        """Return the differences to a use as ``name: in the table / here``; empty where the table is valid.
+
+        A driver that neither knows may be another one; only GPUs have drivers.
+        """
         both = [("source", self.source, source), *((name, self.environment[name], here[name]) for name in VALIDITY)]
-        return [f"{name}: {then} / {now}" for name, then, now in both if then != now]
+        found = [f"{name}: {then} / {now}" for name, then, now in both if then != now]
+        if self.environment.get("device_type") == "cuda" and self.environment["driver"] is here["driver"] is None:
+            found.append(UNKNOWN_DRIVER)
+        return found
 
     def text(self) -> str:
         """Return the content of its file: a value that fits a line is on one line."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from moebench.reports import page as page_module
 from moebench.reports.page import SUMMARISED
 from moebench.reports.report import Report
 from moebench.reports.text_table import escaped
@@ -54,6 +55,16 @@ def _html(records: list[Record], path: Path, problems: tuple[str, ...] = ()) -> 
     outline = _Outline(html)
     assert outline.open == [], "every tag is closed"
     return html, outline
+
+
+def test_the_columns_of_a_table_are_chosen_once_and_not_for_every_row(
+    sweep: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, chosen = [], page_module.worth
+    monkeypatch.setattr(page_module, "worth", lambda *given: calls.append(given) or chosen(*given))
+    report = Report(sweep)
+    report.write(tmp_path / "r.html")
+    assert len(calls) <= 2 * len(report.sections)
 
 
 @pytest.fixture(scope="module")

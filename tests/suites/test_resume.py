@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from records import ENVIRONMENT, record
+from records import ENVIRONMENT, TIMING, record
 from small_tasks import PROBLEM, task
 
 from moebench.execution.trial.task import Task
@@ -63,6 +63,31 @@ def test_another_configuration_is_measured_again_and_that_is_said() -> None:
     assert found.notes == ["1 record is of another configuration of scatter: measured again"]
     assert pending([tuned({"tile": 16})], [held("scatter", other)], "cpu").tasks == []
     assert left(task("scatter"), [held("scatter", other)]) == ["scatter"]
+
+
+@pytest.mark.parametrize(
+    ("held_samples", "stopped", "wanted", "again"),
+    [
+        (3, "enough", 3, False),
+        (3, "enough", 2, False),
+        (3, "enough", 50, True),
+        (3, "enough", None, True),
+        (30, "settled", 50, False),
+    ],
+)
+def test_too_few_samples_are_taken_again_and_what_is_kept_is_said(
+    held_samples: int, stopped: str, wanted: int | None, again: bool
+) -> None:
+    timing = TIMING.model_copy(update={"samples_ns": [1e6] * held_samples, "stopped": stopped})
+    asked = task("scatter")
+    asked = dataclasses.replace(asked, budget=dataclasses.replace(asked.budget, samples=wanted))
+    found = pending([asked], [held("scatter", DEFAULT, timing=timing)], "cpu")
+    assert found.tasks == ([asked] if again else [])
+    assert found.notes == [
+        "1 record is of fewer samples than are asked for: measured again"
+        if again
+        else "1 of 1 trial is in the file already: kept"
+    ]
 
 
 @pytest.mark.parametrize(("status", "config"), [(Status.unsupported, {}), (Status.timeout, {"tile": 16})])

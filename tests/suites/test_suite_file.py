@@ -121,7 +121,7 @@ def test_paths_in_a_file_are_beside_it(file: Path) -> None:
         ("x = 4", "x = nan", 14, "small.places[1]: x = nan: give a finite number or text"),
         ("x = 4", 'x = ""', 14, "small.places[1]: x = '': give a number or text"),
         ('series = "ours"', 'series = ""', 9, "small.places[0]: series = '': give some text"),
-        ("D = 64", "D = 9999999999999", 10, "D is larger than any there is: give an integer of at most"),
+        ("D = 64", "D = 9999999999999999999", 10, "D is larger than any there is: give an integer of at most"),
         ("config = { tile = 64 }", "config = 3", 17, "small.places[1]: config = 3: give a table"),
         ("mode =", "mod =", 16, "small.places[1].problem: no field is named 'mod': did you mean mode"),
         ("1.5", "nan", 16, "capacity_factor = nan: give a positive number"),

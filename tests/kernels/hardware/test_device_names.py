@@ -78,12 +78,18 @@ def test_the_driver_is_asked_once_and_only_for_a_gpu(monkeypatch: pytest.MonkeyP
     assert len(asked) == 1
 
 
-def test_without_nvml_the_driver_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_nvml_linux_is_asked_and_else_the_driver_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails() -> None:
         raise NVMLError
 
+    monkeypatch.setattr(module, "_MODULE", tmp_path / "version")
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(NVMLError=NVMLError, nvmlInit=fails))
     assert driver(GPU) is None
     module._nvidia_driver.cache_clear()
     monkeypatch.setitem(sys.modules, "pynvml", None)
     assert driver(GPU) is None
+    (tmp_path / "version").write_text("580.65.06\n")
+    assert driver(GPU) == "580.65.06", "the version of its kernel module"
+    assert driver(CPU) is None

@@ -214,6 +214,7 @@ def test_the_load_must_be_the_same_unless_an_entry_is_robust(home: Path) -> None
         ({"environment": environment(triton="2.0")}, "triton: 2.0 / "),
         ({"environment": environment(triton=None)}, "triton: None / "),
         ({"environment": environment(driver="580")}, "driver: 580 / None"),
+        ({"environment": environment(device_type="cuda")}, "driver: unknown / unknown"),
     ],
 )
 def test_what_is_stale_is_said_and_used_only_when_asked_for(home: Path, changes: Any, words: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tables import bucket, entry, environment, table
 
 from moebench.kernels.tuned.table_reader import parse_table
-from moebench.kernels.tuned.tuned_table import WIDTH, InvalidTable
+from moebench.kernels.tuned.tuned_table import UNKNOWN_DRIVER, WIDTH, InvalidTable
 
 TIMES = st.floats(1, 1e17)
 JSON = st.recursive(
@@ -149,4 +149,7 @@ def test_a_use_is_refused_with_the_fields_that_differ() -> None:
     here = {"device": "x", "driver": None, "torch": "2.0", "triton": "3.0"}
     same = dataclasses.replace(one, environment=dict(here))
     assert same.differs("aaa", here) == []
+    gpu = dataclasses.replace(one, environment={**here, "device_type": "cuda"})
+    assert gpu.differs("aaa", here) == [UNKNOWN_DRIVER], "two machines of which neither tells its driver"
+    assert gpu.differs("aaa", here | {"driver": "580"}) == ["driver: None / 580"]
     assert same.differs("bbb", here | {"torch": "2.1"}) == ["source: aaa / bbb", "torch: 2.0 / 2.1"]
