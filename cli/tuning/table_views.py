@@ -37,7 +37,7 @@ def summary_of(table: TunedTable, here: Mapping[str, str | None]) -> TableSummar
         stale = [str(error)]
     known = {name: table.environment[name] for name in ("driver", "torch", "triton") if table.environment[name]}
     if table.environment.get("device_type") == "cuda":
-        known = {"driver": "unknown"} | known
+        known = {"driver": known.get("driver", "unknown"), **known}
     versions = [f"{name} {version}" for name, version in known.items()]
     return TableSummary(
         kernel=table.kernel,

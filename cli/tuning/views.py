@@ -222,7 +222,8 @@ def failure_lines(failed: Sequence[Record], path: Path) -> Iterator[str]:
     """Yield a line for each configuration that failed with where and why, for some of them; the rest are in a file."""
     for record in failed[:SHOWN_FAILURES]:
         status = record.status.value.replace("_", " ")
-        yield f"{status}: {words(record.config)} at T = {record.problem['T']}: {record.reason}"
+        config = " ".join(f"{name}={value}" for name, value in record.config.items())
+        yield f"{status}: {config} at T = {record.problem['T']}: {record.reason}"
     if (more := len(failed) - SHOWN_FAILURES) > 0:
         yield f"and {more} more that failed, in {path}"
 
