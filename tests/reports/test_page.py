@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from moebench.reports import page as page_module
+from moebench.reports.columns import Column, worth
 from moebench.reports.page import SUMMARISED
 from moebench.reports.report import Report
+from moebench.reports.row import Row
 from moebench.reports.text_table import escaped
 from moebench.results.record import Environment, Record, Status
 
@@ -60,8 +61,13 @@ def _html(records: list[Record], path: Path, problems: tuple[str, ...] = ()) -> 
 def test_the_columns_of_a_table_are_chosen_once_and_not_for_every_row(
     sweep: list[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls, chosen = [], page_module.worth
-    monkeypatch.setattr(page_module, "worth", lambda *given: calls.append(given) or chosen(*given))
+    calls = []
+
+    def noted(asked: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+        calls.append(rows)
+        return worth(asked, rows)
+
+    monkeypatch.setattr("moebench.reports.page.worth", noted)
     report = Report(sweep)
     report.write(tmp_path / "r.html")
     assert len(calls) <= 2 * len(report.sections)

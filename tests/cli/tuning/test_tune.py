@@ -18,7 +18,7 @@ from moebench.autotune.search.candidates import Candidates
 from moebench.autotune.search.tuning_plan import TuningPlan
 from moebench.cli.main import app
 from moebench.cli.tuning.search_session import session
-from moebench.cli.tuning.views import SHOWN_FAILURES, words
+from moebench.cli.tuning.views import SHOWN_FAILURES
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config
 from moebench.kernels.problem import Problem
@@ -177,7 +177,8 @@ def test_candidates_that_fail_are_said_with_configuration_and_reason(
     assert failed
     assert f"failed: {len(failed)} wrong" in said
     for record in failed[:SHOWN_FAILURES]:
-        assert f"wrong: {words(record.config)} at T = 64: {record.reason}\n" in said
+        config = " ".join(f"{name}={value}" for name, value in record.config.items())
+        assert f"wrong: {config} at T = 64: {record.reason}\n" in said
     assert (f"and {len(failed) - SHOWN_FAILURES} more that failed, in" in said) is (len(failed) > SHOWN_FAILURES)
 
 
