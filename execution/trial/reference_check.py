@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -63,8 +64,7 @@ class Subject:
     def by_token(self) -> bool:
         """Whether a token's result depends on that token and its routes alone."""
         problem = self.problem
-        whole = problem.mode == "forward" and problem.capacity is None and problem.ranks == 1
-        return whole and self.question.by_token
+        return problem.mode == "forward" and problem.capacity is None and self.question.by_token
 
     @property
     def drawing_bytes(self) -> int:
@@ -90,11 +90,16 @@ class ReferenceCheck:
         """Draw fresh tokens and routes for given weights, which differ from seed to seed."""
         problem, question = subject.problem, subject.question
         everyone = question.given(problem, draw_inputs(problem, weights, seed=seed, device=device))
-        expected = question.truth(problem, everyone)
-        mine = everyone
-        if problem.ranks > 1:
+        if problem.ranks == 1:
+            mine, expected = everyone, question.truth(problem, everyone)
+        else:
             shard = Shard.of(problem, rank())
-            mine, expected = everyone.shard(shard), expected.shard(shard)
+            mine = everyone.shard(shard)
+            if subject.by_token:  # of the tokens of this rank alone, by the experts of all
+                tokens = dataclasses.replace(mine, weights=everyone.weights)
+                expected = question.truth(problem.replace(T=len(mine.x_TD), ranks=1, wire=None), tokens)
+            else:
+                expected = question.truth(problem, everyone).shard(shard)
         kept = drop(problem, everyone.routing)
         return ReferenceCheck.of(_for(problem, mine), expected, routed=everyone.routing, kept=kept)
 
@@ -240,7 +245,7 @@ class ReferenceChecks:
         """
         problem, weights = subject.problem, self._weights[subject]
         new = -(-problem.T // NEW_SHARE)
-        if not subject.by_token or new == problem.T or (known is None and problem.E > 1):
+        if problem.ranks > 1 or not subject.by_token or new == problem.T or (known is None and problem.E > 1):
             return ReferenceCheck.draw(subject, weights, seed=seed, device=self._device)
         few = ReferenceCheck.draw(
             Subject(problem.replace(T=new), subject.question), weights, seed=seed, device=self._device

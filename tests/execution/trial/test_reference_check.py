@@ -6,9 +6,13 @@ import pytest
 import torch
 from small_tasks import PROBLEM
 
-from moebench.execution.trial.reference_check import NEW_SHARE, ReferenceChecks, Subject
+from moebench.execution.trial import reference_check
+from moebench.execution.trial.reference_check import NEW_SHARE, ReferenceCheck, ReferenceChecks, Subject
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
+from moebench.kernels.problem.shard import Shard
+from moebench.kernels.problem.tensors import draw_inputs, draw_weights
+from moebench.kernels.question import LAYER
 
 CPU = torch.device("cpu")
 ODD = Problem(T=13, D=16, F=8, E=5, K=2, load="zipf:1", bias=True)
@@ -40,6 +44,27 @@ def test_the_expected_result_of_both_checks_is_that_of_the_reference(kernel: str
         for name, gradient in truth.gradients.items():
             assert torch.allclose(check.expected.gradients[name], gradient, rtol=1e-12, atol=1e-12), name
         assert check.changed() == []
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [
+        ODD.replace(ranks=3),
+        ODD.replace(T=2, ranks=4),
+        ODD.replace(T=12, ranks=2, wire="bfloat16"),
+        ODD.replace(ranks=2, mode="train"),
+        ODD.replace(ranks=2, capacity_factor=0.6),
+    ],
+)
+def test_a_rank_expects_its_share_of_the_whole_result(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = draw_weights(problem, seed=0, device=CPU)
+    whole = LAYER.truth(problem, draw_inputs(problem, weights, seed=1, device=CPU))
+    for rank in range(problem.ranks):
+        monkeypatch.setattr(reference_check, "rank", lambda rank=rank: rank)
+        check = ReferenceCheck.draw(Subject(problem, LAYER), weights, seed=1, device=CPU)
+        share = whole.shard(Shard.of(problem, rank))
+        assert torch.allclose(check.expected.y_TD, share.y_TD, rtol=1e-12, atol=1e-12)
+        assert check.expected.gradients.keys() == share.gradients.keys()
 
 
 def test_a_last_check_has_new_tokens_among_known_ones_in_other_places() -> None:
