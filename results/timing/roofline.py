@@ -24,7 +24,7 @@ WIDER = {
 }
 MEMORY_BYTES = {"cpu": 128 << 20, "cuda": 2 << 30}  # several times the last-level cache
 ROW_WORDS = 8192  # of 4 bytes, summed by one thread of a CPU or one block of a GPU
-PROBE_S = 0.02  # a CPU reaches its rate at once and loses it to neighbours: short tries, of which the best one counts
+PROBE_S = 0.03  # a CPU reaches its rate at once and loses it to neighbours: short tries, of which the best one counts
 MIN_TRIES = 3
 DISTURBED_S = 5 * PROBE_S  # of disturbed tries, after which the machine is taken for one that stays busy
 CALLS_A_TRY = {"cpu": 1, "cuda": 8}  # launching one call on a GPU and waiting for it would be 2 % of its time
