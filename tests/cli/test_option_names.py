@@ -9,6 +9,7 @@ from typing import Any
 from typer.main import get_command
 
 from moebench.cli.main import app
+from moebench.cli.problem_options import OLD_SPELLINGS
 
 MEANINGS = {
     "--address": "cluster",
@@ -81,3 +82,14 @@ def test_a_letter_stands_for_one_option_which_has_it_in_every_verb() -> None:
 
 def test_every_option_has_a_help() -> None:
     assert [(verb, option.name) for verb, option in options() if not option.help] == []
+
+
+def test_a_further_spelling_stands_for_one_option_in_every_verb() -> None:
+    spellings: defaultdict[str, set[str]] = defaultdict(set)
+    for _, option in options():
+        for name in (*option.opts, *option.secondary_opts):
+            if name.startswith("--"):
+                spellings[name].add(long_name(option))
+    assert {name: meant for name, meant in spellings.items() if len(meant) > 1} == {}
+    old = {f"--{word}": f"--{now}" for word, now in OLD_SPELLINGS.items()}
+    assert [word for word, now in old.items() if word in spellings or now not in spellings] == []
