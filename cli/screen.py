@@ -1,4 +1,4 @@
-"""What the verbs print: every line as wide as the terminal at most, and whole where no person reads it.
+"""Output of the verbs: every line as wide as the terminal at most, and whole where no person reads it.
 
 The width is COLUMNS where that is exported, else that of the terminal that a stream is. A pipe or a file has no width:
 a line is never broken there and a table never changed, because a program may read it. JSON is never broken anywhere.

@@ -17,7 +17,7 @@ WINNERS: Final = 1  # of other batch sizes that are compared beside the finalist
 
 @dataclass
 class _Measured:
-    """What competitors have taken: their number, their seconds, and the part of these that was timed."""
+    """Costs of competitors so far: their number, their seconds, and the part of these that was timed."""
 
     competitors: int = 0
     seconds: float = 0.0

@@ -62,7 +62,7 @@ class Subject:
 
     @property
     def by_token(self) -> bool:
-        """Whether a token's result depends on that token and its routes alone."""
+        """True if a token's result depends on that token and its routes alone."""
         problem = self.problem
         return problem.mode == "forward" and problem.capacity is None and self.question.by_token
 

@@ -1,4 +1,4 @@
-"""What every verb prints fits the terminal; a pipe gets whole lines."""
+"""Output of every verb: it fits the terminal; a pipe gets whole lines."""
 
 from __future__ import annotations
 

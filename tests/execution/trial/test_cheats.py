@@ -99,7 +99,7 @@ def test_a_gradient_that_an_expert_with_one_token_loses_is_seen() -> None:
 def test_what_the_first_timed_call_keeps_is_found_though_it_is_graded_itself(
     small: TrialRunner, cheat: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is right in the call that is graded by chance; the last call finds other values in the same memory."""
+    """A cheat is right in the call that is graded by chance; the last call finds other values in the same memory."""
     monkeypatch.setattr(secrets, "randbelow", lambda _: 0)
     honest, found = measured(small, "Honest", cheat, problem=PROBLEM)
     assert (honest.status, found.status) == (Status.passed, Status.wrong)

@@ -55,7 +55,7 @@ def test_two_alternate_and_one_goes_on_alone(tmp_path: Path, lengths: Sequence[i
 
 
 def test_each_learns_the_processes_of_the_other(tmp_path: Path) -> None:
-    """What the partner ran just before a sample is then not taken for the work of others."""
+    """Time that the partner ran just before a sample is then not taken for the work of others."""
     take(tmp_path, ("a", 2, -1), ("b", 2, -1))
     own_a, partners_of_a = (tmp_path / "partners of a").read_text().split(" ", 1)
     own_b, partners_of_b = (tmp_path / "partners of b").read_text().split(" ", 1)

@@ -272,7 +272,7 @@ def test_a_busy_host_costs_samples_and_if_it_stays_busy_the_number(
 
 
 def test_the_partner_of_interleaved_runs_is_no_disturbance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ran just before each sample, so every short wait for a core would be put down to it."""
+    """A partner ran just before each sample, so every short wait for a core would be put down to it."""
     (tmp_path / "1.here").write_text("1 4711")
     watch, told = Watch(), list[int]()
     monkeypatch.setattr(watch, "count_as_ours", told.extend)

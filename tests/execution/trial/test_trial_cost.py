@@ -1,4 +1,4 @@
-"""What a trial costs besides its samples, counted: a share of a time would depend on the machine."""
+"""Costs of a trial besides its samples, counted: a share of a time would depend on the machine."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ def test_records_are_never_worse_than_themselves(one: list[Record]) -> None:
 
 
 def test_caches_that_each_side_made_cold_in_another_way_are_said() -> None:
-    """It may explain a difference near the floor. Records from before rotation were flushed."""
+    """Another way may explain a difference near the floor. Records from before rotation were flushed."""
     flushed = processes()
     assert only(compare(flushed, processes(seed=1))).reason == ""
     assert only(compare(rotated(flushed), rotated(flushed))).reason == ""
