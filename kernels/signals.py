@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import ctypes
 import multiprocessing
 import signal
 import threading
@@ -14,6 +15,9 @@ from typing import Final
 
 STOPS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_PDEATHSIG: Final = 1  # the option of Linux's prctl
+_PRCTL: Final = getattr(ctypes.CDLL(None), "prctl", None)  # looked up before a fork, after which nothing may be loaded
+
 
 @atexit.register  # after multiprocessing's own, which therefore comes later: it waits for what SIGTERM should end
 def _end_children() -> None:
@@ -21,6 +25,15 @@ def _end_children() -> None:
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
+
+
+def end_with_parent() -> None:
+    """Ask Linux for a SIGTERM to this process when the thread that started it ends, however it ends.
+
+    It is what a command calls that was started as another program, between fork and exec (``preexec_fn``).
+    """
+    if _PRCTL is not None:
+        _PRCTL(_PDEATHSIG, signal.SIGTERM)
 
 
 @contextmanager

@@ -18,11 +18,14 @@ from pathlib import Path
 
 from ...common.errors import UserError
 from ...common.git import git
+from ...kernels.signals import end_with_parent
 from ...results.record import Record
 from ...results.record.store import Store, load
 
 PACKAGE = "moebench"
 SHORT = 10  # digits of a commit in messages
+OUT, ERR = "out", "err"  # files of what a run prints
+STOP_S = 10.0  # for a run to end its workers after it was asked to stop
 # Inherited, they would let a test runner or an IDE decide which moebench a side measures.
 NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSAFEPATH", "VIRTUAL_ENV")
 
@@ -39,13 +42,11 @@ class Side:
     commit: str
     environment: Path
 
-    def run(self, arguments: Sequence[str], interleave_with: Path, held: Sequence[Record] = ()) -> list[Record]:
-        """Return the records of one fresh `moebench run`, interleaved with the other side's through a shared folder.
+    def start(self, arguments: Sequence[str], interleave_with: Path, held: Sequence[Record] = ()) -> SideRun:
+        """Start a fresh `moebench run` that takes turns with the other side's through a shared folder.
 
-        The run continues a file that has the records ``held``, so it does not measure their points.
-
-        Raises:
-            GateError: when it measured nothing, or did not end as a run does.
+        The run continues a file that has the records ``held``, so it does not measure their points. It is asked to stop
+        when the thread that started it ends.
         """
         folder = Path(tempfile.mkdtemp(dir=interleave_with))
         records = folder / "records.jsonl"
@@ -55,19 +56,63 @@ class Side:
         command = [str(self.environment / "bin" / "moebench"), "run", *arguments]
         command += ["--interleave-with", str(interleave_with), "--output", str(records)]
         inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-        # The arguments are those of this command itself, which `moebench run` checks.
-        ended = subprocess.run(command, cwd=folder, env=inherited, capture_output=True, text=True, check=False)  # noqa: S603
-        loaded = load(records)
-        made = loaded.records[len(held) :]
+        with (folder / OUT).open("wb") as out, (folder / ERR).open("wb") as err:
+            # The arguments are those of this command, which the run checks; what runs before it is one system call.
+            process = subprocess.Popen(  # noqa: S603
+                command,
+                cwd=folder,
+                env=inherited,
+                stdout=out,
+                stderr=err,
+                preexec_fn=end_with_parent,  # noqa: PLW1509
+            )
+        return SideRun(self, process, folder, len(held))
+
+
+@dataclass(frozen=True)
+class SideRun:
+    """A `moebench run` of a side, which may still be under way, in its folder; its file held ``held`` records before.
+
+    Leaving the block stops it.
+    """
+
+    side: Side
+    process: subprocess.Popen[bytes]
+    folder: Path
+    held: int
+
+    def __enter__(self) -> SideRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.terminate()  # nothing happens to one that has ended
+        try:
+            self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def result(self) -> list[Record]:
+        """Wait until the run has ended, and return its records.
+
+        Raises:
+            GateError: when it measured nothing, or did not end as a run does.
+        """
+        code, name = self.process.wait(), self.side.name
+        loaded = load(self.folder / "records.jsonl")
+        made = loaded.records[self.held :]
         # A run leaves with 1 where something was wrong or crashed, and so does Python where moebench itself did.
         expected = (0, 1) if any(record.status.bad for record in loaded.records) else (0,)
-        if ended.returncode not in expected:
-            raise GateError(f"{self.name} could not be measured: {_last_line(ended.stderr)}")
+        if code not in expected:
+            raise GateError(f"{name} could not be measured: {self._last_line(ERR)}")
         if loaded.problems:
-            raise GateError(f"{self.name} wrote records that cannot be compared: {loaded.problems[0]}")
+            raise GateError(f"{name} wrote records that cannot be compared: {loaded.problems[0]}")
         if not made:
-            raise GateError(f"{self.name} measured nothing: {_last_line(ended.stdout)}")
-        return [record.model_copy(update={"commit": self.commit}) for record in made]
+            raise GateError(f"{name} measured nothing: {self._last_line(OUT)}")
+        return [record.model_copy(update={"commit": self.side.commit}) for record in made]
+
+    def _last_line(self, file: str) -> str:
+        return _last_line((self.folder / file).read_text(errors="replace"))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -63,17 +63,11 @@ class Gate:
         """
         named = [argument for kernel in self.kernels for argument in ("--kernel", kernel)]
         arguments = [*self.suites, *named, *self.arguments, "--samples", str(SAMPLES)]
-        held = self._held(keys)
-        with (
-            tempfile.TemporaryDirectory(prefix="pair-", dir=self.scratch) as folder,
-            ThreadPoolExecutor(len(self.sides)) as both,
-        ):
-            order = self.sides if number % 2 == 0 else self.sides[::-1]
-            running = [
-                both.submit(side.run, arguments, Path(folder), held_by)
-                for side, held_by in zip(order, held if order is self.sides else held[::-1], strict=True)
-            ]
-            found = [side.result() for side in (running if order is self.sides else running[::-1])]
+        with tempfile.TemporaryDirectory(prefix="pair-", dir=self.scratch) as folder, ExitStack() as running:
+            sides = list(zip(self.sides, self._held(keys), strict=True))
+            order = 1 if number % 2 == 0 else -1
+            runs = [running.enter_context(side.start(arguments, Path(folder), held)) for side, held in sides[::order]]
+            found = [run.result() for run in runs[::order]]
         for store, kept, made in zip(self.stores, self.records, found, strict=True):
             for record in made:
                 store.append(record)

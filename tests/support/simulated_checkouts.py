@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +28,7 @@ class Imagined:
     times: Times
     asked: Asked
 
-    def run(self, arguments: Sequence[str], interleave_with: Path, held: Sequence[Record]) -> list[Record]:
+    def start(self, arguments: Sequence[str], interleave_with: Path, held: Sequence[Record]) -> ImaginedRun:
         assert interleave_with.is_dir()
         turn = len(self.asked)
         self.asked.append((*arguments, *(f"not {record.kernel}" for record in held)))
@@ -35,15 +36,28 @@ class Imagined:
         generator = np.random.default_rng([ord(self.name), turn])
         wanted = (set(named) or self.times(turn).keys()) - {record.kernel for record in held}
         kernels = {kernel: ms for kernel, ms in self.times(turn).items() if kernel in wanted}
-        return [
-            self._record(kernel, turn, ms * float(np.exp(generator.normal(0, 0.003)))) for kernel, ms in kernels.items()
-        ]
+        return ImaginedRun(
+            [
+                self._record(kernel, turn, ms * float(np.exp(generator.normal(0, 0.003))))
+                for kernel, ms in kernels.items()
+            ]
+        )
 
     def _record(self, kernel: str, turn: int, ms: float) -> Record:
         time = f"2026-03-01T{turn:04}"
         if not ms:
             return record(kernel=kernel, time=time, timing=None, status=Status.crashed, reason="SIGSEGV")
         return record(kernel=kernel, time=time, timing=TIMING.model_copy(update={"samples_ns": [1e6 * ms]}))
+
+
+class ImaginedRun(AbstractContextManager["ImaginedRun"]):
+    """Run of an imagined side, which is over at once."""
+
+    def __init__(self, records: list[Record]) -> None:
+        self.result = lambda: records
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 def always(**times: float) -> Times:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,7 +75,8 @@ def checkout(tmp_path: Path) -> Path:
 
 def run(side: Side, folder: Path) -> list[Record]:
     folder.mkdir(exist_ok=True)
-    return side.run(["suite"], folder)
+    with side.start(["suite"], folder) as started:
+        return started.result()
 
 
 def test_a_revision_and_the_changed_tree_are_installed_side_by_side(checkout: Path, tmp_path: Path) -> None:
@@ -149,25 +152,25 @@ def answering(folder: Path, *records: Record, code: int = 0, says: str = "", wro
 )
 def test_a_side_that_breaks_is_not_slower_and_not_fine(tmp_path: Path, code: int, says: str, said: str) -> None:
     with pytest.raises(GateError, match=said):
-        answering(tmp_path, code=code, says=says, wrote=False).run([], tmp_path)
+        run(answering(tmp_path, code=code, says=says, wrote=False), tmp_path)
 
 
 def test_a_bad_answer_is_a_record_like_any_other(tmp_path: Path) -> None:
     wrong = record(status=Status.wrong, reason="off by 1", timing=None)
-    (found,) = answering(tmp_path, wrong, code=1).run([], tmp_path)
+    (found,) = run(answering(tmp_path, wrong, code=1), tmp_path)
     assert (found.status, found.commit) == (Status.wrong, "0123abc")
 
 
 def test_a_run_that_breaks_after_good_records_is_broken(tmp_path: Path) -> None:
     """Python also ends with exit code 1 after a traceback."""
     with pytest.raises(GateError, match="could not be measured: ZeroDivisionError"):
-        answering(tmp_path, record(), code=1, says="ZeroDivisionError").run([], tmp_path)
+        run(answering(tmp_path, record(), code=1, says="ZeroDivisionError"), tmp_path)
 
 
 def test_records_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     future = record().model_copy(update={"schema_version": 99})
     with pytest.raises(GateError, match=r"cannot be compared: .*schema 99, this moebench reads schemas 1 to 2"):
-        answering(tmp_path, future).run([], tmp_path)
+        run(answering(tmp_path, future), tmp_path)
 
 
 def test_a_run_inherits_neither_paths_nor_what_an_earlier_one_left(
@@ -176,4 +179,59 @@ def test_a_run_inherits_neither_paths_nor_what_an_earlier_one_left(
     monkeypatch.setenv("PYTHONPATH", "/elsewhere")
     (tmp_path / "records.jsonl").write_text(lines([record()]))
     with pytest.raises(GateError, match="measured nothing: None run suite"):
-        answering(tmp_path, wrote=False).run(["suite"], tmp_path)
+        run(answering(tmp_path, wrote=False), tmp_path)
+
+
+def sleeping(folder: Path) -> Side:
+    """Return a side whose `moebench` notes its process and sleeps."""
+    command = folder / "environment" / "bin" / "moebench"
+    command.parent.mkdir(parents=True)
+    command.write_text(f"#!/bin/sh\necho $$ > {folder}/process\nexec sleep 60\n")
+    command.chmod(0o755)
+    return Side("the side", "0123abc", folder / "environment")
+
+
+def is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"  # nobody has waited for it
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_run_ends_when_the_gate_is_stopped(tmp_path: Path) -> None:
+    """SIGTERM to the gate alone, as from a batch system, is a KeyboardInterrupt in it."""
+    noted = tmp_path / "process"
+
+    def stopped() -> None:
+        with sleeping(tmp_path).start(["suite"], tmp_path):
+            eventually(lambda: noted.is_file() and bool(noted.read_text().strip()))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert is_gone(int(noted.read_text()))
+
+
+def test_a_run_ends_when_the_gate_is_killed(tmp_path: Path) -> None:
+    noted = tmp_path / "process"
+    sleeping(tmp_path)
+    code = f"""
+import os
+from pathlib import Path
+from moebench.suites.gate.checkouts import Side
+folder = Path({str(tmp_path)!r})
+Side("the side", "0123abc", folder / "environment").start(["suite"], folder)
+while not (folder / "process").is_file() or not (folder / "process").read_text().strip():
+    pass
+os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    eventually(lambda: is_gone(int(noted.read_text())))
