@@ -2,7 +2,7 @@
 
 Without a GPU, Triton kernels run in Triton's interpreter. No test sees the user's own tuned tables or rates. Idle
 threads sleep: those of several test processes would otherwise keep each other from working. Nor do tests wait for a
-quiet machine.
+quiet machine. Nothing that is printed into a pipe is broken at the width of the terminal that pytest runs in.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib.util import find_spec
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["MOEBENCH_BUSY_MACHINE"] = "1"
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it
 
 import torch
 
