@@ -53,6 +53,11 @@ def change(baseline: Path, **counters: float) -> bytes:
     return path.read_bytes()
 
 
+def operators(baseline: Path) -> int:
+    """Return the operators that were counted of `RAN`."""
+    return int(json.loads((baseline / "padded.json").read_text())["counters"][f"{RAN}: operators"])
+
+
 def test_what_was_accepted_is_as_accepted(baseline: Path) -> None:
     answer = run(baseline)
     assert answer.exit_code == 0
@@ -61,19 +66,21 @@ def test_what_was_accepted_is_as_accepted(baseline: Path) -> None:
 
 
 def test_worse_is_exit_code_1_and_writes_nothing(baseline: Path) -> None:
-    before = change(baseline, operators=40, peak_bytes=1)
+    now = operators(baseline)
+    before = change(baseline, operators=now / 1.25, peak_bytes=1)
     answer = run(baseline)
     assert answer.exit_code == 1
-    assert f"worse      {RAN}: operators 40 -> 48 (+20 %)\n" in answer.output
+    assert f"worse      {RAN}: operators {now / 1.25:.4g} -> {now} (+25 %)\n" in answer.output
     assert ": 2 worse\nto accept them: moebench counters --accept, and commit " in answer.output
     assert (baseline / "padded.json").read_bytes() == before
 
 
 def test_better_is_reported_and_is_no_failure(baseline: Path) -> None:
-    change(baseline, operators=50)
+    now = operators(baseline)
+    change(baseline, operators=2 * now)
     answer = run(baseline)
     assert answer.exit_code == 0
-    assert f"better     {RAN}: operators 50 -> 48 (-4 %)\n" in answer.output
+    assert f"better     {RAN}: operators {2 * now} -> {now} (-50 %)\n" in answer.output
 
 
 def test_neither_better_nor_worse_asks_for_a_look(baseline: Path) -> None:

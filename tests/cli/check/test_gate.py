@@ -12,6 +12,7 @@ from moebench.cli.check import gate
 from moebench.cli.main import app
 from moebench.results.record.store import load
 from moebench.suites.gate.checkouts import GateError
+from moebench.suites.gate.paired_runs import SAMPLES
 
 
 def moebench(*arguments: object) -> Result:
@@ -38,7 +39,7 @@ def test_equal_sides_are_the_same_and_leave_their_records(here: Path, monkeypatc
     assert answer.exit_code == 0, answer.output
     assert answer.stdout.endswith("\n1 point: 1 same\n")
     assert "8 processes a side" in answer.stderr
-    options = ("--model", "Mixtral-8x7B", "--device", "cpu", "--configs", "default", "--samples", "41")
+    options = ("--model", "Mixtral-8x7B", "--device", "cpu", "--configs", "default", "--samples", str(SAMPLES))
     assert asked == 8 * [("gate", *options)]
     again = moebench("compare", here / "out" / "old.jsonl", here / "out" / "new.jsonl")
     assert again.stdout == answer.stdout
