@@ -22,7 +22,7 @@ from ...results.timing.memory import available_bytes, give_back
 from .accuracy import errors
 from .across_ranks import gather, rank, worst_of_ranks
 from .checks.checksum import changed, checksum, checksums
-from .checks.poison import poisoned_memory
+from .checks.poison import forget, poisoned_memory
 from .checks.timed_inputs import TimedInputs
 
 NEW_SHARE: Final = 8  # of that many tokens of a second check one is new, where the results of the others are known
@@ -156,6 +156,7 @@ class ReferenceCheck:
         with poisoned_memory(self.inputs.x_TD):
             result = take()
         found = self.compare(result)
+        forget(result, self.inputs)
         refuse_touched(self.changed())
         return found
 

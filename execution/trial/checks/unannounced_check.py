@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from ....kernels.oracle import OF_TOKENS, Result
@@ -13,6 +12,7 @@ from ....kernels.problem.tensors import Inputs
 from ....results.record import Error
 from ..across_ranks import gather
 from ..reference_check import ReferenceCheck, refuse_touched
+from .poison import forget, forget_tensor
 from .timed_inputs import TimedInputs
 
 
@@ -49,9 +49,7 @@ class UnannouncedCheck:
     def keep(self, result: object) -> None:
         """Keep the result of the call as it is when the clock stops: what is computed later comes too late.
 
-        On a GPU the copies are queued behind the call, and do not wait for what it started on other streams. What they
-        are copied from becomes NaN: the next call to be graded, of another competitor, has the same result and may get
-        the same memory.
+        On a GPU the copies are queued behind the call, and do not wait for what it started on other streams.
         """
         if self.due and isinstance(result, Result):
             gradients = {name: _taken(of) if name in OF_TOKENS else of for name, of in result.gradients.items()}
@@ -90,6 +88,7 @@ class UnannouncedCheck:
         try:
             found = self._check.compare(result)
         finally:
+            forget(result, self._check.inputs)
             self._inputs.exchanged(expected)
             self._inputs.withdraw()
         refuse_touched(self._inputs.moved())
@@ -97,10 +96,9 @@ class UnannouncedCheck:
 
 
 def _taken(tensor: Tensor) -> Tensor:
-    """Return a copy of a result, which becomes NaN; or the tensor itself if copying may compute it."""
+    """Return a copy of a result, which is forgotten; or the tensor itself if copying may compute it."""
     if type(tensor) is not Tensor:
         return tensor
     kept = tensor.detach().clone()
-    if tensor.is_contiguous():  # of other layouts some share elements, which cannot be filled
-        tensor.detach().fill_(torch.nan)
+    forget_tensor(tensor)
     return kept

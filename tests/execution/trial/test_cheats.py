@@ -48,7 +48,6 @@ FOUND = [
     ("ComputesBehind", PROBLEM, "y is off by"),
     ("ClearsNothing", DROPPING, "y is off by inf"),
     ("ClearsNothing", DROPPING.replace(drop="gate_weight"), "y is off by inf"),
-    ("ClearsNothingLater", DROPPING, "y is off by inf"),
 ]
 
 
@@ -106,6 +105,16 @@ def test_what_the_first_timed_call_keeps_is_found_though_it_is_graded_itself(
     assert "y is off by" in found.reason
 
 
+def test_a_row_that_later_calls_leave_out_shows_in_the_last_one(
+    small: TrialRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call that is graded by chance is an early one that clears; the memory of the last one holds NaN."""
+    monkeypatch.setattr(secrets, "randbelow", lambda _: 0)
+    honest, found = measured(small, "Honest", "ClearsNothingLater", problem=DROPPING)
+    assert (honest.status, found.status) == (Status.passed, Status.wrong)
+    assert "y is off by inf" in found.reason
+
+
 def test_the_last_call_has_routes_that_no_call_has_had(small: TrialRunner) -> None:
     """More rows for one expert than in all calls before: room for those is not enough."""
     problem = next(
@@ -122,18 +131,36 @@ def fullest(problem: Problem, check: str) -> int:
     return int(drawn.kept.counts_E().max())
 
 
-def test_the_result_of_a_graded_call_does_not_stay_in_memory() -> None:
-    """The same one is right for the next competitor, who might get this memory and write nothing."""
-    weights = draw_weights(PROBLEM, seed=0, device=CPU)
-    check = ReferenceCheck.draw(Subject(PROBLEM, LAYER), weights, seed=1, device=CPU)
-    inputs = check.timed(PROBLEM, 1)
+def test_the_results_of_graded_calls_do_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same ones are right for the next competitor, who might get this memory and write nothing."""
+    weights = draw_weights(TRAIN, seed=0, device=CPU)
+    check = ReferenceCheck.draw(Subject(TRAIN, LAYER), weights, seed=1, device=CPU)
+    inputs = check.timed(TRAIN, 1)
     unannounced = unannounced_check.UnannouncedCheck(check, inputs, next_set=lambda: None, within=1)
+    graded: list[Result] = []
+    compare = ReferenceCheck.compare
+    monkeypatch.setattr(
+        ReferenceCheck, "compare", lambda self, result: [graded.append(result), compare(self, result)][1]
+    )
+    layer = cheating_kernels.CHEATS["Honest"].build(TRAIN, {}, CPU)
+    assert verdict(check.grade(partial(call, TRAIN, layer, check.inputs)), TRAIN.dtype) is None
     unannounced.begin()
-    layer = cheating_kernels.CHEATS["Honest"].build(PROBLEM, {}, CPU)
-    result = call(PROBLEM, layer, inputs.sets[0])
+    result = call(TRAIN, layer, inputs.sets[0])
     unannounced.keep(result)
-    assert bool(result.y_TD.isnan().all())
-    assert verdict(unannounced.grade(), PROBLEM.dtype) is None
+    assert verdict(unannounced.grade(), TRAIN.dtype) is None
+    for one in (result, *graded):
+        assert {name: bool(of.isnan().all()) for name, of in tensors(one).items()} == dict.fromkeys(tensors(one), True)
+
+
+def test_an_input_that_is_returned_is_not_forgotten() -> None:
+    check = ReferenceCheck.draw(Subject(PROBLEM, LAYER), draw_weights(PROBLEM, seed=0, device=CPU), seed=1, device=CPU)
+    found = check.grade(lambda: Result(y_TD=check.inputs.x_TD.view(PROBLEM.T, -1), gradients={}))
+    assert "y is off by" in str(verdict(found, PROBLEM.dtype))
+    assert not check.changed()
+
+
+def tensors(result: Result) -> dict[str, torch.Tensor]:
+    return {"y": result.y_TD, **result.gradients}
 
 
 @pytest.mark.parametrize(
