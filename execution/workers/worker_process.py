@@ -48,13 +48,11 @@ def serve(
     import torch  # noqa: PLC0415
 
     from ...kernels.tuned.source_hash import source_hash  # noqa: PLC0415
-    from ...results.timing.memory import import_early  # noqa: PLC0415
     from ..trial.failure import ending, first_line  # noqa: PLC0415
     from .rank_setup import joined_collectives, open_trial_runner  # noqa: PLC0415
 
     threading.Thread(target=_count_until_parent_ends, args=(heartbeat, joined_collectives), daemon=True).start()
     try:
-        import_early()
         for name in kernels:  # a peer imports its package when it is first asked: not within the first task
             KERNELS.load(name).supports(SMALL, torch.device(device_type))
             source_hash(name)

@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,22 +86,10 @@ def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:
         result = call()
         torch.cuda.synchronize(device)
         return result, torch.cuda.max_memory_allocated(device) - before
-    import_early()
     meter = _StorageMeter()
     with watch_operators(meter.count):
         result = call()
     return result, meter.peak
-
-
-@cache
-def import_early() -> None:
-    """Let torch import the modules that it needs for the first operator under a dispatch mode.
-
-    Otherwise it imports some 800 modules during the call, whose frames keep the call's freed tensors alive for a while;
-    and in a worker during its first trial.
-    """
-    with watch_operators(_StorageMeter().count):
-        torch.empty(0)
 
 
 class _StorageMeter:

@@ -7,6 +7,7 @@ reports the same waits.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +82,11 @@ class _WatchMode(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.watchers: list[Watcher] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return whether torch keeps its compiler away from this mode: it would import it, 800 modules in a second."""
+        return False
+
     def __torch_dispatch__(
         self, function: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -89,6 +95,19 @@ class _WatchMode(TorchDispatchMode):
         for watcher in self.watchers:
             watcher(function, args, arguments, result)
         return result
+
+
+class _WatchModeBesideCompiler(_WatchMode):
+    """The same for processes that have imported torch's compiler, which would compile the watchers."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return True
+
+    def __torch_dispatch__(
+        self, function: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return super().__torch_dispatch__(function, types, args, kwargs)
 
 
 class _Active(threading.local):
@@ -108,7 +127,7 @@ def watch_operators(watcher: Watcher) -> Iterator[None]:
         finally:
             _active.mode.watchers.pop()
         return
-    with _WatchMode() as mode:
+    with _WatchModeBesideCompiler() if "torch._dynamo" in sys.modules else _WatchMode() as mode:
         _active.mode = mode
         mode.watchers.append(watcher)
         try:
