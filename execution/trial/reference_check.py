@@ -116,11 +116,11 @@ class ReferenceCheck:
         """
         new, device = len(self.inputs.x_TD), self.inputs.x_TD.device
         generator = torch.Generator(device).manual_seed(seed)
-        again = torch.randint(len(known.inputs.x_TD), (problem.T - new,), generator=generator, device=device)
-        order_T = torch.randperm(problem.T, generator=generator, device=device)
+        again_T = torch.randint(len(known.inputs.x_TD), (problem.T,), generator=generator, device=device)
+        places = torch.randperm(problem.T, generator=generator, device=device)[:new]
 
         def joined(ours: Tensor, theirs: Tensor) -> Tensor:
-            return torch.cat([ours, theirs[again]])[order_T]
+            return theirs.index_select(0, again_T).index_copy_(0, places, ours)
 
         mine, theirs = self.inputs, known.inputs
         routing = Routing(
@@ -205,7 +205,7 @@ class ReferenceChecks:
             self.forget(subject)
             heir = wanted.pop(_weights_of(subject), None)
             if heir and drawn and _as_drawn(weights, drawn):
-                self._weights[heir] = weights
+                self._weights[heir] = weights.map(torch.detach)  # without the gradients of training
 
     def forget(self, subject: Subject) -> None:
         """Free the memory of a subject. When it is next asked for, the same inputs are drawn again."""
@@ -255,10 +255,9 @@ class ReferenceChecks:
 
 
 def _weights_of(subject: Subject) -> tuple[object, ...]:
-    """Return what is the same for all subjects that have the same weights; in training they have gradients."""
+    """Return what is the same for all subjects that have the same weights."""
     problem = subject.problem
-    shape = (problem.E, problem.D, problem.F, problem.gated, problem.bias)
-    return (*shape, problem.dtype, problem.seed, problem.ranks, problem.mode)
+    return (problem.E, problem.D, problem.F, problem.gated, problem.bias, problem.dtype, problem.seed, problem.ranks)
 
 
 def _as_drawn(weights: Weights, check: ReferenceCheck) -> bool:

@@ -92,9 +92,8 @@ class MachineRates:
         self.disturbed = False
         flops = max(self._matmul_rate(dtype), old.flops_per_s if old else 0.0)
         if memory:
-            self._memory = MemoryRates(
-                copy=max(self._copy_rate(), self._memory.copy), read=max(self._read_rate(), self._memory.read)
-            )
+            now, before = self._memory_rates(), self._memory
+            self._memory = MemoryRates(copy=max(now.copy, before.copy), read=max(now.read, before.read))
         self._rooflines[dtype] = Roofline(
             flops_per_s=flops,
             bytes_per_s=self._memory.best,
@@ -117,19 +116,15 @@ class MachineRates:
             best = max(best, 2 * rows * inner * columns / seconds)
         return best
 
-    def _copy_rate(self) -> float:
-        size = MEMORY_BYTES[self._device.type]
-        source = torch.ones(size, dtype=torch.uint8, device=self._device)
-        target = torch.empty_like(source)
-        return 2 * size / self.fastest(lambda: target.copy_(source))
-
-    def _read_rate(self) -> float:
-        size = MEMORY_BYTES[self._device.type]
+    def _memory_rates(self) -> MemoryRates:
+        """Measure a copy and reading alone, of the same memory: fresh memory takes as long as measuring."""
         # float32 is summed as it is; integers are converted in a pass of their own.
-        words = torch.ones(size // 4, dtype=torch.float32, device=self._device)
-        rows = words.view(-1, ROW_WORDS)
+        words = torch.ones(MEMORY_BYTES[self._device.type] // 4, dtype=torch.float32, device=self._device)
+        rows, target = words.view(-1, ROW_WORDS), torch.empty_like(words)
+        copy_s = self.fastest(lambda: target.copy_(words))
         # One sum of all keeps every processor busy to the end, sums of rows need no second step.
-        return size / min(self.fastest(words.sum), self.fastest(lambda: rows.sum(1)))
+        read_s = min(self.fastest(words.sum), self.fastest(lambda: rows.sum(1)))
+        return MemoryRates(copy=2 * words.nbytes / copy_s, read=words.nbytes / read_s)
 
     def fastest(self, call: Callable[[], object]) -> float:
         """Return the seconds of a call in the fastest of many tries, after one untimed call.

@@ -26,6 +26,7 @@ from moebench.kernels.question import LAYER
 from moebench.results.record import CacheState, Error, Record, Status
 from moebench.results.timing import device_functions
 from moebench.results.timing.disturbance import Watch
+from moebench.results.timing.roofline import MemoryRates
 
 CPU = torch.device("cpu")
 TRAIN = PROBLEM.replace(mode="train")
@@ -55,8 +56,8 @@ FOUND = [
 def small() -> TrialRunner:
     """Return a runner whose rates are so high that no time is implausible, and whose caches are small."""
     runner = TrialRunner(CPU, clocks_of(CPU, Watch()))
-    for name in ("_matmul_rate", "_copy_rate", "_read_rate"):
-        setattr(runner._machine, name, lambda *_: 1e18)
+    for name, rate in (("_matmul_rate", 1e18), ("_memory_rates", MemoryRates(copy=1e18, read=1e18))):
+        setattr(runner._machine, name, lambda *_, rate=rate: rate)
     return runner
 
 
@@ -140,11 +141,11 @@ def test_the_results_of_graded_calls_do_not_stay_in_memory(monkeypatch: pytest.M
     graded: list[Result] = []
     compare = ReferenceCheck.compare
 
-    def noting(self: ReferenceCheck, result: Result) -> dict[str, Error]:
+    def noted(check: ReferenceCheck, result: Result) -> dict[str, Error]:
         graded.append(result)
-        return compare(self, result)
+        return compare(check, result)
 
-    monkeypatch.setattr(ReferenceCheck, "compare", noting)
+    monkeypatch.setattr(ReferenceCheck, "compare", noted)
     layer = cheating_kernels.CHEATS["Honest"].build(TRAIN, {}, CPU)
     assert verdict(check.grade(partial(call, TRAIN, layer, check.inputs)), TRAIN.dtype) is None
     unannounced.begin()

@@ -28,6 +28,7 @@ from moebench.results.record import CacheState, Phases, Record, Status
 from moebench.results.timing import measure as timing_measure
 from moebench.results.timing.clock import ClockName, Ended, Sample, keep_nothing, rotation
 from moebench.results.timing.disturbance import Disturbance, Watch
+from moebench.results.timing.roofline import MemoryRates
 from moebench.results.timing.stopping_rule import MIN_SAMPLES
 
 
@@ -186,8 +187,11 @@ def test_weights_pass_to_the_next_problem_that_has_the_same_unless_somebody_wrot
         weights.w_up_EUD.numpy()[0] *= 2
     assert run(runner, "loop", problem=problem)["loop"].status is Status.passed
     assert len(drawn) == 2
-    run(runner, "loop", problem=problem.replace(mode="train"))
-    assert len(drawn) == 3  # weights that have gradients are others
+    for mode in ("train", "forward"):
+        run(runner, "loop", problem=problem.replace(mode=mode))
+        (weights,) = runner._checks._weights.values()
+        assert weights.w_up_EUD.requires_grad == (mode == "train")
+    assert len(drawn) == 2
 
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
@@ -240,8 +244,8 @@ def test_a_kernel_may_read_faster_than_the_machine_copies(
     """Decoding reads weights and writes next to nothing: 3.1 TB/s is no wonder where reading reaches 3.15."""
     problem = Problem(T=16, D=64, F=128, E=4, K=4)
     runner = TrialRunner(torch.device("cpu"), {"cold": StreamingClock(problem, 3.1e12)})
-    for name, rate in (("_matmul_rate", 1e18), ("_copy_rate", 3.0e12), ("_read_rate", read)):
-        monkeypatch.setattr(runner._machine, name, lambda *_, rate=rate: rate)
+    monkeypatch.setattr(runner._machine, "_matmul_rate", lambda *_: 1e18)
+    monkeypatch.setattr(runner._machine, "_memory_rates", lambda: MemoryRates(copy=3.0e12, read=read))
     assert run(runner, "loop", problem=problem)["loop"].status is status
 
 

@@ -67,8 +67,8 @@ def test_every_byte_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
     machine = MachineRates(CPU)
     monkeypatch.setattr(machine, "fastest", noted)
-    assert machine._read_rate() == 4096
-    assert read == [1024.0, 1024.0]
+    assert machine._memory_rates().read == 4096
+    assert read == [1024.0, 1024.0, 1024.0]  # what was copied, and both sums
 
 
 def test_a_dtype_is_measured_once_and_memory_for_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
