@@ -8,10 +8,10 @@ from ._rules import BETWEEN_RANKS, DROPLESS, DROPPING, GPU_BASELINE
 
 WIDE, NARROW = "Mixtral-8x7B", "Qwen3-30B-A3B"
 LAYERS = (
-    Layer.of(WIDE, T=512, width=512),
     Layer.of(NARROW, T=512, width=512),
-    Layer.of(WIDE, T=1024, width=256, mode="train"),
+    Layer.of(WIDE, T=512, width=512),
     Layer.of(WIDE, T=512, width=512, capacity_factor=1.25),
+    Layer.of(WIDE, T=1024, width=256, mode="train"),
     Layer.of(WIDE, T=512, width=512, ranks=2),
 )
 
