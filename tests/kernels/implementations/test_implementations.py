@@ -113,9 +113,14 @@ PROBLEMS = [
     for changes in (*DTYPES, *WIDTHS, *EXPERTS, *TOKENS, *LOADS, *CAPACITIES, *BIASES, *ON_A_GPU)
     for mode in ("forward", "train")
 ] + [BASE.replace(mode="forward", **changes) for changes in QUANTISED]
-POINTS = [(name, problem) for name in NAMES for problem in PROBLEMS]
-REFUSED = [point for point in POINTS if KERNELS.load(point[0]).supports(point[1], DEVICE) is not None]
+SUPPORTED = {
+    kernel.name: [
+        problem for problem in PROBLEMS if kernel.supports(problem, DEVICE) is None and kernel.answers(problem)
+    ]
+    for kernel in map(KERNELS.load, NAMES)
+}
 INTERPRETED = [name for name in NAMES if isinstance(KERNELS.load(name), TritonKernel) and DEVICE.type == "cpu"]
+BETWEEN_RANKS = {name: KERNELS.load(name).between_ranks and DEVICE.type == "cpu" for name in NAMES}
 THINNED = [*INTERPRETED, "scatter"]  # their spaces are covered by pairs; test_scatter.py runs the whole space
 
 
@@ -124,21 +129,14 @@ def key(value: object) -> str | None:
 
 
 FIRST_ON_A_GPU = {BASE.replace(**changes).key for changes in ON_A_GPU}
-SUPPORTED = [
-    (name, problem)
-    for name, problem in POINTS
-    if (name, problem) not in REFUSED and KERNELS.load(name).answers(problem)
-]
 
 
 def marked(name: str, problem: Problem) -> list[pytest.MarkDecorator]:
-    """Return ``gpu`` for what `nox -s gpu` runs, ``slow`` or ``exhaustive`` for what takes the interpreter long."""
+    """Return ``gpu`` for what `nox -s gpu` runs, ``slow`` or ``exhaustive`` for what other cases cover."""
     first = [pytest.mark.gpu] if problem.key in FIRST_ON_A_GPU else []
-    if name not in INTERPRETED:
-        return first
-    if once_more(problem):
+    if name in INTERPRETED and once_more(problem):
         return [*first, pytest.mark.slow]
-    return [*first, pytest.mark.exhaustive] if (name, problem.key) not in INTERPRETED_BY_DEFAULT else []
+    return [*first, pytest.mark.exhaustive] if name in COVERED and problem not in COVERED[name] else first
 
 
 def once_more(problem: Problem) -> bool:
@@ -155,26 +153,30 @@ def features(problem: Problem) -> set[tuple[object, ...]]:
     return {*fields.items(), ("D, F", problem.D, problem.F), *combinations(branches, 2)}
 
 
-INTERPRETED_BY_DEFAULT = {
-    (name, problem.key)
-    for name in INTERPRETED
-    for problem in cover(
-        [
-            problem
-            for other, problem in SUPPORTED
-            if other == name
-            and not once_more(problem)
-            and problem.key not in FIRST_ON_A_GPU
-            and problem.E != MANY_EXPERTS
-        ],
-        features,
-    )
-}
-supported = pytest.mark.parametrize(
-    ("name", "problem"),
-    [pytest.param(name, problem, marks=marked(name, problem)) for name, problem in SUPPORTED],
-    ids=key,
-)
+def few(name: str) -> list[Problem]:
+    """Return problems that have all features between them, of those that the interpreter has time for."""
+    problems = [problem for problem in SUPPORTED[name] if not once_more(problem)]
+    if name in INTERPRETED:
+        problems = [p for p in problems if p.key not in FIRST_ON_A_GPU and p.E != MANY_EXPERTS]
+    return cover(problems, features)
+
+
+# Of kernels that are interpreted, and of those between ranks: their experts are another kernel's, with all its cases.
+COVERED = {name: few(name) for name in NAMES if name in INTERPRETED or BETWEEN_RANKS[name]}
+
+
+def cases() -> Iterator[Any]:
+    """Yield (name, problems): a training step is one case with its forward pass alone, unless they are interpreted."""
+    for name in NAMES:
+        apart = name in INTERPRETED
+        steps = [problem for problem in SUPPORTED[name] if problem.mode == "train" and not apart]
+        forward = {step.replace(mode="forward") for step in steps}
+        for problem in SUPPORTED[name]:
+            if problem not in forward:
+                problems = (
+                    [problem] if apart or problem.mode == "forward" else [problem.replace(mode="forward"), problem]
+                )
+                yield pytest.param(name, problems, id=f"{name}-{problem.key}", marks=marked(name, problem))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -188,6 +190,12 @@ def one_thread() -> Iterator[None]:
 
 def draw(problem: Problem, seed: int = 1) -> Inputs:
     return draw_inputs(problem, draw_weights(problem, seed=0, device=DEVICE), seed=seed, device=DEVICE)
+
+
+@cache
+def drawn_and_solved(problem: Problem) -> tuple[Inputs, Result]:
+    inputs = draw(problem)
+    return inputs, reference(problem, inputs)
 
 
 def routed(inputs: Inputs, ids_TK: Tensor) -> Inputs:
@@ -268,9 +276,11 @@ def test_some_implementations_take_biases() -> None:
     }
 
 
-@supported
-def test_output_and_gradients_equal_the_reference(name: str, problem: Problem) -> None:
-    assert_right(problem, build(KERNELS.load(name), problem), draw(problem))
+@pytest.mark.parametrize(("name", "problems"), list(cases()))
+def test_output_and_gradients_equal_the_reference(name: str, problems: list[Problem]) -> None:
+    for problem in problems:
+        inputs, expected = drawn_and_solved(problem)
+        assert_right(problem, build(KERNELS.load(name), problem), inputs.clone(), expected)
 
 
 LIMITED = [
@@ -315,16 +325,18 @@ def test_activations_of_sixteen_bits_equal_the_reference(name: str) -> None:
             assert_right(problem, build(kernel, problem), draw(problem))
 
 
-@pytest.mark.parametrize(("name", "problem"), REFUSED, ids=key)
-def test_a_refusal_names_a_value_of_the_problem_or_is_the_machines(name: str, problem: Problem) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_refusals_name_a_value_of_the_problem_or_are_the_machines(name: str) -> None:
     """A refusal has the form ``field = value`` with the problem's value; what the machine lacks is the same for all."""
     kernel = KERNELS.load(name)
-    reason = kernel.supports(problem, DEVICE)
-    assert reason
-    assert len(reason.split()) > 3, "a sentence, not a word"
-    named = re.findall(r"(\w+) = ([^\s,;]+)", reason)
-    assert {field: str(getattr(problem, field, "")).removesuffix(".0") for field, _ in named} == dict(named)
-    assert named or kernel.supports(PLAIN, DEVICE) == reason
+    for problem in PROBLEMS:
+        reason = kernel.supports(problem, DEVICE)
+        if reason is None:
+            continue
+        assert len(reason.split()) > 3, f"a sentence, not a word: {reason}"
+        named = re.findall(r"(\w+) = ([^\s,;]+)", reason)
+        assert {field: str(getattr(problem, field, "")).removesuffix(".0") for field, _ in named} == dict(named)
+        assert named or kernel.supports(PLAIN, DEVICE) == reason, problem.key
 
 
 @either_bias
@@ -605,15 +617,16 @@ def default_cost(kernel: Kernel, problem: Problem, kept: Routing) -> Cost:
     return kernel.cost(problem, kernel.space(problem, DEVICE)[0], kept)
 
 
-@pytest.mark.parametrize(("name", "problem"), SUPPORTED, ids=key)
-def test_executed_work_covers_the_useful_work(name: str, problem: Problem) -> None:
-    kept = kept_routes(problem)
-    rows = int(kept.counts_E().sum())
-    cost = default_cost(KERNELS.load(name), problem, kept)
-    assert cost.executed_rows >= rows
-    assert problem.flops(cost.executed_rows) + cost.extra_flops >= problem.flops(rows)
-    assert cost.workspace_bytes >= 0
-    assert not any(counter.messages for counter in cost.traffic), "one rank sends nothing"
+@pytest.mark.parametrize("name", NAMES)
+def test_executed_work_covers_the_useful_work(name: str) -> None:
+    for problem in SUPPORTED[name]:
+        kept = kept_routes(problem)
+        rows = int(kept.counts_E().sum())
+        cost = default_cost(KERNELS.load(name), problem, kept)
+        assert cost.executed_rows >= rows, problem.key
+        assert problem.flops(cost.executed_rows) + cost.extra_flops >= problem.flops(rows), problem.key
+        assert cost.workspace_bytes >= 0, problem.key
+        assert not any(counter.messages for counter in cost.traffic), f"one rank sends nothing: {problem.key}"
 
 
 MIDDLE = Problem(T=512, D=128, F=256, E=8, K=2, mode="train")
