@@ -82,10 +82,12 @@ Rule = Callable[[Lab], Judgement]
 """A rule: it judges the points of a comparison."""
 
 
-def study(noise: Noise, rules: Mapping[str, Rule], comparisons: int) -> dict[str, Score]:
+def study(
+    noise: Noise, rules: Mapping[str, Rule], comparisons: int, slowdowns: Sequence[float] = SLOWDOWNS
+) -> dict[str, Score]:
     """Return the scores of the rules, all of which see the same times. The comparisons are drawn from fixed seeds."""
-    said: dict[str, dict[float, list[Judgement]]] = {name: {slowdown: [] for slowdown in SLOWDOWNS} for name in rules}
-    for slowdown in SLOWDOWNS:
+    said: dict[str, dict[float, list[Judgement]]] = {name: {slowdown: [] for slowdown in slowdowns} for name in rules}
+    for slowdown in slowdowns:
         generator = np.random.default_rng(0)
         for _ in range(comparisons):
             lab = Lab(noise, slowdown, generator)

@@ -12,7 +12,7 @@ from faulty_kernels import FAULTY
 from moebench.common.names import UnknownName
 from moebench.kernels import kernel as package_module
 from moebench.kernels.catalog import KERNELS
-from moebench.kernels.tuned.source_hash import hash_of, reached, source_hash
+from moebench.kernels.tuned.source_hash import Sources, hash_of, reached, source_hash
 
 ROOT = Path(package_module.__file__).parent
 
@@ -26,38 +26,54 @@ def of(root: Path, name: str) -> str:
     return hash_of(root / "implementations" / f"{name}.py", root)
 
 
-@pytest.mark.parametrize(
-    ("kernel", "file", "reaches"),
-    [
-        ("scatter", "implementations/scatter.py", True),
-        ("scatter", "problem/routing.py", True),
-        ("scatter", "problem/shard.py", True),  # through tensors.py
-        ("scatter", "implementations/loop.py", False),
-        ("scatter", "implementations/_triton.py", False),
-        ("scatter", "tuned/select.py", False),
-        ("scatter", "tuned/lookup.py", False),
-        ("scatter", "triton/rows.py", False),
-        ("scatter", "cuda/route_sorting.cu", False),
-        ("triton_scatter", "implementations/_triton.py", True),
-        ("triton_scatter", "triton/expert_mlp.py", True),  # imported when a layer is built
-        ("triton_scatter", "triton/grouped_gemm.py", True),
-        ("triton_scatter", "triton/__init__.py", True),
-        ("triton_scatter", "cuda/route_sorting.cu", True),
-        ("triton_scatter", "triton/block_products.py", False),
-        ("triton_scatter", "compiler/compile.py", False),
-        ("triton_scatter", "cost_model/gpu_launches.py", False),  # imported by steps
-        ("scatter", "cost_model/cpu.py", False),
+REACHED = {
+    "scatter": ["implementations/scatter.py", "problem/routing.py", "problem/shard.py"],  # the last through tensors.py
+    "triton_scatter": [
+        "implementations/_triton.py",
+        "triton/expert_mlp.py",  # imported when a layer is built
+        "triton/grouped_gemm.py",
+        "triton/__init__.py",
+        "cuda/route_sorting.cu",
     ],
-)
-def test_editing_a_file_changes_the_hash_of_what_reaches_it(copy: Path, kernel: str, file: str, reaches: bool) -> None:
-    before = source_hash(kernel)
-    with (copy / file).open("a") as opened:
-        opened.write("// edited\n" if file.endswith(".cu") else "edited = True\n")
-    assert (of(copy, kernel) != before) == reaches
+}
+NOT_REACHED = {
+    "scatter": [
+        "implementations/loop.py",
+        "implementations/_triton.py",
+        "tuned/select.py",
+        "tuned/lookup.py",
+        "triton/rows.py",
+        "cuda/route_sorting.cu",
+        "cost_model/cpu.py",
+    ],
+    "triton_scatter": [
+        "triton/block_products.py",
+        "compiler/compile.py",
+        "cost_model/gpu_launches.py",  # imported by steps
+    ],
+}
+
+
+def edit(path: Path) -> None:
+    with path.open("a") as opened:
+        opened.write("// edited\n" if path.suffix == ".cu" else "edited = True\n")
+
+
+@pytest.mark.parametrize(("kernel", "file"), [(kernel, file) for kernel, files in REACHED.items() for file in files])
+def test_editing_a_file_changes_the_hash_of_what_reaches_it(copy: Path, kernel: str, file: str) -> None:
+    edit(copy / file)
+    assert of(copy, kernel) != source_hash(kernel)
+
+
+@pytest.mark.parametrize("kernel", NOT_REACHED)
+def test_editing_what_a_kernel_does_not_reach_changes_no_hash(copy: Path, kernel: str) -> None:
+    for file in NOT_REACHED[kernel]:
+        edit(copy / file)
+    assert of(copy, kernel) == source_hash(kernel)
 
 
 @pytest.mark.parametrize(
-    "edit",
+    "change",
     [
         ('    family = "scatter"\n', '    family = "scatter"  # a remark\n'),
         ('    family = "scatter"\n', '\n    # A remark.\n    family = "scatter"\n'),
@@ -68,10 +84,10 @@ def test_editing_a_file_changes_the_hash_of_what_reaches_it(copy: Path, kernel: 
         ("        counts = rows_of_experts(routing)\n", "        counts = (1,)\n"),  # in steps
     ],
 )
-def test_what_is_not_run_does_not_count(copy: Path, edit: tuple[str, str]) -> None:
-    before, path = of(copy, "scatter"), copy / "implementations" / "scatter.py"
-    assert edit[0] in path.read_text()
-    path.write_text(path.read_text().replace(*edit))
+def test_what_is_not_run_does_not_count(copy: Path, change: tuple[str, str]) -> None:
+    before, path = source_hash("scatter"), copy / "implementations" / "scatter.py"
+    assert change[0] in path.read_text()
+    path.write_text(path.read_text().replace(*change))
     assert of(copy, "scatter") == before
 
 
@@ -100,14 +116,15 @@ def test_the_model_of_a_kernel_does_not_count_where_its_class_derives_from_anoth
 
 def test_a_hash_in_a_text_is_no_comment(copy: Path) -> None:
     path = copy / "implementations" / "scatter.py"
-    before = of(copy, "scatter")
+    before = source_hash("scatter")
     path.write_text(path.read_text().replace('family = "scatter"', 'family = "scatter # 2"'))
     assert of(copy, "scatter") != before
 
 
 def test_the_place_of_the_package_does_not_matter(copy: Path) -> None:
+    sources = Sources()
     for name in KERNELS.names():
-        assert of(copy, name) == source_hash(name)
+        assert hash_of(copy / "implementations" / f"{name}.py", copy, sources) == source_hash(name)
 
 
 def test_every_kernel_has_a_hash_of_its_own() -> None:
