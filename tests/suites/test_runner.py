@@ -26,6 +26,7 @@ from moebench.suites.resume import pending
 from moebench.suites.runner import Runner
 
 ONE_SLOT = partial(local_executor, "cpu")
+pytestmark = pytest.mark.usefixtures("quick_start")
 
 
 def run(path: Path, *asked: str) -> list[Record]:
@@ -106,7 +107,9 @@ def test_a_killed_run_is_continued_without_loss_or_doubles(tmp_path: Path) -> No
         process.send_signal(signal.SIGKILL)
     kept = load(path).records
     assert len(kept) >= 4
-    subprocess.run([sys.executable, str(script), str(path)], env=environment, check=True, capture_output=True)
+    with Store(path) as store:
+        left = pending([task("loop", "scatter", x=float(x)) for x in range(8)], store.loaded.records, "cpu").tasks
+        assert list(Runner(store, ONE_SLOT).run(left))
     loaded = load(path)
     assert loaded.records[: len(kept)] == kept
     assert loaded.problems == []

@@ -30,10 +30,11 @@ def compiled(compilers: Compilers, *kernels: str) -> list[CompileOutcome]:
 
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let compilers start at once, and fail as they are told."""
     monkeypatch.setattr(compilers, "_work", faulty_compiler.work)
 
 
-@pytest.mark.usefixtures("faulty")
+@pytest.mark.usefixtures("quick_start", "faulty")
 def test_a_compiler_that_dies_or_hangs_costs_one_case(monkeypatch: pytest.MonkeyPatch) -> None:
     with Compilers(2) as two:
         outcomes = compiled(two, "fine 1", "fatal", "fine 2", "fine 3")
@@ -44,7 +45,7 @@ def test_a_compiler_that_dies_or_hangs_costs_one_case(monkeypatch: pytest.Monkey
         assert [outcome.error for outcome in outcomes] == ["the compiler took longer than 0.5 s", ""]
 
 
-@pytest.mark.usefixtures("faulty")
+@pytest.mark.usefixtures("quick_start", "faulty")
 def test_few_cases_are_shared_by_all_compilers_launch_by_launch() -> None:
     with Compilers(3) as three:
         one, dead = compiled(three, "fine", "fatal")
@@ -54,7 +55,7 @@ def test_few_cases_are_shared_by_all_compilers_launch_by_launch() -> None:
     assert all(list(outcome.launches) == ["launch 0"] for outcome in many)
 
 
-@pytest.mark.usefixtures("faulty")
+@pytest.mark.usefixtures("quick_start", "faulty")
 def test_who_stops_asking_leaves_no_process_behind() -> None:
     with Compilers(2) as two:
         cases = [
