@@ -236,7 +236,7 @@ def test_a_router_is_one_file(house: House) -> None:
         task = Task(point=point, problem=problem, competitors=(Competitor(kernel="loop"),), budget=budget)
         runner = TrialRunner(torch.device("cpu"), {"cold": CpuClock()})
         (record,) = runner.run(task, lambda _: None)
-        check = runner._checks.first(next(iter(runner._checks._drawn)))
+        check = runner._checks.drawn(next(iter(runner._checks._references._drawn)))
         print(record.status, record.problem["router"], *check.routed.ids_TK.unique().tolist())
         """
     )

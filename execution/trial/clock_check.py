@@ -21,7 +21,7 @@ from ...results.timing.cpu_cache import last_level_cache_bytes
 from ...results.timing.cpu_clock import CpuClock
 from ...results.timing.cuda_clock import ColdCudaClock, TorchCudaDevice
 from ...results.timing.nvml import connect
-from .accuracy import verdict
+from .checks.accuracy import verdict
 from .failure import first_line
 from .reference_check import ReferenceCheck, Subject, call
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -104,3 +105,13 @@ class TrialEntry:
         planned = planned_traffic(self.cost.traffic) if self.cost else None
         if sent != planned:
             self.failure = (Status.wrong, f"it sent {sent}, by its routes it should be {planned}")
+
+
+def alive(entries: Sequence[TrialEntry], subject: Subject | None = None) -> list[TrialEntry]:
+    """Return the entries that have not failed, of one subject or of all."""
+    return [entry for entry in entries if entry.failure is None and subject in (None, entry.subject)]
+
+
+def subjects(entries: Sequence[TrialEntry]) -> list[Subject]:
+    """Return the subjects of the entries that have not failed, in the same order on every rank."""
+    return list(dict.fromkeys(entry.subject for entry in alive(entries)))

@@ -19,8 +19,8 @@ from ...kernels.problem.tensors import Inputs, Weights, draw_inputs, draw_weight
 from ...kernels.question import Question
 from ...results.record import Error
 from ...results.timing.memory import available_bytes, give_back
-from .accuracy import errors
 from .across_ranks import gather, rank, worst_of_ranks
+from .checks.accuracy import errors
 from .checks.checksum import changed, checksum, checksums
 from .checks.poison import forget, poisoned_memory
 from .checks.timed_inputs import TimedInputs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,9 @@ from ...results.record import CacheState, Point
 if TYPE_CHECKING:
     from ...kernels.config import Config
 
+
+Announce = Callable[[int], None]
+"""Receives the index of the competitor whose code runs next, so that a hang or a crash can be attributed."""
 
 NOBODY = -1  # no implementation runs: the trial draws inputs, computes the reference or measures the machine
 

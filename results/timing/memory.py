@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -86,6 +87,8 @@ def peak(call: Callable[[], T], device: torch.device) -> tuple[T, int]:
         result = call()
         torch.cuda.synchronize(device)
         return result, torch.cuda.max_memory_allocated(device) - before
+    if device.type == "meta":  # there operators import torch's compiler, whose frames keep freed tensors for a while
+        import_module("torch._dynamo")
     meter = _StorageMeter()
     with watch_operators(meter.count):
         result = call()

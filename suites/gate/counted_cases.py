@@ -15,7 +15,6 @@ from itertools import chain
 import torch
 
 from ...autotune.search.space import Space
-from ...execution.trial.call_counters import of_call, of_cost, of_problem, undisturbed
 from ...execution.trial.failure import first_line
 from ...execution.trial.work import work_of
 from ...kernels.catalog import KERNELS
@@ -30,6 +29,7 @@ from ...kernels.problem.draw_routes import draw_routes
 from ...kernels.problem.models import model
 from ...kernels.problem.routing import Routing
 from ...results.counters import Number, Value
+from .call_counters import of_call, of_cost, of_problem, undisturbed
 
 CPU = torch.device("cpu")
 PROBLEM = "problem"

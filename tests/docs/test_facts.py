@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from pages import ROOT
 
-from moebench.execution.trial.accuracy import BOUNDS
+from moebench.execution.trial.checks.accuracy import BOUNDS
 from moebench.results.record import Status
 from moebench.results.timing.measure import Stop
 from moebench.results.timing.stopping_rule import MIN_SAMPLES, PLATEAU_SAMPLES, SETTLED_SPREAD

@@ -9,7 +9,6 @@ import torch
 
 from moebench.autotune.search.space import Space
 from moebench.common.names import UnknownName
-from moebench.execution.trial.call_counters import of_call
 from moebench.execution.trial.task import Task
 from moebench.execution.workers.worker import DeviceType
 from moebench.kernels.catalog import KERNELS
@@ -19,6 +18,7 @@ from moebench.kernels.problem import Problem
 from moebench.results.counters import Number
 from moebench.results.record import Size
 from moebench.results.references import REFERENCES
+from moebench.suites.gate.call_counters import of_call
 from moebench.suites.gate.counted_cases import CountedCase, small
 from moebench.suites.plan import tasks
 from moebench.suites.suite import SUITES

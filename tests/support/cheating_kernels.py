@@ -263,7 +263,7 @@ class ComputesBehind(Cheat):
 
             def fill() -> None:
                 with torch.no_grad():
-                    time.sleep(0.02)  # longer than a busy machine keeps a process waiting
+                    time.sleep(0.2)  # longer than a busy machine holds a call up
                     y_TD.copy_(honest(x_TD, routing, weights))
 
             thread = threading.Thread(target=fill)

@@ -12,8 +12,8 @@ import pytest
 import torch
 from small_tasks import PROBLEM, task
 
-from moebench.execution.trial.accuracy import verdict
 from moebench.execution.trial.checks import unannounced_check, watched_sampler
+from moebench.execution.trial.checks.accuracy import verdict
 from moebench.execution.trial.reference_check import ReferenceCheck, ReferenceChecks, Subject, call
 from moebench.execution.trial.task import Budget
 from moebench.execution.trial.trial import TrialRunner

@@ -193,7 +193,7 @@ def test_checks_make_room_for_measuring_the_rates(fresh: TrialRunner, monkeypatc
     original = MachineRates.roofline
 
     def roofline(self: MachineRates, dtype: torch.dtype) -> Roofline:
-        held.append(fresh._checks.holds(Subject(PROBLEM, LAYER)))
+        held.append(fresh._checks._references.holds(Subject(PROBLEM, LAYER)))
         return original(self, dtype)
 
     monkeypatch.setattr(MachineRates, "roofline", roofline)

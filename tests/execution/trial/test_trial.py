@@ -183,13 +183,13 @@ def test_weights_pass_to_the_next_problem_that_has_the_same_unless_somebody_wrot
     for tokens in (64, 32, 16):
         assert run(runner, "loop", problem=problem.replace(T=tokens))["loop"].status is Status.passed
     assert len(drawn) == 1
-    for weights in runner._checks._weights.values():
+    for weights in runner._checks._references._weights.values():
         weights.w_up_EUD.numpy()[0] *= 2
     assert run(runner, "loop", problem=problem)["loop"].status is Status.passed
     assert len(drawn) == 2
     for mode in ("train", "forward"):
         run(runner, "loop", problem=problem.replace(mode=mode))
-        (weights,) = runner._checks._weights.values()
+        (weights,) = runner._checks._references._weights.values()
         assert weights.w_up_EUD.requires_grad == (mode == "train")
     assert len(drawn) == 2
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from moebench.execution.trial.accuracy import errors, verdict
+from moebench.execution.trial.checks.accuracy import errors, verdict
 from moebench.execution.trial.reference_check import call
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config

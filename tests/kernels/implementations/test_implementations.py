@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from moebench.execution.trial.accuracy import errors, verdict
+from moebench.execution.trial.checks.accuracy import errors, verdict
 from moebench.execution.trial.reference_check import ReferenceCheck, Subject, call
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from moebench.execution.trial.accuracy import errors, verdict
+from moebench.execution.trial.checks.accuracy import errors, verdict
 from moebench.execution.trial.reference_check import call
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.hardware.device_limits import assuming

@@ -11,7 +11,7 @@ import pytest
 import torch
 from covering_configs import covering
 
-from moebench.execution.trial.accuracy import BOUNDS, errors, verdict
+from moebench.execution.trial.checks.accuracy import BOUNDS, errors, verdict
 from moebench.execution.trial.reference_check import call
 from moebench.kernels.config import Config
 from moebench.kernels.cost_model.cpu import Operations

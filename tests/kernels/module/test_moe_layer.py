@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.nn.utils import parametrize
 
-from moebench.execution.trial.accuracy import errors, verdict
+from moebench.execution.trial.checks.accuracy import errors, verdict
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config
 from moebench.kernels.kernel import Cost, Kernel, Layer

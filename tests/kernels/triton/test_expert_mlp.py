@@ -13,7 +13,7 @@ import torch
 from exhaustive import all_but
 from torch import Tensor
 
-from moebench.execution.trial.accuracy import errors, verdict
+from moebench.execution.trial.checks.accuracy import errors, verdict
 from moebench.execution.trial.reference_check import call
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from moebench.execution.trial.accuracy import errors, verdict
+from moebench.execution.trial.checks.accuracy import errors, verdict
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config
 from moebench.kernels.hardware.device_limits import assuming, hardware

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from moebench.execution.trial.accuracy import BOUNDS, errors, verdict, worst
+from moebench.execution.trial.checks.accuracy import BOUNDS, errors, verdict, worst
 from moebench.kernels.oracle import Result
 from moebench.results.record import Error
 

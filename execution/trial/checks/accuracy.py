@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...kernels.oracle import OF_TOKENS, Result
-from ...results.record import Error
+from ....kernels.oracle import OF_TOKENS, Result
+from ....results.record import Error
 
 ROWS = 512  # rows compared at a time: float64 copies of whole gradients would cost more than the call that is checked
 # A value rounded to float8_e4m3fn is off by up to 2^-4 of it, evenly spread, so by 2^-4 / sqrt(3) in the mean square. A

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 import torch
 
+from ...execution.trial.observers.sent_bytes import planned_traffic
+from ...execution.trial.reference_check import call
+from ...execution.trial.work import work_of
 from ...kernels.config import Config
 from ...kernels.kernel import Kernel
 from ...kernels.problem import Problem
@@ -17,9 +20,6 @@ from ...results.record import Work
 from ...results.timing.clock import no_garbage_collection
 from ...results.timing.memory import count_saved, peak
 from ...results.timing.operators import count_operators
-from .observers.sent_bytes import planned_traffic
-from .reference_check import call
-from .work import work_of
 
 DIGITS = 6  # of a share
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from moebench.autotune.search.space import Space
-from moebench.execution.trial.call_counters import of_call, of_cost, of_problem, undisturbed
 from moebench.execution.trial.work import work_of
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.hardware.device_limits import assuming
@@ -20,6 +19,7 @@ from moebench.kernels.oracle import drop
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.routing import Routing
+from moebench.suites.gate.call_counters import of_call, of_cost, of_problem, undisturbed
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 PROBLEM = Problem(T=64, D=32, F=48, E=4, K=2, capacity_factor=1.0, mode="train")
