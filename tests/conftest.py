@@ -13,7 +13,8 @@ from importlib.util import find_spec
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ["MOEBENCH_BUSY_MACHINE"] = "1"
-os.environ.pop("COLUMNS", None)  # pytest-xdist sets it
+os.environ.pop("COLUMNS", None)
+os.unsetenv("COLUMNS")  # readline, which pytest imports, sets it where `os.environ` does not show it
 
 import torch
 

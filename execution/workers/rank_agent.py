@@ -64,21 +64,21 @@ class Heartbeat:
         if self._is_due():
             self._store.add(self._key, 1)
 
-    def watch(self) -> None:
+    def watch(self, patience_s: float) -> None:
         """Look at the count, where a look is due.
 
         Raises:
-            WorkerError: when it has not changed for LOST_S.
+            WorkerError: when it has not changed for ``patience_s``.
         """
         if not self._is_due():
             return
         count, now = self._store.add(self._key, 0), time.monotonic()
         if count != self._count:
             self._count, self._heard = count, now
-        elif now - self._heard > LOST_S:
+        elif now - self._heard > patience_s:
             raise WorkerError(
-                f"the process that watches over rank {self._rank} has given no sign of life for {LOST_S:g} s and is "
-                "lost: run it again with the same --output to continue"
+                f"the process that watches over rank {self._rank} has given no sign of life for {patience_s:g} s and "
+                "is lost: run it again with the same --output to continue"
             )
 
     @property
@@ -103,22 +103,27 @@ class AgentWorker:
         self._heartbeat = Heartbeat(store, rank)
         self._sending = threading.Lock()  # one thread runs tasks, another may kill the worker
         self._sent = 0
+        self._last: Command | None = None
 
     def send(self, task: Command) -> None:
-        """Leave a command for the agent; a task is one."""
+        """Leave a command for the agent; a task is one. A command to stop stands until the next other one."""
         with self._sending:
+            if task == self._last == Stop():  # who stops repeatedly would never see the answer to the last command
+                return
             self._sent += 1
+            self._last = task
             put(self._store, f"{self._rank}/command/{self._sent}", task)
 
     def receive(self, wait_s: float) -> Answer | None:
         """Return the agent's answer to the last command; None where there is none yet, after ``wait_s``.
 
         Raises:
-            WorkerError: when the agent is lost.
+            WorkerError: when the agent is lost, or out of reach when it was told to stop.
         """
         answer = take(self._store, f"{self._rank}/answer/{self._sent}")
         if answer is None:
-            self._heartbeat.watch()
+            # torchrun gives a process 30 s to end: not to be spent waiting for one that was killed.
+            self._heartbeat.watch(IN_REACH_S if self._last == Stop() else LOST_S)
             time.sleep(wait_s)
         return cast(Answer | None, answer)
 
@@ -166,7 +171,7 @@ class RankAgent:
         key = f"{self._rank}/command/{self._number + 1}"
         while (command := take(self._store, key)) is None:
             self._heartbeat.beat()
-            self._leader.watch()
+            self._leader.watch(LOST_S)
             if self._worker is None or self._owed is None:
                 self._rest()
             elif (answer := self._worker.receive(LISTEN_S)) is not None:

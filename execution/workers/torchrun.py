@@ -82,13 +82,13 @@ class Torchrun:
                 worker.kill()
 
     def leave(self, exit_code: int) -> None:
-        """Make all processes leave with this exit code; wait for them for LEAVE_S at most."""
+        """Make all processes leave with this exit code; wait for those in reach, for LEAVE_S at most."""
         for worker in self._workers:
             worker.send(Leave(exit_code))
         deadline = time.monotonic() + LEAVE_S
         for worker in self._workers:
             with suppress(WorkerError):  # it is lost
-                while worker.receive(POLL_S) is None and time.monotonic() < deadline:
+                while worker.receive(POLL_S) is None and worker.in_reach and time.monotonic() < deadline:
                     pass
 
 

@@ -13,7 +13,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]  # torch's
 from torchrun_launcher import until
 
 from moebench.execution.trial.task import Task
-from moebench.execution.workers import rank_agent
+from moebench.execution.workers import first_failure, rank_agent
 from moebench.execution.workers.first_failure import receive_all
 from moebench.execution.workers.local_worker import LocalWorker
 from moebench.execution.workers.rank_agent import Leave, RankAgent
@@ -60,6 +60,14 @@ class Puppet(LocalWorker):
     stop = kill
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let hearts beat faster, and let nobody wait as long as for a real machine."""
+    monkeypatch.setattr(rank_agent, "BEAT_S", 0.05)
+    monkeypatch.setattr(rank_agent, "IN_REACH_S", 0.3)
+    monkeypatch.setattr(first_failure, "LAST_WORDS_S", 0.6)
+
+
 @pytest.fixture
 def store() -> Store:
     return HashStore()
@@ -85,9 +93,13 @@ def keeping(crew: Torchrun, rank: int, *puppets: Puppet) -> Iterator[list[int]]:
         thread.join()
 
 
+def two_ranks() -> Task:
+    return task("loop", problem=PROBLEM.replace(ranks=2))
+
+
 def run(workers: Sequence[Worker]) -> list[Answer] | Died:
     for worker in workers:
-        worker.send(task("loop", problem=PROBLEM.replace(ranks=2)))
+        worker.send(two_ranks())
     return receive_all(workers)
 
 
@@ -126,10 +138,10 @@ def test_all_leave_with_the_exit_code_of_rank_0(crew: Torchrun) -> None:
 def test_an_agent_that_gives_no_sign_of_life_is_lost_and_named(
     crew: Torchrun, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rank_agent, "LOST_S", 1.0)
+    monkeypatch.setattr(rank_agent, "LOST_S", 0.4)
     with (
         crew.workers(2, "cpu", ()) as (_, kept),
-        pytest.raises(WorkerError, match=r"rank 1 has given no sign of life for 1 s .* --output to continue"),
+        pytest.raises(WorkerError, match=r"rank 1 has given no sign of life for 0.4 s .* --output to continue"),
     ):
         heard(kept)
     with pytest.raises(WorkerError, match="rank 0 has given no sign of life"):
@@ -140,12 +152,32 @@ def test_what_a_lost_machine_does_to_the_others_is_no_competitors_crash(
     crew: Torchrun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rank 1's machine is gone with its agent and its worker: rank 0 only reports a connection that was closed."""
-    monkeypatch.setattr(rank_agent, "LOST_S", 4.0)
+    monkeypatch.setattr(rank_agent, "LOST_S", 1.2)
     with keeping(crew, 0, Puppet([READY, SPOKE])), crew.workers(2, "cpu", []) as workers:
         with keeping(crew, 1, Puppet([READY])):
             assert receive_all(workers) == [READY, READY]
         with pytest.raises(WorkerError, match="rank 1 has given no sign of life"):
             run(workers)
+
+
+def test_a_stop_does_not_wait_for_a_machine_that_is_lost(crew: Torchrun) -> None:
+    """Rank 0 has reported the connection that broke, and nobody knows yet that rank 1's machine is gone."""
+    supervisor = Supervisor("cpu", [], crew, ranks=2)
+
+    def measure() -> None:
+        with pytest.raises(WorkerError):
+            supervisor.run(two_ranks())
+
+    with keeping(crew, 0, first := Puppet([READY, SPOKE])):
+        with keeping(crew, 1, Puppet([READY])):
+            supervisor.start()
+        running = threading.Thread(target=measure, daemon=True)
+        running.start()
+        until(lambda: not first.lines, seconds=5.0)
+        started = time.monotonic()
+        supervisor.stop()
+        assert time.monotonic() - started < rank_agent.LOST_S / 3
+        running.join()
 
 
 def test_an_error_that_a_rank_reports_is_believed_where_the_silent_rank_is_in_reach(crew: Torchrun) -> None:
