@@ -24,9 +24,12 @@ def compile_layers(work: Sequence[CompileCase], processes: int | None = None) ->
 
     outcomes: list[CompileOutcome] = []
     columns = (TextColumn("compiling"), BarColumn(), MofNCompleteColumn(), TextColumn("layers,"), TimeRemainingColumn())
-    shown = Progress(*columns, console=screen.console(stderr=True), transient=True)
+    console = screen.console(stderr=True)
+    shown, sign = Progress(*columns, console=console, transient=True), screen.SignOfLife(console)
     with shown as progress, Compilers(processes or len(usable_cores())) as compilers, suppress(KeyboardInterrupt):
-        outcomes.extend(progress.track(compilers.compile(work), total=len(work)))
+        for outcome in progress.track(compilers.compile(work), total=len(work)):
+            outcomes.append(outcome)
+            sign.say(f"{len(outcomes)} of {len(work)} layers compiled")
     return outcomes
 
 

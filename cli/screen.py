@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TextIO
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 LEAST: Final = 20  # a narrower terminal gets lines of this length
 BAR: Final = 40  # characters of a bar of progress, where there is room
+LOG_S: Final = 20.0  # seconds between lines of progress where no terminal shows a bar
 UNLIMITED: Final = 100_000  # the width of a console of rich that must not break lines
 
 
@@ -93,8 +95,14 @@ def console(*, stderr: bool = False) -> Console:
     """Return what prints tables in colours and the state of work under way; text in it is never markup."""
     from rich.console import Console
 
+    class Piped(Console):
+        """Leaves an output that is closed early to `endings`, as `say` does; rich would exit with 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=width_of(stream) or UNLIMITED, highlight=False, markup=False, emoji=False)
+    return Piped(stderr=stderr, width=width_of(stream) or UNLIMITED, highlight=False, markup=False, emoji=False)
 
 
 def bar(console: Console) -> Progress:
@@ -111,6 +119,20 @@ def bar(console: Console) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+class SignOfLife:
+    """A line of progress now and then where no terminal shows a bar: long work in a log does not look dead."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._next = 0.0
+
+    def say(self, doing: str) -> None:
+        """Print what is under way, unless there is a bar or the last line is recent."""
+        if not self._console.is_terminal and time.monotonic() >= self._next:
+            self._next = time.monotonic() + LOG_S
+            self._console.print(doing)
 
 
 def minutes(seconds: float) -> str:

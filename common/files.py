@@ -52,6 +52,19 @@ def utf8(content: bytes, name: str | Path) -> bytes:
     return content.removeprefix(codecs.BOM_UTF8)
 
 
+def read_text(path: Path) -> str:
+    """Return the text of a file that a user hands in, whichever program has saved it.
+
+    Raises:
+        OSError: when it cannot be read.
+        NotUtf8: when it is in another encoding, or no text.
+    """
+    try:
+        return utf8(path.read_bytes(), path).decode()
+    except UnicodeDecodeError as error:
+        raise NotUtf8(f"{path} is no text in UTF-8: save it as UTF-8") from error
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

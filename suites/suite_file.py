@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..common.errors import UserError
-from ..common.files import utf8
+from ..common.files import read_text
 from ..common.names import unknown
 from ..kernels.catalog import KERNELS
 from ..kernels.problem import InvalidProblem, Problem
@@ -88,13 +88,12 @@ def read(path: Path) -> Suite:
 
     Raises:
         SuiteFileError: naming the file, the line, the field, its value and the remedy.
+        NotUtf8: when the text is in another encoding.
     """
     try:
-        text = utf8(path.read_bytes(), path).decode()
+        text = read_text(path)
     except OSError as error:
         raise SuiteFileError(f"{path}: {error.strerror}: give the TOML file of a suite") from error
-    except UnicodeError as error:
-        raise SuiteFileError(f"{path}: it is no text in UTF-8: give the TOML file of a suite") from error
     return _Reader(path, text).suite()
 
 
@@ -152,6 +151,10 @@ class _Reader:
         for name in given:
             if name not in _FIELDS:
                 raise self._error((*inside, name), str(unknown("field", name, [*_FIELDS, "width"])))
+        for name, value in (place.config or {}).items():
+            # What else TOML has, a list, a table, a date or a nan, is no value of an axis and has no hash or no equal.
+            if not isinstance(value, str | int | float) or value != value:
+                raise self._error((*at, "config", name), f"{name} = {value!r}: give one number, text, true or false")
         swept = self._swept(at, place, given)
         values = tuple(given.pop(swept)) if swept else (None,)
         point = partial(

@@ -20,13 +20,13 @@ from ...kernels.hardware.gpus import HARDWARE, target_of
 from ...kernels.implementations._triton import TritonKernel
 from ...kernels.kernel import Kernel
 from ...kernels.oracle import drop
-from ...kernels.problem import Problem
+from ...kernels.problem import InvalidProblem, Problem
 from ...kernels.problem.draw_routes import draw_routes
 from ...kernels.problem.routing import Routing
 from ...kernels.problem.tensors import TORCH_DTYPES
 from ...kernels.problem.trace import PREFIX
 from ...kernels.steps import Rates
-from ...results.timing.memory import give_back
+from ...results.timing.memory import available_bytes, give_back
 from ...results.timing.roofline import MachineRates
 from .compile_ahead import Ahead, Faults, none_known
 from .recorded_sweep import RecordedSweep
@@ -35,6 +35,8 @@ from .static_model import Estimate, estimate, predict, rates, rates_of_target
 from .strategy import DEFAULT
 
 CPU = torch.device("cpu")
+DRAWN_BYTES = 24  # of a token and an expert while routes are drawn: six tensors in float32
+GIB = 1 << 30
 
 
 @dataclass(kw_only=True)
@@ -124,8 +126,18 @@ class Candidates:
                 yield
 
     def _routing(self, problem: Problem) -> Routing:
-        """Return the routes that the first check of a trial uses."""
+        """Return the routes that the first check of a trial uses.
+
+        Raises:
+            InvalidProblem: when this machine has no memory to draw them.
+        """
         if problem not in self._routings:
+            needed, available = DRAWN_BYTES * problem.T * problem.E, available_bytes(CPU)
+            if needed > available:
+                raise InvalidProblem(
+                    f"T = {problem.T}: drawing the routes needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB "
+                    "are available: give fewer tokens"
+                )
             self._routings[problem] = drop(problem, draw_routes(problem, seed=2 * problem.seed + 1, device=CPU))
         return self._routings[problem]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -51,16 +50,22 @@ def session(
     console = screen.console(stderr=as_json)
     failure, stopped = "", False
     bar = screen.bar(console)
-    show = partial(bar.update, bar.add_task("starting workers", total=1.0))
+    work, sign = bar.add_task("starting workers", total=1.0), screen.SignOfLife(console)
+
+    def show(step: TuningProgress) -> None:
+        doing = _under_way(step, plan)
+        bar.update(work, completed=step.share_done, description=doing)
+        sign.say(doing)
+
     with bar, candidates.compiling() as faults, workers as executor:
         path = output or _own_file(plan, executor)
         with Store(path) as store:
             tuner = Tuner(plan, executor, store, space_of=candidates.space, predict=candidates.predict, faults=faults)
             try:
                 with _stopping(tuner, console):
-                    _follow(tuner.search(), plan, show)
-                _follow(tuner.compare(winners), plan, show)
-                _follow(tuner.hold_out(lambda problem: _looked_up(tuner, candidates, problem)), plan, show)
+                    _follow(tuner.search(), show)
+                _follow(tuner.compare(winners), show)
+                _follow(tuner.hold_out(lambda problem: _looked_up(tuner, candidates, problem)), show)
             except DefaultFails as error:
                 failure = f"nothing is tuned, because the default configuration fails: {error}"
             except KeyboardInterrupt:
@@ -104,14 +109,17 @@ def _own_file(plan: TuningPlan, executor: Executor) -> Path:
     return home / f"{as_file_name(f'{plan.kernel}.{executor.environment.device}')}.jsonl"
 
 
-def _follow(progress: Iterable[TuningProgress], plan: TuningPlan, show: Callable[..., None]) -> None:
-    """Show the share that is done, the time left, and what is under way, the most important first."""
+def _follow(progress: Iterable[TuningProgress], show: Callable[[TuningProgress], None]) -> None:
     for step in progress:
-        doing = f"{step.trials} of {plan.trials} trials" if step.stage == "search" else "comparing finalists"
-        best = f", best {1 / step.best:.3f}×" if step.best else ""
-        load = f", load {step.problem.load}" if plan.loads else ""
-        under_way = f"{screen.minutes(step.left_s)} left; T = {step.problem.T}{load}: {doing}{best}"
-        show(completed=step.share_done, description=under_way)
+        show(step)
+
+
+def _under_way(step: TuningProgress, plan: TuningPlan) -> str:
+    """Return the time left, and what is under way, the most important first."""
+    doing = f"{step.trials} of {plan.trials} trials" if step.stage == "search" else "comparing finalists"
+    best = f", best {1 / step.best:.3f}×" if step.best else ""
+    load = f", load {step.problem.load}" if plan.loads else ""
+    return f"{screen.minutes(step.left_s)} left; T = {step.problem.T}{load}: {doing}{best}"
 
 
 def _looked_up(tuner: Tuner, candidates: Candidates, problem: Problem) -> Config | None:

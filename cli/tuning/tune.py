@@ -132,8 +132,12 @@ def _compile(candidates: Candidates, problems: Sequence[Problem]) -> None:
     """Leave out configurations that spill or do not compile, and show the progress."""
     if reason := candidates.uncompiled:
         refuse(f"--compile: {reason}")
-    with screen.console(stderr=True).status("compiling") as status, candidates.compiling() as faults:
+    console = screen.console(stderr=True)
+    sign = screen.SignOfLife(console)
+    with console.status("compiling") as status, candidates.compiling() as faults:
         for problem in problems:
             total = len(candidates.space(problem))
             for done in candidates.leave_out_faults(problem, faults):
-                status.update(f"T = {problem.T}: {done} of {total} configurations compiled")
+                doing = f"T = {problem.T}: {done} of {total} configurations compiled"
+                status.update(doing)
+                sign.say(doing)

@@ -57,6 +57,7 @@ def plan_of(
 
     Raises:
         NoConfiguration: when nothing can be built for a problem.
+        InvalidProblem: for a load that there is not.
         UnknownName: for an unknown strategy.
     """
     from ...autotune.search.strategy import STRATEGIES
@@ -65,6 +66,11 @@ def plan_of(
     from ...kernels.tuned.source_hash import source_hash
 
     STRATEGIES.load(strategy)
+    if robust and not loads:
+        refuse("--robust searches under other loads too: name them, --other-load zipf:1.2")
+    if cache == "hot" and candidates.device_type == "cpu":
+        refuse("--cache hot replays a CUDA graph, and the device is cpu: use cold")
+    loads = [problems[0].replace(load=with_digest(load)).load for load in loads]
     later = batch_sizes(held_out, "--held-out") if held_out else []
     largest = max(len(candidates.space(problem)) for problem in problems)
     return TuningPlan(
@@ -73,7 +79,7 @@ def plan_of(
         problems=tuple(problems),
         held_out=tuple(problems[0].replace(T=T) for T in later),
         starts=_starts(start, candidates.kernel.name, [*(problem.T for problem in problems), *later]),
-        loads=tuple(with_digest(load) for load in loads),
+        loads=tuple(loads),
         strategy=strategy,
         trials=trials or trials_for(largest),
         seconds=float("inf") if seconds is None else seconds,

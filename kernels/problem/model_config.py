@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import UserError
+from ...common.files import NotUtf8, read_text
 from .models import Model
 from .problem import Activation, InvalidProblem
 
@@ -41,10 +42,10 @@ NESTED = ("text_config", "thinker_config", "language_config", "llm_config")
 FLAGS = ("is_moe", "enable_moe_block")  # a layer has experts only if the flag is true
 
 ACTIVATION_NAMES: dict[str, Activation] = {
-    **dict.fromkeys(("silu", "swish"), "silu"),
+    **dict.fromkeys(("silu", "swish", "swiglu"), "silu"),
     **dict.fromkeys(("gelu_tanh", "gelu_pytorch_tanh", "gelu_new", "gelu_fast"), "gelu_tanh"),
     **dict.fromkeys(("relu2", "relu_squared"), "relu2"),
-    "gelu": "gelu",
+    **dict.fromkeys(("gelu", "gelu_python", "geglu"), "gelu"),
     "relu": "relu",
     "swigluoai": "swiglu_oai",
     "situ": "situ",
@@ -188,7 +189,9 @@ class _Fields:
 
 def _read(path: Path) -> Config:
     try:
-        content = path.read_bytes()
+        content = read_text(path)
+    except NotUtf8:
+        raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error  # as of a path with a NUL
         raise InvalidConfig(f"{path} cannot be read ({reason}): give a local config.json") from error
@@ -273,9 +276,10 @@ def _activation(config: _Fields) -> tuple[Activation, bool]:
     if not isinstance(word, str):
         raise InvalidConfig(f"{config.path}: {name} = {value!r}: give the name of an activation")
     gated = config.family not in UNGATED and word not in {"relu2", "relu_squared"}
-    if word not in ACTIVATION_NAMES:
-        config.notes.append(f"its {name} = {word} is run as silu")
-    found = OWN_ACTIVATION.get(config.family, ACTIVATION_NAMES.get(word, "silu"))
+    found = OWN_ACTIVATION.get(config.family) or ACTIVATION_NAMES.get(word)
+    if found is None:  # with another one it would be another layer, and its time another one's
+        known = ", ".join(ACTIVATION_NAMES)
+        raise InvalidConfig(f"{config.path}: {name} = {word!r} is no activation that a kernel here has: give {known}")
     if found == "silu" and config.fields.get("swiglu_limit"):
         found = "swiglu_oai" if config.fields.get("swiglu_alpha") else "silu_clamp10"
     for constant, usual in CONSTANTS.get(found, {}).items():

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from ...common.files import write_whole
+from ...common.files import utf8, write_whole
 from .file_content import FileContent, content_of, refuse_to_replace
 from .store import StoreError
 
@@ -137,9 +137,10 @@ def read(path: Path) -> list[Prediction]:
 
     Raises:
         StoreError: when it cannot be read, or has a line that is none; the message names it.
+        NotUtf8: when its text is in another encoding.
     """
     try:
-        lines = path.read_bytes().splitlines()
+        lines = utf8(path.read_bytes(), path).splitlines()
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; give a file that `moebench predict` wrote") from error
     try:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from ...common.errors import UserError
+from ...common.files import read_text
 from ...common.names import unknown
 from ...kernels.problem import DType
 
@@ -171,13 +172,13 @@ def machine(word: str) -> MachineDescription:
     Raises:
         UnknownName: for an unknown name, with the nearest valid ones.
         InvalidMachine: for a file that cannot be read or has an invalid value.
+        NotUtf8: for a file in another encoding.
     """
     if word.endswith(SUFFIX):
         try:
-            return _read(Path(word).read_text(encoding="utf-8"), word)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not text"
-            raise InvalidMachine(f"{word}: {reason}; give a file that `moebench calibrate` wrote") from error
+            return _read(read_text(Path(word)), word)
+        except OSError as error:
+            raise InvalidMachine(f"{word}: {error.strerror}; give a file that `moebench calibrate` wrote") from error
     if word not in names():
         raise unknown("machine", word, names())
     return _read((files(__package__) / "machines" / f"{word}{SUFFIX}").read_text(encoding="utf-8"), word)

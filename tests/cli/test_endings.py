@@ -36,8 +36,12 @@ def test_completion_can_be_installed() -> None:
     assert "complete" in said.stdout
 
 
-def test_a_pipe_that_is_closed_early_ends_a_verb_in_silence() -> None:
-    with subprocess.Popen([*MOEBENCH, "list", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+PREDICT = ("predict", "--model", "Mixtral-8x7B", "--machine", "dgx-h100", "--ranks", "8")
+
+
+@pytest.mark.parametrize("words", [("list", "models"), PREDICT], ids=["by say", "by rich"])
+def test_a_pipe_that_is_closed_early_ends_a_verb_in_silence(words: tuple[str, ...]) -> None:
+    with subprocess.Popen([*MOEBENCH, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -55,9 +59,8 @@ def test_output_that_cannot_be_written_is_one_line_and_exit_code_2() -> None:
 
 
 def test_characters_that_the_encoding_lacks_are_replaced() -> None:
-    words = [*MOEBENCH, "predict", "--model", "Mixtral-8x7B", "--machine", "dgx-h100", "--ranks", "8"]
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([*MOEBENCH, *PREDICT], env=environment, capture_output=True, text=True, check=True)
     assert "fastest" in done.stdout
 
 

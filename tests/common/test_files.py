@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moebench.common.files import write_whole
+from moebench.common.files import NotUtf8, read_text, write_whole
 
 
 def test_a_file_is_replaced_and_nothing_stays_beside_it(tmp_path: Path) -> None:
@@ -39,3 +39,15 @@ def test_others_may_read_it_as_the_umask_allows(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
+
+
+def test_text_is_read_whichever_program_saved_it(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_text("ü", encoding="utf-8-sig")
+    assert read_text(path) == "ü"
+    path.write_text("ü", encoding="latin-1")
+    with pytest.raises(NotUtf8, match="text is no text in UTF-8: save it as UTF-8"):
+        read_text(path)
+    path.write_text("ü", encoding="utf-16")
+    with pytest.raises(NotUtf8, match="text is text in UTF-16: save it as UTF-8"):
+        read_text(path)

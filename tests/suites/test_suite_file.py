@@ -123,6 +123,9 @@ def test_paths_in_a_file_are_beside_it(file: Path) -> None:
         ('series = "ours"', 'series = ""', 9, "small.places[0]: series = '': give some text"),
         ("D = 64", "D = 9999999999999999999", 10, "D is larger than any there is: give an integer of at most"),
         ("config = { tile = 64 }", "config = 3", 17, "small.places[1]: config = 3: give a table"),
+        ("tile = 64", "tile = [1]", 17, "small.places[1].config: tile = [1]: give one number, text, true or false"),
+        ("tile = 64", "tile = { of = 1 }", 17, "tile = {'of': 1}: give one number, text, true or false"),
+        ("tile = 64", "tile = nan", 17, "tile = nan: give one number, text, true or false"),
         ("mode =", "mod =", 16, "small.places[1].problem: no field is named 'mod': did you mean mode"),
         ("1.5", "nan", 16, "capacity_factor = nan: give a positive number"),
         ("1.5", "0", 16, "capacity_factor = 0: give a positive number"),
@@ -150,12 +153,6 @@ def test_a_file_that_is_no_suite_is_refused(file: Path) -> None:
     file.write_text('question = "?"\naxis = "T"\n')
     with pytest.raises(SuiteFileError, match=r":1: the file has neither small nor full: give"):
         read(file)
-    file.write_bytes(b"\xff\x00")
-    with pytest.raises(SuiteFileError, match="it is no text in UTF-8: give the TOML file of a suite"):
-        read(file)
-    file.write_text(TEXT, encoding="utf-16")
-    with pytest.raises(NotUtf8, match="save it as UTF-8"):
-        read(file)
     for value in ("[" * 5000, "1" * 5000):
         file.write_text(f"question = {value}")
         with pytest.raises(SuiteFileError, match="a value is too long or too deep: give a shorter one"):
@@ -164,6 +161,9 @@ def test_a_file_that_is_no_suite_is_refused(file: Path) -> None:
         tasks(str(file.with_name(".toml")), "small", "cpu")
 
 
-def test_a_mark_of_its_encoding_before_a_suite_is_no_part_of_it(file: Path) -> None:
+def test_text_of_another_encoding_is_named(file: Path) -> None:
+    file.write_text(TEXT, encoding="utf-16")
+    with pytest.raises(NotUtf8, match="save it as UTF-8"):
+        read(file)
     file.write_text(TEXT, encoding="utf-8-sig")
     assert read(file).axis == "tokens T"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +60,10 @@ def moebench(*arguments: object) -> Result:
         (("triton_scatter", *TINY, "--target", "sm_91", "--explain"), "did you mean sm_90"),
         (("padded", *TINY, "--capacity", "-1"), "--capacity -1: give a positive number, or dropless"),
         (("scatter", *TINY, "--capacity", "1"), "is dropless"),
+        (("scatter", *TINY, "--robust"), "name them, --other-load zipf:1.2"),
+        (("scatter", *TINY, "--device", "cpu", "--cache", "hot"), "--cache hot replays a CUDA graph, and the device is"),
+        (("scatter", *TINY, "--other-load", "bogus"), "load = 'bogus': give one of uniform"),
+        (("scatter", *TINY, "--tokens", "10000000000000", "--explain"), "T = 10000000000000: drawing the routes needs"),
         (("scatter", *TINY, "--output", "/proc/none/x.jsonl"), "--output"),
     ],
 )
@@ -207,5 +212,6 @@ def test_ctrl_c_ends_the_search_and_again_everything(
         assert ended.value.exit_code == code
     printed = capsys.readouterr()
     assert said in printed.out + printed.err
+    assert len(re.findall(r"^\d+:\d\d left; T = 64: \d of 8 trials", printed.out, re.MULTILINE)) == 1  # one in 20 s
     assert signal.getsignal(signal.SIGINT) is before
     assert len(load(tmp_path / "r.jsonl").records) >= 10
