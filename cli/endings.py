@@ -39,7 +39,8 @@ class EndingGroup(TyperGroup):
             answer = super().invoke(ctx)
             sys.stdout.flush()
         except UsageError as error:
-            message = broken(f"Error: {error.format_message()}", width_of(sys.stderr)).removeprefix("Error: ")
+            message = error.format_message().replace("Value error, ", "")  # pydantic's own word
+            message = broken(f"Error: {message}", width_of(sys.stderr)).removeprefix("Error: ")
             raise UsageError(message, ctx=error.ctx) from error
         except BrokenPipeError:
             _drop_output()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Collection, Iterable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 LEAST: Final = 20  # a narrower terminal gets lines of this length
 BAR: Final = 40  # characters of a bar of progress, where there is room
 LOG_S: Final = 20.0  # seconds between lines of progress where no terminal shows a bar
+CONTROLS: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")  # but line ends
 UNLIMITED: Final = 100_000  # the width of a console of rich that must not break lines
 
 
@@ -44,7 +46,7 @@ def width() -> int | None:
 
 def say(text: object) -> None:
     """Print text for whoever reads the answer."""
-    typer.echo(broken(str(text), width()))
+    typer.echo(broken(harmless(str(text)), width()))
 
 
 def say_pairs(entries: Iterable[tuple[str, str]], *, indent: int = 0) -> None:
@@ -68,12 +70,17 @@ def say_json(value: object) -> None:
 
 def tell(text: str) -> None:
     """Print to stderr what is not part of the answer."""
-    typer.echo(broken(text, width_of(sys.stderr)), err=True)
+    typer.echo(broken(harmless(text), width_of(sys.stderr)), err=True)
 
 
 def complain(reason: object) -> None:
     """Print to stderr what is wrong or was left out."""
     tell(f"moebench: {reason}")
+
+
+def harmless(text: str) -> str:
+    """Return text without what moves a terminal's cursor or turns its letters around: files come from anywhere."""
+    return CONTROLS.sub(" ", text)
 
 
 def broken(text: str, limit: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -153,7 +154,7 @@ class _Reader:
                 raise self._error((*inside, name), str(unknown("field", name, [*_FIELDS, "width"])))
         for name, value in (place.config or {}).items():
             # What else TOML has, a list, a table, a date or a nan, is no value of an axis and has no hash or no equal.
-            if not isinstance(value, str | int | float) or value != value:
+            if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
                 raise self._error((*at, "config", name), f"{name} = {value!r}: give one number, text, true or false")
         swept = self._swept(at, place, given)
         values = tuple(given.pop(swept)) if swept else (None,)

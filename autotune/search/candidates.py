@@ -134,10 +134,8 @@ class Candidates:
         if problem not in self._routings:
             needed, available = DRAWN_BYTES * problem.T * problem.E, available_bytes(CPU)
             if needed > available:
-                raise InvalidProblem(
-                    f"T = {problem.T}: drawing the routes needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB "
-                    "are available: give fewer tokens"
-                )
+                figures = f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
+                raise InvalidProblem(f"T = {problem.T}: drawing the routes {figures}: give fewer tokens")
             self._routings[problem] = drop(problem, draw_routes(problem, seed=2 * problem.seed + 1, device=CPU))
         return self._routings[problem]
 

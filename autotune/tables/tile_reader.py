@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -40,8 +41,7 @@ def read_tiles(
 
     try:
         name = TileFileName.parse(path.name)
-        with path.open("rb") as source:
-            content = source.read(LARGEST_FILE + 1)
+        content = _content(path)
     except ServingError as problem:
         return error(str(problem), "rename it")
     except OSError as problem:
@@ -60,6 +60,13 @@ def read_tiles(
             Finding(severity=Severity.error, kind="unreadable", file=file, sentence="has no tiles", remedy="tune anew")
         )
     return ServingFile(name=name, configs=configs, triton=triton), findings
+
+
+def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise OSError(errno.EINVAL, "no regular file")
+    with path.open("rb") as source:
+        return source.read(LARGEST_FILE + 1)
 
 
 class _Pairs(list[tuple[str, object]]):

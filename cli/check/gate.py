@@ -134,8 +134,15 @@ def _measure(
 
 def _sides(base: str | None, folder: Path) -> tuple[Side, Side]:
     """Install both sides, the old one being the revision or the tree again, in folders with equally long names."""
+    from ...common.git import GitError
     from ...suites.gate.checkouts import Checkout
 
-    checkout = Checkout.around(Path.cwd())
-    old = checkout.working_tree(folder / "old") if base is None else checkout.revision(base, folder / "old")
+    try:
+        checkout = Checkout.around(Path.cwd())
+    except GitError as error:
+        refuse(f"{Path.cwd()} is in no checkout of moebench ({error}): change into one")
+    try:
+        old = checkout.working_tree(folder / "old") if base is None else checkout.revision(base, folder / "old")
+    except GitError as error:
+        refuse(f"--base {base} cannot be read ({error}): give a commit, tag or branch of this checkout")
     return old, checkout.working_tree(folder / "new")

@@ -37,6 +37,7 @@ def history(
     """Show the medians of every point over the commits, on each machine, and between which commits they changed."""
     if keep and not files:
         refuse("give the files to keep: those that `moebench run` or `moebench gate` wrote")
+    from ...reports.numbers import plain
     from ...reports.tables.history_table import history_lines
     from ...results.record.store import load_all
     from ...results.regression.archive import kept
@@ -49,6 +50,9 @@ def history(
     _tell(loaded.problems)
     if not files and not loaded.records:
         refuse(f"nothing is kept in {archive}: give files, with --keep to have them here from now on")
+    there = {record.kernel for record in loaded.records}
+    if absent := [name for name in kernel or () if name not in there]:
+        refuse(f"no record is of {' or '.join(absent)}: there are {', '.join(map(plain, sorted(there)))}")
     found = series_of([record for record in loaded.records if not kernel or record.kernel in kernel])
     if not found:
         refuse("no record passed at a known commit: `moebench gate` and `moebench run` in a clean checkout make some")

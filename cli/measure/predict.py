@@ -68,9 +68,10 @@ def predict(
     if as_json:
         screen.say_json([one.model_dump(exclude_none=True) for one in predictions])
         return
+    from ...reports.numbers import plain
     from ...reports.tables.prediction_table import prediction_table
 
     console = screen.console()
-    console.print(f"{request.series}: {request.machine.summary}")
+    console.print(f"{plain(f'{request.series}: {request.machine.summary}')}")
     for part in prediction_table(predictions):
         console.print(part)

@@ -48,6 +48,8 @@ def report(
         predictions = [one for path in predicted for one in read(path)]
         for problem in loaded.problems:
             complain(problem)
+        if not loaded.records and len(predicted) == len(files):
+            refuse(f"{', '.join(map(str, files))}: predictions are drawn beside records: give the file of these too")
         if not loaded.records:
             refuse(f"no records in {', '.join(map(str, files))}; `moebench run` makes some")
         found = Report(loaded.records, loaded.problems, predictions)

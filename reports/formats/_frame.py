@@ -8,6 +8,8 @@ from ..measures import values
 from ..report import Report
 from ..row import Row
 
+PLACE = ("suite", "series", "x")
+
 
 def frame(report: Report) -> pd.DataFrame:
     """Return one row for each trial, the latest of repeated ones: its place, problem, outcome and every measure.
@@ -25,7 +27,7 @@ def _line(row: Row) -> dict[str, object]:
         "suite": record.point.suite,
         "series": record.point.line,
         "x": str(record.point.x),
-        **record.problem,
+        **{name: value for name, value in record.problem.items() if name not in PLACE},
         "kernel": record.kernel,
         "family": record.family,
         "status": record.status.value,

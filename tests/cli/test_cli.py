@@ -24,6 +24,7 @@ from moebench.results.record import Status
 from moebench.results.record.store import Store, load
 from moebench.suites.plan import tasks
 
+RECORDED = Path(__file__).parents[2] / "results" / "recorded"
 MOEBENCH = Path(sys.executable).with_name("moebench")
 
 
@@ -53,7 +54,7 @@ def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
         (["run", "smoke", "--kernel", "scater"], "did you mean scatter"),
         (["run", "models", "--model", "Mixtral-8x7"], "did you mean Mixtral-8x7B"),
         (["run", "smoke", "--tokens", "0"], "--tokens 0: '0' is no batch size"),
-        (["run", "smoke", "--device", "tpu"], "'cpu', 'cuda'"),
+        (["run", "smoke", "--device", "tpu"], "Invalid value for '--device': 'tpu' is not one of 'cpu', 'cuda'"),
         (["run", "smoke", "--device", "cpu", "--cache", "hot"], "use cold or eager"),
         (["run", "smoke", "--size", "reduced"], "one of capacity, experts, granularity, models, tokens"),
         (["run", "smoke", "--outptu", "x.jsonl"], "--output"),
@@ -195,6 +196,13 @@ def test_a_device_that_is_not_there_is_said_with_the_remedy(tmp_path: Path) -> N
     answer = moebench("run", "smoke", "--device", "cuda", cwd=tmp_path)
     assert answer.returncode == 2
     assert "torch sees 0 CUDA devices, 1 wanted; use --device cpu" in answer.stderr
+
+
+def test_predictions_alone_are_named_as_such(tmp_path: Path) -> None:
+    file = RECORDED / "network.predictions.jsonl"
+    answer = moebench("report", str(file), "-o", "p.html", cwd=tmp_path)
+    assert answer.returncode == 2
+    assert answer.stderr == f"moebench: {file}: predictions are drawn beside records: give the file of these too\n"
 
 
 def test_a_file_without_records_makes_no_report(tmp_path: Path) -> None:

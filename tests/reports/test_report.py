@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 
 from moebench.common.names import UnknownName
@@ -49,6 +50,12 @@ def test_the_suffix_of_a_file_names_its_format(file: str, beginning: str, make: 
 def test_a_named_format_is_written_whatever_the_suffix(make: Make, tmp_path: Path) -> None:
     written = Report([make()]).write(tmp_path / "r.txt", "csv")
     assert written.read_text(encoding="utf-8").startswith("suite,")
+
+
+def test_a_record_is_no_formula_and_renames_no_column(make: Make, tmp_path: Path) -> None:
+    bad = make("=HYPERLINK(1)", x=-1, problem={"T": 1, "suite": "another"}, reason="\x1b[2J-1")
+    row = pd.read_csv(Report([bad]).write(tmp_path / "r.csv")).iloc[0]
+    assert (row["kernel"], row["x"], row["suite"], row["reason"]) == ("'=HYPERLINK(1)", -1, "tokens", "[2J-1")
 
 
 def test_an_unknown_format_is_answered_with_the_nearest_names(make: Make, tmp_path: Path) -> None:

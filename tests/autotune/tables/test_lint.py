@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,14 @@ def test_tiles_of_lora_kernels_are_named_as_what_they_are(tmp_path: Path) -> Non
     (tmp_path / "NVIDIA_H200_SHRINK.json").write_text("{}")
     (finding,) = found(tmp_path)
     assert str(finding) == "NVIDIA_H200_SHRINK.json: holds tiles of vLLM's LoRA kernels; they are not checked here"
+
+
+def test_a_pipe_among_the_files_is_not_waited_for(tmp_path: Path) -> None:
+    path = vllm(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    (finding,) = found(tmp_path)
+    assert "cannot be read (no regular file)" in str(finding)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])

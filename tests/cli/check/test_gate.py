@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,17 @@ def test_one_base_is_needed(options: tuple[str, ...]) -> None:
 def test_outside_a_checkout_it_is_refused(here: Path) -> None:
     answer = moebench("gate", "--self")
     assert answer.exit_code == 2
-    assert "not a git repository" in answer.stderr
+    assert f"moebench: {here} is in no checkout of moebench (git rev-parse: fatal: not a git" in answer.stderr
     assert not list(here.iterdir())
+
+
+def test_a_base_that_is_not_there_is_named_with_the_remedy(here: Path) -> None:
+    subprocess.run(["git", "init", "-q", here], check=True)
+    (here / "pyproject.toml").write_text('[project]\nname = "moebench"\n')
+    answer = moebench("gate", "--base", "nosuchrev")
+    assert answer.exit_code == 2
+    assert "--base nosuchrev cannot be read" in answer.stderr
+    assert "give a commit, tag or branch of this checkout" in answer.stderr
 
 
 def test_a_side_that_cannot_be_measured_is_2_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,11 @@ def test_nothing_to_keep_and_nothing_kept_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "kept").exists()
 
 
+def test_a_kernel_that_no_record_is_of_is_named_with_those_that_are(files: list[Path]) -> None:
+    answer = moebench(*files, "-k", "nosuch")
+    assert (answer.exit_code, answer.stderr) == (2, "moebench: no record is of nosuch: there are loop, scatter\n")
+
+
 def test_one_kernel_alone(files: list[Path]) -> None:
     answer = moebench(*files, "--kernel", "scatter")
     assert answer.stdout.splitlines()[-1] == "1 point, 0 changes"

@@ -15,6 +15,8 @@ from typer.testing import CliRunner, Result
 from moebench.cli.main import app
 from moebench.kernels.problem.trace import write as write_trace
 from moebench.results.record.prediction import read
+from moebench.suites.prediction.machine import machine as described
+from moebench.suites.prediction.machine import to_toml
 
 ARGUMENTS = ("--model", "DeepSeek-V3", "--machine", "dgx-h100")
 
@@ -44,6 +46,14 @@ def test_json_and_the_file_hold_the_same(tmp_path: Path) -> None:
     assert [one.dispatcher for one in read(path)] == [one["dispatcher"] for one in printed]
     assert all(one["kind"] == "prediction" for one in printed)
     assert printed[0]["expected"]["seconds"] > 0
+
+
+def test_a_description_of_a_machine_does_nothing_to_the_terminal(tmp_path: Path) -> None:
+    path = tmp_path / "evil.toml"
+    path.write_text(to_toml(described("dgx-h100").model_copy(update={"summary": "\x1b[2Jgone"})))
+    answer = moebench("--model", "DeepSeek-V3", "--machine", path, "--ranks", "8")
+    assert "[2Jgone\n" in answer.output
+    assert "\x1b" not in answer.output
 
 
 def test_every_option_reaches_the_problem(tmp_path: Path) -> None:
