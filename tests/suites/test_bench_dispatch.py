@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, get_args
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 from pytest_benchmark.fixture import BenchmarkFixture
 from pytest_benchmark.logger import Logger
 from pytest_benchmark.utils import NameWrapper
+from quick_start import python_m
 
 from moebench.results.benchmark_names import place_of
 from moebench.results.record import Size
@@ -24,16 +24,13 @@ from moebench.suites.plan import tasks
 from moebench.suites.suite import SUITES
 
 ROOT = Path(__file__).parents[2]
-PYTEST = [sys.executable, "-m", "pytest", "suites", "-p", "no:cacheprovider"]
 # Of a run on many cores the processes that it starts are no part: there, benchmarks are disabled.
 ALONE = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 SCATTER = "test_dispatch[faulty-tiny, 1, float32 forward-scatter]"
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*PYTEST, *arguments], cwd=ROOT, env=ALONE | environment, capture_output=True, text=True, check=False
-    )
+    return python_m("pytest", "suites", "-p", "no:cacheprovider", *arguments, cwd=ROOT, env=ALONE | environment)
 
 
 def faulty(storage: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

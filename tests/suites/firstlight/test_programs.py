@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from exhaustive import all_but
+from quick_start import python_m
 from records import TIMING, record
 
 from moebench.autotune.search.space import Space
@@ -176,27 +177,20 @@ def test_a_program_refuses_an_unknown_form(program: str, tmp_path: Path) -> None
         "measure_tasks": ["gpx", "check", "x.jsonl"],
         "describe_machine": ["gpx", "x.json"],
     }[program]
-    done = subprocess.run(
-        [sys.executable, "-m", f"moebench.suites.firstlight.programs.{program}", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python_m(f"moebench.suites.firstlight.programs.{program}", *words, cwd=tmp_path)
     assert done.returncode == 1
     assert "did you mean gpu" in done.stderr
     assert not list(tmp_path.iterdir())
 
 
 def test_layers_are_called_in_every_layout_under_the_memory_checker(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "moebench.suites.firstlight.programs.call", REHEARSAL.name, "tiny"],
+    done = python_m(
+        "moebench.suites.firstlight.programs.call",
+        *(REHEARSAL.name, "tiny"),
         cwd=tmp_path,
         env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=True,
     )
+    assert done.returncode == 0, done.stderr
     called = [line.split()[0] for line in done.stdout.splitlines()]
     assert set(called) == set(compiled_kernels())
     assert sum(".train." in line for line in done.stdout.splitlines()) == len(called) / 2
@@ -204,13 +198,7 @@ def test_layers_are_called_in_every_layout_under_the_memory_checker(tmp_path: Pa
 
 def test_a_sweep_without_a_default_is_reported(tmp_path: Path) -> None:
     (tmp_path / "sweep.jsonl").touch()
-    done = subprocess.run(
-        [sys.executable, "-m", "moebench.suites.firstlight.programs.predicted", "sweep.jsonl", "predicted.json"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python_m("moebench.suites.firstlight.programs.predicted", "sweep.jsonl", "predicted.json", cwd=tmp_path)
     assert done.returncode == 1
     assert "it holds no sweep" in done.stderr
     assert "Traceback" not in done.stderr
@@ -219,11 +207,8 @@ def test_a_sweep_without_a_default_is_reported(tmp_path: Path) -> None:
 def test_the_static_model_is_compared_with_a_recorded_sweep(tmp_path: Path) -> None:
     recorded = next((Path(__file__).parents[3] / "results" / "recorded").glob("cpu-sweeps-others.jsonl"))
     out = tmp_path / "predicted.json"
-    subprocess.run(
-        [sys.executable, "-m", "moebench.suites.firstlight.programs.predicted", str(recorded), str(out)],
-        check=True,
-        capture_output=True,
-    )
+    done = python_m("moebench.suites.firstlight.programs.predicted", str(recorded), str(out), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     found = json.loads(out.read_text())
     modelled = [one for one in found if "pairs" in one]
     assert modelled

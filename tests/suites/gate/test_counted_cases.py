@@ -9,6 +9,7 @@ from pathlib import Path
 
 import faulty_kernels
 import pytest
+from quick_start import python_m
 
 from moebench.autotune.search.space import Space
 from moebench.kernels.catalog import KERNELS
@@ -36,7 +37,7 @@ comparable = pytest.mark.skipif(bool(OTHER_VERSIONS), reason=OTHER_VERSIONS)
 @comparable
 def test_every_counter_is_as_accepted() -> None:
     """`moebench counters --accept` accepts a change that is meant."""
-    answer = subprocess.run(COUNTERS, cwd=ROOT, capture_output=True, text=True, check=False)
+    answer = python_m("moebench.cli.main", "counters", cwd=ROOT)
     assert answer.returncode == 0, answer.stdout
 
 
