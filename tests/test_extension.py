@@ -1,6 +1,6 @@
 """Extending moebench: each kind of plugin is one new file, which is then listed, used and measured.
 
-Every test works on a copy of the package in a temporary folder, and asks a fresh process what it knows.
+Tests add their files to a copy of the package in a temporary folder, and ask fresh processes what they know.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class House:
 
     def _run(self, *arguments: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(self.root / "site"), "COLUMNS": "200"}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the copy is compiled once for all processes
         run = subprocess.run(
             [sys.executable, *arguments], env=environment, cwd=self.root, capture_output=True, text=True, check=False
         )
@@ -69,9 +70,10 @@ class House:
         return run.stdout
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> House:
-    return House(tmp_path)
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> House:
+    """Return one copy for all tests: plugins stand beside each other."""
+    return House(tmp_path_factory.mktemp("house"))
 
 
 def test_the_copy_is_what_a_process_imports(house: House) -> None:
@@ -79,7 +81,8 @@ def test_the_copy_is_what_a_process_imports(house: House) -> None:
     assert all(Path(line).is_relative_to(house.root) for line in house.python(code).split())
 
 
-def test_a_suite_is_one_file(house: House) -> None:
+def test_a_suite_and_an_implementation_are_one_file_each(house: House) -> None:
+    """Every suite that asks for its kind, a new one too, measures the implementation without naming it."""
     house.add(
         "suites/sweeps/tiny.py",
         '''
@@ -104,16 +107,6 @@ def test_a_suite_is_one_file(house: House) -> None:
         suite = Suite(question="Is it measured?", axis="tokens T", small=form, full=form)
         ''',
     )
-    assert "tiny" in house.moebench("list", "suites")
-    options = ("--kernel", "loop", "--samples", "3", "--device", "cpu", "-o", "run.jsonl")
-    assert "Is it measured?" in house.moebench("run", "tiny", *options)
-    assert [(record["point"]["suite"], record["status"]) for record in house.records("run.jsonl")] == [
-        ("tiny", "passed")
-    ]
-
-
-def test_an_implementation_is_one_file(house: House) -> None:
-    """Every suite that asks for its kind measures it without naming it."""
     house.add(
         "kernels/implementations/mine.py",
         '''
@@ -129,6 +122,7 @@ def test_an_implementation_is_one_file(house: House) -> None:
         kernel = Mine()
         ''',
     )
+    assert "tiny" in house.moebench("list", "suites")
     assert "mine" in house.moebench("list", "kernels")
     asked = house.python(
         """
@@ -137,22 +131,11 @@ def test_an_implementation_is_one_file(house: House) -> None:
         """
     )
     assert asked.split() == ["True"]
-    options = (
-        "--kernel",
-        "mine",
-        "--samples",
-        "3",
-        "--shape",
-        "D=32,F=48,E=4,K=2",
-        "--device",
-        "cpu",
-        "-o",
-        "run.jsonl",
-    )
-    house.moebench("run", "smoke", *options, "-o", "run.jsonl")
-    assert {(record["kernel"], record["status"]) for record in house.records("run.jsonl")} == {
-        ("loop", "passed"),
-        ("mine", "passed"),
+    options = ("--kernel", "mine", "--samples", "3", "--device", "cpu", "-o", "run.jsonl")
+    assert "Is it measured?" in house.moebench("run", "tiny", *options)
+    assert {(one["point"]["suite"], one["kernel"], one["status"]) for one in house.records("run.jsonl")} == {
+        ("tiny", "loop", "passed"),
+        ("tiny", "mine", "passed"),
     }
 
 
@@ -187,7 +170,7 @@ def test_a_strategy_is_one_file(house: House) -> None:
 
 
 def test_a_router_is_one_file(house: House) -> None:
-    """The router is listed with its parameter, its routes are those that a trial measures, and the record names it."""
+    """The router is listed, and with its parameter its routes are those that a trial draws for its problem."""
     house.add(
         "kernels/problem/routers/neighbours.py",
         '''
@@ -224,23 +207,18 @@ def test_a_router_is_one_file(house: House) -> None:
     said = house.python(
         """
         import torch
-        from moebench.execution.trial.task import Budget, Competitor, Task
-        from moebench.execution.trial.trial import TrialRunner
+        from moebench.execution.trial.reference_check import ReferenceCheck, Subject
         from moebench.kernels.problem import Problem
-        from moebench.results.record import Point
-        from moebench.results.timing.cpu_clock import CpuClock
+        from moebench.kernels.problem.tensors import draw_weights
+        from moebench.kernels.question import LAYER
 
-        point = Point(suite="test", question="?", axis="T", series="one", x=16, baseline="loop")
         problem = Problem(T=16, D=32, F=32, E=4, K=2, router="neighbours:first=2")
-        budget = Budget(seconds=1.0, samples=3)
-        task = Task(point=point, problem=problem, competitors=(Competitor(kernel="loop"),), budget=budget)
-        runner = TrialRunner(torch.device("cpu"), {"cold": CpuClock()})
-        (record,) = runner.run(task, lambda _: None)
-        check = runner._checks.drawn(next(iter(runner._checks._references._drawn)))
-        print(record.status, record.problem["router"], *check.routed.ids_TK.unique().tolist())
+        weights = draw_weights(problem, seed=0, device=torch.device("cpu"))
+        check = ReferenceCheck.draw(Subject(problem, LAYER), weights, seed=1, device=torch.device("cpu"))
+        print(problem.router, *check.routed.ids_TK.unique().tolist())
         """
     )
-    assert said.split() == ["passed", "neighbours:first=2", "2", "3"]
+    assert said.split() == ["neighbours:first=2", "2", "3"]
 
 
 def test_an_engine_is_one_file(house: House) -> None:
