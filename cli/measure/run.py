@@ -239,8 +239,8 @@ def _show(
     from ...reports.terminal import terminal
 
     report = Report(records, store.loaded.problems, predictions)
-    html = report.write(path.with_suffix(".html"))
-    report.write(path.with_suffix(".md"))
+    html = report.write(path.with_suffix(".html"), "html")
+    report.write(path.with_suffix(".md"), "markdown")
     spent, short = runner.spent, shortage(records)
     if as_json:
         answer = {

@@ -15,11 +15,12 @@ from moebench.results.record.store import load
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two slots need a core each")
 def test_a_run_shares_its_points_among_slots(tmp_path: Path) -> None:
     records = tmp_path / "r.jsonl"
-    arguments = ["run", "smoke", "--kernel", "scatter", "--samples", "2", "--device", "cpu", "--slots", "2"]
+    arguments = ["run", "tokens", "--shape", "D=32,F=48,E=4,K=2", "--tokens", "16,32", "--dtype", "float32"]
+    arguments += ["--kernel", "scatter", "--samples", "2", "--device", "cpu", "--slots", "2"]
     answer = CliRunner().invoke(app, [*arguments, "--output", str(records)])
     assert answer.exit_code == 0, answer.output
     made = load(records).records
-    assert made
+    assert {record.problem["T"] for record in made} == {16, 32}
     assert {record.environment.cores for record in made} == {len(os.sched_getaffinity(0)) // 2}
 
 

@@ -95,13 +95,18 @@ def test_a_broken_package_costs_its_kernels_a_sentence_and_the_others_nothing(br
 
 
 @pytest.mark.parametrize("broken", all_but(["SystemExit"], BREAKS), indirect=True)
-def test_the_doctor_says_what_is_broken(broken: Path) -> None:
+def test_the_doctor_says_what_is_broken_and_tells_device_rates_and_the_other_extras(broken: Path) -> None:
     code = "import sys; from moebench.cli.main import main; sys.argv = ['moebench', 'doctor', '--json']; main()"
     found = python(code, broken)
     for package in EXTRAS:
         assert found["extras"][package].startswith(f"{package} is installed and cannot be imported (")
+    assert found["extras"]["pynvml"] == "installed" or "pip install" in found["extras"]["pynvml"]
     assert found["kernels"]["scatter"] == "usable"
     assert "cannot be imported" in found["kernels"]["triton_scatter"]
+    assert found["environment"]["device"]
+    assert found["measured"]["float32"]["matmul_tflop_per_s"] > 0
+    assert min(found["measured"]["memory"][rate] for rate in ("copy_gb_per_s", "read_gb_per_s")) > 0
+    assert all(set(one) == {"found", "remedy"} for one in found["how_quiet"].values())
 
 
 class FakeCupy:

@@ -51,7 +51,9 @@ def pair(clock: Steady, median_ms: Callable[[Calls], float], tokens: int = 4) ->
 
 
 def test_a_difference_is_ours_over_the_rivals() -> None:
-    (found,) = check(CPU, SHAPE, ["loop"], [pair(Steady("cold"), lambda _: 1.6)])
+    found, other = check(CPU, SHAPE, ["loop", "matmul"], [pair(Steady("cold"), lambda _: 1.6)])
+    assert isinstance(other, Comparison)
+    assert other.kernel == "matmul"
     assert isinstance(found, Comparison)
     assert (found.kernel, found.tokens, found.cache, found.rival) == ("loop", 4, "cold", "the other")
     assert found.difference == pytest.approx(0.25)
