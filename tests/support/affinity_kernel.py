@@ -1,15 +1,33 @@
-"""A kernel that reports the devices and cores of its process; a task that names it registers it in workers."""
+"""A kernel that reports the devices and cores of its process; a task that names it registers it in workers.
+
+`Both` is an affinity that its worker has to import.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import torch
 from faulty_kernels import FAULTY, Faulty, Name
 from torch import Tensor
 
 from moebench.common.cores import usable_cores
+from moebench.execution.workers.affinity import Affinity
 from moebench.kernels.problem.tensors import Weights
+
+
+@dataclass(frozen=True)
+class Both:
+    """Two affinities in one, so that one worker shows both."""
+
+    first: Affinity
+    second: Affinity
+    exclusive = True
+
+    def apply(self) -> None:
+        self.first.apply()
+        self.second.apply()
 
 
 class TellsItsMask(Faulty):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import quick_probe
@@ -12,6 +11,8 @@ from typer.testing import CliRunner, Result
 
 from moebench.cli.main import app
 from moebench.suites.prediction.calibration import probe
+from moebench.suites.prediction.calibration.links import SIZES, Exchange, patterns
+from moebench.suites.prediction.calibration.rank_group import RankRates
 from moebench.suites.prediction.machine import machine
 
 
@@ -37,18 +38,22 @@ def test_what_is_measured_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_bad_fit_is_said_with_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Times that have nothing to do with the bytes."""
-
-    def nonsense(ranks: int, device_type: Literal["cpu", "cuda"]) -> probe.Probe:
-        found = launched(ranks, device_type)
-        times = [10.0 ** -(place * 7 % 5) for place in range(len(found.exchanges))]
-        exchanges = [
-            dataclasses.replace(one, seconds=[seconds] * 3) for one, seconds in zip(found.exchanges, times, strict=True)
-        ]
-        return dataclasses.replace(found, exchanges=exchanges)
-
-    launched = probe.launch
-    monkeypatch.setattr(probe, "take_part", quick_probe.quick)
-    monkeypatch.setattr(probe, "launch", nonsense)
+    places = enumerate(itertools.product(patterns(2, 2), SIZES))
+    exchanges = [
+        Exchange(pattern=pattern, size=size, seconds=[10.0 ** -(place * 7 % 5)] * 3)
+        for place, (pattern, size) in places
+    ]
+    found = probe.Probe(
+        ranks=2,
+        ranks_per_node=2,
+        exchanges=exchanges,
+        products={"float32": RankRates(alone=8e10, together=4e10)},
+        grouped={"float32": 0.75},
+        copies=RankRates(alone=4e10, together=2e10),
+        memory_bytes=8_000_000_000,
+        layer_s=4e-4,
+    )
+    monkeypatch.setattr(probe, "launch", lambda *_: found)
     answer = moebench("calibrate", "--ranks", 2, "--device", "cpu", "--output", tmp_path / "here.toml")
     assert answer.exit_code == 1
     assert "measure again on an idle machine" in answer.output

@@ -174,7 +174,7 @@ def test_two_slots_work_side_by_side_on_cores_of_their_own_and_give_each_task_on
 @TWO_CORES
 def test_a_crash_and_a_hang_cost_one_record(two: Executor) -> None:
     two.submit(task("loop", "Dies", x=1.0))
-    two.submit(task("Hangs", "loop", x=2.0, timeout_s=3.0))
+    two.submit(task("Hangs", "loop", x=2.0, timeout_s=2.0))
     found = {answer.task.point.x: answer.records for answer in (two.next(), two.next())}
     assert [[record.status for record in found[x]] for x in (1.0, 2.0)] == [
         [Status.crashed, Status.passed],
@@ -189,8 +189,8 @@ def test_a_worker_killed_from_outside_costs_one_record_of_its_own_slot(two: Exec
     assert isinstance(killed, Supervisor)
     (worker,) = killed._workers
     assert isinstance(worker, LocalWorker)
-    two.submit(task("Hangs", x=1.0, timeout_s=4.0))
-    two.submit(task("Hangs", x=2.0, timeout_s=4.0))
+    two.submit(task("Hangs", x=1.0, timeout_s=2.0))
+    two.submit(task("Hangs", x=2.0, timeout_s=2.0))
     kill_while_measuring(worker)
     found = [record.status for answer in (two.next(), two.next()) for record in answer.records]
     assert found == [Status.crashed, Status.timeout]
@@ -210,12 +210,12 @@ def ctrl_c(after_s: float) -> Iterator[None]:
 
 def test_after_ctrl_c_what_is_under_way_is_given_or_ended_at_once() -> None:
     with local_executor("cpu", []) as executor:
-        executor.submit(task("Hangs", x=1.0, timeout_s=3.0))
-        with ctrl_c(0.5):
+        executor.submit(task("Hangs", x=1.0, timeout_s=1.0))
+        with ctrl_c(0.2):
             executor.next()
         assert [record.status for record in executor.next().records] == [Status.timeout]
         executor.submit(task("Hangs", x=2.0))
-        with ctrl_c(0.5):
+        with ctrl_c(0.2):
             executor.next()
         started = time.monotonic()
     assert time.monotonic() - started < 10.0

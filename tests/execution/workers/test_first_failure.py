@@ -121,6 +121,7 @@ def test_workers_of_one_machine_listen_on_its_loopback_only(pair: Sequence[Worke
     assert listening(pids(pair)) == {"127.0.0.1"}
 
 
+@pytest.mark.exhaustive  # the next test differs in the signal; test_executor.py kills a worker from outside
 def test_a_process_that_is_killed_is_named() -> None:
     with two_workers() as workers:
         assert isinstance(workers[1], LocalWorker)
@@ -136,6 +137,7 @@ def test_a_rank_that_takes_its_process_with_it_is_named_and_not_the_connection_t
     assert died("DiesOnRankOne") == Died(0, "crashed", "the worker on rank 1 was killed by SIGSEGV", seen=True)
 
 
+@pytest.mark.exhaustive  # tests/cli/test_ranks.py has the same fault, under torchrun
 def test_a_rank_that_hangs_is_named_and_not_the_one_that_waits_for_it() -> None:
     with two_workers() as workers:
         started = time.monotonic()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from affinity_kernel import MaskedName
+from affinity_kernel import Both, MaskedName
 from faulty_kernels import Name
 from small_tasks import task
 
@@ -53,20 +53,6 @@ def test_a_kernel_whose_file_cannot_be_imported_costs_its_records_alone() -> Non
     assert "cannot be imported (RuntimeError: built for another driver)" in broken.reason
 
 
-def test_memory_that_ends_in_a_sample_is_recorded_as_such(supervisor: Supervisor) -> None:
-    records = supervisor.run(task("loop", "RunsOutOfMemoryLater"))
-    assert {record.kernel: record.status for record in records} == {
-        "RunsOutOfMemoryLater": Status.out_of_memory,
-        "loop": Status.passed,
-    }
-
-
-def test_the_record_of_a_death_keeps_the_configuration_that_died(supervisor: Supervisor) -> None:
-    asked = dataclasses.replace(task(), competitors=(Competitor(kernel=Name("Dies"), config={"tile": 16}),))
-    (record,) = supervisor.run(asked)
-    assert (record.status, record.config) == (Status.crashed, {"tile": 16})
-
-
 def test_a_worker_that_was_killed_while_it_waited_costs_no_record(supervisor: Supervisor) -> None:
     supervisor.start()
     (worker,) = supervisor._workers
@@ -76,11 +62,19 @@ def test_a_worker_that_was_killed_while_it_waited_costs_no_record(supervisor: Su
     assert [record.status for record in supervisor.run(task("loop"))] == [Status.passed]
 
 
+def test_memory_that_ends_in_a_sample_is_recorded_as_such_with_the_configuration(supervisor: Supervisor) -> None:
+    who = (Competitor(kernel="loop"), Competitor(kernel=Name("RunsOutOfMemoryLater"), config={"tile": 16}))
+    records = {record.kernel: record for record in supervisor.run(dataclasses.replace(task(), competitors=who))}
+    assert records["loop"].status is Status.passed
+    ended = records["RunsOutOfMemoryLater"]
+    assert (ended.status, ended.config) == (Status.out_of_memory, {"tile": 16})
+
+
 def test_stopping_ends_what_is_measured_in_another_thread_and_starts_nothing_again() -> None:
     supervisor = Supervisor("cpu", [])
     supervisor.start()
     (worker,) = supervisor._workers
-    threading.Timer(1.0, supervisor.stop).start()
+    threading.Timer(0.3, supervisor.stop).start()
     started = time.monotonic()
     with pytest.raises(WorkerError, match="stopped"):
         supervisor.run(task("Hangs"))
@@ -118,15 +112,21 @@ def test_a_worker_that_hangs_ends_with_its_parent(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
+CORES = sorted(os.sched_getaffinity(0))
+
+
 @pytest.mark.parametrize(
     ("affinity", "seen"),
     [
-        (Gpus(("GPU-17",)), f"GPUs GPU-17, cores {sorted(os.sched_getaffinity(0))}"),
-        (SharedDevices(), f"{len(os.sched_getaffinity(0))} threads, bound to [{min(os.sched_getaffinity(0))}]"),
         pytest.param(
-            Cores(1, 2),
-            f"cores {share(sorted(os.sched_getaffinity(0)), 1, 2)}, {len(os.sched_getaffinity(0)) // 2} threads",
-            marks=pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one core"),
+            Both(Gpus(("GPU-17",)), Cores(1, 2)),
+            f"GPUs GPU-17, cores {share(CORES, 1, 2)}, {len(CORES) // 2} threads",
+            marks=pytest.mark.skipif(len(CORES) < 2, reason="there is one core"),
+        ),
+        pytest.param(
+            SharedDevices(),  # for workers nothing else than the default, whose binding test_affinity.py sees
+            f"{len(CORES)} threads, bound to [{CORES[0]}]",
+            marks=pytest.mark.exhaustive,
         ),
     ],
 )
