@@ -176,8 +176,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a folder with files of records as the documentation names them, and enter it."""
     records = (ROOT / "results/recorded/cpu-main.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "runs").mkdir()
-    for name in ("runs/tokens.jsonl", "old.jsonl", "new.jsonl"):
-        (tmp_path / name).write_text("".join(records[:21]))
+    for name, processes in {"runs/tokens.jsonl": 1, "old.jsonl": 6, "new.jsonl": 6}.items():
+        (tmp_path / name).write_text("".join(records[:21] * processes))
     (tmp_path / "results").symlink_to(ROOT / "results")
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -14,6 +14,11 @@ ROWS = 512  # rows compared at a time: float64 copies of whole gradients would c
 # In a row of few elements they may all be at their worst and add up.
 BOUNDS = {"float32": 1e-5, "float16": 2e-3, "bfloat16": 1e-2, "float8_e4m3fn": 2**-4}
 FLOAT8_ROW = 3
+# A row of y in half precision is rounded up to six times: gate, its activation, the product with up, down, times the
+# gate weight, and the sum. In bfloat16 each is 1.7e-3 by norm, and their squares add up: 4e-3. In a row of few elements
+# all may be at their worst, 2^-8, and add up: 2.3e-2. Of 8192 correctly rounded rows of 8 to 256 elements the worst
+# were off by 1.9 to 0.9 times the bound, by whichever implementation, the loop and the transformers peers included.
+OUTPUT_ROW = 2.5
 # A gradient's row may come from one or two tokens whose rounded factors nearly cancel. Of every implementation here,
 # the transformers peers included, the worst rows of half-precision gradients were off by up to 3.6 times the bound.
 ROUNDED_ROW = 4
@@ -82,11 +87,13 @@ def verdict(found: dict[str, Error], dtype: str) -> str | None:
     return None
 
 
-def _room(name: str, dtype: str) -> int:
+def _room(name: str, dtype: str) -> float:
     """Return the factor by which the worst row may exceed the bound."""
     if dtype == "float8_e4m3fn":
         return FLOAT8_ROW
-    return 1 if name == "y" or dtype == "float32" else ROUNDED_ROW
+    if dtype == "float32":
+        return 1
+    return OUTPUT_ROW if name == "y" else ROUNDED_ROW
 
 
 def worst(one: dict[str, Error], other: dict[str, Error]) -> dict[str, Error]:
