@@ -1,8 +1,9 @@
 """Settings made before anything is imported, for the tests and the processes that they start.
 
 Without a GPU, Triton kernels run in Triton's interpreter. No test sees the user's own tuned tables or rates. Idle
-threads sleep: those of several test processes would otherwise keep each other from working. Nor do tests wait for a
-quiet machine. Nothing that is printed into a pipe is broken at the width of the terminal that pytest runs in.
+threads sleep, and NumPy has none: those of several test processes would otherwise keep each other from working. Nor do
+tests wait for a quiet machine. Nothing that is printed into a pipe is broken at the width of the terminal that pytest
+runs in.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import tempfile
 from importlib.util import find_spec
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault(
+    "OPENBLAS_NUM_THREADS", "1"
+)  # its idle threads do not sleep; small solves take four times as long
 os.environ["MOEBENCH_BUSY_MACHINE"] = "1"
 os.environ.pop("COLUMNS", None)
 os.unsetenv("COLUMNS")  # readline, which pytest imports, sets it where `os.environ` does not show it

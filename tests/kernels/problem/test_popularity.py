@@ -30,10 +30,9 @@ def shared(experts: int, groups: int) -> NDArray[np.int64]:
 def routed(problem: Problem, seed: int = 1) -> NDArray[np.int64]:
     """Route tokens and return whether each chose each expert, (T, E)."""
     ids_TK = draw_routes(problem, seed=seed, device=CPU).ids_TK.numpy()
-    chosen_TE = np.zeros((problem.T, problem.E), dtype=np.int64)
-    for token, ids in enumerate(ids_TK):
-        chosen_TE[token, ids[ids >= 0]] = 1
-    return chosen_TE
+    chosen_TE = np.zeros((problem.T, problem.E + 1), dtype=np.int64)
+    np.put_along_axis(chosen_TE, ids_TK.astype(np.int64), 1, axis=1)  # no route is -1, the last column
+    return chosen_TE[:, :-1]
 
 
 @given(E=st.integers(1, 96), data=st.data())

@@ -11,6 +11,8 @@ from moebench.suites.prediction.calibration import probe
 from moebench.suites.prediction.calibration.links import patterns
 from moebench.suites.prediction.calibration.probe import ProbeError, launch
 
+pytestmark = pytest.mark.usefixtures("quick_start")
+
 
 @given(ranks=st.integers(2, 12), ranks_per_node=st.integers(1, 6))
 def test_groups_are_apart_and_pairs_use_one_class(ranks: int, ranks_per_node: int) -> None:
