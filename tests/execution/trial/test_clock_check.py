@@ -121,7 +121,7 @@ def test_on_a_gpu_every_clock_has_a_rival(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_cpu_has_an_eager_rival_and_a_flush_that_writes() -> None:
-    """For real: torch's own timer and the eager clock time the same calls, alike within a busy machine's ten times."""
+    """For real: torch's own timer and the eager clock time the same calls; a busy machine may part them severalfold."""
     found = list(check(CPU, SHAPE.replace(D=256, F=512), ["matmul", "loop"], pairs(CPU, clocks_of(CPU, Watch()))))
     assert [(one.kernel, one.tokens, one.rival) for one in found] == [
         (kernel, tokens, rival)

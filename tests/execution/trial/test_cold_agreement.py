@@ -19,7 +19,7 @@ from moebench.results.timing.cpu_clock import CpuClock, RotatingCpuClock
 from moebench.results.timing.memory import peak
 
 AGREED = 0.02
-TURNS, BLOCK = 9, 12  # samples of one clock in a row: more than there are sets, so that rotation meets its own traces
+TURNS, BLOCK = 25, 8  # samples of one clock in a row: more than there are sets, so that rotation meets its own traces
 SHAPE = Problem(T=512, D=256, F=896, E=8, K=2)  # calls read 22 MB and take 10 to 50 ms on two cores
 
 
