@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from ...reports.numbers import counted
 from ...reports.stacked_table import FittedGrid
 from .. import screen
 
@@ -62,7 +63,7 @@ def _summary(outcomes: Sequence[CompileOutcome]) -> str:
     launches = [code for outcome in outcomes for code in outcome.launches.values()]
     spilt = sum(code.spill_bytes > 0 for code in launches)
     failed = sum(bool(outcome.error) for outcome in outcomes)
-    summary = f"{len(launches)} launches of {len(outcomes)} layers: {spilt or 'none'} spill"
+    summary = f"{len(launches)} launches of {counted(len(outcomes), 'layer')}: {spilt or 'none'} spill"
     return f"{summary}; {failed} of the layers do not compile" if failed else summary
 
 

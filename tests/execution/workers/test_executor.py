@@ -208,6 +208,7 @@ def ctrl_c(after_s: float) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.usefixtures("quick_start")
 def test_after_ctrl_c_what_is_under_way_is_given_or_ended_at_once() -> None:
     with local_executor("cpu", []) as executor:
         executor.submit(task("Hangs", x=1.0, timeout_s=1.0))

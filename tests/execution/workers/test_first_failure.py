@@ -11,6 +11,7 @@ import pytest
 from faulty_ranks import PARALLEL, TOO_LARGE, RankName
 from killed import kill_while_measuring
 from listening_sockets import listening, needs_ss
+from quick_start import quickly_spawned
 from small_tasks import PROBLEM, task
 
 from moebench.execution.trial.task import Budget, Competitor, Task
@@ -59,7 +60,7 @@ def run(workers: Sequence[Worker], given: Task) -> list[Record] | Died:
 
 def died(kernel: str, timeout_s: float = 60.0) -> Died:
     """Run a task that kills a worker, on two new workers; return how it ended."""
-    with two_workers() as workers:
+    with quickly_spawned(), two_workers() as workers:
         answer = run(workers, asked(kernel, timeout_s))
     assert isinstance(answer, Died)
     return answer

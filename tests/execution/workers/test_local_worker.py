@@ -14,6 +14,8 @@ from moebench.execution.workers.local_worker import HARNESS_S, LOCAL_WORKERS, Lo
 from moebench.execution.workers.worker import STARTUP_S, Answer, Died, Ready
 from moebench.results.record import Status
 
+pytestmark = pytest.mark.usefixtures("quick_start")
+
 
 @pytest.fixture
 def worker() -> Iterator[LocalWorker]:

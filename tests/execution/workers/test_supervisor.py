@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from affinity_kernel import Both, MaskedName
 from faulty_kernels import Name
+from quick_start import quickly_spawned
 from small_tasks import task
 
 from moebench.execution.trial.task import Competitor
@@ -23,6 +24,12 @@ from moebench.execution.workers.local_worker import LocalWorker, LocalWorkers
 from moebench.execution.workers.supervisor import Supervisor
 from moebench.execution.workers.worker import WorkerError
 from moebench.results.record import Status
+
+
+@pytest.fixture
+def quickly() -> Iterator[None]:
+    with quickly_spawned():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +50,7 @@ def test_a_crash_and_a_hang_cost_one_record_each(supervisor: Supervisor) -> None
     assert len(records) == 4
 
 
+@pytest.mark.usefixtures("quickly")
 def test_a_kernel_whose_file_cannot_be_imported_costs_its_records_alone() -> None:
     """The module is imported before the worker is ready, and in the process that waits for the worker."""
     with Supervisor("cpu", [Name("CannotBeImported"), "loop"]) as supervisor:
@@ -53,6 +61,7 @@ def test_a_kernel_whose_file_cannot_be_imported_costs_its_records_alone() -> Non
     assert "cannot be imported (RuntimeError: built for another driver)" in broken.reason
 
 
+@pytest.mark.usefixtures("quickly")
 def test_a_worker_that_was_killed_while_it_waited_costs_no_record(supervisor: Supervisor) -> None:
     supervisor.start()
     (worker,) = supervisor._workers
@@ -62,6 +71,7 @@ def test_a_worker_that_was_killed_while_it_waited_costs_no_record(supervisor: Su
     assert [record.status for record in supervisor.run(task("loop"))] == [Status.passed]
 
 
+@pytest.mark.usefixtures("quickly")
 def test_memory_that_ends_in_a_sample_is_recorded_as_such_with_the_configuration(supervisor: Supervisor) -> None:
     who = (Competitor(kernel="loop"), Competitor(kernel=Name("RunsOutOfMemoryLater"), config={"tile": 16}))
     records = {record.kernel: record for record in supervisor.run(dataclasses.replace(task(), competitors=who))}
@@ -70,6 +80,7 @@ def test_memory_that_ends_in_a_sample_is_recorded_as_such_with_the_configuration
     assert (ended.status, ended.config) == (Status.out_of_memory, {"tile": 16})
 
 
+@pytest.mark.usefixtures("quickly")
 def test_stopping_ends_what_is_measured_in_another_thread_and_starts_nothing_again() -> None:
     supervisor = Supervisor("cpu", [])
     supervisor.start()
