@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import typer
 from pages import ROOT, Command, commands
+from quick_start import python_m
 from typer.testing import CliRunner
 
 from moebench.autotune.search.strategy import STRATEGIES
@@ -138,8 +139,7 @@ def test_pip_installs_what_the_project_declares(command: Command) -> None:
 def test_pytest_knows_the_options() -> None:
     shown = of("pytest")
     assert shown
-    arguments = [sys.executable, "-m", "pytest", "suites", "-W", "ignore", "--help"]
-    known = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    known = python_m("pytest", "suites", "-W", "ignore", "--help", cwd=ROOT).stdout
     for command in shown:
         for word in command.words[1:]:
             if word.startswith("--"):

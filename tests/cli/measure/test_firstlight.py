@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from quick_start import python_m
 from typer.testing import CliRunner
 
 from moebench.cli.main import app
@@ -31,6 +32,8 @@ without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a d
 
 
 def firstlight(*arguments: str, cwd: Path, environment: Mapping[str, str] = ALONE) -> subprocess.CompletedProcess[str]:
+    if environment is ALONE:
+        return python_m("moebench.cli.main", "firstlight", *arguments, cwd=cwd, env=environment)
     command = [*MOEBENCH, *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
