@@ -78,7 +78,7 @@ def test_running_again_continues_and_a_rank_that_dies_or_hangs_costs_one_record(
     assert [(record.point.x, record.status, record.reason) for record in found(records)] == [
         (1.0, Status.passed, ""),
         (2.0, Status.crashed, "the worker on rank 1 was killed by SIGSEGV"),
-        (3.0, Status.timeout, "no answer on rank 1 for 3 s"),
+        (3.0, Status.timeout, "no answer on rank 1 for 2 s"),
         (4.0, Status.passed, ""),
         (5.0, Status.unsupported, "3 ranks wanted, there are 2"),
     ]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import nullcontext
 from dataclasses import replace
 
 from faulty_ranks import PARALLEL, RankName
+from quick_start import quickly_spawned
 from small_tasks import PROBLEM, task
 
 import moebench.suites.plan
@@ -25,7 +28,7 @@ SWEEPS = {
     "faults": [
         asked(1, PARALLEL, ranks=2),
         asked(2, "DiesOnRankOne", ranks=2),
-        asked(3, "HangsOnRankOne", ranks=2, timeout_s=3.0),
+        asked(3, "HangsOnRankOne", ranks=2, timeout_s=2.0),
         asked(4, "loop", ranks=1),
         asked(5, PARALLEL, ranks=3),
     ],
@@ -42,4 +45,5 @@ moebench.suites.plan.tasks = tasks
 rank_agent.LOST_S = 10.0  # a machine under tests may send nothing for seconds
 
 if __name__ == "__main__":
-    main()
+    with quickly_spawned() if "faults" in sys.argv else nullcontext():  # these workers are started again and again
+        main()
