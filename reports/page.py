@@ -103,7 +103,7 @@ class View:
     @property
     def panels(self) -> list[Markup]:
         return [
-            Markup(plot.inlined(svg, f"plot-{self.order}-{number}"))  # noqa: S704  # drawn here, text escaped by matplotlib
+            Markup(plot.inlined(svg, f"p{self.order}-{number}"))  # noqa: S704  # drawn here, text escaped by matplotlib
             for number, svg in enumerate(plot.panels(self.section, self.styles))
         ]
 
@@ -117,7 +117,7 @@ class View:
         )
 
     def _swatch(self, index: int, style: Style | None) -> Markup:
-        return Markup(plot.inlined(plot.swatch(style), f"key-{self.order}-{index}"))  # noqa: S704  # as above
+        return Markup(plot.inlined(plot.swatch(style), f"k{self.order}-{index}"))  # noqa: S704  # as above
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from io import StringIO
 from typing import Any, Final
 
@@ -37,6 +38,7 @@ _SETTINGS: Final[dict[Any, Any]] = {  # matplotlib's own type of a key is a list
     "svg.hashsalt": "moebench",
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # every text of an SVG names all of these
     "font.size": 9,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -104,6 +106,7 @@ def sheet(section: Section, styles: Mapping[str, Style]) -> str | None:
         return _svg(figure)
 
 
+@lru_cache(maxsize=256)  # a page of many sections has few styles
 def swatch(style: Style | None) -> str:
     """Return the legend's sample of a style as an SVG; None is the style of the lower bound."""
     with _drawing():
@@ -175,4 +178,18 @@ def _bound_key() -> Line2D:
 def _svg(figure: Figure) -> str:
     text = StringIO()
     figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return text.getvalue()
+    return _short(text.getvalue())
+
+
+def _short(svg: str) -> str:
+    """Return an SVG in fewer characters that looks the same: hundredths of a point, no ids that nothing refers to."""
+
+    def tag(match: re.Match[str]) -> str:
+        text = re.sub(r'^<g id="[^"]*"', "<g", match[0])
+        text = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text)
+        return re.sub(r' transform="rotate\(-?0 [^"]*"|(?<= ) +', "", text.replace("\n", " "))
+
+    start = svg.index("<svg")
+    body = re.sub(r">\s+<", "><", re.sub(r"<[^>]+>", tag, svg[start:]))
+    names = {name: f"i{number}" for number, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', body)))}
+    return svg[:start] + re.sub(r'(\bid="|url\(#|href="#)([^")]+)', lambda found: found[1] + names[found[2]], body)

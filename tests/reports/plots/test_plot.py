@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -113,3 +114,12 @@ def test_references_are_dashed_and_told_apart() -> None:
     assert {found[name].line for name in REFERENCES} == {"--"}
     assert len({found[name].marker for name in REFERENCES}) == len(REFERENCES)
     assert found["a"].line == "-"
+
+
+def test_an_svg_says_nothing_twice_and_every_reference_is_there(suites: dict[str, list[Record]]) -> None:
+    svg = _sheet(suites["capacity"])
+    ids, asked = set(re.findall(r'\bid="([^"]+)"', svg)), set(re.findall(r'(?:url\(#|href="#)([^")]+)', svg))
+    assert asked <= ids
+    assert all(len(name) <= 4 for name in ids)
+    assert "\n " not in svg[svg.index("<svg") :]
+    assert not re.search(r'="[^"]*\d\.\d{3}', svg)
