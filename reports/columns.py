@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from .numbers import MISSING, exact, plain
-from .row import Row
+from .row import Row, shape
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def place_columns(axis: str) -> list[Column]:
         place_column(axis),
         Column("dtype", lambda row: row.place.facet.dtype or MISSING, numeric=False),
         Column("mode", lambda row: row.place.facet.mode or MISSING, numeric=False),
+        Column("sizes", lambda row: shape([row]) or MISSING, numeric=False),
         Column("differs in", lambda row: row.place.facet.detail or MISSING, numeric=False),
     ]
 

@@ -21,7 +21,7 @@ from .columns import KERNEL, OUTCOME, Column, place_columns, worth
 from .plots import plot
 from .plots.palette import Style, styles
 from .report import Report
-from .row import Row, leading, places
+from .row import Row, leading, places, shaped
 from .section import RecordedMachine, Section, period
 
 SUMMARISED: Final = 30  # rows that are read at a glance; a longer table is folded behind a summary
@@ -63,7 +63,7 @@ class View:
     @cached_property
     def groups(self) -> list[tuple[str, list[Row]]]:
         """Return the rows of every place, under its name."""
-        return [(place.title(self.section.axis), rows) for place, rows in places(self.rows).items()]
+        return [(shaped(place.title(self.section.axis), rows), rows) for place, rows in places(self.rows).items()]
 
     @cached_property
     def measures(self) -> list[Column]:
@@ -78,7 +78,7 @@ class View:
         """For every facet, for every place on the axis, the row of each kernel in the order of ``section.kernels``."""
         return [
             (
-                facet.title,
+                shaped(facet.title, rows),
                 [
                     (numbers.exact(place.x), [best.get(kernel) for kernel in self.section.kernels])
                     for place, best in ((place, leading(group)) for place, group in places(rows).items())

@@ -10,7 +10,7 @@ from enum import StrEnum
 from ..results.record import Record, Status
 from ..results.references import REFERENCES
 from ..results.stats import Interval
-from .numbers import exact, plain, status_words
+from .numbers import exact, plain, span, status_words
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,25 @@ def places(rows: Iterable[Row]) -> dict[RowPlace, list[Row]]:
     for row in rows:
         grouped.setdefault(row.place, []).append(row)
     return grouped
+
+
+def shape(rows: Iterable[Row], beside: str = "") -> str:
+    """Return the sizes of the problems that rows solve, without what the words ``beside`` it say already.
+
+    A reference solves another problem than the one that was asked for; its sizes do not count.
+    """
+    problems = [row.record.problem for row in rows if not row.reference]
+    said = []
+    for letter in "TDFEK":
+        sizes = {size for problem in problems if isinstance(size := problem.get(letter), int)}
+        if sizes and f"{letter} = {exact(max(sizes))}" not in beside and f"{letter}={max(sizes)}" not in beside:
+            said.append(f"{letter}={span([*sizes], write=str)}")  # as `--shape` takes them
+    return ", ".join(said)
+
+
+def shaped(title: str, rows: Iterable[Row]) -> str:
+    """Return a title with the sizes of the problems that it does not tell."""
+    return " · ".join(filter(None, (title, shape(rows, title))))
 
 
 def leading(rows: Iterable[Row]) -> dict[str, Row]:

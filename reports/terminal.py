@@ -16,7 +16,7 @@ from . import measures
 from .answer import answer
 from .columns import KERNEL, OUTCOME, Column, place_column, worth
 from .numbers import plain
-from .row import Row
+from .row import Row, shaped
 from .section import Section
 from .stacked_table import folded
 from .text_table import GAP, grid
@@ -60,7 +60,7 @@ class SectionTable:
         for order, (facet, lines) in enumerate(self.section.facets.items()):
             if order:
                 yield Text()
-            yield _wrapped(facet.title, "cyan", options)
+            yield _wrapped(shaped(facet.title, lines), "cyan", options)
             if place in widths:
                 yield _table(widths, lines, place)
             else:

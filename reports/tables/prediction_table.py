@@ -74,7 +74,7 @@ def _figures(one: Prediction, best: Prediction | None) -> Iterator[str]:
     elif best is None or best.expected is None or not found.memory.fits:
         yield "too large"
     else:
-        yield f"{100 * (found.seconds / best.expected.seconds - 1):+,.1f} %".replace(",", GROUP)
+        yield f"{100 * (found.seconds / best.expected.seconds - 1):+z,.1f} %".replace(",", GROUP)
     yield found.bound
 
 

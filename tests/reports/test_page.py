@@ -139,6 +139,18 @@ def test_a_long_table_is_folded_behind_a_summary_and_a_short_one_is_not(make: Ma
     assert "not run" in long.text
 
 
+def test_pages_say_the_sizes_of_every_place(make: Make, tmp_path: Path) -> None:
+    report = Report([make(x=1024.0, axis="tokens T")])
+    assert "tokens T = 1\u202f024 · bfloat16 · forward · D=2048, F=1024, E=64, K=8" in _read(
+        report, tmp_path / "r.html"
+    )
+    assert "| T=1024, D=2048, F=1024, E=64, K=8 |" in _read(report, tmp_path / "r.md")
+
+
+def _read(report: Report, path: Path) -> str:
+    return report.write(path).read_text(encoding="utf-8")
+
+
 def test_the_fastest_is_marked_in_words(make: Make, tmp_path: Path) -> None:
     _, outline = _html([make("a", ms=1.0), make("b", ms=2.0)], tmp_path)
     assert re.search(r"a\s+fastest", outline.text)

@@ -127,7 +127,7 @@ def test_words_on_an_axis_keep_the_order_of_the_suite(suites: dict[str, list[Rec
 def test_a_row_names_its_place(make: Make) -> None:
     records = [make(problem={"seed": 1, "mode": "train"}), make(problem={"seed": 2, "mode": "train"}, ms=2.0)]
     cells = [column.cell(table(records)[0]) for column in place_columns("tokens")]
-    assert cells == ["small", exact(1024.0), "bfloat16", "train", "seed 1"]
+    assert cells == ["small", exact(1024.0), "bfloat16", "train", "T=1024, D=2048, F=1024, E=64, K=8", "seed 1"]
 
 
 def test_of_a_configuration_is_shown_what_differs_between_records_of_the_kernel(make: Make) -> None:

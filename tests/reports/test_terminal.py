@@ -49,6 +49,12 @@ def test_one_table_a_suite(sweep: list[Record]) -> None:
     assert len(terminal(sections(sweep))) == 5
 
 
+def test_the_sizes_of_what_was_measured_are_told_once_a_line(make: Make) -> None:
+    records = [make(x=float(T), series="Mixtral-8x7B, D=2048", problem={"T": T}) for T in (512, 1024)]
+    heading = "Mixtral-8x7B, D=2048 · bfloat16 · forward · T=512 to 1024, F=1024, E=64, K=8"
+    assert heading in _printed(records, 100).splitlines()
+
+
 def test_reasons_are_told_once_a_kernel(make: Make) -> None:
     records = [make("a", x=float(x), status=Status.timeout, reason=f"ran over {x} s") for x in (1, 2, 3)]
     assert "a: timeout: ran over 1 s (and 2 more)" in _printed(records, 100)
