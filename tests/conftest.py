@@ -8,8 +8,10 @@ runs in.
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
+from collections.abc import Generator
 from importlib.util import find_spec
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -20,6 +22,7 @@ os.environ["MOEBENCH_BUSY_MACHINE"] = "1"
 os.environ.pop("COLUMNS", None)
 os.unsetenv("COLUMNS")  # readline, which pytest imports, sets it where `os.environ` does not show it
 
+import pytest
 import torch
 
 if not torch.cuda.is_available():
@@ -32,3 +35,13 @@ os.environ["MOEBENCH_TUNED"] = os.path.join(tempfile.gettempdir(), "moebench-tes
 os.environ["MOEBENCH_RATES"] = ""  # none are read, and none are measured to be kept
 
 pytest_plugins = ["one_command", "quick_start", "rotating_part"]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect tests without looking for garbage, which took a fifth of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
