@@ -15,9 +15,7 @@ from collections.abc import Generator
 from importlib.util import find_spec
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-os.environ.setdefault(
-    "OPENBLAS_NUM_THREADS", "1"
-)  # its idle threads do not sleep; small solves take four times as long
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's: they do not sleep, small solves took four times as long
 os.environ["MOEBENCH_BUSY_MACHINE"] = "1"
 os.environ.pop("COLUMNS", None)
 os.unsetenv("COLUMNS")  # readline, which pytest imports, sets it where `os.environ` does not show it
