@@ -104,6 +104,11 @@ class Section:
         """Return sentences about how these numbers were made."""
         timings = [record.timing for record in self.records if record.timing]
         notes = []
+        if any(record.point.stage for record in self.records):
+            notes.append(
+                "These are the trials of a search, each line one batch: `moebench tables build` derives from the file "
+                "what won against the default, and `moebench tables show` shows it."
+            )
         if timings:
             ways = sorted({f"{_CLOCKS[timing.clock]} {_CACHES[timing.caches]}" for timing in timings})
             samples = span([len(timing.samples_ns) for timing in timings], write=exact)

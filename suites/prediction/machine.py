@@ -145,7 +145,8 @@ class MachineDescription(_MachinePart):
         described = self.node if link == "node" else self.across
         if described is None:
             others = "inside a node" if link == "node" else "across nodes"
-            raise InvalidMachine(f"{self.name} has no links {others}: give fewer ranks, or measure with more")
+            fewer = f"give at most {self.ranks_per_node} ranks" if link == "across" else "give fewer ranks"
+            raise InvalidMachine(f"{self.name} has no links {others}: {fewer}, or measure with more")
         return described
 
     def product_rate(self, dtype: str) -> Rate:

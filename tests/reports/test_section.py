@@ -61,3 +61,12 @@ def test_dropped_samples_are_mentioned(make: Make, update: dict[str, object], no
 def test_a_period_goes_from_the_first_to_the_last_record(make: Make) -> None:
     records = [make(time="2026-03-02T10:00:00Z"), make(time="2026-03-01T09:30:59Z")]
     assert period(records) == "2026-03-01 09:30 to 2026-03-02 10:00"
+
+
+def test_trials_of_a_search_are_named_as_such(make: Make) -> None:
+    trial = make()
+    searched = trial.model_copy(update={"point": trial.point.model_copy(update={"stage": "search", "batch": 1})})
+    (section,) = sections([searched])
+    assert "`moebench tables build` derives" in section.notes[0]
+    (section,) = sections([trial])
+    assert "trials of a search" not in "".join(section.notes)

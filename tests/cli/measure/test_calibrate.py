@@ -33,7 +33,7 @@ def test_what_is_measured_predicts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert moebench("predict", *layer, "--machine", path, "--ranks", 2).exit_code == 0
     beyond = moebench("predict", *layer, "--machine", path, "--ranks", 4)
     assert beyond.exit_code == 2
-    assert "has no links across nodes: give fewer ranks, or measure with more" in beyond.output
+    assert "has no links across nodes: give at most 2 ranks, or measure with more" in beyond.output
 
 
 def test_a_bad_fit_is_said_with_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

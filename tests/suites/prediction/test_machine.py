@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_links_that_were_not_there_are_asked_for_in_vain() -> None:
     alone: MachineDescription = cluster().model_copy(update={"across": None})
-    with pytest.raises(InvalidMachine, match="has no links across nodes: give fewer ranks"):
+    with pytest.raises(InvalidMachine, match="has no links across nodes: give at most 2 ranks"):
         alone.link("across")
     with pytest.raises(InvalidMachine, match="has no products of bfloat16: give one of float32"):
         alone.product_rate("bfloat16")
