@@ -43,12 +43,14 @@ def here(*arguments: str) -> Result:
 
 
 def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
+    """By the time of a core, because others may use it, too."""
     moebench("--help", cwd=tmp_path)
     tries = []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(3):
+        before = os.times()
         answer = moebench("--help", cwd=tmp_path)
-        tries.append(time.perf_counter() - start)
+        after = os.times()
+        tries.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert answer.returncode == 0
     assert all(verb in answer.stdout for verb in ("doctor", "list", "run", "report"))
     assert min(tries) < 0.5
