@@ -54,8 +54,9 @@ class TrialEntry:
             status = Status.crashed if isinstance(kernel, Unimportable) else Status.unsupported
             return TrialEntry(index, kernel, problem, {}, failure=(status, refusal))
         solved = kernel.solves(problem)
-        config = {**kernel.space(solved, device)[0], **(competitor.config or {})}
-        fault = kernel.fault(solved, config, device)
+        space, asked = kernel.space(solved, device), competitor.config or {}
+        config = {**space[0], **asked}
+        fault = _of_another_type(space, asked) or kernel.fault(solved, config, device)
         return TrialEntry(index, kernel, solved, config, failure=(Status.invalid, fault) if fault else None)
 
     @property
@@ -105,6 +106,15 @@ class TrialEntry:
         planned = planned_traffic(self.cost.traffic) if self.cost else None
         if sent != planned:
             self.failure = (Status.wrong, f"it sent {sent}, by its routes it should be {planned}")
+
+
+def _of_another_type(space: Sequence[Config], asked: Config) -> str | None:
+    """Return None, or the first asked value whose type no configuration of the space has under this name."""
+    for name, value in asked.items():
+        known = {type(one[name]) for one in space if name in one}
+        if known and type(value) not in known:
+            return f"{name} = {value!r} is of the wrong type: {name} = {space[0][name]!r} is the default"
+    return None
 
 
 def alive(entries: Sequence[TrialEntry], subject: Subject | None = None) -> list[TrialEntry]:

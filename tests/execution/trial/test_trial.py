@@ -326,12 +326,16 @@ def test_sets_of_inputs_that_do_not_fit_are_refused(monkeypatch: pytest.MonkeyPa
     assert hot(RotatingClock(DECODE, 1e6)).status is Status.passed
 
 
-def test_a_configuration_that_cannot_be_built_is_invalid(runner: TrialRunner) -> None:
+@pytest.mark.parametrize(
+    ("block", "reason"),
+    [(128, "blocks of side 128 do not divide F = 48"), ("x", "block = 'x' is of the wrong type: block = 16 is the")],
+)
+def test_a_configuration_that_cannot_be_built_is_invalid(runner: TrialRunner, block: object, reason: str) -> None:
     asked = task("block_sparse", problem=PROBLEM)
-    competitors = (Competitor(kernel="block_sparse", config={"block": 128}),)
+    competitors = (Competitor(kernel="block_sparse", config={"block": block}),)  # type: ignore[dict-item]
     (record,) = runner.run(dataclasses.replace(asked, competitors=competitors), lambda _: None)
     assert record.status is Status.invalid
-    assert "blocks of side 128 do not divide F = 48" in record.reason
+    assert reason in record.reason
 
 
 def test_what_a_compiler_refuses_is_uncompilable(runner: TrialRunner) -> None:
