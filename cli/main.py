@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..common.cores import usable_cores
 from ..execution.workers.affinity import wait_briefly
 from .check import compare, counters, gate, history, kernels
 from .endings import EndingGroup, end_as_by_ctrl_c, reporting_bugs
@@ -77,6 +78,7 @@ def main() -> None:
     read the output has closed it.
     """
     end_as_by_ctrl_c()
+    usable_cores()  # before torch is imported: OMP_PROC_BIND in the environment binds this thread to one core then
     wait_briefly()  # whatever is measured in this process or in one that it starts
     with reporting_bugs():
         app()

@@ -23,7 +23,7 @@ def roam() -> None:
 
 @contextmanager
 def roaming() -> Iterator[None]:
-    """Let the threads that start in the block run on every usable core; this thread is bound again after it."""
+    """Let the threads and processes that start in the block run on every usable core; this thread is bound after it."""
     if sys.platform != "linux":
         yield
         return

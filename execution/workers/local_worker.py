@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from ...common.cores import roaming
 from ...kernels.signals import uninterrupted
 from ..trial.task import NOBODY, Task
 from .affinity import ALL_DEVICES, Affinity
@@ -49,7 +50,7 @@ class LocalWorker:
     def start(self) -> None:
         """Start the process; its first message says that it is ready."""
         self._heartbeat[:2] = [NOBODY, time.monotonic()]
-        with uninterrupted():
+        with uninterrupted(), roaming():
             self._process.start()
         self._child_connection.close()
 

@@ -18,6 +18,7 @@ from typing import Self, cast
 
 import torch
 
+from ...common.cores import roaming
 from ..signals import uninterrupted
 from .machine_code import CodeReader, all_counters
 from .survey import CompileCase, CompileOutcome, compile_case
@@ -118,7 +119,7 @@ class _Compiler:
         self.connection, there = context.Pipe()
         self._process = context.Process(target=_work, args=(there, read), daemon=True)
         self._since = 0.0
-        with uninterrupted():
+        with uninterrupted(), roaming():
             self._process.start()
         there.close()
 

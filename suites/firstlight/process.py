@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from ...common.cores import roaming
+
 GRACE_S = 3.0  # for a command to write its results after it was asked to end
 DEATH_S = 5.0  # to wait for a killed process
 POLL_S = 0.05  # longest pause between two looks at a process; the first pauses are much shorter
@@ -53,7 +55,7 @@ def run(
         Stopped: when this process is asked to stop.
     """
     started = time.monotonic()
-    with out.open("ab") as stdout, err.open("ab") as stderr:
+    with out.open("ab") as stdout, err.open("ab") as stderr, roaming():
         process = subprocess.Popen(  # noqa: S603  # from session_steps.py: constants and paths of tools
             command,
             cwd=folder,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+from ...common.cores import roaming
 from ...common.errors import UserError
 from ...common.git import git
 from ...kernels.signals import end_with_parent
@@ -56,7 +57,7 @@ class Side:
         command = [str(self.environment / "bin" / "moebench"), "run", *arguments]
         command += ["--interleave-with", str(interleave_with), "--output", str(records)]
         inherited = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-        with (folder / OUT).open("wb") as out, (folder / ERR).open("wb") as err:
+        with (folder / OUT).open("wb") as out, (folder / ERR).open("wb") as err, roaming():
             # The arguments are those of this command, which the run checks; what runs before it is one system call.
             process = subprocess.Popen(  # noqa: S603
                 command,

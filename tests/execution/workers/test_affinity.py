@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import multiprocessing.process
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from moebench.common.cores import usable_cores
 from moebench.execution.workers.affinity import SPINS
+from moebench.execution.workers.local_worker import LocalWorker
+from moebench.execution.workers.rendezvous import FileRendezvous, RankInfo
+from moebench.kernels.compiler.compilers import _Compiler
+from moebench.kernels.compiler.machine_code import all_counters
+from moebench.suites.firstlight.process import run
+from moebench.suites.gate.checkouts import Side
 
 # In a process of its own, because it binds the thread and changes the environment.
 PREPARED = """
@@ -78,3 +88,35 @@ def test_no_verb_measures_with_threads_that_spin_without_bound(verb: list[str], 
     words = [sys.executable, "-c", IMPORTING, *verb]
     done = subprocess.run(words, env=clean, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == f"{SPINS};{binding}\n"
+
+
+def test_processes_start_on_all_cores_though_openmp_has_bound_this_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OMP_PROC_BIND of a user binds the thread that imports torch to one core, which its children would inherit."""
+    assert sorted(usable_cores()) == CORES
+    seen: list[list[int]] = []
+
+    def noted(*_: object, **__: object) -> None:
+        seen.append(sorted(os.sched_getaffinity(0)))
+        raise OSError("that is enough")
+
+    monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", noted)
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    rank = RankInfo(rank=0, ranks=1, local_rank=0, local_ranks=1)
+    output = tmp_path / "output"
+    starts: tuple[Callable[[], object], ...] = (
+        LocalWorker(rank, FileRendezvous(tmp_path / "meet"), "cpu", []).start,
+        lambda: _Compiler(all_counters),
+        lambda: Side("old", "0" * 40, tmp_path).start([], tmp_path),
+        partial(run, ["true"], limit_s=1, folder=tmp_path, environment={}, out=output, err=output, stop=lambda: False),
+    )
+    os.sched_setaffinity(0, CORES[:1])
+    try:
+        for start in starts:
+            with suppress(OSError):
+                start()
+        assert os.sched_getaffinity(0) == {CORES[0]}
+    finally:
+        os.sched_setaffinity(0, CORES)
+    assert seen == [CORES] * len(starts)
