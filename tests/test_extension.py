@@ -170,7 +170,7 @@ def test_a_strategy_is_one_file(house: House) -> None:
 
 
 def test_a_router_is_one_file(house: House) -> None:
-    """The router is listed, and with its parameter its routes are those that a trial draws for its problem."""
+    """The router is listed with its parameter, its routes are those that a trial measures, and the record names it."""
     house.add(
         "kernels/problem/routers/neighbours.py",
         '''
@@ -207,18 +207,23 @@ def test_a_router_is_one_file(house: House) -> None:
     said = house.python(
         """
         import torch
-        from moebench.execution.trial.reference_check import ReferenceCheck, Subject
+        from moebench.execution.trial.task import Budget, Competitor, Task
+        from moebench.execution.trial.trial import TrialRunner
         from moebench.kernels.problem import Problem
-        from moebench.kernels.problem.tensors import draw_weights
-        from moebench.kernels.question import LAYER
+        from moebench.results.record import Point
+        from moebench.results.timing.cpu_clock import CpuClock
 
+        point = Point(suite="test", question="?", axis="T", series="one", x=16, baseline="loop")
         problem = Problem(T=16, D=32, F=32, E=4, K=2, router="neighbours:first=2")
-        weights = draw_weights(problem, seed=0, device=torch.device("cpu"))
-        check = ReferenceCheck.draw(Subject(problem, LAYER), weights, seed=1, device=torch.device("cpu"))
-        print(problem.router, *check.routed.ids_TK.unique().tolist())
+        budget = Budget(seconds=1.0, samples=3)
+        task = Task(point=point, problem=problem, competitors=(Competitor(kernel="loop"),), budget=budget)
+        runner = TrialRunner(torch.device("cpu"), {"cold": CpuClock()})
+        (record,) = runner.run(task, lambda _: None)
+        check = runner._checks.drawn(next(iter(runner._checks._references._drawn)))
+        print(record.status, record.problem["router"], *check.routed.ids_TK.unique().tolist())
         """
     )
-    assert said.split() == ["neighbours:first=2", "2", "3"]
+    assert said.split() == ["passed", "neighbours:first=2", "2", "3"]
 
 
 def test_an_engine_is_one_file(house: House) -> None:
