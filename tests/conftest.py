@@ -32,7 +32,7 @@ if not torch.cuda.is_available():
 os.environ["MOEBENCH_TUNED"] = os.path.join(tempfile.gettempdir(), "moebench-tests-have-no-tables")  # noqa: PTH118
 os.environ["MOEBENCH_RATES"] = ""  # none are read, and none are measured to be kept
 
-pytest_plugins = ["one_command", "quick_start", "rotating_part"]
+pytest_plugins = ["one_command", "kept_environment", "quick_start", "rotating_part"]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -26,11 +26,19 @@ from moebench.results.timing import cpu_clock
 from moebench.results.timing.cold import cold_plan
 from moebench.results.timing.cold.workspaces import Workspaces
 from moebench.results.timing.cpu_clock import CpuClock
-from moebench.results.timing.roofline import MachineRates
+from moebench.results.timing.disturbance import Disturbance, Span, Watch
+from moebench.results.timing.roofline import MachineRates, MemoryRates
 from moebench.results.timing.stopping_rule import MIN_SAMPLES
 
 NAMES = ("loop", "loop", "loop")
 CPU = torch.device("cpu")
+
+
+class QuietWatch(Watch):
+    """Watch of a machine on which nobody else runs: a disturbed sample is taken again."""
+
+    def stop(self) -> Span:
+        return Span(super().stop().ns, Disturbance.none)
 
 
 class AnyMemory:
@@ -71,9 +79,12 @@ def test_a_competitor_costs_one_call_besides_its_samples_and_a_problem_two_refer
         (reference_check, "changed"),
         (timed_inputs, "changed"),
         (timed_inputs.TimedInputs, "pose"),
-        (MachineRates, "_matmul_rate"),
     ):
         monkeypatch.setattr(owner, name, counting(counts, f"{owner.__name__}.{name}", getattr(owner, name)))
+    monkeypatch.setattr(
+        MachineRates, "_matmul_rate", counting(counts, "MachineRates._matmul_rate", lambda *_: 1e18)
+    )  # nothing is faster, which would be measured again
+    monkeypatch.setattr(MachineRates, "_memory_rates", lambda _: MemoryRates(copy=1e18, read=1e18))
     truth, tokens = LAYER.truth, list[int]()
 
     def noted(problem: Problem, inputs: Inputs) -> Result:
@@ -81,7 +92,7 @@ def test_a_competitor_costs_one_call_besides_its_samples_and_a_problem_two_refer
         return truth(problem, inputs)
 
     object.__setattr__(LAYER, "truth", noted)
-    runner = TrialRunner(CPU, {"cold": CpuClock()})
+    runner = TrialRunner(CPU, {"cold": CpuClock(watch=QuietWatch())}, QuietWatch())
     asked = dataclasses.replace(task(*NAMES), budget=Budget(seconds=0.0))
     called = Counter[str]()
     build = type(loop.kernel).build
