@@ -16,8 +16,8 @@ from ....results.timing.disturbance import Watch
 from ..across_ranks import gather, gather_floats, in_step
 from .observer import ObservedCall, sharing
 
-CALLS = 5  # of each kind: the median of so few is good to a few per cent, which is enough for shares of a call
-MOST_CALLS = 15  # of each kind, those included that others disturbed
+CALLS = 3  # of each kind: the median of so few is good to a few per cent, which is enough for shares of a call
+MOST_CALLS = 9  # of each kind, those included that others disturbed
 
 
 class PhaseObserver:
