@@ -26,7 +26,7 @@ WALL: Final = 64
 
 
 class _Heap(ctypes.Structure):
-    """Answer of glibc's mallinfo2; ``arena`` is the size of the heap, ``keepcost`` what is free at its end."""
+    """Answer of glibc's mallinfo2, in bytes: ``fordblks`` of the ``arena`` are free, ``keepcost`` of them at its end."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)
@@ -107,23 +107,30 @@ class Workspaces:
             return False
         first, end = self.open()
         address = torch.empty(self.block_bytes // 4, dtype=torch.uint8).data_ptr()
+        before = self._library.mallinfo2()
         self.close()
-        return first <= address < end
+        after = self._library.mallinfo2()
+        kept_off_the_end = before.arena - before.keepcost == after.arena - after.keepcost
+        return first <= address < end and kept_off_the_end
 
 
 def _take_free(library: ctypes.CDLL) -> list[int]:
-    """Take all free memory but that at the heap's end; return its addresses."""
+    """Take all free memory but that at the heap's end; return its addresses.
+
+    glibc is asked once how much there is: it looks at every free piece, and a long run leaves tens of thousands.
+    """
+    heap = library.mallinfo2()
+    end = library.sbrk(0) - heap.keepcost
+    left = heap.fordblks - heap.keepcost
     taken = []
-    before = library.mallinfo2()
     for size in SIZES:
-        while True:
+        while left >= size:
             piece = library.malloc(size)
-            after = library.mallinfo2()
-            if not piece or (before.keepcost, before.arena) != (after.keepcost, after.arena):
+            if not piece or piece >= end:
                 library.free(piece)
-                before = library.mallinfo2()
                 break
             taken.append(piece)
+            left -= size
     return taken
 
 
@@ -143,5 +150,6 @@ def _glibc() -> ctypes.CDLL | None:
     library.malloc.argtypes, library.malloc.restype = (ctypes.c_size_t,), ctypes.c_void_p
     library.realloc.argtypes, library.realloc.restype = (ctypes.c_void_p, ctypes.c_size_t), ctypes.c_void_p
     library.free.argtypes, library.free.restype = (ctypes.c_void_p,), None
+    library.sbrk.argtypes, library.sbrk.restype = (ctypes.c_ssize_t,), ctypes.c_void_p
     library.mallinfo2.restype = _Heap
     return library
