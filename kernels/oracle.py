@@ -79,22 +79,20 @@ def _largest(gates: list[float], ids: list[int]) -> float:
 def oracle(problem: Problem, inputs: Inputs) -> Result:
     """Compute y_t = sum over kept k of g_tk * (W_down[e] act(W_up[e] x_t + b_up[e]) + b_down[e]), token by token.
 
-    W is the stored weight times its scales, where there are any. An input that y does not depend on has a gradient of
-    zeros.
+    W is the stored weight times its scales, where there are any. Inputs with an output gradient have gradients; that of
+    an input that y does not depend on is zero.
     """
-    training = problem.mode == "train"
+    dy_TD = inputs.dy_TD
     leaves = {
-        name: tensor.detach().double().requires_grad_(training and name in inputs.differentiable())
+        name: tensor.detach().double().requires_grad_(dy_TD is not None and name in inputs.differentiable())
         for name, tensor in inputs.tensors().items()
     }
     y_TD = _token_by_token(problem, leaves, drop(problem, inputs.routing).ids_TK.tolist())
-    if not training:
+    if dy_TD is None:
         return Result(y_TD=y_TD, gradients={})
     gradients = [torch.zeros_like(leaf) for leaf in leaves.values()]
     if y_TD.requires_grad:
-        gradients = list(
-            torch.autograd.grad(y_TD, list(leaves.values()), inputs.dy_TD.double(), materialize_grads=True)
-        )
+        gradients = list(torch.autograd.grad(y_TD, list(leaves.values()), dy_TD.double(), materialize_grads=True))
     return Result(y_TD=y_TD.detach(), gradients=dict(zip(leaves, gradients, strict=True)))
 
 
@@ -120,7 +118,7 @@ def reference(problem: Problem, inputs: Inputs) -> Result:
     An expert is finished, gradients included, before the next one begins, so that float64 copies exist of one expert's
     weights and rows at a time; see `reference_bytes`.
     """
-    training = problem.mode == "train"
+    training = inputs.dy_TD is not None
     groups = group_by_expert(drop(problem, inputs.routing))
     token_N = groups.token_N
     y_TD = torch.zeros_like(inputs.x_TD, dtype=torch.float64, requires_grad=False)
@@ -144,7 +142,7 @@ def _add_rows(problem: Problem, inputs: Inputs, result: Result, e: int, token_n:
     rows_nD = _product(part, "down", a_nF) * part["gates"][:, None]
     del a_nF  # autograd keeps it where it is needed
     result.y_TD.index_add_(0, token_n, rows_nD.detach())
-    if not result.gradients:
+    if inputs.dy_TD is None:
         return
     found = torch.autograd.grad(rows_nD, list(part.values()), inputs.dy_TD[token_n].double())
     gradients = dict(zip(part, found, strict=True))

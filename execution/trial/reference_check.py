@@ -76,7 +76,8 @@ class Subject:
 class ReferenceCheck:
     """Inputs of this rank and their expected result. ``routed`` and ``kept`` are the routes of all ranks.
 
-    ``checksums`` are those of the inputs when they were drawn.
+    ``checksums`` are those of the inputs when they were drawn. Where tokens are repeated, ``row_T`` says which row of
+    the expected y is each token's.
     """
 
     inputs: Inputs
@@ -84,6 +85,7 @@ class ReferenceCheck:
     routed: Routing
     kept: Routing
     checksums: Mapping[str, int]
+    row_T: Tensor | None = None
 
     @staticmethod
     def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
@@ -104,9 +106,13 @@ class ReferenceCheck:
         return ReferenceCheck.of(_for(problem, mine), expected, routed=everyone.routing, kept=kept)
 
     @staticmethod
-    def of(inputs: Inputs, expected: Result, *, routed: Routing, kept: Routing) -> ReferenceCheck:
+    def of(
+        inputs: Inputs, expected: Result, *, routed: Routing, kept: Routing, row_T: Tensor | None = None
+    ) -> ReferenceCheck:
         """Return the check on inputs as they are now."""
-        return ReferenceCheck(inputs=inputs, expected=expected, routed=routed, kept=kept, checksums=checksums(inputs))
+        return ReferenceCheck(
+            inputs=inputs, expected=expected, routed=routed, kept=kept, checksums=checksums(inputs), row_T=row_T
+        )
 
     def with_known(self, problem: Problem, known: ReferenceCheck, *, seed: int) -> ReferenceCheck:
         """Return a check with the tokens of this one, and those of ``known`` drawn with repetition, in random order.
@@ -123,19 +129,21 @@ class ReferenceCheck:
             return theirs.index_select(0, again_T).index_copy_(0, places, ours)
 
         mine, theirs = self.inputs, known.inputs
+        own_rows, rows = self.expected.y_TD, known.expected.y_TD
+        of_known_T = torch.arange(len(theirs.x_TD), device=device) if known.row_T is None else known.row_T
+        row_T = joined(torch.arange(new, device=device), of_known_T + (0 if known is self else new))
         routing = Routing(
             ids_TK=joined(mine.routing.ids_TK, theirs.routing.ids_TK),
             gates_TK=joined(mine.routing.gates_TK, theirs.routing.gates_TK),
             experts=mine.routing.experts,
         )
-        inputs = Inputs(
-            x_TD=joined(mine.x_TD, theirs.x_TD),
-            routing=routing,
-            weights=theirs.weights,
-            dy_TD=joined(mine.dy_TD, theirs.dy_TD),
+        return ReferenceCheck.of(
+            Inputs(x_TD=joined(mine.x_TD, theirs.x_TD), routing=routing, weights=theirs.weights),
+            Result(y_TD=rows if known is self else torch.cat([own_rows, rows]), gradients={}),
+            routed=routing,
+            kept=routing,
+            row_T=row_T,
         )
-        expected = Result(y_TD=joined(self.expected.y_TD, known.expected.y_TD), gradients={})
-        return ReferenceCheck.of(inputs, expected, routed=routing, kept=routing)
 
     def copies(self, problem: Problem, count: int) -> list[Inputs]:
         """Return the inputs ``count`` times, each set in separate memory."""
@@ -163,7 +171,7 @@ class ReferenceCheck:
     def compare(self, result: Result) -> dict[str, Error]:
         """Return the errors of a result for these inputs, each as on the worst rank."""
         refuse_deferred(result)
-        return worst_of_ranks(errors(result, self.expected))
+        return worst_of_ranks(errors(result, self.expected, self.row_T))
 
     def changed(self) -> list[str]:
         """Return the names of the inputs that were written to."""

@@ -23,15 +23,15 @@ def _given(problem: Problem, drawn: Inputs) -> Inputs:
     return dataclasses.replace(
         drawn,
         weights=Weights(w_up_EUD=matrix, w_down_EDF=matrix.new_empty(1, problem.D, 0)),
-        dy_TD=drawn.dy_TD @ matrix[0].T if problem.mode == "train" else drawn.dy_TD,
+        dy_TD=None if drawn.dy_TD is None else drawn.dy_TD @ matrix[0].T,
     )
 
 
-def _truth(problem: Problem, inputs: Inputs) -> Result:
+def _truth(_: Problem, inputs: Inputs) -> Result:
     """Compute the product in float64, and its gradients; those of inputs that are not multiplied are zeros."""
     x_ND, matrix_CD = inputs.x_TD.detach().double(), inputs.weights.w_up_EUD.detach()[0].double()
     y_NC = x_ND @ matrix_CD.T
-    if problem.mode == "forward":
+    if inputs.dy_TD is None:
         return Result(y_TD=y_NC, gradients={})
     dy_NC = inputs.dy_TD.double()
     products = {"x": dy_NC @ matrix_CD, "w_up": (dy_NC.T @ x_ND)[None]}

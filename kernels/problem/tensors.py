@@ -68,12 +68,12 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The inputs of one call: tokens (T, D), routes, weights, and the output gradient (T, D) of a training step."""
+    """The inputs of one call: tokens (T, D), routes, weights, and in a training step the output gradient (T, D)."""
 
     x_TD: Tensor
     routing: Routing
     weights: Weights
-    dy_TD: Tensor
+    dy_TD: Tensor | None = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors that a forward reads besides the ids, by name."""
@@ -84,9 +84,14 @@ class Inputs:
         constant = () if self.weights.s_up_EU is None else ("w_up", "w_down", "s_up", "s_down")
         return {name: tensor for name, tensor in self.tensors().items() if name not in constant}
 
+    def of_tokens(self) -> dict[str, Tensor]:
+        """Return the tensors that have a row for each token, by name."""
+        found = {"x": self.x_TD, "gates": self.routing.gates_TK, "ids": self.routing.ids_TK}
+        return found if self.dy_TD is None else {**found, "dy": self.dy_TD}
+
     def everything(self) -> dict[str, Tensor]:
         """Return all tensors, by name."""
-        return {**self.tensors(), "ids": self.routing.ids_TK, "dy": self.dy_TD}
+        return self.tensors() | self.of_tokens()
 
     def requires_grad_(self) -> Inputs:
         """Set requires_grad on every differentiable tensor, in place."""
@@ -108,7 +113,7 @@ class Inputs:
                 ids_TK=routing.ids_TK.clone(), gates_TK=routing.gates_TK.detach().clone(), experts=routing.experts
             ),
             weights=self.weights.map(lambda tensor: tensor.detach()),
-            dy_TD=self.dy_TD.clone(),
+            dy_TD=None if self.dy_TD is None else self.dy_TD.clone(),
         )
 
     def shard(self, shard: Shard) -> Inputs:
@@ -123,7 +128,7 @@ class Inputs:
                 experts=routing.experts,
             ),
             weights=self.weights.map(lambda tensor: tensor[experts].detach().clone()),
-            dy_TD=self.dy_TD[tokens].clone(),
+            dy_TD=None if self.dy_TD is None else self.dy_TD[tokens].clone(),
         )
 
 
@@ -151,7 +156,7 @@ def without_values(problem: Problem) -> Inputs:
             s_up_EU=tensor(E, U, dtype=torch.float32) if problem.quantised else None,
             s_down_ED=tensor(E, D, dtype=torch.float32) if problem.quantised else None,
         ),
-        dy_TD=tensor(T, D),
+        dy_TD=tensor(T, D) if problem.mode == "train" else None,
     )
 
 
@@ -202,13 +207,15 @@ def draw_weights(problem: Problem, *, seed: int, device: torch.device) -> Weight
 
 
 def draw_inputs(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Inputs:
-    """Draw new tokens, routes and an output gradient for given weights."""
+    """Draw new tokens and routes for given weights, and in training an output gradient."""
     generator = torch.Generator(device).manual_seed(seed)
-    dtype = token_dtype(problem)
-    shape = (problem.T, problem.D)
+
+    def normal() -> Tensor:
+        return torch.randn((problem.T, problem.D), generator=generator, device=device).to(token_dtype(problem))
+
     return Inputs(
-        x_TD=torch.randn(shape, generator=generator, device=device).to(dtype),
+        x_TD=normal(),
         routing=draw_routes(problem, seed=seed, device=device),
         weights=weights,
-        dy_TD=torch.randn(shape, generator=generator, device=device).to(dtype),
+        dy_TD=normal() if problem.mode == "train" else None,
     )

@@ -148,7 +148,7 @@ def test_gradients_are_those_of_finite_differences(
     gradients = evaluate(problem, inputs).gradients
 
     def loss() -> float:
-        return float((evaluate(problem, inputs).y_TD * inputs.dy_TD).sum())
+        return float((evaluate(problem, inputs).y_TD * inputs.everything()["dy"]).sum())
 
     for name, tensor in inputs.differentiable().items():
         step = 2.0**-10 if name == "gates" else 2.0**-18  # y is linear in the float32 gates, so any step is exact
@@ -192,7 +192,8 @@ def test_all_tokens_on_one_expert_are_a_dense_layer(
     w_down_DF = inputs.weights.w_down_EDF[2].double().requires_grad_()
     gates_T1 = inputs.routing.gates_TK.double().requires_grad_()
     y_TD = gates_T1 * dense_mlp(problem, x_TD, w_up_UD, w_down_DF)
-    dx, dw_up, dw_down, dgates = torch.autograd.grad(y_TD, [x_TD, w_up_UD, w_down_DF, gates_T1], inputs.dy_TD.double())
+    dy_TD = inputs.everything()["dy"].double()
+    dx, dw_up, dw_down, dgates = torch.autograd.grad(y_TD, [x_TD, w_up_UD, w_down_DF, gates_T1], dy_TD)
     result = evaluate(problem, inputs)
     torch.testing.assert_close(result.y_TD, y_TD.detach())
     torch.testing.assert_close(result.gradients["x"], dx)

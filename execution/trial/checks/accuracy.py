@@ -8,7 +8,7 @@ from torch import Tensor
 from ....kernels.oracle import OF_TOKENS, Result
 from ....results.record import Error
 
-ROWS = 512  # rows compared at a time: float64 copies of whole gradients would cost more than the call that is checked
+COMPARED = 1 << 20  # elements at a time: float64 copies of whole tensors would cost more than the call that is checked
 # A value rounded to float8_e4m3fn is off by up to 2^-4 of it, evenly spread, so by 2^-4 / sqrt(3) in the mean square. A
 # gated hidden row has the tokens' rounding in both halves and is rounded itself: 2^-4 by norm for the three together.
 # In a row of few elements they may all be at their worst and add up.
@@ -28,13 +28,15 @@ EXPERT_ROOM = 8
 EXPERT_FLOOR = 2**-10  # of the typical expert's norm: below it half-precision gradients round to nothing
 
 
-def errors(result: Result, reference: Result) -> dict[str, Error]:
+def errors(result: Result, reference: Result, row_T: Tensor | None = None) -> dict[str, Error]:
     """Return the error of y and of every gradient of the reference, by name.
+
+    ``row_T`` says which row of the reference's y is expected for each token, where tokens share rows.
 
     Raises:
         ValueError: when a tensor is missing, or its shape differs from that of the reference.
     """
-    found = {"y": _error("y", result.y_TD, reference.y_TD, of_experts=False)}
+    found = {"y": _error("y", result.y_TD, reference.y_TD, of_experts=False, row_T=row_T)}
     for name, expected in reference.gradients.items():
         if name not in result.gradients:
             raise ValueError(f"there is no gradient of {name}")
@@ -42,13 +44,17 @@ def errors(result: Result, reference: Result) -> dict[str, Error]:
     return found
 
 
-def _error(name: str, out: Tensor, expected: Tensor, *, of_experts: bool) -> Error:
-    if out.shape != expected.shape:
-        raise ValueError(f"{name} has shape {tuple(out.shape)}, expected {tuple(expected.shape)}")
-    if expected.numel() == 0:
+def _error(name: str, out: Tensor, expected: Tensor, *, of_experts: bool, row_T: Tensor | None = None) -> Error:
+    shape = (len(expected if row_T is None else row_T), *expected.shape[1:])
+    if out.shape != shape:
+        raise ValueError(f"{name} has shape {tuple(out.shape)}, expected {shape}")
+    if out.numel() == 0:
         return Error(norm=0.0, worst_row=0.0)
-    parts = zip(out.flatten(end_dim=-2).split(ROWS), expected.flatten(end_dim=-2).split(ROWS), strict=True)
-    squares = [(_square_rows(mine.double() - true), _square_rows(true)) for mine, true in parts]
+    mine, true = out.flatten(end_dim=-2), expected.flatten(end_dim=-2)
+    squares = []
+    for part in _parts(mine):
+        right = true[part if row_T is None else row_T[part]]
+        squares.append((_square_rows(mine[part].double() - right), _square_rows(right)))
     wrong, right = (torch.cat(rows) for rows in zip(*squares, strict=True))
     # A row smaller than the typical one is held to the typical one: rounding errors do not shrink with cancellation.
     typical = torch.maximum(right, right.mean())
@@ -59,6 +65,12 @@ def _error(name: str, out: Tensor, expected: Tensor, *, of_experts: bool) -> Err
     return Error(
         norm=_distance(wrong.sum(), right.sum()), worst_row=_distance(wrong, typical), worst_expert=worst_expert
     )
+
+
+def _parts(rows: Tensor) -> list[slice]:
+    """Return the slices of rows that are compared at a time."""
+    size = max(COMPARED // rows.shape[1], 1)
+    return [slice(first, first + size) for first in range(0, len(rows), size)]
 
 
 def _distance(wrong: Tensor, right: Tensor) -> float:

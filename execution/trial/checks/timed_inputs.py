@@ -30,10 +30,9 @@ class TimedInputs:
 
     def __init__(self, problem: Problem, drawn: Inputs, routed: Routing, *, count: int, rank: int) -> None:
         own = drawn.with_own_tokens()
-        self._training = problem.mode == "train"
         self._drawn = drawn
         self.sets = [own, *(own.clone() for _ in range(count - 1))]
-        if self._training:
+        if problem.mode == "train":
             self.sets = [one.requires_grad_() for one in self.sets]
         self.used = 0
         self.unexplained = False
@@ -61,7 +60,7 @@ class TimedInputs:
             torch.mul(drawn.x_TD, self._factor(), out=one.x_TD.detach())
             one.routing.ids_TK.copy_(routing.ids_TK.roll((tokens, chosen), (0, 1)))
             one.routing.gates_TK.copy_(routing.gates_TK.roll((tokens, chosen), (0, 1)))
-            if self._training:
+            if drawn.dy_TD is not None:
                 torch.mul(drawn.dy_TD, self._factor(), out=one.dy_TD)
         self._note()
 
@@ -79,10 +78,9 @@ class TimedInputs:
         self._posed = self._relabelled(drawn)
         self._exchanged = self.sets if only is None else [self.sets[only]]
         for one in self._exchanged:
-            one.x_TD.copy_(self._posed.x_TD)
-            one.dy_TD.copy_(self._posed.dy_TD)
-            one.routing.gates_TK.copy_(self._posed.routing.gates_TK)
-            one.routing.ids_TK.copy_(self._posed.routing.ids_TK)
+            posed = self._posed.of_tokens()
+            for name, tensor in one.of_tokens().items():
+                tensor.copy_(posed[name])
             self._exchange(one.weights.named())
         self._note()
 
@@ -110,14 +108,8 @@ class TimedInputs:
 
     def moved(self) -> list[str]:
         """Return the names of the tokens of the posed set of the last call that are not what was posed."""
-        one, posed = self.sets[self.used], self._posed
-        same = {
-            "x": torch.equal(one.x_TD, posed.x_TD),
-            "ids": torch.equal(one.routing.ids_TK, posed.routing.ids_TK),
-            "gates": torch.equal(one.routing.gates_TK, posed.routing.gates_TK),
-            "dy": torch.equal(one.dy_TD, posed.dy_TD),
-        }
-        return [name for name, equal in same.items() if not equal]
+        one, posed = self.sets[self.used].of_tokens(), self._posed.of_tokens()
+        return [name for name, tensor in one.items() if not torch.equal(tensor, posed[name])]
 
     def changed_weights(self, before: Mapping[str, int]) -> list[str]:
         """Return the names of the weights of any set whose checksums are not those of ``before``."""

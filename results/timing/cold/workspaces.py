@@ -26,7 +26,7 @@ WALL: Final = 64
 
 
 class _Heap(ctypes.Structure):
-    """Answer of glibc's mallinfo2, in bytes: ``fordblks`` of the ``arena`` are free, ``keepcost`` of them at its end."""
+    """Answer of glibc's mallinfo2: of ``arena`` bytes ``fordblks`` are free, ``keepcost`` of these at the end."""
 
     _fields_ = tuple(
         (name, ctypes.c_size_t)

@@ -132,7 +132,8 @@ def test_offsets_beyond_32_bits(name: str, descriptors: bool) -> None:
     config = next(config for config in space if config["descriptors"] is descriptors)
     near = draw(problem)
     weights = Weights(w_up_EUD=far_apart(near.weights.w_up_EUD), w_down_EDF=far_apart(near.weights.w_down_EDF))
-    inputs = dataclasses.replace(near, x_TD=far_apart(near.x_TD), dy_TD=far_apart(near.dy_TD), weights=weights)
+    dy_TD = far_apart(near.everything()["dy"])
+    inputs = dataclasses.replace(near, x_TD=far_apart(near.x_TD), dy_TD=dy_TD, weights=weights)
     layer = KERNELS.load(name).build(problem, config, DEVICE)
     found = call(problem, layer, inputs.requires_grad_())
     assert verdict(errors(found, reference(problem, near)), problem.dtype) is None

@@ -55,7 +55,7 @@ def joined(problem: Problem, parts: list[Inputs]) -> Inputs:
         x_TD=join([part.x_TD for part in parts]),
         routing=routing,
         weights=Weights(**{layout[name]: tensor for name, tensor in weights.items()}),
-        dy_TD=join([part.dy_TD for part in parts]),
+        dy_TD=None if whole.dy_TD is None else join([part.everything()["dy"] for part in parts]),
     )
 
 

@@ -55,9 +55,13 @@ def test_a_busy_process_on_the_same_core(watch: Watch) -> None:
     os.sched_setaffinity(0, {min(cores)})  # the child inherits it
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        watch.start()
-        spin(0.4)
-        assert watch.stop().disturbed is Disturbance.others
+        found = []
+        while Disturbance.others not in found and len(found) < 5:  # a hypervisor that takes more is named instead
+            watch.start()
+            spin(0.4)
+            found.append(watch.stop().disturbed)
+        assert found[-1] is Disturbance.others, found
+        assert Disturbance.none not in found
     finally:
         busy.kill()
         busy.wait()
