@@ -23,7 +23,7 @@ from .reference_check import ReferenceCheck, Subject
 from .task import NOBODY, Announce, Task
 from .trial_checks import TrialChecks
 
-USUAL_SAMPLES: Final = 20  # of one competitor, to weigh what each of them costs against what is done once
+LEAST_SAMPLES: Final = MIN_SAMPLES + 1  # of one competitor, the last included; what is done once pays off in these
 OWN_TOKENS: Final = 2  # the first set's, and what is kept of a result
 
 Begins = Callable[[], None]
@@ -102,7 +102,7 @@ class TimedRounds:
             held_bytes=problem.input_bytes // problem.ranks,
             workspace_bytes=max(gather(max((one.peak for one in memory if isinstance(one, Memory)), default=0))),
             available_bytes=self._checks.available_bytes(),
-            samples=len(entries) * (self._task.budget.samples or USUAL_SAMPLES),
+            samples=len(entries) * (self._task.budget.samples or LEAST_SAMPLES),
         )
         return fitted(clock, footprint)
 

@@ -52,7 +52,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class CallBytes:
-    """Bytes of calls that are to be timed, and how many samples of all competitors are expected.
+    """Bytes of calls that are to be timed, and how many samples of all competitors are taken at least.
 
     A call reads ``read_bytes`` of a set of inputs, which takes ``held_bytes``, and allocates ``workspace_bytes`` at its
     peak; ``available_bytes`` can still be allocated.

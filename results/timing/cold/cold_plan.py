@@ -8,7 +8,7 @@ from typing import Final
 from ..clock import FLUSH_FACTOR, MAX_COPIES, ROTATION_FACTOR, CallBytes
 from .workspaces import SLACK
 
-FRESH_COST: Final = 10  # bytes read in the time of writing one of fresh memory: 27 against 2.7 GB/s, the middle of 0.4 to 5
+FRESH_COST: Final = 8  # bytes read in the time of writing one byte of fresh memory: 27 against 3.3 GB/s, measured
 MEMORY_SHARE: Final = 0.25  # of the available memory may go into sets and workspaces: the calls need theirs too
 LEAST_READ: Final = 8 << 20
 """Bytes that a call reads, below which caches are flushed: what rotation leaves warm, the code and what libraries keep,

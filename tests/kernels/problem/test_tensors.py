@@ -127,7 +127,8 @@ def test_rows_of_zeros_are_quantised_to_zeros() -> None:
 
 
 @pytest.mark.parametrize(
-    "problem", [PLAIN, BIASED, QUANTISED, PLAIN.replace(dtype="bfloat16", mode="train")],
+    "problem",
+    [PLAIN, BIASED, QUANTISED, PLAIN.replace(dtype="bfloat16", mode="train")],
     ids=["plain", "biased", "quantised", "bf16 train"],
 )
 def test_tensors_without_values_are_those_with_them_but_for_the_values(problem: Problem) -> None:

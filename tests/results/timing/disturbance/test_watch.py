@@ -55,7 +55,7 @@ def test_a_busy_process_on_the_same_core(watch: Watch) -> None:
     os.sched_setaffinity(0, {min(cores)})  # the child inherits it
     busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        found = []
+        found: list[Disturbance | None] = []
         while Disturbance.others not in found and len(found) < 5:  # a hypervisor that takes more is named instead
             watch.start()
             spin(0.4)
