@@ -25,7 +25,7 @@ from .checks.checksum import changed, checksum, checksums
 from .checks.poison import forget, poisoned_memory
 from .checks.timed_inputs import TimedInputs
 
-NEW_SHARE: Final = 8  # of that many tokens of a second check one is new, where the results of the others are known
+NEW_SHARE: Final = 32  # of that many tokens of a second check one is new, where the results of the others are known
 
 
 class TouchedInputs(ValueError):
