@@ -26,7 +26,7 @@ from ...kernels.problem.routing import Routing
 from ...kernels.problem.tensors import TORCH_DTYPES
 from ...kernels.problem.trace import PREFIX
 from ...kernels.steps import Rates
-from ...results.timing.memory import available_bytes, give_back
+from ...results.timing.memory import available_bytes, give_back, needs
 from ...results.timing.roofline import MachineRates
 from .compile_ahead import Ahead, Faults, none_known
 from .recorded_sweep import RecordedSweep
@@ -36,7 +36,6 @@ from .strategy import DEFAULT
 
 CPU = torch.device("cpu")
 DRAWN_BYTES = 24  # of a token and an expert while routes are drawn: six tensors in float32
-GIB = 1 << 30
 
 
 @dataclass(kw_only=True)
@@ -134,8 +133,8 @@ class Candidates:
         if problem not in self._routings:
             needed, available = DRAWN_BYTES * problem.T * problem.E, available_bytes(CPU)
             if needed > available:
-                figures = f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
-                raise InvalidProblem(f"T = {problem.T}: drawing the routes {figures}: give fewer tokens")
+                short = f"drawing the routes {needs(needed, available)}"
+                raise InvalidProblem(f"T = {problem.T}: {short}: give fewer tokens")
             self._routings[problem] = drop(problem, draw_routes(problem, seed=2 * problem.seed + 1, device=CPU))
         return self._routings[problem]
 

@@ -72,6 +72,6 @@ def predict(
     from ...reports.tables.prediction_table import prediction_table
 
     console = screen.console()
-    console.print(f"{plain(f'{request.series}: {request.machine.summary}')}")
+    console.print(plain(f"{request.series}: {request.machine.summary}"))
     for part in prediction_table(predictions):
         console.print(part)

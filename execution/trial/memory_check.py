@@ -9,11 +9,10 @@ from typing import TypeVar
 import torch
 
 from ...results.record import Status
-from ...results.timing.memory import available_bytes
+from ...results.timing.memory import GIB, available_bytes
 from .across_ranks import gather
 from .failure import ending, first_line
 
-GIB = 1 << 30
 T = TypeVar("T")
 
 

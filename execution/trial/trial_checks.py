@@ -8,11 +8,12 @@ from typing import TypeVar
 import torch
 
 from ...results.record import Error, Status
+from ...results.timing.memory import needs
 from .across_ranks import ranks
 from .checks.accuracy import verdict, worst
 from .entry import TrialEntry, alive
 from .failure import ending, first_line
-from .memory_check import GIB, Short, afford, least_available
+from .memory_check import Short, afford, least_available
 from .reference_check import DeferredResult, ReferenceCheck, ReferenceChecks, Subject, TouchedInputs
 
 T = TypeVar("T")
@@ -78,8 +79,7 @@ class TrialChecks:
         for entry in alive(entries):
             needed = shared_bytes(entry.subject) + (entry.cost.workspace_bytes if entry.cost else 0)
             if needed > available:
-                reason = f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
-                entry.failure, entry.needed_bytes = (Status.out_of_memory, reason), needed
+                entry.failure, entry.needed_bytes = (Status.out_of_memory, needs(needed, available)), needed
 
     def grade(self, entry: TrialEntry, grade: Callable[[], dict[str, Error]]) -> None:
         """Grade one call; anything that goes wrong in it becomes the failure of the entry."""

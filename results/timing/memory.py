@@ -18,6 +18,7 @@ from torch import Tensor
 from .operators import Operator, allocates, tensors, watch_operators
 
 T = TypeVar("T")
+GIB = 1 << 30
 
 # glibc's M_MMAP_THRESHOLD, at its maximum, and M_TRIM_THRESHOLD, as good as never.
 KEPT = ((-3, 32 << 20), (-1, (1 << 31) - 1))
@@ -42,6 +43,11 @@ def available_bytes(device: torch.device, meminfo: Path = _MEMINFO, group: Path 
         if line.startswith("MemAvailable:"):
             return min(int(line.split()[1]) * 1024, _left_in(group))
     raise OSError(f"{meminfo} does not say MemAvailable; moebench measures on Linux")
+
+
+def needs(needed: int, available: int) -> str:
+    """Return in words how many bytes something needs, and how many are available."""
+    return f"needs about {needed / GIB:.1f} GiB, {available / GIB:.1f} GiB are available"
 
 
 def give_back(device: torch.device) -> None:

@@ -104,6 +104,7 @@ class _WatchModeBesideCompiler(_WatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return True
 
+    # Torch keeps its compiler away from what a class defines itself.
     def __torch_dispatch__(
         self, function: Operator, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

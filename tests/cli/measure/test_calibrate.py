@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import quick_probe
+from probes import probed
 from typer.testing import CliRunner, Result
 
 from moebench.cli.main import app
 from moebench.suites.prediction.calibration import probe
 from moebench.suites.prediction.calibration.links import SIZES, Exchange, patterns
-from moebench.suites.prediction.calibration.rank_group import RankRates
 from moebench.suites.prediction.machine import machine
 
 
@@ -43,16 +43,7 @@ def test_a_bad_fit_is_said_with_exit_code_1(tmp_path: Path, monkeypatch: pytest.
         Exchange(pattern=pattern, size=size, seconds=[10.0 ** -(place * 7 % 5)] * 3)
         for place, (pattern, size) in places
     ]
-    found = probe.Probe(
-        ranks=2,
-        ranks_per_node=2,
-        exchanges=exchanges,
-        products={"float32": RankRates(alone=8e10, together=4e10)},
-        grouped={"float32": 0.75},
-        copies=RankRates(alone=4e10, together=2e10),
-        memory_bytes=8_000_000_000,
-        layer_s=4e-4,
-    )
+    found = probed(2, 2, exchanges)
     monkeypatch.setattr(probe, "launch", lambda *_: found)
     answer = moebench("calibrate", "--ranks", 2, "--device", "cpu", "--output", tmp_path / "here.toml")
     assert answer.exit_code == 1

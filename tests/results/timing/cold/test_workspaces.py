@@ -55,6 +55,45 @@ def test_what_a_call_allocates_lies_in_the_block_whose_turn_it_is(call_bytes: in
     assert int(found.stdout.removeprefix("missed ")) <= MOST_MISSED
 
 
+FRAGMENTED = """
+import torch
+from moebench.results.timing.cold import workspaces
+from moebench.results.timing.memory import keep_freed_memory
+
+class Counting:
+    asked = 0
+
+    def __getattr__(self, name):
+        if name == "mallinfo2":
+            Counting.asked += 1
+        return getattr(library, name)
+
+keep_freed_memory()
+library = workspaces._glibc()
+small = [library.malloc(12_000) for _ in range(20_000)]
+for piece in small[::2]:
+    library.free(piece)
+workspaces._glibc = Counting
+blocks = workspaces.Workspaces.of(2, 3_000_000)
+Counting.asked = 0
+for sample in range(20):
+    first, end = blocks.open()
+    made = [torch.empty(part, dtype=torch.uint8) for part in (1_000_000, 40_000, 1_500_000)]
+    assert all(first <= one.data_ptr() < end for one in made)
+    del made
+    blocks.close()
+print("asked", Counting.asked)
+"""
+
+
+@pytest.mark.skipif(_glibc() is None, reason="the C library is not glibc")
+def test_glibc_looks_at_every_free_piece_once_a_sample() -> None:
+    """A long run leaves tens of thousands: to look at all of them for every piece that is held took up to 30 ms."""
+    found = subprocess.run([sys.executable, "-c", FRAGMENTED], check=False, capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout == "asked 20\n"
+
+
 def test_none_where_freed_memory_goes_back_to_the_system() -> None:
     """Without `keep_freed_memory` a block is mapped and unmapped, and every call has fresh pages."""
     code = "from moebench.results.timing.cold.workspaces import Workspaces; print(Workspaces.of(2, 9_000_000))"

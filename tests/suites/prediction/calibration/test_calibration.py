@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 from machine_descriptions import link
+from probes import probed
 
 from moebench.suites.prediction.calibration.calibration import _observation, calibrate
 from moebench.suites.prediction.calibration.links import SIZES, Exchange, patterns
 from moebench.suites.prediction.calibration.probe import Probe
-from moebench.suites.prediction.calibration.rank_group import RankRates
 from moebench.suites.prediction.collective_time import CollectiveTimes
 from moebench.suites.prediction.layout import Layout
 
@@ -24,16 +24,7 @@ def probe(ranks: int, ranks_per_node: int) -> Probe:
             one = Exchange(pattern=pattern, size=size, seconds=[1.0])
             seconds = clock.transfer(_observation(one, layout).transfer).seconds
             exchanges.append(Exchange(pattern=pattern, size=size, seconds=[seconds] * 3))
-    return Probe(
-        ranks=ranks,
-        ranks_per_node=ranks_per_node,
-        exchanges=exchanges,
-        products={"float32": RankRates(alone=8e10, together=4.0001234e10)},
-        grouped={"float32": 0.75},
-        copies=RankRates(alone=4e10, together=2e10),
-        memory_bytes=8_000_000_000,
-        layer_s=4e-4,
-    )
+    return probed(ranks, ranks_per_node, exchanges)
 
 
 def test_a_machine_has_the_rates_of_one_rank_and_of_all_together() -> None:
