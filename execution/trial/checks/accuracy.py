@@ -53,11 +53,8 @@ def _error(name: str, out: Tensor, expected: Tensor, *, of_experts: bool, row_T:
     if out.numel() == 0:
         return Error(norm=0.0, worst_row=0.0)
     mine, true = out.flatten(end_dim=-2), expected.flatten(end_dim=-2)
-    squares = []
-    for part in _parts(mine):
-        right = true[part] if row_T is None else true.index_select(0, row_T[part])
-        squares.append(((right - mine[part]).square_().sum(1), right.square().sum(1)))
-    wrong, right = (torch.cat(rows) for rows in zip(*squares, strict=True))
+    wrong, right = _square_distances(mine, true, row_T), torch.linalg.vector_norm(true, dim=1).square()
+    right = right if row_T is None else right[row_T]
     # A row smaller than the typical one is held to the typical one: rounding errors do not shrink with cancellation.
     typical = torch.maximum(right, right.mean())
     worst_expert = 0.0
@@ -69,10 +66,20 @@ def _error(name: str, out: Tensor, expected: Tensor, *, of_experts: bool, row_T:
     )
 
 
-def _parts(rows: Tensor) -> list[slice]:
-    """Return the slices of rows that are compared at a time."""
-    size = max(COMPARED[rows.device.type] // rows.shape[1], 1)
-    return [slice(first, first + size) for first in range(0, len(rows), size)]
+def _square_distances(mine: Tensor, true: Tensor, row_T: Tensor | None) -> Tensor:
+    """Return the square of the distance of each row from the true one, in float64; see `errors` for ``row_T``."""
+    size = min(max(COMPARED[mine.device.type] // mine.shape[1], 1), len(mine))
+    room, found = true.new_empty(size, mine.shape[1]), true.new_empty(len(mine))
+    for first in range(0, len(mine), size):
+        part = slice(first, first + size)
+        rows = mine[part]
+        off = room[: len(rows)]
+        if row_T is None:
+            off.copy_(true[part])
+        else:
+            torch.index_select(true, 0, row_T[part], out=off)
+        found[part] = off.sub_(rows).square_().sum(1)
+    return found
 
 
 def _distance(wrong: Tensor, right: Tensor) -> float:
