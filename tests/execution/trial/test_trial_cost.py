@@ -65,7 +65,7 @@ def test_a_competitor_costs_one_call_besides_its_samples_and_a_problem_two_refer
 ) -> None:
     """The first call alone is not timed: the last one that is graded is a sample, and no call is a warm-up.
 
-    Weights are drawn once, tokens and the reference twice, however many compete; the second time an eighth of them.
+    Weights are drawn once, tokens and the reference twice, however many compete; the second time one of 32 of them.
     """
     monkeypatch.setattr(cpu_clock, "last_level_cache_bytes", lambda: 1 << 16)
     monkeypatch.setattr(cold_plan, "LEAST_READ", 0 if rotated else 1 << 40)
