@@ -20,7 +20,7 @@ from moebench.results.timing.memory import peak
 
 AGREED = 0.02
 TURNS, BLOCK = 25, 8  # samples of one clock in a row: more than there are sets, so that rotation meets its own traces
-SHAPE = Problem(T=512, D=256, F=896, E=8, K=2)  # calls read 22 MB and take 10 to 50 ms on two cores
+SHAPE = Problem(T=512, D=384, F=1344, E=8, K=2)  # calls read 50 MB and take 25 to 90 ms on two cores
 
 
 def difference(kernel_name: str, problem: Problem, cache_bytes: int) -> tuple[float, float]:

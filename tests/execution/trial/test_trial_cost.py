@@ -68,7 +68,7 @@ def test_a_competitor_costs_one_call_besides_its_samples_and_a_problem_two_refer
     Weights are drawn once, tokens and the reference twice, however many compete; the second time one of 32 of them.
     """
     monkeypatch.setattr(cpu_clock, "last_level_cache_bytes", lambda: 1 << 16)
-    monkeypatch.setattr(cold_plan, "LEAST_READ", 0 if rotated else 1 << 40)
+    monkeypatch.setattr(cold_plan, "LEAST_TOUCHED", 0 if rotated else 1 << 40)
     monkeypatch.setattr(cold_plan, "FRESH_COST", 0)
     monkeypatch.setattr(Workspaces, "of", lambda *_: AnyMemory())  # real ones are for larger calls
     counts: Counter[str] = Counter()

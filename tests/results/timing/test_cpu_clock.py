@@ -10,7 +10,7 @@ import pytest
 
 from moebench.results.timing import cpu_clock
 from moebench.results.timing.clock import FLUSH_FACTOR, CallBytes, Clock
-from moebench.results.timing.cold.cold_plan import LEAST_READ
+from moebench.results.timing.cold.cold_plan import LEAST_TOUCHED
 from moebench.results.timing.cold.workspaces import Workspaces
 from moebench.results.timing.cpu_clock import CpuClock, RotatingCpuClock, how_cold
 from moebench.results.timing.disturbance import Disturbance, Span, Watch
@@ -93,7 +93,7 @@ def test_no_garbage_collection_in_a_sample(clock: CpuClock) -> None:
 
 
 LARGE_CALLS = CallBytes(
-    read_bytes=LEAST_READ, held_bytes=LEAST_READ, workspace_bytes=2**20, available_bytes=2**34, samples=10**6
+    read_bytes=LEAST_TOUCHED, held_bytes=LEAST_TOUCHED, workspace_bytes=2**20, available_bytes=2**34, samples=10**6
 )
 
 

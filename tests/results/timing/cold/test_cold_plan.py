@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from moebench.results.timing.clock import FLUSH_FACTOR, ROTATION_FACTOR, CallBytes
-from moebench.results.timing.cold.cold_plan import FRESH_COST, LEAST_READ, MEMORY_SHARE, ColdPlan, cold_plan
+from moebench.results.timing.cold.cold_plan import FRESH_COST, LEAST_TOUCHED, MEMORY_SHARE, ColdPlan, cold_plan
 from moebench.results.timing.cold.workspaces import SLACK
 
 MIB = 2**20
@@ -20,7 +20,7 @@ def other(**changes: int) -> CallBytes:
 
 
 @pytest.mark.parametrize("cache_bytes", CACHES)
-@pytest.mark.parametrize("read_bytes", [LEAST_READ, 30 * MIB, 90 * MIB, 3000 * MIB])
+@pytest.mark.parametrize("read_bytes", [8 * MIB, 30 * MIB, 90 * MIB, 3000 * MIB])
 def test_twice_the_cache_passes_between_two_uses_of_a_set(cache_bytes: int, read_bytes: int) -> None:
     plan = cold_plan(cache_bytes, other(read_bytes=read_bytes, held_bytes=read_bytes))
     passed = (plan.sets - 1) * read_bytes + plan.sets * plan.flush_bytes
@@ -41,7 +41,7 @@ def test_a_large_cache_is_not_read_before_each_sample() -> None:
 @pytest.mark.parametrize(
     "footprint",
     [
-        other(read_bytes=LEAST_READ - 1),
+        other(read_bytes=LEAST_TOUCHED - SMOKE.workspace_bytes - 1),
         other(available_bytes=int(150 * MIB / MEMORY_SHARE)),
         other(samples=1, held_bytes=10 * 480 * MIB // FRESH_COST),
     ],

@@ -77,9 +77,8 @@ workspaces._glibc = Counting
 blocks = workspaces.Workspaces.of(2, 3_000_000)
 Counting.asked = 0
 for sample in range(20):
-    first, end = blocks.open()
+    blocks.open()
     made = [torch.empty(part, dtype=torch.uint8) for part in (1_000_000, 40_000, 1_500_000)]
-    assert all(first <= one.data_ptr() < end for one in made)
     del made
     blocks.close()
 print("asked", Counting.asked)
