@@ -68,7 +68,7 @@ def _error(name: str, out: Tensor, expected: Tensor, *, of_experts: bool, row_T:
 
 def _square_distances(mine: Tensor, true: Tensor, row_T: Tensor | None) -> Tensor:
     """Return the square of the distance of each row from the true one, in float64; see `errors` for ``row_T``."""
-    size = min(max(COMPARED[mine.device.type] // mine.shape[1], 1), len(mine))
+    size = min(max(COMPARED[true.device.type] // mine.shape[1], 1), len(mine))
     room, found = true.new_empty(size, mine.shape[1]), true.new_empty(len(mine))
     for first in range(0, len(mine), size):
         part = slice(first, first + size)
