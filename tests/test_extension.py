@@ -181,7 +181,7 @@ def test_a_router_is_one_file(house: House) -> None:
         from dataclasses import dataclass
         from typing import TYPE_CHECKING
 
-        from ..router import Router, parameter
+        from ..router import Router, RouterInputs, parameter
 
         if TYPE_CHECKING:
             from torch import Tensor
@@ -193,9 +193,10 @@ def test_a_router_is_one_file(house: House) -> None:
 
             first: int = parameter(0, least=0, most=7)
 
-            def route(self, logits_TE: Tensor, K: int) -> tuple[Tensor, Tensor]:
+            def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
                 import torch
 
+                logits_TE = inputs.logits_TE
                 ids_K = torch.arange(self.first, self.first + K, dtype=torch.int32)
                 return ids_K.repeat(len(logits_TE), 1), torch.softmax(logits_TE.float()[:, :K], dim=1)
 

@@ -8,14 +8,22 @@ from torch import Tensor
 
 from .load import Load
 from .problem import Problem
-from .router import Router
+from .router import Router, RouterInputs
 from .routing import NO_ROUTE, Routing
 
 
 def routed(router: str, logits_TE: Tensor, K: int) -> Routing:
     """Return the routes that the router of this text (`Router.parse`) makes of logits (T, E)."""
-    ids_TK, gates_TK = Router.parse(router).route(logits_TE, K)
-    return Routing(ids_TK=ids_TK, gates_TK=gates_TK, experts=logits_TE.shape[1])
+    return route(Router.parse(router), RouterInputs(logits_TE=logits_TE), K)
+
+
+def route(router: Router, inputs: RouterInputs, K: int) -> Routing:
+    """Return the routes to experts that a router makes of its inputs; those to extra columns are left out."""
+    experts = inputs.logits_TE.shape[1] - router.extra_columns
+    ids_TK, gates_TK = router.route(inputs, K)
+    if router.extra_columns:
+        ids_TK = ids_TK.masked_fill(ids_TK >= experts, NO_ROUTE)
+    return Routing(ids_TK=ids_TK, gates_TK=gates_TK, experts=experts)
 
 
 def draw_routes(problem: Problem, *, seed: int, device: torch.device) -> Routing:
@@ -24,13 +32,8 @@ def draw_routes(problem: Problem, *, seed: int, device: torch.device) -> Routing
     The popularity of the experts depends on ``problem.seed`` alone. ``seed`` draws the tokens; of a trace it draws the
     window.
     """
-    load = Load.parse(problem.load)
-    popularity = load.logits_E(problem.E, np.random.default_rng(problem.seed))
-    generator = torch.Generator().manual_seed(seed)
-    uniform_TE = torch.rand(problem.T, problem.E, generator=generator).clamp_(min=torch.finfo(torch.float32).tiny)
-    gumbel_TE = -torch.log(-torch.log(uniform_TE))
-    logits_TE = gumbel_TE + torch.from_numpy(popularity).float()
-    routing = routed(problem.router, logits_TE, problem.K)
+    load, router = Load.parse(problem.load), Router.parse(problem.router)
+    routing = route(router, draw_router_inputs(problem, seed=seed), problem.K)
     ids_TK = routing.ids_TK
     if load.trace is not None:
         # The largest weight goes to the first choice of the trace, and so on: the router's answer to the same logits
@@ -38,3 +41,15 @@ def draw_routes(problem: Problem, *, seed: int, device: torch.device) -> Routing
         window_TK = load.trace.window(problem.T, np.random.default_rng(seed))
         ids_TK = torch.from_numpy(window_TK).clamp(min=NO_ROUTE)
     return Routing(ids_TK=ids_TK.to(device), gates_TK=routing.gates_TK.to(device), experts=routing.experts)
+
+
+def draw_router_inputs(problem: Problem, *, seed: int) -> RouterInputs:
+    """Draw what the router of a problem sees of its tokens, on the CPU: logits with Gumbel noise (`load`)."""
+    load, router = Load.parse(problem.load), Router.parse(problem.router)
+    popularity_E = load.logits_E(problem.E, np.random.default_rng(problem.seed))
+    generator = torch.Generator().manual_seed(seed)
+    columns = problem.E + router.extra_columns
+    uniform_TE = torch.rand(problem.T, columns, generator=generator).clamp_(min=torch.finfo(torch.float32).tiny)
+    gumbel_TE = -torch.log(-torch.log(uniform_TE))
+    gumbel_TE[:, : problem.E] += torch.from_numpy(popularity_E).float()
+    return RouterInputs(logits_TE=gumbel_TE, generator=generator)

@@ -1,23 +1,30 @@
-"""The interface of a router: one small class in one file of ``kernels/problem/routers/``, with typed parameters."""
+"""The interface of a router: one small class in one file of ``kernels/problem/routers/``, with typed parameters.
+
+A router makes ids and gate weights of what it sees of its tokens: logits by default, the product of the tokens with
+its weight (E, D). Loads give logits that were not computed of any tokens, so that every router can be put under every
+load.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ...common.names import unknown
 from ...common.plugins import Catalog
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
     from .problem import Problem
 
 Number = TypeVar("Number", int, float)
+Word = TypeVar("Word", bound=str)
+Value = int | float | bool | str
 BOOLEANS = {"false": False, "true": True}
 
 
@@ -26,12 +33,42 @@ def parameter(default: Number, *, least: Number, most: Number) -> Number:
     return dataclasses.field(default=default, metadata={"least": least, "most": most})
 
 
+def choice(default: Word, *others: Word) -> Word:
+    """Declare a parameter of a router that is one of several words: a dataclass field with its default."""
+    return dataclasses.field(default=default, metadata={"words": (default, *others)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RouterInputs:
+    """What a router sees of T tokens, all on one device.
+
+    ``logits_TE`` have any floating dtype, and a column for every expert, then for every extra column of the router
+    (`Router.extra_columns`). ``token_T`` are ids of a vocabulary, int64, for routers that read them. ``bias_E`` float32
+    are selection biases, ``noise_TE`` raw scales of noise; where they are None a router has its own, as its file says.
+    Random numbers come from ``generator``, by default that of the device.
+    """
+
+    logits_TE: Tensor
+    token_T: Tensor | None = None
+    bias_E: Tensor | None = None
+    noise_TE: Tensor | None = None
+    generator: Generator | None = None
+
+
 @dataclass(frozen=True)
 class Router(ABC):
     """The rule by which tokens choose experts. Its name is the name of its file; the file's ``router`` is its class.
 
-    Its parameters are dataclass fields that have defaults: ``int`` and ``float`` by `parameter`, or a plain ``bool``.
+    Its parameters are dataclass fields that have defaults: ``int`` and ``float`` by `parameter`, a word by `choice`, or
+    a plain ``bool``.
+
+    ``of_batch`` says that the choices of a token depend on the other tokens: such a router takes no recorded load.
+    ``leaves_out`` says that tokens may have different numbers of routes, so that some routes are absent.
+    ``reads_token_ids`` says that it needs `RouterInputs.token_T`.
     """
+
+    of_batch: ClassVar[bool] = False
+    reads_token_ids: ClassVar[bool] = False
 
     @classmethod
     def name(cls) -> str:
@@ -39,17 +76,40 @@ class Router(ABC):
         return cls.__module__.rpartition(".")[2]
 
     @abstractmethod
-    def route(self, logits_TE: Tensor, K: int) -> tuple[Tensor, Tensor]:
-        """Choose K distinct experts for every token, its first choice first, and weight them.
+    def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
+        """Choose experts for every token, its first choice first, and weight them.
 
-        Returns ids int32 (T, K) and gates float32 (T, K), differentiable in the logits, which may have any floating
-        dtype. An expert whose logit is −inf is never chosen while K others are left; of equal experts the lower index
-        comes first.
+        Returns ids int32 (T, W) and gates float32 (T, W), differentiable in the logits. W is K, or, where a token may
+        have more or fewer routes, as many as the token with the most has, at least one. An id of −1 is no route; an id
+        of E or more is an extra column's. No token has an expert twice. An expert whose logit is −inf is never chosen
+        while others are left; of equal experts the lower index comes first.
         """
+
+    def probabilities(self, logits_TE: Tensor) -> Tensor:
+        """Return the share of each expert in each token's scores, float32 (T, E), as balance losses use it."""
+        return logits_TE.float().softmax(-1)
+
+    def shapes(self, *, D: int, E: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of its parameters by name, for tokens of width D."""
+        return {"weight": (E + self.extra_columns, D)}
+
+    def project(self, x_TD: Tensor, parameters: Mapping[str, Tensor]) -> RouterInputs:
+        """Return the inputs of `route` for tokens (T, D), in float32."""
+        return RouterInputs(logits_TE=x_TD.float() @ parameters["weight"].float().mT)
 
     def refuses(self, problem: Problem) -> str | None:
         """Return None, or why it cannot route this problem, naming the constraint, the value and the remedy."""
         return None
+
+    @property
+    def extra_columns(self) -> int:
+        """Number of logits beyond those of the experts, of choices that cost nothing."""
+        return 0
+
+    @property
+    def leaves_out(self) -> bool:
+        """True if tokens may have different numbers of routes."""
+        return False
 
     @property
     def follows_load(self) -> bool:
@@ -101,7 +161,7 @@ def _parsed(spec: str) -> Router:
         raise ValueError(f"router = {spec!r}: {error}; its form is {kind.form()}") from error
 
 
-def _parameters(kind: type[Router], text: str) -> Iterator[tuple[str, int | float | bool]]:
+def _parameters(kind: type[Router], text: str) -> Iterator[tuple[str, Value]]:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     read: set[str] = set()
     for part in text.split(",") if text else []:
@@ -116,8 +176,12 @@ def _parameters(kind: type[Router], text: str) -> Iterator[tuple[str, int | floa
         yield name, _value(fields[name], value)
 
 
-def _value(field: dataclasses.Field[Any], text: str) -> int | float | bool:
+def _value(field: dataclasses.Field[Any], text: str) -> Value:
     """Read a value of the type of the field's default."""
+    if words := field.metadata.get("words"):
+        if text not in words:
+            raise ValueError(f"{field.name} = {text!r}: give one of {', '.join(words)}")
+        return text
     if isinstance(field.default, bool):
         if text not in BOOLEANS:
             raise ValueError(f"{field.name} = {text!r}: give one of {', '.join(BOOLEANS)}")
@@ -138,6 +202,8 @@ def _text(name: str, parameters: Any) -> str:
     return f"{name}:{','.join(words)}" if words else name
 
 
-def _word(value: int | float | bool) -> str:
+def _word(value: Value) -> str:
     """Write a value so that it reads back as itself, a whole number without a fraction."""
+    if isinstance(value, str):
+        return value
     return str(value).lower() if isinstance(value, bool) else repr(value).removesuffix(".0")

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from ..router import Router
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from ..router import parameter
+from ..topk_rule import GroupedTopk, TopkRule
 
 
 @dataclass(frozen=True)
-class SoftmaxTopk(Router):
-    """Gates are probabilities and add up to at most 1."""
+class SoftmaxTopk(GroupedTopk):
+    """Gates are probabilities times ``scale``, and add up to at most that.
 
-    def route(self, logits_TE: Tensor, K: int) -> tuple[Tensor, Tensor]:
-        # The top logits, not the top probabilities: those of experts far behind are all 0 in float32.
-        ids_TK = logits_TE.sort(dim=-1, descending=True, stable=True).indices[:, :K]
-        return ids_TK.int(), logits_TE.float().softmax(dim=-1).gather(-1, ids_TK)
+    A group is ranked by its largest probability (DeepSeek-AI 2024, "DeepSeek-V2", section 2.2.2).
+    """
+
+    scale: float = parameter(1.0, least=1e-3, most=1e3)
+
+    @property
+    def rule(self) -> TopkRule:
+        return TopkRule(score="softmax", groups=self.groups, top_groups=self.top_groups, scale=self.scale)
 
 
 router = SoftmaxTopk

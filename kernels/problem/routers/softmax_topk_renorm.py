@@ -1,23 +1,21 @@
-"""Softmax, top k, divided by their sum (Mixtral, Qwen3); equals the softmax of the top k logits (gpt-oss)."""
+"""Softmax over all experts, then the top k probabilities divided by their sum (Mixtral, Qwen3, DBRX)."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from ..topk_rule import TopkRule
 from .softmax_topk import SoftmaxTopk
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class SoftmaxTopkRenorm(SoftmaxTopk):
-    """Gates add up to 1."""
+    """Gates add up to ``scale``."""
 
-    def route(self, logits_TE: Tensor, K: int) -> tuple[Tensor, Tensor]:
-        ids_TK, gates_TK = super().route(logits_TE, K)
-        return ids_TK, gates_TK / gates_TK.sum(-1, keepdim=True)
+    @property
+    def rule(self) -> TopkRule:
+        return dataclasses.replace(super().rule, renormalise=True)
 
 
 router = SoftmaxTopkRenorm

@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .softmax_topk import SoftmaxTopk
+from ..topk_rule import TopkRouter, TopkRule
 
 if TYPE_CHECKING:
     from ..problem import Problem
 
 
 @dataclass(frozen=True)
-class Switch(SoftmaxTopk):
-    """`SoftmaxTopk` for K = 1 only."""
+class Switch(TopkRouter):
+    """The router `softmax_topk` for K = 1 only."""
+
+    @property
+    def rule(self) -> TopkRule:
+        return TopkRule(score="softmax")
 
     def refuses(self, problem: Problem) -> str | None:
         return None if problem.K == 1 else f"takes one expert per token, not K = {problem.K}: give K = 1"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench.kernels.problem import InvalidProblem, Problem
-from moebench.kernels.problem.router import ROUTERS, Router
+from moebench.kernels.problem.router import ROUTERS, Router, RouterInputs
 from moebench.kernels.problem.routers.sigmoid_topk import SigmoidTopk
 
 LAYER = Problem(T=16, D=1, F=1, E=64, K=1)
@@ -63,8 +63,8 @@ def test_texts_of_one_meaning_make_one_problem_with_one_key(spec: str, canonical
     [
         ("sigmod_topk", ["'sigmod_topk'", "did you mean sigmoid_topk", EVERY_NAME]),
         ("", ["router = ''", f"give one of {EVERY_NAME}"]),
-        ("softmax_topk:scale=2", ["no parameter of softmax_topk is named 'scale'", "its form is softmax_topk"]),
-        ("sigmoid_topk:group=8", ["'group'", "did you mean groups", "top_groups=1,bias=0,renormalise=true,scale=1"]),
+        ("switch:scale=2", ["no parameter of switch is named 'scale'", "its form is switch"]),
+        ("sigmoid_topk:group=8", ["'group'", "did you mean groups", "bias=0,zero_experts=0,renormalise=true,scale=1"]),
         ("sigmoid_topk:groups", ["groups = ''", "an integer from 1 to 4096"]),
         ("sigmoid_topk:groups=0", ["groups = '0'", "from 1 to 4096"]),
         ("sigmoid_topk:groups=2.5", ["groups = '2.5'", "an integer"]),
@@ -95,7 +95,7 @@ def test_every_parameter_has_a_default_and_a_range_that_holds_it(name: str) -> N
 class Silent(Router):
     """Router without parameters and without a file, registered by the test."""
 
-    def route(self, logits_TE: torch.Tensor, K: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def route(self, inputs: RouterInputs, K: int) -> tuple[torch.Tensor, torch.Tensor]:
         raise AssertionError("this test asks for no routes")
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 from moebench.kernels.problem import InvalidProblem, Problem
 from moebench.kernels.problem.draw_routes import draw_routes, routed
 from moebench.kernels.problem.popularity import Tallied, choices
-from moebench.kernels.problem.router import Router
-from moebench.kernels.problem.routers.sigmoid_topk import SigmoidTopk, choose
+from moebench.kernels.problem.router import Router, RouterInputs
+from moebench.kernels.problem.routers.sigmoid_topk import SigmoidTopk
+from moebench.kernels.problem.topk_rule import TopkRule, choose
 
 CPU = torch.device("cpu")
 V3 = "sigmoid_topk:groups=8,top_groups=4,scale=2.5"
@@ -72,14 +73,15 @@ def chosen_by_loop(case: Case, logits_E: list[float]) -> list[int]:
 @example(case=Case(torch.zeros(3, 8), torch.zeros(8), K=4, groups=4, top_groups=2))
 @example(case=Case(torch.tensor([[40.0, 50.0, 60.0, 60.0]]), torch.zeros(4), K=3, groups=1, top_groups=1))
 def test_experts_are_those_that_a_loop_over_tokens_chooses(case: Case) -> None:
-    ids_TK = choose(case.logits_TE, case.biases_E, case.K, groups=case.groups, top_groups=case.top_groups)
+    rule = TopkRule(score="sigmoid", groups=case.groups, top_groups=case.top_groups, group_best=2)
+    ids_TK = choose(rule, case.logits_TE, case.biases_E, case.K)
     assert ids_TK.tolist() == [chosen_by_loop(case, row) for row in case.logits_TE.tolist()]
 
 
 @given(case=cases(), renormalise=st.booleans(), scale=st.sampled_from([1.0, 2.5, 0.125]))
 def test_gates_are_scores_without_the_bias_renormalised_and_scaled(case: Case, renormalise: bool, scale: float) -> None:
     router = SigmoidTopk(renormalise=renormalise, scale=scale, bias=1.0)
-    ids_TK, gates_TK = router.route(case.logits_TE, case.K)
+    ids_TK, gates_TK = router.route(RouterInputs(logits_TE=case.logits_TE), case.K)
     for ids, gates, logits in zip(ids_TK.tolist(), gates_TK.tolist(), case.logits_TE.tolist(), strict=True):
         scores = [1 / (1 + math.exp(-logits[e])) for e in ids]
         total = sum(scores) if renormalise else 1.0

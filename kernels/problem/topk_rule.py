@@ -1,0 +1,198 @@
+"""Rules of top-k routers as data: how scores are made of logits, how K experts are chosen, and what they weigh.
+
+Every router whose tokens choose their K best experts is one such rule, so that one function here, and one kernel on a
+GPU, serve them all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from .load import Load
+from .router import Router, RouterInputs, parameter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .problem import Problem
+
+Score = Literal["softmax", "sigmoid", "sqrt_softplus"]
+MOST_GROUPS = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopkRule:
+    """A rule for logits z (T, E) and biases b (E,), zero by default.
+
+    The ``score`` s is softmax(z), the logistic function of z, or the square root of log(1 + exp z). Selection is by
+    s + b, or with ``selects_logits`` by z + b. With ``groups`` above 1 experts form that many groups of equal size, and
+    a token chooses within the ``top_groups`` of them whose ``group_best`` best selection scores have the largest sums.
+
+    Gates are the scores of the chosen, without b: divided by their sum if ``renormalise``, then times ``scale``. The
+    last ``shared`` columns of z are of shared experts: none of them is chosen, and the sum has their scores too.
+    """
+
+    score: Score
+    selects_logits: bool = False
+    groups: int = 1
+    top_groups: int = 1
+    group_best: int = 1
+    renormalise: bool = False
+    scale: float = 1.0
+    shared: int = 0
+
+
+def choose(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: int) -> Tensor:
+    """Return the ids, int64 (T, K), of the experts with the largest selection scores within the best groups.
+
+    Of equal selection scores the larger logit comes first, then the lower index: far from 0 the scores of different
+    logits are equal in float32.
+    """
+    logits_TE = logits_TE.detach()[:, : logits_TE.shape[1] - rule.shared]
+    grouped = rule.groups > 1
+    if bias_E is None and not (grouped and rule.group_best > 1):
+        # All scores rise with the logit, and no two different logits are equal.
+        key_TE = logits_TE
+    else:
+        key_TE = selection_scores(rule, logits_TE)
+        key_TE = key_TE if bias_E is None else key_TE + bias_E
+        key_TE = key_TE.masked_fill(logits_TE.isneginf(), -math.inf)
+    if grouped:
+        best_TG = key_TE.unflatten(-1, (rule.groups, -1)).topk(rule.group_best, dim=-1).values.sum(-1)
+        kept_TG = best_TG.sort(dim=-1, descending=True, stable=True).indices[:, : rule.top_groups]
+        left_out_TG = best_TG.new_ones(best_TG.shape).bool().scatter(-1, kept_TG, value=False)
+        key_TE = key_TE.masked_fill(left_out_TG.repeat_interleave(logits_TE.shape[1] // rule.groups, -1), -math.inf)
+    if key_TE is logits_TE:
+        return logits_TE.sort(dim=-1, descending=True, stable=True).indices[:, :K]
+    by_logit_TE = logits_TE.sort(dim=-1, descending=True, stable=True).indices
+    order_TE = key_TE.gather(-1, by_logit_TE).sort(dim=-1, descending=True, stable=True).indices
+    return by_logit_TE.gather(-1, order_TE[:, :K])
+
+
+def selection_scores(rule: TopkRule, logits_TE: Tensor) -> Tensor:
+    """Return the scores that selection adds biases to, float32 (T, E).
+
+    They are computed in float64, then rounded: equal logits have equal scores, whichever instruction computed them.
+    """
+    if rule.selects_logits:
+        return logits_TE.float()
+    z_TE = logits_TE.double()
+    if rule.score == "softmax":
+        return z_TE.softmax(-1).float()
+    return (z_TE.sigmoid() if rule.score == "sigmoid" else _softplus(z_TE).sqrt()).float()
+
+
+def weigh(rule: TopkRule, logits_TE: Tensor, ids_TK: Tensor) -> Tensor:
+    """Return the gates of chosen experts, float32 (T, K), differentiable in the logits."""
+    if rule.score == "softmax" and not rule.renormalise:
+        return logits_TE.float().softmax(-1).gather(-1, ids_TK) * rule.scale
+    chosen_TK = logits_TE.gather(-1, ids_TK).double()
+    if rule.shared:
+        chosen_TK = _joined(chosen_TK, logits_TE[:, -rule.shared :].double())
+    log_TK = chosen_TK if rule.score == "softmax" else _log_score(rule.score, chosen_TK)
+    # A softmax of logarithms divides scores by their sum even where all are near 0.
+    gates_TK = log_TK.softmax(-1) if rule.renormalise else log_TK.exp()
+    return (gates_TK[:, : ids_TK.shape[1]] * rule.scale).float()
+
+
+def _log_score(score: Score, z: Tensor) -> Tensor:
+    from torch.nn.functional import logsigmoid  # noqa: PLC0415  # problems are made where torch is not wanted
+
+    if score == "sigmoid":
+        return logsigmoid(z)
+    # Far below zero softplus(z) is exp(z), whose logarithm float64 can no longer make of it.
+    far = z < -30
+    return z.where(far, _softplus(z.masked_fill(far, 0)).log()) / 2
+
+
+def _softplus(z: Tensor) -> Tensor:
+    from torch.nn.functional import softplus  # noqa: PLC0415
+
+    return softplus(z, threshold=50.0)
+
+
+def _joined(left: Tensor, right: Tensor) -> Tensor:
+    import torch  # noqa: PLC0415
+
+    return torch.cat((left, right), -1)
+
+
+@dataclass(frozen=True)
+class TopkRouter(Router):
+    """A router that is a `TopkRule`."""
+
+    @property
+    @abstractmethod
+    def rule(self) -> TopkRule:
+        """The rule."""
+
+    def biases(self, inputs: RouterInputs) -> Tensor | None:
+        """Return the selection biases (E,) of the experts, None where there are none."""
+        return inputs.bias_E
+
+    def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
+        ids_TK = choose(self.rule, inputs.logits_TE, self.biases(inputs), K)
+        return ids_TK.int(), weigh(self.rule, inputs.logits_TE, ids_TK)
+
+
+@dataclass(frozen=True)
+class GroupedTopk(TopkRouter):
+    """The parameters that top-k routers of released models share.
+
+    With ``groups`` above 1 a token chooses within ``top_groups`` of them. In a trained model the selection biases are
+    what balanced its load. Here they are those of the inputs, or else drawn uniformly from −``bias`` to ``bias``,
+    always the same for a number of experts. ``zero_experts`` are further columns that a token may choose, whose experts
+    return the token as it is.
+    """
+
+    groups: int = parameter(1, least=1, most=MOST_GROUPS)
+    top_groups: int = parameter(1, least=1, most=MOST_GROUPS)
+    bias: float = parameter(0.0, least=0.0, most=100.0)
+    zero_experts: int = parameter(0, least=0, most=MOST_GROUPS)
+
+    def __post_init__(self) -> None:
+        if self.top_groups >= self.groups > 1:
+            raise ValueError(f"top_groups = {self.top_groups} of groups = {self.groups} limits nothing: leave out both")
+        if self.top_groups > self.groups:
+            raise ValueError(f"top_groups = {self.top_groups} of groups = {self.groups}: give more groups")
+
+    @property
+    def extra_columns(self) -> int:
+        return self.zero_experts
+
+    @property
+    def leaves_out(self) -> bool:
+        return self.zero_experts > 0
+
+    @property
+    def follows_load(self) -> bool:
+        return self.groups == 1 and not self.bias and not self.zero_experts
+
+    def refuses(self, problem: Problem) -> str | None:
+        if self.groups == 1:
+            return None
+        best = self.rule.group_best
+        E, K = problem.E + self.zero_experts, problem.K
+        size = E // self.groups
+        if E % self.groups or size < best:
+            return f"needs {best} experts or more in each of {self.groups} equal groups, not E = {E}: give other groups"
+        if self.top_groups * size < K:
+            return f"leaves {self.top_groups * size} experts to a token, not K = {K}: give more top_groups"
+        if Load.parse(problem.load).empty_experts(problem.E):
+            return f"may choose a group of experts that load = {problem.load!r} never uses: give groups = 1"
+        return None
+
+    def for_fewer_experts(self) -> Router:
+        return dataclasses.replace(self, groups=1, top_groups=1)
+
+    def biases(self, inputs: RouterInputs) -> Tensor | None:
+        if inputs.bias_E is not None or not self.bias:
+            return inputs.bias_E
+        drawn_E = np.random.default_rng(0).uniform(-self.bias, self.bias, inputs.logits_TE.shape[1])
+        return inputs.logits_TE.new_tensor(drawn_E.astype(np.float32)).float()
