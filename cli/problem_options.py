@@ -35,6 +35,8 @@ HELP: dict[str, tuple[tuple[str, ...], str, str]] = {
     "dtype": (("--dtype",), "NAME", "Element type: float32, float16, bfloat16 or float8_e4m3fn."),
     "mode": (("--mode",), "NAME", "One call is a forward or a training step: forward or train."),
     "capacity": (("--capacity",), "FACTOR", "Capacity factor, or dropless."),
+    "capacity_rule": (("--capacity-rule",), "NAME", "Rounding of the capacity: ceil, floor, gshard, tutel or vmoe."),
+    "drop": (("--drop",), "NAME", "Rows that a full expert keeps: first_come, first_choices or gate_weight."),
     "load": (
         ("--load",),
         "LOAD",
@@ -51,6 +53,8 @@ FIELDS = {
     "dtype": "dtype",
     "mode": "mode",
     "capacity": "capacity_factor",
+    "capacity_rule": "capacity_rule",
+    "drop": "drop",
     "load": "load",
     "ranks": "ranks",
     "router": "router",
@@ -69,6 +73,10 @@ def separated(option: typer.CallbackParam, words: list[str] | None) -> list[str]
     if words and not found:
         refuse(f"--{option.name} {','.join(words)!r}: give a name, or leave the option out")
     return found
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _parts(word: str) -> list[str]:
@@ -133,7 +141,7 @@ class ProblemWords:
         for name, text in self.said.items():
             values = _values(name, text)
             if len(values) > 1 and name not in self.many:
-                raise InvalidProblem(f"--{name} {text}: {self.verb} takes one value: give one of them")
+                raise InvalidProblem(f"--{_dashed(name)} {text}: {self.verb} takes one value: give one of them")
             found[FIELDS[name]] = values
         return found
 
@@ -175,7 +183,7 @@ class ProblemWords:
         said = {**self.said, "load": with_digest(self.said["load"])} if "load" in self.said else self.said
         words = {"config": self.config and self.config.resolve(), "shape": self.shape, "width": self.width, **said}
         options = [*(("model", name) for name in self.model), *words.items()]
-        return [word for name, value in options if value is not None for word in (f"--{name}", str(value))]
+        return [word for name, value in options if value is not None for word in (f"--{_dashed(name)}", str(value))]
 
     def taken_out(self, name: str) -> tuple[tuple[Any, ...], ProblemWords]:
         """Return the values of one word, and the words without it.

@@ -50,7 +50,7 @@ class Kernel(ABC):
     ``between_ranks``: it moves rows between ranks; others refuse more than one rank.
     ``drops``: it honours a capacity factor; others refuse one.
     ``adds_biases``, ``takes_scales``: it computes experts with biases, with quantised weights; others refuse them.
-    ``reads_every_route``: it takes every id for an expert's, and refuses a load that leaves routes out;
+    ``reads_every_route``: it takes every id for an expert's, and refuses a load or router that leaves routes out;
     `build_for_any_routes` gives it other routes instead.
     ``devices`` are the device types that it is made for: suites measure it on no other.
     ``preference`` gives its place in the order in which ``auto`` and expert parallelism try kernels, by device type
@@ -161,5 +161,6 @@ def _unscaled(problem: Problem) -> str | None:
 
 
 def _every_route(problem: Problem) -> str | None:
-    left_out = Load.parse(problem.load).leaves_out
-    return f"reads every route, the load {label(problem.load)} leaves some out" if left_out else None
+    if Load.parse(problem.load).leaves_out:
+        return f"reads every route, the load {label(problem.load)} leaves some out"
+    return f"reads every route, the router {problem.router} leaves some out" if problem.leaves_out else None

@@ -43,8 +43,9 @@ class Result:
 def drop(problem: Problem, routing: Routing) -> Routing:
     """Set to −1 every route that the problem's capacity does not keep. Each expert has one queue on each rank.
 
-    ``first_come`` serves tokens in order. ``gate_weight`` serves all first choices, then all second ones, and so on,
-    each time the token with the largest gate weight first. Weights that are NaN or of absent routes do not count.
+    ``first_come`` serves tokens in order. ``first_choices`` and ``gate_weight`` serve all first choices, then all
+    second ones, and so on: the one tokens in order, the other each time the token with the largest gate weight first.
+    Weights that are NaN or of absent routes do not count.
     """
     if problem.capacity is None:
         return routing
@@ -52,10 +53,11 @@ def drop(problem: Problem, routing: Routing) -> Routing:
     start = 0
     for tokens in split_evenly(problem.T, problem.ranks):
         of_rank = range(start, start + tokens)
-        service = [(t, k) for t in of_rank for k in range(problem.K)]
-        if problem.drop == "gate_weight":
+        service = [(t, k) for t in of_rank for k in range(routing.chosen)]
+        if problem.drop != "first_come":
             by_gate = sorted(of_rank, key=lambda t: -_largest(gates[t], ids[t]))
-            service = [(t, k) for k in range(problem.K) for t in by_gate]
+            order = by_gate if problem.drop == "gate_weight" else of_rank
+            service = [(t, k) for k in range(routing.chosen) for t in order]
         room = [problem.capacity] * problem.E
         for t, k in service:
             expert = ids[t][k]

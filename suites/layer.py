@@ -11,7 +11,7 @@ from pathlib import Path
 from ..kernels.problem import InvalidProblem, Problem
 from ..kernels.problem.models import model
 
-BATCH = ("T", "dtype", "capacity_factor", "drop", "load", "mode", "ranks", "wire", "seed")
+BATCH = ("T", "dtype", "capacity_factor", "capacity_rule", "drop", "load", "mode", "ranks", "wire", "seed")
 """Fields of a problem that say how a layer is used. All others are of the layer itself."""
 
 

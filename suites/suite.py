@@ -121,6 +121,8 @@ _COUNTS = {2: "two", 4: "four", 8: "eight"}
 _WORDS: dict[str, Callable[[Problem], str]] = {
     "T": lambda problem: f"T={problem.T}",
     "capacity_factor": capacity_words,
+    "capacity_rule": lambda problem: f"capacity by {problem.capacity_rule}",
+    "drop": lambda problem: f"{problem.drop} kept",
     "load": lambda problem: label(problem.load),
     "ranks": rank_words,
     "router": lambda problem: problem.router,

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...kernels.kernel import Layer
 from ...kernels.oracle import Result, drop
 from ...kernels.problem import Problem
-from ...kernels.problem.routing import Routing
+from ...kernels.problem.routing import Routing, widened
 from ...kernels.problem.shard import Shard
 from ...kernels.problem.tensors import Inputs, Weights, draw_inputs, draw_weights
 from ...kernels.question import Question
@@ -132,9 +132,11 @@ class ReferenceCheck:
         own_rows, rows = self.expected.y_TD, known.expected.y_TD
         of_known_T = torch.arange(len(theirs.x_TD), device=device) if known.row_T is None else known.row_T
         row_T = joined(torch.arange(new, device=device), of_known_T + (0 if known is self else new))
+        width = max(mine.routing.chosen, theirs.routing.chosen)
+        own, others = (widened(one.routing, width) for one in (mine, theirs))
         routing = Routing(
-            ids_TK=joined(mine.routing.ids_TK, theirs.routing.ids_TK),
-            gates_TK=joined(mine.routing.gates_TK, theirs.routing.gates_TK),
+            ids_TK=joined(own.ids_TK, others.ids_TK),
+            gates_TK=joined(own.gates_TK, others.gates_TK),
             experts=mine.routing.experts,
         )
         return ReferenceCheck.of(

@@ -100,7 +100,7 @@ class ExpertParallel(Kernel):
             executed += cost.executed_rows
             workspace = max(workspace, cost.workspace_bytes)
         rows = model.most_rows(problem, routing)
-        formats = Formats.of(problem, model.width)
+        formats = Formats.of(problem, model.width(routing))
         workspace += 3 * rows * (formats.token.bytes + formats.plain.bytes)
         return Cost(executed_rows=executed, workspace_bytes=workspace, traffic=counters)
 

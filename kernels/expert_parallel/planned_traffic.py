@@ -94,14 +94,19 @@ class TrafficModel:
     """A model of what a dispatcher sends.
 
     ``rows`` counts the rows from each rank to each; ``out`` and ``back`` are the hops that they take there and back.
-    ``counts_first``: the ranks first tell each other how many rows will come. ``width`` routes travel with a row.
+    ``counts_first``: the ranks first tell each other how many rows will come. ``all_routes``: all routes of a token
+    travel with a row, else one.
     """
 
     rows: Rows
     out: Hops
     back: Hops
     counts_first: bool
-    width: int
+    all_routes: bool = False
+
+    def width(self, routing: Routing) -> int:
+        """Return how many routes travel with a row."""
+        return routing.chosen if self.all_routes else 1
 
     def count(self, problem: Problem, routing: Routing, *, chunks: int, shadows: int) -> tuple[TrafficCounter, ...]:
         """Return a counter for each rank of one call; ``routing`` holds the kept routes of all ranks' tokens."""
@@ -114,7 +119,7 @@ class TrafficModel:
         if self.counts_first:
             _note(counters, self.out(topology, ones_RR), COUNT_BYTES * chunks)
         rows_CRR = self.rows(problem, owners, ids_RTK, chunks)
-        formats = Formats.of(problem, self.width)
+        formats = Formats.of(problem, self.width(routing))
         for rows_RR in rows_CRR:
             _note(counters, self.out(topology, rows_RR), formats.token.bytes)
             _note(counters, self.back(topology, rows_RR), formats.plain.bytes)

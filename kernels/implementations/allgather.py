@@ -17,7 +17,7 @@ class AllGather(ExpertParallel):
     """A dispatcher whose traffic depends on the number of tokens alone, not on their routes."""
 
     def form(self, problem: Problem) -> DispatcherForm:
-        model = TrafficModel(rows=rows_for_all, out=ring, back=direct_back, counts_first=True, width=problem.K)
+        model = TrafficModel(rows=rows_for_all, out=ring, back=direct_back, counts_first=True, all_routes=True)
         return DispatcherForm(planner=for_all, transport=AllGatherTransport, traffic_model=model)
 
 

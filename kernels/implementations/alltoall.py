@@ -15,12 +15,12 @@ from ..problem import Problem
 DROPLESS = DispatcherForm(
     planner=by_route,
     transport=DirectTransport,
-    traffic_model=TrafficModel(rows=rows_by_route, out=direct, back=direct_back, counts_first=True, width=1),
+    traffic_model=TrafficModel(rows=rows_by_route, out=direct, back=direct_back, counts_first=True),
 )
 PADDED = DispatcherForm(
     planner=by_slot,
     transport=EqualSplitsTransport,
-    traffic_model=TrafficModel(rows=rows_by_slot, out=direct, back=direct_back, counts_first=False, width=1),
+    traffic_model=TrafficModel(rows=rows_by_slot, out=direct, back=direct_back, counts_first=False),
 )
 
 

@@ -17,7 +17,7 @@ class AllToAllDedup(ExpertParallel):
     """A dispatcher by which every rank sends to every rank directly, each token once."""
 
     def form(self, problem: Problem) -> DispatcherForm:
-        model = TrafficModel(rows=rows_by_rank, out=direct, back=direct_back, counts_first=True, width=problem.K)
+        model = TrafficModel(rows=rows_by_rank, out=direct, back=direct_back, counts_first=True, all_routes=True)
         return DispatcherForm(planner=by_rank, transport=DirectTransport, traffic_model=model)
 
 

@@ -18,12 +18,12 @@ from ..problem import Problem
 DROPLESS = DispatcherForm(
     planner=by_route,
     transport=TwoHopTransport,
-    traffic_model=TrafficModel(rows=rows_by_route, out=two_hops, back=two_hops_back, counts_first=True, width=1),
+    traffic_model=TrafficModel(rows=rows_by_route, out=two_hops, back=two_hops_back, counts_first=True),
 )
 PADDED = DispatcherForm(
     planner=by_slot,
     transport=EqualTwoHopTransport,
-    traffic_model=TrafficModel(rows=rows_by_slot, out=two_hops, back=two_hops_back, counts_first=False, width=1),
+    traffic_model=TrafficModel(rows=rows_by_slot, out=two_hops, back=two_hops_back, counts_first=False),
 )
 
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final, Literal, get_args
 
 from ...common.errors import UserError
+from .capacity import CapacityRule, rows_of_expert
 from .load import Load
 from .router import Router
 from .trace import label
@@ -26,7 +26,7 @@ from .trace import label
 Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "silu_clamp10", "swiglu_oai", "situ"]
 ONLY_GATED: tuple[Activation, ...] = ("silu_clamp10", "swiglu_oai", "situ")  # they change the up half too
 DType = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
-DropPolicy = Literal["first_come", "gate_weight"]
+DropPolicy = Literal["first_come", "first_choices", "gate_weight"]
 Mode = Literal["forward", "train"]
 
 # Bytes of an element of tokens, outputs and biases, which are bfloat16 where the weights are float8_e4m3fn.
@@ -50,11 +50,14 @@ class Problem:
     """One MoE layer on one batch, and the mode in which it runs.
 
     ``T`` counts the tokens of all ranks together. ``T = 0`` is valid. ``drop`` says which rows a full expert keeps:
-    ``first_come`` in token order, or ``gate_weight``, the batch priority of V-MoE (Riquelme et al. 2021, section 4.1).
-    It has no effect when ``capacity_factor`` is None, which means dropless. With ``bias`` each product of an expert
-    adds a bias vector (gpt-oss). The formulas of ``activation`` are those of `torch_ops.activations`.
+    ``first_come`` in token order; ``first_choices`` in token order too, but all first choices before all second ones
+    (GShard, Lepikhin et al. 2020, algorithm 1); or ``gate_weight``, the batch priority of V-MoE (Riquelme et al. 2021,
+    section 4.1). ``capacity_rule`` is one of `capacity`. Neither has an effect when ``capacity_factor`` is None, which
+    means dropless. With ``bias`` each product of an expert adds a bias vector (gpt-oss). The formulas of ``activation``
+    are those of `torch_ops.activations`.
 
-    ``router`` is a text that `Router.parse` reads, ``load`` one that `Load.parse` reads.
+    ``router`` is a text that `Router.parse` reads, ``load`` one that `Load.parse` reads. ``K`` is the number of experts
+    per token; of a router that gives tokens different numbers of experts it is their mean.
 
     With ``dtype`` float8_e4m3fn the weights are stored in it, with one float32 scale for every output row of an expert;
     tokens and outputs are bfloat16, and the products may round tokens and hidden rows to float8_e4m3fn too (W8A8, as
@@ -84,6 +87,7 @@ class Problem:
     seed: int = 0
     bias: bool = False
     wire: DType | None = None
+    capacity_rule: CapacityRule = "ceil"
 
     def __post_init__(self) -> None:
         self._check_each_field()
@@ -103,6 +107,7 @@ class Problem:
             ("activation", Activation),
             ("dtype", DType),
             ("drop", DropPolicy),
+            ("capacity_rule", CapacityRule),
             ("mode", Mode),
             ("wire", Literal[DType, None]),
         ):
@@ -142,6 +147,11 @@ class Problem:
             router = Router.parse(self.router)
         except ValueError as error:
             raise InvalidProblem(str(error)) from error
+        if router.of_batch and Load.parse(self.load).trace is not None:
+            raise InvalidProblem(
+                f"router = {self.router!r} chooses for all tokens together, and load = {label(self.load)!r} has the "
+                "choices of another router: give a router whose tokens choose, or a load that is not recorded"
+            )
         if reason := router.refuses(self):
             raise InvalidProblem(f"router = {self.router!r} {reason}")
         object.__setattr__(self, "router", router.spec)
@@ -153,9 +163,10 @@ class Problem:
         activation = f"{self.activation}-glu" if self.gated else self.activation
         # These are suffixes, so that problems without them keep the keys of older records.
         bias, wire = ".bias" if self.bias else "", f".wire-{self.wire}" if self.wire else ""
+        rule = f".capacity-{self.capacity_rule}" if self.capacity_rule != "ceil" else ""
         return (
             f"T{self.T}.D{self.D}.F{self.F}.E{self.E}.K{self.K}.{activation}.{self.dtype}.{capacity}-{self.drop}"
-            f".{self.router}.{label(self.load)}.{self.mode}.r{self.ranks}.s{self.seed}{bias}{wire}"
+            f".{self.router}.{label(self.load)}.{self.mode}.r{self.ranks}.s{self.seed}{bias}{wire}{rule}"
         )
 
     @property
@@ -197,15 +208,17 @@ class Problem:
     def capacity(self) -> int | None:
         """C, the rows one expert takes from one rank's tokens; None when dropless.
 
-        ``C = clamp(ceil(capacity_factor * T * K / E), 1, T)`` with T the tokens of one rank, as GShard counts
-        capacity in each local group (Lepikhin et al. 2020, section 2.2). The factor is the decimal number it prints
-        as: in binary 1.1 * 10 is more than 11 and would round up to 12.
+        By default ``C = clamp(ceil(capacity_factor * T * K / E), 1, T)`` with T the tokens of one rank, as GShard
+        counts capacity in each local group (Lepikhin et al. 2020, section 2.2); `capacity` has the other rules.
         """
         if self.capacity_factor is None:
             return None
-        tokens = self.tokens_per_rank
-        share = Fraction(str(self.capacity_factor)) * tokens * self.K / self.E
-        return max(1, min(math.ceil(share), tokens))
+        return rows_of_expert(self.capacity_rule, self.capacity_factor, T=self.tokens_per_rank, K=self.K, E=self.E)
+
+    @property
+    def leaves_out(self) -> bool:
+        """True if some routes may be absent, by the router or by the load."""
+        return Router.parse(self.router).leaves_out or Load.parse(self.load).leaves_out
 
     def replace(self, **changes: object) -> Problem:
         """Return the problem with some fields changed, validated again."""

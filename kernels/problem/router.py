@@ -40,7 +40,7 @@ def choice(default: Word, *others: Word) -> Word:
 
 @dataclass(frozen=True, kw_only=True)
 class RouterInputs:
-    """What a router sees of T tokens, all on one device.
+    """Inputs of a router: T tokens as it sees them, all on one device.
 
     ``logits_TE`` have any floating dtype, and a column for every expert, then for every extra column of the router
     (`Router.extra_columns`). ``token_T`` are ids of a vocabulary, int64, for routers that read them. ``bias_E`` float32

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from .problem import DropPolicy
 
@@ -16,6 +17,7 @@ NO_ROUTE = -1
 class Routing:
     """The experts of each token with their gate weights; every implementation gets the same object.
 
+    K is that of the problem, or, where the router gives tokens different numbers of experts, the largest of a token.
     ``ids_TK`` int32 in [0, experts), or −1 for no route; ``gates_TK`` float32. Two equal ids in a row add up. The gate
     weight of an absent route is never read: it may be NaN, and its gradient is zero.
 
@@ -85,6 +87,18 @@ def group_by_expert(routing: Routing) -> Groups:
     return Groups(route_N=order_N[without_route:], counts=counts, chosen=routing.chosen)
 
 
+def widened(routing: Routing, chosen: int) -> Routing:
+    """Return routes with absent ones added behind, up to ``chosen`` for every token."""
+    missing = chosen - routing.chosen
+    if not missing:
+        return routing
+    return Routing(
+        ids_TK=functional.pad(routing.ids_TK, (0, missing), value=NO_ROUTE),
+        gates_TK=functional.pad(routing.gates_TK, (0, missing)),
+        experts=routing.experts,
+    )
+
+
 def with_every_route(routing: Routing) -> Routing:
     """Give absent routes an expert, with gate 0, for implementations that read every route.
 
@@ -103,31 +117,37 @@ def with_every_route(routing: Routing) -> Routing:
     )
 
 
-def service_order(routing: Routing) -> Tensor:
-    """Return the routes in the order in which the drop policy ``gate_weight`` serves them, int32 (T * K,).
+def service_order(routing: Routing, policy: DropPolicy) -> Tensor | None:
+    """Return the routes in the order in which a drop policy serves them, int32 (T * K,); None if it is their own.
 
-    All first choices come before all second ones, and within a choice the token with the largest gate weight first
+    With ``first_choices`` all first choices come before all second ones, tokens in order (GShard, Lepikhin et al.
+    2020, algorithm 1). With ``gate_weight`` too, but within a choice the token with the largest gate weight comes first
     (V-MoE's batch priority routing, Riquelme et al. 2021). Of a token count the weights of its routes; one that is NaN
     counts as the smallest.
     """
-    gates_TK, chosen = routing.gates_TK.detach(), routing.chosen
+    if policy == "first_come":
+        return None
+    (tokens, chosen), device = routing.ids_TK.shape, routing.ids_TK.device
+    if policy == "first_choices":
+        return torch.arange(tokens * chosen, dtype=torch.int32, device=device).view(tokens, chosen).T.flatten()
+    gates_TK = routing.gates_TK.detach()
     counts_TK = (routing.ids_TK != NO_ROUTE) & ~gates_TK.isnan()
     largest_T = torch.where(counts_TK, gates_TK, -torch.inf).amax(1)
     token_T = torch.argsort(largest_T, descending=True, stable=True)
-    choice_K = torch.arange(chosen, device=gates_TK.device)
+    choice_K = torch.arange(chosen, device=device)
     return (token_T * chosen + choice_K[:, None]).flatten().int()
 
 
 def queue_positions(routing: Routing, policy: DropPolicy) -> Tensor:
     """Return the position of every route in its expert's queue, int64 (T, K); positions below the capacity are kept.
 
-    ``first_come`` serves tokens in order, ``gate_weight`` in the order of `service_order`.
+    Routes are served in the order of `service_order`.
     """
     tokens, chosen = routing.ids_TK.shape
-    if policy == "gate_weight":
-        service_N = service_order(routing).long()
-    else:
+    service_N = service_order(routing, policy)
+    if service_N is None:
         service_N = torch.arange(tokens * chosen, device=routing.ids_TK.device)
+    service_N = service_N.long()
     ids_N = routing.ids_TK.flatten()[service_N]
     order_N = torch.argsort(ids_N, stable=True)
     sorted_N = ids_N[order_N]

@@ -52,7 +52,6 @@ class LayerPlan:
     def products(self, routing: Routing) -> GroupedProducts:
         """Return the products of one call, with its rows in expert order."""
         problem = self.problem
-        by_gate = problem.capacity is not None and problem.drop == "gate_weight"
         heights = self.tiles.heights(problem)
         found, schedules = order(
             routing.ids_TK,
@@ -60,7 +59,7 @@ class LayerPlan:
             layout=self.layout,
             blocks=heights,
             limit=problem.capacity,
-            service_N=service_order(routing) if by_gate else None,
+            service_N=None if problem.capacity is None else service_order(routing, problem.drop),
         )
         return GroupedProducts(
             problem=problem,

@@ -55,7 +55,7 @@ def cases(draw_: st.DrawFn) -> tuple[Problem, Inputs]:
         gated=draw_(st.booleans()),
         activation=draw_(st.sampled_from(["silu", "gelu", "relu"])),
         capacity_factor=draw_(st.sampled_from([None, 0.3, 1.0])),
-        drop=draw_(st.sampled_from(["first_come", "gate_weight"])),
+        drop=draw_(st.sampled_from(["first_come", "first_choices", "gate_weight"])),
         mode=draw_(st.sampled_from(["forward", "train"])),
         ranks=draw_(st.integers(1, E)),
         bias=draw_(st.booleans()),

@@ -32,7 +32,7 @@ def problems(draw: st.DrawFn) -> Problem:
         activation=draw(st.sampled_from(["silu", "gelu", "gelu_tanh", "relu", "relu2"])),
         dtype=draw(st.sampled_from(["float32", "float16", "bfloat16"])),
         capacity_factor=draw(st.none() | st.floats(0.01, 100)),
-        drop=draw(st.sampled_from(["first_come", "gate_weight"])),
+        drop=draw(st.sampled_from(["first_come", "first_choices", "gate_weight"])),
         router=draw(st.sampled_from(routers)),
         load=draw(st.sampled_from(["uniform", "hot", "zipf:1.2", "dirichlet:0.3"])),
         mode=draw(st.sampled_from(["forward", "train"])),
@@ -206,6 +206,7 @@ ONE_CHANGE: dict[str, object] = {
     "seed": 1,
     "bias": True,
     "wire": "float16",
+    "capacity_rule": "floor",
 }
 
 
@@ -235,6 +236,11 @@ def test_key_does_not_depend_on_how_an_equal_factor_is_written(factor: float) ->
 def test_key_speaks_of_biases_only_where_there_are_some() -> None:
     """Records of problems without biases keep their keys."""
     assert SMALL.replace(bias=True).key == f"{SMALL.key}.bias"
+
+
+def test_key_speaks_of_the_capacity_rule_only_where_it_is_another() -> None:
+    """Records from before there were others keep their keys."""
+    assert SMALL.replace(capacity_rule="tutel").key == f"{SMALL.key}.capacity-tutel"
 
 
 def test_biases_of_every_expert_are_read_and_their_gradients_written() -> None:

@@ -48,7 +48,8 @@ def simulated_positions(routing: Routing, policy: DropPolicy, ranks: int = 1) ->
         counted = [
             float(g) for g, e in zip(routing.gates_TK[t], routing.ids_TK[t], strict=True) if e >= 0 and not g.isnan()
         ]
-        return (t, k) if policy == "first_come" else (k, -max(counted, default=-math.inf), t)
+        surest = max(counted, default=-math.inf) if policy == "gate_weight" else 0
+        return (t, k) if policy == "first_come" else (k, -surest, t)
 
     waiting: defaultdict[tuple[int, int], int] = defaultdict(int)
     positions = {}
@@ -91,7 +92,7 @@ def test_slices_cover_the_rows_of_every_expert_that_has_some(routing: Routing) -
     assert sum(end - start for _, start, end in slices) == len(groups.route_N)
 
 
-@given(routing=routings(), policy=st.sampled_from(["first_come", "gate_weight"]))
+@given(routing=routings(), policy=st.sampled_from(["first_come", "first_choices", "gate_weight"]))
 def test_queue_positions_are_those_of_a_simulated_queue(routing: Routing, policy: DropPolicy) -> None:
     positions_TK = queue_positions(routing, policy)
     assert (positions_TK.shape, positions_TK.dtype) == (routing.ids_TK.shape, torch.int64)
@@ -101,7 +102,7 @@ def test_queue_positions_are_those_of_a_simulated_queue(routing: Routing, policy
 
 @given(
     routing=routings(),
-    policy=st.sampled_from(["first_come", "gate_weight"]),
+    policy=st.sampled_from(["first_come", "first_choices", "gate_weight"]),
     factor=st.sampled_from([0.1, 0.5, 1.0, 1.25, 2.0]),
     ranks=st.integers(1, 4),
 )

@@ -76,7 +76,7 @@ def test_buffers_are_no_larger_than_some_routing_needs(
 def test_routes_are_served_by_gate_weight_when_asked() -> None:
     ids_TK = torch.tensor([[1, 0], [0, 1], [0, 1]], dtype=torch.int32)
     gates_TK = torch.tensor([[0.9, 0.1], [0.6, 0.4], [0.8, 0.2]])
-    service_N = service_order(Routing(ids_TK=ids_TK, gates_TK=gates_TK, experts=2))
+    service_N = service_order(Routing(ids_TK=ids_TK, gates_TK=gates_TK, experts=2), "gate_weight")
     found, _ = order(ids_TK, experts=2, layout=Capacity(capacity=2), blocks=(), service_N=service_N, limit=2)
     assert found.route_R.tolist() == [4, 2, 0, 5]  # first choices, the surest token first, then second choices
     assert found.slot_N.tolist() == [2, -1, 1, -1, 0, 3]

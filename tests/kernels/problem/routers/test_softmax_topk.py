@@ -28,7 +28,7 @@ def test_routes_are_the_K_largest_logits_each_once_in_order(router: str, case: t
     logits_TE, K = case
     routing = routed(router, logits_TE, K)
     assert routing.experts == logits_TE.shape[1]
-    torch.testing.assert_close(routing.ids_TK.long(), logits_TE.sort(descending=True).indices[:, :K])
+    torch.testing.assert_close(routing.ids_TK.long(), logits_TE.sort(descending=True, stable=True).indices[:, :K])
     assert all(len(set(row)) == K for row in routing.ids_TK.tolist())
 
 
