@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ..reports.stacked_table import folded
+from ..reports.tables.stacked_table import folded
 from .screen import width
 
 USUAL: Final = 62  # characters below which two columns leave too few for sentences

@@ -51,14 +51,14 @@ def say(text: object) -> None:
 
 def say_pairs(entries: Iterable[tuple[str, str]], *, indent: int = 0) -> None:
     """Print names with what is said of each beside it."""
-    from ..reports.stacked_table import paired
+    from ..reports.tables.stacked_table import paired
 
     typer.echo("\n".join(paired(entries, width(), indent=indent)))
 
 
 def say_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, words: Collection[str] = ()) -> None:
     """Print a table; its columns of ``words`` are aligned to the left."""
-    from ..reports.stacked_table import fitted
+    from ..reports.tables.stacked_table import fitted
 
     typer.echo(fitted(headings, rows, words=words, width=width()))
 

@@ -1,12 +1,12 @@
-"""Columns: what the tables of a page, a Markdown file and a terminal show of a row, as text."""
+"""Columns: what the tables of a page, a Markdown file and a terminal show of a row, and the measures behind them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Final
 
-from .numbers import MISSING, exact, plain
+from .numbers import MISSING, exact, number, optional, plain
 from .row import Row, shape
 
 
@@ -23,6 +23,46 @@ class Column:
     drop_priority: int = 0
     numeric: bool = True
     neutral: str = MISSING
+
+
+PERCENT: Final = "%"
+
+Value = float | int | str | None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One quantity of a row.
+
+    ``name`` is its column in CSV and Parquet and its key in JSON. ``heading`` titles it in tables, followed by its
+    ``unit`` unless it ends in it; a measure without a heading is in files only. ``meaning`` is for the glossary.
+    ``value`` computes it, None where it does not exist; a share is a fraction, which tables show as a percentage.
+    ``text`` is what a table shows in place of the value; ``drop_priority``, ``numeric`` and ``neutral`` are those of
+    `Column`.
+    """
+
+    name: str
+    heading: str
+    unit: str
+    meaning: str
+    value: Callable[[Row], Value]
+    _: KW_ONLY
+    text: Callable[[Row], str] | None = None
+    drop_priority: int = 0
+    numeric: bool = True
+    neutral: float | None = None
+
+    @property
+    def column(self) -> Column:
+        title = self.heading if self.heading.endswith(self.unit) else f"{self.heading} ({self.unit})"
+        neutral = MISSING if self.neutral is None else number(self.neutral)
+        return Column(title, self.text or self._written, self.drop_priority, self.numeric, neutral)
+
+    def _written(self, row: Row) -> str:
+        value = self.value(row)
+        if isinstance(value, str):
+            return value or MISSING
+        return optional(None if value is None else 100 * value if self.unit == PERCENT else value)
 
 
 KERNEL: Final = Column("kernel", lambda row: row.kernel, numeric=False)

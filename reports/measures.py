@@ -3,55 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import Final
 
 from ..results.record import Launches, Phases
 from ..results.references import REFERENCES
-from .columns import Column
-from .numbers import MISSING, ends, number, optional
+from .balance_measures import BALANCE_MEASURES
+from .columns import PERCENT, Column, Measure, Value
+from .numbers import MISSING, ends
 from .row import Row
 
 MIB: Final = 2**20
-PERCENT: Final = "%"
-
-Value = float | int | str | None
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One quantity of a row.
-
-    ``name`` is its column in CSV and Parquet and its key in JSON. ``heading`` titles it in tables, followed by its
-    ``unit`` unless it ends in it; a measure without a heading is in files only. ``meaning`` is for the glossary.
-    ``value`` computes it, None where it does not exist; a share is a fraction, which tables show as a percentage.
-    ``text`` is what a table shows in place of the value; ``drop_priority``, ``numeric`` and ``neutral`` are those of
-    `Column`.
-    """
-
-    name: str
-    heading: str
-    unit: str
-    meaning: str
-    value: Callable[[Row], Value]
-    _: KW_ONLY
-    text: Callable[[Row], str] | None = None
-    drop_priority: int = 0
-    numeric: bool = True
-    neutral: float | None = None
-
-    @property
-    def column(self) -> Column:
-        title = self.heading if self.heading.endswith(self.unit) else f"{self.heading} ({self.unit})"
-        neutral = MISSING if self.neutral is None else number(self.neutral)
-        return Column(title, self.text or self._written, self.drop_priority, self.numeric, neutral)
-
-    def _written(self, row: Row) -> str:
-        value = self.value(row)
-        if isinstance(value, str):
-            return value or MISSING
-        return optional(None if value is None else 100 * value if self.unit == PERCENT else value)
 
 
 def columns() -> list[Column]:
@@ -59,16 +21,22 @@ def columns() -> list[Column]:
     return [measure.column for measure in MEASURES if measure.heading]
 
 
+def balance_columns() -> list[Column]:
+    """Return the columns of a table that compares loads and routers, one row for each place."""
+    return [measure.column for measure in BALANCE_MEASURES if measure.heading]
+
+
 def glossary(shown: Iterable[Column]) -> list[tuple[str, str]]:
     """Return the heading and the meaning of every measure of which a column is shown."""
     headings = {column.heading for column in shown}
-    found = [measure for measure in MEASURES if measure.heading and measure.column.heading in headings]
+    every = (*MEASURES, *BALANCE_MEASURES)
+    found = [measure for measure in every if measure.heading and measure.column.heading in headings]
     return [(measure.heading, measure.meaning) for measure in found]
 
 
 def values(row: Row) -> dict[str, Value]:
     """Return every measure of a row by its name, as files hold it."""
-    return {measure.name: measure.value(row) for measure in MEASURES}
+    return {measure.name: measure.value(row) for measure in (*MEASURES, *BALANCE_MEASURES)}
 
 
 def _tokens_per_s(row: Row) -> float | None:

@@ -70,6 +70,14 @@ class View:
         return worth(measures.columns(), self.rows)
 
     @cached_property
+    def balance(self) -> list[Column]:
+        """Return the columns of the table of routes, none where there is no such table."""
+        rows = self.section.balanced
+        return (
+            [*worth(place_columns(self.section.axis), rows), *worth(measures.balance_columns(), rows)] if rows else []
+        )
+
+    @cached_property
     def columns(self) -> list[Column]:
         return [*worth(place_columns(self.section.axis), self.rows), KERNEL, OUTCOME, *self.measures]
 
@@ -152,7 +160,8 @@ class Page:
     @property
     def glossary(self) -> list[tuple[str, str]]:
         """Return the words of a page and the measures that it shows, with their meaning."""
-        return [*WORDS, *measures.glossary(column for view in self.views for column in view.measures)]
+        shown = [column for view in self.views for column in (*view.measures, *view.balance)]
+        return [*WORDS, *measures.glossary(shown)]
 
 
 def environment(finalize: Callable[[object], object] | None = None) -> Environment:

@@ -10,7 +10,7 @@ from ..results.record import Environment, Record, Timing
 from ..results.record.identity import Identity
 from ..results.record.prediction import Prediction
 from .numbers import MISSING, counted, exact, number, plain, span
-from .row import Facet, Row
+from .row import Facet, Row, places
 from .table import table
 
 
@@ -95,6 +95,17 @@ class Section:
             == (plain(one.series), plain(str(one.problem.get("dtype"))), plain(str(one.problem.get("mode"))))
         ]
 
+    @cached_property
+    def balanced(self) -> list[Row]:
+        """One row for every place with a balance, where loads or routers are compared on one layer; else none."""
+        first = [rows[0] for rows in places(row for row in self.rows if row.record.balance).values()]
+        compared: dict[tuple[object, ...], set[tuple[object, ...]]] = {}
+        for row in first:
+            problem = row.record.problem
+            layer = tuple(problem.get(name) for name in _LAYER)
+            compared.setdefault(layer, set()).add(tuple(problem.get(name) for name in _CHOICES))
+        return first if any(len(choices) > 1 for choices in compared.values()) else []
+
     @property
     def kernels(self) -> list[str]:
         return sorted({row.kernel for row in self.rows})
@@ -141,6 +152,8 @@ class Section:
         return notes
 
 
+_LAYER = ("T", "D", "F", "E", "K", "dtype", "mode", "ranks")
+_CHOICES = ("router", "load")
 _CLOCKS = {"perf_counter": "the host clock", "cuda_event": "device events"}
 _CACHES = {
     "cold, flushed": "with caches cold by a flush",

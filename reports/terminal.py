@@ -18,7 +18,7 @@ from .columns import KERNEL, OUTCOME, Column, place_column, worth
 from .numbers import plain
 from .row import Row, shaped
 from .section import Section
-from .stacked_table import folded
+from .tables.stacked_table import folded
 from .text_table import GAP, grid
 
 NAMES = (40, 24, 16)  # cells of a name before it is folded: the first with which the table fits
@@ -41,6 +41,7 @@ class SectionTable:
         yield _wrapped(f"{self.section.suite} on {self.section.machine.label}", "bold", options)
         yield _wrapped(self.section.question, "italic", options)
         yield from self._tables(options)
+        yield from self._balance(options)
         for reason in _reasons(self.section.rows):
             yield _wrapped(reason, "yellow", options)
         found = answer(self.section)
@@ -67,6 +68,24 @@ class SectionTable:
                 yield from _by_place(place, widths, lines, options)
         if left_out := [column.heading for column in columns if column not in widths]:
             yield _wrapped(f"too narrow for {', '.join(left_out)}: the page has all columns", "dim", options)
+
+    def _balance(self, options: ConsoleOptions) -> RenderResult:
+        """Yield the table of routes, where loads or routers are compared."""
+        rows = self.section.balanced
+        if not rows:
+            return
+        place = place_column(self.section.axis)
+        widths = _fitted([place, *worth(measures.balance_columns(), rows)], rows, SHORT_NAMES, options.max_width)
+        yield Text()
+        yield _wrapped("Routes and router at each place, the same for every kernel", "cyan", options)
+        for facet, lines in groupby(rows, key=lambda row: row.place.facet):
+            if len(self.section.facets) > 1:
+                yield _wrapped(facet.title, "", options)
+            yield grid(
+                [column.heading for column in widths],
+                [([column.cell(row) for column in widths], "") for row in lines],
+                widths=list(widths.values()),
+            )
 
 
 def _wrapped(text: str, style: str, options: ConsoleOptions) -> Text:

@@ -21,7 +21,7 @@ from ...kernels.implementations._triton import TritonKernel
 from ...kernels.kernel import Kernel
 from ...kernels.oracle import drop
 from ...kernels.problem import InvalidProblem, Problem
-from ...kernels.problem.draw_routes import draw_routes
+from ...kernels.problem.draw_routes import check_seed, draw_routes
 from ...kernels.problem.routing import Routing
 from ...kernels.problem.tensors import TORCH_DTYPES
 from ...kernels.problem.trace import PREFIX
@@ -135,7 +135,7 @@ class Candidates:
             if needed > available:
                 short = f"drawing the routes {needs(needed, available)}"
                 raise InvalidProblem(f"T = {problem.T}: {short}: give fewer tokens")
-            self._routings[problem] = drop(problem, draw_routes(problem, seed=2 * problem.seed + 1, device=CPU))
+            self._routings[problem] = drop(problem, draw_routes(problem, seed=check_seed(problem), device=CPU))
         return self._routings[problem]
 
     def _rate(self, problem: Problem) -> Rates:
@@ -162,6 +162,6 @@ def predictions_of(sweep: RecordedSweep) -> Sequence[float] | None:
     problem = sweep.problem
     kernel, kind = KERNELS.load(record.kernel), record.environment.device_type
     target = target_of(record.environment.device)
-    routing = drop(problem, draw_routes(problem, seed=2 * problem.seed + 1, device=CPU))
+    routing = drop(problem, draw_routes(problem, seed=check_seed(problem), device=CPU))
     with assuming(HARDWARE[target]) if target else nullcontext():
         return predict(kernel, problem, sweep.space.configs, routing, rates(record.roofline, kind), CPU)

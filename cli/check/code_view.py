@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from ...reports.numbers import counted
-from ...reports.stacked_table import FittedGrid
+from ...reports.tables.stacked_table import FittedGrid
 from .. import screen
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from ...execution.trial.memory_check import Short
+    from ...execution.trial.checks.memory_check import Short
     from ...results.record import Roofline
     from ...results.timing.roofline import MachineRates
 
@@ -35,8 +35,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     prepare_threads(0, 1)  # as in the workers, whose bounds come from these rates
     import torch
 
+    from ...execution.trial.checks.memory_check import afford
     from ...execution.trial.local_environment import environment_of
-    from ...execution.trial.memory_check import afford
     from ...execution.trial.rates_for_layers import keep_rates
     from ...kernels.catalog import KERNELS
     from ...kernels.problem.models import model
@@ -123,6 +123,6 @@ def _memory(machine: MachineRates) -> dict[str, float]:
 
 
 def _matmul(rate: Roofline | Short) -> dict[str, float] | str:
-    from ...execution.trial.memory_check import Short
+    from ...execution.trial.checks.memory_check import Short
 
     return rate.reason if isinstance(rate, Short) else {"matmul_tflop_per_s": round(rate.flops_per_s / 1e12, 3)}

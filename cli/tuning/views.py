@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
 
-from ...reports.stacked_table import fitted
+from ...reports.tables.stacked_table import fitted
 from ..errors import refuse
 from ..screen import say, say_json, say_pairs, say_table, width
 

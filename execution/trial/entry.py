@@ -13,7 +13,7 @@ from ...kernels.config import Config
 from ...kernels.kernel import Cost, Kernel, Layer
 from ...kernels.problem import Problem
 from ...kernels.unimportable import Unimportable
-from ...results.record import Clocks, Cold, Error, Roofline, Status, Work
+from ...results.record import Balance, Clocks, Cold, Error, Roofline, Status, Work
 from ...results.timing import device_functions
 from ...results.timing.disturbance import host_clock
 from ...results.timing.measure import Samples
@@ -38,6 +38,7 @@ class TrialEntry:
     needed_bytes: int | None = None
     cost: Cost | None = None
     work: Work | None = None
+    balance: Balance | None = None
     layer: Layer | None = None
     errors: dict[str, Error] = field(default_factory=dict)
     observed: dict[str, BaseModel] = field(default_factory=dict)

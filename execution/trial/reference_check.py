@@ -13,6 +13,7 @@ from torch import Tensor
 from ...kernels.kernel import Layer
 from ...kernels.oracle import Result, drop
 from ...kernels.problem import Problem
+from ...kernels.problem.draw_routes import check_seed
 from ...kernels.problem.routing import Routing, widened
 from ...kernels.problem.shard import Shard
 from ...kernels.problem.tensors import Inputs, Weights, draw_inputs, draw_weights
@@ -245,7 +246,7 @@ class ReferenceChecks:
             self._weights[subject] = draw_weights(problem, seed=problem.seed, device=self._device)
         drawn = self._drawn.setdefault(subject, {})
         if turn not in drawn:
-            drawn[turn] = self._drawn_check(subject, drawn.get(0), seed=2 * problem.seed + 1 + turn)
+            drawn[turn] = self._drawn_check(subject, drawn.get(0), seed=check_seed(problem, turn))
         return drawn[turn]
 
     def _drawn_check(self, subject: Subject, known: ReferenceCheck | None, *, seed: int) -> ReferenceCheck:

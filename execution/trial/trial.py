@@ -13,6 +13,7 @@ import torch
 
 from ...kernels.oracle import Result
 from ...kernels.problem import Problem
+from ...kernels.problem.draw_routes import check_seed
 from ...kernels.problem.tensors import TORCH_DTYPES
 from ...kernels.tuned.source_hash import source_hash
 from ...results.record import SCHEMA, CacheState, Record, Roofline, Status, Timing
@@ -21,6 +22,7 @@ from ...results.timing.clock import Clock
 from ...results.timing.disturbance import Watch, host_clock
 from ...results.timing.roofline import MachineRates
 from .across_ranks import of_first_rank, processes_here, rank, roofline_of_ranks
+from .balance import balance_of
 from .entry import TrialEntry, alive, subjects
 from .interleave_lock import interleave
 from .local_environment import environment_of
@@ -70,7 +72,7 @@ class TrialRunner:
         roofline = None
         self._checks.keep({entry.subject for entry in alive(entries)})
         for subject in subjects(entries):
-            self._begin(alive(entries, subject))
+            self._begin(task, alive(entries, subject))
         if alive(entries):
             self._checks.refuse_too_large(entries, partial(called_bytes, self._clocks[task.cache], self._checks))
             for entry in alive(entries):
@@ -84,12 +86,17 @@ class TrialRunner:
         wall_s = (time.perf_counter() - started) / len(entries)
         return [self._record(task, entry, roofline, wall_s) for entry in entries]
 
-    def _begin(self, entries: list[TrialEntry]) -> None:
+    def _begin(self, task: Task, entries: list[TrialEntry]) -> None:
         """Draw the first check of the one subject of ``entries``, and compute the cost and the work of each."""
         self._checks.refuse_too_large(entries, self._checks.first_bytes)
         if not (left := alive(entries)) or (check := self._checks.first(left)) is None:
             return
+        problem = left[0].problem
+        balance = None
+        if task.point.stage is None:  # a search does not use it
+            balance = balance_of(problem, check.routed, check.kept, seed=check_seed(problem))
         for entry in left:
+            entry.balance = balance
             entry.cost = entry.kernel.cost(entry.problem, entry.config, check.kept)
             entry.work = work_of(entry.problem, check.routed, check.kept, entry.cost)
 
@@ -191,6 +198,7 @@ class TrialRunner:
             timing=timing,
             errors=entry.errors,
             work=entry.work,
+            balance=entry.balance,
             roofline=roofline,
             **observed,
             clocks=entry.clocks,

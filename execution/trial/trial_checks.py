@@ -11,9 +11,9 @@ from ...results.record import Error, Status
 from ...results.timing.memory import needs
 from .across_ranks import ranks
 from .checks.accuracy import verdict, worst
+from .checks.memory_check import Short, afford, least_available
 from .entry import TrialEntry, alive
 from .failure import ending, first_line
-from .memory_check import Short, afford, least_available
 from .reference_check import DeferredResult, ReferenceCheck, ReferenceChecks, Subject, TouchedInputs
 
 T = TypeVar("T")

@@ -26,6 +26,11 @@ def route(router: Router, inputs: RouterInputs, K: int) -> Routing:
     return Routing(ids_TK=ids_TK, gates_TK=gates_TK, experts=experts)
 
 
+def check_seed(problem: Problem, turn: int = 0) -> int:
+    """Return the seed of the tokens of a trial's check: of the first one, before timing, or of the one after it."""
+    return 2 * problem.seed + 1 + turn
+
+
 def draw_routes(problem: Problem, *, seed: int, device: torch.device) -> Routing:
     """Draw routes for a problem under its load: the same numbers for the same seed on every device.
 

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 
 from ...results.record.prediction import Prediction
 from ..numbers import GROUP, MISSING, exact, number, span
-from ..stacked_table import FittedGrid
+from .stacked_table import FittedGrid
 
 MIB, GIB = 2**20, 2**30
 TIE: Final = 0.005  # a smaller difference than any model of time can tell

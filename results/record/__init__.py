@@ -2,6 +2,7 @@
 
 from .record import (
     SCHEMA,
+    Balance,
     CacheState,
     Clocks,
     Cold,
@@ -13,6 +14,7 @@ from .record import (
     Point,
     Record,
     Roofline,
+    RouterLosses,
     Size,
     Stage,
     Status,
@@ -23,6 +25,7 @@ from .record import (
 
 __all__ = [
     "SCHEMA",
+    "Balance",
     "CacheState",
     "Clocks",
     "Cold",
@@ -34,6 +37,7 @@ __all__ = [
     "Point",
     "Record",
     "Roofline",
+    "RouterLosses",
     "Size",
     "Stage",
     "Status",

@@ -214,6 +214,37 @@ class Work(_RecordPart):
         return 1 - self.kept_rows / self.routed_rows if self.routed_rows else 0.0
 
 
+class RouterLosses(_RecordPart):
+    """Losses and entropies of a router that chose by logits, without coefficients; entropies are in nats."""
+
+    load_balancing: float = Field(description="E Σ f P over all routes (Switch): 1 if balanced")
+    first_choices: float = Field(description="the same over first choices (GShard)")
+    z: float = Field(description="mean squared logarithm of the sum of exponentials (ST-MoE)")
+    expert_entropy: float = Field(description="H(m), entropy of the mean probabilities (ModuleFormer)")
+    token_entropy: float = Field(description="H(m|x), mean entropy of a token's probabilities (ModuleFormer)")
+
+
+class Balance(_RecordPart):
+    """Balance of the routes of one call, all ranks together.
+
+    It is that of the first check's routes; samples are taken with the same rows of every expert.
+    """
+
+    max_over_mean: Amount = Field(description="rows of the fullest expert over the mean")
+    gini: Amount = Field(description="Gini coefficient of the experts' rows: 0 balanced, 1 − 1/E on one expert")
+    dead_experts: Count = Field(description="experts without a row")
+    load_cv2: Amount = Field(description="squared coefficient of variation of the experts' rows")
+    importance_cv2: Amount = Field(description="the same of their summed gate weights")
+    dropped_gates: Amount = Field(description="share of the gate weight that the capacity dropped")
+    sufficient_capacity_factor: Amount = Field(description="capacity factor above which nothing would be dropped")
+    padding: dict[int, Amount] = Field(
+        description="for tiles of so many rows, rows that padding adds to the kept ones, over those"
+    )
+    losses: RouterLosses | None = Field(
+        default=None, description="losses of the router, None where no logits decide: a recorded load, token ids"
+    )
+
+
 class Roofline(_RecordPart):
     """Measured rates of the machine: FLOP/s of a dense matmul in the record's dtype, bytes/s of memory.
 
@@ -351,6 +382,9 @@ class Record(_RecordPart):
     memory: Memory | None = Field(default=None, description="present once the first call returned")
     launches: Launches | None = Field(default=None, description="present once the first call returned")
     work: Work | None = Field(default=None, description="present once the problem was drawn")
+    balance: Balance | None = Field(
+        default=None, description="balance of the routes, present once the problem was drawn; not in earlier records"
+    )
     roofline: Roofline | None = Field(default=None, description="present once a competitor was measured")
     traffic: Traffic | None = Field(default=None, description="present on several ranks")
     sent_before_traffic: list[Count] = Field(

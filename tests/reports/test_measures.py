@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from moebench.reports import measures
-from moebench.reports.columns import worth
-from moebench.reports.measures import MEASURES, Measure, columns, glossary, values
+from moebench.reports.columns import Measure, worth
+from moebench.reports.measures import MEASURES, columns, glossary, values
 from moebench.reports.report import Report
 from moebench.reports.table import table
 from moebench.reports.terminal import terminal

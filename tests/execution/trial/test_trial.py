@@ -11,7 +11,8 @@ import pytest
 import torch
 from small_tasks import PROBLEM, task
 
-from moebench.execution.trial import memory_check, reference_check, trial
+from moebench.execution.trial import reference_check, trial
+from moebench.execution.trial.checks import memory_check
 from moebench.execution.trial.observers.observer import ObservedCall
 from moebench.execution.trial.reference_check import ReferenceCheck, Subject
 from moebench.execution.trial.task import NOBODY, Budget, Competitor

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import torch
 
-from ...results.record import Status
-from ...results.timing.memory import GIB, available_bytes
-from .across_ranks import gather
-from .failure import ending, first_line
+from ....results.record import Status
+from ....results.timing.memory import GIB, available_bytes
+from ..across_ranks import gather
+from ..failure import ending, first_line
 
 T = TypeVar("T")
 

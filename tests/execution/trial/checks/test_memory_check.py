@@ -12,9 +12,10 @@ import pytest
 import torch
 from small_tasks import PROBLEM, task
 
-from moebench.execution.trial import memory_check, reference_check
+from moebench.execution.trial import reference_check
+from moebench.execution.trial.checks import memory_check
+from moebench.execution.trial.checks.memory_check import Short
 from moebench.execution.trial.checks.timed_inputs import TimedInputs
-from moebench.execution.trial.memory_check import Short
 from moebench.execution.trial.reference_check import ReferenceCheck, ReferenceChecks, Subject
 from moebench.execution.trial.task import Competitor
 from moebench.execution.trial.trial import TrialRunner

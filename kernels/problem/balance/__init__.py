@@ -1,0 +1,1 @@
+"""Balance of routes: losses of routers and statistics of what they chose."""
