@@ -35,17 +35,22 @@ def draw_routes(problem: Problem, *, seed: int, device: torch.device) -> Routing
     """Draw routes for a problem under its load: the same numbers for the same seed on every device.
 
     The popularity of the experts depends on ``problem.seed`` alone. ``seed`` draws the tokens; of a trace it draws the
-    window.
+    window. Gate weights are those of the trace, or where it has none the router's.
     """
     load, router = Load.parse(problem.load), Router.parse(problem.router)
-    routing = route(router, draw_router_inputs(problem, seed=seed), problem.K)
-    ids_TK = routing.ids_TK
-    if load.trace is not None:
-        # The largest weight goes to the first choice of the trace, and so on: the router's answer to the same logits
-        # with each token's experts renamed.
-        window_TK = load.trace.window(problem.T, np.random.default_rng(seed))
+    if load.trace is None:
+        routing = route(router, draw_router_inputs(problem, seed=seed), problem.K)
+    else:
+        window_TK, recorded_TK = load.trace.window(problem.T, np.random.default_rng(seed))
+        if recorded_TK is None:
+            # The largest weight goes to the first choice of the trace, and so on: the router's answer to the same
+            # logits with each token's experts renamed.
+            gates_TK = route(router, draw_router_inputs(problem, seed=seed), problem.K).gates_TK
+        else:
+            gates_TK = torch.from_numpy(recorded_TK)
         ids_TK = torch.from_numpy(window_TK).clamp(min=NO_ROUTE)
-    return Routing(ids_TK=ids_TK.to(device), gates_TK=routing.gates_TK.to(device), experts=routing.experts)
+        routing = Routing(ids_TK=ids_TK, gates_TK=gates_TK, experts=problem.E)
+    return Routing(ids_TK=routing.ids_TK.to(device), gates_TK=routing.gates_TK.to(device), experts=routing.experts)
 
 
 def draw_router_inputs(problem: Problem, *, seed: int) -> RouterInputs:

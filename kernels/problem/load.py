@@ -65,7 +65,7 @@ class Load:
     @property
     def leaves_out(self) -> bool:
         """True if some tokens have fewer routes than others."""
-        return self.trace is not None and bool((self.trace.ids() < 0).any())
+        return self.trace is not None and bool((self.trace.routes().ids_TK < 0).any())
 
     def check(self, *, experts: int, chosen: int) -> None:
         """Raise ValueError when fewer than ``chosen`` of ``experts`` would stay in use, or a trace does not fit."""

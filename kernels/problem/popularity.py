@@ -133,7 +133,7 @@ def choices(problem: Problem) -> Choices:
     """
     load = Load.parse(problem.load)
     if load.trace is not None:
-        return Tallied(load.trace.ids(), problem.E)
+        return Tallied(load.trace.routes().ids_TK, problem.E)
     if not Router.parse(problem.router).follows_load:
         return Tallied(_sampled_ids(problem), problem.E)
     return Drawn(load.logits_E(problem.E, np.random.default_rng(problem.seed)), problem.K)

@@ -11,7 +11,8 @@ import torch
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem
-from moebench.kernels.problem.trace import load_of, write
+from moebench.kernels.problem.trace import load_of
+from moebench.kernels.problem.traces.trace_writer import write_ids
 
 PLAIN = Problem(T=32, D=128, F=128, E=4, K=1, dtype="bfloat16")
 CPU = torch.device("cpu")
@@ -33,7 +34,7 @@ def test_ranks_are_refused_by_all_that_do_not_move_rows_between_them(kernel: Ker
 
 @every_kernel
 def test_missing_routes_are_refused_by_all_that_read_every_one(kernel: Kernel, tmp_path: Path) -> None:
-    write(tmp_path / "routes.npy", np.array([[0], [-1]]))
+    write_ids(tmp_path / "routes.npy", np.array([[0], [-1]]))
     load = load_of(tmp_path / "routes.npy")
     refusal = kernel.refuses(PLAIN.replace(load=load, capacity_factor=1.0 if kernel.drops else None))
     assert kernel.reads_every_route == (refusal is not None), refusal

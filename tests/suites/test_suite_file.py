@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from moebench.common.files import NotUtf8
-from moebench.kernels.problem.trace import write
+from moebench.kernels.problem.traces.trace_writer import write_ids
 from moebench.suites.layer import Asked, Layer
 from moebench.suites.plan import plan, tasks
 from moebench.suites.suite_file import SuiteFileError, read
@@ -74,7 +74,7 @@ def test_a_file_can_be_asked_of_another_layer(file: Path) -> None:
 
 
 def test_paths_in_a_file_are_beside_it(file: Path) -> None:
-    write(file.with_name("routes.npy"), [[0, 1], [2, 3]])
+    write_ids(file.with_name("routes.npy"), [[0, 1], [2, 3]])
     config = {
         "model_type": "mixtral",
         "hidden_size": 32,

@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from moebench.cli.main import app
-from moebench.kernels.problem.trace import write as write_trace
+from moebench.kernels.problem.traces.trace_writer import write_ids
 from moebench.results.record.prediction import read
 from moebench.suites.prediction.machine import machine as described
 from moebench.suites.prediction.machine import to_toml
@@ -57,7 +57,7 @@ def test_a_description_of_a_machine_does_nothing_to_the_terminal(tmp_path: Path)
 
 
 def test_every_option_reaches_the_problem(tmp_path: Path) -> None:
-    write_trace(tmp_path / "t.npy", np.random.default_rng(0).permuted(np.tile(np.arange(8), (64, 1)), axis=1)[:, :2])
+    write_ids(tmp_path / "t.npy", np.random.default_rng(0).permuted(np.tile(np.arange(8), (64, 1)), axis=1)[:, :2])
     options = ("--tokens-per-rank", 100, "--width", 512, "--dtype", "float16", "--capacity-factor", 1.5)
     more = ("--mode", "train", "--chunks", 2, "--wire", "float32", "--load", f"trace:{tmp_path / 't.npy'}")
     answer = moebench("-m", "Mixtral-8x7B", "--machine", "dgx-a100", "--ranks", "4", *options, *more, "--json")

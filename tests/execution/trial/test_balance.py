@@ -14,7 +14,8 @@ from moebench.execution.trial.balance import balance_of
 from moebench.execution.trial.trial import TrialRunner
 from moebench.kernels.oracle import drop
 from moebench.kernels.problem.draw_routes import check_seed, draw_routes
-from moebench.kernels.problem.trace import load_of, write
+from moebench.kernels.problem.trace import load_of
+from moebench.kernels.problem.traces.trace_writer import write_ids
 from moebench.results.record import Balance, Record
 
 CPU = torch.device("cpu")
@@ -43,7 +44,7 @@ def test_a_search_does_not_compute_it(runner: TrialRunner) -> None:
 
 
 def test_a_recorded_load_has_no_losses_because_its_logits_are_not_known(tmp_path: Path) -> None:
-    write(tmp_path / "layer.npy", np.zeros((8, 1), dtype=np.int32))
+    write_ids(tmp_path / "layer.npy", np.zeros((8, 1), dtype=np.int32))
     problem = PROBLEM.replace(K=1, load=load_of(tmp_path / "layer.npy"))
     routed = draw_routes(problem, seed=0, device=CPU)
     found = balance_of(problem, routed, routed, seed=0)

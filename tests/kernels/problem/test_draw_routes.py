@@ -13,7 +13,9 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.router import ROUTERS
 from moebench.kernels.problem.routing import NO_ROUTE
-from moebench.kernels.problem.trace import load_of, write
+from moebench.kernels.problem.trace import load_of
+from moebench.kernels.problem.traces.trace_format import LayerDescription, LayerRoutes
+from moebench.kernels.problem.traces.trace_writer import write_ids, write_trace
 
 CPU = torch.device("cpu")
 
@@ -69,7 +71,7 @@ def trace_of(path: Path, *, E: int, K: int, tokens: int = 40) -> list[list[int]]
     rng = np.random.default_rng(0)
     ids = np.stack([rng.permutation(E)[:K] for _ in range(tokens)])
     ids[::7, -1] = -2
-    write(path, ids)
+    write_ids(path, ids)
     recorded: list[list[int]] = np.maximum(ids, NO_ROUTE).tolist()
     return recorded
 
@@ -107,3 +109,15 @@ def test_weights_of_a_trace_are_the_router_s_and_fall_with_the_choice(name: str,
     assert torch.equal(traced.gates_TK, even.gates_TK)
     assert (traced.gates_TK.diff(dim=1) <= 0).all()
     assert len(traced.gates_TK[:, 0].unique()) == 64
+
+
+def test_recorded_weights_are_those_of_the_routes_whatever_the_router(tmp_path: Path) -> None:
+    ids = np.array([[3, 0], [1, -1], [2, 4]], np.int32)
+    gates = np.array([[0.5, 0.25], [2, 0], [-1, 0.125]], np.float32)
+    layer = LayerDescription(name="a", experts=6, steps=(3,))
+    write_trace(tmp_path / "t.npz", [LayerRoutes(layer=layer, ids_TK=ids, gates_TK=gates)])
+    for router in ("softmax_topk", "sigmoid_topk:scale=2.5"):
+        problem = Problem(T=3, D=1, F=1, E=6, K=2, router=router, load=load_of(tmp_path / "t.npz"))
+        routing = draw_routes(problem, seed=0, device=CPU)
+        assert routing.ids_TK.tolist() == ids.tolist()
+        assert routing.gates_TK.tolist() == gates.tolist()

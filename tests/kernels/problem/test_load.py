@@ -17,7 +17,8 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.load import Load
 from moebench.kernels.problem.routing import Routing
-from moebench.kernels.problem.trace import Trace, load_of, write
+from moebench.kernels.problem.trace import Trace, load_of
+from moebench.kernels.problem.traces.trace_writer import write_ids
 
 CPU = torch.device("cpu")
 CHI_SQUARE_15 = 44.3  # exceeded by chance once in 10,000 with 15 degrees of freedom
@@ -156,7 +157,7 @@ def test_loads_other_than_empty_leave_every_expert_in_use() -> None:
 
 
 def test_experts_of_a_trace_receive_what_was_recorded(tmp_path: Path) -> None:
-    write(tmp_path / "layer.npy", [[0, 3], [3, -1], [3, 5]])
+    write_ids(tmp_path / "layer.npy", [[0, 3], [3, -1], [3, 5]])
     load = load_of(tmp_path / "layer.npy")
     assert routes(load, T=3, E=6, K=2).counts_E().tolist() == [1, 0, 0, 3, 0, 1]
     assert routes(load, T=300, E=8, K=2).counts_E().tolist() == [100, 0, 0, 300, 0, 100, 0, 0]

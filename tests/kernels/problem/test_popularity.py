@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.popularity import Drawn, Tallied, choices
-from moebench.kernels.problem.trace import load_of, write
+from moebench.kernels.problem.trace import load_of
+from moebench.kernels.problem.traces.trace_writer import write_ids
 
 CPU = torch.device("cpu")
 TOKENS = 20_000
@@ -86,7 +87,7 @@ def test_order_of_experts_and_numbering_of_groups_do_not_matter() -> None:
 
 def test_a_trace_is_counted_with_its_missing_routes(tmp_path: Path) -> None:
     ids_TK = np.array([[0, 1], [1, 3], [-1, 2], [-1, -1]], dtype=np.int32)
-    write(tmp_path / "t.npy", ids_TK)
+    write_ids(tmp_path / "t.npy", ids_TK)
     problem = Problem(T=4, D=1, F=1, E=4, K=2, load=load_of(tmp_path / "t.npy"))
     counted = choices(problem)
     np.testing.assert_allclose(counted.included_E, [1 / 4, 2 / 4, 1 / 4, 1 / 4])

@@ -1,0 +1,1 @@
+"""Files of recorded routes: their format, how they are read, and how they are written."""
