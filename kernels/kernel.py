@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .config import Config
+from .guarantee import NO_GUARANTEE, Guarantee
 from .problem import Problem
 from .problem.load import Load
 from .problem.routing import Routing, with_every_route
@@ -131,6 +132,13 @@ class Kernel(ABC):
     def unproven(self, config: Config) -> bool:
         """Return whether a configuration needs a feature that never ran on hardware, so that a search tries it last."""
         return False
+
+    def guarantee(self, problem: Problem, config: Config) -> Guarantee:
+        """Return what a configuration guarantees of a token's bits by construction; by default nothing is claimed.
+
+        It is that of this configuration at every number of tokens; a trial that sees a guarantee broken is wrong.
+        """
+        return NO_GUARANTEE
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
         """Return the steps of one call for a static model of its time, or nothing where there is no such model.

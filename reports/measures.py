@@ -10,7 +10,7 @@ from ..results.record import Launches, Phases
 from ..results.references import REFERENCES
 from .balance_measures import BALANCE_MEASURES
 from .columns import PERCENT, Column, Measure, Value
-from .numbers import MISSING, ends
+from .numbers import MISSING, ends, plain
 from .row import Row
 
 MIB: Final = 2**20
@@ -113,6 +113,26 @@ def _choice(row: Row) -> str:
 
 def _interval(row: Row) -> str:
     return ends(row.median)
+
+
+def _sameness(name: str, row: Row) -> str | None:
+    """Return whether a token kept its bits: by construction, as observed, or not, with the first that did not."""
+    found = row.record.invariance.properties.get(name) if row.record.invariance else None
+    if found is None:
+        return None
+    if found.same:
+        return "same (by construction)" if found.guaranteed else "same (observed)"
+    if found.beyond_rounding is None:
+        return f"{plain(found.differs)} (rounding, {found.distance:.1g})"
+    return f"token {found.beyond_rounding} (up to {found.distance:.1g})"
+
+
+def _invariance(name: str, heading: str, words: str) -> Measure:
+    meaning = (
+        f"whether a token's result has the same bits {words}, by construction or as observed; else the first token"
+        " that differs, by more than rounding if any does, and the largest ‖one − other‖ over the larger of the two"
+    )
+    return Measure(f"same_{name}", heading, "", meaning, partial(_sameness, name), numeric=False)
 
 
 _CHOICES = "the choices of a configuration in which the records of the kernel differ"
@@ -226,6 +246,10 @@ MEASURES: Final[tuple[Measure, ...]] = (
         drop_priority=5,
         neutral=0,
     ),
+    _invariance("repeat", "again", "in a second call, of a training step the gradients too"),
+    _invariance("batch", "other batch sizes", "in smaller batches"),
+    _invariance("alone", "alone", "when it is the only token"),
+    _invariance("order", "other order", "when the tokens are in another order"),
     Measure(
         "kernel_launches",
         "",

@@ -139,7 +139,7 @@ def _task(name: str, suite: Suite, form: SuiteForm, place: SuitePoint, size: Siz
         size=size,
     )
     competitors = tuple(Competitor(kernel=kernel, config=place.config) for kernel in rule.kernels(device_type))
-    return Task(point=point, problem=place.problem, competitors=competitors, budget=BUDGETS[size])
+    return Task(point=point, problem=place.problem, competitors=competitors, budget=BUDGETS[size], asks=form.asks)
 
 
 def _replaced(

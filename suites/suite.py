@@ -15,6 +15,7 @@ from .competitors import CompetitorRule
 from .layer import Asked, Layer
 
 if TYPE_CHECKING:
+    from ..execution.trial.task import Observation
     from ..kernels.config import Config
 
 
@@ -55,7 +56,8 @@ class Sweep:
 class SuiteForm:
     """The points of a suite and who competes there; ``baseline`` is the kernel that others are compared with.
 
-    ``also`` are points that belong to no sweep; they are asked of no other layer. The forms for a GPU are also measured
+    ``also`` are points that belong to no sweep; they are asked of no other layer. ``asks`` are observations that
+    take many calls (`Task.asks`). The forms for a GPU are also measured
     with hot caches, so their baseline must not wait for the host: a CUDA graph could not hold its call.
     """
 
@@ -63,6 +65,7 @@ class SuiteForm:
     competitors: CompetitorRule
     sweeps: tuple[Sweep, ...]
     also: tuple[SuitePoint, ...] = ()
+    asks: tuple[Observation, ...] = ()
 
     @cached_property
     def places(self) -> tuple[SuitePoint, ...]:

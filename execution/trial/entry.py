@@ -13,7 +13,7 @@ from ...kernels.config import Config
 from ...kernels.kernel import Cost, Kernel, Layer
 from ...kernels.problem import Problem
 from ...kernels.unimportable import Unimportable
-from ...results.record import Balance, Clocks, Cold, Error, Roofline, Status, Work
+from ...results.record import Balance, Clocks, Cold, Error, Invariance, Roofline, Status, Work
 from ...results.timing import device_functions
 from ...results.timing.disturbance import host_clock
 from ...results.timing.measure import Samples
@@ -107,6 +107,14 @@ class TrialEntry:
         planned = planned_traffic(self.cost.traffic) if self.cost else None
         if sent != planned:
             self.failure = (Status.wrong, f"it sent {sent}, by its routes it should be {planned}")
+
+    def check_guarantees(self) -> None:
+        """Fail the entry if bits were seen to differ where the kernel guarantees the same ones."""
+        seen = self.observed.get("invariance")
+        for name, found in seen.properties.items() if isinstance(seen, Invariance) else ():
+            if found.guaranteed and not found.same and self.failure is None:
+                differs = f"{found.differs} differs in {found.where}"
+                self.failure = (Status.wrong, f"its bits are guaranteed ({name}), but {differs}")
 
 
 def _of_another_type(space: Sequence[Config], asked: Config) -> str | None:

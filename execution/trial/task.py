@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ...kernels.problem import Problem
 from ...results.record import CacheState, Point
@@ -13,6 +13,9 @@ from ...results.record import CacheState, Point
 if TYPE_CHECKING:
     from ...kernels.config import Config
 
+
+Observation = Literal["invariance"]
+"""A field of the record that is observed where a task asks for it."""
 
 Announce = Callable[[int], None]
 """Receives the index of the competitor whose code runs next, so that a hang or a crash can be attributed."""
@@ -44,13 +47,15 @@ class Budget:
 class Task:
     """One problem and its competitors, whose samples are interleaved.
 
-    ``interleave_with`` is the folder that runs share which measure at the same time and take samples in turn.
+    ``asks`` are observations that take many calls, and are made for no other task. ``interleave_with`` is the folder
+    that runs share which measure at the same time and take samples in turn.
     """
 
     point: Point
     problem: Problem
     competitors: tuple[Competitor, ...]
     budget: Budget
+    asks: tuple[Observation, ...] = ()
     interleave_with: Path | None = None
 
     @property

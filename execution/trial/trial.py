@@ -26,8 +26,16 @@ from .balance import balance_of
 from .entry import TrialEntry, alive, subjects
 from .interleave_lock import interleave
 from .local_environment import environment_of
+from .observers.invariance import InvarianceObserver
 from .observers.launches import LaunchObserver
-from .observers.observer import FirstCallObserver, FurtherCallObserver, LayerObserver, ObservedCall, observe_first_call
+from .observers.observer import (
+    AskedObserver,
+    FirstCallObserver,
+    FurtherCallObserver,
+    LayerObserver,
+    ObservedCall,
+    observe_first_call,
+)
 from .observers.peak_memory import MemoryObserver
 from .observers.phases import PhaseObserver
 from .observers.sent_bytes import TrafficObserver
@@ -40,6 +48,7 @@ from .work import work_of
 
 FIRST_CALL: Final[tuple[FirstCallObserver, ...]] = (LaunchObserver(), MemoryObserver())
 CHECKED_LAYER: Final[tuple[LayerObserver, ...]] = (TrafficObserver(),)
+ASKED_FOR: Final[tuple[AskedObserver, ...]] = (InvarianceObserver(),)
 FURTHER_CALLS: Final[tuple[FurtherCallObserver, ...]] = (PhaseObserver(),)
 """All observers of a trial, by the moment at which they observe. A new metric of the record joins one of these."""
 
@@ -78,6 +87,7 @@ class TrialRunner:
             for entry in alive(entries):
                 announce(entry.index)
                 self._first_call(entry)
+                self._observe_asked(task, entry)
             self._time(task, alive(entries), announce, pass_on)
             announce(NOBODY)
             roofline = self._roofline_that_holds(task.problem, alive(entries))
@@ -119,6 +129,19 @@ class TrialRunner:
                     entry.observed[observer.field] = found
             entry.check_traffic()
 
+    def _observe_asked(self, task: Task, entry: TrialEntry) -> None:
+        """Let observers that the task asks for make calls of their own, before anything is timed."""
+        for observer in (one for one in ASKED_FOR if one.field in task.asks):
+            if entry.failure is None and (check := self._checks.first([entry])):
+                try:
+                    found = observer.observe(self._observed(entry, check))
+                except Exception as error:  # an implementation may fail on other batches only
+                    if self._checks.fail(entry, error):
+                        raise
+                else:
+                    entry.observed |= {observer.field: found} if found else {}
+        entry.check_guarantees()
+
     def _observe_after_timing(self, entry: TrialEntry) -> None:
         """Let observers make calls of their own on the inputs of the first call."""
         for observer in FURTHER_CALLS:
@@ -127,7 +150,14 @@ class TrialRunner:
                 entry.observed |= {observer.field: found} if found else {}
 
     def _observed(self, entry: TrialEntry, check: ReferenceCheck) -> ObservedCall:
-        return ObservedCall(problem=entry.problem, layer=entry.built, inputs=check.inputs, device=self._device)
+        return ObservedCall(
+            kernel=entry.kernel,
+            config=entry.config,
+            problem=entry.problem,
+            layer=entry.built,
+            inputs=check.inputs,
+            device=self._device,
+        )
 
     def _time(self, task: Task, entries: list[TrialEntry], announce: Announce, pass_on: Callable[[], None]) -> None:
         """Sample all entries in turn, and grade the last call of each; ``pass_on`` gives way to another run."""

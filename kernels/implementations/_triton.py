@@ -9,6 +9,7 @@ import torch
 
 from ...common.packages import Unusable, use
 from ..config import Config
+from ..guarantee import PROPERTIES, Guarantee, InvariantProperty
 from ..hardware.device_limits import hardware
 from ..kernel import Kernel
 from ..problem import Problem
@@ -16,6 +17,10 @@ from ..problem.routing import Routing
 from ..steps import Step
 from ..triton.tiles import MOST_ACCUMULATORS, SHAPES, Shape, Tiles, tilings
 
+ORDER_OF_SUMS = (
+    "nothing is added atomically: one program sums a value of a row, in steps of one length, then splits and routes "
+    "are added in their order"
+)
 # Specialised warps and programmatic dependent launches have been compiled and interpreted, but never run.
 UNPROVEN = ("specialise", "pdl")
 
@@ -63,6 +68,18 @@ class TritonKernel(Kernel):
 
     def unproven(self, config: Config) -> bool:
         return any(config.get(name) for name in UNPROVEN)
+
+    def guarantee(self, problem: Problem, config: Config) -> Guarantee:
+        """Return the same for every configuration: none of its values changes with the batch.
+
+        A configuration fixes the rows, columns and steps of a tile and the number of splits. What else depends on the
+        batch, which tile a row is in, where in it, and which program computes it, does not change what is added to
+        what. Capacity is counted over the batch: who is dropped depends on the others.
+        """
+        properties: set[InvariantProperty] = {"repeat"} if problem.capacity is not None else {*PROPERTIES}
+        if problem.mode == "train" and problem.bias:
+            properties -= {"repeat"}  # a product of torch is in the gradient of the gate weights
+        return Guarantee(frozenset(properties), ORDER_OF_SUMS if properties else "")
 
     def steps(self, problem: Problem, config: Config, routing: Routing, device: torch.device) -> Sequence[Step]:
         from ..cost_model.expert_rows import rows_of_experts

@@ -198,6 +198,49 @@ class Phases(_RecordPart):
         return max(0.0, 1 - sum(self.exposed_ns) / busy) if busy else 0.0
 
 
+class Sameness(_RecordPart):
+    """Result of comparing a token's bits between calls that differ in one thing.
+
+    Where it differs, ``differs`` says what differs first: the lowest token, or in a training step also a gradient.
+    """
+
+    guaranteed: bool = Field(description="whether the kernel guarantees the same bits by construction")
+    differs: str = Field(default="", description="what differs first, in words, empty if nothing does")
+    token: Count | None = Field(default=None, description="first token whose output differs, None if none does")
+    where: str = Field(default="", description="the call in which it differs from the call on the whole batch")
+    tokens: Count = Field(default=0, description="tokens whose output differs in any comparison")
+    distance: float = Field(
+        default=0.0, ge=0, le=2, description="largest ‖one − other‖ over the larger norm of the two, of one row"
+    )
+    beyond_rounding: Count | None = Field(
+        default=None, description="first token that differs by more than right outputs of this dtype do"
+    )
+
+    @property
+    def same(self) -> bool:
+        """True if no bit differed."""
+        return not self.differs
+
+
+class Invariance(_RecordPart):
+    """Comparison of outputs bit for bit with those of other calls. None is what had no other call, as a batch of one.
+
+    ``reason`` is that of the properties that the kernel guarantees, empty where it guarantees none.
+    """
+
+    repeat: Sameness | None = Field(default=None, description="in the same call again, gradients included")
+    batch: Sameness | None = Field(default=None, description="in smaller batches of the same tokens")
+    alone: Sameness | None = Field(default=None, description="with one token alone")
+    order: Sameness | None = Field(default=None, description="with the tokens in another order")
+    reason: str = Field(default="", description="why the kernel guarantees what it does")
+
+    @property
+    def properties(self) -> dict[str, Sameness]:
+        """The properties that were compared, by name."""
+        named = {"repeat": self.repeat, "batch": self.batch, "alone": self.alone, "order": self.order}
+        return {name: found for name, found in named.items() if found is not None}
+
+
 class Work(_RecordPart):
     """The work of one call, needed and done: FLOPs and bytes of the whole call, rows of the expert products."""
 
@@ -393,6 +436,7 @@ class Record(_RecordPart):
     phases: Phases | None = Field(
         default=None, description="present on several ranks, unless others disturbed its calls"
     )
+    invariance: Invariance | None = Field(default=None, description="present where a suite asks for it")
     clocks: Clocks | None = Field(default=None, description="present on an NVIDIA device")
     environment: Environment = Field(description="the machine and the software")
     commit: str = Field(description="commit of the checkout, with `-dirty` after it when sources differ, or `unknown`")

@@ -104,6 +104,11 @@ def verdict(found: dict[str, Error], dtype: str) -> str | None:
     return None
 
 
+def rounding_bound(dtype: str) -> float:
+    """Return the distance up to which rows of two right outputs may differ: each may be off by the bound of a row."""
+    return 2 * BOUNDS[dtype] * _room("y", dtype)
+
+
 def _room(name: str, dtype: str) -> float:
     """Return the factor by which the worst row may exceed the bound."""
     if dtype == "float8_e4m3fn":

@@ -9,8 +9,9 @@ from typing import Protocol
 import torch
 from pydantic import BaseModel
 
+from ....kernels.config import Config
 from ....kernels.expert_parallel.communicates import Communicates
-from ....kernels.kernel import Layer
+from ....kernels.kernel import Kernel, Layer
 from ....kernels.oracle import Result
 from ....kernels.problem import Problem
 from ....kernels.problem.tensors import Inputs
@@ -25,6 +26,8 @@ Take = Callable[[], Result]
 class ObservedCall:
     """A call of a built layer outside the timed region, on this rank's inputs. Calling it runs the layer once."""
 
+    kernel: Kernel
+    config: Config
     problem: Problem
     layer: Layer
     inputs: Inputs
@@ -55,6 +58,13 @@ class LayerObserver(Observer, Protocol):
 
     def observe(self, layer: Layer) -> BaseModel | None:
         """Return what the layer shows, or None when it shows nothing."""
+
+
+class AskedObserver(Observer, Protocol):
+    """Observer that makes further calls after a first call that was right, where a task asks for its field."""
+
+    def observe(self, observed: ObservedCall) -> BaseModel | None:
+        """Return what further calls show, or None when there is nothing to observe."""
 
 
 class FurtherCallObserver(Observer, Protocol):

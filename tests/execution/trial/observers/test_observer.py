@@ -38,7 +38,7 @@ def test_observers_nest_around_one_call() -> None:
         return layer(inputs.x_TD, inputs.routing, inputs.weights)
 
     heard: list[str] = []
-    observed = ObservedCall(problem=PROBLEM, layer=counted, inputs=inputs, device=cpu)
+    observed = ObservedCall(kernel=kernel, config={}, problem=PROBLEM, layer=counted, inputs=inputs, device=cpu)
     result, found = observe_first_call((Noting("outer", heard), Noting("inner", heard)), observed)
     assert len(calls) == 1
     assert heard == ["outer begins", "inner begins", "inner ends", "outer ends"]

@@ -1,0 +1,108 @@
+"""Invariance: what depends on the batch is found and named, and a guarantee that is broken makes a record wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import varying_kernels
+from small_tasks import PROBLEM, task
+
+from moebench.execution.trial.trial import TrialRunner
+from moebench.kernels.problem import Problem
+from moebench.results.record import Invariance, Record, Sameness, Status
+
+DROPPING = PROBLEM.replace(capacity_factor=0.5)
+ALL = {"repeat", "batch", "alone", "order"}
+NTH = f"token {varying_kernels.NTH}"
+
+
+def observed(runner: TrialRunner, kernel: str, problem: Problem = PROBLEM) -> Record:
+    (record,) = runner.run(dataclasses.replace(task(kernel, problem=problem), asks=("invariance",)), lambda _: None)
+    return record
+
+
+def seen(record: Record) -> Invariance:
+    assert record.invariance is not None, record.reason
+    return record.invariance
+
+
+def test_nothing_is_compared_unless_it_is_asked_for(runner: TrialRunner) -> None:
+    (record,) = runner.run(task("loop"), lambda _: None)
+    assert record.status is Status.passed
+    assert record.invariance is None
+
+
+@pytest.mark.parametrize("kernel", ["ClaimsTruly", "RowByRow"])
+def test_invariant_kernels_are_the_same_by_construction_or_as_observed(runner: TrialRunner, kernel: str) -> None:
+    record = observed(runner, kernel)
+    guaranteed = kernel == "ClaimsTruly"
+    assert record.status is Status.passed
+    assert seen(record).properties == dict.fromkeys(ALL, Sameness(guaranteed=guaranteed))
+    assert seen(record).reason == ("each token is computed by itself" if guaranteed else "")
+
+
+def test_a_token_that_differs_in_smaller_batches_is_named(runner: TrialRunner) -> None:
+    found = seen(observed(runner, "DependsOnSize")).properties
+    assert {name for name, one in found.items() if not one.same} == {"batch", "order"}
+    batch = found["batch"]
+    assert (batch.differs, batch.token, batch.where) == (NTH, varying_kernels.NTH, "a batch of 32")
+    assert batch.tokens == 1
+    assert 0 < batch.distance < 1e-6
+    assert batch.beyond_rounding is None
+
+
+def test_a_row_that_differs_by_its_place_is_found_where_tokens_move(runner: TrialRunner) -> None:
+    found = seen(observed(runner, "DependsOnPlace")).properties
+    assert {name for name, one in found.items() if not one.same} == {"batch", "order"}
+    assert found["order"].differs == NTH
+
+
+def test_a_token_that_differs_from_run_to_run_is_named(runner: TrialRunner) -> None:
+    found = seen(observed(runner, "DependsOnRun"))
+    assert found.repeat is not None
+    assert (found.repeat.differs, found.repeat.where) == (NTH, "the same call again")
+
+
+def test_a_broken_guarantee_is_wrong(runner: TrialRunner) -> None:
+    record = observed(runner, "LiesOnSize")
+    assert record.status is Status.wrong
+    assert record.reason == f"its bits are guaranteed (batch), but {NTH} differs in a batch of 32"
+    assert seen(record).batch == Sameness(
+        guaranteed=True,
+        differs=NTH,
+        token=varying_kernels.NTH,
+        where="a batch of 32",
+        tokens=1,
+        distance=seen(record).properties["batch"].distance,
+    )
+
+
+def test_a_kernel_that_fails_on_another_batch_has_crashed(runner: TrialRunner) -> None:
+    record = observed(runner, "RaisesOnOneToken")
+    assert (record.status, record.reason) == (Status.crashed, "RuntimeError: one is too few")
+
+
+@pytest.mark.parametrize("drop", ["first_come", "gate_weight"])
+def test_a_capacity_makes_a_token_depend_on_the_others(runner: TrialRunner, drop: str) -> None:
+    found = seen(observed(runner, "padded", DROPPING.replace(drop=drop))).properties
+    assert found["repeat"].same
+    for name in ("batch", "alone"):
+        assert found[name].beyond_rounding is not None
+        assert found[name].distance > 0.1
+    # Who is served first depends on the order, unless the gate weights decide.
+    assert (found["order"].beyond_rounding is None) == (drop == "gate_weight")
+
+
+def test_gradients_of_a_training_step_are_compared_with_those_of_the_same_step(runner: TrialRunner) -> None:
+    found = seen(observed(runner, "RowByRow", PROBLEM.replace(T=8, mode="train")))
+    assert found.repeat is not None
+    assert found.repeat.same
+    assert found.batch is not None
+
+
+@pytest.mark.parametrize(("T", "compared"), [(0, set()), (1, {"repeat"}), (2, {"repeat", "alone", "order"})])
+def test_what_cannot_be_compared_is_absent(runner: TrialRunner, T: int, compared: set[str]) -> None:
+    record = observed(runner, "RowByRow", PROBLEM.replace(T=T))
+    assert record.status is Status.passed
+    assert set(record.invariance.properties if record.invariance else {}) == compared
