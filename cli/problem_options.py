@@ -40,8 +40,8 @@ HELP: dict[str, tuple[tuple[str, ...], str, str]] = {
     "load": (
         ("--load",),
         "LOAD",
-        "Load of the experts: uniform, zipf:S, dirichlet:A, hot, empty:FRACTION, or trace:FILE, a .npy file of "
-        "recorded expert ids.",
+        "Load of the experts: uniform, zipf:S, dirichlet:A, hot, empty:FRACTION, modalities:SHARE, text, or "
+        "trace:FILE,layer=L, routes that `moebench trace record` wrote.",
     ),
     "ranks": (("--ranks",), "R", "Ranks that share the experts; A..B means powers of two."),
     "router": (("--router",), "NAME", "Router of `moebench list routers`, with its parameters."),

@@ -10,6 +10,9 @@ from .load import Load
 from .problem import Problem
 from .router import Router, RouterInputs
 from .routing import NO_ROUTE, Routing
+from .texts.hashed_experts import hashed_logits
+from .texts.novel import novel_ids
+from .trace import window
 
 
 def routed(router: str, logits_TE: Tensor, K: int) -> Routing:
@@ -34,8 +37,8 @@ def check_seed(problem: Problem, turn: int = 0) -> int:
 def draw_routes(problem: Problem, *, seed: int, device: torch.device) -> Routing:
     """Draw routes for a problem under its load: the same numbers for the same seed on every device.
 
-    The popularity of the experts depends on ``problem.seed`` alone. ``seed`` draws the tokens; of a trace it draws the
-    window. Gate weights are those of the trace, or where it has none the router's.
+    The popularity of the experts depends on ``problem.seed`` alone. ``seed`` draws the tokens; of a text or a trace it
+    draws the window. Gate weights are those of the trace, or where it has none the router's.
     """
     load, router = Load.parse(problem.load), Router.parse(problem.router)
     if load.trace is None:
@@ -54,12 +57,23 @@ def draw_routes(problem: Problem, *, seed: int, device: torch.device) -> Routing
 
 
 def draw_router_inputs(problem: Problem, *, seed: int) -> RouterInputs:
-    """Draw what the router of a problem sees of its tokens, on the CPU: logits with Gumbel noise (`load`)."""
+    """Draw what the router of a problem sees of its tokens, on the CPU: logits with Gumbel noise (`load`).
+
+    Of a text ``seed`` draws the window of tokens, whose logits for experts are fixed by ``problem.seed``.
+    """
     load, router = Load.parse(problem.load), Router.parse(problem.router)
-    popularity_E = load.logits_E(problem.E, np.random.default_rng(problem.seed))
     generator = torch.Generator().manual_seed(seed)
     columns = problem.E + router.extra_columns
+    if load.of_text:
+        ids = novel_ids()
+        token_T = ids[window(problem.T, of=len(ids), rng=np.random.default_rng(seed))]
+        logits_TE = torch.from_numpy(hashed_logits(token_T, columns, seed=problem.seed))
+        return RouterInputs(logits_TE=logits_TE, token_T=torch.from_numpy(token_T), generator=generator)
     uniform_TE = torch.rand(problem.T, columns, generator=generator).clamp_(min=torch.finfo(torch.float32).tiny)
     gumbel_TE = -torch.log(-torch.log(uniform_TE))
-    gumbel_TE[:, : problem.E] += torch.from_numpy(popularity_E).float()
+    start = 0
+    for population in load.populations(problem.E, problem.T, np.random.default_rng(problem.seed)):
+        part_TE = gumbel_TE[start : start + population.tokens, : problem.E]
+        part_TE += torch.from_numpy(population.logits_E).float()
+        start += population.tokens
     return RouterInputs(logits_TE=gumbel_TE, generator=generator)

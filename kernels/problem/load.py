@@ -1,8 +1,9 @@
-"""Loads: the popularity of each expert, independent of the router, or the recorded choices of a real router.
+"""Loads: the popularity of each expert, independent of the router, a real text, or a real router's recorded choices.
 
 A synthetic load gives log-popularities; adding Gumbel noise and taking the top k draws k distinct experts per token
 with these popularities (the Gumbel top-k trick, Kool et al. 2019, section 2.3), so that every router that takes the
-largest logits has this load. A recorded load is a trace (`trace`).
+largest logits has this load. The load ``text`` has the tokens of a novel in their order, with logits by hashing their
+ids (`texts`). A recorded load is a trace (`trace`).
 """
 
 from __future__ import annotations
@@ -16,14 +17,24 @@ from numpy.typing import NDArray
 
 from .trace import PREFIX, Trace
 
-PLAIN = ("uniform", "hot")
-FORMS = "uniform, zipf:S, dirichlet:A, hot, empty:FRACTION, trace:FILE#DIGEST"
+PLAIN = ("uniform", "hot", "text")
+FORMS = "uniform, zipf:S, dirichlet:A, hot, empty:FRACTION, modalities:SHARE, text, trace:FILE#DIGEST"
 PARAMETERS = {  # open ranges; far beyond those of zipf and dirichlet the float32 logits are not finite
     "zipf": (1e-6, 1e6),
     "dirichlet": (1e-6, 1e6),
     "empty": (0.0, 1.0),
+    "modalities": (0.0, 1.0),
 }
 HOT_LOGIT = 12.0  # Gumbel noise passes 12 once in 160,000 draws: the hot expert is in practically every top k
+MODALITY_CONCENTRATION = 0.3  # of the Dirichlet law by which each of two modalities prefers experts of its own
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """Consecutive tokens with one popularity of the experts: log-popularities (E,), −inf for an expert never chosen."""
+
+    tokens: int
+    logits_E: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Load:
 
     @staticmethod
     def parse(spec: str) -> Load:
-        """Read ``uniform``, ``zipf:1.2``, ``dirichlet:0.3``, ``hot``, ``empty:0.5`` or ``trace:FILE#DIGEST``.
+        """Read a text such as ``uniform``, ``zipf:1.2``, ``empty:0.5`` or ``trace:FILE#DIGEST``; FORMS has them all.
 
         Raises:
             ValueError: naming the text and the forms it may take.
@@ -56,6 +67,11 @@ class Load:
         if not low < parameter < high:
             raise ValueError(f"load = {spec!r}: give a parameter above {low:g} and below {high:g}")
         return Load(name, parameter)
+
+    @property
+    def of_text(self) -> bool:
+        """True if the tokens are those of the built-in text."""
+        return self.name == "text"
 
     def empty_experts(self, experts: int) -> int:
         """Return how many of ``experts`` receive no token by construction."""
@@ -77,11 +93,20 @@ class Load:
                 f"load = 'empty:{self.parameter:g}' leaves {left} of E = {experts} experts: K = {chosen} do not fit"
             )
 
-    def logits_E(self, experts: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Draw the log-popularity of each expert up to a constant, shape (E,), −inf for an expert never chosen.
+    def populations(self, experts: int, tokens: int, rng: np.random.Generator) -> tuple[Population, ...]:
+        """Draw the populations that so many tokens consist of, in their order; most loads have one.
 
-        For a trace all are equal: its experts are not drawn, and the logits only make the gate weights.
+        ``modalities:SHARE`` has two, of which the first has that share of the tokens, rounded half up, and each draws a
+        popularity of its own by Dirichlet(0.3): tokens of images and of text prefer different experts, each unevenly
+        (LIMoE, Mustafa et al. 2022). For a trace and a text all experts are equal: they are not drawn.
         """
+        if self.name != "modalities":
+            return (Population(tokens, self._logits_E(experts, rng)),)
+        first = math.floor(tokens * Fraction(str(self.parameter)) + Fraction(1, 2))
+        preference = Load("dirichlet", MODALITY_CONCENTRATION)
+        return tuple(Population(size, preference._logits_E(experts, rng)) for size in (first, tokens - first))
+
+    def _logits_E(self, experts: int, rng: np.random.Generator) -> NDArray[np.float64]:
         logits = np.zeros(experts)
         if self.name == "zipf":
             logits = -self.parameter * np.log1p(np.arange(experts))

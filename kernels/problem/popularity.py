@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .load import Load
 from .problem import Problem
 from .router import Router
+from .texts.hashed_experts import novel_experts
 
 Floats = NDArray[np.float64]
 Owners = NDArray[np.int64]
@@ -125,18 +126,40 @@ class Tallied(Choices):
         return shares
 
 
+@dataclass(frozen=True)
+class Mixed(Choices):
+    """Choices of a token that is of one of several populations, given with their numbers of tokens."""
+
+    parts: tuple[tuple[int, Choices], ...]
+
+    @cached_property
+    def included_E(self) -> Floats:
+        return self._mean([part.included_E for _, part in self.parts])
+
+    def hit(self, owner_E: Owners) -> Floats:
+        return self._mean([part.hit(owner_E) for _, part in self.parts])
+
+    def _mean(self, shares: list[Floats]) -> Floats:
+        mean: Floats = np.average(shares, axis=0, weights=[tokens for tokens, _ in self.parts])
+        return mean
+
+
 def choices(problem: Problem) -> Choices:
     """Return what a token of a problem chooses, of the popularity that the problem's routes are drawn with.
 
     A router that does not follow the load, for its biases or its groups, has no closed form: its choices are counted in
-    a sample of `SAMPLED` tokens.
+    a sample of `SAMPLED` tokens. Choices of a text or a trace are counted in the whole of it.
     """
     load = Load.parse(problem.load)
     if load.trace is not None:
         return Tallied(load.trace.routes().ids_TK, problem.E)
     if not Router.parse(problem.router).follows_load:
         return Tallied(_sampled_ids(problem), problem.E)
-    return Drawn(load.logits_E(problem.E, np.random.default_rng(problem.seed)), problem.K)
+    if load.of_text:
+        return Tallied(novel_experts(problem.E, problem.K, seed=problem.seed), problem.E)
+    populations = load.populations(problem.E, max(problem.T, 1), np.random.default_rng(problem.seed))
+    parts = [(one.tokens, Drawn(one.logits_E, problem.K)) for one in populations if one.tokens]
+    return parts[0][1] if len(parts) == 1 else Mixed(tuple(parts))
 
 
 def _sampled_ids(problem: Problem) -> NDArray[np.int32]:

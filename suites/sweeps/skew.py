@@ -8,7 +8,7 @@ from ..suite import Suite, SuiteForm, SuitePoint, Sweep
 from ._rules import DROPLESS
 
 MODEL = "OLMoE-1B-7B"
-LOADS = ("uniform", "zipf:0.5", "zipf:1", "zipf:1.5", "dirichlet:0.3", "hot", "empty:0.5")
+LOADS = ("uniform", "zipf:0.5", "zipf:1", "zipf:1.5", "dirichlet:0.3", "hot", "empty:0.5", "modalities:0.9", "text")
 
 
 def _point(layer: Layer, load: str) -> SuitePoint:

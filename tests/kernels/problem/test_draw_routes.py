@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("name", ROUTERS.names())
-@pytest.mark.parametrize("load", ["uniform", "zipf:1.2", "dirichlet:0.3", "hot", "empty:0.5"])
+@pytest.mark.parametrize("load", ["uniform", "zipf:1.2", "dirichlet:0.3", "hot", "empty:0.5", "modalities:0.9", "text"])
 def test_route_repeats_for_a_seed_and_differs_for_another(name: str, load: str) -> None:
     K = 1 if name == "switch" else 3
     problem = Problem(T=64, D=1, F=1, E=16, K=K, router=name, load=load)

@@ -28,8 +28,13 @@ def routes(load: str, *, T: int = 4096, E: int = 16, K: int = 1, seed: int = 0, 
     return draw_routes(Problem(T=T, D=1, F=1, E=E, K=K, load=load, seed=problem_seed), seed=seed, device=CPU)
 
 
+def logits_of(load: Load, E: int, seed: int = 0) -> NDArray[np.float64]:
+    (population,) = load.populations(E, 1, np.random.default_rng(seed))
+    return population.logits_E
+
+
 def popularity(load: str, E: int, seed: int = 0) -> NDArray[np.float64]:
-    logits = Load.parse(load).logits_E(E, np.random.default_rng(seed))
+    logits = logits_of(Load.parse(load), E, seed)
     weights = np.exp(logits - logits.max())
     shares: NDArray[np.float64] = weights / weights.sum()
     return shares
@@ -44,6 +49,8 @@ def chi_square(counts: NDArray[np.int64], expected: NDArray[np.float64]) -> floa
     [
         ("uniform", Load("uniform")),
         ("hot", Load("hot")),
+        ("text", Load("text")),
+        ("modalities:0.9", Load("modalities", 0.9)),
         ("zipf:1.2", Load("zipf", 1.2)),
         ("dirichlet:0.3", Load("dirichlet", 0.3)),
         ("empty:0.5", Load("empty", 0.5)),
@@ -58,8 +65,26 @@ def test_every_form_is_read(spec: str, load: Load) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["", "unifrom", "Uniform", " uniform", "uniform:", "uniform:1", "hot:2", "zipf", "zipf:", "zipf:x", "zipf:1:2"]
-    + [f"{name}:{value}" for name in ("zipf", "dirichlet", "empty") for value in ("0", "-1", "nan", "inf", "1e300")]
+    [
+        "",
+        "unifrom",
+        "Uniform",
+        " uniform",
+        "uniform:",
+        "uniform:1",
+        "hot:2",
+        "text:a.txt",
+        "modalities",
+        "zipf",
+        "zipf:",
+        "zipf:x",
+        "zipf:1:2",
+    ]
+    + [
+        f"{name}:{value}"
+        for name in ("zipf", "dirichlet", "empty", "modalities")
+        for value in ("0", "-1", "nan", "inf", "1e300")
+    ]
     + ["dirichlet:1e-300", "empty:1", "empty:1.5", "dirichlet", "empty", ":1", "zipf;1"]
     + ["trace", "trace:", "trace:a.npy", "trace:a.npy#0", "Trace:a.npy#0123abcd"],
 )
@@ -72,7 +97,8 @@ def test_anything_else_is_refused_by_its_text(spec: str) -> None:
 def test_a_wrong_name_is_answered_with_every_form() -> None:
     with pytest.raises(ValueError, match="unifrom") as caught:
         Load.parse("unifrom")
-    forms = ("uniform", "zipf:S", "dirichlet:A", "hot", "empty:FRACTION", "trace:FILE#DIGEST")
+    synthetic = ("uniform", "zipf:S", "dirichlet:A", "hot", "empty:FRACTION", "modalities:SHARE")
+    forms = (*synthetic, "text", "trace:FILE#DIGEST")
     assert str(caught.value).endswith(", ".join(forms))
 
 
@@ -101,7 +127,7 @@ def test_routes_to_one_expert_follow_the_popularity(load: str) -> None:
 
 @given(a=st.sampled_from([2e-6, 1e-4, 0.01, 0.3, 1.0, 100.0]), E=st.integers(1, 512), seed=st.integers(0, 10_000))
 def test_dirichlet_popularity_is_finite_for_any_concentration(a: float, E: int, seed: int) -> None:
-    logits = Load("dirichlet", a).logits_E(E, np.random.default_rng(seed))
+    logits = logits_of(Load("dirichlet", a), E, seed)
     assert logits.shape == (E,)
     assert np.isfinite(logits).all()
 
@@ -141,7 +167,7 @@ def test_hot_expert_is_another_for_another_problem_but_not_for_other_tokens() ->
 def test_empty_experts_are_the_exact_fraction_rounded_down(fraction: Decimal, E: int) -> None:
     load = Load.parse(f"empty:{fraction}")
     assert load.empty_experts(E) == math.floor(fraction * E)
-    assert np.isneginf(load.logits_E(E, np.random.default_rng(0))).sum() == math.floor(fraction * E)
+    assert np.isneginf(logits_of(load, E)).sum() == math.floor(fraction * E)
 
 
 @pytest.mark.parametrize("K", [1, 4, 8])
@@ -167,3 +193,28 @@ def test_load_that_leaves_fewer_experts_than_K_is_refused_by_every_value() -> No
     Load.parse("empty:0.5").check(experts=8, chosen=4)
     with pytest.raises(ValueError, match=r"empty:0\.5.* leaves 4 of E = 8 .* K = 5"):
         Load.parse("empty:0.5").check(experts=8, chosen=5)
+
+
+@given(share=st.decimals("0.01", "0.99", places=2), T=st.integers(0, 1000))
+@example(share=Decimal("0.5"), T=3)
+def test_two_modalities_are_of_the_share_rounded_half_up_and_one_after_the_other(share: Decimal, T: int) -> None:
+    first, rest = Load.parse(f"modalities:{share}").populations(8, T, np.random.default_rng(0))
+    assert (first.tokens, rest.tokens) == (math.floor(share * T + Decimal("0.5")), T - first.tokens)
+
+
+def test_each_modality_has_routes_of_a_skewed_popularity_of_its_own() -> None:
+    first, rest = Load.parse("modalities:0.75").populations(16, 8192, np.random.default_rng(0))
+    ids_T = routes("modalities:0.75", T=8192).ids_TK.flatten().numpy()
+    for population, ids in ((first, ids_T[:6144]), (rest, ids_T[6144:])):
+        shares = np.exp(population.logits_E - population.logits_E.max())
+        common = shares / shares.sum() > 0.003  # a chi-square test wants a few counts for each
+        expected = len(ids) * (shares / shares.sum())[common]
+        assert chi_square(np.bincount(ids, minlength=16)[common], expected) < CHI_SQUARE_15
+        assert expected.max() > 2 * len(ids) / 16
+    assert np.corrcoef(first.logits_E, rest.logits_E)[0, 1] < 0.5
+
+
+def test_popularity_of_a_modality_is_of_the_problem_s_seed_alone() -> None:
+    draws = [Load.parse("modalities:0.5").populations(8, T, np.random.default_rng(3)) for T in (2, 100)]
+    for one, other in zip(*draws, strict=True):
+        np.testing.assert_array_equal(one.logits_E, other.logits_E)

@@ -14,14 +14,26 @@ from numpy.typing import NDArray
 
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.draw_routes import draw_routes
+from moebench.kernels.problem.load import Load
 from moebench.kernels.problem.popularity import Drawn, Tallied, choices
+from moebench.kernels.problem.texts.novel import novel_ids
 from moebench.kernels.problem.trace import load_of
 from moebench.kernels.problem.traces.trace_writer import write_ids
 
 CPU = torch.device("cpu")
 TOKENS = 20_000
 SIGMAS = 5.0  # standard deviations of the mean of that many tokens: exceeded by chance once in a million
-LOADS = ["uniform", "zipf:0.5", "zipf:1.2", "zipf:3", "dirichlet:0.3", "dirichlet:0.03", "hot", "empty:0.5"]
+LOADS = [
+    "uniform",
+    "zipf:0.5",
+    "zipf:1.2",
+    "zipf:3",
+    "dirichlet:0.3",
+    "dirichlet:0.03",
+    "hot",
+    "empty:0.5",
+    "modalities:0.3",
+]
 
 
 def shared(experts: int, groups: int) -> NDArray[np.int64]:
@@ -99,3 +111,26 @@ def test_a_trace_of_drawn_routes_says_what_the_draw_says() -> None:
     recorded = Tallied(draw_routes(problem, seed=2, device=CPU).ids_TK.numpy(), 32)
     for owner_E in (np.arange(32), shared(32, 4)):
         np.testing.assert_allclose(recorded.hit(owner_E), choices(problem).hit(owner_E), atol=0.015)
+
+
+def test_two_modalities_are_mixed_by_their_tokens() -> None:
+    """Check for a problem so small that its share is far from the one that was asked for."""
+    problem = Problem(T=3, D=1, F=1, E=8, K=2, load="modalities:0.5", seed=4)
+    first, rest = Load.parse(problem.load).populations(8, 3, np.random.default_rng(4))
+    assert (first.tokens, rest.tokens) == (2, 1)
+    mixed, owner_E = choices(problem), shared(8, 3)
+    parts = [Drawn(one.logits_E, 2) for one in (first, rest)]
+    np.testing.assert_allclose(mixed.included_E, (2 * parts[0].included_E + parts[1].included_E) / 3)
+    np.testing.assert_allclose(mixed.hit(owner_E), (2 * parts[0].hit(owner_E) + parts[1].hit(owner_E)) / 3)
+    assert choices(problem.replace(T=0)).included_E.sum() == pytest.approx(2)
+
+
+@pytest.mark.parametrize("router", ["softmax_topk", "sigmoid_topk:bias=0.5"])
+def test_choices_of_a_text_are_counted_in_it(router: str) -> None:
+    """Compare with routes of the whole text; a router of biases has a sample of it."""
+    length = len(novel_ids())
+    problem = Problem(T=length, D=1, F=1, E=16, K=3, load="text", router=router)
+    counted = routed(problem).mean(0)
+    exact = router == "softmax_topk"
+    np.testing.assert_allclose(choices(problem).included_E, counted, atol=1e-12 if exact else 0.03)
+    assert counted.max() > 1.2 * counted.mean()
