@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..results.record import Status
-from ..results.references import REFERENCES
+from ..results.references import NOT_COMPETING, PARTS, REFERENCES
 from .numbers import counted, exact, number, number_of, span, status_words
 from .row import Facet, Rank, Row, RowPlace, leading, places
 from .section import Section
@@ -36,6 +36,7 @@ def answer(section: Section) -> Answer:
     details = [
         _alone(grouped),
         *(_against_reference(best, name, words) for name, words in REFERENCES.items()),
+        *(_share_of_part(grouped, name, words) for name, words in PARTS.items()),
         _bound(section),
         _growth(best, section.axis),
         _drops(best),
@@ -43,6 +44,22 @@ def answer(section: Section) -> Answer:
     ]
     clauses = [_winners(grouped), _against_baseline(grouped, best, section.baseline)]
     return Answer("; ".join(filter(None, clauses)) + ".", [detail for detail in details if detail])
+
+
+def _share_of_part(grouped: dict[RowPlace, list[Row]], name: str, words: str) -> str:
+    """Return from where to where the time of a part is over that of the fastest layer."""
+    found = {
+        place: row.share_of_layer
+        for place, rows in grouped.items()
+        for row in leading(rows).values()
+        if row.record.kernel == name and row.share_of_layer is not None
+    }
+    if not found:
+        return ""
+    least, most = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+    shares = span([100 * share for share in found.values()])
+    where = "" if least == most else f", least at {exact(least.x)} and most at {exact(most.x)}"
+    return f"{words[0].upper()}{words[1:]} takes {shares} % of the time of the fastest layer{where}."
 
 
 def _best(rows: list[Row]) -> Row | None:
@@ -85,7 +102,7 @@ def _uncontested(grouped: dict[RowPlace, list[Row]]) -> str:
 def _against_baseline(grouped: dict[RowPlace, list[Row]], best: dict[RowPlace, Row], baseline: str) -> str:
     """Compare the baseline's median with the fastest one, at the points that both passed."""
     contested = any(_ranked_as(grouped, rank) for rank in (Rank.fastest, Rank.tied))
-    if not contested or baseline in ("", *REFERENCES):
+    if not contested or baseline in ("", *NOT_COMPETING):
         return ""
     ratios, beaten = [], False
     for place, row in best.items():

@@ -185,6 +185,14 @@ MEASURES: Final[tuple[Measure, ...]] = (
         drop_priority=1,
     ),
     *(_rate_over(name, words) for name, words in REFERENCES.items()),
+    Measure(
+        "share_of_layer",
+        "of layer",
+        PERCENT,
+        "time of a part of the layer over the fastest layer at its place",
+        lambda row: row.share_of_layer,
+        drop_priority=1,
+    ),
     Measure("peak_mib", "peak", "MiB", "memory that one call allocates beyond its inputs", _peak_mib, drop_priority=2),
     Measure(
         "saved_mib",

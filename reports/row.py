@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..results.record import Record, Status
-from ..results.references import REFERENCES
+from ..results.references import NOT_COMPETING, PARTS
 from ..results.stats import Interval
 from .numbers import exact, plain, span, status_words
 
@@ -56,6 +56,7 @@ class Rank(StrEnum):
     tied = "tied"
     alone = "only one"
     reference = "reference"
+    part = "part"
     slower = ""
 
 
@@ -64,7 +65,8 @@ class Row:
     """One record with its statistics, its rank, and the quantities that answers and plots need as well as tables.
 
     ``varied`` are the choices of its configuration in which the kernel's records differ, ``rates`` the useful TFLOP/s
-    of the references that passed at its place. A quantity that does not exist is None.
+    of the references that passed at its place, ``fastest_ms`` the median of the fastest competitor there. A quantity
+    that does not exist is None.
     """
 
     place: RowPlace
@@ -74,6 +76,7 @@ class Row:
     varied: frozenset[str] = frozenset()
     rank: Rank = Rank.slower
     rates: Mapping[str, float] = field(default_factory=dict)
+    fastest_ms: float | None = None
 
     @property
     def kernel(self) -> str:
@@ -95,7 +98,7 @@ class Row:
 
     @property
     def reference(self) -> bool:
-        return self.record.kernel in REFERENCES
+        return self.record.kernel in NOT_COMPETING
 
     @property
     def competes(self) -> bool:
@@ -138,6 +141,13 @@ class Row:
         """Return the useful FLOP/s over those of a reference at the same place."""
         rate = self.rates.get(reference)
         return self.tflops / rate if rate and self.tflops is not None else None
+
+    @property
+    def share_of_layer(self) -> float | None:
+        """Return the time of a part of the layer over that of the fastest layer at its place."""
+        if self.record.kernel not in PARTS or self.median is None or not self.fastest_ms:
+            return None
+        return self.median.value / self.fastest_ms
 
     @property
     def drop_rate(self) -> float | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from ..results.record import Record
-from ..results.references import REFERENCES
+from ..results.references import NOT_COMPETING, PARTS, REFERENCES
 from ..results.stats import median, spread
 from .numbers import plain
 from .row import Facet, Rank, Row, RowPlace, leading, speed
@@ -64,11 +64,11 @@ def _row(record: Record, detail: str, varied: frozenset[str]) -> Row:
 def _details(records: Sequence[Record]) -> list[str]:
     """Return for every record the fields in which the problems at its place differ, with its own values.
 
-    References solve another problem on purpose, so they do not count as a difference.
+    References and parts solve another problem on purpose, so they do not count as a difference.
     """
     values: dict[tuple[object, ...], dict[str, set[str]]] = {}
     for record in records:
-        if record.kernel not in REFERENCES:
+        if record.kernel not in NOT_COMPETING:
             seen = values.setdefault(_corner(record), {})
             for name, value in _facts(record).items():
                 seen.setdefault(name, set()).add(value)
@@ -99,11 +99,16 @@ def _ranked(rows: list[Row]) -> list[Row]:
     leaders = leading(rows)
     rates = {name: row.tflops for name in REFERENCES if (row := leaders.get(name)) and row.tflops}
     contest = [row for row in leaders.values() if row.competes]
-    ranks = {id(row): Rank.reference for row in rows if row.passed and not row.competes}
+    ranks = {
+        id(row): Rank.part if row.record.kernel in PARTS else Rank.reference
+        for row in rows
+        if row.passed and not row.competes
+    }
+    fastest_ms = contest[0].median.value if contest and contest[0].median else None
     if contest and contest[0].median:
         edge = contest[0].median.high
         front = [row for row in contest if row.median and row.median.low <= edge]
         shared = Rank.tied if len(front) > 1 else Rank.fastest
         ranks |= dict.fromkeys(map(id, front), shared if len(contest) > 1 else Rank.alone)
-    ranked = [replace(row, rank=ranks.get(id(row), Rank.slower), rates=rates) for row in rows]
+    ranked = [replace(row, rank=ranks.get(id(row), Rank.slower), rates=rates, fastest_ms=fastest_ms) for row in rows]
     return sorted(ranked, key=lambda row: (speed(row), row.kernel))

@@ -1,4 +1,4 @@
-"""Reference rates: kernels that compute no MoE layer, and with whose FLOP/s the others are compared."""
+"""Kernels that compute no MoE layer: reference rates, which others are compared with, and parts of a layer."""
 
 from __future__ import annotations
 
@@ -10,3 +10,10 @@ REFERENCES: Final[Mapping[str, str]] = {
     "dense": "one dense expert of the same size",
 }
 """The description of each reference. A suite has a reference only when it names it."""
+
+PARTS: Final[Mapping[str, str]] = {
+    "router_alone": "the router alone",
+}
+"""The description of each part of a layer that is measured alone."""
+
+NOT_COMPETING: Final = frozenset({*REFERENCES, *PARTS})

@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from ..kernels.kernel import Kernel  # imports torch
     from ..kernels.problem import Problem
 
-Group = Literal["dropless", "dropping", "between ranks", "peers", "references"]
+Group = Literal["dropless", "dropping", "between ranks", "peers", "references", "routers"]
 
 _PEER: Final = "peer"
+_ROUTER: Final = "router"
 _MEMBERS: Final[Mapping[Group, Callable[[Kernel], bool]]] = {
     "dropless": lambda kernel: not kernel.between_ranks and not kernel.is_reference and kernel.family != _PEER,
-    "dropping": lambda kernel: not kernel.between_ranks and kernel.drops,
+    "dropping": lambda kernel: not kernel.between_ranks and kernel.drops and not kernel.is_reference,
     "between ranks": lambda kernel: kernel.between_ranks,
     "peers": lambda kernel: kernel.family == _PEER,
-    "references": lambda kernel: kernel.is_reference,
+    "references": lambda kernel: kernel.is_reference and kernel.family != _ROUTER,
+    "routers": lambda kernel: kernel.family == _ROUTER,
 }
 
 
@@ -31,12 +33,14 @@ class CompetitorRule:
 
     The groups are our implementations for one rank, all of them (``dropless``) or those that honour a capacity
     (``dropping``), those ``between ranks``, the ``peers`` of other projects, and the ``references``, whose rates the
-    others are compared with. ``leave_out`` maps the name of a kernel to the reason. A new implementation takes part
-    without being named anywhere.
+    others are compared with. ``routers`` is the router alone, a part of the layer. ``leave_out`` maps the name of a
+    kernel to the reason, ``also`` are kernels of other groups. A new implementation takes part without being named
+    anywhere.
     """
 
     groups: tuple[Group, ...]
     leave_out: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[str, ...] = ()
 
     def leaving_out(self, more: Mapping[str, str]) -> CompetitorRule:
         """Return the same rule with more kernels left out."""
@@ -52,7 +56,8 @@ class CompetitorRule:
 
     def _takes(self, kernel: Kernel, device_type: str) -> bool:
         asked = kernel.name not in self.leave_out and device_type in kernel.devices
-        return asked and any(_MEMBERS[group](kernel) for group in self.groups)
+        member = kernel.name in self.also or any(_MEMBERS[group](kernel) for group in self.groups)
+        return asked and member
 
 
 def fitting(rule: CompetitorRule, baseline: str, problem: Problem, device_type: str) -> tuple[CompetitorRule, str]:

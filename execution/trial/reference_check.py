@@ -92,7 +92,7 @@ class ReferenceCheck:
     def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
         """Draw fresh tokens and routes for given weights, which differ from seed to seed."""
         problem, question = subject.problem, subject.question
-        everyone = question.given(problem, draw_inputs(problem, weights, seed=seed, device=device))
+        everyone = question.given(problem, draw_inputs(problem, weights, seed=seed, device=device), seed)
         if problem.ranks == 1:
             mine, expected = everyone, question.truth(problem, everyone)
         else:
@@ -152,9 +152,9 @@ class ReferenceCheck:
         """Return the inputs ``count`` times, each set in separate memory."""
         return [self.inputs, *(_for(problem, self.inputs.clone()) for _ in range(count - 1))]
 
-    def timed(self, problem: Problem, count: int) -> TimedInputs:
-        """Return ``count`` sets of inputs for timed calls."""
-        return TimedInputs(problem, self.inputs, self.routed, count=count, rank=rank())
+    def timed(self, problem: Problem, count: int, *, scaled: bool = True) -> TimedInputs:
+        """Return ``count`` sets of inputs for timed calls; ``scaled`` see `TimedInputs`."""
+        return TimedInputs(problem, self.inputs, self.routed, count=count, rank=rank(), scaled=scaled)
 
     def grade(self, take: Callable[[], Result]) -> dict[str, Error]:
         """Return the errors of the result of ``take`` on these inputs, each as on the worst rank.

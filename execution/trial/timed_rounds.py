@@ -114,7 +114,8 @@ class TimedRounds:
             return None
         sets = clock.copies(_read_bytes(self._checks, subject))
         what, needed = f"rotating over {sets} sets of inputs", (sets - 1) * problem.input_bytes // problem.ranks
-        inputs = self._checks.afford(lambda: check.timed(problem, sets), what, needed, entries)
+        scaled = subject.question.scales_tokens
+        inputs = self._checks.afford(lambda: check.timed(problem, sets, scaled=scaled), what, needed, entries)
         return None if inputs is None else _Rotation(clock=clock, inputs=inputs)
 
     def _prepare(self, entry: TrialEntry) -> None:

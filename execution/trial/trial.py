@@ -108,7 +108,7 @@ class TrialRunner:
         for entry in left:
             entry.balance = balance
             entry.cost = entry.kernel.cost(entry.problem, entry.config, check.kept)
-            entry.work = work_of(entry.problem, check.routed, check.kept, entry.cost)
+            entry.work = work_of(entry.problem, check.routed, check.kept, entry.cost, entry.kernel.question)
 
     def _first_call(self, entry: TrialEntry) -> None:
         """Build the layer, and grade its first call while observers watch it."""

@@ -16,7 +16,7 @@ from ..problem.tensors import Inputs, Weights
 from ..question import Question
 
 
-def _given(problem: Problem, drawn: Inputs) -> Inputs:
+def _given(problem: Problem, drawn: Inputs, _: int) -> Inputs:
     """Join both weights to one matrix (1, U + F, D), and in training make an output gradient (N, U + F)."""
     weights = drawn.weights
     matrix = torch.cat([weights.w_up_EUD.detach(), weights.w_down_EDF.detach().transpose(1, 2)], dim=1)

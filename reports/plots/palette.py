@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from ...results.references import REFERENCES
+from ...results.references import PARTS, REFERENCES
 
 Line = Literal["-", "-.", "--"]
 
@@ -28,7 +28,7 @@ MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p")
 LINES: Final[tuple[Line, ...]] = ("-", "-.")
 """Once all colours are used they repeat, on the other kind of line."""
 REFERENCE_LINE: Final[Line] = "--"
-REFERENCE_MARKERS: Final = ("+", "x")
+REFERENCE_MARKERS: Final = ("+", "x", "1")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Style:
 
 
 def styles(kernels: Iterable[str]) -> dict[str, Style]:
-    """Return a style for every kernel, by the order of their names; references are dashed lines in ink."""
-    competitors = sorted(set(kernels) - set(REFERENCES))
+    """Return a style for every kernel, by the order of their names; references and parts are dashed lines in ink."""
+    competitors = sorted(set(kernels) - {*REFERENCES, *PARTS})
     chosen = {
         name: Style(
             COLOURS[order % len(COLOURS)],
@@ -53,5 +53,5 @@ def styles(kernels: Iterable[str]) -> dict[str, Style]:
         )
         for order, name in enumerate(competitors)
     }
-    marked = zip(REFERENCES, REFERENCE_MARKERS, strict=True)
+    marked = zip((*REFERENCES, *PARTS), REFERENCE_MARKERS, strict=True)
     return chosen | {name: Style(INK, marker, line=REFERENCE_LINE) for name, marker in marked}

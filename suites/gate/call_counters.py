@@ -38,12 +38,10 @@ def of_cost(
 ) -> dict[str, Number]:
     """Return the counters of the cost, without a call; with the bytes of the static cost model where there is one."""
     cost = kernel.cost(problem, config, kept)
-    work = work_of(problem, routed, kept, cost)
-    found: dict[str, Number] = {
-        "executed_flops": work.executed_flops,
-        "padding": round(1 - work.useful_flops / work.executed_flops, DIGITS),
-        "workspace_bytes": cost.workspace_bytes,
-    }
+    work = work_of(problem, routed, kept, cost, kernel.question)
+    found: dict[str, Number] = {"executed_flops": work.executed_flops, "workspace_bytes": cost.workspace_bytes}
+    if work.executed_flops:
+        found["padding"] = round(1 - work.useful_flops / work.executed_flops, DIGITS)
     if problem.ranks > 1:
         sent = planned_traffic(cost.traffic)
         found["node_bytes"] = sum(sent.node_bytes)
@@ -103,5 +101,5 @@ def _inputs(kernel: Kernel, problem: Problem, device: torch.device) -> Inputs:
     else:
         weights = draw_weights(problem, seed=problem.seed, device=device)
         inputs = draw_inputs(problem, weights, seed=problem.seed + 1, device=device)
-    inputs = kernel.question.given(problem, inputs)
+    inputs = kernel.question.given(problem, inputs, problem.seed + 1)
     return inputs.requires_grad_() if problem.mode == "train" else inputs

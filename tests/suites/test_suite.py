@@ -17,7 +17,7 @@ from moebench.kernels.kernel import Kernel
 from moebench.kernels.problem import Problem
 from moebench.results.counters import Number
 from moebench.results.record import Size
-from moebench.results.references import REFERENCES
+from moebench.results.references import NOT_COMPETING, REFERENCES
 from moebench.suites.gate.call_counters import of_call
 from moebench.suites.gate.counted_cases import CountedCase, small
 from moebench.suites.plan import tasks
@@ -60,7 +60,7 @@ def test_a_suite_without_a_reduced_form_says_which_have_one() -> None:
 
 
 def test_the_words_for_references_are_about_the_kernels_that_are_references() -> None:
-    assert set(REFERENCES) == {name for name in KERNELS.names() if KERNELS.load(name).is_reference}
+    assert set(NOT_COMPETING) == {name for name in KERNELS.names() if KERNELS.load(name).is_reference}
 
 
 def test_a_wrong_name_gets_the_nearest() -> None:

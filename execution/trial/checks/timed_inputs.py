@@ -23,17 +23,21 @@ LEAST_FACTOR = 0.5  # of the factors that new tokens are made with: neither zero
 class TimedInputs:
     """Sets of inputs, each in memory of its own, except that the first has the drawn weights themselves.
 
-    New values cost a copy of the tokens: x times a factor, and the same routes for other tokens. So every expert keeps
+    New values cost a copy of the tokens: x times a factor, or where that would be another kind of tokens (not
+    ``scaled``) the same tokens in another order, and the same routes for other tokens. So every expert keeps
     its number of rows, and every call its work. ``used`` is the set of the last call. ``unexplained`` is True once
     weights were written to, and it is not known who did it.
     """
 
-    def __init__(self, problem: Problem, drawn: Inputs, routed: Routing, *, count: int, rank: int) -> None:
+    def __init__(
+        self, problem: Problem, drawn: Inputs, routed: Routing, *, count: int, rank: int, scaled: bool = True
+    ) -> None:
         own = drawn.with_own_tokens()
         self._drawn = drawn
         self.sets = [own, *(own.clone() for _ in range(count - 1))]
         if problem.mode == "train":
             self.sets = [one.requires_grad_() for one in self.sets]
+        self._scaled = scaled
         self.used = 0
         self.unexplained = False
         self._random = random.Random()  # noqa: S311  # a kernel that guessed the factors would gain nothing
@@ -57,7 +61,10 @@ class TimedInputs:
         drawn, routing = self._drawn, self._drawn.routing
         for one in self.sets if only is None else [self.sets[only]]:
             tokens, chosen = (self._random.randrange(max(size, 1)) for size in routing.ids_TK.shape)
-            torch.mul(drawn.x_TD, self._factor(), out=one.x_TD.detach())
+            if self._scaled:
+                torch.mul(drawn.x_TD, self._factor(), out=one.x_TD.detach())
+            else:
+                one.x_TD.copy_(drawn.x_TD.roll(tokens, 0))
             one.routing.ids_TK.copy_(routing.ids_TK.roll((tokens, chosen), (0, 1)))
             one.routing.gates_TK.copy_(routing.gates_TK.roll((tokens, chosen), (0, 1)))
             if drawn.dy_TD is not None:

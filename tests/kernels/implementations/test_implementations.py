@@ -665,7 +665,7 @@ def test_predicted_workspace_is_near_the_measured_peak(name: str, problem: Probl
     """The memory for which a trial is refused is at least half and at most four times what it would take."""
     kernel = KERNELS.load(name)
     problem = kernel.solves(problem)
-    inputs = kernel.question.given(problem, draw(problem))
+    inputs = kernel.question.given(problem, draw(problem), 1)
     if problem.mode == "train":
         inputs.requires_grad_()
     layer = build(kernel, problem)
@@ -706,7 +706,7 @@ def test_the_truth_of_a_matmul_takes_the_bytes_that_are_said(mode: str) -> None:
     kernel = KERNELS.load("matmul")
     problem = kernel.solves(MIDDLE.replace(mode=mode))
     drawn = draw(problem)
-    _, measured = peak(lambda: kernel.question.truth(problem, kernel.question.given(problem, drawn)), DEVICE)
+    _, measured = peak(lambda: kernel.question.truth(problem, kernel.question.given(problem, drawn, 1)), DEVICE)
     assert measured / 1.1 < kernel.question.truth_bytes(problem) < 1.1 * measured
 
 
