@@ -101,6 +101,13 @@ def weigh(rule: TopkRule, logits_TE: Tensor, ids_TK: Tensor) -> Tensor:
     return (gates_TK[:, : ids_TK.shape[1]] * rule.scale).float()
 
 
+def shares(score: Score, logits_TE: Tensor) -> Tensor:
+    """Return each column's part of the sum of all scores, float32 (T, E), differentiable in the logits."""
+    if score == "softmax":
+        return logits_TE.float().softmax(-1)
+    return _log_score(score, logits_TE.double()).softmax(-1).float()
+
+
 def _log_score(score: Score, z: Tensor) -> Tensor:
     from torch.nn.functional import logsigmoid  # noqa: PLC0415  # problems are made where torch is not wanted
 
@@ -132,28 +139,55 @@ class TopkRouter(Router):
     def rule(self) -> TopkRule:
         """The rule."""
 
+    @property
+    def extra_columns(self) -> int:
+        return self.rule.shared
+
     def biases(self, inputs: RouterInputs) -> Tensor | None:
-        """Return the selection biases (E,) of the experts, None where there are none."""
+        """Return the selection biases of all columns but those of shared experts, None where there are none."""
         return inputs.bias_E
 
     def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
         ids_TK = choose(self.rule, inputs.logits_TE, self.biases(inputs), K)
         return ids_TK.int(), weigh(self.rule, inputs.logits_TE, ids_TK)
 
+    def probabilities(self, logits_TE: Tensor) -> Tensor:
+        """Return s / Σ s of the scores s of all columns but those of shared experts, float32."""
+        return shares(self.rule.score, logits_TE[:, : logits_TE.shape[1] - self.rule.shared])
+
 
 @dataclass(frozen=True)
-class GroupedTopk(TopkRouter):
+class BiasedTopk(TopkRouter):
+    """A top-k router whose experts have selection biases.
+
+    In a trained model they are what balanced its load. Here they are those of the inputs, or else drawn uniformly from
+    −``bias`` to ``bias``, always the same for a number of experts.
+    """
+
+    bias: float = parameter(0.0, least=0.0, most=100.0)
+
+    @property
+    def follows_load(self) -> bool:
+        return not self.bias
+
+    def biases(self, inputs: RouterInputs) -> Tensor | None:
+        if inputs.bias_E is not None or not self.bias:
+            return inputs.bias_E
+        columns = inputs.logits_TE.shape[1] - self.rule.shared
+        drawn_E = np.random.default_rng(0).uniform(-self.bias, self.bias, columns)
+        return inputs.logits_TE.new_tensor(drawn_E.astype(np.float32)).float()
+
+
+@dataclass(frozen=True)
+class GroupedTopk(BiasedTopk):
     """The parameters that top-k routers of released models share.
 
-    With ``groups`` above 1 a token chooses within ``top_groups`` of them. In a trained model the selection biases are
-    what balanced its load. Here they are those of the inputs, or else drawn uniformly from −``bias`` to ``bias``,
-    always the same for a number of experts. ``zero_experts`` are further columns that a token may choose, whose experts
-    return the token as it is.
+    With ``groups`` above 1 a token chooses within ``top_groups`` of them. ``zero_experts`` are further columns that a
+    token may choose: experts that return the token as it is, or nothing.
     """
 
     groups: int = parameter(1, least=1, most=MOST_GROUPS)
     top_groups: int = parameter(1, least=1, most=MOST_GROUPS)
-    bias: float = parameter(0.0, least=0.0, most=100.0)
     zero_experts: int = parameter(0, least=0, most=MOST_GROUPS)
 
     def __post_init__(self) -> None:
@@ -164,7 +198,7 @@ class GroupedTopk(TopkRouter):
 
     @property
     def extra_columns(self) -> int:
-        return self.zero_experts
+        return self.zero_experts + super().extra_columns
 
     @property
     def leaves_out(self) -> bool:
@@ -172,7 +206,7 @@ class GroupedTopk(TopkRouter):
 
     @property
     def follows_load(self) -> bool:
-        return self.groups == 1 and not self.bias and not self.zero_experts
+        return self.groups == 1 and not self.zero_experts and super().follows_load
 
     def refuses(self, problem: Problem) -> str | None:
         if self.groups == 1:
@@ -190,9 +224,3 @@ class GroupedTopk(TopkRouter):
 
     def for_fewer_experts(self) -> Router:
         return dataclasses.replace(self, groups=1, top_groups=1)
-
-    def biases(self, inputs: RouterInputs) -> Tensor | None:
-        if inputs.bias_E is not None or not self.bias:
-            return inputs.bias_E
-        drawn_E = np.random.default_rng(0).uniform(-self.bias, self.bias, inputs.logits_TE.shape[1])
-        return inputs.logits_TE.new_tensor(drawn_E.astype(np.float32)).float()

@@ -6,15 +6,12 @@ DeepSeek-AI 2024, "DeepSeek-V3 Technical Report", section 2.1.2: equations 12 to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ..router import parameter
 from ..topk_rule import GroupedTopk, TopkRule
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 BEST = 2  # a group is ranked by the sum of so many scores: K_r / M of the report, as its released code has it
+MOST_SHARED = 64
 
 
 @dataclass(frozen=True)
@@ -22,11 +19,20 @@ class SigmoidTopk(GroupedTopk):
     """A token's score for an expert is the sigmoid of the logit; score plus bias selects, the score alone is weighted.
 
     A group is ranked by the sum of its two best selection scores. Gates are divided by their sum if ``renormalise``,
-    then multiplied by ``scale``.
+    then multiplied by ``scale``. Balance losses use s / Σ s (equations 17 to 20 of the report).
+
+    The router of Inkling has further logits for ``shared_experts`` that run for every token: their scores count in the
+    sum (as transformers 5 computes it).
     """
 
     renormalise: bool = True
     scale: float = parameter(1.0, least=1e-3, most=1e3)
+    shared_experts: int = parameter(0, least=0, most=MOST_SHARED)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.shared_experts and not self.renormalise:
+            raise ValueError(f"shared_experts = {self.shared_experts} changes a sum only: give renormalise=true")
 
     @property
     def rule(self) -> TopkRule:
@@ -37,12 +43,8 @@ class SigmoidTopk(GroupedTopk):
             group_best=BEST,
             renormalise=self.renormalise,
             scale=self.scale,
+            shared=self.shared_experts,
         )
-
-    def probabilities(self, logits_TE: Tensor) -> Tensor:
-        """Return s / Σ s, as equation 18 of the report has it."""
-        score_TE = logits_TE.float().sigmoid()
-        return score_TE / score_TE.sum(-1, keepdim=True)
 
 
 router = SigmoidTopk

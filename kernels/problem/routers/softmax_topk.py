@@ -1,4 +1,4 @@
-"""Softmax over all experts, then the top k probabilities as they are (OLMoE, DeepSeek-V2, Qwen1.5-MoE)."""
+"""Softmax over all experts, then the top k probabilities as they are (OLMoE, DeepSeek-V2, Qwen1.5-MoE, LongCat)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,26 @@ from ..topk_rule import GroupedTopk, TopkRule
 
 @dataclass(frozen=True)
 class SoftmaxTopk(GroupedTopk):
-    """Gates are probabilities times ``scale``, and add up to at most that.
+    """Probability plus bias selects, the probability alone is weighted, times ``scale``.
 
-    A group is ranked by its largest probability (DeepSeek-AI 2024, "DeepSeek-V2", section 2.2.2).
+    A group is ranked by the sum of its ``group_best`` largest selection scores: of 1 in DeepSeek-V2 (DeepSeek-AI 2024,
+    "DeepSeek-V2", sections 2.2.1 and 2.2.2), of 2 in the code of Mistral's models in transformers 5. LongCat-Flash has
+    biases and zero experts (Meituan 2025, "LongCat-Flash Technical Report", section 2.1). ZAYA1 has one zero expert,
+    which returns nothing.
     """
 
     scale: float = parameter(1.0, least=1e-3, most=1e3)
+    group_best: int = parameter(1, least=1, most=2)
 
     @property
     def rule(self) -> TopkRule:
-        return TopkRule(score="softmax", groups=self.groups, top_groups=self.top_groups, scale=self.scale)
+        return TopkRule(
+            score="softmax",
+            groups=self.groups,
+            top_groups=self.top_groups,
+            group_best=self.group_best,
+            scale=self.scale,
+        )
 
 
 router = SoftmaxTopk

@@ -1,4 +1,4 @@
-"""Softmax over all experts, then the top k probabilities divided by their sum (Mixtral, Qwen3, DBRX)."""
+"""Softmax over all experts, then the top k probabilities divided by their sum (Mixtral, Qwen3, DBRX, ERNIE-4.5)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from .softmax_topk import SoftmaxTopk
 
 @dataclass(frozen=True)
 class SoftmaxTopkRenorm(SoftmaxTopk):
-    """Gates add up to ``scale``."""
+    """Probability plus bias selects; the gates add up to ``scale`` (Jiang et al. 2024, "Mixtral", section 2.1).
+
+    ERNIE-4.5 has selection biases.
+    """
 
     @property
     def rule(self) -> TopkRule:

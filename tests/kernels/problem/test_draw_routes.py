@@ -98,6 +98,10 @@ def test_seed_of_the_tokens_chooses_the_window_and_that_of_the_problem_does_not(
     assert len({tuple(window.flatten().tolist()) for window in windows.values()}) > 10
 
 
+WEIGHED_APART = {"sparsemixer"}
+"""Routers that weigh each choice for itself: a later one may weigh more, and many weigh 1."""
+
+
 @pytest.mark.parametrize("name", ROUTERS.names())
 def test_weights_of_a_trace_are_the_router_s_and_fall_with_the_choice(name: str, tmp_path: Path) -> None:
     K = 1 if name == "switch" else 3
@@ -107,8 +111,9 @@ def test_weights_of_a_trace_are_the_router_s_and_fall_with_the_choice(name: str,
         for load in (load_of(tmp_path / "layer.npy"), "uniform")
     )
     assert torch.equal(traced.gates_TK, even.gates_TK)
-    assert (traced.gates_TK.diff(dim=1) <= 0).all()
-    assert len(traced.gates_TK[:, 0].unique()) == 64
+    if name not in WEIGHED_APART:
+        assert (traced.gates_TK.diff(dim=1) <= 0).all()
+        assert len(traced.gates_TK[:, 0].unique()) == 64
 
 
 def test_recorded_weights_are_those_of_the_routes_whatever_the_router(tmp_path: Path) -> None:

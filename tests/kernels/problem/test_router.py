@@ -64,7 +64,10 @@ def test_texts_of_one_meaning_make_one_problem_with_one_key(spec: str, canonical
         ("sigmod_topk", ["'sigmod_topk'", "did you mean sigmoid_topk", EVERY_NAME]),
         ("", ["router = ''", f"give one of {EVERY_NAME}"]),
         ("switch:scale=2", ["no parameter of switch is named 'scale'", "its form is switch"]),
-        ("sigmoid_topk:group=8", ["'group'", "did you mean groups", "bias=0,zero_experts=0,renormalise=true,scale=1"]),
+        (
+            "sigmoid_topk:group=8",
+            ["'group'", "did you mean groups", "bias=0,groups=1,top_groups=1,zero_experts=0,renormalise=true,scale=1"],
+        ),
         ("sigmoid_topk:groups", ["groups = ''", "an integer from 1 to 4096"]),
         ("sigmoid_topk:groups=0", ["groups = '0'", "from 1 to 4096"]),
         ("sigmoid_topk:groups=2.5", ["groups = '2.5'", "an integer"]),

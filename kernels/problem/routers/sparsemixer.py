@@ -1,0 +1,47 @@
+"""SparseMixer: each choice weighed by a softmax over the experts whose logits are near its own (Phi-3.5-MoE).
+
+Liu et al. 2024, "GRIN: GRadient-INformed MoE", as the model's code in transformers 5 has it for inference: in training
+its choices are sampled and their gradient is estimated.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..router import Router, RouterInputs, parameter
+from ..topk_rule import TopkRule, choose
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LARGEST = TopkRule(score="softmax")
+
+
+@dataclass(frozen=True)
+class SparseMixer(Router):
+    """The i-th choice is the i-th largest logit m, among the experts that no choice before it took.
+
+    Its gate is exp(m) / Σ exp(z) over those of them that are near: (m − z) / max(|z|, m) is at most twice ``jitter``.
+    Gates of a token are not normalised together: each is at most 1.
+    """
+
+    jitter: float = parameter(0.01, least=0.0, most=1.0)
+
+    def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
+        ids_TK = choose(LARGEST, inputs.logits_TE, None, K)
+        left_TE = inputs.logits_TE.float()
+        z_TE = left_TE.detach()
+        gates_TK = left_TE.new_zeros(ids_TK.shape)
+        for i in range(K):
+            id_T1 = ids_TK[:, i : i + 1]
+            m_T1 = z_TE.gather(-1, id_T1)
+            far_TE = (m_T1 - z_TE) / z_TE.abs().maximum(m_T1) > 2 * self.jitter
+            gate_T1 = left_TE.masked_fill(far_TE, -math.inf).softmax(-1).gather(-1, id_T1)
+            gates_TK = gates_TK.scatter(-1, id_T1.new_full(id_T1.shape, i), gate_T1.masked_fill(m_T1.isneginf(), 0))
+            left_TE = left_TE.scatter(-1, id_T1, -math.inf)
+        return ids_TK.int(), gates_TK
+
+
+router = SparseMixer

@@ -1,0 +1,28 @@
+"""The top k logits, then the softmax over these alone (gpt-oss, Granite, JetMoE, Aria).
+
+Shazeer et al. 2017, "Outrageously Large Neural Networks", equations 3 and 5, without noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..router import parameter
+from ..topk_rule import TopkRouter, TopkRule
+
+
+@dataclass(frozen=True)
+class TopkSoftmax(TopkRouter):
+    """Gates are exp(z) / Σ exp(z) over the chosen, times ``scale``: those of `softmax_topk_renorm`.
+
+    A bias of the projection, as gpt-oss has it, is in the logits already: it selects and weighs.
+    """
+
+    scale: float = parameter(1.0, least=1e-3, most=1e3)
+
+    @property
+    def rule(self) -> TopkRule:
+        return TopkRule(score="softmax", selects_logits=True, renormalise=True, scale=self.scale)
+
+
+router = TopkSoftmax
