@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..common.errors import UserError
 from ..common.files import read_text
 from ..common.names import unknown
+from ..execution.trial.task import Observation
 from ..kernels.catalog import KERNELS
 from ..kernels.problem import InvalidProblem, Problem
 from ..kernels.problem.trace import with_digest
@@ -55,6 +56,7 @@ class _Form(_Part):
     baseline: str
     competitors: _Competitors
     places: Annotated[list[_Place], Field(min_length=1)]
+    asks: list[Observation] = Field(default_factory=list)
 
 
 class _SuiteFile(_Part):
@@ -132,6 +134,7 @@ class _Reader:
             baseline=form.baseline,
             competitors=self._rule((size, "competitors"), form.competitors),
             sweeps=tuple(self._sweep((size, "places", index), place) for index, place in enumerate(form.places)),
+            asks=tuple(form.asks),
         )
 
     def _rule(self, at: FieldPath, rule: _Competitors) -> CompetitorRule:

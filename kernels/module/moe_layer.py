@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypedDict, Unpack, cast
 
@@ -16,7 +17,8 @@ from ..problem import Activation, DropPolicy, Mode, Problem
 from ..problem.routing import NO_ROUTE, Routing
 from ..problem.tensors import Weights
 from ..torch_ops.activations import activate
-from ..tuned.select import AUTO, choose
+from ..tuned.every_batch import choose_for_every_batch
+from ..tuned.select import AUTO, Choice, choose
 from .hugging_face import DEQUANTISE, read_experts
 
 _log = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Options(TypedDict, total=False):
     dispatch: str
     capacity_factor: float | None
     drop: DropPolicy
+    batch_invariant: bool
 
 
 class MoELayer(nn.Module):
@@ -47,6 +50,10 @@ class MoELayer(nn.Module):
     tables, which are read once for every number of tokens and for the load ``uniform``, because a layer does not know
     its own load. With ``capacity_factor`` an expert takes at most C rows of one call (`Problem.capacity`), and ``drop``
     says which rows; with None nothing is dropped.
+
+    With ``batch_invariant`` a token's result has the same bits in every batch, alone, in any order, and in training:
+    one kernel that guarantees it by construction (`Kernel.guarantee`) runs in one configuration for every number of
+    tokens, as `tuned.every_batch` chooses it. Nothing may be dropped then. On a CPU no kernel guarantees it.
 
     A call that needs no gradient saves nothing for a backward. A call that needs any gradient computes all of them, so
     frozen weights save no time. Under autocast the experts run in its dtype, on a copy of the weights made in every
@@ -69,13 +76,20 @@ class MoELayer(nn.Module):
         dispatch: str = AUTO,
         capacity_factor: float | None = None,
         drop: DropPolicy = "first_come",
+        batch_invariant: bool = False,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         if dispatch not in (AUTO, *KERNELS.names()):
             raise unknown("kernel", dispatch, [AUTO, *KERNELS.names()])
+        if batch_invariant and capacity_factor is not None:
+            raise ValueError(
+                f"batch_invariant = True, but with capacity_factor = {capacity_factor!r} the other tokens of a batch "
+                "decide who is dropped: give one of the two"
+            )
         self.dispatch = dispatch
+        self.batch_invariant = batch_invariant
         dtype = dtype or torch.get_default_dtype()
         if dtype.itemsize == 1:
             raise ValueError(f"experts of {dtype} have scales, which this layer does not hold: {DEQUANTISE}")
@@ -187,7 +201,8 @@ class MoELayer(nn.Module):
         if x_TD.device.type == "meta":
             return self._without_values(x_TD, routing, weights).view(hidden_states.shape)
         mode: Mode = "train" if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves) else "forward"
-        layer = _built(self.problem, T, K, mode, autocast or x_TD.dtype, x_TD.device, self.dispatch)
+        choose_one = choose_for_every_batch if self.batch_invariant else choose
+        layer = _built(self.problem, T, K, mode, autocast or x_TD.dtype, x_TD.device, self.dispatch, choose_one)
         if autocast is None:
             y_TD = layer(x_TD, routing, weights)
             return y_TD if x_TD is hidden_states else y_TD.view(hidden_states.shape)
@@ -205,7 +220,11 @@ class MoELayer(nn.Module):
     def extra_repr(self) -> str:
         names = ("D", "F", "E", "activation", "gated", "bias", "capacity_factor")
         return ", ".join(
-            [*(f"{name}={getattr(self.problem, name)!r}" for name in names), f"dispatch={self.dispatch!r}"]
+            [
+                *(f"{name}={getattr(self.problem, name)!r}" for name in names),
+                f"dispatch={self.dispatch!r}",
+                *(["batch_invariant=True"] if self.batch_invariant else []),
+            ]
         )
 
     def _names(self) -> dict[str, str]:
@@ -247,11 +266,18 @@ class MoELayer(nn.Module):
 
 @lru_cache(maxsize=BUILDS)
 def _built(
-    problem: Problem, T: int, K: int, mode: Mode, dtype: torch.dtype, device: torch.device, dispatch: str
+    problem: Problem,
+    T: int,
+    K: int,
+    mode: Mode,
+    dtype: torch.dtype,
+    device: torch.device,
+    dispatch: str,
+    choose_one: Callable[[Problem, torch.device, str], Choice],
 ) -> Layer:
     """Build once for every problem. All modules share a build, which keeps nothing of a call."""
     problem = problem.replace(T=T, K=K, mode=mode, dtype=_name(dtype))
-    chosen = choose(problem, device, dispatch)
+    chosen = choose_one(problem, device, dispatch)
     _log.info("%s on %s: %s, %s", problem.key, device, chosen.kernel.name, chosen.why)
     return chosen.build(problem, device)
 

@@ -67,13 +67,65 @@ def look_up(problem: Problem, kernel_name: str, device: torch.device, *, stale: 
     Raises:
         UnknownName: when no kernel has that name.
     """
+    return _first_found(
+        _covering_here(problem, kernel_name, device, stale),
+        lambda entry: _answer_here(entry, problem, kernel_name, device),
+    )
+
+
+def look_up_every_batch(
+    problem: Problem,
+    kernel_name: str,
+    device: torch.device,
+    own: Callable[[Config], Config | None],
+    *,
+    stale: bool = False,
+) -> Found | NotCovered:
+    """Return the one configuration that tables have for all numbers of tokens; `Found.seconds` are its worst time.
+
+    A table must be valid as for `look_up`. ``own`` returns the kernel's own configuration for one in a table, None
+    for one that may not be used.
+    """
+    return _first_found(
+        _covering_here(problem, kernel_name, device, stale), lambda entry: answer_every_batch(entry, own)
+    )
+
+
+def answer_every_batch(entry: TableEntry, own: Callable[[Config], Config | None]) -> Found | NotCovered:
+    """Return the configuration, measured in every bucket, that loses least where it loses most to a bucket's fastest.
+
+    ``own`` is as in `look_up_every_batch`.
+    """
+    fastest = [min(ns for ns in bucket.median_ns if ns is not None) for bucket in entry.buckets]
+    worst: list[tuple[float, int]] = []
+    for number in range(len(entry.configs)):
+        times = [bucket.ns(number) for bucket in entry.buckets]
+        if None not in times:
+            worst.append((max(ns / best for ns, best in zip(times, fastest, strict=True) if ns is not None), number))
+    for loss, number in sorted(worst):
+        if (config := own(entry.configs[number])) is not None:
+            first, last = entry.buckets[0], entry.buckets[-1]
+            why = f"tuned, at most {100 * (loss - 1):.2g} % slower than the fastest for T = {first.T} to {last.T}"
+            return Found(config=config, why=why, seconds=max(one.median_ns[number] or 0 for one in entry.buckets) / 1e9)
+    return NotCovered("no configuration that may be used was measured for all numbers of tokens")
+
+
+def _covering_here(
+    problem: Problem, kernel_name: str, device: torch.device, stale: bool
+) -> list[tuple[list[str], TableEntry]] | NotCovered:
     mine = [table for table in tables() if table.kernel == kernel_name]
     if not mine:
         return NotCovered(f"there is no tuned table of {kernel_name}")
-    covering = _covering(mine, problem, kernel_name, here(device), stale)
+    return _covering(mine, problem, kernel_name, here(device), stale)
+
+
+def _first_found(
+    covering: list[tuple[list[str], TableEntry]] | NotCovered, ask: Callable[[TableEntry], Found | NotCovered]
+) -> Found | NotCovered:
+    """Return the first configuration that an entry has, or why the best match has none."""
     if isinstance(covering, NotCovered):
         return covering
-    answers = [(old, _answer_here(entry, problem, kernel_name, device)) for old, entry in covering]
+    answers = [(old, ask(entry)) for old, entry in covering]
     for old, found in answers:
         if isinstance(found, Found):
             return dataclasses.replace(found, why=f"{found.why}; stale ({'; '.join(old)})") if old else found

@@ -65,6 +65,12 @@ def test_a_file_is_a_suite(file: Path) -> None:
     assert suite.reduced is None
 
 
+def test_a_file_may_ask_for_a_comparison_of_bits(file: Path) -> None:
+    assert {task.asks for task in tasks(str(file), "small", "cpu")} == {()}
+    file.write_text(TEXT.replace('baseline = "loop"', 'baseline = "loop"\nasks = ["invariance"]'))
+    assert {task.asks for task in tasks(str(file), "small", "cpu")} == {("invariance",)}
+
+
 def test_a_file_can_be_asked_of_another_layer(file: Path) -> None:
     layer = Layer.of("OLMoE-1B-7B", T=1, width=128)
     asked = Asked(layers=(layer,), fields={"dtype": ("bfloat16",)})
@@ -129,6 +135,12 @@ def test_paths_in_a_file_are_beside_it(file: Path) -> None:
         ("mode =", "mod =", 16, "small.places[1].problem: no field is named 'mod': did you mean mode"),
         ("1.5", "nan", 16, "capacity_factor = nan: give a positive number"),
         ("1.5", "0", 16, "capacity_factor = 0: give a positive number"),
+        (
+            'baseline = "loop"',
+            'baseline = "loop"\nasks = ["bits"]',
+            6,
+            "small.asks: asks[0] = 'bits': give 'invariance'",
+        ),
         ('"peers"', '"pears"', 20, "groups[1] = 'pears': give"),
         ("[small]", "[smal]", 4, "no field is named 'smal': did you mean small?"),
         ('axis = "tokens T"', "axis = 3", 2, "axis = 3: give text"),
