@@ -6,11 +6,19 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..results.record import Status
+from ..results.record import Sameness, Status
 from ..results.references import NOT_COMPETING, PARTS, REFERENCES
 from .numbers import counted, exact, number, number_of, span, status_words
 from .row import Facet, Rank, Row, RowPlace, leading, places
 from .section import Section
+
+DEPENDENCES = (
+    "the same by construction",
+    "the same as far as was observed",
+    "rounded differently",
+    "changed by the other tokens",
+)
+"""How a token's result depends on its batch, from not at all to most."""
 
 NAMED = 3  # kernels that a sentence names; more would be a table
 
@@ -32,7 +40,8 @@ def answer(section: Section) -> Answer:
     grouped = places(section.rows)
     best = {place: row for place, rows in grouped.items() if (row := _best(rows))}
     if not best:
-        return Answer(f"No competing kernel passed: {_endings(section.rows)}.", [])
+        bits = _bits(section.rows)
+        return Answer(f"No competing kernel passed: {_endings(section.rows)}.", [bits] if bits else [])
     details = [
         _alone(grouped),
         *(_against_reference(best, name, words) for name, words in REFERENCES.items()),
@@ -40,6 +49,7 @@ def answer(section: Section) -> Answer:
         _bound(section),
         _growth(best, section.axis),
         _drops(best),
+        _bits(section.rows),
         _failures(section.rows),
     ]
     clauses = [_winners(grouped), _against_baseline(grouped, best, section.baseline)]
@@ -167,6 +177,41 @@ def _growth(best: dict[RowPlace, Row], axis: str) -> str:
 def _drops(best: dict[RowPlace, Row]) -> str:
     rates = [100 * row.drop_rate for row in best.values() if row.drop_rate is not None]
     return f"The capacity drops {span(rates, ' %')} of the routed rows." if any(rates) else ""
+
+
+def _bits(rows: list[Row]) -> str:
+    """Return whether tokens have the same bits in every batch and in every run, where that was compared."""
+    compared = [(row, row.record.invariance) for row in rows if row.record.invariance]
+    if not compared:
+        return ""
+    parts = []
+    for where, dropping in (("without a capacity", False), ("with a capacity", True)):
+        seen: dict[str, list[Sameness]] = {}
+        for row, found in compared:
+            if (row.record.problem.get("capacity_factor") is not None) == dropping:
+                of_batches = (found.batch, found.alone, found.order)
+                seen.setdefault(row.kernel, []).extend(one for one in of_batches if one)
+        groups: dict[str, list[str]] = {}
+        for kernel, several in sorted(seen.items()):
+            groups.setdefault(_dependence(several), []).append(kernel)
+        said = [f"{words} with {_few(groups[words])}" for words in DEPENDENCES if words in groups]
+        parts += [f"{where}, {', '.join(said)}"] if said else []
+    unsteady = sorted({row.kernel for row, found in compared if found.repeat and not found.repeat.same})
+    again = f"Two runs differ with {_few(unsteady)}." if unsteady else "Two runs never differ."
+    return f"From batch to batch a token's result is, {'; '.join(parts)}. {again}"
+
+
+def _dependence(seen: list[Sameness]) -> str:
+    """Return one of `DEPENDENCES`."""
+    if all(one.same for one in seen):
+        return DEPENDENCES[0] if all(one.guaranteed for one in seen) else DEPENDENCES[1]
+    return DEPENDENCES[2] if all(one.beyond_rounding is None for one in seen) else DEPENDENCES[3]
+
+
+def _few(kernels: list[str]) -> str:
+    if len(kernels) <= NAMED + 1:
+        return _joined(kernels)
+    return _joined([*kernels[:NAMED], f"{number_of(len(kernels) - NAMED)} others"])
 
 
 def _failures(rows: list[Row]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from moebench.reports.answer import Answer, answer
 from moebench.reports.section import sections
-from moebench.results.record import Record, Status
+from moebench.results.record import Invariance, Record, Sameness, Status
 
 Make = Callable[..., Record]
 NOISY = [0.8, 0.9, 1.0, 1.1, 1.2]
@@ -146,3 +146,36 @@ def test_failures_are_counted_by_status_and_refusals_are_none(
 def test_dropped_rows_are_mentioned(make: Make) -> None:
     found = _answer([make("a", x=1.0, kept=0.75), make("a", x=2.0), make("loop", x=1.0, ms=9.0, kept=0.75)])
     assert "The capacity drops 0 % to 25.0 % of the routed rows." in found.details
+
+
+SAME, OBSERVED = Sameness(guaranteed=True), Sameness(guaranteed=False)
+ROUNDED = Sameness(guaranteed=False, differs="token 3", token=3, where="alone", tokens=1, distance=1e-7)
+CHANGED = ROUNDED.model_copy(update={"distance": 1.0, "beyond_rounding": 7})
+
+
+def _compared(record: Record, kept: Sameness, repeat: Sameness = OBSERVED) -> Record:
+    found = Invariance(repeat=repeat, batch=kept, alone=kept, order=kept)
+    return record.model_copy(update={"invariance": found})
+
+
+def test_bits_are_summed_up_by_how_much_a_token_depends_on_its_batch(make: Make) -> None:
+    records = [_compared(make("a"), SAME), _compared(make("b"), OBSERVED), _compared(make("c"), ROUNDED, ROUNDED)]
+    records += [_compared(make(name), ROUNDED) for name in "defg"]
+    records += [_compared(make("a", x=2.0, problem={"capacity_factor": 1.0}), CHANGED)]
+    assert (
+        "From batch to batch a token's result is, without a capacity, the same by construction with a, the same as far "
+        "as was observed with b, rounded differently with c, d, e and 2 others; with a capacity, changed by the other "
+        "tokens with a. Two runs differ with c."
+    ) in _answer(records).details
+
+
+def test_bits_are_summed_up_where_no_time_was_measured(make: Make) -> None:
+    records = [_compared(make("a", status=Status.disturbed), SAME)]
+    assert _answer(records).details == [
+        "From batch to batch a token's result is, without a capacity, the same by construction with a. "
+        "Two runs never differ."
+    ]
+
+
+def test_nothing_is_said_of_bits_that_were_not_compared(make: Make) -> None:
+    assert not any("From batch" in one for one in _answer([make()]).details)

@@ -17,7 +17,7 @@ from moebench.reports.measures import MEASURES, columns, glossary, values
 from moebench.reports.report import Report
 from moebench.reports.table import table
 from moebench.reports.terminal import terminal
-from moebench.results.record import Clocks, Phases, Record, Status, Traffic
+from moebench.results.record import Clocks, Invariance, Phases, Record, Sameness, Status, Traffic
 
 Make = Callable[..., Record]
 
@@ -119,3 +119,21 @@ def test_a_new_measure_is_one_line_and_every_format_has_it(
     for section in terminal(report.sections):
         console.print(section)
     assert "wall" in console.export_text()
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (Sameness(guaranteed=True), "same (by construction)"),
+        (Sameness(guaranteed=False), "same (observed)"),
+        (Sameness(guaranteed=False, differs="token 17", token=17, distance=6.04e-7), "token 17 (rounding, 6e-07)"),
+        (Sameness(guaranteed=True, differs="dw_up of expert 3", distance=1e-8), "dw_up of expert 3 (rounding, 1e-08)"),
+        (Sameness(guaranteed=False, differs="token 0", distance=1.2, beyond_rounding=5), "token 5 (up to 1)"),
+        (Sameness(guaranteed=False, differs="token\x1b[2J", distance=1e-8), "token [2J (rounding, 1e-08)"),
+    ],
+)
+def test_bits_are_the_same_or_the_first_token_is_named(make: Make, found: Sameness, words: str) -> None:
+    (row,) = table([make().model_copy(update={"invariance": Invariance(alone=found)})])
+    assert values(row)["same_alone"] == words
+    assert values(row)["same_batch"] is None
+    assert [column.heading for column in worth(columns(), [row])][-1:] == ["alone"]

@@ -54,7 +54,7 @@ def test_a_dropless_forward_has_the_same_bits_in_every_batch(kernel: str, change
 
 
 def test_another_configuration_has_other_bits() -> None:
-    """What a guarantee is worth: a configuration chosen by the number of tokens may add in another order."""
+    """Show that a configuration which is chosen by the number of tokens may change a token's bits."""
     problem, kernel = PROBLEM.replace(F=256), KERNELS.load("triton_scatter")
     default = kernel.space(problem, DEVICE)[0]
     inputs = draw_inputs(problem, draw_weights(problem, seed=0, device=DEVICE), seed=1, device=DEVICE)
