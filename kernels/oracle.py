@@ -170,13 +170,14 @@ def reference_bytes(problem: Problem) -> int:
     """
     D, U, F = problem.D, problem.U, problem.F
     n = min(ROWS, _fullest(problem))
-    activation = 2 * F if problem.gated else F  # the activated half, and its product with the other
+    # The activated half, and its product with the other; the identity makes no tensor of its own.
+    activation = F * ((problem.activation != "identity") + problem.gated)
     steps = F * _tensors_between(problem)
     matrices, vectors = D * (U + F), (U + D) * (problem.bias + problem.quantised)
     held = problem.T * D + 2 * problem.N + matrices + vectors + n * (D + 1)
     if problem.mode == "forward":
         outputs = 2 if problem.bias or problem.quantised else 1  # scaling and adding a bias each make a new one
-        return 8 * (held + n * max(outputs * U, U + activation + steps, F + outputs * D, 2 * D))
+        return 8 * (held + n * max(outputs * U, U + activation + steps, F + 2 * D))
     held += problem.T * D + problem.N + problem.E * (matrices + vectors) + 2 * n * D
     at_the_gates = n * (U + activation + steps + 3 * D)
     at_the_second_product = n * (U + activation + steps + F + D) + D * F

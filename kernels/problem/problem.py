@@ -23,7 +23,7 @@ from .load import Load
 from .router import Router
 from .trace import label
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "silu_clamp10", "swiglu_oai", "situ"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu", "relu2", "silu_clamp10", "swiglu_oai", "situ", "identity"]
 ONLY_GATED: tuple[Activation, ...] = ("silu_clamp10", "swiglu_oai", "situ")  # they change the up half too
 DType = Literal["float32", "float16", "bfloat16", "float8_e4m3fn"]
 DropPolicy = Literal["first_come", "first_choices", "gate_weight"]

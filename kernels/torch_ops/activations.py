@@ -11,9 +11,10 @@ A hidden value of a gated expert is a product of two factors, one of each half: 
     silu_clamp10  L s(L), limit 10                  C           DeepSeek-V4, GLM-5.3-Flash, Hy4
     swiglu_oai    L s(1.702 L), limit 7             C + 1       gpt-oss, MiniMax-M3
     situ          4 tanh(gate / 4) s(gate)          25 tanh(up / 25)        Kimi-K3
+    identity      gate                              up          LoRA experts without gates; with them a bilinear layer
 
 as transformers 5 and, for situ, the published code of Kimi-K3 compute them. An expert without gates applies the first
-factor alone; the last three exist only gated.
+factor alone; silu_clamp10, swiglu_oai and situ exist only gated.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu_clamp10": lambda h: functional.silu(h.clamp(max=SILU_LIMIT)),
     "swiglu_oai": _in_float32(lambda h: (low := h.clamp(max=OAI_LIMIT)) * torch.sigmoid(OAI_ALPHA * low)),
     "situ": _in_float32(lambda h: SITU_GATE * torch.tanh(h / SITU_GATE) * torch.sigmoid(h)),
+    "identity": lambda h: h,
 }
 _aten = torch.ops.aten
 _GRADIENTS: dict[Activation, Callable[[Tensor, Tensor], Tensor]] = {
@@ -62,6 +64,7 @@ _GRADIENTS: dict[Activation, Callable[[Tensor, Tensor], Tensor]] = {
     "silu_clamp10": lambda da, h: _aten.silu_backward(da, h).masked_fill(h > SILU_LIMIT, 0),
     "swiglu_oai": _in_float32(lambda da, h: (da * _oai_slope(h)).masked_fill(h > OAI_LIMIT, 0)),
     "situ": _in_float32(lambda da, h: da * _situ_slope(h)),
+    "identity": lambda da, h: da,
 }
 # The factor of the up half where it is not the half itself.
 _UP_FACTORS: dict[Activation, Callable[[Tensor], Tensor]] = {
@@ -118,7 +121,7 @@ def _act_(name: Activation, h: Tensor) -> Tensor:
         return cast(Tensor, _aten.gelu_(h, approximate="tanh"))
     if name in {"silu", "relu"}:
         return functional.silu(h, inplace=True) if name == "silu" else functional.relu(h, inplace=True)
-    return h.copy_(ACTIVATIONS[name](h))
+    return h if name == "identity" else h.copy_(ACTIVATIONS[name](h))
 
 
 def _up_factor(name: Activation, up: Tensor) -> Tensor:

@@ -111,6 +111,8 @@ def act(x, NAME: tl.constexpr):
     elif NAME == "swiglu_oai":
         low = tl.where(x > 7.0, 7.0, x)
         y = low * tl.sigmoid(1.702 * low)
+    elif NAME == "identity":
+        y = x
     else:
         tl.static_assert(NAME == "situ")
         y = 4.0 * tanh(0.25 * x) * tl.sigmoid(x)
@@ -138,6 +140,8 @@ def act_slope(x, NAME: tl.constexpr):
     elif NAME == "swiglu_oai":
         s = tl.sigmoid(1.702 * x)
         slope = tl.where(x > 7.0, 0.0, s * (1 + 1.702 * x * (1 - s)))
+    elif NAME == "identity":
+        slope = tl.full(x.shape, 1.0, tl.float32)
     else:
         tl.static_assert(NAME == "situ")
         s = tl.sigmoid(x)

@@ -316,7 +316,15 @@ def test_the_reference_takes_the_memory_that_is_predicted(shape: str, changes: d
 
 @pytest.mark.parametrize(
     ("activation", "gated"),
-    [("gelu_tanh", True), ("relu2", False), ("silu_clamp10", True), ("swiglu_oai", True), ("situ", True)],
+    [
+        ("gelu_tanh", True),
+        ("relu2", False),
+        ("silu_clamp10", True),
+        ("swiglu_oai", True),
+        ("situ", True),
+        ("identity", True),
+        ("identity", False),
+    ],
 )
 @pytest.mark.parametrize("mode", ["forward", "train"])
 def test_the_steps_of_an_activation_are_counted(activation: str, gated: bool, mode: str) -> None:

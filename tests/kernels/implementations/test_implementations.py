@@ -289,8 +289,8 @@ def test_output_and_gradients_equal_the_reference(name: str, problems: list[Prob
 
 
 LIMITED = [
-    BASE.replace(T=15, D=24, E=3, activation=activation, gated=activation != "relu2", bias=bias)
-    for activation in ("gelu_tanh", "relu2", "silu_clamp10", "swiglu_oai", "situ")
+    BASE.replace(T=15, D=24, E=3, activation=activation, gated=activation not in ("relu2", "identity"), bias=bias)
+    for activation in ("gelu_tanh", "relu2", "silu_clamp10", "swiglu_oai", "situ", "identity")
     for bias in (False, True)
 ]
 
@@ -298,7 +298,7 @@ LIMITED = [
 def fast(name: str, problem: Problem) -> bool:
     """Return whether the interpreter runs this by default: all activations in one kernel, one in all kernels."""
     return name not in INTERPRETED or (
-        problem.bias is (name == "triton_scatter") and (problem.bias or problem == LIMITED[-2])
+        problem.bias is (name == "triton_scatter") and (problem.bias or problem.activation == "situ")
     )
 
 

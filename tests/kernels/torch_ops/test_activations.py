@@ -27,6 +27,7 @@ FORMULAS: dict[Activation, Callable[[float], float]] = {  # of the gate half
     "silu_clamp10": lambda x: min(x, 10.0) * logistic(min(x, 10.0)),
     "swiglu_oai": lambda x: min(x, 7.0) * logistic(1.702 * min(x, 7.0)),
     "situ": lambda x: 4 * math.tanh(x / 4) * logistic(x),
+    "identity": lambda x: x,
 }
 UP_FORMULAS: dict[Activation, Callable[[float], float]] = {  # of the up half; of all others it is the half itself
     "silu_clamp10": lambda x: max(-10.0, min(x, 10.0)),
