@@ -13,6 +13,7 @@ from torch import Tensor
 from .config import Config
 from .guarantee import NO_GUARANTEE, Guarantee
 from .problem import Problem
+from .problem.block import RoutedLinear
 from .problem.load import Load
 from .problem.routing import Routing, with_every_route
 from .problem.tensors import Weights
@@ -53,6 +54,7 @@ class Kernel(ABC):
     ``adds_biases``, ``takes_scales``: it computes experts with biases, with quantised weights; others refuse them.
     ``reads_every_route``: it takes every id for an expert's, and refuses a load or router that leaves routes out;
     `build_for_any_routes` gives it other routes instead.
+    ``multiplies_routes``: it has `routed_linear`.
     ``devices`` are the device types that it is made for: suites measure it on no other.
     ``preference`` gives its place in the order in which ``auto`` and expert parallelism try kernels, by device type
     (``cpu``, ``cuda``), the smallest first; they never try one without a place, which runs only when it is named. On a
@@ -66,6 +68,7 @@ class Kernel(ABC):
     adds_biases: ClassVar[bool] = False
     takes_scales: ClassVar[bool] = False
     reads_every_route: ClassVar[bool] = False
+    multiplies_routes: ClassVar[bool] = False
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     preference: ClassVar[Mapping[str, int]] = {}
 
@@ -98,6 +101,10 @@ class Kernel(ABC):
             return layer
         return lambda x_TD, routing, weights: layer(x_TD, with_every_route(routing), weights)
 
+    def routed_linear(self, problem: Problem, config: Config, device: torch.device) -> RoutedLinear:
+        """Build one product for every route, which is not summed over a token's experts, where `multiplies_routes`."""
+        raise NotImplementedError(f"{self.name} has no product of single routes")
+
     @abstractmethod
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         """Return the work of one call; ``routing`` already lacks the routes that the capacity drops."""
@@ -109,6 +116,7 @@ class Kernel(ABC):
     def refuses(self, problem: Problem) -> str | None:
         """Return None, or why the kernel cannot take this problem on any device, naming constraint and value."""
         refusals = (
+            (False, _unwrapped),
             (self.between_ranks, _one_rank),
             (self.drops, _dropless),
             (self.adds_biases, _unbiased),
@@ -148,6 +156,10 @@ class Kernel(ABC):
         ``routing`` already lacks the routes that the capacity drops; it may be on another device.
         """
         return ()
+
+
+def _unwrapped(problem: Problem) -> str | None:
+    return f"computes experts alone, the problem has block = {problem.block}" if problem.block else None
 
 
 def _one_rank(problem: Problem) -> str | None:

@@ -181,7 +181,7 @@ def reference_bytes(problem: Problem) -> int:
     held += problem.T * D + problem.N + problem.E * (matrices + vectors) + 2 * n * D
     at_the_gates = n * (U + activation + steps + 3 * D)
     at_the_second_product = n * (U + activation + steps + F + D) + D * F
-    at_the_activation = n * (U + 2 * activation + steps) + D * F
+    at_the_activation = n * (2 * U + activation + steps) + D * F
     at_the_first_product = n * (U + D) + matrices
     return 8 * (held + max(at_the_gates, at_the_second_product, at_the_activation, at_the_first_product))
 

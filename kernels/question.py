@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .oracle import Result, reference, reference_bytes
+from .block_oracle import true_layer, true_layer_bytes
+from .oracle import Result
 from .problem import Problem
 from .problem.routing import Routing
 from .problem.tensors import Inputs
@@ -39,5 +40,5 @@ class Question:
     scales_tokens: bool = True
 
 
-LAYER = Question(given=lambda _, drawn, __: drawn, truth=reference, truth_bytes=reference_bytes, by_token=True)
+LAYER = Question(given=lambda _, drawn, __: drawn, truth=true_layer, truth_bytes=true_layer_bytes, by_token=True)
 """The output of the MoE layer, and in training its gradients: computed by every kernel except reference rates."""

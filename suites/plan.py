@@ -151,22 +151,25 @@ def _replaced(
     """
     import torch  # noqa: PLC0415  # a plan without named kernels does not need it
 
+    from ..kernels.block_kernel import competing  # noqa: PLC0415  # imports torch
+
     for name in kernels:
         if name not in KERNELS.names():
             raise unknown("kernel", name, KERNELS.names())
     device, found, refusals = torch.device(device_type), [], dict[str, str]()
     for task in asked:
-        reasons = {name: KERNELS.load(name).supports(task.problem, device) for name in dict.fromkeys(kernels)}
+        named = {name: competing(name, task.problem) for name in kernels}
+        reasons = {name: kernel.supports(task.problem, device) for name, kernel in named.items()}
         refusals |= {name: reason for name, reason in reasons.items() if reason and name not in refusals}
         takers = [name for name, reason in reasons.items() if reason is None]
         if takers:
             config = task.competitors[0].config
             others = [who for who in task.competitors if who.kernel not in takers]
             baseline = [who for who in others if who.kernel == task.point.baseline]
-            named = [Competitor(kernel=name, config=config) for name in takers]
-            found.append(dataclasses.replace(task, competitors=(*baseline, *named)))
-    taking = {who.kernel for task in found for who in task.competitors}
-    return found, {name: reason for name, reason in refusals.items() if name not in taking}
+            taking = [Competitor(kernel=name, config=config) for name in takers]
+            found.append(dataclasses.replace(task, competitors=(*baseline, *taking)))
+    left = {who.kernel for task in found for who in task.competitors}
+    return found, {name: reason for name, reason in refusals.items() if name not in left}
 
 
 def timed(asked: Sequence[Task], cache: CacheState, device_type: DeviceType) -> list[Task]:

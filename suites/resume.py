@@ -12,7 +12,7 @@ import torch
 
 from ..execution.trial.task import Competitor, Task
 from ..execution.workers.worker import DeviceType
-from ..kernels.catalog import KERNELS
+from ..kernels.block_kernel import competing
 from ..kernels.problem import Problem
 from ..kernels.torch_ops.scatter_tiles import threads
 from ..kernels.tuned.source_hash import source_hash
@@ -44,7 +44,8 @@ def pending(tasks: Sequence[Task], records: Sequence[Record], device_type: Devic
         competitors = []
         for who in task.competitors:
             earlier = held[Identity.at(task.point, problem=task.problem.key, kernel=who.kernel)]
-            of_now = [record for record in earlier if record.source == source_hash(who.kernel)]
+            source = source_hash(who.kernel, task.problem.block)
+            of_now = [record for record in earlier if record.source == source]
             wanted = [record for record in of_now if _answers(record, who, task.problem, device_type)]
             if any(_sampled_enough(record, task.budget.samples) for record in wanted):
                 kept += 1
@@ -84,6 +85,6 @@ def _answers(record: Record, wanted: Competitor, problem: Problem, device_type: 
 @cache
 def _default(kernel_name: str, problem: Problem, device_type: DeviceType, count: int) -> Mapping[str, object]:
     """Return the default configuration in a process of so many threads, on which it may depend."""
-    kernel = KERNELS.load(kernel_name)
+    kernel = competing(kernel_name, problem)
     with threads(count if device_type == "cpu" else None):
         return kernel.space(kernel.solves(problem), torch.device(device_type))[0]

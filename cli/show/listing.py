@@ -11,8 +11,9 @@ from ..screen import say_json, say_pairs
 
 if TYPE_CHECKING:
     from ...common.plugins import Catalog
+    from ...kernels.problem.router import Parametrised
 
-Kind = Literal["kernels", "suites", "models", "routers", "strategies", "machines", "formats"]
+Kind = Literal["kernels", "suites", "models", "routers", "blocks", "strategies", "machines", "formats"]
 Entries = dict[str, str]
 
 
@@ -20,7 +21,7 @@ def show(
     kind: Annotated[Kind, typer.Argument(help="Kind of things to list.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False,
 ) -> None:
-    """List kernels, suites, models, routers, the tuner's strategies, described machines or formats of a report.
+    """List kernels, suites, models, routers, blocks, the tuner's strategies, described machines or formats of a report.
 
     Suites of one's own are those of the files *.suite.toml in the working folder.
     """
@@ -77,8 +78,19 @@ def _model_fields() -> dict[str, dict[str, object]]:
 def _routers() -> Entries:
     from ...kernels.problem.router import ROUTERS
 
-    forms = {name: ROUTERS.load(name).form() for name in ROUTERS.names()}
-    return {name: ROUTERS.summary(name) + (f" Form: {form}" if form != name else "") for name, form in forms.items()}
+    return _with_forms(ROUTERS)
+
+
+def _blocks() -> Entries:
+    from ...kernels.problem.block import BLOCKS
+
+    return _with_forms(BLOCKS)
+
+
+def _with_forms(catalog: Catalog[type[Parametrised]]) -> Entries:
+    """Return the summary of each, and how its text looks where it has parameters."""
+    forms = {name: catalog.load(name).form() for name in catalog.names()}
+    return {name: catalog.summary(name) + (f" Form: {form}" if form != name else "") for name, form in forms.items()}
 
 
 def _strategies() -> Entries:
@@ -104,6 +116,7 @@ LISTED: dict[Kind, Callable[[], Entries]] = {
     "suites": _suites,
     "models": _models,
     "routers": _routers,
+    "blocks": _blocks,
     "strategies": _strategies,
     "machines": _machines,
     "formats": _formats,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from pydantic import BaseModel
 
-from ...kernels.catalog import KERNELS
+from ...kernels.block_kernel import competing
 from ...kernels.config import Config
 from ...kernels.kernel import Cost, Kernel, Layer
 from ...kernels.problem import Problem
@@ -50,7 +50,7 @@ class TrialEntry:
     @staticmethod
     def of(index: int, competitor: Competitor, problem: Problem, device: torch.device) -> TrialEntry:
         """Return the entry of a competitor, which has failed already if its kernel refuses problem or configuration."""
-        kernel = KERNELS.load(competitor.kernel)
+        kernel = competing(competitor.kernel, problem)
         if refusal := kernel.supports(problem, device):
             status = Status.crashed if isinstance(kernel, Unimportable) else Status.unsupported
             return TrialEntry(index, kernel, problem, {}, failure=(status, refusal))

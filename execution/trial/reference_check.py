@@ -65,7 +65,8 @@ class Subject:
     def by_token(self) -> bool:
         """True if a token's result depends on that token and its routes alone."""
         problem = self.problem
-        return problem.mode == "forward" and problem.capacity is None and self.question.by_token
+        alone = problem.around is None or problem.around.by_token
+        return problem.mode == "forward" and problem.capacity is None and self.question.by_token and alone
 
     @property
     def drawing_bytes(self) -> int:
@@ -268,7 +269,8 @@ class ReferenceChecks:
 def _weights_of(subject: Subject) -> tuple[object, ...]:
     """Return what is the same for all subjects that have the same weights."""
     problem = subject.problem
-    return (problem.E, problem.D, problem.F, problem.gated, problem.bias, problem.dtype, problem.seed, problem.ranks)
+    names = ("E", "D", "F", "gated", "bias", "dtype", "seed", "ranks", "block")
+    return tuple(getattr(problem, name) for name in names)
 
 
 def _as_drawn(weights: Weights, check: ReferenceCheck) -> bool:

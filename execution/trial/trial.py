@@ -103,7 +103,8 @@ class TrialRunner:
             return
         problem = left[0].problem
         balance = None
-        if task.point.stage is None:  # a search does not use it
+        of_tokens = problem.around is None or not problem.around.own_routes
+        if task.point.stage is None and of_tokens:  # a search does not use it
             balance = balance_of(problem, check.routed, check.kept, seed=check_seed(problem))
         for entry in left:
             entry.balance = balance
@@ -234,7 +235,7 @@ class TrialRunner:
             clocks=entry.clocks,
             environment=self.environment,
             commit=self.commit,
-            source=source_hash(entry.kernel.name),
+            source=source_hash(entry.kernel.name, entry.problem.block),
             time=datetime.now(UTC).isoformat(timespec="seconds"),
             wall_s=wall_s,
         )

@@ -153,6 +153,6 @@ def unmeasured(task: Task, competitor: Competitor, ready: Ready, status: Status,
         reason=reason,
         environment=ready.environment,
         commit=ready.commit,
-        source=source_hash(kernel.name),
+        source=source_hash(kernel.name, task.problem.block),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from ...common.errors import UserError
+from .block import Block
 from .capacity import CapacityRule, rows_of_expert
 from .load import Load
 from .router import Router
@@ -63,6 +64,9 @@ class Problem:
     tokens and outputs are bfloat16, and the products may round tokens and hidden rows to float8_e4m3fn too (W8A8, as
     serving engines run it). It is for inference: there is no training step.
 
+    ``block`` is a text that `Block.parse` reads, and "" for experts alone. D and T are those of the whole layer; FLOPs
+    and bytes count all that it computes.
+
     ``wire`` is the format in which rows travel between ranks; None means the format in which they are stored. Tokens in
     float8_e4m3fn have a float32 scale for every 128 elements; returning rows and gradients keep their stored format.
 
@@ -88,11 +92,13 @@ class Problem:
     bias: bool = False
     wire: DType | None = None
     capacity_rule: CapacityRule = "ceil"
+    block: str = ""
 
     def __post_init__(self) -> None:
         self._check_each_field()
         self._check_fields_together()
         self._check_router()
+        self._check_block()
 
     def _check_each_field(self) -> None:
         for name, smallest in (("T", 0), ("D", 1), ("F", 1), ("E", 1), ("K", 1), ("ranks", 1), ("seed", 0)):
@@ -156,6 +162,30 @@ class Problem:
             raise InvalidProblem(f"router = {self.router!r} {reason}")
         object.__setattr__(self, "router", router.spec)
 
+    def _check_block(self) -> None:
+        """Check the block, and replace its text by the canonical one."""
+        if not self.block:
+            return
+        try:
+            block = Block.parse(self.block)
+        except ValueError as error:
+            raise InvalidProblem(str(error)) from error
+        reason = f"has all experts on one rank: give ranks = 1, not {self.ranks}" if self.ranks > 1 else None
+        if reason := reason or block.refuses(self):
+            raise InvalidProblem(f"block = {self.block!r} {reason}")
+        object.__setattr__(self, "block", block.spec)
+        _ = self.core  # an error in the problem of the experts is one of this problem
+
+    @property
+    def around(self) -> Block | None:
+        """The block around the experts, None for a plain layer."""
+        return Block.parse(self.block) if self.block else None
+
+    @property
+    def core(self) -> Problem:
+        """The problem of the experts alone, for which kernels are built: this one, unless there is a block."""
+        return self if self.around is None else self.around.core(self)
+
     @property
     def key(self) -> str:
         """All fields as one readable, stable text: equal keys are equal problems."""
@@ -164,9 +194,10 @@ class Problem:
         # These are suffixes, so that problems without them keep the keys of older records.
         bias, wire = ".bias" if self.bias else "", f".wire-{self.wire}" if self.wire else ""
         rule = f".capacity-{self.capacity_rule}" if self.capacity_rule != "ceil" else ""
+        block = f".block-{self.block}" if self.block else ""
         return (
             f"T{self.T}.D{self.D}.F{self.F}.E{self.E}.K{self.K}.{activation}.{self.dtype}.{capacity}-{self.drop}"
-            f".{self.router}.{label(self.load)}.{self.mode}.r{self.ranks}.s{self.seed}{bias}{wire}{rule}"
+            f".{self.router}.{label(self.load)}.{self.mode}.r{self.ranks}.s{self.seed}{bias}{wire}{rule}{block}"
         )
 
     @property
@@ -255,14 +286,21 @@ class Problem:
         )
 
     def flops(self, rows: float) -> int:
-        """Return the FLOPs of the expert products on ``rows`` rows, three times as many in a training step."""
+        """Return the FLOPs of the expert products on ``rows`` rows, three times as many in a training step.
+
+        With a block they are those of the whole layer.
+        """
+        if self.around is not None:
+            return self.around.flops(self, rows)
         products = 3 if self.gated else 2
         steps = 3 if self.mode == "train" else 1
         return int(2 * rows * self.D * self.F * products * steps)
 
     @property
     def weight_bytes(self) -> int:
-        """Bytes of all experts' weights, biases and scales included."""
+        """Bytes of all weights, biases and scales included."""
+        if self.around is not None:
+            return self.core.weight_bytes + self._own_bytes
         bias_bytes = ELEMENT_BYTES[self.dtype] if self.bias else 0
         scale_bytes = SCALE_BYTES if self.quantised else 0
         matrices = self.D * (self.U + self.F) * self.operand_bytes
@@ -284,7 +322,15 @@ class Problem:
     def read_bytes(self, touched_experts: int) -> int:
         """Return the bytes of every input and of every weight of an expert that receives a token, read once."""
         tokens = self.token_bytes * (2 if self.mode == "train" else 1)
-        return tokens + self.weight_bytes // self.E * touched_experts + self.N * ROUTE_BYTES
+        core = self.core
+        touched = core.weight_bytes // core.E * touched_experts
+        return tokens + touched + self._own_bytes + core.N * ROUTE_BYTES
+
+    @property
+    def _own_bytes(self) -> int:
+        """Bytes of the tensors of the block."""
+        shapes = self.around.shapes(self).values() if self.around is not None else ()
+        return sum(rows * columns for rows, columns in shapes) * ELEMENT_BYTES[self.dtype]
 
     @property
     def input_bytes(self) -> int:
@@ -296,7 +342,7 @@ class Problem:
         """Bytes of y, and in training of the gradients of x, the weights and the gate weights."""
         if self.mode == "forward":
             return self.token_bytes
-        return 2 * self.token_bytes + self.weight_bytes + self.N * 4
+        return 2 * self.token_bytes + self.weight_bytes + self.core.N * 4
 
 
 def _is_positive_number(value: object) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -56,7 +56,32 @@ class RouterInputs:
 
 
 @dataclass(frozen=True)
-class Router(ABC):
+class Parametrised:
+    """A plugin that a text names, ``name:parameter=value,...``; its parameters are its fields, all with defaults."""
+
+    @classmethod
+    def name(cls) -> str:
+        """Return the name of its file."""
+        return cls.__module__.rpartition(".")[2]
+
+    @classmethod
+    def form(cls) -> str:
+        """Return how its text may look, each parameter with its default: ``name:parameter=default,...``."""
+        return _text(cls.name(), cls._defaults().items())
+
+    @property
+    def spec(self) -> str:
+        """The canonical text: parameters in the order of their fields, those at their defaults left out."""
+        defaults = self._defaults()
+        return _text(self.name(), ((key, value) for key in defaults if (value := getattr(self, key)) != defaults[key]))
+
+    @classmethod
+    def _defaults(cls) -> dict[str, Any]:
+        return {field.name: field.default for field in dataclasses.fields(cls)}
+
+
+@dataclass(frozen=True)
+class Router(Parametrised, ABC):
     """The rule by which tokens choose experts. Its name is the name of its file; the file's ``router`` is its class.
 
     Its parameters are dataclass fields that have defaults: ``int`` and ``float`` by `parameter`, a word by `choice`, or
@@ -69,11 +94,6 @@ class Router(ABC):
 
     of_batch: ClassVar[bool] = False
     reads_token_ids: ClassVar[bool] = False
-
-    @classmethod
-    def name(cls) -> str:
-        """Return the name of its file."""
-        return cls.__module__.rpartition(".")[2]
 
     @abstractmethod
     def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
@@ -120,17 +140,6 @@ class Router(ABC):
         """Return the router for a part of the experts: without a limit that depends on how many there are."""
         return self
 
-    @classmethod
-    def form(cls) -> str:
-        """Return how its text may look, each parameter with its default: ``name:parameter=default,...``."""
-        return _text(cls.name(), cls._defaults().items())
-
-    @property
-    def spec(self) -> str:
-        """The canonical text: parameters in the order of their fields, those at their defaults left out."""
-        defaults = self._defaults()
-        return _text(self.name(), ((key, value) for key in defaults if (value := getattr(self, key)) != defaults[key]))
-
     @staticmethod
     def parse(spec: str) -> Router:
         """Read a text such as ``softmax_topk`` or ``sigmoid_topk:groups=8,top_groups=4,scale=2.5``.
@@ -139,10 +148,6 @@ class Router(ABC):
             ValueError: naming the text, what is wrong with it, and what it may be.
         """
         return _parsed(str(spec))
-
-    @classmethod
-    def _defaults(cls) -> dict[str, Any]:
-        return {field.name: field.default for field in dataclasses.fields(cls)}
 
 
 ROUTERS: Catalog[type[Router]] = Catalog("router", f"{__package__}.routers", "router")
@@ -156,12 +161,17 @@ def _parsed(spec: str) -> Router:
     except ValueError as error:
         raise ValueError(f"router = {spec!r}: {error}; give one of {', '.join(ROUTERS.names())}") from error
     try:
-        return kind(**dict(_parameters(kind, text)))
+        return kind(**dict(parameters_of(kind, text)))
     except ValueError as error:
         raise ValueError(f"router = {spec!r}: {error}; its form is {kind.form()}") from error
 
 
-def _parameters(kind: type[Router], text: str) -> Iterator[tuple[str, Value]]:
+def parameters_of(kind: type[Parametrised], text: str) -> Iterator[tuple[str, Value]]:
+    """Yield the parameters in a text ``parameter=value,...`` of a dataclass, each of the type of its field.
+
+    Raises:
+        ValueError: naming the parameter and what is wrong with it.
+    """
     fields = {field.name: field for field in dataclasses.fields(kind)}
     read: set[str] = set()
     for part in text.split(",") if text else []:
@@ -197,7 +207,7 @@ def _value(field: dataclasses.Field[Any], text: str) -> Value:
     return value
 
 
-def _text(name: str, parameters: Any) -> str:
+def _text(name: str, parameters: Iterable[tuple[str, Value]]) -> str:
     words = [f"{key}={_word(value)}" for key, value in parameters]
     return f"{name}:{','.join(words)}" if words else name
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -25,13 +25,22 @@ BIAS_SCALE = 0.5  # activations have about unit variance: a bias neither vanishe
 LEAST_SCALE = 1e-30  # the scale of a row of zeros or nearly so: float32 can still divide by it
 
 
+OF_LAYER = "layer_"
+
+
+def is_of_layer(name: str) -> bool:
+    """Return whether the tensor of this name is a block's own, which has no row for each token or expert."""
+    return name.startswith(OF_LAYER)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Weights:
     """Expert weights in the layout of Hugging Face checkpoints; an expert is b_down + W_down act(b_up + W_up x).
 
     ``w_up_EUD`` has gate rows first, then up rows, when gated. The biases ``b_up_EU`` and ``b_down_ED`` are None in a
     problem without biases. The float32 scales ``s_up_EU`` and ``s_down_ED``, one for each output row, are None in a
-    problem without quantised weights: a quantised weight is its row times its scale.
+    problem without quantised weights: a quantised weight is its row times its scale. ``own`` are the tensors of a block
+    around the experts by name (`Block.shapes`), all matrices.
     """
 
     w_up_EUD: Tensor
@@ -40,6 +49,7 @@ class Weights:
     b_down_ED: Tensor | None = None
     s_up_EU: Tensor | None = None
     s_down_ED: Tensor | None = None
+    own: Mapping[str, Tensor] = field(default_factory=dict)
 
     def named(self) -> dict[str, Tensor]:
         """Return the tensors that are not None, by the names of their gradients."""
@@ -50,6 +60,7 @@ class Weights:
             "b_down": self.b_down_ED,
             "s_up": self.s_up_EU,
             "s_down": self.s_down_ED,
+            **self.own,
         }
         return {name: tensor for name, tensor in tensors.items() if tensor is not None}
 
@@ -63,7 +74,12 @@ class Weights:
             b_down_ED=changed.get("b_down"),
             s_up_EU=changed.get("s_up"),
             s_down_ED=changed.get("s_down"),
+            own={name: changed[name] for name in self.own},
         )
+
+    def of_experts(self) -> Weights:
+        """Return the weights without those of a block: each has a part for every expert."""
+        return replace(self, own={}) if self.own else self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,9 +160,10 @@ def without_values(problem: Problem) -> Inputs:
     def tensor(*shape: int, dtype: torch.dtype = read) -> Tensor:
         return torch.empty(shape, dtype=dtype, device="meta")
 
-    T, D, F, E, K, U = problem.T, problem.D, problem.F, problem.E, problem.K, problem.U
+    core, own = problem.core, {} if problem.around is None else problem.around.shapes(problem)
+    T, D, F, E, K, U = core.T, core.D, core.F, core.E, core.K, core.U
     return Inputs(
-        x_TD=tensor(T, D),
+        x_TD=tensor(problem.T, problem.D),
         routing=Routing(ids_TK=tensor(T, K, dtype=torch.int32), gates_TK=tensor(T, K, dtype=torch.float32), experts=E),
         weights=Weights(
             w_up_EUD=tensor(E, U, D, dtype=held),
@@ -155,8 +172,9 @@ def without_values(problem: Problem) -> Inputs:
             b_down_ED=tensor(E, D) if problem.bias else None,
             s_up_EU=tensor(E, U, dtype=torch.float32) if problem.quantised else None,
             s_down_ED=tensor(E, D, dtype=torch.float32) if problem.quantised else None,
+            own={name: tensor(*shape) for name, shape in own.items()},
         ),
-        dy_TD=tensor(T, D) if problem.mode == "train" else None,
+        dy_TD=tensor(problem.T, problem.D) if problem.mode == "train" else None,
     )
 
 
@@ -170,7 +188,8 @@ def quantise(rows: Tensor) -> tuple[Tensor, Tensor]:
 def draw_weights(problem: Problem, *, seed: int, device: torch.device) -> Weights:
     """Draw weights that keep activations near unit variance, so that errors are comparable across shapes."""
     generator = torch.Generator(device).manual_seed(seed)
-    E, D, F, U = problem.E, problem.D, problem.F, problem.U
+    core, own = problem.core, {} if problem.around is None else problem.around.shapes(problem)
+    E, D, F, U = core.E, core.D, core.F, core.U
 
     # Drawn expert by expert, because a float32 copy of all experts might not fit into memory.
     def normal(*shape: int, scale: float) -> Tensor:
@@ -203,6 +222,7 @@ def draw_weights(problem: Problem, *, seed: int, device: torch.device) -> Weight
         b_down_ED=normal(E, D, scale=BIAS_SCALE) if problem.bias else None,
         s_up_EU=s_up_EU,
         s_down_ED=s_down_ED,
+        own={name: normal(*shape, scale=shape[1] ** -0.5) for name, shape in own.items()},
     )
 
 
@@ -215,7 +235,7 @@ def draw_inputs(problem: Problem, weights: Weights, *, seed: int, device: torch.
 
     return Inputs(
         x_TD=normal(),
-        routing=draw_routes(problem, seed=seed, device=device),
+        routing=(draw_routes if problem.around is None else problem.around.routes)(problem, seed=seed, device=device),
         weights=weights,
         dy_TD=normal() if problem.mode == "train" else None,
     )

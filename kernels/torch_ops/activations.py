@@ -64,7 +64,7 @@ _GRADIENTS: dict[Activation, Callable[[Tensor, Tensor], Tensor]] = {
     "silu_clamp10": lambda da, h: _aten.silu_backward(da, h).masked_fill(h > SILU_LIMIT, 0),
     "swiglu_oai": _in_float32(lambda da, h: (da * _oai_slope(h)).masked_fill(h > OAI_LIMIT, 0)),
     "situ": _in_float32(lambda da, h: da * _situ_slope(h)),
-    "identity": lambda da, h: da,
+    "identity": lambda da, _: da,
 }
 # The factor of the up half where it is not the half itself.
 _UP_FACTORS: dict[Activation, Callable[[Tensor], Tensor]] = {

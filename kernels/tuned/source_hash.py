@@ -7,7 +7,7 @@ import hashlib
 import io
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -20,20 +20,21 @@ _ROOT = Path(__file__).parents[1]
 
 
 @cache
-def source_hash(kernel_name: str) -> str:
+def source_hash(kernel_name: str, block: str = "") -> str:
     """Return the first 12 hex digits of sha256 over the files that a kernel is made of, by name and code.
 
     These are its own file, the modules of this package that it imports, directly or through others, and the CUDA
     sources beside them. Comments, docstrings and the static model (`Kernel.steps` and what only it imports) are left
-    out. A kernel from outside the package has the hash of its own file. The hash is "" for a file that is missing or
-    not valid Python.
+    out. With the text of a ``block``, the files of that block are among them. A kernel from outside the package has the
+    hash of its own file. The hash is "" for a file that is missing or not valid Python.
 
     Raises:
         UnknownName: when no kernel has that name.
     """
     if kernel_name in KERNELS.names():
         try:
-            return hash_of(_ROOT / "implementations" / f"{kernel_name}.py", _ROOT, _SOURCES)
+            of_block = (_ROOT / "blocks" / f"{block.partition(':')[0]}.py", _ROOT / "block_kernel.py") if block else ()
+            return hash_of(_ROOT / "implementations" / f"{kernel_name}.py", _ROOT, _SOURCES, also=of_block)
         except SyntaxError:
             return ""
     file = sys.modules[type(KERNELS.load(kernel_name)).__module__].__file__
@@ -63,10 +64,10 @@ class Sources:
 _SOURCES: Final = Sources()
 
 
-def hash_of(file: Path, root: Path, sources: Sources | None = None) -> str:
-    """Return the hash of a file and of all files under ``root`` that it reaches."""
+def hash_of(file: Path, root: Path, sources: Sources | None = None, *, also: Iterable[Path] = ()) -> str:
+    """Return the hash of a file and of all files under ``root`` that it reaches, or that others do, ``also``."""
     sources = sources or Sources()
-    modules = reached(file, root, sources)
+    modules = reached(file, root, sources).union(*(reached(one, root, sources) for one in also))
     cuda = {source for module in modules for source in module.parent.glob("*.cu")}
     return _digest(sorted(modules | cuda), root, sources)
 

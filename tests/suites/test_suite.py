@@ -11,6 +11,7 @@ from moebench.autotune.search.space import Space
 from moebench.common.names import UnknownName
 from moebench.execution.trial.task import Task
 from moebench.execution.workers.worker import DeviceType
+from moebench.kernels.block_kernel import competing
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.compiler.survey import compiled_kernels
 from moebench.kernels.kernel import Kernel
@@ -129,7 +130,7 @@ def host_waits(name: str, problem: Problem) -> Number:
     def called(kernel: Kernel, problem: Problem, space: Space, device: torch.device) -> dict[str, Number]:
         return of_call(kernel, problem, space.default, device)
 
-    kernel, compiled = KERNELS.load(name), name in compiled_kernels()
+    kernel, compiled = competing(name, problem), name in compiled_kernels()
     asked, target = (problem, "sm_90") if compiled else (small(problem), None)
     return CountedCase(kernel=kernel, model="", problem=asked, parts=(called,), target=target).count()["host_waits"]
 

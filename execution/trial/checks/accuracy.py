@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ....kernels.oracle import OF_TOKENS, Result
+from ....kernels.problem.tensors import is_of_layer
 from ....results.record import Error
 
 # Elements compared at a time: float64 copies of whole tensors would cost more than the call that is checked. They stay
@@ -42,7 +43,8 @@ def errors(result: Result, reference: Result, row_T: Tensor | None = None) -> di
     for name, expected in reference.gradients.items():
         if name not in result.gradients:
             raise ValueError(f"there is no gradient of {name}")
-        found[f"d{name}"] = _error(f"d{name}", result.gradients[name], expected, of_experts=name not in OF_TOKENS)
+        of_experts = name not in OF_TOKENS and not is_of_layer(name)
+        found[f"d{name}"] = _error(f"d{name}", result.gradients[name], expected, of_experts=of_experts)
     return found
 
 

@@ -14,7 +14,7 @@ from ....kernels.oracle import OF_TOKENS, Result
 from ....kernels.problem import Problem
 from ....kernels.problem.routing import NO_ROUTE, Routing
 from ....kernels.problem.shard import Shard
-from ....kernels.problem.tensors import Inputs, Weights
+from ....kernels.problem.tensors import Inputs, Weights, is_of_layer
 from .checksum import changed
 
 LEAST_FACTOR = 0.5  # of the factors that new tokens are made with: neither zeros nor much larger than what was drawn
@@ -88,18 +88,19 @@ class TimedInputs:
             posed = self._posed.of_tokens()
             for name, tensor in one.of_tokens().items():
                 tensor.copy_(posed[name])
-            self._exchange(one.weights.named())
+            self._exchange(one.weights.of_experts().named())
         self._note()
 
     @torch.no_grad()
     def withdraw(self) -> None:
         """Exchange the two experts of `pose` back."""
         for one in self._exchanged:
-            self._exchange(one.weights.named())
+            self._exchange(one.weights.of_experts().named())
 
     def exchanged(self, result: Result) -> Result:
         """Return a result for drawn inputs as that of the posed ones; a second time restores it."""
-        self._exchange({name: of for name, of in result.gradients.items() if name not in OF_TOKENS})
+        of_experts = (name for name in result.gradients if name not in OF_TOKENS and not is_of_layer(name))
+        self._exchange({name: result.gradients[name] for name in of_experts})
         return result
 
     def written(self) -> list[str]:

@@ -207,6 +207,7 @@ ONE_CHANGE: dict[str, object] = {
     "bias": True,
     "wire": "float16",
     "capacity_rule": "floor",
+    "block": "shared",
 }
 
 

@@ -160,6 +160,18 @@ def test_every_way_of_importing_is_followed(tmp_path: Path) -> None:
     assert found == {"__init__.py", "a.py", "b.py", "c.py", "d/__init__.py", "d/e.py", "g.py"}
 
 
+def test_a_block_around_a_kernel_is_a_part_of_what_it_is_made_of(copy: Path) -> None:
+    """Editing it changes the hash with it, and not that of the kernel alone or of another block."""
+    names = ("", "shared:width=8", "latent")
+    assert len({source_hash("loop", name) for name in names}) == len(names)
+    assert source_hash("loop", "shared:width=8") == source_hash("loop", "shared")
+    file, block = copy / "implementations" / "loop.py", copy / "blocks" / "shared.py"
+    before = hash_of(file, copy), hash_of(file, copy, also=[block])
+    edit(copy / "blocks" / "_mlp.py")
+    assert hash_of(file, copy) == before[0]
+    assert hash_of(file, copy, also=[block]) != before[1]
+
+
 def test_a_kernel_from_elsewhere_has_the_hash_of_its_own_file() -> None:
     found = {(type(kernel).__module__, source_hash(name)) for name, kernel in FAULTY.items()}
     assert len(found) == len(dict(found)) == len({one for _, one in found})

@@ -13,7 +13,7 @@ from moebench.execution.trial.checks.timed_inputs import TimedInputs
 from moebench.kernels.oracle import Result, drop, oracle
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.shard import Shard
-from moebench.kernels.problem.tensors import Inputs, Weights, draw_inputs, draw_weights
+from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
 
 CPU = torch.device("cpu")
 SMALL = Problem(T=10, D=6, F=4, E=5, K=2, mode="train", load="zipf:1")
@@ -42,10 +42,7 @@ def joined(problem: Problem, parts: list[Inputs]) -> Inputs:
         return torch.cat([tensor.detach().float() for tensor in tensors]).to(tensors[0].dtype)
 
     whole = drawn(problem)
-    names = parts[0].weights.named()
-    weights = {name: join([part.weights.named()[name] for part in parts]) for name in names}
-    layout = {"w_up": "w_up_EUD", "w_down": "w_down_EDF", "b_up": "b_up_EU", "b_down": "b_down_ED"}
-    layout |= {"s_up": "s_up_EU", "s_down": "s_down_ED"}
+    weights = iter([join([part.weights.named()[name] for part in parts]) for name in parts[0].weights.named()])
     routing = dataclasses.replace(
         whole.routing,
         ids_TK=join([part.routing.ids_TK for part in parts]),
@@ -54,7 +51,7 @@ def joined(problem: Problem, parts: list[Inputs]) -> Inputs:
     return Inputs(
         x_TD=join([part.x_TD for part in parts]),
         routing=routing,
-        weights=Weights(**{layout[name]: tensor for name, tensor in weights.items()}),
+        weights=parts[0].weights.map(lambda _: next(weights)),
         dy_TD=None if whole.dy_TD is None else join([part.everything()["dy"] for part in parts]),
     )
 

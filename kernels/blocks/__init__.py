@@ -1,0 +1,1 @@
+"""Blocks: layers with experts in them, one file each, found by name."""

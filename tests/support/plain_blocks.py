@@ -1,0 +1,88 @@
+"""Blocks as plainly as can be, in float64: loops over tokens, which share an expert's activation with the package.
+
+`ORACLES` has one for each block, by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from moebench.kernels.problem import Problem
+from moebench.kernels.problem.routing import NO_ROUTE
+from moebench.kernels.torch_ops.activations import activate
+
+Tensors = Mapping[str, Tensor]
+Ids = list[list[int]]
+
+
+def expert(problem: Problem, tensors: Tensors, e: int, x_D: Tensor) -> Tensor:
+    """Compute one expert of one token."""
+    h_U = tensors["w_up"][e] @ x_D
+    if problem.bias:
+        h_U = h_U + tensors["b_up"][e]
+    y_D = tensors["w_down"][e] @ activate(problem, h_U)
+    return y_D + tensors["b_down"][e] if problem.bias else y_D
+
+
+def experts(problem: Problem, tensors: Tensors, ids: Ids, t: int, x_D: Tensor) -> Tensor:
+    """Compute the weighted sum over the experts of token t for what they read of it."""
+    y_D = torch.zeros_like(x_D)
+    for k, e in enumerate(ids[t]):
+        if e != NO_ROUTE:
+            y_D = y_D + tensors["gates"][t, k] * expert(problem, tensors, e, x_D)
+    return y_D
+
+
+def mlp(problem: Problem, tensors: Tensors, x_D: Tensor) -> Tensor:
+    return tensors["layer_mlp_down"] @ activate(problem, tensors["layer_mlp_up"] @ x_D)
+
+
+def shared(problem: Problem, tensors: Tensors, ids: Ids) -> list[Tensor]:
+    rows = []
+    for t, x_D in enumerate(tensors["x"]):
+        shared_D = mlp(problem, tensors, x_D)
+        if "layer_gate" in tensors:
+            shared_D = shared_D * torch.sigmoid(sum(tensors["layer_gate"][0, d] * x_D[d] for d in range(problem.D)))
+        rows.append(experts(problem, tensors, ids, t, x_D) + shared_D)
+    return rows
+
+
+def residual_mlp(problem: Problem, tensors: Tensors, ids: Ids) -> list[Tensor]:
+    rows = []
+    for t, x_D in enumerate(tensors["x"]):
+        one, other = tensors["layer_mix"] @ x_D
+        share = torch.sigmoid(one - other)  # of a softmax of two
+        mlp_D = mlp(problem, tensors, x_D)
+        rows.append(share * experts(problem, tensors, ids, t, x_D) + (1 - share) * mlp_D)
+    return rows
+
+
+def lora(problem: Problem, tensors: Tensors, ids: Ids) -> list[Tensor]:
+    """Add the low-rank matrices of a token to the dense one, then multiply."""
+    rows = []
+    for t, x_D in enumerate(tensors["x"]):
+        w_DD, b_D = tensors["layer_base"], torch.zeros_like(x_D)
+        for k, e in enumerate(ids[t]):
+            if e != NO_ROUTE:
+                w_DD = w_DD + tensors["gates"][t, k] * tensors["w_down"][e] @ tensors["w_up"][e]
+                b_D = b_D + tensors["gates"][t, k] * expert(problem, tensors, e, torch.zeros_like(x_D))
+        rows.append(w_DD @ x_D + b_D)
+    return rows
+
+
+def latent(problem: Problem, tensors: Tensors, ids: Ids) -> list[Tensor]:
+    return [
+        tensors["layer_out_of"] @ experts(problem, tensors, ids, t, tensors["layer_into"] @ x_D)
+        for t, x_D in enumerate(tensors["x"])
+    ]
+
+
+ORACLES: dict[str, Callable[[Problem, Tensors, Ids], list[Tensor]]] = {
+    "shared": shared,
+    "residual_mlp": residual_mlp,
+    "lora": lora,
+    "latent": latent,
+}
