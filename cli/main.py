@@ -15,7 +15,7 @@ from .check import compare, counters, gate, history, kernels
 from .endings import EndingGroup, end_as_by_ctrl_c, reporting_bugs
 from .measure import calibrate, clock, firstlight, predict, run
 from .problem_options import OLD_SPELLINGS
-from .show import doctor, export, listing, report
+from .show import doctor, export, listing, report, trace
 from .tuning import tables, tune
 
 app = typer.Typer(
@@ -52,7 +52,7 @@ _add("export", export.export)
 _add("predict", predict.predict)
 _add("calibrate", calibrate.calibrate)
 _add("clock", clock.clock)
-for name, group in (("tables", tables.app), ("kernels", kernels.app)):
+for name, group in (("tables", tables.app), ("kernels", kernels.app), ("trace", trace.app)):
     app.add_typer(group, name=name, short_help=group.info.help)
 
 

@@ -63,6 +63,11 @@ def say_table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, words: 
     typer.echo(fitted(headings, rows, words=words, width=width()))
 
 
+def say_drawing(lines: Iterable[str]) -> None:
+    """Print lines that were drawn for this width."""
+    typer.echo("\n".join(lines))
+
+
 def say_json(value: object) -> None:
     """Print JSON for machines."""
     typer.echo(json.dumps(value, indent=2))

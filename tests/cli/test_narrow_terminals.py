@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -24,6 +25,8 @@ from moebench.cli.measure import clock
 from moebench.cli.show import doctor
 from moebench.cli.tuning.views import answer
 from moebench.execution.trial.clock_check import Comparison, Skipped
+from moebench.kernels.problem.traces.trace_format import LayerDescription, LayerRoutes
+from moebench.kernels.problem.traces.trace_writer import write_trace
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "results" / "recorded"
@@ -56,6 +59,8 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "tables import": [("vllm",)],
     "tables lint": [("vllm",)],
     "kernels compile": [("--target", "sm90")],
+    "trace record": [("--model", "nowhere", "--text", "missing.txt")],
+    "trace show": [("t.npz",), ("t.npz", "--layer", "1"), ("t.npz", "--layer", "2"), ("r.jsonl",)],
 }
 """Words for every verb; what only a measurement prints is shown by the tests after the walk."""
 
@@ -72,6 +77,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .output.splitlines()
     )
     Path(tuned[0]).rename(made / "tuned" / "scatter.json")
+    ids = np.arange(2000, dtype=np.int32).reshape(1000, 2) % 80
+    layers = [LayerDescription(name=f"layers.{layer}.mlp", experts=80, steps=(1000,)) for layer in range(2)]
+    write_trace(made / "t.npz", [LayerRoutes(layer=layer, ids_TK=ids) for layer in layers])
     (made / "vllm").mkdir()
     tiles = '{"16": {"BLOCK_SIZE_M": 16, "BLOCK_SIZE_N": 100, "BLOCK_SIZE_K": 64, "GROUP_SIZE_M": 1}}'
     (made / "vllm" / "E=8,N=1792,device_name=NVIDIA_H100.json").write_text(tiles)

@@ -18,9 +18,14 @@ from .hashed_words import token_ids
 FILE = "persuasion.txt"
 
 
+def novel_text() -> str:
+    """Return the text."""
+    return Path(__file__).with_name(FILE).read_text(encoding="ascii")
+
+
 @lru_cache(maxsize=1)
 def novel_ids() -> NDArray[np.int64]:
     """Return the token ids of the text in their order, int64 (tokens,), read-only."""
-    ids = token_ids(Path(__file__).with_name(FILE).read_text(encoding="ascii"))
+    ids = token_ids(novel_text())
     ids.flags.writeable = False
     return ids
