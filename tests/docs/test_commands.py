@@ -76,8 +76,8 @@ def check_names(words: Sequence[str]) -> None:
     for parameter, known in NAMES.items():
         value = parameters.get(parameter) or []
         for name in [value] if isinstance(value, str) else value:
-            if name.endswith(".toml"):
-                continue  # a file of the reader's own
+            if name.endswith(".toml") or name.startswith("./"):
+                continue  # a file or a folder of the reader's own
             assert name in known, f"{parameter} {name} is unknown"
 
 
