@@ -1,46 +1,70 @@
-"""Blocks: layers that are more than experts, or use their products in another way, each at one shape."""
+"""Blocks: layers that have more in them than experts, each around the same ones; Soft MoE with more and more."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from ...kernels.problem import Problem
 from ..layer import Layer
 from ..suite import Suite, SuiteForm, SuitePoint, Sweep
 from ._rules import DROPLESS, GPU_BASELINE
 
+RANK: Final = 16  # of LoRA experts, the middle of the usual 4 to 64
+SHARED: Final = 4  # times an expert's width, as in Qwen1.5-MoE
+LENGTH: Final = 256  # tokens of a sequence of Soft MoE: an image of 16 by 16 patches
+MOST_EXPERTS: Final = 128  # of Soft MoE, and its slots for a sequence
+LINEAR: Final = {"gated": False, "activation": "identity"}
+Changes = Mapping[str, object]
 
-def _point(layer: Layer, _: None) -> SuitePoint:
-    problem = layer.problem
-    series = f"D={problem.D}, T={problem.T}"
-    return SuitePoint(series=series, x=problem.block or "experts alone", problem=problem)
+BLOCKS: Final[Mapping[str, Callable[[Problem], Changes]]] = {
+    "experts alone": lambda _: {},
+    "shared": lambda problem: {"block": f"shared:width={SHARED * problem.F},sigmoid=true"},
+    "residual_mlp": lambda _: {"block": "residual_mlp", "K": 1},
+    "latent": lambda _: {"block": "latent"},
+    "lora": lambda _: {"block": "lora", "F": RANK, **LINEAR},
+}
+"""What makes a layer with a block of experts alone."""
 
 
-def _sweeps(experts: Problem) -> tuple[Sweep, ...]:
-    """Return one point for each block around experts of this shape, after one of the experts alone."""
-    F = experts.F
-    problems = (
-        experts,
-        experts.replace(block=f"shared:width={4 * F},sigmoid=true"),  # as wide as Qwen1.5-MoE has it
-        experts.replace(K=1, block=f"residual_mlp:width={F}"),
-        experts.replace(D=4 * experts.D, block=f"latent:width={experts.D}"),
-        experts.replace(F=16, gated=False, activation="identity", block="lora"),
+FEW: Final = DROPLESS.leaving_out(
+    dict.fromkeys(
+        ("block_sparse", "transformers_eager"),
+        "what stands around the experts is the same for all, and the suite `peers` compares the experts",
     )
-    return tuple(Sweep(layer=Layer(name=problem.block, problem=problem), point=_point) for problem in problems)
+)
 
+
+def _point(layer: Layer, name: str) -> SuitePoint:
+    problem = layer.changed(**BLOCKS[name](layer.problem))
+    return SuitePoint(series=f"blocks, T={problem.T}", x=name, problem=problem)
+
+
+def _soft_point(layer: Layer, E: int) -> SuitePoint:
+    """Return Soft MoE with so many experts, and as many slots as the largest number of them."""
+    problem = layer.changed(E=E, K=1, block=f"soft_moe:slots={MOST_EXPERTS // E},length={LENGTH}")
+    series = f"Soft MoE, {MOST_EXPERTS} slots of {LENGTH} tokens"
+    return SuitePoint(series=series, x=f"E={problem.E}", problem=problem)
+
+
+def _sweeps(layer: Layer, counts: tuple[int, ...]) -> tuple[Sweep, ...]:
+    return (
+        Sweep(layer=layer, point=_point, values=tuple(BLOCKS)),
+        Sweep(layer=layer, point=_soft_point, values=counts),
+    )
+
+
+SMALL = Layer(name="experts", problem=Problem(T=256, D=256, F=128, E=16, K=4))
+LARGE = Layer(name="experts", problem=Problem(T=8192, D=1024, F=1024, E=64, K=4, dtype="bfloat16"))
+TRAINED = Layer(name="experts", problem=LARGE.problem.replace(mode="train"))
 
 suite = Suite(
-    question="What do layers cost that have more in them than experts?",
+    question="What do layers cost that have more in them than experts, and is the time of Soft MoE flat in E?",
     axis="block",
-    small=SuiteForm(
-        baseline="loop",
-        competitors=DROPLESS,
-        sweeps=_sweeps(Problem(T=256, D=256, F=128, E=16, K=4)),
-    ),
+    small=SuiteForm(baseline="loop", competitors=FEW, sweeps=_sweeps(SMALL, (8, 32, 128))),
     full=SuiteForm(
         baseline=GPU_BASELINE,
         competitors=DROPLESS,
-        sweeps=(
-            *_sweeps(Problem(T=8192, D=1024, F=1024, E=64, K=4, dtype="bfloat16")),
-            *_sweeps(Problem(T=8192, D=1024, F=1024, E=64, K=4, dtype="bfloat16", mode="train")),
-        ),
+        sweeps=(*_sweeps(LARGE, (8, 16, 32, 64, 128)), *_sweeps(TRAINED, (8, 32, 128))),
     ),
 )

@@ -80,9 +80,44 @@ def latent(problem: Problem, tensors: Tensors, ids: Ids) -> list[Tensor]:
     ]
 
 
+def soft_moe(problem: Problem, tensors: Tensors, _: Ids) -> list[Tensor]:
+    """Compute the mean that each slot reads, run it, and hand it back, token by token and slot by slot."""
+    parameters = parameters_of(problem)
+    slots, length = int(parameters.get("slots", "1")), int(parameters.get("length", "0")) or problem.T
+    scale = float(parameters.get("scale", "1"))
+    count = problem.E * slots
+    rows: list[Tensor] = []
+    for first in range(0, problem.T, max(1, length)):
+        tokens = range(first, min(first + length, problem.T))
+        score = {
+            (t, s): scale * cosine(tensors["x"][t], tensors["layer_slots"][s]) for t in tokens for s in range(count)
+        }
+        outputs = []
+        for s in range(count):
+            total = sum(torch.exp(score[t, s]) for t in tokens)
+            mean_D = sum(torch.exp(score[t, s]) / total * tensors["x"][t] for t in tokens)
+            gate = tensors["gates"][first // length * count + s, 0]
+            outputs.append(gate * expert(problem, tensors, s // slots, torch.as_tensor(mean_D)))
+        for t in tokens:
+            total = sum(torch.exp(score[t, s]) for s in range(count))
+            rows.append(torch.as_tensor(sum(torch.exp(score[t, s]) / total * outputs[s] for s in range(count))))
+    return rows
+
+
+def cosine(one_D: Tensor, other_D: Tensor) -> Tensor:
+    return (one_D @ other_D) / (one_D @ one_D).sqrt() / (other_D @ other_D).sqrt()
+
+
+def parameters_of(problem: Problem) -> dict[str, str]:
+    """Return the parameters in the text of the block."""
+    text = problem.block.partition(":")[2]
+    return dict(part.split("=") for part in text.split(",")) if text else {}
+
+
 ORACLES: dict[str, Callable[[Problem, Tensors, Ids], list[Tensor]]] = {
     "shared": shared,
     "residual_mlp": residual_mlp,
     "lora": lora,
     "latent": latent,
+    "soft_moe": soft_moe,
 }

@@ -37,9 +37,9 @@ class InvarianceObserver:
     field = "invariance"
 
     def observe(self, observed: ObservedCall) -> Invariance | None:
-        """Make the calls; None where there is no token."""
+        """Make the calls; None where there is no token, or a block in which a token's result is that of others too."""
         problem = observed.problem
-        if not problem.T:
+        if not problem.T or (problem.around is not None and not problem.around.by_token):
             return None
         guarantee = observed.kernel.guarantee(problem, observed.config)
         layers = {problem.T: observed.layer}

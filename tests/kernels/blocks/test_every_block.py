@@ -56,6 +56,19 @@ CASES: dict[str, list[Problem]] = {
     "residual_mlp": around("residual_mlp:width=24", BASE, {"gated": False, "activation": "gelu"}),
     "lora": around("lora", LINEAR, {"F": 4}),
     "latent": around("latent:width=8", BASE, {"D": 40, "block": "latent"}),
+    "soft_moe": [
+        BASE.replace(**{"K": 1, "block": "soft_moe:slots=3,length=5", **changes})
+        for changes in (
+            {},
+            {"T": 1},
+            {"T": 0},
+            {"E": 1},
+            {"T": 10},
+            {"block": "soft_moe"},
+            {"block": "soft_moe:slots=2,length=64,scale=8"},
+            {"bias": True},
+        )
+    ],
 }
 EVERY = [problem for problems in CASES.values() for problem in problems]
 MAIN = [problems[0] for problems in CASES.values()]
@@ -145,7 +158,7 @@ def test_own_tensors_are_inputs_like_all_others(problem: Problem) -> None:
 @pytest.mark.parametrize("problem", MAIN, ids=key)
 def test_useful_flops_are_those_that_torch_counts(problem: Problem, mode: str) -> None:
     """The loop multiplies nothing twice; torch counts products alone, and no product of one column."""
-    problem = problem.replace(mode=mode, T=96, D=64)
+    problem = problem.replace(mode=mode, T=90, D=64)
     kernel, inputs = competing("loop", problem), draw(problem)
     if mode == "train":
         inputs.requires_grad_()
@@ -189,6 +202,9 @@ def test_a_block_is_a_suffix_of_the_key_in_its_canonical_text(problem: Problem) 
         ({"block": "shared:width=-1"}, "from 0 to"),
         ({"block": "lora"}, "activation = 'identity'"),
         ({"block": "shared", "ranks": 2}, "ranks = 1"),
+        ({"block": "soft_moe"}, "K = 1"),
+        ({"block": "soft_moe", "K": 1, "capacity_factor": 1.0}, "leave out capacity_factor"),
+        ({"block": "soft_moe", "K": 1, "load": "hot"}, "load = 'uniform'"),
     ],
 )
 def test_a_block_that_cannot_be_is_refused_in_words(changes: dict[str, object], words: str) -> None:
