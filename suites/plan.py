@@ -12,6 +12,8 @@ from ..common.errors import UserError
 from ..common.names import UnknownName, unknown
 from ..execution.trial.task import Budget, Competitor, Task
 from ..kernels.catalog import KERNELS
+from ..kernels.problem.load import Load
+from ..kernels.problem.trace import label
 from ..results.record import CacheState, Point, Size
 from .competitors import fitting
 from .layer import NOTHING_ASKED, Asked
@@ -82,7 +84,19 @@ def plan(
 
         found, more = as_tuned(found, device_type)
         notes += more
-    return Plan(found, notes)
+    return Plan(found, notes + _repeated(found))
+
+
+def _repeated(asked: Sequence[Task]) -> list[str]:
+    """Return a sentence for each recorded load that has fewer tokens than a point asks for."""
+    most: dict[str, int] = {}
+    for task in asked:
+        most[task.problem.load] = max(most.get(task.problem.load, 0), task.problem.T)
+    return [
+        f"load {label(load)} has {recorded:,} tokens, which are repeated for points of more, up to T={tokens}"
+        for load, tokens in most.items()
+        if (recorded := Load.parse(load).recorded_tokens) is not None and recorded < tokens
+    ]
 
 
 def tasks(name: str, size: Size, device_type: DeviceType) -> list[Task]:

@@ -80,7 +80,7 @@ def record(
         from ...results.record.file_content import FileContent, refuse_to_replace
         from .run import best_device
 
-        path = output or Path(f"{Path(model).name}.npz")
+        path = output or Path(f"{Path(model).resolve().name}.npz")
         refuse_to_replace(path, FileContent.other, [] if text is None else [text])
         words, source = _read(text)
         loaded = load_model(model, torch.device(device or best_device()))

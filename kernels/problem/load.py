@@ -15,6 +15,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
+from .texts.novel import novel_ids
 from .trace import PREFIX, Trace
 
 PLAIN = ("uniform", "hot", "text")
@@ -72,6 +73,13 @@ class Load:
     def of_text(self) -> bool:
         """True if the tokens are those of the built-in text."""
         return self.name == "text"
+
+    @property
+    def recorded_tokens(self) -> int | None:
+        """Tokens after which a trace or the text begins anew; None for a load without an end."""
+        if self.trace is not None:
+            return len(self.trace.routes().ids_TK)
+        return len(novel_ids()) if self.of_text else None
 
     def empty_experts(self, experts: int) -> int:
         """Return how many of ``experts`` receive no token by construction."""

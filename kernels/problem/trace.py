@@ -124,7 +124,7 @@ def _parted(text: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else (text, "")
 
 
-@lru_cache(maxsize=8)  # every new problem checks its trace
+@lru_cache(maxsize=4)  # every new problem checks its trace
 def _unchanged(trace: Trace) -> LayerRoutes:
     content = content_of(trace.path)
     found = digest_of(content)

@@ -38,7 +38,7 @@ def verbs(command: Any) -> Iterator[Any]:
 
 def test_every_verb_has_the_same_words_with_the_same_help() -> None:
     found = {verb.name: {one.name: one for one in verb.params} for verb in verbs(typer.main.get_command(app))}
-    taking = {name: options for name, options in found.items() if "tokens" in options}
+    taking = {name: options for name, options in found.items() if "shape" in options}
     assert set(taking) == set(VERBS)
     for options in taking.values():
         assert {name: (tuple(options[name].opts), options[name].help) for name in HELP} == {

@@ -15,6 +15,8 @@ from moebench.execution.workers.worker import DeviceType
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.models import MODELS
+from moebench.kernels.problem.trace import load_of
+from moebench.kernels.problem.traces.trace_writer import write_ids
 from moebench.results.record import CacheState, Size
 from moebench.suites import plan as planner
 from moebench.suites.layer import Asked, Layer
@@ -242,3 +244,18 @@ def test_every_kernel_can_be_named() -> None:
     taking = {kernel for task in found.tasks for kernel in competing(task)}
     assert taking | said == set(KERNELS.names())
     assert not taking & said
+
+
+def test_a_recorded_load_that_is_repeated_is_said_with_its_tokens(tmp_path: Path) -> None:
+    write_ids(tmp_path / "t.npy", [[0, 1], [2, 3], [1, 0]])
+    layer = Layer(name="mine", problem=Problem(T=1, D=16, F=16, E=4, K=2))
+    for load, T, said in (
+        (load_of(tmp_path / "t.npy"), (2, 3), []),
+        (load_of(tmp_path / "t.npy"), (2, 8), ["has 3 tokens, which are repeated for points of more, up to T=8"]),
+        ("text", (1 << 17,), ["load text has 98,181 tokens, which are repeated for points of more, up to T=131072"]),
+        ("uniform", (1 << 17,), []),
+    ):
+        asked = Asked(layers=(layer,), fields={"load": (load,), "T": T})
+        found = planned("tokens", asked=asked)
+        assert len(found.notes) == len(said)
+        assert all(note.endswith(end) for note, end in zip(found.notes, said, strict=True))

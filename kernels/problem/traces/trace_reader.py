@@ -149,7 +149,10 @@ def _array(content: bytes) -> NDArray[Any]:
 
 
 def _unpacked(archive: zipfile.ZipFile, name: str) -> bytes:
-    return archive.read(name)  # zipfile yields no byte more than the size that was checked, and compares checksums
+    """Unpack no byte more than a member declares, which was checked before; its checksum is compared at its end."""
+    size = archive.getinfo(name).file_size
+    with archive.open(name) as file:
+        return file.read(size)
 
 
 def _sizes(archive: zipfile.ZipFile) -> dict[str, int]:
