@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from .block_oracle import true_layer, true_layer_bytes
 from .oracle import Result
 from .problem import Problem
@@ -28,7 +30,8 @@ class Question:
     computes the result that it must give for them, and ``truth_bytes`` returns the bytes that both allocate at their
     peak. ``useful_flops`` and ``ideal_bytes`` count what the kept routes need. ``by_token`` says that a token's result
     depends on that token and its routes alone, in a dropless forward pass. ``scales_tokens`` says that tokens times any
-    factor are tokens as good, so that timed calls get new ones by it.
+    factor are tokens as good, so that timed calls get new ones by it. ``token_rows`` returns of a result a row for each
+    token, of a width that does not depend on the batch: what is compared between batches.
     """
 
     given: Callable[[Problem, Inputs, int], Inputs]
@@ -38,6 +41,7 @@ class Question:
     ideal_bytes: Callable[[Problem, Routing], int] = _ideal_bytes
     by_token: bool = False
     scales_tokens: bool = True
+    token_rows: Callable[[Problem, Tensor], Tensor] = lambda _, y_TD: y_TD
 
 
 LAYER = Question(given=lambda _, drawn, __: drawn, truth=true_layer, truth_bytes=true_layer_bytes, by_token=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..results.record import Sameness, Status
 from ..results.references import NOT_COMPETING, PARTS, REFERENCES
-from .numbers import counted, exact, number, number_of, span, status_words
+from .numbers import counted, exact, number, number_of, plain, span, status_words
 from .row import Facet, Rank, Row, RowPlace, leading, places
 from .section import Section
 
@@ -185,12 +185,15 @@ def _bits(rows: list[Row]) -> str:
     if not compared:
         return ""
     parts = []
-    for where, dropping in (("without a capacity", False), ("with a capacity", True)):
+    for where in ("without a capacity", "with a capacity", "of the router alone"):
         seen: dict[str, list[Sameness]] = {}
         for row, found in compared:
-            if (row.record.problem.get("capacity_factor") is not None) == dropping:
-                of_batches = (found.batch, found.alone, found.order)
-                seen.setdefault(row.kernel, []).extend(one for one in of_batches if one)
+            capacity = "without a capacity" if row.record.problem.get("capacity_factor") is None else "with a capacity"
+            of_batches = [one for one in (found.batch, found.alone, found.order) if one]
+            if row.reference and where == "of the router alone":
+                seen.setdefault(plain(str(row.record.problem.get("router"))), []).extend(of_batches)
+            elif not row.reference and where == capacity:
+                seen.setdefault(row.kernel, []).extend(of_batches)
         groups: dict[str, list[str]] = {}
         for kernel, several in sorted(seen.items()):
             groups.setdefault(_dependence(several), []).append(kernel)

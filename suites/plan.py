@@ -153,7 +153,10 @@ def _task(name: str, suite: Suite, form: SuiteForm, place: SuitePoint, size: Siz
         size=size,
     )
     competitors = tuple(Competitor(kernel=kernel, config=place.config) for kernel in rule.kernels(device_type))
-    return Task(point=point, problem=place.problem, competitors=competitors, budget=BUDGETS[size], asks=form.asks)
+    budget = BUDGETS[size]
+    if form.seconds is not None:
+        budget = dataclasses.replace(budget, seconds=form.seconds)
+    return Task(point=point, problem=place.problem, competitors=competitors, budget=budget, asks=form.asks)
 
 
 def _replaced(

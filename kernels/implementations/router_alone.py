@@ -57,6 +57,15 @@ def _result(problem: Problem, routing: Routing) -> Tensor:
     return torch.cat((choices_TW, functional.pad(counts_E, (0, rows * width - problem.E)).view(rows, width).float()))
 
 
+def _token_rows(problem: Problem, y_TD: Tensor) -> Tensor:
+    """Return each token's gate weight for every expert, (T, E), −0 where it has no route to one."""
+    ids_TW, gates_TW = y_TD[: problem.T].chunk(2, dim=1)
+    column_TW = (ids_TW * problem.E).round().long()
+    dense_TE = y_TD.new_full((problem.T, problem.E + 1), -0.0)
+    dense_TE.scatter_(1, column_TW.where(column_TW >= 0, problem.E), gates_TW)
+    return dense_TE[:, : problem.E]
+
+
 def _ideal_bytes(problem: Problem, _: Routing) -> int:
     """Return the bytes of the logits and of the routes."""
     return problem.token_bytes + problem.N * ROUTE_BYTES
@@ -78,6 +87,7 @@ class RouterAlone(Kernel):
         truth=_truth,
         truth_bytes=_truth_bytes,
         scales_tokens=False,
+        token_rows=_token_rows,
         useful_flops=lambda *_: 0,
         ideal_bytes=_ideal_bytes,
     )

@@ -1,11 +1,13 @@
-"""Determinism: the bits of a token's result, from run to run and whatever batch the token is in."""
+"""Determinism: the bits of a token's result, from run to run and in every batch, by every kernel and router."""
 
 from __future__ import annotations
 
 from ...kernels.problem.trace import label
+from ..competitors import CompetitorRule
 from ..layer import Layer
 from ..suite import Suite, SuiteForm, SuitePoint, Sweep, capacity_words
 from ._rules import DROPLESS, DROPPING
+from .routers import SPECS, routed, takes
 
 FEW, MANY = "Mixtral-8x7B", "OLMoE-1B-7B"
 DROPLESS_USES: tuple[dict[str, object], ...] = (
@@ -38,18 +40,35 @@ def _point(layer: Layer, use: dict[str, object]) -> SuitePoint:
     )
 
 
-def _form(layer: Layer, baseline: str) -> SuiteForm:
+def _router_point(layer: Layer, spec: str) -> SuitePoint:
+    """Return a point of the router alone, whose results are the choices and gate weights of each token."""
+    problem = routed(layer, spec)
+    return SuitePoint(
+        series=f"router of {layer.title}, T={problem.T}",
+        x=problem.router,
+        model=layer.model,
+        problem=problem,
+        competitors=CompetitorRule(groups=("routers",)),
+    )
+
+
+def _form(layer: Layer, routers: Layer, baseline: str) -> SuiteForm:
+    specs = tuple(spec for spec in SPECS if takes(routers, spec))
     return SuiteForm(
         baseline=baseline,
         competitors=DROPLESS,
-        sweeps=(Sweep(layer=layer, point=_point, values=(*DROPLESS_USES, *DROPPING_USES)),),
+        sweeps=(
+            Sweep(layer=layer, point=_point, values=(*DROPLESS_USES, *DROPPING_USES)),
+            Sweep(layer=routers, point=_router_point, values=specs),
+        ),
         asks=("invariance",),
+        seconds=0.2,
     )
 
 
 suite = Suite(
     question="Does a token's result depend on the run, the size of its batch, the other tokens, or their order?",
-    axis="capacity",
-    small=_form(Layer.of(FEW, T=64, width=256), "padded"),
-    full=_form(Layer.of(MANY, T=4096, dtype="bfloat16"), "triton_scatter"),
+    axis="case",
+    small=_form(Layer.of(FEW, T=64, width=256), Layer.of(MANY, T=64, width=256), "padded"),
+    full=_form(Layer.of(MANY, T=4096, dtype="bfloat16"), Layer.of(MANY, T=4096, dtype="bfloat16"), "triton_scatter"),
 )

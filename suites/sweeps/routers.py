@@ -18,14 +18,14 @@ SPECS = (*ROUTERS.names(), *MORE)
 
 
 def _point(layer: Layer, spec: str, baseline: str) -> SuitePoint:
-    problem = _routed(layer, spec)
+    problem = routed(layer, spec)
     rule = CompetitorRule(groups=("routers",), also=(baseline,))
     return SuitePoint(
         series=f"{layer.title}, T={problem.T}, K={problem.K}", x=problem.router, problem=problem, competitors=rule
     )
 
 
-def _routed(layer: Layer, spec: str) -> Problem:
+def routed(layer: Layer, spec: str) -> Problem:
     """Return the problem with another router, and with K = 1 where the router takes no other."""
     try:
         return layer.changed(router=spec)
@@ -33,9 +33,10 @@ def _routed(layer: Layer, spec: str) -> Problem:
         return layer.changed(router=spec, K=1)
 
 
-def _takes(layer: Layer, spec: str) -> bool:
+def takes(layer: Layer, spec: str) -> bool:
+    """Return whether a router takes the layer's problem, or that of K = 1."""
     try:
-        _routed(layer, spec)
+        routed(layer, spec)
     except InvalidProblem:
         return False
     return True
@@ -49,7 +50,7 @@ def _form(baseline: str, layers: tuple[Layer, ...]) -> SuiteForm:
             Sweep(
                 layer=layer,
                 point=partial(_point, baseline=baseline),
-                values=tuple(spec for spec in SPECS if _takes(layer, spec)),
+                values=tuple(spec for spec in SPECS if takes(layer, spec)),
             )
             for layer in layers
         ),

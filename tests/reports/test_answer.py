@@ -169,6 +169,16 @@ def test_bits_are_summed_up_by_how_much_a_token_depends_on_its_batch(make: Make)
     ) in _answer(records).details
 
 
+def test_bits_of_routers_are_summed_up_by_router(make: Make) -> None:
+    records = [_compared(make("a"), SAME)]
+    for x, (router, found) in enumerate({"switch": OBSERVED, "base": CHANGED, "hash": OBSERVED}.items()):
+        records.append(_compared(make("router_alone", x=float(x), problem={"router": router}), found))
+    assert (
+        "without a capacity, the same by construction with a; of the router alone, the same as far as was "
+        "observed with hash and switch, changed by the other tokens with base."
+    ) in " ".join(_answer(records).details)
+
+
 def test_bits_are_summed_up_where_no_time_was_measured(make: Make) -> None:
     records = [_compared(make("a", status=Status.disturbed), SAME)]
     assert _answer(records).details == [

@@ -123,7 +123,9 @@ def test_every_suite_can_be_asked_of_any_layer(name: str, size: Size) -> None:
     own, usual = [task.problem for task in asked.tasks], [task.problem for task in of_suite]
     assert {problem.D for problem in own} == {96}
     experts = [problem for problem in own if problem.activation != "identity"]  # a low-rank update has no gate
-    assert {(problem.router, problem.gated) for problem in experts} == {("softmax_topk", True)}
+    assert all(problem.gated for problem in experts)
+    if name not in ("routers", "determinism"):  # which have points of other routers
+        assert {problem.router for problem in own} == {"softmax_topk"}
     assert {(problem.T, problem.dtype, problem.mode, problem.load, problem.ranks) for problem in own} <= {
         (problem.T, problem.dtype, problem.mode, problem.load, problem.ranks) for problem in usual
     }
@@ -157,7 +159,7 @@ def test_what_a_user_fixes_stays_in_every_suite(name: str, field: str, values: t
     assert len(lines) == len(found), "a table could not tell two points apart"
     for task in found:
         kernels = competing(task)
-        assert task.point.baseline in kernels or name in ("smoke", "gate")
+        assert task.point.baseline in kernels or name in ("smoke", "gate", "determinism")
         assert task.problem.ranks == 1 or all(KERNELS.load(kernel).between_ranks for kernel in kernels)
 
 

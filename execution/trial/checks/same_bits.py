@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ....kernels.oracle import OF_TOKENS
+from ....kernels.problem.tensors import is_of_layer
 
 LARGEST_DISTANCE = 2.0  # of two rows, over the larger of their norms; taken for rows that are not finite too
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -62,4 +63,6 @@ def row_words(name: str, row: int) -> str:
     """Return what a row of y or of a gradient is, in words."""
     if name == "y":
         return f"token {row}"
+    if is_of_layer(name):
+        return f"d{name}"
     return f"d{name} of {'token' if name in OF_TOKENS else 'expert'} {row}"

@@ -11,11 +11,13 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
+from ....kernels.kernel import Layer
 from ....kernels.oracle import Result
 from ....kernels.problem import InvalidProblem, Problem
 from ....kernels.problem.routing import Routing
 from ....kernels.problem.shard import Shard
 from ....kernels.problem.tensors import Inputs
+from ....kernels.question import LAYER
 from ....results.record import Invariance, Sameness
 from ..across_ranks import gather_floats, rank
 from ..checks.accuracy import rounding_bound
@@ -24,7 +26,7 @@ from ..checks.same_bits import DifferingRow, differing_rows, has_token_rows, row
 from ..reference_check import call
 from .observer import ObservedCall
 
-TOKENS_CHOOSE = "softmax_topk"  # takes every number of tokens; the routes are given, whatever the router
+TOKENS_CHOOSE = "softmax_topk"  # takes every number of tokens
 
 
 class InvarianceObserver:
@@ -38,25 +40,31 @@ class InvarianceObserver:
 
     def observe(self, observed: ObservedCall) -> Invariance | None:
         """Make the calls; None where there is no token, or a block in which a token's result is that of others too."""
-        problem = observed.problem
+        problem, question = observed.problem, observed.kernel.question
         if not problem.T or (problem.around is not None and not problem.around.by_token):
             return None
         guarantee = observed.kernel.guarantee(problem, observed.config)
         layers = {problem.T: observed.layer}
-        whole = call(problem, observed.layer, _picked(problem, observed.inputs, slice(None)))
-        whole = dataclasses.replace(
-            whole, y_TD=whole.y_TD.clone()
-        )  # a layer may write its next output to the same memory
+
+        def compared(of: Problem, layer: Layer, token_t: Tensor | slice) -> Result:
+            result = call(of, layer, _picked(of, observed.inputs, token_t))
+            return dataclasses.replace(result, y_TD=question.token_rows(of, result.y_TD))
+
+        whole = compared(problem, observed.layer, slice(None))
+        # A layer may write its next output to the same memory.
+        whole = dataclasses.replace(whole, y_TD=whole.y_TD.clone())
         found: dict[str, Sameness] = {}
         for name, group in groupby(other_batches(problem, rank()), key=itemgetter(0)):
             findings = _Findings(problem, whole, with_gradients=name == "repeat")
             for _, batch in group:
-                smaller = _of_tokens(problem, batch.T)
+                smaller = _of_tokens(problem, batch.T, given_routes=question is LAYER)
+                if smaller is None:
+                    continue
                 if batch.T not in layers:
                     layers[batch.T] = observed.kernel.build(smaller, observed.config, observed.device)
-                again = call(smaller, layers[batch.T], _picked(smaller, observed.inputs, batch.token_t))
-                findings.add(batch, again)
-            found[name] = findings.sameness(guaranteed=name in guarantee.properties)
+                findings.add(batch, compared(smaller, layers[batch.T], batch.token_t))
+            if findings.compared:
+                found[name] = findings.sameness(guaranteed=name in guarantee.properties)
         return Invariance(**found, reason=guarantee.reason)
 
 
@@ -115,12 +123,15 @@ class _Findings:
         )
 
 
-def _of_tokens(problem: Problem, T: int) -> Problem:
-    """Return the problem of so many of its tokens, with another router where its own takes no such number."""
+def _of_tokens(problem: Problem, T: int, *, given_routes: bool) -> Problem | None:
+    """Return the problem of so many of its tokens; where its router takes no such number, None or with another one.
+
+    Which router it names is of no account where the routes are given.
+    """
     try:
         return problem.replace(T=T)
     except InvalidProblem:
-        return problem.replace(T=T, router=TOKENS_CHOOSE)
+        return problem.replace(T=T, router=TOKENS_CHOOSE) if given_routes else None
 
 
 def _picked(problem: Problem, inputs: Inputs, token_t: Tensor | slice) -> Inputs:

@@ -7,9 +7,12 @@ import dataclasses
 import pytest
 import varying_kernels
 from small_tasks import PROBLEM, task
+from torch import Tensor
 
 from moebench.execution.trial.trial import TrialRunner
+from moebench.kernels.implementations import router_alone
 from moebench.kernels.problem import Problem
+from moebench.kernels.problem.routing import Routing, widened
 from moebench.results.record import Invariance, Record, Sameness, Status
 
 DROPPING = PROBLEM.replace(capacity_factor=0.5)
@@ -106,3 +109,32 @@ def test_what_cannot_be_compared_is_absent(runner: TrialRunner, T: int, compared
     record = observed(runner, "RowByRow", PROBLEM.replace(T=T))
     assert record.status is Status.passed
     assert set(record.invariance.properties if record.invariance else {}) == compared
+
+
+@pytest.mark.parametrize(
+    "router", ["softmax_topk", "softmax_topk_renorm", "sigmoid_topk:groups=2,top_groups=1", "switch"]
+)
+def test_tokens_that_choose_for_themselves_choose_the_same_in_every_batch(runner: TrialRunner, router: str) -> None:
+    record = observed(runner, "router_alone", PROBLEM.replace(E=8, K=1, router=router))
+    assert record.status is Status.passed, record.reason
+    assert seen(record).properties == dict.fromkeys(ALL, Sameness(guaranteed=False))
+
+
+def test_a_router_whose_choices_go_by_the_batch_is_found(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token 3 has another gate in the whole batch, and in it more choices, so that results differ in width too."""
+    plainly = router_alone._plain
+
+    def changed(problem: Problem, x_TD: Tensor) -> Routing:
+        routing = plainly(problem, x_TD)
+        if problem.T != PROBLEM.T:
+            return routing
+        wider = widened(routing, routing.chosen + 1)
+        wider.ids_TK[3, -1] = int(set(range(problem.E)).difference(wider.ids_TK[3].tolist()).pop())
+        wider.gates_TK[3, -1] = 0.5
+        return wider
+
+    monkeypatch.setattr(router_alone, "_plain", changed)
+    found = seen(observed(runner, "router_alone")).properties
+    assert found["batch"].differs == "token 3"
+    assert found["batch"].beyond_rounding == 3
+    assert found["repeat"].same
