@@ -49,7 +49,7 @@ class Layer:
         Raises:
             UserError: when the file is not that of an MoE model, or a field's value is outside its range.
         """
-        from ..kernels.problem.model_config import model_of_config  # noqa: PLC0415  # only where there is such a file
+        from ..kernels.problem.configs.model_config import model_of_config  # noqa: PLC0415  # only where there is such a file
 
         found = model_of_config(path)
         return Layer(name=found.name, problem=found.problem(T=1).replace(**fields), note=found.note)

@@ -20,8 +20,8 @@ Layout = Literal["fused", "stacked", "interleaved", "fused and transposed", "int
 class Model:
     """The MoE layer of one published model, with the shape letters of `problem`.
 
-    ``layers`` counts its MoE layers. ``router`` is the router of its problems, the nearest there is. ``bias`` is that
-    of its experts. ``source`` says where the figures are from; ``note`` what the preset leaves out or replaces.
+    ``layers`` counts its MoE layers. ``router`` is its router. ``bias`` is that of its experts. ``source`` says where
+    the figures are from; ``note`` what the preset leaves out or replaces, and what is unverified.
 
     ``model_width`` is given where experts work in a latent width D, with dense projections from and to the model's own
     around them. ``layout`` says how a checkpoint stores the weights of experts, where it is known and not a matrix for

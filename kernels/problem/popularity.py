@@ -19,6 +19,7 @@ from .load import Load
 from .problem import Problem
 from .router import Router
 from .texts.hashed_experts import novel_experts
+from .topk_rule import GroupedTopk
 
 Floats = NDArray[np.float64]
 Owners = NDArray[np.int64]
@@ -127,6 +128,36 @@ class Tallied(Choices):
 
 
 @dataclass(frozen=True)
+class Pooled(Tallied):
+    """Choices counted where experts are alike: groups that differ in nothing but numbers share their mean.
+
+    Experts of the same kind are as popular, and the router has so many groups of its own. A maximum over shares that
+    are equal but counted each for itself would be far too large.
+    """
+
+    kind_E: Owners
+    router_groups: int
+
+    def hit(self, owner_E: Owners) -> Floats:
+        hit_G = super().hit(owner_E)
+        kind_RM = self.kind_E.reshape(self.router_groups, -1)
+        whole_R = [tuple(sorted(row)) for row in kind_RM.tolist()]
+        parts: list[dict[int, list[int]]] = [{} for _ in hit_G]
+        for e, (owner, kind) in enumerate(zip(owner_E.tolist(), self.kind_E.tolist(), strict=True)):
+            parts[owner].setdefault(e // kind_RM.shape[1], []).append(kind)
+        numbers: dict[object, int] = {}
+        alike_G = np.array(
+            [
+                numbers.setdefault(tuple(sorted((whole_R[r], tuple(sorted(kinds))) for r, kinds in part.items())), g)
+                for g, part in enumerate(parts)
+            ]
+        )
+        sums_G = np.bincount(alike_G, hit_G, minlength=len(hit_G))
+        shared: Floats = sums_G[alike_G] / np.bincount(alike_G)[alike_G]
+        return shared
+
+
+@dataclass(frozen=True)
 class Mixed(Choices):
     """Choices of a token that is of one of several populations, given with their numbers of tokens."""
 
@@ -153,13 +184,24 @@ def choices(problem: Problem) -> Choices:
     load = Load.parse(problem.load)
     if load.trace is not None:
         return Tallied(load.trace.routes().ids_TK, problem.E)
-    if not Router.parse(problem.router).follows_load:
+    router = Router.parse(problem.router)
+    if not router.follows_load:
+        if isinstance(router, GroupedTopk) and not router.bias and not load.of_text:
+            return Pooled(_sampled_ids(problem), problem.E, _kinds_E(problem, load), router.groups)
         return Tallied(_sampled_ids(problem), problem.E)
     if load.of_text:
         return Tallied(novel_experts(problem.E, problem.K, seed=problem.seed), problem.E)
     populations = load.populations(problem.E, max(problem.T, 1), np.random.default_rng(problem.seed))
     parts = [(one.tokens, Drawn(one.logits_E, problem.K)) for one in populations if one.tokens]
     return parts[0][1] if len(parts) == 1 else Mixed(tuple(parts))
+
+
+def _kinds_E(problem: Problem, load: Load) -> Owners:
+    """Return a number for every expert, the same for experts that are as popular with every population."""
+    populations = load.populations(problem.E, max(problem.T, 1), np.random.default_rng(problem.seed))
+    logits_EP = np.stack([population.logits_E for population in populations], 1)
+    kinds_E: Owners = np.unique(logits_EP, axis=0, return_inverse=True)[1].reshape(-1)
+    return kinds_E
 
 
 def _sampled_ids(problem: Problem) -> NDArray[np.int32]:

@@ -7,22 +7,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..router import parameter
 from ..topk_rule import TopkRouter, TopkRule
 
 
 @dataclass(frozen=True)
 class TopkSoftmax(TopkRouter):
-    """Gates are exp(z) / Σ exp(z) over the chosen, times ``scale``: those of `softmax_topk_renorm`.
+    """Gates are exp(z) / Σ exp(z) over the chosen: those of `softmax_topk_renorm`.
 
     A bias of the projection, as gpt-oss has it, is in the logits already: it selects and weighs.
     """
 
-    scale: float = parameter(1.0, least=1e-3, most=1e3)
-
     @property
     def rule(self) -> TopkRule:
-        return TopkRule(score="softmax", selects_logits=True, renormalise=True, scale=self.scale)
+        return TopkRule(score="softmax", selects_logits=True, renormalise=True)
 
 
 router = TopkSoftmax

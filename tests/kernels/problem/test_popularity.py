@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.load import Load
-from moebench.kernels.problem.popularity import Drawn, Tallied, choices
+from moebench.kernels.problem.popularity import SAMPLED, Drawn, Pooled, Tallied, choices
 from moebench.kernels.problem.texts.novel import novel_ids
 from moebench.kernels.problem.trace import load_of
 from moebench.kernels.problem.traces.trace_writer import write_ids
@@ -134,3 +134,31 @@ def test_choices_of_a_text_are_counted_in_it(router: str) -> None:
     exact = router == "softmax_topk"
     np.testing.assert_allclose(choices(problem).included_E, counted, atol=1e-12 if exact else 0.03)
     assert counted.max() > 1.2 * counted.mean()
+
+
+GROUPED = "sigmoid_topk:groups=8,top_groups=4"
+
+
+@pytest.mark.parametrize("router", [GROUPED, "softmax_topk:zero_experts=32"])
+def test_experts_that_are_alike_have_equal_shares_though_they_are_counted(router: str) -> None:
+    """The largest of 64 shares that are counted each for itself is an eighth too large."""
+    problem = Problem(T=8, D=1, F=1, E=64, K=6, router=router)
+    found = choices(problem)
+    mean = 6 / 64 if router == GROUPED else 6 / 96
+    assert found.included_E.max() == pytest.approx(found.included_E.min(), rel=1e-12)
+    assert found.included_E == pytest.approx(mean, rel=5 / math.sqrt(SAMPLED))
+    for ranks in (2, 8, 16, 64):
+        hit = found.hit(shared(64, ranks))
+        assert hit.max() == pytest.approx(hit.min(), rel=1e-12)
+
+
+@pytest.mark.parametrize("load", ["uniform", "hot", "zipf:1.2", "modalities:0.3"])
+@pytest.mark.parametrize("ranks", [4, 16, 48])
+def test_shares_that_alike_experts_have_in_common_are_those_of_other_tokens(load: str, ranks: int) -> None:
+    problem = Problem(T=TOKENS, D=1, F=1, E=64, K=6, router=GROUPED, load=load)
+    found = choices(problem)
+    assert isinstance(found, Pooled)
+    owner_E = shared(64, ranks)
+    hit_G = Tallied(draw_routes(problem, seed=99, device=CPU).ids_TK.numpy(), 64).hit(owner_E)
+    spread_G = np.sqrt(np.maximum(hit_G * (1 - hit_G), 1 / TOKENS) * (1 / TOKENS + 1 / SAMPLED))
+    assert (np.abs(found.hit(owner_E) - hit_G) < SIGMAS * spread_G).all()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from moebench.kernels.problem.model_config import InvalidConfig, model_of_config
+from moebench.kernels.problem.configs.model_config import InvalidConfig, model_of_config
 
 MIXTRAL = {
     "model_type": "mixtral",
@@ -106,13 +106,34 @@ def test_layers_with_experts_are_counted(changes: dict[str, Any], layers: int, w
         ({}, "softmax_topk_renorm"),
         ({"norm_topk_prob": False}, "softmax_topk"),
         ({"model_type": "jamba"}, "softmax_topk"),
-        ({"num_experts_per_tok": 1}, "switch"),
+        ({"num_experts_per_tok": 1}, "softmax_topk_renorm"),
         ({"scoring_func": "sigmoid", "routed_scaling_factor": 2.5}, "sigmoid_topk:scale=2.5"),
         ({"model_type": "solar_open", "norm_topk_prob": False}, "sigmoid_topk:renormalise=false"),
+        ({"scoring_func": "sqrtsoftplus", "routed_scaling_factor": 1.5}, "sqrt_softplus_topk:scale=1.5"),
+        (
+            {"model_type": "deepseek_v3", "n_group": 4, "topk_group": 2},
+            "sigmoid_topk:groups=4,top_groups=2",
+        ),
+        ({"model_type": "deepseek_v3", "n_group": 1, "topk_group": 1}, "sigmoid_topk"),
+        ({"model_type": "deepseek_v2", "n_group": 4, "topk_group": 2, "topk_method": "greedy"}, "softmax_topk"),
+        (
+            {"model_type": "mistral4", "n_group": 4, "topk_group": 2},
+            "softmax_topk_renorm:groups=4,top_groups=2,group_best=2",
+        ),
+        ({"model_type": "longcat_flash", "zero_expert_num": 4}, "softmax_topk:zero_experts=4"),
+        ({"model_type": "zaya", "num_experts_per_tok": 1}, "softmax_topk:zero_experts=1"),
+        ({"model_type": "inkling_text", "n_shared_experts": 2}, "sigmoid_topk:shared_experts=2"),
+        ({"model_type": "gpt_oss"}, "topk_softmax"),
+        ({"model_type": "cohere2_moe"}, "topk_softmax"),
+        ({"model_type": "cohere2_moe", "expert_selection_fn": "sigmoid"}, "topk_sigmoid:renormalise=true"),
+        ({"model_type": "kolibri1", "norm_topk_prob": False}, "topk_sigmoid"),
+        ({"model_type": "phimoe"}, "sparsemixer"),
+        ({"model_type": "phimoe", "router_jitter_noise": 0.1}, "sparsemixer:jitter=0.1"),
+        ({"model_type": "switch_transformers", "num_experts_per_tok": 1, "num_sparse_encoder_layers": 2}, "switch"),
     ],
     ids=str,
 )
-def test_the_router_is_the_nearest(changes: dict[str, Any], router: str, write: Write) -> None:
+def test_the_router_is_that_of_the_model(changes: dict[str, Any], router: str, write: Write) -> None:
     assert model_of_config(write(MIXTRAL | changes)).problem(T=1).router == router
 
 
@@ -125,7 +146,7 @@ def test_the_router_is_the_nearest(changes: dict[str, Any], router: str, write: 
         ({"swiglu_limit": 10}, "silu_clamp10", ""),
         ({"swiglu_limit": 12.0}, "silu_clamp10", "its swiglu_limit = 12.0 is run as 10"),
         ({"swiglu_limit": 7.0, "swiglu_alpha": 1.702}, "swiglu_oai", ""),
-        ({"model_type": "gpt_oss", "swiglu_limit": 7.0}, "swiglu_oai", "without biases of router and experts"),
+        ({"model_type": "gpt_oss", "swiglu_limit": 7.0}, "swiglu_oai", ""),
         ({"hidden_act": "situ", "activation_situ_beta": 2.0}, "situ", "its activation_situ_beta = 2.0 is run as 4"),
     ],
     ids=str,
@@ -145,22 +166,45 @@ def test_a_file_without_surprises_leaves_nothing_out_and_a_folder_is_as_good(tmp
     ("changes", "note"),
     [
         ({"n_shared_experts": 1}, "without n_shared_experts = 1"),
+        ({"model_type": "minimax_m2", "use_routing_bias": True}, "its selection biases are zero, as before training"),
+        ({"model_type": "zaya"}, "its selection biases are zero; before training that of skipping was -1"),
+        ({"model_type": "gemma4_text"}, "its learned scales of experts are 1, as before training"),
+        ({"model_type": "llama4_text"}, "its gate weights are on the outputs of experts, not on their inputs"),
+        ({"model_type": "a_model_of_tomorrow"}, "unverified: its router"),
         (
-            {"n_group": 8, "topk_group": 4, "use_routing_bias": True},
-            "without n_group = 8, topk_group = 4, use_routing_bias",
+            {"model_type": "nllb-moe", "second_expert_policy": "random"},
+            "its second_expert_policy = random is run as all",
         ),
-        ({"routed_scaling_factor": 6.0}, "without routed_scaling_factor = 6.0 on gate weights"),
+        ({"mlp_layer_types": ["hash_moe"] * 3 + ["moe"] * 9}, "3 layers choose experts by token id"),
         ({"quantization_config": {"quant_method": "mxfp4"}}, "without quantisation (mxfp4)"),
-        ({"model_type": "gpt_oss"}, "without biases of router and experts"),
         ({"moe_topk": [2] * 9 + [4] * 3, "num_experts_per_tok": None}, "moe_topk is 2 here and 4 in other layers"),
         ({"first_k_dense_replace": 1}, "1 of 12 layers are without experts"),
         ({"future_expert_trick": 3}, "without future_expert_trick = 3"),
-        ({"scoring_func": "sqrtsoftplus"}, "its router's square root of softplus is run as a sigmoid"),
     ],
     ids=str,
 )
 def test_what_is_left_out_is_named(changes: dict[str, Any], note: str, write: Write) -> None:
     assert note in model_of_config(write(MIXTRAL | changes)).note
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model_type": "lfm2_moe", "use_expert_bias": False},
+        {"model_type": "flint"},
+        {"model_type": "cohere2_moe", "expert_selection_fn": "sigmoid"},
+        {"scoring_func": "softmax"},
+        {"router_bias": True},
+    ],
+    ids=str,
+)
+def test_nothing_is_said_of_biases_where_none_selects(changes: dict[str, Any], write: Write) -> None:
+    assert model_of_config(write(MIXTRAL | changes)).note == ""
+
+
+def test_experts_of_gpt_oss_have_biases(write: Write) -> None:
+    assert model_of_config(write(MIXTRAL | {"model_type": "gpt_oss"})).problem(T=1).bias
+    assert not model_of_config(write(MIXTRAL)).problem(T=1).bias
 
 
 def test_a_latent_width_is_that_of_the_experts(write: Write) -> None:
@@ -195,6 +239,10 @@ def test_the_text_model_of_a_multimodal_model_is_found_with_the_quantisation_bes
         (MIXTRAL | {"first_k_dense_replace": "x"}, ["first_k_dense_replace = 'x': give an integer"]),
         (MIXTRAL | {"decoder_sparse_step": 0}, ["decoder_sparse_step = 0: give an integer of at least 1"]),
         (MIXTRAL | {"routed_scaling_factor": "2"}, ["routed_scaling_factor = '2': give a number"]),
+        (MIXTRAL | {"n_group": 3, "topk_group": 2}, ["groups=3,top_groups=2", "equal groups, not E = 8"]),
+        (MIXTRAL | {"n_group": 2, "topk_group": 3}, ["top_groups = 3 of groups = 2 limits nothing"]),
+        (MIXTRAL | {"n_group": "8"}, ["n_group = '8': give a number from 0 to 4096"]),
+        (MIXTRAL | {"zero_expert_num": -1}, ["zero_expert_num = -1: give a number"]),
         (MIXTRAL | {"first_k_dense_replace": 12}, ["first_k_dense_replace", "no layer has experts"]),
         (MIXTRAL | {"num_experts_per_tok": 9}, ["K = 9", "E = 8", "give K <= E"]),
     ],

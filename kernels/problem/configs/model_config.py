@@ -6,16 +6,18 @@ of transformers 5 and of released checkpoints; what else a file says about its e
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...common.errors import UserError
-from ...common.files import NotUtf8, read_text
-from .models import Model
-from .problem import Activation, InvalidProblem
+from ....common.errors import UserError
+from ....common.files import NotUtf8, read_text
+from ..models import Model
+from ..problem import Activation, InvalidProblem
+from .config_router import READ, router_notes, router_of
 
 Config = dict[str, Any]
 
@@ -35,9 +37,6 @@ LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
 ACTIVATIONS = (
     *("mlp_hidden_act", "hidden_act", "hidden_activation", "activation_function", "dense_act_fn", "ffn_act_fn"),
 )
-SCORES = ("scoring_func", "moe_router_activation_func", "expert_selection_fn")
-RENORMALISED = ("norm_topk_prob", "moe_renormalize", "norm_expert_weight", "moe_normalize_expert_weights")
-SCALES = ("routed_scaling_factor", "moe_router_scaling_factor", "router_scaling_factor", "moe_routed_scaling_factor")
 NESTED = ("text_config", "thinker_config", "language_config", "llm_config")
 FLAGS = ("is_moe", "enable_moe_block")  # a layer has experts only if the flag is true
 
@@ -70,13 +69,7 @@ OWN_ACTIVATION: dict[str, Activation] = {
     "inkling2_text": "situ",
 }
 ALWAYS_CHOSEN = {"switch_transformers": 1, "nllb-moe": 2}
-NOT_RENORMALISED = {"jamba", "phimoe", "step3_text", "step3_vl", "aria_text", "longcat_flash"}
-SIGMOID = {
-    *("afmoe", "axk1", "axk2", "bailing_hybrid", "beam", "deepseek_v3", "deepseek_v32", "dots1", "dots3_note_text"),
-    *("exaone_moe", "glm4_moe", "glm4_moe_lite", "glm4v_moe_text", "glm5_next_text", "glm_moe_dsa", "hy_v3", "hy_v4"),
-    *("inkling_text", "kimi_k2", "kimi_linear", "laguna", "lfm2_moe", "mimo_v2_flash", "minimax_m2", "minimax_m3"),
-    *("minimax_m3_vl_text", "muse_spark_text", "nemotron_h", "solar_open", "step3p5"),
-}
+BIASED = {"gpt_oss", "openai_privacy_filter"}
 
 # A field with one of these words is named in the note unless it is read above or does not change what a layer computes.
 TELLING_WORDS = (
@@ -98,7 +91,7 @@ class InvalidConfig(UserError, ValueError):
 def model_of_config(path: Path) -> Model:
     """Return the MoE layer that a ``config.json`` describes; ``path`` is the file or the folder of a checkpoint.
 
-    Its router is the nearest of `routers/`. Its note names what the file says about experts and this layer leaves out.
+    Its note names what the file says about experts and this layer leaves out.
 
     Raises:
         InvalidConfig: when the file cannot be read, is of a dense model, or lacks a field.
@@ -115,6 +108,10 @@ def model_of_config(path: Path) -> Model:
     width, model_width = config.number(WIDTHS), config.number(MODEL_WIDTHS)
     activation, gated = _activation(config)
     chosen = ALWAYS_CHOSEN.get(config.family) if not config.has(CHOSEN) else None
+    try:
+        router = router_of(config.fields, config.family)
+    except ValueError as error:
+        raise InvalidConfig(f"{path}: {error}") from error
     model = Model(
         name=config.family or path.stem,
         D=width,
@@ -123,17 +120,24 @@ def model_of_config(path: Path) -> Model:
         K=chosen or config.commonest(CHOSEN),
         gated=gated,
         activation=activation,
-        router=_router(config, chosen),
+        router=router,
+        bias=config.family in BIASED,
         layers=layers,
         source=str(path),
         model_width=model_width if model_width != width else None,
-        note="; ".join([*config.notes, *_left_out(config), *_dense_layers(layers, all_layers)]),
+        note="; ".join(
+            [
+                *config.notes,
+                *router_notes(config.fields, config.family),
+                *_left_out(config),
+                *_dense_layers(layers, all_layers),
+            ]
+        ),
     )
     try:
-        model.problem(T=1)
+        return dataclasses.replace(model, router=model.problem(T=1).router)
     except InvalidProblem as error:
         raise InvalidConfig(f"{path}: {error}") from error
-    return model
 
 
 class _Fields:
@@ -288,36 +292,15 @@ def _activation(config: _Fields) -> tuple[Activation, bool]:
     return found, gated
 
 
-def _router(config: _Fields, chosen: int | None) -> str:
-    """Return the nearest router; what it lacks are fields that the note names."""
-    if chosen == 1 or config.fields.get("num_experts_per_tok") == 1:
-        return "switch"
-    scores = str(config.find(SCORES)[1]) if config.has(SCORES) else ""
-    renormalised = config.find(RENORMALISED)[1] if config.has(RENORMALISED) else config.family not in NOT_RENORMALISED
-    name, scale = config.find(SCALES) if config.has(SCALES) else ("", 1)
-    if not isinstance(scale, int | float) or isinstance(scale, bool) or not 1e-3 <= scale <= 1e3:
-        raise InvalidConfig(f"{config.path}: {name} = {scale!r}: give a number from 0.001 to 1000")
-    if scores in {"sigmoid", "sqrtsoftplus"} or (not scores and config.family in SIGMOID):
-        if scores == "sqrtsoftplus":
-            config.notes.append("its router's square root of softplus is run as a sigmoid")
-        options = [*([] if renormalised else ["renormalise=false"]), *([] if scale == 1 else [f"scale={scale}"])]
-        return "sigmoid_topk" + (f":{','.join(options)}" if options else "")
-    if scale != 1:
-        config.notes.append(f"without {name} = {scale} on gate weights")
-    return "softmax_topk_renorm" if renormalised else "softmax_topk"
-
-
 def _left_out(config: _Fields) -> Iterator[str]:
     """Yield what the file says about experts and routers that the layer does not do."""
-    read = {*WIDTHS, *HIDDEN_WIDTHS, *EXPERTS, *CHOSEN, *LAYERS, *ACTIVATIONS, *SCORES, *RENORMALISED, *SCALES, *_LISTS}
+    read = {*WIDTHS, *HIDDEN_WIDTHS, *EXPERTS, *CHOSEN, *LAYERS, *ACTIVATIONS, *_LISTS} | READ
     read |= {constant for constants in CONSTANTS.values() for constant in constants}
     found = [
         name if value is True or isinstance(value, list) else f"{name} = {value}"
         for name, value in config.fields.items()
         if name not in read and _tells(name, value)
     ]
-    if config.family in {"gpt_oss", "openai_privacy_filter"}:
-        found.append("biases of router and experts")
     quantised = config.fields.get("quantization_config")
     if isinstance(quantised, dict):
         found.append(f"quantisation ({quantised.get('quant_method') or quantised.get('quant_algo') or 'unnamed'})")
@@ -330,7 +313,7 @@ def _tells(name: str, value: object) -> bool:
         return False
     if name in SHARED or value is True:
         return name in SHARED or any(word in name for word in TELLING_WORDS)
-    return value != 1 and (name in {"n_group", "topk_group"} or any(word in name for word in TELLING_WORDS))
+    return value != 1 and any(word in name for word in TELLING_WORDS)
 
 
 def _dense_layers(layers: int, all_layers: int) -> Iterator[str]:
