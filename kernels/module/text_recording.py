@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def run_steps(model: Any, steps: Sequence[Tensor], routers: Sequence[RecordedRou
     An encoder and its decoder read the same tokens.
 
     Raises:
-        CannotLoad: when the model does not take token ids alone.
+        CannotLoad: when the model does not take token ids alone, or not so many of them.
     """
     done = 0
     for step_T in steps:
@@ -115,22 +116,19 @@ def run_steps(model: Any, steps: Sequence[Tensor], routers: Sequence[RecordedRou
         with _quiet(), torch.inference_mode(), recording(routers):
             try:
                 model(input_ids=ids_1T, use_cache=False, **more)
-            except torch.OutOfMemoryError as error:
+            except UserError:
+                raise
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:  # as without memory, or without an image
                 raise CannotLoad(
-                    f"{len(step_T)} tokens in one forward do not fit into memory: give a shorter --context"
-                ) from error
-            except (TypeError, ValueError, IndexError) as error:  # as of a model that wants an image
-                raise CannotLoad(
-                    f"{type(model).__name__} does not read text alone ({_sentence(error)}): give a language model"
+                    f"{type(model).__name__} cannot read {len(step_T):,} tokens of text alone ({_sentence(error)}): "
+                    "give a language model, or a shorter --context"
                 ) from error
         done += len(step_T)
         yield done
 
 
 def _transformers() -> Any:
-    import importlib  # noqa: PLC0415
-
-    return use("transformers", partial(importlib.import_module, "transformers"), remedy="pip install 'moebench[peers]'")
+    return use("transformers", partial(import_module, "transformers"), remedy="pip install 'moebench[peers]'")
 
 
 @contextmanager
