@@ -56,7 +56,7 @@ def _truth(
     if isinstance(block, ExpertBlock) and experts is not None:
         return block.truth(problem, experts, leaves)
     if isinstance(block, ProjectionBlock):
-        return block.truth(problem, routing.ids_TK.tolist(), leaves)
+        return block.truth(problem, routing.ids_TK, leaves)
     raise TypeError(f"{type(block).__name__} is neither an ExpertBlock nor a ProjectionBlock")
 
 
@@ -109,7 +109,7 @@ def true_layer_bytes(problem: Problem) -> int:
         return reference_bytes(problem)
     own = sum(rows * columns for rows, columns in block.shapes(problem).values())
     passes = 2 if problem.mode == "train" else 1  # values, and their gradients
-    held = passes * (own + 2 * problem.T * problem.D + block.own_elements(problem))
+    held = passes * (own + 2 * problem.T * problem.D) + block.own_elements(problem)
     core = problem.core
     if isinstance(block, ExpertBlock):
         return reference_bytes(core) + 8 * held

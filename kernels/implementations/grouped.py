@@ -16,11 +16,12 @@ from torch.nn import functional
 from ..config import Config
 from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
+from ..problem.block import RoutedLinear
 from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
 from ..steps import Step
 from ..torch_ops.activations import activate
-from ..torch_ops.dispatch import Places, combine, dispatch
+from ..torch_ops.dispatch import Places, by_route, combine, dispatch
 
 ALIGNMENT_BYTES = 16  # grouped_mm asks for rows that start on 16 bytes
 
@@ -30,6 +31,7 @@ class Grouped(Kernel):
 
     family = "grouped"
     adds_biases = True
+    multiplies_routes = True
     preference: ClassVar[Mapping[str, int]] = {"cpu": 20, "cuda": 40}
 
     def refuses(self, problem: Problem) -> str | None:
@@ -48,6 +50,18 @@ class Grouped(Kernel):
             return combine(y_ND, routing.gates_TK, places)
 
         return layer
+
+    def routed_linear(self, problem: Problem, config: Config, device: torch.device) -> RoutedLinear:
+        multiply = _grouped_mm if hasattr(functional, "grouped_mm") else _matmuls
+
+        def linear(x_TI: Tensor, routing: Routing, w_EOI: Tensor) -> Tensor:
+            groups = group_by_expert(routing)
+            rows = groups.route_N.numel()
+            row_N = torch.arange(rows, device=x_TI.device)
+            places = Places.of(routing, route_n=groups.route_N, row_n=row_N, rows=rows)
+            return by_route(routing, groups.route_N, multiply(dispatch(x_TI, places), w_EOI, groups))
+
+        return linear
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         kept = int(routing.counts_E().sum())

@@ -12,10 +12,12 @@ from torch.nn import functional
 from ..config import Config
 from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
+from ..problem.block import RoutedLinear
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
 from ..steps import Step
 from ..torch_ops.activations import activate
+from ..torch_ops.dispatch import by_route
 
 
 class Loop(Kernel):
@@ -24,6 +26,7 @@ class Loop(Kernel):
     family = "baseline"
     adds_biases = True
     takes_scales = True
+    multiplies_routes = True
     preference: ClassVar[Mapping[str, int]] = {"cpu": 30}
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
@@ -42,6 +45,17 @@ class Loop(Kernel):
             return y_TD.to(x_TD.dtype)
 
         return layer
+
+    def routed_linear(self, problem: Problem, config: Config, device: torch.device) -> RoutedLinear:
+        def linear(x_TI: Tensor, routing: Routing, w_EOI: Tensor) -> Tensor:
+            routes, rows = [], []
+            for e, w_OI in enumerate(w_EOI.unbind()):
+                token_n, k_n = torch.where(routing.ids_TK == e)
+                routes.append(token_n * routing.chosen + k_n)
+                rows.append(functional.linear(x_TI[token_n], w_OI))
+            return by_route(routing, torch.cat(routes), torch.cat(rows))
+
+        return linear
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         counts = routing.counts_E()

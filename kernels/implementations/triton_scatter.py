@@ -17,6 +17,7 @@ from ..config import Config
 from ..hardware.device_limits import hardware
 from ..kernel import Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
+from ..problem.block import RoutedLinear
 from ..problem.routing import Routing
 from ..triton.permutation import COMPACT
 from ..triton.tiles import Tiles
@@ -30,6 +31,7 @@ class TritonScatter(TritonKernel):
 
     family = "scatter"
     drops = True
+    multiplies_routes = True
     preference: ClassVar[Mapping[str, int]] = {"cuda": 10}
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:
@@ -51,6 +53,16 @@ class TritonScatter(TritonKernel):
             layout=COMPACT,
             gathered=bool(config["gathered"]),
             scatter=bool(config["scatter"]),
+        )
+
+    def routed_linear(self, problem: Problem, config: Config, device: torch.device) -> RoutedLinear:
+        from ..triton.expert_mlp import RoutedProducts
+
+        return RoutedProducts(
+            problem=problem,
+            tiles=Tiles.of(config),
+            hardware=hardware(device),
+            gathered=bool(config["gathered"]),
         )
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:

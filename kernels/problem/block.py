@@ -117,7 +117,7 @@ class ProjectionBlock(Block):
         """Compute y (T, D) with a kernel's products, differentiable in everything."""
 
     @abstractmethod
-    def truth(self, problem: Problem, ids: list[list[int]], tensors: Mapping[str, Tensor]) -> Tensor:
+    def truth(self, problem: Problem, ids_TK: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Compute y (T, D) in float64, as plainly as possible, of the routes and all tensors by name."""
 
 

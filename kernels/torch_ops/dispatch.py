@@ -56,6 +56,13 @@ def combine(rows_MD: Tensor, gates_TK: Tensor, places: Places) -> Tensor:
     return cast(Tensor, _Combine.apply(rows_MD, gates_TK, places))  # type: ignore[no-untyped-call]
 
 
+def by_route(routing: Routing, route_n: Tensor, rows_nD: Tensor) -> Tensor:
+    """Put rows at the routes of flat index ``route_n`` (t * K + k), (T, K, D), with zeros elsewhere. Differentiable."""
+    tokens, chosen = routing.ids_TK.shape
+    rows_ND = rows_nD.new_zeros(tokens * chosen, rows_nD.shape[1]).index_copy(0, route_n, rows_nD)
+    return rows_ND.view(tokens, chosen, rows_nD.shape[1])
+
+
 def gate_gradients(rows_MD: Tensor, dy_MD: Tensor, places: Places) -> Tensor:
     """Return <row, dy of its token> for every route, float32 (T, K), zero where there is no route."""
     slot_TK = places.slot_TK

@@ -1,5 +1,6 @@
-"""An MoE layer made of grouped products, forward and backward; all implementations in Triton use it.
+"""Layers made of grouped products, forward and backward; all implementations in Triton use them.
 
+An MoE layer is two products with the activation between them; `RoutedProducts` is one product for every route.
 Backward keeps x and the pre-activations, T * D + N * U elements, and recomputes the rest (SonicMoE, Guo et al. 2025).
 Nothing is added atomically: two runs give the same bits. Nothing waits for the device.
 """
@@ -18,7 +19,7 @@ from ..problem import Problem
 from ..problem.routing import Routing, service_order
 from ..problem.tensors import Weights
 from .grouped_products import GroupedProducts
-from .permutation import Layout, order
+from .permutation import COMPACT, Layout, order
 from .tiles import Tiles
 
 
@@ -150,3 +151,70 @@ def _bias_part_of_gates(dy_TD: Tensor, b_down_ED: Tensor, ids_TK: Tensor, slot_N
     dot_TE = dy_TD.float() @ b_down_ED.float().T
     dot_TK = dot_TE.gather(1, ids_TK.long().clamp(0, b_down_ED.shape[0] - 1))
     return torch.where(slot_N >= 0, dot_TK.flatten(), 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutedProducts:
+    """One product for every route: x (M, I), routes (M, K) and weights (E, O, I) in, rows (M, K, O) out.
+
+    It is ScatterMoE's ParallelLinear (Tan et al. 2024, section 3) with rows out by route. ``problem`` is one of experts
+    without activation; I and O are its D and F, in either order.
+    """
+
+    problem: Problem
+    tiles: Tiles
+    hardware: Hardware
+    gathered: bool
+
+    def __call__(self, x_MI: Tensor, routing: Routing, w_EOI: Tensor) -> Tensor:
+        """Compute the rows; those of absent routes are zeros."""
+        with torch.cuda.device_of(x_MI):  # Triton launches on the current device, wherever its arguments are
+            return cast(Tensor, _RoutedProducts.apply(self, routing, x_MI, w_EOI))  # type: ignore[no-untyped-call]
+
+    def products(self, routing: Routing, w_EOI: Tensor) -> GroupedProducts:
+        """Return the products of one call, whose first one has these weights."""
+        _, out, into = w_EOI.shape
+        turned = (into, out) != (self.problem.D, self.problem.F)
+        problem = self.problem.replace(D=into, F=out) if turned else self.problem
+        plan = LayerPlan(
+            problem=problem,
+            tiles=self.tiles,
+            hardware=self.hardware,
+            layout=COMPACT,
+            gathered=self.gathered,
+            scatter=False,
+        )
+        return plan.products(routing)
+
+
+class _RoutedProducts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, plan: RoutedProducts, routing: Routing, x_MI: Tensor, w_EOI: Tensor) -> Tensor:
+        products = plan.products(routing, w_EOI)
+        ctx.save_for_backward(x_MI, w_EOI)
+        ctx.products = products
+        rows_RO = products.up(products.dispatch(x_MI), w_EOI, None, None)
+        slot_N = products.order.slot_N
+        if not len(rows_RO):
+            return rows_RO.new_zeros(*routing.ids_TK.shape, w_EOI.shape[1])
+        # Memory of rows that the buffer has not is never read, whatever lies there.
+        rows_NO = rows_RO[slot_N.clamp(min=0)].masked_fill((slot_N < 0)[:, None], 0)
+        return rows_NO.view(*routing.ids_TK.shape, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, drows_MKO: Tensor) -> tuple[Tensor | None, ...]:
+        x_MI, w_EOI = ctx.saved_tensors
+        products: GroupedProducts = ctx.products
+        _, _, for_x, for_w = ctx.needs_input_grad
+        order = products.order
+        # Absent routes all go to one row more than the buffer has.
+        drows_RO = drows_MKO.new_zeros(order.rows + 1, w_EOI.shape[1])
+        drows_RO[torch.where(order.slot_N < 0, order.rows, order.slot_N)] = drows_MKO.flatten(0, 1)
+        drows_RO = drows_RO[: order.rows]
+        dx_MI = dw_EOI = None
+        if for_w:
+            dw_EOI = products.weight_gradient(drows_RO, products.dispatch(x_MI), tokens="q", shape=w_EOI.shape)
+        if for_x:
+            dx_MI = products.combine(products.tokens_gradient(drows_RO, w_EOI, scatter=False), x_MI, by_route=False)
+        return None, None, dx_MI, dw_EOI

@@ -12,6 +12,7 @@ from ._rules import DROPLESS, GPU_BASELINE
 
 RANK: Final = 16  # of LoRA experts, the middle of the usual 4 to 64
 SHARED: Final = 4  # times an expert's width, as in Qwen1.5-MoE
+HEAD: Final = 64  # width of an attention head
 LENGTH: Final = 256  # tokens of a sequence of Soft MoE: an image of 16 by 16 patches
 MOST_EXPERTS: Final = 128  # of Soft MoE, and its slots for a sequence
 LINEAR: Final = {"gated": False, "activation": "identity"}
@@ -23,6 +24,8 @@ BLOCKS: Final[Mapping[str, Callable[[Problem], Changes]]] = {
     "residual_mlp": lambda _: {"block": "residual_mlp", "K": 1},
     "latent": lambda _: {"block": "latent"},
     "lora": lambda _: {"block": "lora", "F": RANK, **LINEAR},
+    "moa": lambda _: {"block": "moa", "F": HEAD, **LINEAR},
+    "switchhead": lambda _: {"block": "switchhead", "F": HEAD, **LINEAR},
 }
 """What makes a layer with a block of experts alone."""
 

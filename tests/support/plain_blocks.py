@@ -104,6 +104,53 @@ def soft_moe(problem: Problem, tensors: Tensors, _: Ids) -> list[Tensor]:
     return rows
 
 
+def moa(problem: Problem, tensors: Tensors, ids: Ids) -> list[Tensor]:
+    """Let every head of a token look at the keys of its sequence up to the token."""
+    length = int(parameters_of(problem).get("length", "256"))
+    keys, values = ([tensors[name] @ x_D for x_D in tensors["x"]] for name in ("layer_keys", "layer_values"))
+    rows = []
+    for t, x_D in enumerate(tensors["x"]):
+        y_D = torch.zeros_like(x_D)
+        for k, e in enumerate(ids[t]):
+            if e != NO_ROUTE:
+                o_F = looked_up(tensors["w_up"][e] @ x_D, keys, values, range(t // length * length, t + 1))
+                y_D = y_D + tensors["gates"][t, k] * (tensors["w_down"][e] @ o_F)
+        rows.append(y_D)
+    return rows
+
+
+def switchhead(problem: Problem, tensors: Tensors, ids: Ids) -> list[Tensor]:
+    """Go through heads one after the other: the values of all tokens first, then what each token reads."""
+    given = parameters_of(problem)
+    heads, length = int(given.get("heads", "2")), int(given.get("length", "256"))
+    x_TD, T, F = tensors["x"], problem.T, problem.F
+    rows = [torch.zeros_like(x_D) for x_D in x_TD]
+    for h in range(heads):
+        of_head = slice(h * F, (h + 1) * F)
+        keys = [tensors["layer_keys"][of_head] @ x_D for x_D in x_TD]
+        values = []
+        for t, x_D in enumerate(x_TD):
+            v_F = x_D.new_zeros(F)
+            for k, e in enumerate(ids[h * T + t]):
+                if e != NO_ROUTE:
+                    v_F = v_F + tensors["gates"][h * T + t, k] * (tensors["w_up"][e] @ x_D)
+            values.append(v_F)
+        for t, x_D in enumerate(x_TD):
+            q_F = tensors["layer_queries"][of_head] @ x_D
+            o_F = looked_up(q_F, keys, values, range(t // length * length, t + 1))
+            route = (heads + h) * T + t
+            for k, e in enumerate(ids[route]):
+                if e != NO_ROUTE:
+                    rows[t] = rows[t] + tensors["gates"][route, k] * (tensors["w_down"][e] @ o_F)
+    return rows
+
+
+def looked_up(q_F: Tensor, keys: list[Tensor], values: list[Tensor], seen: range) -> Tensor:
+    """Return the mean of the values that are seen, by how well their keys match."""
+    weights = [torch.exp(q_F @ keys[s] / len(q_F) ** 0.5) for s in seen]
+    return torch.stack([w * values[s] for w, s in zip(weights, seen, strict=True)]).sum(0) / torch.stack(weights).sum()
+
+
 def cosine(one_D: Tensor, other_D: Tensor) -> Tensor:
     return (one_D @ other_D) / (one_D @ one_D).sqrt() / (other_D @ other_D).sqrt()
 
@@ -120,4 +167,6 @@ ORACLES: dict[str, Callable[[Problem, Tensors, Ids], list[Tensor]]] = {
     "lora": lora,
     "latent": latent,
     "soft_moe": soft_moe,
+    "moa": moa,
+    "switchhead": switchhead,
 }

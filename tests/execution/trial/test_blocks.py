@@ -17,7 +17,7 @@ from moebench.kernels.problem.tensors import Weights
 from moebench.results.record import Record, Status
 
 LINEAR = PROBLEM.replace(gated=False, activation="identity")
-PROBLEMS: dict[str, Problem] = {"lora": LINEAR, "soft_moe": PROBLEM.replace(K=1)}
+PROBLEMS: dict[str, Problem] = {"lora": LINEAR, "soft_moe": PROBLEM.replace(K=1), "moa": LINEAR, "switchhead": LINEAR}
 
 
 def with_block(name: str, mode: str) -> Problem:
