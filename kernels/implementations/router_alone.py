@@ -29,7 +29,7 @@ def _given(problem: Problem, drawn: Inputs, seed: int) -> Inputs:
     """Take logits in place of the tokens, and behind them ids of a vocabulary where the router reads these."""
     inputs = draw_router_inputs(problem, seed=seed)
     columns = [inputs.logits_TE.float()]
-    if inputs.token_T is not None:
+    if inputs.token_T is not None and Router.parse(problem.router).reads_token_ids:
         columns.append(inputs.token_T[:, None].float())
     return dataclasses.replace(drawn, x_TD=torch.cat(columns, 1).to(drawn.x_TD.device))
 

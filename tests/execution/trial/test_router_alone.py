@@ -28,8 +28,10 @@ def checked(problem: Problem) -> ReferenceCheck:
     return ReferenceCheck.draw(Subject(solved, ROUTER.question), weights, seed=check_seed(problem), device=CPU)
 
 
-def test_the_router_makes_the_routes_that_the_layer_is_measured_on() -> None:
-    check, routing = checked(LAYER), draw_routes(LAYER, seed=check_seed(LAYER), device=CPU)
+@pytest.mark.parametrize("load", ["zipf:1", "modalities:0.5", "text"])
+def test_the_router_makes_the_routes_that_the_layer_is_measured_on(load: str) -> None:
+    layer = LAYER.replace(load=load)
+    check, routing = checked(layer), draw_routes(layer, seed=check_seed(layer), device=CPU)
     y_TD = check.expected.y_TD
     torch.testing.assert_close(y_TD[: LAYER.T, : LAYER.K] * LAYER.E, routing.ids_TK.double())
     torch.testing.assert_close(y_TD[: LAYER.T, LAYER.K :], routing.gates_TK.double())
