@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ...autotune.search.tuning_plan import TuningPlan
     from ...autotune.tables.held_out import HeldOut
     from ...kernels.config import Config
+    from ...kernels.kernel import Kernel
     from ...kernels.problem import Problem
     from ...kernels.tuned.tuned_table import Bucket, TableEntry, TunedTable
     from ...results.record import Record
@@ -34,11 +35,13 @@ def words(config: Config, beside: Config | None = None) -> str:
 
 def show_spaces(candidates: Candidates, problems: Sequence[Problem], *, as_json: bool) -> None:
     """Print, for each batch size, the axes with their values and how many configurations the constraints leave."""
-    spaces = {problem.T: candidates.space(problem) for problem in problems}
+    spaces = {problem: candidates.space(problem) for problem in problems}
+    guaranteed = {problem: _guaranteed(candidates.kernel, problem, space) for problem, space in spaces.items()}
     if as_json:
-        say_json({T: _plain_space(space) for T, space in spaces.items()})
+        say_json({one.T: _plain_space(space, guaranteed[one]) for one, space in spaces.items()})
         return
-    for T, space in spaces.items():
+    for problem, space in spaces.items():
+        T, in_every_batch = problem.T, guaranteed[problem]
         excluded = space.declared - len(space)
         say(
             f"{space.kernel}, T = {T}: {space.declared} configurations"
@@ -49,20 +52,28 @@ def show_spaces(candidates: Candidates, problems: Sequence[Problem], *, as_json:
         say_pairs(said.items(), indent=2)
         for fault, count in space.faults.items():
             say(f"  {count} excluded, like: {space.examples[fault]}")
+        how_many = "all" if in_every_batch == len(space) else str(in_every_batch) if in_every_batch else "none"
+        say(f"  same bits in every batch by construction: {how_many}")
         say(f"  default: {words(space.default)}\n")
+
+
+def _guaranteed(kernel: Kernel, problem: Problem, space: Space) -> int:
+    """Return how many configurations guarantee that a token's result does not depend on its batch."""
+    return sum(kernel.guarantee(problem, config).of_every_batch for config in space.configs)
 
 
 def _kind(value: object) -> str:
     return f"{type(value).__name__:<5}"
 
 
-def _plain_space(space: Space) -> dict[str, object]:
+def _plain_space(space: Space, guaranteed: int) -> dict[str, object]:
     return {
         "declared": space.declared,
         "valid": len(space),
         "axes": {axis.name: axis.values for axis in space.axes},
         "fixed": dict(space.fixed),
         "default": dict(space.default),
+        "same_bits_in_every_batch": guaranteed,
         "excluded": [{"count": count, "like": space.examples[fault]} for fault, count in space.faults.items()],
     }
 

@@ -86,6 +86,15 @@ def test_a_space_is_shown_with_what_is_excluded() -> None:
     plain = json.loads(moebench(*arguments, "--json").output)["64"]
     assert plain["declared"] == plain["valid"] + sum(one["count"] for one in plain["excluded"])
     assert {tile.split("x")[0] for tile in plain["axes"]["up"]} == {"16", "32"}
+    assert "same bits in every batch by construction: all" in answer.output
+    assert plain["same_bits_in_every_batch"] == plain["valid"]
+
+
+@pytest.mark.parametrize("words", [("triton_padded", "--target", "sm_90"), ("padded",)])
+def test_a_capacity_leaves_no_space_of_the_same_bits(words: tuple[str, ...]) -> None:
+    shape = ("--shape", "D=64,F=64,E=4,K=2", "--capacity-factor", "1.25", "-T", "64", "--show-space")
+    answer = moebench("tune", *words, *shape)
+    assert "same bits in every batch by construction: none" in answer.output, answer.output
 
 
 def test_the_model_explains_the_best_and_the_default() -> None:

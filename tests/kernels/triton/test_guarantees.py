@@ -86,6 +86,7 @@ def test_a_capacity_leaves_the_guarantee_of_a_repeated_call(kernel: str) -> None
     assert found.properties["order"].beyond_rounding is not None
 
 
+@pytest.mark.gpu
 def test_a_layer_that_is_asked_for_it_gives_a_token_the_same_bits_in_every_batch_and_mode() -> None:
     generator = torch.Generator().manual_seed(3)
     layer = MoELayer(D=32, F=32, E=3, dispatch="triton_scatter", batch_invariant=True, device=DEVICE)
