@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Score = Literal["softmax", "sigmoid", "sqrt_softplus"]
 MOST_GROUPS = 4096
+LARGEST_LOGIT = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,30 +83,36 @@ def selection_scores(rule: TopkRule, logits_TE: Tensor) -> Tensor:
     """
     if rule.selects_logits:
         return logits_TE.float()
-    z_TE = logits_TE.double()
+    z_TE = finite(logits_TE.double())
     if rule.score == "softmax":
         return z_TE.softmax(-1).float()
     return (z_TE.sigmoid() if rule.score == "sigmoid" else _softplus(z_TE).sqrt()).float()
 
 
 def weigh(rule: TopkRule, logits_TE: Tensor, ids_TK: Tensor) -> Tensor:
-    """Return the gates of chosen experts, float32 (T, K), differentiable in the logits."""
+    """Return the gates of chosen experts, float32 (T, K), differentiable in the logits; finite unless one is NaN."""
     if rule.score == "softmax" and not rule.renormalise:
-        return logits_TE.float().softmax(-1).gather(-1, ids_TK) * rule.scale
-    chosen_TK = logits_TE.gather(-1, ids_TK).double()
+        return finite(logits_TE.float()).softmax(-1).gather(-1, ids_TK) * rule.scale
+    chosen_TK = logits_TE.gather(-1, ids_TK)
     if rule.shared:
-        chosen_TK = _joined(chosen_TK, logits_TE[:, -rule.shared :].double())
+        chosen_TK = _joined(chosen_TK, logits_TE[:, -rule.shared :])
+    chosen_TK = finite(chosen_TK.double())
     log_TK = chosen_TK if rule.score == "softmax" else _log_score(rule.score, chosen_TK)
     # A softmax of logarithms divides scores by their sum even where all are near 0.
     gates_TK = log_TK.softmax(-1) if rule.renormalise else log_TK.exp()
     return (gates_TK[:, : ids_TK.shape[1]] * rule.scale).float()
 
 
+def finite(logits_TE: Tensor) -> Tensor:
+    """Return logits with the largest finite float32 in place of infinity: all of the weight, or an even part of it."""
+    return logits_TE.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
+
+
 def shares(score: Score, logits_TE: Tensor) -> Tensor:
     """Return each column's part of the sum of all scores, float32 (T, E), differentiable in the logits."""
     if score == "softmax":
-        return logits_TE.float().softmax(-1)
-    return _log_score(score, logits_TE.double()).softmax(-1).float()
+        return finite(logits_TE.float()).softmax(-1)
+    return _log_score(score, finite(logits_TE.double())).softmax(-1).float()
 
 
 def _log_score(score: Score, z: Tensor) -> Tensor:

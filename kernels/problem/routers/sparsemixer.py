@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..router import Router, RouterInputs, parameter
-from ..topk_rule import TopkRule, choose
+from ..topk_rule import TopkRule, choose, finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,7 +31,7 @@ class SparseMixer(Router):
 
     def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
         ids_TK = choose(LARGEST, inputs.logits_TE, None, K)
-        left_TE = inputs.logits_TE.float()
+        left_TE = finite(inputs.logits_TE.float())
         z_TE = left_TE.detach()
         gates_TK = left_TE.new_zeros(ids_TK.shape)
         for i in range(K):
@@ -39,9 +39,10 @@ class SparseMixer(Router):
             m_T1 = z_TE.gather(-1, id_T1)
             far_TE = (m_T1 - z_TE) / z_TE.abs().maximum(m_T1) > 2 * self.jitter
             gate_T1 = left_TE.masked_fill(far_TE, -math.inf).softmax(-1).gather(-1, id_T1)
-            gates_TK = gates_TK.scatter(-1, id_T1.new_full(id_T1.shape, i), gate_T1.masked_fill(m_T1.isneginf(), 0))
+            gates_TK = gates_TK.scatter(-1, id_T1.new_full(id_T1.shape, i), gate_T1)
             left_TE = left_TE.scatter(-1, id_T1, -math.inf)
-        return ids_TK.int(), gates_TK
+        none_left_TK = inputs.logits_TE.gather(-1, ids_TK).isneginf()
+        return ids_TK.int(), gates_TK.masked_fill(none_left_TK, 0)
 
 
 router = SparseMixer

@@ -153,3 +153,22 @@ def test_shares_of_the_scores_are_those_of_the_experts_and_finite_far_below_zero
     score_TE = torch.nn.functional.softplus(score_TE).sqrt() if "softplus" in router else score_TE.sigmoid()
     torch.testing.assert_close(shares_TE.double(), score_TE / score_TE.sum(1, keepdim=True), rtol=1e-6, atol=0)
     assert Router.parse(router).probabilities(logits_TE - 1e4).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "router",
+    [
+        *("softmax_topk", "softmax_topk_renorm", "topk_softmax", "sigmoid_topk", "topk_sigmoid", "sqrt_softplus_topk"),
+        *("sparsemixer", "softmax_topk:groups=2,top_groups=1", "sigmoid_topk:groups=2,top_groups=1,bias=1"),
+    ],
+)
+def test_infinite_logits_have_finite_gates_and_gradients(router: str) -> None:
+    inf = math.inf
+    logits_TE = torch.tensor([[inf, 0, 1, 2], [inf, inf, 0, 1], [-inf, 0, 1, 2], [-inf] * 4, [inf, -inf, -inf, -inf]])
+    routing = routed(router, logits_TE.requires_grad_(), 2)
+    (gradient_TE,) = torch.autograd.grad(routing.gates_TK.sum(), logits_TE)
+    assert routing.gates_TK.isfinite().all()
+    assert gradient_TE.isfinite().all()
+    assert all(len(set(row)) == 2 for row in routing.ids_TK.tolist())
+    assert (routing.gates_TK[0, 0] > routing.gates_TK[0, 1]).item() or router in {"topk_sigmoid", "sparsemixer"}
+    assert routing.gates_TK[1, 0] == routing.gates_TK[1, 1] or router == "sparsemixer"
