@@ -26,9 +26,10 @@ def as_tuned(tasks: Sequence[Task], device_type: DeviceType) -> tuple[list[Task]
     missed: Counter[tuple[str, str]] = Counter()
 
     def configured(who: Competitor, problem: Problem) -> Competitor:
-        if who.config is not None or who.kernel not in tuned or KERNELS.load(who.kernel).supports(problem, device):
+        core = problem.core  # what stands around the experts has nothing to tune
+        if who.config is not None or who.kernel not in tuned or KERNELS.load(who.kernel).supports(core, device):
             return who
-        answer = look_up(problem, who.kernel, device, stale=stale_wanted())
+        answer = look_up(core, who.kernel, device, stale=stale_wanted())
         if not isinstance(answer, Found):
             missed[who.kernel, answer.reason] += 1
             return who

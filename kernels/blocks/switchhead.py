@@ -40,8 +40,8 @@ class SwitchHead(ProjectionBlock):
 
     v_th = sum over k of g_thk V_e x_t and y_t = sum over h and k of g'_thk O_e' o_th, where o is the attention of a
     head over these values; V is ``w_up``, O ``w_down``. Routes are those of values, then those of outputs, each a row
-    for every head and token, head by head. ``length`` is the number of tokens of a sequence, of which the last may have
-    fewer.
+    for every head and token, head by head; an expert multiplies whatever routes name it. ``length`` is the number of
+    tokens of a sequence, of which the last may have fewer.
     """
 
     heads: int = parameter(2, least=1, most=4096)

@@ -8,6 +8,7 @@ Nothing is added atomically: two runs give the same bits. Nothing waits for the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -175,16 +176,23 @@ class RoutedProducts:
         """Return the products of one call, whose first one has these weights."""
         _, out, into = w_EOI.shape
         turned = (into, out) != (self.problem.D, self.problem.F)
-        problem = self.problem.replace(D=into, F=out) if turned else self.problem
-        plan = LayerPlan(
-            problem=problem,
-            tiles=self.tiles,
-            hardware=self.hardware,
-            layout=COMPACT,
-            gathered=self.gathered,
-            scatter=False,
+        return self._plans[turned].products(routing)
+
+    @cached_property
+    def _plans(self) -> tuple[LayerPlan, LayerPlan]:
+        """The layers whose first product goes into the width of an expert, and out of it."""
+        into, out = (
+            LayerPlan(
+                problem=problem,
+                tiles=self.tiles,
+                hardware=self.hardware,
+                layout=COMPACT,
+                gathered=self.gathered,
+                scatter=False,
+            )
+            for problem in (self.problem, self.problem.replace(D=self.problem.F, F=self.problem.D))
         )
-        return plan.products(routing)
+        return into, out
 
 
 class _RoutedProducts(torch.autograd.Function):

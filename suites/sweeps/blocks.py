@@ -50,24 +50,30 @@ def _soft_point(layer: Layer, E: int) -> SuitePoint:
     return SuitePoint(series=series, x=f"E={problem.E}", problem=problem)
 
 
-def _sweeps(layer: Layer, counts: tuple[int, ...]) -> tuple[Sweep, ...]:
+def _sweeps(experts: Problem, soft: Problem, counts: tuple[int, ...]) -> tuple[Sweep, ...]:
+    """Return one point for each block around these experts, and Soft MoE of these tokens with numbers of experts."""
     return (
-        Sweep(layer=layer, point=_point, values=tuple(BLOCKS)),
-        Sweep(layer=layer, point=_soft_point, values=counts),
+        Sweep(layer=Layer(name="experts", problem=experts), point=_point, values=tuple(BLOCKS)),
+        Sweep(layer=Layer(name="soft", problem=soft), point=_soft_point, values=counts),
     )
 
 
-SMALL = Layer(name="experts", problem=Problem(T=256, D=256, F=128, E=16, K=4))
-LARGE = Layer(name="experts", problem=Problem(T=8192, D=1024, F=1024, E=64, K=4, dtype="bfloat16"))
-TRAINED = Layer(name="experts", problem=LARGE.problem.replace(mode="train"))
+SMALL = Problem(T=256, D=256, F=128, E=16, K=4)
+LARGE = Problem(T=8192, D=1024, F=1024, E=64, K=4, dtype="bfloat16")
+# So many sequences that the most experts have rows enough to be bound by their products, not by their weights.
+SOFT_SMALL = SMALL.replace(T=16 * LENGTH, F=64)
+SOFT_LARGE = LARGE.replace(T=256 * LENGTH)
 
 suite = Suite(
     question="What do layers cost that have more in them than experts, and is the time of Soft MoE flat in E?",
     axis="block",
-    small=SuiteForm(baseline="loop", competitors=FEW, sweeps=_sweeps(SMALL, (8, 32, 128))),
+    small=SuiteForm(baseline="loop", competitors=FEW, sweeps=_sweeps(SMALL, SOFT_SMALL, (8, 32, 128))),
     full=SuiteForm(
         baseline=GPU_BASELINE,
         competitors=DROPLESS,
-        sweeps=(*_sweeps(LARGE, (8, 16, 32, 64, 128)), *_sweeps(TRAINED, (8, 32, 128))),
+        sweeps=(
+            *_sweeps(LARGE, SOFT_LARGE, (8, 16, 32, 64, 128)),
+            *_sweeps(LARGE.replace(mode="train"), SOFT_LARGE.replace(mode="train"), (8, 32, 128)),
+        ),
     ),
 )

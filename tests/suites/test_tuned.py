@@ -26,6 +26,13 @@ def test_only_what_is_tuned_gets_a_configuration() -> None:
 
 
 @pytest.mark.usefixtures("home")
+def test_a_layer_with_a_block_runs_as_its_experts_are_tuned() -> None:
+    around = PROBLEM.replace(D=2 * PROBLEM.D, block=f"latent:width={PROBLEM.D}")
+    (done,), _ = as_tuned([task("scatter", problem=around)], "cpu")
+    assert done.competitors[0].config == CONFIGS[1]
+
+
+@pytest.mark.usefixtures("home")
 def test_points_outside_the_table_run_by_default_and_are_counted_with_the_reason() -> None:
     outside = [task("scatter", problem=PROBLEM.replace(T=T)) for T in (1024, 1024, 64)]
     done, notes = as_tuned(outside, "cpu")

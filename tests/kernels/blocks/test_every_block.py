@@ -5,6 +5,7 @@ A new block is tested by being in the folder, once `plain_blocks` has its loops 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -116,6 +117,29 @@ def test_the_truth_is_what_loops_over_tokens_compute(problem: Problem) -> None:
     assert set(found.gradients) == set(leaves)
     for name, gradient in zip(leaves, expected, strict=True):
         torch.testing.assert_close(found.gradients[name], gradient, rtol=1e-9, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("problem", MAIN, ids=key)
+def test_gradients_of_the_truth_are_slopes(problem: Problem) -> None:
+    """A small step along any tensor changes the result by what its gradient says, to the square of the step."""
+    step, drawn = 1e-5, draw(problem)
+    inputs = dataclasses.replace(drawn, x_TD=drawn.x_TD.double(), weights=drawn.weights.map(torch.Tensor.double))
+    gradients = true_layer(problem, inputs).gradients
+    generator = torch.Generator(DEVICE).manual_seed(2)
+    for name, tensor in {"x": inputs.x_TD, **inputs.weights.named()}.items():
+        way = torch.randn(tensor.shape, generator=generator, device=DEVICE, dtype=torch.float64)
+        ahead, behind = (true_layer(problem, moved(inputs, name, sign * step * way)).y_TD for sign in (1, -1))
+        slope = ((ahead - behind) * drawn.everything()["dy"]).sum() / (2 * step)
+        torch.testing.assert_close((gradients[name] * way).sum(), slope, rtol=1e-6, atol=1e-7, msg=name)
+
+
+def moved(inputs: Inputs, name: str, by: Tensor) -> Inputs:
+    """Return inputs of which one tensor is another, for a forward alone."""
+    if name == "x":
+        return dataclasses.replace(inputs, x_TD=inputs.x_TD + by, dy_TD=None)
+    tensors = iter(inputs.weights.named())
+    weights = inputs.weights.map(lambda tensor: tensor + by if next(tensors) == name else tensor)
+    return dataclasses.replace(inputs, weights=weights, dy_TD=None)
 
 
 def assert_right(name: str, problem: Problem) -> None:
