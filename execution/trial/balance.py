@@ -55,6 +55,8 @@ def _losses(problem: Problem, routed: Routing, *, seed: int) -> RouterLosses | N
     # Drawn again: they are used here only, and every implementation has the memory for itself.
     logits_TE = draw_router_inputs(problem, seed=seed).logits_TE
     probabilities_TE = router.probabilities(logits_TE)[:, : problem.E]
+    if router.extra_columns:
+        probabilities_TE = probabilities_TE / probabilities_TE.sum(-1, keepdim=True)
     ids_TK = routed.ids_TK.cpu()
     return RouterLosses(
         load_balancing=float(load_balancing_loss(probabilities_TE, ids_TK)),

@@ -137,7 +137,7 @@ class Router(Parametrised, ABC):
         return True
 
     def for_fewer_experts(self) -> Router:
-        """Return the router for a part of the experts: without a limit that depends on how many there are."""
+        """Return the router for a part of the experts: without other choices and limits on how many there are."""
         return self
 
     @staticmethod

@@ -230,4 +230,4 @@ class GroupedTopk(BiasedTopk):
         return None
 
     def for_fewer_experts(self) -> Router:
-        return dataclasses.replace(self, groups=1, top_groups=1)
+        return dataclasses.replace(self, groups=1, top_groups=1, zero_experts=0)

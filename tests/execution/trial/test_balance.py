@@ -73,3 +73,15 @@ def test_more_skew_is_worse_by_every_measure() -> None:
         assert len(set(values)) == len(values), measure
     losses = [one.losses.load_balancing for one in found if one.losses]
     assert losses == sorted(losses)
+
+
+@pytest.mark.parametrize("router", ["softmax_topk:zero_experts=32", "sigmoid_topk:shared_experts=2"])
+def test_losses_are_of_the_experts_though_a_token_may_choose_something_else(router: str) -> None:
+    problem = PROBLEM.replace(T=20_000, E=16, K=4, router=router, load="uniform")
+    routed = draw_routes(problem, seed=0, device=CPU)
+    found = balance_of(problem, routed, routed, seed=0)
+    assert found is not None
+    assert found.losses is not None
+    assert found.losses.load_balancing == pytest.approx(1, abs=0.01)
+    assert found.losses.expert_entropy == pytest.approx(np.log(16), abs=0.01)
+    assert found.losses.token_entropy < found.losses.expert_entropy

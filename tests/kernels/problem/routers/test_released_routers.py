@@ -134,6 +134,8 @@ def test_a_choice_of_zero_experts_is_no_route_and_keeps_its_place() -> None:
     assert routes_T.max() > 10
     assert problem.leaves_out
     assert routing.ids_TK.max() == 63
+    assert problem.dense().router == "softmax_topk:scale=6"
+    assert draw_routes(problem.dense(), seed=3, device=CPU).ids_TK.min() == 0
 
 
 @pytest.mark.parametrize("best", [1, 2])
