@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 import varying_kernels
 from small_tasks import PROBLEM, task
 from torch import Tensor
 
+from moebench.execution.trial.checks.other_batches import OtherBatch
+from moebench.execution.trial.observers import invariance
 from moebench.execution.trial.trial import TrialRunner
 from moebench.kernels.implementations import router_alone
+from moebench.kernels.oracle import Result
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.routing import Routing, widened
 from moebench.results.record import Invariance, Record, Sameness, Status
@@ -138,3 +142,22 @@ def test_a_router_whose_choices_go_by_the_batch_is_found(runner: TrialRunner, mo
     assert found["batch"].differs == "token 3"
     assert found["batch"].beyond_rounding == 3
     assert found["repeat"].same
+
+
+def test_of_several_ranks_the_lowest_token_is_named_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another rank has found is pretended: token 40 in the first comparison, of two, 3 tokens, a distance of 1."""
+    of_other = [0.0, 40.0, 0.0, 3.0, 1.0, 44.0]
+    monkeypatch.setattr(invariance, "gather_floats", lambda mine: [of_other, list(mine)])
+    whole = Result(y_TD=torch.ones(4, 2), gradients={})
+    findings = invariance._Findings(PROBLEM, whole, with_gradients=False)
+    findings.add(OtherBatch(2, torch.tensor([0, 1]), "first"), Result(y_TD=torch.ones(2, 2), gradients={}))
+    findings.add(
+        OtherBatch(2, torch.tensor([3, 2]), "second"), Result(y_TD=torch.tensor([[1.0, 1], [1, 3]]), gradients={})
+    )
+    found = findings.sameness(guaranteed=False)
+    assert (found.differs, found.token, found.where) == ("token 2", 2, "second")
+    assert (found.tokens, found.distance, found.beyond_rounding) == (4, 1.0, 2)
+    unchanged = invariance._Findings(PROBLEM, whole, with_gradients=False)
+    unchanged.add(OtherBatch(1, torch.tensor([0]), "only"), Result(y_TD=torch.ones(1, 2), gradients={}))
+    found = unchanged.sameness(guaranteed=False)
+    assert (found.differs, found.where, found.tokens, found.beyond_rounding) == ("token 40", "only", 3, 44)
