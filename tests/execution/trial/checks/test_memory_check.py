@@ -147,10 +147,10 @@ def test_what_has_to_be_drawn_anew_does_not_fit(
 def test_copies_of_the_inputs_do_not_fit(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     original = ReferenceCheck.timed
 
-    def timed(self: ReferenceCheck, problem: Problem, count: int) -> TimedInputs:
+    def timed(self: ReferenceCheck, problem: Problem, count: int, *, scaled: bool) -> TimedInputs:
         if problem == PROBLEM:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
-        return original(self, problem, count)
+        return original(self, problem, count, scaled=scaled)
 
     monkeypatch.setattr(ReferenceCheck, "timed", timed)
     records = by_kernel(runner.run(task("loop", "dense"), lambda _: None))

@@ -145,7 +145,7 @@ def test_a_router_whose_choices_go_by_the_batch_is_found(runner: TrialRunner, mo
 
 
 def test_of_several_ranks_the_lowest_token_is_named_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What another rank has found is pretended: token 40 in the first comparison, of two, 3 tokens, a distance of 1."""
+    """Pretend that another rank has found token 40 in the first comparison, 3 tokens in all, and a distance of 1."""
     of_other = [0.0, 40.0, 0.0, 3.0, 1.0, 44.0]
     monkeypatch.setattr(invariance, "gather_floats", lambda mine: [of_other, list(mine)])
     whole = Result(y_TD=torch.ones(4, 2), gradients={})
