@@ -39,7 +39,7 @@ class BlockKernel(Kernel):
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:
         if self._kernel.is_reference:
-            return f"is a rate of experts alone, the problem has block = {problem.block}"
+            return f"measures something else than a layer, the problem has block = {problem.block}"
         if self._kernel.between_ranks:
             return f"shares experts between ranks, block = {problem.block} has all on one"
         core = problem.core

@@ -20,6 +20,7 @@ from moebench.execution.trial.reference_check import call
 from moebench.kernels.block_kernel import competing
 from moebench.kernels.block_oracle import true_layer, true_layer_bytes
 from moebench.kernels.catalog import KERNELS
+from moebench.kernels.hardware.device_limits import assuming
 from moebench.kernels.implementations._triton import TritonKernel
 from moebench.kernels.oracle import drop
 from moebench.kernels.problem import InvalidProblem, Problem
@@ -169,6 +170,19 @@ def test_every_kernel_with_a_block_is_right(name: str, problem: Problem) -> None
 @pytest.mark.parametrize(("name", "problem"), list(supported(MAIN, triton=True)))
 def test_kernels_in_triton_with_a_block_are_right(name: str, problem: Problem) -> None:
     assert_right(name, problem)
+
+
+@pytest.mark.parametrize("problem", MAIN, ids=key)
+def test_no_block_waits_for_the_device(problem: Problem) -> None:
+    """On tensors without values a call that reads one raises, forward or backward: a CUDA graph could not hold it."""
+    pytest.importorskip("triton")
+    from moebench.kernels.compiler.compile import META, Target, launches  # noqa: PLC0415  # imports triton
+
+    kernel, target = competing("triton_scatter", problem), Target.named("sm_90")
+    with assuming(target.hardware):
+        config = kernel.space(problem, META)[0]
+    names = [launch.name for launch in launches(kernel, problem, config, target)]
+    assert {"up", "weight_gradient"} <= set(names)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
