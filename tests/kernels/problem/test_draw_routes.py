@@ -11,13 +11,14 @@ import torch
 
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.draw_routes import draw_routes
-from moebench.kernels.problem.router import ROUTERS
+from moebench.kernels.problem.router import ROUTERS, Router
 from moebench.kernels.problem.routing import NO_ROUTE
 from moebench.kernels.problem.trace import load_of
 from moebench.kernels.problem.traces.trace_format import LayerDescription, LayerRoutes
 from moebench.kernels.problem.traces.trace_writer import write_ids, write_trace
 
 CPU = torch.device("cpu")
+TAKES_A_TRACE = [name for name in ROUTERS.names() if not Router.parse(name).of_batch]
 
 
 @pytest.mark.parametrize("name", ROUTERS.names())
@@ -77,7 +78,7 @@ def trace_of(path: Path, *, E: int, K: int, tokens: int = 40) -> list[list[int]]
 
 
 @pytest.mark.parametrize("T", [0, 1, 25, 40, 100])
-@pytest.mark.parametrize("name", ROUTERS.names())
+@pytest.mark.parametrize("name", TAKES_A_TRACE)
 def test_routes_of_a_trace_are_its_rows_in_their_order_whatever_the_router(name: str, T: int, tmp_path: Path) -> None:
     K = 1 if name == "switch" else 3
     recorded = trace_of(tmp_path / "layer.npy", E=300, K=K)
@@ -102,7 +103,7 @@ WEIGHED_APART = {"sparsemixer"}
 """Routers that weigh each choice for itself: a later one may weigh more, and many weigh 1."""
 
 
-@pytest.mark.parametrize("name", ROUTERS.names())
+@pytest.mark.parametrize("name", TAKES_A_TRACE)
 def test_weights_of_a_trace_are_the_router_s_and_fall_with_the_choice(name: str, tmp_path: Path) -> None:
     K = 1 if name == "switch" else 3
     trace_of(tmp_path / "layer.npy", E=16, K=K)
