@@ -89,8 +89,10 @@ def test_a_text_that_is_no_router_is_refused_by_value_and_remedy(spec: object, s
 @pytest.mark.parametrize("name", ROUTERS.names())
 def test_every_parameter_has_a_default_and_a_range_that_holds_it(name: str) -> None:
     for field in dataclasses.fields(ROUTERS.load(name)):
-        assert isinstance(field.default, int | float)
-        if not isinstance(field.default, bool):
+        assert isinstance(field.default, int | float | str)
+        if isinstance(field.default, str):
+            assert field.default in field.metadata["words"]
+        elif not isinstance(field.default, bool):
             assert field.metadata["least"] <= field.default <= field.metadata["most"]
 
 
