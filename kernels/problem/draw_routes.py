@@ -11,6 +11,7 @@ from .problem import Problem
 from .router import Router, RouterInputs
 from .routing import NO_ROUTE, Routing
 from .texts.hashed_experts import hashed_logits
+from .texts.hashed_words import VOCABULARY
 from .texts.novel import novel_ids
 from .trace import window
 
@@ -22,11 +23,21 @@ def routed(router: str, logits_TE: Tensor, K: int) -> Routing:
 
 def route(router: Router, inputs: RouterInputs, K: int) -> Routing:
     """Return the routes to experts that a router makes of its inputs; those to extra columns are left out."""
+    refuse_nan(inputs.logits_TE)
     experts = inputs.logits_TE.shape[1] - router.extra_columns
     ids_TK, gates_TK = router.route(inputs, K)
     if router.extra_columns:
         ids_TK = ids_TK.masked_fill(ids_TK >= experts, NO_ROUTE)
     return Routing(ids_TK=ids_TK, gates_TK=gates_TK, experts=experts)
+
+
+def refuse_nan(logits_TE: Tensor) -> None:
+    """Raise ValueError for a token whose logits on a CPU have a NaN; for another device the host would wait."""
+    if logits_TE.device.type != "cpu" or not bool((nan_T := logits_TE.isnan().any(-1)).any()):
+        return
+    token = int(nan_T.nonzero()[0, 0])
+    expert = int(logits_TE[token].isnan().nonzero()[0, 0])
+    raise ValueError(f"the logit of token {token} for expert {expert} is NaN: look for its cause before the router")
 
 
 def check_seed(problem: Problem, turn: int = 0) -> int:
@@ -76,4 +87,14 @@ def draw_router_inputs(problem: Problem, *, seed: int) -> RouterInputs:
         part_TE = gumbel_TE[start : start + population.tokens, : problem.E]
         part_TE += torch.from_numpy(population.logits_E).float()
         start += population.tokens
-    return RouterInputs(logits_TE=gumbel_TE, generator=generator)
+    drawn_T = _draw_tokens(load, problem, seed) if router.reads_token_ids else None
+    return RouterInputs(logits_TE=gumbel_TE, token_T=drawn_T, generator=generator)
+
+
+def _draw_tokens(load: Load, problem: Problem, seed: int) -> Tensor:
+    """Draw token ids, int64 (T,): the load's popularity of experts is that of the ids of a vocabulary."""
+    rng, parts = np.random.default_rng(seed), []
+    for population in load.populations(VOCABULARY, problem.T, np.random.default_rng(problem.seed)):
+        weight_V = np.exp(population.logits_E - population.logits_E.max())
+        parts.append(rng.choice(VOCABULARY, size=population.tokens, p=weight_V / weight_V.sum()))
+    return torch.from_numpy(np.concatenate(parts))

@@ -54,6 +54,16 @@ class RouterInputs:
     noise_TE: Tensor | None = None
     generator: Generator | None = None
 
+    def tokens(self) -> Tensor:
+        """Return the ids of the tokens, int64 (T,).
+
+        Raises:
+            ValueError: when there are none.
+        """
+        if self.token_T is None:
+            raise ValueError("the router chooses by token ids: give them as token_T")
+        return self.token_T
+
 
 @dataclass(frozen=True)
 class Parametrised:
@@ -89,11 +99,13 @@ class Router(Parametrised, ABC):
 
     ``of_batch`` says that the choices of a token depend on the other tokens: such a router takes no recorded load.
     ``leaves_out`` says that tokens may have different numbers of routes, so that some routes are absent.
-    ``reads_token_ids`` says that it needs `RouterInputs.token_T`.
+    ``reads_token_ids`` says that it needs `RouterInputs.token_T`. ``frozen`` names its parameters that are never
+    trained.
     """
 
     of_batch: ClassVar[bool] = False
     reads_token_ids: ClassVar[bool] = False
+    frozen: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
@@ -137,8 +149,8 @@ class Router(Parametrised, ABC):
         return True
 
     def for_fewer_experts(self) -> Router:
-        """Return the router for a part of the experts: without other choices and limits on how many there are."""
-        return self
+        """Return the router for a part of the experts, whose routes exist already: it limits and leaves out nothing."""
+        return Router.parse("softmax_topk") if self.of_batch or self.leaves_out else self
 
     @staticmethod
     def parse(spec: str) -> Router:

@@ -1,56 +1,45 @@
-"""The cosine of projected tokens and expert embeddings over a temperature, then the top k probabilities (X-MoE).
-
-Chi et al. 2022, "On the Representation Collapse of Sparse Mixture of Experts".
-"""
+"""Cosine of a low-dimensional projection of the token and of each expert, softmax, top k (Chi et al. 2022, X-MoE)."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..router import Router, RouterInputs, choice, parameter
-from ..topk_rule import TopkRule, choose, shares, weigh
+from ..router import RouterInputs, parameter
+from ..topk_rule import TopkRouter, TopkRule
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
+
+LARGEST = 100.0  # of the factor on cosines, as Tutel bounds it
+LEAST_NORM = 1e-4
 
 
 @dataclass(frozen=True)
-class Cosine(Router):
-    """Logits are cos(W x, e_i) / τ, with W (width, D), expert embeddings e (E, width), and τ the learned temperature.
+class Cosine(TopkRouter):
+    """z_e = cos(P x, s_e) min(exp τ, 100), then the probabilities of the K largest, as they are (equations 3 and 4).
 
-    Gates are the ``gate`` of the K largest: their probability among all experts, or their sigmoid. They are not
-    normalised. A vector of zeros has cosine 0 with every other.
+    P (``width``, D) projects the token, s (E, ``width``) are the experts, τ is learned.
     """
 
-    gate: str = choice("softmax", "sigmoid")
-    width: int = parameter(16, least=1, most=65_536)
+    width: int = parameter(256, least=1, most=65536)
 
     @property
     def rule(self) -> TopkRule:
-        """The rule that is put on the cosines."""
-        return TopkRule(score="sigmoid" if self.gate == "sigmoid" else "softmax")
-
-    def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
-        ids_TK = choose(self.rule, inputs.logits_TE, None, K)
-        return ids_TK.int(), weigh(self.rule, inputs.logits_TE, ids_TK)
-
-    def probabilities(self, logits_TE: Tensor) -> Tensor:
-        return shares(self.rule.score, logits_TE)
+        return TopkRule(score="softmax")
 
     def shapes(self, *, D: int, E: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the projection, of the expert embeddings and of the temperature."""
-        return {"projection": (self.width, D), "weight": (E, self.width), "temperature": (1,)}
+        return {"projection": (self.width, D), "similarity": (E, self.width), "temperature": (1,)}
 
     def project(self, x_TD: Tensor, parameters: Mapping[str, Tensor]) -> RouterInputs:
-        """Return cosines over the temperature, float32."""
-        from torch.nn.functional import normalize  # noqa: PLC0415  # problems are made where torch is not wanted
+        from torch.nn.functional import normalize
 
-        low_TR = normalize(x_TD.float() @ parameters["projection"].float().mT, dim=-1)
-        embeddings_ER = normalize(parameters["weight"].float(), dim=-1)
-        return RouterInputs(logits_TE=low_TR @ embeddings_ER.mT / parameters["temperature"].float())
+        token_TP = normalize(x_TD.float() @ parameters["projection"].float().mT, dim=-1, eps=LEAST_NORM)
+        expert_EP = normalize(parameters["similarity"].float(), dim=-1, eps=LEAST_NORM)
+        factor = parameters["temperature"].float().clamp(max=math.log(LARGEST)).exp()
+        return RouterInputs(logits_TE=token_TP @ expert_EP.mT * factor)
 
 
 router = Cosine

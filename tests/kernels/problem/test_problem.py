@@ -134,7 +134,7 @@ WRONG = [
     ("dtype", "float64"),
     ("dtype", "int8"),
     ("drop", "random"),
-    ("router", "expert_choice"),
+    ("router", "experts_choose"),
     ("mode", "backward"),
     ("load", "zipf"),
     ("load", 3),

@@ -75,6 +75,7 @@ def test_texts_of_one_meaning_make_one_problem_with_one_key(spec: str, canonical
         ("sigmoid_topk:scale=x", ["scale = 'x'", "a number"]),
         ("sigmoid_topk:renormalise=1", ["renormalise = '1'", "give one of false, true"]),
         ("sigmoid_topk:bias=1,bias=2", ["bias is given twice"]),
+        ("hash:table=even", ["table = 'even'", "give one of random, balanced"]),
         ("sigmoid_topk:bias=1,", ["''", "groups"]),
         (None, ["'None'"]),
         (3, ["'3'"]),
@@ -89,10 +90,12 @@ def test_a_text_that_is_no_router_is_refused_by_value_and_remedy(spec: object, s
 @pytest.mark.parametrize("name", ROUTERS.names())
 def test_every_parameter_has_a_default_and_a_range_that_holds_it(name: str) -> None:
     for field in dataclasses.fields(ROUTERS.load(name)):
-        assert isinstance(field.default, int | float | str)
-        if isinstance(field.default, str):
-            assert field.default in field.metadata["words"]
-        elif not isinstance(field.default, bool):
+        if words := field.metadata.get("words"):
+            assert field.default == words[0]
+            assert len(set(words)) == len(words) > 1
+            continue
+        assert isinstance(field.default, int | float)
+        if not isinstance(field.default, bool):
             assert field.metadata["least"] <= field.default <= field.metadata["most"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fitting_problems import fitting
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -75,7 +76,7 @@ def test_equal_tokens_choose_the_same_experts_and_another_seed_gives_them_others
 
 @pytest.mark.parametrize("name", ROUTERS.names())
 def test_every_router_takes_the_text(name: str) -> None:
-    problem = Problem(T=256, D=1, F=1, E=16, K=1, router=name, load="text")
+    problem = fitting(name, T=512, E=4, load="text")
     routing = draw_routes(problem, seed=0, device=CPU)
     assert int(routing.counts_E().sum()) > 0
     assert Router.parse(name).of_batch or torch.equal(routing.ids_TK, draw_routes(problem, seed=0, device=CPU).ids_TK)

@@ -1,0 +1,52 @@
+"""The balanced assignment of tokens to experts with the largest sum of scores (Lewis et al. 2021, BASE layers)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ..router import Router, RouterInputs
+from ..topk_rule import TopkRule, weigh
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..problem import Problem
+
+RULE = TopkRule(score="sigmoid")
+
+
+@dataclass(frozen=True)
+class Base(Router):
+    """Every expert takes T / E tokens, such that the sum of the tokens' logits is largest; gates are sigmoid(z).
+
+    Where E does not divide T the first T mod E experts take one more. This is the assignment in training (equation 3);
+    the paper takes the best expert of each token at inference, which is `sigmoid_top1`. The host solves it, exactly.
+    """
+
+    of_batch: ClassVar[bool] = True
+
+    @property
+    def follows_load(self) -> bool:
+        return False
+
+    def refuses(self, problem: Problem) -> str | None:
+        from ..load import Load
+
+        if problem.K != 1:
+            return f"assigns one expert to each token, not K = {problem.K}: give K = 1"
+        if Load.parse(problem.load).empty_experts(problem.E):
+            return f"gives every expert as many tokens, and load = {problem.load!r} leaves some without: give another"
+        return None
+
+    def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
+        import torch
+
+        from ._balanced_assignment import balanced_assignment
+
+        score_TE = inputs.logits_TE.detach().double().cpu().numpy()
+        ids_T1 = torch.from_numpy(balanced_assignment(score_TE)).to(inputs.logits_TE.device)[:, None]
+        return ids_T1.int(), weigh(RULE, inputs.logits_TE, ids_T1)
+
+
+router = Base

@@ -1,0 +1,64 @@
+"""Experts by the token's id, from a table that is made before training (Roller et al. 2021, "Hash Layers")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ..router import Router, RouterInputs, choice, parameter
+from ..topk_rule import Score, TopkRule, weigh
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..problem import Problem
+
+SEED = 0
+RULES: dict[str, Score] = {"softmax": "softmax", "sigmoid": "sigmoid", "sqrt_softplus": "sqrt_softplus"}
+
+
+@dataclass(frozen=True)
+class Hash(Router):
+    """Every id of the vocabulary has K distinct experts, by K hashes (section 3.3), or balanced by greedy assignment.
+
+    The balanced table is that of the built-in text's frequencies. Gates are 1 as in the paper; or the experts' scores
+    of the logits, divided by their sum, times ``scale`` (the hash layers of DeepSeek-V4 score by sqrt_softplus).
+    """
+
+    table: str = choice("random", "balanced")
+    gates: str = choice("one", "softmax", "sigmoid", "sqrt_softplus")
+    scale: float = parameter(1.0, least=1e-3, most=1e3)
+
+    reads_token_ids: ClassVar[bool] = True
+
+    @property
+    def follows_load(self) -> bool:
+        return False
+
+    def shapes(self, *, D: int, E: int) -> dict[str, tuple[int, ...]]:
+        return {} if self.gates == "one" else {"weight": (E, D)}
+
+    def refuses(self, problem: Problem) -> str | None:
+        from ..load import Load
+
+        if Load.parse(problem.load).empty_experts(problem.E):
+            return f"knows no experts that load = {problem.load!r} never uses: give another load"
+        return None
+
+    def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
+        import torch
+
+        from ._tables import balanced_experts, random_experts
+
+        experts, tokens_T = inputs.logits_TE.shape[1], inputs.tokens()
+        device = tokens_T.device
+        balanced = self.table == "balanced"
+        table_VK = balanced_experts(experts, K, device) if balanced else random_experts(experts, K, SEED, device)
+        ids_TK = table_VK[tokens_T]
+        if self.gates == "one":
+            return ids_TK, torch.full(ids_TK.shape, self.scale, device=device)
+        rule = TopkRule(score=RULES[self.gates], renormalise=True, scale=self.scale)
+        return ids_TK, weigh(rule, inputs.logits_TE, ids_TK.long())
+
+
+router = Hash
