@@ -62,15 +62,35 @@ def choose(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: int) -> 
         key_TE = logits_TE
     else:
         key_TE = selection_scores(rule, logits_TE)
-        key_TE = key_TE if bias_E is None else key_TE + bias_E
-        key_TE = key_TE.masked_fill(logits_TE.isneginf(), -math.inf)
+        key_TE = key_TE.clone() if bias_E is None else key_TE + bias_E
+        key_TE.masked_fill_(logits_TE.isneginf(), -math.inf)
     if grouped:
-        best_TG = key_TE.unflatten(-1, (rule.groups, -1)).topk(rule.group_best, dim=-1).values.sum(-1)
+        key_TGS = key_TE.unflatten(-1, (rule.groups, -1))
+        best_TG = key_TGS.topk(rule.group_best, dim=-1).values.sum(-1)
         kept_TG = best_TG.sort(dim=-1, descending=True, stable=True).indices[:, : rule.top_groups]
         left_out_TG = best_TG.new_ones(best_TG.shape).bool().scatter(-1, kept_TG, value=False)
-        key_TE = key_TE.masked_fill(left_out_TG.repeat_interleave(logits_TE.shape[1] // rule.groups, -1), -math.inf)
-    if key_TE is logits_TE:
-        return logits_TE.sort(dim=-1, descending=True, stable=True).indices[:, :K]
+        key_TE = key_TGS.masked_fill(left_out_TG.unsqueeze(-1), -math.inf).flatten(-2)
+    return _largest(key_TE, logits_TE, K)
+
+
+def _largest(key_TE: Tensor, logits_TE: Tensor, K: int) -> Tensor:
+    """Return the ids of the K largest keys, in falling order of keys, then of logits, then in rising order of ids.
+
+    NaN is above all numbers. On the CPU only tokens with equal keys among their K + 1 largest are sorted in full; on
+    another device all are, as the host would wait for the number of those.
+    """
+    if logits_TE.device.type != "cpu" or not 0 < K <= logits_TE.shape[1]:
+        return _sorted(key_TE, logits_TE, K)
+    found = key_TE.topk(min(K + 1, key_TE.shape[1]), dim=-1)
+    # Neither equal keys nor a NaN are larger than what follows them.
+    tied_T = (found.values[:, :-1] > found.values[:, 1:]).logical_not_().any(-1)
+    ids_TK = found.indices[:, :K].contiguous()
+    if bool(tied_T.any()):
+        ids_TK[tied_T] = _sorted(key_TE[tied_T], logits_TE[tied_T], K)
+    return ids_TK
+
+
+def _sorted(key_TE: Tensor, logits_TE: Tensor, K: int) -> Tensor:
     by_logit_TE = logits_TE.sort(dim=-1, descending=True, stable=True).indices
     order_TE = key_TE.gather(-1, by_logit_TE).sort(dim=-1, descending=True, stable=True).indices
     return by_logit_TE.gather(-1, order_TE[:, :K])
