@@ -125,8 +125,8 @@ class Router(Parametrised, ABC):
         """Return the shapes of its parameters by name, for tokens of width D."""
         return {"weight": (E + self.extra_columns, D)}
 
-    def project(self, x_TD: Tensor, parameters: Mapping[str, Tensor]) -> RouterInputs:
-        """Return the inputs of `route` for tokens (T, D), in float32."""
+    def project(self, x_TD: Tensor, parameters: Mapping[str, Tensor], *, E: int) -> RouterInputs:
+        """Return the inputs of `route` for tokens (T, D) and so many experts, in float32."""
         return RouterInputs(logits_TE=x_TD.float() @ parameters["weight"].float().mT)
 
     def refuses(self, problem: Problem) -> str | None:

@@ -20,26 +20,35 @@ SPECS = (*ROUTERS.names(), *MORE)
 def _point(layer: Layer, spec: str, baseline: str) -> SuitePoint:
     problem = routed(layer, spec)
     rule = CompetitorRule(groups=("routers",), also=(baseline,))
-    return SuitePoint(
-        series=f"{layer.title}, T={problem.T}, K={problem.K}", x=problem.router, problem=problem, competitors=rule
-    )
+    return SuitePoint(series=f"{layer.title}, {sizes(problem)}", x=problem.router, problem=problem, competitors=rule)
 
 
-def routed(layer: Layer, spec: str) -> Problem:
-    """Return the problem with another router, and with K = 1 where the router takes no other."""
+def routed(layer: Layer, spec: str, **fields: object) -> Problem:
+    """Return the problem with another router and fields, and with the K, or the one expert, that the router takes.
+
+    Raises:
+        InvalidProblem: when it takes none of them.
+    """
+    for sizes_taken in ({}, {"K": 2}, {"K": 1}):
+        try:
+            return layer.changed(router=spec, **fields, **sizes_taken)
+        except InvalidProblem:
+            continue
+    return layer.changed(router=spec, **fields, E=1, K=1)
+
+
+def takes(layer: Layer, spec: str, **fields: object) -> bool:
+    """Return whether a router takes the layer in any of these sizes."""
     try:
-        return layer.changed(router=spec)
-    except InvalidProblem:
-        return layer.changed(router=spec, K=1)
-
-
-def takes(layer: Layer, spec: str) -> bool:
-    """Return whether a router takes the layer's problem, or that of K = 1."""
-    try:
-        routed(layer, spec)
+        routed(layer, spec, **fields)
     except InvalidProblem:
         return False
     return True
+
+
+def sizes(problem: Problem) -> str:
+    """Return the sizes by which routers that compete on one layer may differ."""
+    return f"T={problem.T}, E={problem.E}, K={problem.K}"
 
 
 def _form(baseline: str, layers: tuple[Layer, ...]) -> SuiteForm:

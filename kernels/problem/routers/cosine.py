@@ -33,7 +33,7 @@ class Cosine(TopkRouter):
     def shapes(self, *, D: int, E: int) -> dict[str, tuple[int, ...]]:
         return {"projection": (self.width, D), "similarity": (E, self.width), "temperature": (1,)}
 
-    def project(self, x_TD: Tensor, parameters: Mapping[str, Tensor]) -> RouterInputs:
+    def project(self, x_TD: Tensor, parameters: Mapping[str, Tensor], *, E: int) -> RouterInputs:
         from torch.nn.functional import normalize
 
         token_TP = normalize(x_TD.float() @ parameters["projection"].float().mT, dim=-1, eps=LEAST_NORM)

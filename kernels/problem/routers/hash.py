@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -37,6 +38,11 @@ class Hash(Router):
 
     def shapes(self, *, D: int, E: int) -> dict[str, tuple[int, ...]]:
         return {} if self.gates == "one" else {"weight": (E, D)}
+
+    def project(self, x_TD: Tensor, parameters: Mapping[str, Tensor], *, E: int) -> RouterInputs:
+        if parameters:
+            return super().project(x_TD, parameters, E=E)
+        return RouterInputs(logits_TE=x_TD.new_zeros(1, 1).expand(len(x_TD), E))
 
     def refuses(self, problem: Problem) -> str | None:
         from ..load import Load

@@ -34,7 +34,7 @@ class NoisyTopk(Router):
     def shapes(self, *, D: int, E: int) -> dict[str, tuple[int, ...]]:
         return {"weight": (E, D), "noise_weight": (E, D)}
 
-    def project(self, x_TD: Tensor, parameters: Mapping[str, Tensor]) -> RouterInputs:
+    def project(self, x_TD: Tensor, parameters: Mapping[str, Tensor], *, E: int) -> RouterInputs:
         x_TD = x_TD.float()
         return RouterInputs(
             logits_TE=x_TD @ parameters["weight"].float().mT, noise_TE=x_TD @ parameters["noise_weight"].float().mT

@@ -152,7 +152,7 @@ def test_cosine_logits_are_cosines_times_a_bounded_factor() -> None:
     x_TD = normal(7, 10, seed=9)
     for temperature in (math.log(2), 50.0):
         parameters["temperature"] = torch.tensor([temperature])
-        z_TE = router.project(x_TD, parameters).logits_TE
+        z_TE = router.project(x_TD, parameters, E=5).logits_TE
         token_TP = x_TD @ parameters["projection"].T
         for t in range(7):
             for e in range(5):
