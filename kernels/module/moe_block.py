@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import NamedTuple, Unpack
 
 import torch
@@ -149,7 +150,7 @@ class MoEBlock(nn.Module):
 
 
 def _parameters(
-    shapes: dict[str, tuple[int, ...]], dtype: torch.dtype, device: torch.device | str | None, frozen: frozenset[str]
+    shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, device: torch.device | str | None, frozen: frozenset[str]
 ) -> nn.ParameterDict:
     return nn.ParameterDict(
         {

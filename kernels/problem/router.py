@@ -171,7 +171,7 @@ def _parsed(spec: str) -> Router:
     try:
         kind = ROUTERS.load(name)
     except ValueError as error:
-        raise ValueError(f"router = {spec!r}: {error}; give one of {', '.join(ROUTERS.names())}") from error
+        raise ValueError(f"router = {spec!r}: {error}; `moebench list routers` shows all") from error
     try:
         return kind(**dict(parameters_of(kind, text)))
     except ValueError as error:

@@ -86,7 +86,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ((*SHAPE, "--load", "zipf"), "load = 'zipf': give one of"),
         ((*SHAPE, "--load", "trace:missing.npy"), "trace missing.npy: No such file or directory"),
         ((*SHAPE, "--ranks", "none"), "--ranks none: 'none' is not a number of ranks"),
-        ((*SHAPE, "--router", "softmax"), "softmax_topk or softmax_topk_renorm"),
+        ((*SHAPE, "--router", "softmax_tok"), "did you mean softmax_topk"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_exit_code_2(

@@ -164,7 +164,7 @@ def test_what_does_not_compile_is_a_record_and_costs_no_trial_of_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every candidate is compiled before it is submitted, in every stage; the default is always measured."""
-    monkeypatch.setattr(supervisor, "source_hash", lambda _: SOURCE)
+    monkeypatch.setattr(supervisor, "source_hash", lambda *_: SOURCE)
     compiled: list[tuple[Problem, Config]] = []
 
     def faults(problem: Problem, configs: Sequence[Config]) -> Iterator[str | None]:

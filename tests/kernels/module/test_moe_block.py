@@ -15,8 +15,8 @@ from moebench.kernels.problem.router import ROUTERS
 SIZES = {"D": 16, "F": 12, "E": 6, "K": 2}
 
 
-def made(seed: int = 0, **changes: object) -> MoEBlock:
-    torch.manual_seed(seed)
+def made(**changes: object) -> MoEBlock:
+    torch.manual_seed(0)
     return MoEBlock(**SIZES | changes)  # type: ignore[arg-type]  # checked by the block
 
 
@@ -27,7 +27,7 @@ def tokens(*shape: int, seed: int = 1) -> Tensor:
 def by_loop(block: MoEBlock, x_TD: Tensor) -> Tensor:
     """Compute the experts of each token one at a time in float64."""
     routing = block.route(x_TD).routing
-    up, down = (tensor.double() for tensor in (block.experts.gate_up_proj, block.experts.down_proj))
+    up, down = (tensor.double() for tensor in (block.experts.weights.w_up_EUD, block.experts.weights.w_down_EDF))
     rows = []
     for x, ids, gates in zip(x_TD.double(), routing.ids_TK.tolist(), routing.gates_TK.double(), strict=True):
         y = torch.zeros_like(x)
@@ -64,8 +64,8 @@ def test_it_equals_a_mixtral_block_of_transformers_with_the_same_weights() -> No
     ours = made(router="softmax_topk_renorm")
     with torch.no_grad():
         ours.router["weight"].copy_(theirs.gate.weight)
-        ours.experts.gate_up_proj.copy_(theirs.experts.gate_up_proj)
-        ours.experts.down_proj.copy_(theirs.experts.down_proj)
+        ours.experts.weights.w_up_EUD.copy_(theirs.experts.gate_up_proj)
+        ours.experts.weights.w_down_EDF.copy_(theirs.experts.down_proj)
     x = tokens(2, 5, 16)
     expected = theirs(x)
     torch.testing.assert_close(ours(x), expected[0] if isinstance(expected, tuple) else expected, rtol=1e-4, atol=1e-5)

@@ -15,7 +15,7 @@ from moebench.reports.plots import plot
 from moebench.reports.plots.palette import COLOURS, MARKERS, styles
 from moebench.reports.section import Section, sections
 from moebench.results.record import Record, Status
-from moebench.results.references import REFERENCES
+from moebench.results.references import NOT_COMPETING
 
 Make = Callable[..., Record]
 
@@ -104,15 +104,15 @@ def test_an_inlined_plot_takes_the_page_colours_and_keeps_its_ids_apart(suites: 
 
 def test_no_two_kernels_look_alike_even_without_colour() -> None:
     found = styles(f"kernel{number:02}" for number in range(2 * len(MARKERS)))
-    competitors = [style for name, style in found.items() if name not in REFERENCES]
+    competitors = [style for name, style in found.items() if name not in NOT_COMPETING]
     assert len({(style.marker, style.hollow) for style in competitors}) == len(competitors) == 2 * len(MARKERS)
     assert {style.colour for style in competitors} == set(COLOURS)
 
 
 def test_references_are_dashed_and_told_apart() -> None:
-    found = styles(["a", *REFERENCES])
-    assert {found[name].line for name in REFERENCES} == {"--"}
-    assert len({found[name].marker for name in REFERENCES}) == len(REFERENCES)
+    found = styles(["a", *NOT_COMPETING])
+    assert {found[name].line for name in NOT_COMPETING} == {"--"}
+    assert len({found[name].marker for name in NOT_COMPETING}) == len(NOT_COMPETING)
     assert found["a"].line == "-"
 
 
