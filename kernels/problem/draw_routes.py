@@ -33,7 +33,11 @@ def route(router: Router, inputs: RouterInputs, K: int) -> Routing:
 
 def refuse_nan(logits_TE: Tensor) -> None:
     """Raise ValueError for a token whose logits on a CPU have a NaN; for another device the host would wait."""
-    if logits_TE.device.type != "cpu" or not bool((nan_T := logits_TE.isnan().any(-1)).any()):
+    # A sum without NaN has none among its numbers; one of both infinities is NaN too.
+    if logits_TE.device.type != "cpu" or not bool(logits_TE.detach().sum().isnan()):
+        return
+    nan_T = logits_TE.isnan().any(-1)
+    if not bool(nan_T.any()):
         return
     token = int(nan_T.nonzero()[0, 0])
     expert = int(logits_TE[token].isnan().nonzero()[0, 0])
