@@ -69,8 +69,16 @@ def choose(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: int) -> 
         best_TG = key_TGS.topk(rule.group_best, dim=-1).values.sum(-1)
         kept_TG = best_TG.sort(dim=-1, descending=True, stable=True).indices[:, : rule.top_groups]
         left_out_TG = best_TG.new_ones(best_TG.shape).bool().scatter(-1, kept_TG, value=False)
+        # An expert of −inf in a kept group still comes before all of the groups that are left out.
+        key_TGS = key_TGS.clamp(min=_least(key_TGS))
         key_TE = key_TGS.masked_fill(left_out_TG.unsqueeze(-1), -math.inf).flatten(-2)
     return _largest(key_TE, logits_TE, K)
+
+
+def _least(like: Tensor) -> float:
+    from torch import finfo  # noqa: PLC0415  # problems are made where torch is not wanted
+
+    return finfo(like.dtype).min
 
 
 def _largest(key_TE: Tensor, logits_TE: Tensor, K: int) -> Tensor:

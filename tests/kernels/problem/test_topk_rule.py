@@ -31,13 +31,14 @@ def sorted_choice(rule: TopkRule, row: Tensor, bias_E: Tensor | None, K: int) ->
     keys_E = (keys_E if bias_E is None else keys_E + bias_E).clone()
     if not by_logit:
         keys_E[row == -math.inf] = -math.inf
+    left_out = [False] * len(row)
     if rule.groups > 1:
         groups = keys_E.view(rule.groups, -1)
         sums = groups.sort(-1, descending=True).values[:, : rule.group_best].sum(-1).tolist()
         kept = sorted(range(rule.groups), key=lambda group: (*_falling(sums[group]), group))[: rule.top_groups]
-        groups[[group for group in range(rule.groups) if group not in kept]] = -math.inf
+        left_out = [e // groups.shape[1] not in kept for e in range(len(row))]
     keys, logits = keys_E.tolist(), row.tolist()
-    return sorted(range(len(keys)), key=lambda e: (*_falling(keys[e]), *_falling(logits[e]), e))[:K]
+    return sorted(range(len(keys)), key=lambda e: (left_out[e], *_falling(keys[e]), *_falling(logits[e]), e))[:K]
 
 
 def _falling(value: float) -> tuple[bool, float]:

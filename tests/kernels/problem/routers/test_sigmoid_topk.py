@@ -176,3 +176,10 @@ def test_popularity_under_groups_and_biases_is_counted_in_routes() -> None:
 
 def test_a_part_of_the_experts_is_routed_without_groups() -> None:
     assert LAYER.dense().router == "sigmoid_topk:scale=2.5"
+
+
+def test_a_token_stays_in_its_best_groups_though_an_expert_there_is_never_to_be_chosen() -> None:
+    logits_TE = torch.tensor([[5.0, -math.inf, 1.0, 2.0]])
+    rule = TopkRule(score="sigmoid", groups=2, top_groups=1)
+    for bias_E in (None, torch.zeros(4)):
+        assert choose(rule, logits_TE, bias_E, 2).tolist() == [[0, 1]]
