@@ -14,6 +14,12 @@ __device__ unsigned long long key_of(float logit, int index) {
     return (unsigned long long)bits << 32 | (0xffffffffu - (unsigned)index);
 }
 
+// The largest finite number in place of infinity: an expert with one has all of the weight, or an even part of it.
+__device__ float finite(float logit) {
+    constexpr float LARGEST = 3.40282347e38f;
+    return logit > LARGEST ? LARGEST : logit < -LARGEST ? -LARGEST : logit;
+}
+
 // ids and gates (tokens, chosen) from logits (tokens, experts), experts of a token in falling order of their logits. The
 // gates are divided by their sum when `renormalise` is not 0, and by the sum over all experts otherwise.
 extern "C" __global__ void __launch_bounds__(128)
@@ -40,7 +46,7 @@ extern "C" __global__ void __launch_bounds__(128)
         }
         last = best;
         const int expert = (int)(0xffffffffu - (unsigned)best);
-        const float logit = row[expert];
+        const float logit = finite(row[expert]);
         if (k == 0) top = logit;
         const float weight = expf(logit - top);
         total += weight;
@@ -52,7 +58,7 @@ extern "C" __global__ void __launch_bounds__(128)
 
     if (!renormalise) {
         total = 0.0f;
-        for (int e = lane; e < experts; e += WARP) total += expf(row[e] - top);
+        for (int e = lane; e < experts; e += WARP) total += expf(finite(row[e]) - top);
         for (int distance = WARP / 2; distance > 0; distance /= 2)
             total += __shfl_xor_sync(ALL_LANES, total, distance);
     }
