@@ -54,7 +54,6 @@ class Kernel(ABC):
     ``adds_biases``, ``takes_scales``: it computes experts with biases, with quantised weights; others refuse them.
     ``reads_every_route``: it takes every id for an expert's, and refuses a load or router that leaves routes out;
     `build_for_any_routes` gives it other routes instead.
-    ``multiplies_routes``: it has `routed_linear`.
     ``devices`` are the device types that it is made for: suites measure it on no other.
     ``preference`` gives its place in the order in which ``auto`` and expert parallelism try kernels, by device type
     (``cpu``, ``cuda``), the smallest first; they never try one without a place, which runs only when it is named. On a
@@ -68,7 +67,6 @@ class Kernel(ABC):
     adds_biases: ClassVar[bool] = False
     takes_scales: ClassVar[bool] = False
     reads_every_route: ClassVar[bool] = False
-    multiplies_routes: ClassVar[bool] = False
     devices: ClassVar[tuple[str, ...]] = ("cpu", "cuda")
     preference: ClassVar[Mapping[str, int]] = {}
 
@@ -101,9 +99,18 @@ class Kernel(ABC):
             return layer
         return lambda x_TD, routing, weights: layer(x_TD, with_every_route(routing), weights)
 
+    @property
+    def multiplies_routes(self) -> bool:
+        """True if it has `routed_linear`, without which it takes no block of single projections."""
+        return type(self).routed_linear is not Kernel.routed_linear
+
     def routed_linear(self, problem: Problem, config: Config, device: torch.device) -> RoutedLinear:
-        """Build one product for every route, which is not summed over a token's experts, where `multiplies_routes`."""
-        raise NotImplementedError(f"{self.name} has no product of single routes")
+        """Build one product for every route, which is not summed over a token's experts.
+
+        Raises:
+            TypeError: for a kernel without one (`multiplies_routes`).
+        """
+        raise TypeError(f"{self.name} has no product of single routes")
 
     @abstractmethod
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:

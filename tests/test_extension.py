@@ -181,7 +181,8 @@ def test_a_router_is_one_file(house: House) -> None:
         from dataclasses import dataclass
         from typing import TYPE_CHECKING
 
-        from ..router import Router, RouterInputs, parameter
+        from ..parametrised import parameter
+        from ..router import Router, RouterInputs
 
         if TYPE_CHECKING:
             from torch import Tensor

@@ -11,7 +11,7 @@ from ..screen import say_json, say_pairs
 
 if TYPE_CHECKING:
     from ...common.plugins import Catalog
-    from ...kernels.problem.router import Parametrised
+    from ...kernels.problem.parametrised import Parametrised
 
 Kind = Literal["kernels", "suites", "models", "routers", "blocks", "strategies", "machines", "formats"]
 Entries = dict[str, str]

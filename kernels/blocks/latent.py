@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..problem import Problem
 from ..problem.block import ExpertBlock, Experts, TrueExperts
-from ..problem.router import parameter
+from ..problem.parametrised import parameter
 
 if TYPE_CHECKING:
     from torch import Tensor

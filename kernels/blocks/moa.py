@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..problem import Problem
 from ..problem.block import ProjectionBlock, RoutedLinear
-from ..problem.router import parameter
+from ..problem.parametrised import parameter
 from ._attention import (
     attention,
     attention_flops,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..problem import Problem
 from ..problem.block import ExpertBlock, Experts, TrueExperts
-from ..problem.router import parameter
+from ..problem.parametrised import parameter
 from ._mlp import mlp, mlp_elements, mlp_flops, mlp_shapes, true_mlp
 
 if TYPE_CHECKING:

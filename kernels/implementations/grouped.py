@@ -31,7 +31,6 @@ class Grouped(Kernel):
 
     family = "grouped"
     adds_biases = True
-    multiplies_routes = True
     preference: ClassVar[Mapping[str, int]] = {"cpu": 20, "cuda": 40}
 
     def refuses(self, problem: Problem) -> str | None:

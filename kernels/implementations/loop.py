@@ -26,7 +26,6 @@ class Loop(Kernel):
     family = "baseline"
     adds_biases = True
     takes_scales = True
-    multiplies_routes = True
     preference: ClassVar[Mapping[str, int]] = {"cpu": 30}
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:

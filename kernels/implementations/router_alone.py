@@ -17,9 +17,11 @@ from ..kernel import Cost, Kernel, Layer
 from ..oracle import Result
 from ..problem import ROUTE_BYTES, Problem
 from ..problem.draw_routes import draw_router_inputs, route
+from ..problem.load import Load
 from ..problem.router import Router, RouterInputs
 from ..problem.routing import Routing
 from ..problem.tensors import Inputs, Weights
+from ..problem.trace import label
 from ..question import Question
 
 SEED = 0  # of the random choices of a router: its calls and their reference make the same
@@ -79,7 +81,6 @@ class RouterAlone(Kernel):
     """The router of the problem; problems differ in their router."""
 
     family = "router"
-    between_ranks = False
     drops = True
     adds_biases = True
     question = Question(
@@ -102,8 +103,8 @@ class RouterAlone(Kernel):
     def refuses(self, problem: Problem) -> str | None:
         if problem.mode != "forward":
             return f"is measured in a forward only, the problem has mode = {problem.mode}"
-        if problem.load.startswith("trace:"):
-            return f"needs logits to choose by, the load {problem.load} has the choices of another router"
+        if Load.parse(problem.load).trace is not None:
+            return f"needs logits to choose by, the load {label(problem.load)} has the choices of another router"
         return super().refuses(problem)
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:

@@ -31,7 +31,6 @@ class TritonScatter(TritonKernel):
 
     family = "scatter"
     drops = True
-    multiplies_routes = True
     preference: ClassVar[Mapping[str, int]] = {"cuda": 10}
 
     def space(self, problem: Problem, device: torch.device) -> list[Config]:

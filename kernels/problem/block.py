@@ -9,11 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
 from ...common.plugins import Catalog
-from .router import Parametrised, parameters_of
+from .parametrised import Parametrised, read_plugin
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +57,7 @@ class Block(Parametrised, ABC):
         Raises:
             ValueError: naming the text, what is wrong with it, and what it may be.
         """
-        return _parsed(str(spec))
+        return read_plugin(BLOCKS, str(spec))
 
     def refuses(self, problem: Problem) -> str | None:
         """Return None, or why it cannot be a block of this problem, naming the constraint, the value and the remedy."""
@@ -122,16 +121,3 @@ class ProjectionBlock(Block):
 
 
 BLOCKS: Catalog[type[Block]] = Catalog("block", f"{__package__.rpartition('.')[0]}.blocks", "block")
-
-
-@lru_cache  # every problem that is made parses its block
-def _parsed(spec: str) -> Block:
-    name, _, text = spec.partition(":")
-    try:
-        kind = BLOCKS.load(name)
-    except ValueError as error:
-        raise ValueError(f"block = {spec!r}: {error}; give one of {', '.join(BLOCKS.names())}, or none") from error
-    try:
-        return kind(**dict(parameters_of(kind, text)))
-    except ValueError as error:
-        raise ValueError(f"block = {spec!r}: {error}; its form is {kind.form()}") from error

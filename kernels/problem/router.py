@@ -7,35 +7,18 @@ load.
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
-from ...common.names import unknown
 from ...common.plugins import Catalog
+from .parametrised import Parametrised, read_plugin
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
     from .problem import Problem
-
-Number = TypeVar("Number", int, float)
-Word = TypeVar("Word", bound=str)
-Value = int | float | bool | str
-BOOLEANS = {"false": False, "true": True}
-
-
-def parameter(default: Number, *, least: Number, most: Number) -> Number:
-    """Declare a parameter of a router: a dataclass field with its default and its range, both ends included."""
-    return dataclasses.field(default=default, metadata={"least": least, "most": most})
-
-
-def choice(default: Word, *others: Word) -> Word:
-    """Declare a parameter of a router that is one of several words: a dataclass field with its default."""
-    return dataclasses.field(default=default, metadata={"words": (default, *others)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,36 +49,8 @@ class RouterInputs:
 
 
 @dataclass(frozen=True)
-class Parametrised:
-    """A plugin that a text names, ``name:parameter=value,...``; its parameters are its fields, all with defaults."""
-
-    @classmethod
-    def name(cls) -> str:
-        """Return the name of its file."""
-        return cls.__module__.rpartition(".")[2]
-
-    @classmethod
-    def form(cls) -> str:
-        """Return how its text may look, each parameter with its default: ``name:parameter=default,...``."""
-        return _text(cls.name(), cls._defaults().items())
-
-    @property
-    def spec(self) -> str:
-        """The canonical text: parameters in the order of their fields, those at their defaults left out."""
-        defaults = self._defaults()
-        return _text(self.name(), ((key, value) for key in defaults if (value := getattr(self, key)) != defaults[key]))
-
-    @classmethod
-    def _defaults(cls) -> dict[str, Any]:
-        return {field.name: field.default for field in dataclasses.fields(cls)}
-
-
-@dataclass(frozen=True)
 class Router(Parametrised, ABC):
     """The rule by which tokens choose experts. Its name is the name of its file; the file's ``router`` is its class.
-
-    Its parameters are dataclass fields that have defaults: ``int`` and ``float`` by `parameter`, a word by `choice`, or
-    a plain ``bool``.
 
     ``of_batch`` says that the choices of a token depend on the other tokens: such a router takes no recorded load.
     ``leaves_out`` says that tokens may have different numbers of routes, so that some routes are absent.
@@ -159,73 +114,7 @@ class Router(Parametrised, ABC):
         Raises:
             ValueError: naming the text, what is wrong with it, and what it may be.
         """
-        return _parsed(str(spec))
+        return read_plugin(ROUTERS, str(spec))
 
 
 ROUTERS: Catalog[type[Router]] = Catalog("router", f"{__package__}.routers", "router")
-
-
-@lru_cache  # every problem that is made parses its router
-def _parsed(spec: str) -> Router:
-    name, _, text = spec.partition(":")
-    try:
-        kind = ROUTERS.load(name)
-    except ValueError as error:
-        raise ValueError(f"router = {spec!r}: {error}; `moebench list routers` shows all") from error
-    try:
-        return kind(**dict(parameters_of(kind, text)))
-    except ValueError as error:
-        raise ValueError(f"router = {spec!r}: {error}; its form is {kind.form()}") from error
-
-
-def parameters_of(kind: type[Parametrised], text: str) -> Iterator[tuple[str, Value]]:
-    """Yield the parameters in a text ``parameter=value,...`` of a dataclass, each of the type of its field.
-
-    Raises:
-        ValueError: naming the parameter and what is wrong with it.
-    """
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    read: set[str] = set()
-    for part in text.split(",") if text else []:
-        name, _, value = part.partition("=")
-        if not fields:
-            raise ValueError(f"no parameter of {kind.name()} is named {name!r}: it has none")
-        if name not in fields:
-            raise unknown(f"parameter of {kind.name()}", name, list(fields))
-        if name in read:
-            raise ValueError(f"{name} is given twice")
-        read.add(name)
-        yield name, _value(fields[name], value)
-
-
-def _value(field: dataclasses.Field[Any], text: str) -> Value:
-    """Read a value of the type of the field's default."""
-    if words := field.metadata.get("words"):
-        if text not in words:
-            raise ValueError(f"{field.name} = {text!r}: give one of {', '.join(words)}")
-        return text
-    if isinstance(field.default, bool):
-        if text not in BOOLEANS:
-            raise ValueError(f"{field.name} = {text!r}: give one of {', '.join(BOOLEANS)}")
-        return BOOLEANS[text]
-    least, most = field.metadata["least"], field.metadata["most"]
-    kind, noun = (int, "an integer") if isinstance(field.default, int) else (float, "a number")
-    try:
-        value = kind(text)
-    except ValueError:
-        value = None
-    if value is None or not least <= value <= most:
-        raise ValueError(f"{field.name} = {text!r}: give {noun} from {least:g} to {most:g}")
-    return value
-
-
-def _text(name: str, parameters: Iterable[tuple[str, Value]]) -> str:
-    words = [f"{key}={_word(value)}" for key, value in parameters]
-    return f"{name}:{','.join(words)}" if words else name
-
-
-def _word(value: Value) -> str:
-    """Write a value so that it reads back as itself, a whole number without a fraction."""
-    if isinstance(value, str):
-        return value
-    return str(value).lower() if isinstance(value, bool) else repr(value).removesuffix(".0")

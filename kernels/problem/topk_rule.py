@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from .load import Load
-from .router import Router, RouterInputs, parameter
+from .parametrised import parameter
+from .router import Router, RouterInputs
 
 if TYPE_CHECKING:
     from torch import Tensor

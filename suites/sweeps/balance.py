@@ -6,7 +6,7 @@ from ...kernels.problem.trace import label
 from ..competitors import CompetitorRule
 from ..layer import Layer
 from ..suite import Suite, SuiteForm, SuitePoint, Sweep
-from .routers import SPECS, routed, sizes, takes
+from ._every_router import SPECS, routed, sizes, takes
 
 MODEL = "OLMoE-1B-7B"
 # Padded to the fullest expert, sorted and grouped, and in tiles: by what unevenness costs them.

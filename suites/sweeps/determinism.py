@@ -6,8 +6,8 @@ from ...kernels.problem.trace import label
 from ..competitors import CompetitorRule
 from ..layer import Layer
 from ..suite import Suite, SuiteForm, SuitePoint, Sweep, capacity_words
+from ._every_router import SPECS, routed, takes
 from ._rules import DROPLESS, DROPPING
-from .routers import SPECS, routed, takes
 
 FEW, MANY = "Mixtral-8x7B", "OLMoE-1B-7B"
 DROPLESS_USES: tuple[dict[str, object], ...] = (

@@ -4,51 +4,19 @@ from __future__ import annotations
 
 from functools import partial
 
-from ...kernels.problem import InvalidProblem, Problem
-from ...kernels.problem.router import ROUTERS
 from ..competitors import CompetitorRule
 from ..layer import Layer
 from ..suite import Suite, SuiteForm, SuitePoint, Sweep
+from ._every_router import SPECS, routed, sizes, takes
 from ._rules import GPU_BASELINE
 
 CPU_BASELINE = "scatter"
-# Groups, scale and renormalisation of a released model beside the plain form of every file.
-MORE = ("sigmoid_topk:groups=8,top_groups=4,scale=2.5",)
-SPECS = (*ROUTERS.names(), *MORE)
 
 
 def _point(layer: Layer, spec: str, baseline: str) -> SuitePoint:
     problem = routed(layer, spec)
     rule = CompetitorRule(groups=("routers",), also=(baseline,))
     return SuitePoint(series=f"{layer.title}, {sizes(problem)}", x=problem.router, problem=problem, competitors=rule)
-
-
-def routed(layer: Layer, spec: str, **fields: object) -> Problem:
-    """Return the problem with another router and fields, and with the K, or the one expert, that the router takes.
-
-    Raises:
-        InvalidProblem: when it takes none of them.
-    """
-    for sizes_taken in ({}, {"K": 2}, {"K": 1}):
-        try:
-            return layer.changed(router=spec, **fields, **sizes_taken)
-        except InvalidProblem:
-            continue
-    return layer.changed(router=spec, **fields, E=1, K=1)
-
-
-def takes(layer: Layer, spec: str, **fields: object) -> bool:
-    """Return whether a router takes the layer in any of these sizes."""
-    try:
-        routed(layer, spec, **fields)
-    except InvalidProblem:
-        return False
-    return True
-
-
-def sizes(problem: Problem) -> str:
-    """Return the sizes by which routers that compete on one layer may differ."""
-    return f"T={problem.T}, E={problem.E}, K={problem.K}"
 
 
 def _form(baseline: str, layers: tuple[Layer, ...]) -> SuiteForm:

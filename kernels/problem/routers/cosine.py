@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..router import RouterInputs, parameter
+from ..parametrised import parameter
+from ..router import RouterInputs
 from ..topk_rule import TopkRouter, TopkRule
 
 if TYPE_CHECKING:

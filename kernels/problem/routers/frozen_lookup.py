@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from ..load import Load
 from ..router import Router, RouterInputs
 from ..topk_rule import TopkRule, weigh
 
@@ -32,8 +33,6 @@ class FrozenLookup(Router):
         return False
 
     def refuses(self, problem: Problem) -> str | None:
-        from ..load import Load
-
         if problem.K != 1:
             return f"takes one expert per token, not K = {problem.K}: give K = 1"
         if Load.parse(problem.load).empty_experts(problem.E):

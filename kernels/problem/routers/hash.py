@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
-from ..router import Router, RouterInputs, choice, parameter
+from ..load import Load
+from ..parametrised import choice, parameter
+from ..router import Router, RouterInputs
 from ..topk_rule import Score, TopkRule, weigh
 
 if TYPE_CHECKING:
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
     from ..problem import Problem
 
 SEED = 0
-RULES: dict[str, Score] = {"softmax": "softmax", "sigmoid": "sigmoid", "sqrt_softplus": "sqrt_softplus"}
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,6 @@ class Hash(Router):
         return RouterInputs(logits_TE=x_TD.new_zeros(1, 1).expand(len(x_TD), E))
 
     def refuses(self, problem: Problem) -> str | None:
-        from ..load import Load
-
         if Load.parse(problem.load).empty_experts(problem.E):
             return f"knows no experts that load = {problem.load!r} never uses: give another load"
         return None
@@ -63,7 +62,7 @@ class Hash(Router):
         ids_TK = table_VK[tokens_T]
         if self.gates == "one":
             return ids_TK, torch.full(ids_TK.shape, self.scale, device=device)
-        rule = TopkRule(score=RULES[self.gates], renormalise=True, scale=self.scale)
+        rule = TopkRule(score=cast(Score, self.gates), renormalise=True, scale=self.scale)
         return ids_TK, weigh(rule, inputs.logits_TE, ids_TK.long())
 
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..router import Router, RouterInputs, parameter
+from ..parametrised import parameter
+from ..router import Router, RouterInputs
 from ..topk_rule import TopkRule, choose, weigh
 
 if TYPE_CHECKING:

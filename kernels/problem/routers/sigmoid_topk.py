@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..router import parameter
+from ..parametrised import parameter
 from ..topk_rule import GroupedTopk, TopkRule
 
 BEST = 2  # a group is ranked by the sum of so many scores: K_r / M of the report, as its released code has it

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ..router import Router, RouterInputs, parameter
+from ..parametrised import parameter
+from ..router import Router, RouterInputs
 from ..topk_rule import TopkRule, choose, weigh
 
 if TYPE_CHECKING:

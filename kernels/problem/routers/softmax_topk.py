@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..router import parameter
+from ..parametrised import parameter
 from ..topk_rule import GroupedTopk, TopkRule
 
 

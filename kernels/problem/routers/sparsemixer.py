@@ -10,7 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..router import Router, RouterInputs, parameter
+from ..parametrised import parameter
+from ..router import Router, RouterInputs
 from ..topk_rule import TopkRule, choose, finite
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ..router import Router, RouterInputs, choice, parameter
+from ..parametrised import choice, parameter
+from ..router import Router, RouterInputs
 from ..topk_rule import TopkRule, choose
 from ._chosen_pairs import routes_of_pairs
 

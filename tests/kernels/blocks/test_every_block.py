@@ -255,7 +255,7 @@ def test_a_block_is_a_suffix_of_the_key_in_its_canonical_text(problem: Problem) 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"block": "nothing"}, "give one of"),
+        ({"block": "nothing"}, "`moebench list blocks` shows all"),
         ({"block": "shared:depth=2"}, "its form is shared:width=0,sigmoid=false"),
         ({"block": "shared:width=-1"}, "from 0 to"),
         ({"block": "lora"}, "activation = 'identity'"),
