@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ...common.names import unknown
 from ...common.plugins import Catalog
@@ -58,13 +58,17 @@ class Parametrised:
 Kind = TypeVar("Kind", bound=Parametrised)
 
 
-@lru_cache(maxsize=256)  # every problem that is made reads its router and its block
 def read_plugin(catalog: Catalog[type[Kind]], spec: str) -> Kind:
     """Return the plugin of a catalog that a text names, with the parameters that it gives.
 
     Raises:
         ValueError: naming the text, what is wrong with it, and what it may be.
     """
+    return cast(Kind, _read(catalog, spec))
+
+
+@lru_cache(maxsize=256)  # every problem that is made reads its router and its block
+def _read(catalog: Catalog[type[Parametrised]], spec: str) -> Parametrised:
     name, _, text = spec.partition(":")
     try:
         kind = catalog.load(name)
