@@ -73,9 +73,9 @@ class View:
     def balance(self) -> list[Column]:
         """Return the columns of the table of routes, none where there is no such table."""
         rows = self.section.balanced
-        return (
-            [*worth(place_columns(self.section.axis), rows), *worth(measures.balance_columns(), rows)] if rows else []
-        )
+        # What is the same at all places stands above the times: the width is for the measures.
+        telling = [one for one in place_columns(self.section.axis) if len(set(map(one.cell, rows))) > 1]
+        return [*telling, *worth(measures.balance_columns(), rows)] if rows else []
 
     @cached_property
     def columns(self) -> list[Column]:
