@@ -1,7 +1,6 @@
 """Rules of top-k routers as data: how scores are made of logits, how K experts are chosen, and what they weigh.
 
-Every router whose tokens choose their K best experts is one such rule, so that one function here, and one kernel on a
-GPU, serve them all.
+Every router whose tokens choose their K best experts is one such rule, so that one function serves them all.
 """
 
 from __future__ import annotations
