@@ -25,14 +25,14 @@ NAMES = {name for _, name in ENDS}
 
 def place(frame: FrameType) -> tuple[str, str] | None:
     """Return the file of the package and the function of a frame, None for a frame of other code."""
-    path = Path(frame.f_code.co_filename)
+    path = Path(frame.f_code.co_filename).resolve()  # the package may be reached by a link
     if not path.is_relative_to(ROOT):
         return None
     return str(path.relative_to(ROOT)), frame.f_code.co_name
 
 
 def watch(frame: FrameType, event: str, _: object) -> None:
-    """Write down the stack, the outermost call first, when a function of `ENDS` is called."""
+    """Write down a stack that is new, the outermost call first, when a function of `ENDS` is called."""
     if event != "call" or frame.f_code.co_name not in NAMES or place(frame) not in ENDS:
         return
     calls = []
@@ -41,8 +41,11 @@ def watch(frame: FrameType, event: str, _: object) -> None:
         if (found := place(up)) and found[1] != "<module>":
             calls.append(" ".join(found))
         up = up.f_back
-    file = Path(os.environ["CALL_PATH"]) / f"{frame.f_code.co_name}.txt"
-    file.write_text("\n".join(reversed(calls)) + "\n")
+    stack = ", ".join(reversed(calls))
+    with (Path(os.environ["CALL_PATH"]) / f"{frame.f_code.co_name}.txt").open("a+") as file:
+        file.seek(0)
+        if stack not in file.read().splitlines():
+            file.write(f"{stack}\n")
 
 
 if "CALL_PATH" in os.environ:
