@@ -23,7 +23,7 @@ OPTIONS = ("--std=c++17",)
 SHARED_BYTES = 96 << 10
 """Shared memory that a block may ask for; every GPU since Ampere has it."""
 
-Argument = Tensor | np.int32 | np.int64 | None
+Argument = Tensor | np.int32 | np.int64 | np.float64 | None
 """What a kernel is given: a tensor by its address, a number by its value, None as a null pointer."""
 
 
@@ -86,7 +86,7 @@ def launch(
     launched(kernel)
 
 
-def _value(argument: Argument) -> np.int32 | np.int64:
+def _value(argument: Argument) -> np.int32 | np.int64 | np.float64:
     if argument is None:
         return np.int64(0)
     return np.int64(argument.data_ptr()) if isinstance(argument, Tensor) else argument

@@ -7,16 +7,17 @@ with the router's weights is not in it: that is one dense matmul of 2 T D E FLOP
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from ..config import Config
+from ..fused_router import topk_router
 from ..kernel import Cost, Kernel, Layer
 from ..oracle import Result
-from ..problem import ROUTE_BYTES, Problem
-from ..problem.draw_routes import draw_router_inputs, route
+from ..problem import ROUTE_BYTES, Problem, draw_routes
 from ..problem.load import Load
 from ..problem.router import Router, RouterInputs
 from ..problem.routing import Routing
@@ -29,7 +30,7 @@ SEED = 0  # of the random choices of a router: its calls and their reference mak
 
 def _given(problem: Problem, drawn: Inputs, seed: int) -> Inputs:
     """Take logits in place of the tokens, and behind them ids of a vocabulary where the router reads these."""
-    inputs = draw_router_inputs(problem, seed=seed)
+    inputs = draw_routes.draw_router_inputs(problem, seed=seed)
     columns = [inputs.logits_TE.float()]
     if inputs.token_T is not None and Router.parse(problem.router).reads_token_ids:
         columns.append(inputs.token_T[:, None].float())
@@ -38,10 +39,11 @@ def _given(problem: Problem, drawn: Inputs, seed: int) -> Inputs:
 
 def _truth(problem: Problem, inputs: Inputs) -> Result:
     """Route by the plain rule, which tests hold equal to loops over the tokens."""
-    return Result(y_TD=_result(problem, _plain(problem, inputs.x_TD.clone())).double(), gradients={})
+    routing = _routed(problem, inputs.x_TD.clone(), draw_routes.route)
+    return Result(y_TD=_result(problem, routing).double(), gradients={})
 
 
-def _plain(problem: Problem, x_TD: Tensor) -> Routing:
+def _routed(problem: Problem, x_TD: Tensor, route: Callable[[Router, RouterInputs, int], Routing]) -> Routing:
     router = Router.parse(problem.router)
     logits_TE, token_T = x_TD, None
     if router.reads_token_ids:
@@ -109,7 +111,7 @@ class RouterAlone(Kernel):
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, _: Routing, __: Weights) -> Tensor:
-            return _result(problem, _plain(problem, x_TD))
+            return _result(problem, _routed(problem, x_TD, topk_router.route))
 
         return layer
 

@@ -9,10 +9,10 @@ from typing import NamedTuple, Unpack
 import torch
 from torch import Tensor, nn
 
+from ..fused_router.topk_router import route
 from ..problem import Activation, Problem
 from ..problem.balance.selection_bias import updated_biases
 from ..problem.block import ExpertBlock
-from ..problem.draw_routes import route
 from ..problem.router import Router, RouterInputs
 from ..problem.routing import NO_ROUTE, Routing
 from ..problem.tensors import Weights

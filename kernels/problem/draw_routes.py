@@ -24,8 +24,13 @@ def routed(router: str, logits_TE: Tensor, K: int) -> Routing:
 def route(router: Router, inputs: RouterInputs, K: int) -> Routing:
     """Return the routes to experts that a router makes of its inputs; those to extra columns are left out."""
     refuse_nan(inputs.logits_TE)
+    return to_experts(router, inputs, router.route(inputs, K))
+
+
+def to_experts(router: Router, inputs: RouterInputs, chosen: tuple[Tensor, Tensor]) -> Routing:
+    """Return the routes among chosen ids and gates (`Router.route`) that are to experts, not to extra columns."""
     experts = inputs.logits_TE.shape[1] - router.extra_columns
-    ids_TK, gates_TK = router.route(inputs, K)
+    ids_TK, gates_TK = chosen
     if router.extra_columns:
         ids_TK = ids_TK.masked_fill(ids_TK >= experts, NO_ROUTE)
     return Routing(ids_TK=ids_TK, gates_TK=gates_TK, experts=experts)

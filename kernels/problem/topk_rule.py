@@ -9,7 +9,7 @@ import dataclasses
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .problem import Problem
 
 Score = Literal["softmax", "sigmoid", "sqrt_softplus"]
+SCORES: tuple[Score, ...] = get_args(Score)
 MOST_GROUPS = 4096
 LARGEST_LOGIT = float(np.finfo(np.float32).max)
 
@@ -47,6 +48,10 @@ class TopkRule:
     renormalise: bool = False
     scale: float = 1.0
     shared: int = 0
+
+    def compares_scores(self, *, biased: bool) -> bool:
+        """Return whether selection needs scores: all rise with the logit, and no two different logits are equal."""
+        return not self.selects_logits and (biased or (self.groups > 1 and self.group_best > 1))
 
 
 def choose(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: int) -> Tensor:

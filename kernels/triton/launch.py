@@ -56,6 +56,11 @@ def recording() -> Iterator[list[Launch]]:
         _written.reset(token)
 
 
+def is_recording() -> bool:
+    """Return whether launches are recorded at present instead of run."""
+    return _written.get() is not None
+
+
 def launch(
     kernel: Any,
     programs: int,

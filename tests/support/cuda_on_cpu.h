@@ -162,6 +162,11 @@ inline unsigned __float_as_uint(float number) {
     std::memcpy(&bits, &number, sizeof bits);
     return bits;
 }
+inline float __uint_as_float(unsigned bits) {
+    float number;
+    std::memcpy(&number, &bits, sizeof number);
+    return number;
+}
 // Collectives of whole warps only.
 inline unsigned __match_any_sync(unsigned, int value) {
     const auto all = on_cpu::gather(value);

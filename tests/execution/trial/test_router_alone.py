@@ -13,7 +13,7 @@ from moebench.kernels.catalog import KERNELS
 from moebench.kernels.implementations import router_alone
 from moebench.kernels.kernel import Kernel, Layer
 from moebench.kernels.problem import Problem
-from moebench.kernels.problem.draw_routes import check_seed, draw_routes
+from moebench.kernels.problem.draw_routes import check_seed, draw_routes, route
 from moebench.kernels.problem.tensors import draw_weights
 from moebench.results.record import Status
 
@@ -57,7 +57,7 @@ def test_a_wrong_choice_gate_or_count_is_no_number(
     right = router_alone._result
 
     def wrong(problem: Problem, x_TD: Tensor) -> Tensor:
-        y_TD = right(problem, router_alone._plain(problem, x_TD)).clone()
+        y_TD = right(problem, router_alone._routed(problem, x_TD, route)).clone()
         if fault == "swapped experts":
             y_TD[5, 0] += 1 / problem.E
         elif fault == "a gate":

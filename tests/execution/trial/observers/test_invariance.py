@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import torch
@@ -126,10 +127,10 @@ def test_tokens_that_choose_for_themselves_choose_the_same_in_every_batch(runner
 
 def test_a_router_whose_choices_go_by_the_batch_is_found(runner: TrialRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Token 3 has another gate in the whole batch, and in it more choices, so that results differ in width too."""
-    plainly = router_alone._plain
+    plainly = router_alone._routed
 
-    def changed(problem: Problem, x_TD: Tensor) -> Routing:
-        routing = plainly(problem, x_TD)
+    def changed(problem: Problem, x_TD: Tensor, route: Any) -> Routing:
+        routing = plainly(problem, x_TD, route)
         if problem.T != PROBLEM.T:
             return routing
         wider = widened(routing, routing.chosen + 1)
@@ -137,7 +138,7 @@ def test_a_router_whose_choices_go_by_the_batch_is_found(runner: TrialRunner, mo
         wider.gates_TK[3, -1] = 0.5
         return wider
 
-    monkeypatch.setattr(router_alone, "_plain", changed)
+    monkeypatch.setattr(router_alone, "_routed", changed)
     found = seen(observed(runner, "router_alone")).properties
     assert found["batch"].differs == "token 3"
     assert found["batch"].beyond_rounding == 3

@@ -1,0 +1,1 @@
+"""Top-k routers in one launch: scores, biases, groups, choices and gate weights."""
