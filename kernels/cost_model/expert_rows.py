@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..problem import Problem
+from ..problem.balance.sorted_shares import expected_shares
 from ..problem.draw_routes import draw_routes
+from ..problem.load import Load
+from ..problem.router import Router
 from ..problem.routing import Routing, within_capacity
 
 SEED = 1  # of routes that are drawn because their load has no closed form
@@ -50,10 +53,13 @@ def expected_routing(problem: Problem) -> Routing:
     """Return a routing with the rows to expect, without those dropped.
 
     Under the uniform load the rows of an expert are binomial: they are the quantiles of the normal distribution next to
-    it, so that the fullest expert has the rows that it has on average. Under another load routes are drawn.
+    it, so that the fullest expert has the rows that it has on average. Under another load they follow its popularity
+    (`expected_shares`). Routes are drawn where tokens depend on each other, or the router does not follow the load.
     """
     if problem.load == "uniform":
         return ExpectedRouting.of(problem, _uniform(problem))
+    if Load.parse(problem.load).recorded_tokens is None and Router.parse(problem.router).follows_load:
+        return ExpectedRouting.of(problem, _popular(problem))
     routing = draw_routes(problem, seed=SEED, device=torch.device("cpu"))
     return routing if problem.capacity is None else within_capacity(routing, problem.drop, problem.capacity)
 
@@ -65,12 +71,23 @@ def skewed_routing(problem: Problem, fullest: int) -> ExpectedRouting:
     return ExpectedRouting.of(problem, [fullest, *rows])
 
 
+def _popular(problem: Problem) -> list[int]:
+    shares_E = expected_shares(problem.load, E=problem.E, K=problem.K, tokens=problem.T, seed=problem.seed)
+    return _whole(problem, problem.N * shares_E)
+
+
 def _uniform(problem: Problem) -> list[int]:
     mean = problem.N / problem.E
     deviation = (mean * (1 - problem.K / problem.E)) ** 0.5
-    rows = np.rint(np.clip(mean + deviation * _quantiles(problem.E), 0, problem.T)).astype(np.int64)
+    return _whole(problem, mean + deviation * _quantiles(problem.E))
+
+
+def _whole(problem: Problem, expected_E: NDArray[np.float64]) -> list[int]:
+    """Round to rows that add up to N, none above T; what rounding lacks goes to experts near the mean."""
+    mean = problem.N / problem.E
+    rows = np.rint(np.clip(expected_E, 0, problem.T)).astype(np.int64)
     near = np.argsort(np.abs(rows - mean), kind="stable")
-    while missing := problem.N - int(rows.sum()):  # from rounding
+    while missing := problem.N - int(rows.sum()):
         able = near[rows[near] < problem.T] if missing > 0 else near[rows[near] > 0]
         rows[able[: abs(missing)]] += 1 if missing > 0 else -1
     found: list[int] = rows.tolist()

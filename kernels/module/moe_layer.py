@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, TypedDict, Unpack, cast
+from functools import lru_cache, partial
+from typing import Any, Literal, TypedDict, Unpack, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from ..torch_ops.activations import activate
 from ..tuned.every_batch import choose_for_every_batch
 from ..tuned.select import AUTO, Choice, choose
 from .hugging_face import DEQUANTISE, read_experts
+from .observed_load import ObservedLoad
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,10 @@ BETWEEN_GRAPHS = (
 )
 
 
+LoadOption = Literal["uniform", "observed"]
+_choose_nearest = partial(choose, nearest=True)
+
+
 class Options(TypedDict, total=False):
     """Options that say how a layer runs its experts; see `MoELayer`."""
 
@@ -37,6 +42,7 @@ class Options(TypedDict, total=False):
     capacity_factor: float | None
     drop: DropPolicy
     batch_invariant: bool
+    load: LoadOption
 
 
 class MoELayer(nn.Module):
@@ -47,9 +53,15 @@ class MoELayer(nn.Module):
     (E, F), and ``down_proj_bias`` (E, D).
 
     ``dispatch`` names a kernel; with ``auto`` `tuned.select.choose` picks one. Its configuration comes from tuned
-    tables, which are read once for every number of tokens and for the load ``uniform``, because a layer does not know
-    its own load. With ``capacity_factor`` an expert takes at most C rows of one call (`Problem.capacity`), and ``drop``
-    says which rows; with None nothing is dropped.
+    tables, which are read once for every number of tokens and for the load ``uniform``. With ``capacity_factor`` an
+    expert takes at most C rows of one call (`Problem.capacity`), and ``drop`` says which rows; with None nothing is
+    dropped.
+
+    With ``load="observed"`` kernel and configuration are those for the load that recent calls resemble most, by the
+    tables of the most similar load that was tuned, and on a CPU without tables by the cost model. No call waits for
+    what is observed (`observed_load.ObservedLoad`), and neither a state_dict nor a copy has it. As earlier calls decide
+    which kernel runs, they decide the last bits of a result. A checkpoint that repeats a forward finds the same kernel
+    if no other forward of the layer came between.
 
     With ``batch_invariant`` a token's result has the same bits in every batch, alone, in any order, and in training:
     one kernel that guarantees it by construction (`Kernel.guarantee`) runs in one configuration for every number of
@@ -77,6 +89,7 @@ class MoELayer(nn.Module):
         capacity_factor: float | None = None,
         drop: DropPolicy = "first_come",
         batch_invariant: bool = False,
+        load: LoadOption = "uniform",
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
@@ -88,7 +101,15 @@ class MoELayer(nn.Module):
                 f"batch_invariant = True, but with capacity_factor = {capacity_factor!r} the other tokens of a batch "
                 "decide who is dropped: give one of the two"
             )
+        if load not in get_args(LoadOption):
+            raise ValueError(f"load = {load!r}: give one of {', '.join(get_args(LoadOption))}")
+        if batch_invariant and load == "observed":
+            raise ValueError(
+                "batch_invariant = True, but with load = 'observed' earlier calls decide which kernel runs: give one of"
+                " the two"
+            )
         self.dispatch = dispatch
+        self.observed = ObservedLoad(E) if load == "observed" else None
         self.batch_invariant = batch_invariant
         dtype = dtype or torch.get_default_dtype()
         if dtype.itemsize == 1:
@@ -201,8 +222,10 @@ class MoELayer(nn.Module):
         if x_TD.device.type == "meta":
             return self._without_values(x_TD, routing, weights).view(hidden_states.shape)
         mode: Mode = "train" if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves) else "forward"
-        choose_one = choose_for_every_batch if self.batch_invariant else choose
-        layer = _built(self.problem, T, K, mode, autocast or x_TD.dtype, x_TD.device, self.dispatch, choose_one)
+        load = self.observed.of_call(routing) if self.observed is not None else None
+        choose_one = choose_for_every_batch if self.batch_invariant else choose if load is None else _choose_nearest
+        problem = self.problem if load is None else self.problem.replace(load=load)
+        layer = _built(problem, T, K, mode, autocast or x_TD.dtype, x_TD.device, self.dispatch, choose_one)
         if autocast is None:
             y_TD = layer(x_TD, routing, weights)
             return y_TD if x_TD is hidden_states else y_TD.view(hidden_states.shape)
@@ -224,6 +247,7 @@ class MoELayer(nn.Module):
                 *(f"{name}={getattr(self.problem, name)!r}" for name in names),
                 f"dispatch={self.dispatch!r}",
                 *(["batch_invariant=True"] if self.batch_invariant else []),
+                *(["load='observed'"] if self.observed is not None else []),
             ]
         )
 

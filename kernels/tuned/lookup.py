@@ -6,11 +6,11 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 
@@ -19,7 +19,9 @@ from ..catalog import KERNELS
 from ..config import Config
 from ..hardware.device_names import device_name, driver
 from ..problem import Problem
-from ..problem.trace import label
+from ..problem.balance.sorted_shares import TOKENS, expected_shares, nearest_load
+from ..problem.trace import PREFIX, Trace, label
+from ..problem.traces.trace_format import InvalidTrace
 from .source_hash import source_hash
 from .table_reader import parse_table
 from .tuned_table import SHAPE, Bucket, InvalidTable, TableEntry, TunedTable
@@ -57,18 +59,21 @@ def stale_wanted() -> bool:
     return os.environ.get(STALE) == "1"
 
 
-def look_up(problem: Problem, kernel_name: str, device: torch.device, *, stale: bool = False) -> Found | NotCovered:
+def look_up(
+    problem: Problem, kernel_name: str, device: torch.device, *, stale: bool = False, nearest: bool = False
+) -> Found | NotCovered:
     """Return what the tables of `folder` have for a problem, a kernel that supports it, and a device.
 
     A table must be of this device, driver, torch and Triton and of the kernel's present sources; with ``stale`` only of
     this device. The shape must be equal except for the router, which no implementation sees. The load must be equal
-    too, unless the entry is robust.
+    too, unless the entry is robust. With ``nearest`` a load that no entry has is replaced by the most similar one that
+    an entry has (`nearest_load`); one that was recorded is compared where its file lies in `folder`.
 
     Raises:
         UnknownName: when no kernel has that name.
     """
     return _first_found(
-        _covering_here(problem, kernel_name, device, stale),
+        _covering_here(problem, kernel_name, device, stale, nearest),
         lambda entry: _answer_here(entry, problem, kernel_name, device),
     )
 
@@ -110,25 +115,35 @@ def answer_every_batch(entry: TableEntry, own: Callable[[Config], Config | None]
     return NotCovered("no configuration that may be used was measured for all numbers of tokens")
 
 
+class _Covering(NamedTuple):
+    """An entry for a problem, what makes its table stale, and the load that stands for the problem's, if another."""
+
+    entry: TableEntry
+    stale: list[str]
+    instead: str
+
+
 def _covering_here(
-    problem: Problem, kernel_name: str, device: torch.device, stale: bool
-) -> list[tuple[list[str], TableEntry]] | NotCovered:
+    problem: Problem, kernel_name: str, device: torch.device, stale: bool, nearest: bool = False
+) -> list[_Covering] | NotCovered:
     mine = [table for table in tables() if table.kernel == kernel_name]
     if not mine:
         return NotCovered(f"there is no tuned table of {kernel_name}")
-    return _covering(mine, problem, kernel_name, here(device), stale)
+    return _covering(mine, problem, kernel_name, here(device), stale, nearest)
 
 
 def _first_found(
-    covering: list[tuple[list[str], TableEntry]] | NotCovered, ask: Callable[[TableEntry], Found | NotCovered]
+    covering: list[_Covering] | NotCovered, ask: Callable[[TableEntry], Found | NotCovered]
 ) -> Found | NotCovered:
     """Return the first configuration that an entry has, or why the best match has none."""
     if isinstance(covering, NotCovered):
         return covering
-    answers = [(old, ask(entry)) for old, entry in covering]
-    for old, found in answers:
+    answers = [(one, ask(one.entry)) for one in covering]
+    for one, found in answers:
         if isinstance(found, Found):
-            return dataclasses.replace(found, why=f"{found.why}; stale ({'; '.join(old)})") if old else found
+            instead = f"; for load {one.instead}, the nearest that is tuned" if one.instead else ""
+            old = f"; stale ({'; '.join(one.stale)})" if one.stale else ""
+            return dataclasses.replace(found, why=f"{found.why}{instead}{old}")
     return answers[0][1]
 
 
@@ -141,9 +156,14 @@ def tuned_kernels(device: torch.device) -> list[str]:
 
 
 def _covering(
-    mine: list[TunedTable], problem: Problem, kernel_name: str, here: Mapping[str, str | None], stale: bool
-) -> list[tuple[list[str], TableEntry]] | NotCovered:
-    """Return the entries for a problem, the best match first, each with what makes its table stale."""
+    mine: list[TunedTable],
+    problem: Problem,
+    kernel_name: str,
+    here: Mapping[str, str | None],
+    stale: bool,
+    nearest: bool,
+) -> list[_Covering] | NotCovered:
+    """Return the entries for a problem, the best match first."""
     near = [table for table in mine if table.environment["device"] == here["device"]]
     if not near:
         others = ", ".join(sorted({repr(table.environment["device"]) for table in mine}))
@@ -157,12 +177,43 @@ def _covering(
     if not usable:
         old = "; ".join(aged[0][0])
         return NotCovered(f"{kernel_name} was tuned for others than are here ({old}): tune again, or set {STALE}=1")
-    loaded = [(old, entry) for old, entry in usable if entry.robust or entry.loads == (label(problem.load),)]
+    wanted, tuned = label(problem.load), sorted({load for _, entry in usable for load in entry.loads})
+    if nearest and wanted not in tuned:
+        wanted = _nearest(problem, tuned) or wanted
+    instead = wanted if wanted != label(problem.load) else ""
+    loaded = [_Covering(entry, old, instead) for old, entry in usable if entry.robust or entry.loads == (wanted,)]
     if not loaded:
-        loads = ", ".join(sorted({load for _, entry in usable for load in entry.loads}))
-        return NotCovered(f"{kernel_name} is tuned for load {loads}, not for {label(problem.load)} and not robustly")
+        return NotCovered(f"{kernel_name} is tuned for load {', '.join(tuned)}, not for {wanted} and not robustly")
     # Tables are newest first, and sorting keeps that order among equals.
-    return sorted(loaded, key=lambda one: (bool(one[0]), one[1].robust, label(problem.load) not in one[1].loads))
+    return sorted(loaded, key=lambda one: (bool(one.stale), one.entry.robust, wanted not in one.entry.loads))
+
+
+def _nearest(problem: Problem, tuned: Sequence[str]) -> str | None:
+    """Return the most similar load of those in tables; None where none of them can be compared."""
+    known: dict[str, str] = {}
+    for load in tuned:
+        try:
+            known[problem.replace(load=_with_folder(load)).load] = load
+        except ValueError as error:
+            _log.info("load %r of a tuned table cannot be compared with %s: %s", load, problem.load, error)
+    if not known:
+        return None
+    shares_E = expected_shares(problem.load, E=problem.E, K=problem.K, tokens=TOKENS)
+    return known[nearest_load(shares_E, list(known), K=problem.K, tokens=TOKENS)]
+
+
+def _with_folder(load: str) -> str:
+    """Return a load of a table as a problem has it: the file of a trace is one in `folder`, whatever its name says.
+
+    Raises:
+        InvalidTrace: for a trace that is not there.
+    """
+    if not load.startswith(PREFIX):
+        return load
+    trace, where = Trace.parse(load), folder()
+    if where is None or where / trace.path not in where.iterdir():
+        raise InvalidTrace(f"{trace.path!r} is not in the folder of the tables: copy it there")
+    return str(dataclasses.replace(trace, path=str(where.resolve() / trace.path)))
 
 
 def answer(entry: TableEntry, T: int, default: Config, own: Callable[[Config], Config | None]) -> Found | NotCovered:

@@ -64,13 +64,14 @@ class Choice(NamedTuple):
         return by_load
 
 
-def choose(problem: Problem, device: torch.device, dispatch: str = AUTO) -> Choice:
+def choose(problem: Problem, device: torch.device, dispatch: str = AUTO, *, nearest: bool = False) -> Choice:
     """Return the kernel of that name, or for ``auto`` the fastest one, tuned for the problem.
 
     A named kernel without a tuned table for the problem runs in its first valid configuration. Among all others
     ``auto`` takes the fastest of those that tables cover, and on a CPU one that the cost model expects to need less
     than `TRUSTED` of its time. Where no table covers any, the model decides on a CPU, and on other devices the order of
-    `Kernel.preference`. Tables of other versions count only with MOEBENCH_TUNED_STALE=1.
+    `Kernel.preference`. Tables of other versions count only with MOEBENCH_TUNED_STALE=1. With ``nearest`` tables of the
+    most similar load count where none is of the problem's load (`look_up`).
 
     Raises:
         UnknownName: when no kernel has that name.
@@ -82,7 +83,10 @@ def choose(problem: Problem, device: torch.device, dispatch: str = AUTO) -> Choi
     if not able:
         remedy = "change what is named here" + ("" if dispatch == AUTO else f", or try dispatch = {AUTO!r}")
         raise ValueError(f"no kernel can run this; {'; '.join(reasons)}; {remedy}")
-    answers = {one.kernel.name: look_up(problem, one.kernel.name, device, stale=stale_wanted()) for one in able}
+    answers = {
+        one.kernel.name: look_up(problem, one.kernel.name, device, stale=stale_wanted(), nearest=nearest)
+        for one in able
+    }
     covered = [(one, found) for one in able if isinstance(found := answers[one.kernel.name], Found)]
     open_ones = [one for one in able if not isinstance(answers[one.kernel.name], Found)]
     measured = min(covered, key=lambda pair: pair[1].seconds, default=None)

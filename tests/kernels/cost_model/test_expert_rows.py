@@ -14,15 +14,16 @@ CPU = torch.device("cpu")
 MANY = Problem(T=512, D=8, F=8, E=128, K=8)
 
 
+@pytest.mark.parametrize("load", ["uniform", "zipf:1", "hot", "dirichlet:0.1"])
 @pytest.mark.parametrize("T", [0, 1, 7, 512, 8192])
 @pytest.mark.parametrize(("E", "K"), [(1, 1), (8, 2), (8, 8), (128, 8), (128, 127)])
-def test_every_route_has_an_expert_and_none_has_more_than_all_tokens(T: int, E: int, K: int) -> None:
-    rows = rows_of_experts(expected_routing(MANY.replace(T=T, E=E, K=K)))
+def test_every_route_has_an_expert_and_none_has_more_than_all_tokens(T: int, E: int, K: int, load: str) -> None:
+    rows = rows_of_experts(expected_routing(MANY.replace(T=T, E=E, K=K, load=load)))
     assert (len(rows), sum(rows)) == (E, T * K)
     assert all(0 <= count <= T for count in rows)
 
 
-@pytest.mark.parametrize("load", ["uniform", "zipf:1.2", "hot"])
+@pytest.mark.parametrize("load", ["uniform", "zipf:0.5", "zipf:1.2", "hot", "empty:0.5", "modalities:0.8", "text"])
 @pytest.mark.parametrize("capacity", [None, 1.0])
 def test_they_are_near_those_that_are_drawn(load: str, capacity: float | None) -> None:
     """Compared are the fullest, those with rows and all rows that are kept, over a few draws."""

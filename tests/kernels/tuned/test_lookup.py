@@ -23,6 +23,8 @@ from moebench.kernels.kernel import Kernel
 from moebench.kernels.module import moe_layer
 from moebench.kernels.module.moe_layer import MoELayer
 from moebench.kernels.problem import Problem
+from moebench.kernels.problem.trace import label, load_of
+from moebench.kernels.problem.traces.trace_writer import write_ids
 from moebench.kernels.tuned import lookup
 from moebench.kernels.tuned.lookup import FOLDER, STALE, Found, NotCovered, answer, folder, look_up, read, tables
 from moebench.kernels.tuned.tuned_table import InvalidTable, TableEntry, TunedTable
@@ -204,6 +206,45 @@ def test_the_load_must_be_the_same_unless_an_entry_is_robust(home: Path) -> None
     assert found().config == CONFIGS[1], "its own load comes before robust"
     put(home, table(robust, named))
     assert found(skewed).config == CONFIGS[1], "robust, and its load among them"
+
+
+def test_with_nearest_the_most_similar_load_that_is_tuned_stands_for_another(home: Path) -> None:
+    times = {"uniform": [5, 4, 6], "zipf:2": [5, 6, 4]}
+    put(home, table(*(entry(bucket(64, list(one)), loads=(load,)) for load, one in times.items())))
+    even, skewed = PROBLEM.replace(load="zipf:0.25"), PROBLEM.replace(load="zipf:1.5")
+    assert "not for zipf:0.25" in refused(even)
+    assert found(even, nearest=True).config == CONFIGS[1]
+    assert found(even, nearest=True).why == "tuned at T = 64; for load uniform, the nearest that is tuned"
+    assert found(skewed, nearest=True).config == CONFIGS[2]
+    assert found(nearest=True) == found(), "the same load is the nearest"
+
+
+def test_with_nearest_a_robust_entry_answers_for_each_of_its_loads(home: Path) -> None:
+    own, robust = entry(bucket(64, [5, 4, 6])), entry(bucket(64, [5, 6, 4]), loads=("hot", "zipf:2"))
+    put(home, table(own, robust))
+    assert found(PROBLEM.replace(load="zipf:1.5"), nearest=True).config == CONFIGS[2]
+    assert found(PROBLEM.replace(load="zipf:0.25"), nearest=True).config == CONFIGS[1]
+
+
+def test_with_nearest_a_recorded_load_is_compared_where_its_file_lies_beside_the_table(home: Path) -> None:
+    """One of another content, in another folder or away is not, and where nothing can be compared nothing is tuned."""
+    skewed = PROBLEM.replace(load="zipf:1.5")
+    recorded = home / "layer.npy"
+    write_ids(recorded, [[0, 1]] * 9 + [[0, 2], [1, 3]])
+    load = label(load_of(recorded))
+    put(home, table(entry(bucket(64, [5, 4, 6])), entry(bucket(64, [5, 6, 4]), loads=(load,))))
+    assert found(skewed, nearest=True).config == CONFIGS[2]
+    assert load in found(skewed, nearest=True).why
+    for path in (f"{home.parent}/layer.npy", "../layer.npy", "sub/layer.npy", ".", "layer"):
+        other = load.replace("layer.npy", path)
+        put(home, table(entry(bucket(64, [5, 6, 4]), loads=(other,))))
+        assert f"tuned for load {other}, not for zipf:1.5" in refused(skewed, nearest=True)
+    changed = f"{load.partition('#')[0]}#00000000"
+    put(home, table(entry(bucket(64, [5, 6, 4]), loads=(changed,))))
+    assert f"tuned for load {changed}, not for zipf:1.5" in refused(skewed, nearest=True)
+    put(home, table(entry(bucket(64, [5, 6, 4]), loads=(load,))))
+    recorded.unlink()
+    assert f"tuned for load {load}, not for zipf:1.5" in refused(skewed, nearest=True)
 
 
 @pytest.mark.parametrize(
