@@ -26,6 +26,13 @@ Score = Literal["softmax", "sigmoid", "sqrt_softplus"]
 SCORES: tuple[Score, ...] = get_args(Score)
 MOST_GROUPS = 4096
 LARGEST_LOGIT = float(np.finfo(np.float32).max)
+SET = 8
+"""Columns whose maximum stands for them (`_largest`)."""
+KEY_ERROR = 2.0**-20
+"""Error of keys in float32, as a part of 1 + the largest score + the largest bias.
+
+In exp and log1p it is up to 2^-23 of the result, in each of the at most four roundings around them 2^-24.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,55 +65,124 @@ def choose(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: int) -> 
     """Return the ids, int64 (T, K), of the experts with the largest selection scores within the best groups.
 
     Of equal selection scores the larger logit comes first, then the lower index: far from 0 the scores of different
-    logits are equal in float32.
+    logits are equal in float32. NaN is above all numbers.
+
+    On the CPU only tokens with scores that are equal, or nearly so, are sorted in full. On another device all are, as
+    the host would wait for the number of those.
     """
     logits_TE = logits_TE.detach()[:, : logits_TE.shape[1] - rule.shared]
-    grouped = rule.groups > 1
-    if bias_E is None and not (grouped and rule.group_best > 1):
-        # All scores rise with the logit, and no two different logits are equal.
-        key_TE = logits_TE
-    else:
-        key_TE = selection_scores(rule, logits_TE)
-        key_TE = key_TE.clone() if bias_E is None else key_TE + bias_E
-        key_TE.masked_fill_(logits_TE.isneginf(), -math.inf)
-    if grouped:
+    if logits_TE.device.type != "cpu" or not logits_TE.numel() or not 0 < K <= logits_TE.shape[1]:
+        return _sorted_choice(rule, logits_TE, bias_E, K)
+    ids_TK, sure_T = _selected_choice(rule, logits_TE, bias_E, K)
+    if not bool(sure_T.all()):
+        unsure_T = ~sure_T
+        ids_TK[unsure_T] = _sorted_choice(rule, logits_TE[unsure_T], bias_E, K)
+    return ids_TK
+
+
+def _sorted_choice(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: int) -> Tensor:
+    key_TE = logits_TE if _by_logit(rule, bias_E) else _exact_keys(rule, logits_TE, bias_E)
+    if rule.groups > 1:
         key_TGS = key_TE.unflatten(-1, (rule.groups, -1))
-        best_TG = key_TGS.topk(rule.group_best, dim=-1).values.sum(-1)
+        best_TG = _group_scores(rule, key_TGS)
         kept_TG = best_TG.sort(dim=-1, descending=True, stable=True).indices[:, : rule.top_groups]
         left_out_TG = best_TG.new_ones(best_TG.shape).bool().scatter(-1, kept_TG, value=False)
         # An expert of −inf in a kept group still comes before all of the groups that are left out.
         key_TGS = key_TGS.clamp(min=_least(key_TGS))
         key_TE = key_TGS.masked_fill(left_out_TG.unsqueeze(-1), -math.inf).flatten(-2)
-    return _largest(key_TE, logits_TE, K)
+    by_logit_TE = logits_TE.sort(dim=-1, descending=True, stable=True).indices
+    order_TE = key_TE.gather(-1, by_logit_TE).sort(dim=-1, descending=True, stable=True).indices
+    return by_logit_TE.gather(-1, order_TE[:, :K])
+
+
+def _selected_choice(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: int) -> tuple[Tensor, Tensor]:
+    """Return ids (T, K), and for each token whether they are sure: no keys that decide are nearer than their errors."""
+    key_TE, error = (logits_TE, 0.0) if _by_logit(rule, bias_E) else _near_keys(rule, logits_TE, bias_E)
+    if rule.groups == 1:
+        largest_TK, ids_TK = _largest(key_TE, min(K + 1, key_TE.shape[1]))
+        return ids_TK[:, :K].contiguous(), _apart(largest_TK, error)
+    key_TGS = key_TE.unflatten(-1, (rule.groups, -1))
+    best_TG = _group_scores(rule, key_TGS).topk(rule.top_groups + 1, dim=-1)
+    kept_TG = best_TG.indices[:, :-1]
+    first_T = kept_TG.new_full((len(key_TE),), rule.groups).cumsum(0) - rule.groups
+    kept_TE = key_TGS.flatten(0, 1).index_select(0, (first_T[:, None] + kept_TG).flatten()).view(len(key_TE), -1)
+    largest_TK, place_TK = _largest(kept_TE, min(K + 1, kept_TE.shape[1]))
+    size, place_TK = key_TGS.shape[-1], place_TK[:, :K]
+    ids_TK = kept_TG.gather(-1, place_TK // size) * size + place_TK % size
+    return ids_TK, _apart(best_TG.values[:, -2:], rule.group_best * error) & _apart(largest_TK, error)
+
+
+def _by_logit(rule: TopkRule, bias_E: Tensor | None) -> bool:
+    """Return whether keys are logits: all scores rise with the logit, and no two different logits are equal."""
+    return bias_E is None and not (rule.groups > 1 and rule.group_best > 1)
+
+
+def _exact_keys(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None) -> Tensor:
+    score_TE = selection_scores(rule, logits_TE)
+    return _hidden_last(score_TE if bias_E is None else score_TE + bias_E, logits_TE)
+
+
+def _near_keys(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None) -> tuple[Tensor, float]:
+    """Return keys that take less time than exact ones, and the largest error that they may have."""
+    if rule.selects_logits or rule.score == "softmax":
+        return _exact_keys(rule, logits_TE, bias_E), 0.0
+    z_TE = logits_TE.float()
+    key_TE = z_TE.sigmoid() if rule.score == "sigmoid" else _softplus(z_TE).sqrt_()
+    most = 1 + float(key_TE.amax())
+    if bias_E is not None:
+        most += float(bias_E.abs().amax())
+        key_TE += bias_E
+    some_hidden = math.isinf(logits_TE.amin())
+    return _hidden_last(key_TE, logits_TE) if some_hidden else key_TE, most * KEY_ERROR
+
+
+def _hidden_last(key_TE: Tensor, logits_TE: Tensor) -> Tensor:
+    """Return the keys with −inf for experts whose logit is."""
+    return key_TE.masked_fill(logits_TE.isneginf(), -math.inf)
+
+
+def _apart(falling_TK: Tensor, error: float) -> Tensor:
+    """Return where no two neighbours can be equal or change places; (T,). NaN and equal infinities count as equal."""
+    return (falling_TK[:, :-1] - falling_TK[:, 1:] > 2 * error).all(-1)
+
+
+def _largest(key_TE: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k largest keys, falling, and their columns; of equal keys any.
+
+    They are in k of the sets of columns with the largest maxima: beside a key in another set there are k as large.
+    Where a set for each of the k is a small part of the columns, `torch.topk` has fewer keys to look through.
+    """
+    sets = key_TE.shape[1] // SET
+    if key_TE.shape[1] % SET or sets < 3 * k:
+        found = key_TE.topk(k, dim=-1)
+        return found.values, found.indices
+    key_TMS = key_TE.unflatten(-1, (SET, sets))
+    set_TK = key_TMS.amax(1).topk(k, dim=-1, sorted=False).indices
+    found = key_TMS.gather(-1, set_TK.unsqueeze(1).expand(-1, SET, -1)).flatten(1).topk(k, dim=-1)
+    return found.values, found.indices // k * sets + set_TK.gather(-1, found.indices % k)
+
+
+def _group_scores(rule: TopkRule, key_TGS: Tensor) -> Tensor:
+    """Return the sums of the ``group_best`` largest keys of each group, (T, G)."""
+    size = key_TGS.shape[-1]
+    if rule.group_best == 1:
+        return key_TGS.amax(-1)
+    if rule.group_best > 2 or size & (size - 1):
+        return key_TGS.topk(rule.group_best, dim=-1).values.sum(-1)
+    # The larger and the smaller of pairs; then of each two results the two largest, until there is one.
+    left, right = key_TGS.chunk(2, dim=-1)
+    first, second = left.maximum(right), left.minimum(right)
+    while first.shape[-1] > 1:
+        (left, right), (left_second, right_second) = first.chunk(2, dim=-1), second.chunk(2, dim=-1)
+        first = left.maximum(right)
+        second = left.minimum(right).maximum(left_second.maximum(right_second))
+    return (first + second).squeeze(-1)
 
 
 def _least(like: Tensor) -> float:
     from torch import finfo  # noqa: PLC0415  # problems are made where torch is not wanted
 
     return finfo(like.dtype).min
-
-
-def _largest(key_TE: Tensor, logits_TE: Tensor, K: int) -> Tensor:
-    """Return the ids of the K largest keys, in falling order of keys, then of logits, then in rising order of ids.
-
-    NaN is above all numbers. On the CPU only tokens with equal keys among their K + 1 largest are sorted in full; on
-    another device all are, as the host would wait for the number of those.
-    """
-    if logits_TE.device.type != "cpu" or not 0 < K <= logits_TE.shape[1]:
-        return _sorted(key_TE, logits_TE, K)
-    found = key_TE.topk(min(K + 1, key_TE.shape[1]), dim=-1)
-    # Neither equal keys nor a NaN are larger than what follows them.
-    tied_T = (found.values[:, :-1] > found.values[:, 1:]).logical_not_().any(-1)
-    ids_TK = found.indices[:, :K].contiguous()
-    if bool(tied_T.any()):
-        ids_TK[tied_T] = _sorted(key_TE[tied_T], logits_TE[tied_T], K)
-    return ids_TK
-
-
-def _sorted(key_TE: Tensor, logits_TE: Tensor, K: int) -> Tensor:
-    by_logit_TE = logits_TE.sort(dim=-1, descending=True, stable=True).indices
-    order_TE = key_TE.gather(-1, by_logit_TE).sort(dim=-1, descending=True, stable=True).indices
-    return by_logit_TE.gather(-1, order_TE[:, :K])
 
 
 def selection_scores(rule: TopkRule, logits_TE: Tensor) -> Tensor:

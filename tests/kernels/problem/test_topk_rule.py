@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from moebench.kernels.problem import topk_rule
 from moebench.kernels.problem.topk_rule import TopkRule, choose, selection_scores
 
 AWKWARD = [0.0, -0.0, 1.0, -1.0, 40.0, 41.0, 1e-30, 3e38, math.inf, -math.inf]
@@ -59,6 +60,47 @@ def test_choice_is_that_of_a_full_sort(rule: TopkRule, data: st.DataObject) -> N
     logits_TE, bias_E = torch.tensor(rows), None if bias is None else torch.tensor(bias)
     ids_TK = choose(rule, logits_TE, bias_E, K)
     assert ids_TK.tolist() == [sorted_choice(rule, row, bias_E, K) for row in logits_TE]
+
+
+WIDE_RULES = [
+    TopkRule(score="softmax"),
+    TopkRule(score="sigmoid"),
+    TopkRule(score="sqrt_softplus"),
+    TopkRule(score="softmax", groups=8, top_groups=3),
+    TopkRule(score="sigmoid", groups=8, top_groups=4, group_best=2),
+    TopkRule(score="softmax", groups=4, top_groups=2, group_best=2),
+]
+
+
+@pytest.mark.parametrize("rule", WIDE_RULES, ids=str)
+@given(
+    seed=st.integers(0, 1000),
+    around=st.sampled_from([-1.0, 0.5, 3.0]),
+    step=st.sampled_from([1, 16, 256, 1 << 16]),
+    biased=st.booleans(),
+    columns=st.sampled_from([96, 256]),
+)
+@settings(max_examples=20)
+def test_choice_among_different_scores_however_near_is_that_of_a_full_sort(
+    rule: TopkRule, seed: int, around: float, step: int, biased: bool, columns: int
+) -> None:
+    """The logits of a token are ``step`` floats apart: scores in float32 may confuse their order."""
+    generator = torch.Generator().manual_seed(seed)
+    order_TE = torch.rand(4, columns, generator=generator).argsort(-1)
+    logits_TE = (torch.tensor(around).view(torch.int32) + step * order_TE).int().view(torch.float32)
+    bias_E = torch.randint(-1, 2, (columns,), generator=generator) * 0.125 if biased else None
+    ids_TK = choose(rule, logits_TE, bias_E, 6)
+    assert ids_TK.tolist() == [sorted_choice(rule, row, bias_E, 6) for row in logits_TE]
+
+
+def test_scores_in_float32_are_within_the_error_that_choice_allows_for() -> None:
+    logits_TE = torch.linspace(-200, 200, 1 << 16).view(256, 256)
+    for score in ("sigmoid", "sqrt_softplus"):
+        rule = TopkRule(score=score)
+        bias_E = torch.linspace(-3, 3, 256)
+        near_TE, error = topk_rule._near_keys(rule, logits_TE, bias_E)
+        distance = float((near_TE.double() - topk_rule._exact_keys(rule, logits_TE, bias_E).double()).abs().max())
+        assert 0 < distance < error / 2
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
