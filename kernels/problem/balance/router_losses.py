@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..routing import NO_ROUTE
+from ..routing import count_routes
 
 
 def load_balancing_loss(probabilities_TE: Tensor, ids_TK: Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def load_balancing_loss(probabilities_TE: Tensor, ids_TK: Tensor) -> Tensor:
     the auxiliary loss of GShard (Lepikhin et al. 2020, algorithm 1) times E.
     """
     experts = probabilities_TE.shape[1]
-    counts_E = torch.bincount(ids_TK.flatten() - NO_ROUTE, minlength=experts + 1)[1:].float()
+    counts_E = count_routes(ids_TK, experts).float()
     share_E = counts_E / counts_E.sum().clamp(min=1)
     return experts * (share_E * probabilities_TE.mean(0)).sum()
 

@@ -15,6 +15,7 @@ from moebench.kernels.problem import DropPolicy, Problem
 from moebench.kernels.problem.routing import (
     NO_ROUTE,
     Routing,
+    count_routes,
     group_by_expert,
     queue_positions,
     with_every_route,
@@ -67,6 +68,18 @@ def test_counts_are_those_of_a_tally(routing: Routing) -> None:
     counts = [flat.count(expert) for expert in range(routing.experts)]
     assert routing.counts_E().tolist() == counts
     assert routing.counts_E().dtype == torch.int64
+
+
+def test_counts_ask_nothing_of_another_device() -> None:
+    counts_E = count_routes(torch.empty(5, 2, dtype=torch.int32, device="meta"), 7)
+    assert (counts_E.shape, counts_E.dtype, counts_E.device.type) == ((7,), torch.int64, "meta")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_counts_are_the_same_on_a_gpu() -> None:
+    ids_TK = torch.randint(-1, 7, (50, 2), dtype=torch.int32, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(count_routes(ids_TK.cuda(), 7).cpu(), count_routes(ids_TK, 7))
 
 
 @given(routing=routings())
