@@ -45,6 +45,11 @@ HELP: dict[str, tuple[tuple[str, ...], str, str]] = {
     ),
     "ranks": (("--ranks",), "R", "Ranks that share the experts; A..B means powers of two."),
     "router": (("--router",), "NAME", "Router of `moebench list routers`, with its parameters."),
+    "block": (
+        ("--block",),
+        "TEXT",
+        "Block around the experts: one of `moebench list blocks`, with its parameters, or model for the model's own.",
+    ),
 }
 """By parameter: the option's spellings, what stands for its value, and its help."""
 OF_LAYER = ("model", "config", "shape")
@@ -58,6 +63,7 @@ FIELDS = {
     "load": "load",
     "ranks": "ranks",
     "router": "router",
+    "block": "block",
 }
 """The words that are fields of a problem."""
 SEVERAL = ("tokens", "dtype", "mode", "capacity", "ranks")
@@ -105,7 +111,7 @@ class ProblemWords:
             UserError: when two words contradict each other, or one cannot be understood.
         """
         from ..kernels.problem import InvalidProblem
-        from ..suites.layer import Layer
+        from ..suites.layer import MODELS_OWN, Layer
 
         named = {"--model": ", ".join(self.model), "--config": self.config, "--shape": self.shape}
         given = [f"{option} {value}" for option, value in named.items() if value]
@@ -115,9 +121,14 @@ class ProblemWords:
             raise InvalidProblem(f"--model {named['--model']}: {self.verb} takes one model")
         if self.width is not None and not given:
             raise InvalidProblem(f"--width {self.width} scales a layer: name one by {LAYER_WORDS}")
-        layers = tuple(Layer.of(name, T=1) for name in self.model)
+        whole = self.said.get("block") == MODELS_OWN
+        if whole and not self.model and self.config is None:
+            raise InvalidProblem(
+                f"--block {MODELS_OWN} is the block of a model: name it by --model NAME or --config FILE"
+            )
+        layers = tuple(Layer.of(name, T=1, whole=whole) for name in self.model)
         if self.config is not None:
-            layers = (Layer.configured(self.config),)
+            layers = (Layer.configured(self.config, whole=whole),)
         if self.shape is not None:
             layers = (_of_shape(self.shape),)
         if self.width is None:
@@ -136,9 +147,12 @@ class ProblemWords:
             InvalidProblem: naming the option, the value and the remedy.
         """
         from ..kernels.problem import InvalidProblem
+        from ..suites.layer import MODELS_OWN
 
         found = {}
         for name, text in self.said.items():
+            if name == "block" and text == MODELS_OWN:
+                continue  # each layer has its own
             values = _values(name, text)
             if len(values) > 1 and name not in self.many:
                 raise InvalidProblem(f"--{_dashed(name)} {text}: {self.verb} takes one value: give one of them")
@@ -247,6 +261,8 @@ def _option(name: str, many: tuple[str, ...], default: str | None, otherwise: st
         shown = False
     if name == "width":
         shown = "as it is"
+    if name == "block":
+        shown = "the suite's, or experts alone" if otherwise == "the suite's" else "experts alone"
     option = typer.Option(
         *spellings,
         metavar=f"{value},…" if name in many else value,

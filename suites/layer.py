@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..kernels.problem import InvalidProblem, Problem
-from ..kernels.problem.models import model
+from ..kernels.problem.models import Model, model
 
+MODELS_OWN = "model"
+"""The word for the block that a model has itself, where a text of `Problem.block` could stand."""
 BATCH = ("T", "dtype", "capacity_factor", "capacity_rule", "drop", "load", "mode", "ranks", "wire", "seed")
 """Fields of a problem that say how a layer is used. All others are of the layer itself."""
 
@@ -31,28 +33,27 @@ class Layer:
     note: str = ""
 
     @staticmethod
-    def of(name: str, *, T: int, width: int | None = None, **fields: object) -> Layer:
-        """Return the layer of a preset, as it is or scaled to a width.
+    def of(name: str, *, T: int, width: int | None = None, whole: bool = False, **fields: object) -> Layer:
+        """Return the experts of a preset, or the ``whole`` layer with its block, as it is or scaled to a width.
 
         Raises:
             UnknownName: when there is no such preset.
             InvalidProblem: when a field's value is outside its range.
         """
         preset = model(name)
-        layer = Layer(name=preset.name, model=preset.name, problem=preset.problem(T=T, **fields), note=preset.note)
+        layer = dataclasses.replace(_layer(preset, whole=whole, T=T, **fields), model=preset.name)
         return layer if width is None else layer.scaled(width)
 
     @staticmethod
-    def configured(path: Path, **fields: object) -> Layer:
-        """Return the layer of a model by its config.json.
+    def configured(path: Path, *, whole: bool = False, T: int = 1, **fields: object) -> Layer:
+        """Return the experts of a model by its config.json, or the ``whole`` layer with its block.
 
         Raises:
             UserError: when the file is not that of an MoE model, or a field's value is outside its range.
         """
         from ..kernels.problem.configs.model_config import model_of_config  # noqa: PLC0415  # only where there is such a file
 
-        found = model_of_config(path)
-        return Layer(name=found.name, problem=found.problem(T=1).replace(**fields), note=found.note)
+        return _layer(model_of_config(path), whole=whole, T=T, **fields)
 
     def scaled(self, width: int) -> Layer:
         """Return the layer scaled to a width, see `Problem.scaled`.
@@ -97,6 +98,13 @@ class Layer:
         return dataclasses.replace(layer, problem=layer.problem.replace(**use | dict(fields)), fixed=frozenset(fields))
 
 
+def _layer(of: Model, *, whole: bool, T: int, **fields: object) -> Layer:
+    if not whole:
+        return Layer(name=of.name, problem=of.problem(T=T, **fields), note=of.note_alone)
+    name = f"{of.name} with {of.block}" if of.block else of.name
+    return Layer(name=name, problem=of.whole(T=T, **fields), note=of.note)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """Request of a user to suites: layers in place of their own, and values of fields, each of which stays as it is.
@@ -113,8 +121,8 @@ class Asked:
     @property
     def models(self) -> set[str]:
         """The names of presets if they are all that is asked: a suite may have points of them."""
-        whole = all(layer.model and layer.width is None for layer in self.layers)
-        return {layer.model for layer in self.layers if layer.model} if whole and not self.fields else set()
+        as_they_are = all(layer.model and layer.width is None and not layer.problem.block for layer in self.layers)
+        return {layer.model for layer in self.layers if layer.model} if as_they_are and not self.fields else set()
 
     def each(self) -> Iterator[tuple[Layer | None, dict[str, object]]]:
         """Yield every layer, None for a suite's own, with every combination of the fields."""

@@ -131,6 +131,7 @@ _WORDS: dict[str, Callable[[Problem], str]] = {
     "load": lambda problem: label(problem.load),
     "ranks": rank_words,
     "router": lambda problem: problem.router,
+    "block": lambda problem: problem.block or "experts alone",
 }
 """The names of fields that a user may fix, for the names of lines. Tables show dtype and mode themselves."""
 

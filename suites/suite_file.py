@@ -21,7 +21,7 @@ from ..kernels.catalog import KERNELS
 from ..kernels.problem import InvalidProblem, Problem
 from ..kernels.problem.trace import with_digest
 from .competitors import CompetitorRule, Group
-from .layer import BATCH, Layer
+from .layer import BATCH, MODELS_OWN, Layer
 from .suite import SUITES, Suite, SuiteForm, SuitePoint, Sweep
 
 SUFFIX: Final = ".toml"
@@ -215,12 +215,14 @@ class _Reader:
     def _layer_of(self, model: str, given: dict[str, Any], swept: str | None) -> Layer:
         """Return the layer of a model, used as ``given``; a sweep may leave its shape, a single place may not."""
         file = self.path.parent / model if model.endswith(".json") else None
-        own = Layer.configured(file) if file else Layer.of(model, T=1)
+        if whole := given.get("block") == MODELS_OWN:
+            given = {name: value for name, value in given.items() if name != "block"}
+        own = Layer.configured(file, whole=whole) if file else Layer.of(model, T=1, whole=whole)
         for name in "DFEK":
             value, of_model = given.get(name), getattr(own.problem, name)
             if name != swept and value not in (None, of_model):
                 raise InvalidProblem(f"{name} = {value!r}: {of_model} in {model}: leave out one of the two")
-        return Layer.configured(file, **given) if file else Layer.of(model, **given)
+        return Layer.configured(file, whole=whole, **given) if file else Layer.of(model, whole=whole, **given)
 
     def _field_of(self, at: FieldPath, place: _Place, message: str) -> FieldPath:
         """Return the field that a message is about: the one that it begins with, the model that it quotes, or all."""

@@ -80,7 +80,7 @@ def compile_(
 
 
 def _problems(words: ProblemWords) -> list[tuple[str, Problem]]:
-    """Return the problems to compile for, by the name of their layer."""
+    """Return the problems to compile for, by the name of their layer; of a block that of its experts."""
     from ...kernels.compiler.survey import references, usual
 
     fields = words.fields()
@@ -88,5 +88,5 @@ def _problems(words: ProblemWords) -> list[tuple[str, Problem]]:
         return references()
     if not words.layers() and set(fields) == {"dtype"}:
         return [one for dtype in fields["dtype"] for one in references(dtype=str(dtype))]
-    problems = [(layer.title, problem) for layer, problem in words.problems(T=(8192, 16), dtype=("bfloat16",))]
+    problems = [(layer.title, problem.core) for layer, problem in words.problems(T=(8192, 16), dtype=("bfloat16",))]
     return problems if "mode" in fields else [(name, usual(problem)) for name, problem in problems]

@@ -61,7 +61,7 @@ def _models() -> Entries:
 
     return {
         model.name: f"D={model.D} F={model.F} E={model.E} K={model.K} {model.activation}"
-        f"{' gated' if model.gated else ''}, {model.layers} layers"
+        f"{' gated' if model.gated else ''}, {model.layers} layers{f', block {model.block}' if model.block else ''}"
         for model in MODELS
     }
 

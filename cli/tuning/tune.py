@@ -12,7 +12,7 @@ from .. import screen
 from ..errors import refuse, user_errors
 from ..executors import AddressOption, SlotsOption, WhereOption, executors
 from ..measure.run import Device
-from ..problem_options import ONE_FORWARD, ProblemWords, problem_options
+from ..problem_options import ONE_FORWARD, ProblemWords, batch_sizes, problem_options
 
 if TYPE_CHECKING:
     from ...autotune.search.candidates import Candidates
@@ -92,7 +92,14 @@ def tune(
     with user_errors():
         from .tune_options import candidates_of, plan_of
 
-        problems = [problem for _, problem in words.problems()]
+        layers = [problem for _, problem in words.problems()]
+        problems = list(
+            dict.fromkeys(problem.core for problem in layers)
+        )  # what stands around them has nothing to tune
+        if block := layers[0].block:
+            screen.complain(
+                f"tuned are the experts alone, D={problems[0].D}: what stands around them in {block} runs as it is"
+            )
         candidates = candidates_of(kernel, device, target, problems[0])
         if compiled:
             _compile(candidates, problems)
@@ -107,7 +114,7 @@ def tune(
         plan = plan_of(
             candidates,
             problems,
-            held_out=held_out,
+            held_out=[layers[0].replace(T=T).core for T in batch_sizes(held_out, "--held-out")] if held_out else [],
             start=start,
             trials=trials,
             seconds=seconds,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import refuse
-from ..problem_options import batch_sizes
 
 if TYPE_CHECKING:
     from ...autotune.search.candidates import Candidates
@@ -43,7 +42,7 @@ def plan_of(
     candidates: Candidates,
     problems: list[Problem],
     *,
-    held_out: str,
+    held_out: list[Problem],
     start: Path | None,
     trials: int | None,
     seconds: float | None,
@@ -71,14 +70,13 @@ def plan_of(
     if cache == "hot" and candidates.device_type == "cpu":
         refuse("--cache hot replays a CUDA graph, and the device is cpu: use cold")
     loads = [problems[0].replace(load=with_digest(load)).load for load in loads]
-    later = batch_sizes(held_out, "--held-out") if held_out else []
     largest = max(len(candidates.space(problem)) for problem in problems)
     return TuningPlan(
         kernel=candidates.kernel.name,
         source=source_hash(candidates.kernel.name),
         problems=tuple(problems),
-        held_out=tuple(problems[0].replace(T=T) for T in later),
-        starts=_starts(start, candidates.kernel.name, [*(problem.T for problem in problems), *later]),
+        held_out=tuple(held_out),
+        starts=_starts(start, candidates.kernel.name, [problem.T for problem in (*problems, *held_out)]),
         loads=tuple(loads),
         strategy=strategy,
         trials=trials or trials_for(largest),

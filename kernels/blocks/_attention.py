@@ -18,7 +18,7 @@ def refuses_attention(problem: Problem, length: int) -> str | None:
     if problem.mode == "train" and min(problem.T, length) == 1:
         return "has sequences of one token, whose queries have no gradient: give more tokens, or mode = 'forward'"
     if problem.gated or problem.activation != "identity":
-        return "has projections for experts: give activation = 'identity', gated = False"
+        return "has projections for experts: give activation = 'identity', gated = False (a suite file can)"
     if problem.bias:
         return "has projections without biases: give bias = False"
     if problem.capacity_factor is not None:

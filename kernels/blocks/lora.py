@@ -28,7 +28,7 @@ class Lora(ExpertBlock):
 
     def refuses(self, problem: Problem) -> str | None:
         if problem.gated or problem.activation != "identity":
-            return "has nothing between the two products of an expert: give activation = 'identity', gated = False"
+            return "has no activation in an expert: give activation = 'identity', gated = False (a suite file can)"
         return None
 
     def shapes(self, problem: Problem) -> dict[str, tuple[int, int]]:

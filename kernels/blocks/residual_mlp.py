@@ -37,6 +37,9 @@ class ResidualMlp(ExpertBlock):
     def _width(self, problem: Problem) -> int:
         return self.width or problem.F
 
+    def widths(self, problem: Problem) -> dict[str, int]:
+        return {"width": self._width(problem)}
+
     def shapes(self, problem: Problem) -> dict[str, tuple[int, int]]:
         return mlp_shapes(problem, self._width(problem)) | {MIX: (2, problem.D)}
 

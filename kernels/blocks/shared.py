@@ -38,6 +38,9 @@ class SharedExpert(ExpertBlock):
     def _width(self, problem: Problem) -> int:
         return self.width or problem.F
 
+    def widths(self, problem: Problem) -> dict[str, int]:
+        return {"width": self._width(problem)}
+
     def shapes(self, problem: Problem) -> dict[str, tuple[int, int]]:
         gate = {GATE: (1, problem.D)} if self.sigmoid else {}
         return mlp_shapes(problem, self._width(problem)) | gate

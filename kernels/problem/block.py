@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from ...common.plugins import Catalog
@@ -62,6 +62,15 @@ class Block(Parametrised, ABC):
     def refuses(self, problem: Problem) -> str | None:
         """Return None, or why it cannot be a block of this problem, naming the constraint, the value and the remedy."""
         return None
+
+    def widths(self, problem: Problem) -> dict[str, int]:
+        """Return its parameters that are widths, by name; one that is 0 as what the problem makes of it."""
+        return {}
+
+    def scaled(self, problem: Problem, D: int) -> Block:
+        """Return the block of the problem whose widths are those of this one times D / `Problem.D`."""
+        given = {name: width for name, width in self.widths(problem).items() if getattr(self, name)}
+        return replace(self, **{name: max(1, width * D // problem.D) for name, width in given.items()})
 
     def core(self, problem: Problem) -> Problem:
         """Return the problem of the experts alone, for which kernels are built."""

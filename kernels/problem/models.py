@@ -1,6 +1,7 @@
 """Presets: the shapes of the MoE layers of published models, by name, from the table in ``models.toml``.
 
-A preset is one MoE layer; its note says what it leaves out of the real layer.
+A preset is one MoE layer: its experts alone, or these with the model's own block around them. Its note says what it
+leaves out of the real layer.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...common.names import unknown
-from .problem import Activation, Problem
+from .problem import ELEMENT_BYTES, Activation, Problem
 
 Layout = Literal["fused", "stacked", "interleaved", "fused and transposed", "interleaved and transposed"]
 
@@ -23,10 +24,13 @@ class Model:
     ``layers`` counts its MoE layers. ``router`` is its router. ``bias`` is that of its experts. ``source`` says where
     the figures are from; ``note`` what the preset leaves out or replaces, and what is unverified.
 
-    ``model_width`` is given where experts work in a latent width D, with dense projections from and to the model's own
-    around them. ``layout`` says how a checkpoint stores the weights of experts, where it is known and not a matrix for
-    each expert and projection: gate and up ``fused`` in one (E, 2 F, D), as here; gate and up ``stacked`` apart, each
-    for all experts; fused with rows of gate and up ``interleaved``; ``transposed``, with rows and columns exchanged.
+    ``block`` is the text of what stands around the experts (`Problem.block`), a shared expert for example, and "" where
+    nothing does. ``model_width`` is given where experts work in a latent width D, with dense projections from and to
+    the model's own around them; the block has these.
+
+    ``layout`` says how a checkpoint stores the weights of experts, where it is known and not a matrix for each expert
+    and projection: gate and up ``fused`` in one (E, 2 F, D), as here; gate and up ``stacked`` apart, each for all
+    experts; fused with rows of gate and up ``interleaved``; ``transposed``, with rows and columns exchanged.
     """
 
     name: str
@@ -40,12 +44,13 @@ class Model:
     gated: bool = True
     activation: Activation = "silu"
     bias: bool = False
+    block: str = ""
     model_width: int | None = None
     layout: Layout | None = None
     note: str = ""
 
     def problem(self, *, T: int, **fields: object) -> Problem:
-        """Return the problem of this layer on ``T`` tokens; ``fields`` sets or overrides any other field.
+        """Return the problem of its experts alone on ``T`` tokens; ``fields`` sets or overrides any other field.
 
         Raises:
             InvalidProblem: when a field's value is outside its range.
@@ -62,6 +67,24 @@ class Model:
             bias=self.bias,
         )
         return shape.replace(**fields)
+
+    def whole(self, *, T: int, **fields: object) -> Problem:
+        """Return the problem of its experts with the model's own block around them, as `problem` does.
+
+        Raises:
+            InvalidProblem: when a field's value is outside its range.
+        """
+        return self.problem(T=T, **{"D": self.model_width or self.D, "block": self.block, **fields})
+
+    @property
+    def note_alone(self) -> str:
+        """The note of the experts alone, which leave out the block."""
+        return "; ".join(filter(None, (self.block and f"without its {self.block}", self.note)))
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of all MoE layers with their blocks, without routers."""
+        return self.layers * self.whole(T=0, dtype="float32").weight_bytes // ELEMENT_BYTES["float32"]
 
     @property
     def expert_parameters(self) -> int:

@@ -114,7 +114,7 @@ def _value(field: dataclasses.Field[Any], text: str) -> Value:
     except ValueError:
         value = None
     if value is None or not least <= value <= most:
-        raise ValueError(f"{field.name} = {text!r}: give {noun} from {least:g} to {most:g}")
+        raise ValueError(f"{field.name} = {text!r}: give {noun} from {_word(least)} to {_word(most)}")
     return value
 
 

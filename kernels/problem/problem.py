@@ -259,17 +259,27 @@ class Problem:
         """Split every expert in ``granularity``; parameters and useful FLOPs stay (Krajewski et al. 2024, sec. 3)."""
         if granularity < 1 or self.F % granularity:
             raise InvalidProblem(f"granularity = {granularity} does not divide F = {self.F}: give a divisor of it")
-        return self.replace(F=self.F // granularity, E=self.E * granularity, K=self.K * granularity)
+        around = self.around and dataclasses.replace(self.around, **self.around.widths(self))
+        return self.replace(
+            F=self.F // granularity,
+            E=self.E * granularity,
+            K=self.K * granularity,
+            block=around.spec if around else "",
+        )
 
     def scaled(self, D: int) -> Problem:
-        """Return the largest problem of width at most ``D`` with this E, K and F / D, at the best alignment."""
+        """Return the largest problem of width at most ``D`` with this E, K and F / D, at the best alignment.
+
+        The widths of a block keep their ratio to D too, rounded down.
+        """
         divisor = math.gcd(self.D, self.F)
         width, hidden = self.D // divisor, self.F // divisor
         for alignment in ALIGNMENTS:
             step = width * alignment
             if step <= D:
                 times = D // step * alignment
-                return self.replace(D=width * times, F=hidden * times)
+                block = self.around.scaled(self, width * times).spec if self.around else ""
+                return self.replace(D=width * times, F=hidden * times, block=block)
         raise InvalidProblem(f"D = {D} is too narrow to keep F / D = {hidden}/{width}: give at least {width}")
 
     def dense(self) -> Problem:

@@ -72,8 +72,14 @@ def predict(request: PredictionRequest) -> Iterator[Prediction]:
     """Yield a prediction for each number of ranks and each dispatcher, in that order.
 
     Raises:
+        InvalidProblem: when there is a block around the experts.
         InvalidMachine: when the machine lacks products of the problem's dtype, or links that a layout needs.
     """
+    if request.problem.block:
+        raise InvalidProblem(
+            f"block = {request.problem.block!r} stands on one rank, and predictions are of experts that ranks share: "
+            "leave the block out"
+        )
     machine, chosen = request.machine, choices(request.problem)
     for ranks in request.ranks:
         layout = Layout.of(ranks, experts=request.problem.E, ranks_per_node=machine.ranks_per_node)
@@ -108,6 +114,7 @@ def beyond(tasks: Sequence[Task], suites: Mapping[str, Suite], machine: MachineD
     """Yield predictions that continue the lines of suites, given by name, beyond the ranks of this machine.
 
     Raises:
+        InvalidProblem: as `predict`.
         InvalidMachine: as `predict`.
     """
     lines: dict[tuple[str, Problem], tuple[int, ...]] = {}

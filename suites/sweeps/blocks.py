@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from ...kernels.problem import Problem
+from ...kernels.problem import InvalidProblem, Problem
 from ..layer import Layer
 from ..suite import Suite, SuiteForm, SuitePoint, Sweep
 from ._rules import DROPLESS, GPU_BASELINE
@@ -19,7 +19,7 @@ LINEAR: Final = {"gated": False, "activation": "identity"}
 Changes = Mapping[str, object]
 
 BLOCKS: Final[Mapping[str, Callable[[Problem], Changes]]] = {
-    "experts alone": lambda _: {},
+    "experts alone": lambda _: {"block": ""},
     "shared": lambda problem: {"block": f"shared:width={SHARED * problem.F},sigmoid=true"},
     "residual_mlp": lambda _: {"block": "residual_mlp", "K": 1},
     "latent": lambda _: {"block": "latent"},
@@ -38,13 +38,20 @@ FEW: Final = DROPLESS.leaving_out(
 )
 
 
+def _refuse_fixed(layer: Layer) -> None:
+    if "block" in layer.fixed:
+        raise InvalidProblem("this suite compares blocks: leave the block out, or ask another suite")
+
+
 def _point(layer: Layer, name: str) -> SuitePoint:
+    _refuse_fixed(layer)
     problem = layer.changed(**BLOCKS[name](layer.problem))
     return SuitePoint(series=f"blocks, T={problem.T}", x=name, problem=problem)
 
 
 def _soft_point(layer: Layer, E: int) -> SuitePoint:
     """Return Soft MoE with so many experts, and as many slots as the largest number of them."""
+    _refuse_fixed(layer)
     problem = layer.changed(E=E, K=1, block=f"soft_moe:slots={MOST_EXPERTS // E},length={LENGTH}")
     series = f"Soft MoE, {MOST_EXPERTS} slots of {LENGTH} tokens"
     return SuitePoint(series=series, x=f"E={problem.E}", problem=problem)

@@ -13,6 +13,7 @@ from moebench.cli.problem_options import OLD_SPELLINGS
 
 MEANINGS = {
     "--address": "cluster",
+    "--block": "lock",
     "--cache": "caches",
     "--capacity": "apacity",
     "--capacity-rule": "apacity",

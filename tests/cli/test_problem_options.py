@@ -87,6 +87,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ((*SHAPE, "--load", "trace:missing.npy"), "trace missing.npy: No such file or directory"),
         ((*SHAPE, "--ranks", "none"), "--ranks none: 'none' is not a number of ranks"),
         ((*SHAPE, "--router", "softmax_tok"), "did you mean softmax_topk"),
+        ((*SHAPE, "--block", "shard"), "block = 'shard': no block is named 'shard': did you mean shared"),
+        ((*SHAPE, "--block", "shared:width=x"), "width = 'x': give an integer from 0 to 1048576"),
+        ((*SHAPE, "--block", "soft_moe"), "block = 'soft_moe' has one expert for a slot: give K = 1, not 2"),
+        ((*SHAPE, "--block", "lora"), "give activation = 'identity', gated = False (a suite file can)"),
+        ((*SHAPE, "--block", "model"), "--block model is the block of a model: name it by --model NAME or --config"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_exit_code_2(
@@ -119,6 +124,79 @@ def test_every_preset_is_predicted_and_has_a_space(name: str) -> None:
     predicted = moebench(*VERBS["predict"], "--model", name, "--ranks", "8")
     assert predicted.exit_code == 0, predicted.output
     assert "fastest: " in predicted.stdout
+
+
+def test_the_block_of_a_model_is_what_its_file_says(here: Path) -> None:
+    """Kernels are tuned for the experts alone, in the width that these work in."""
+    fields = {"model_type": "deepseek_v3", "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 96}
+    more = {"hidden_size": 64, "num_hidden_layers": 2, "n_shared_experts": 2, "n_group": 1, "topk_group": 1}
+    (here / "config.json").write_text(json.dumps(fields | more | {"first_k_dense_replace": 0}))
+    whole = moebench(*VERBS["tune"], "--config", "config.json", "--block", "model", "--tokens", "16")
+    assert (whole.exit_code, whole.stderr) == (
+        0,
+        "moebench: tuned are the experts alone, D=64: what stands around them in shared:width=192 runs as it is\n",
+    )
+    alone = moebench(*VERBS["tune"], "--config", "config.json", "--tokens", "16")
+    assert (alone.stdout, alone.stderr) == (whole.stdout, "")
+
+
+def test_a_latent_model_is_scaled_with_its_block() -> None:
+    words = ("--model", "Nemotron-3-Super", "--width", "256", "--tokens", "16", "--block")
+    assert (
+        "D=64: what stands around them in latent:width=64,shared=336"
+        in moebench(*VERBS["tune"], *words, "model").stderr
+    )
+    assert (
+        "D=32: what stands around them in latent:width=32" in moebench(*VERBS["tune"], *words, "latent:width=32").stderr
+    )
+
+
+def test_slots_are_tuned_once_whatever_the_tokens() -> None:
+    shape = ("--shape", "D=64,F=96,E=8,K=1", "--tokens", "16,64", "--block")
+    once = moebench(*VERBS["tune"], *shape, "soft_moe:slots=3")
+    assert [line.partition(":")[0] for line in once.stdout.splitlines() if ", T = " in line] == ["scatter, T = 24"]
+
+
+@pytest.mark.parametrize("words", [("--block", "shared"), ("--block", "model"), ("--block", "shared", "--ranks", "1")])
+def test_a_layer_with_a_block_is_not_predicted(words: tuple[str, ...]) -> None:
+    refused = moebench(*VERBS["predict"], "--model", "DeepSeek-V3", *words)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1)
+    assert "block = 'shared' stands on one rank" in refused.stderr
+    assert moebench(*VERBS["predict"], "--model", "Mixtral-8x7B", "--block", "model", "--ranks", "8").exit_code == 0
+
+
+def test_a_run_is_planned_of_whole_models_on_lines_of_their_own() -> None:
+    layers = tuple(Layer.of(name, T=1, whole=True) for name in ("Kimi-K3", "Mixtral-8x7B"))
+    asked = Asked(layers=layers, fields={"T": (16,)})
+    found = plan(["tokens"], size="small", device_type="cpu", asked=asked, configs="default").tasks
+    assert {(task.point.series, task.problem.D, task.problem.block) for task in found} == {
+        (f"Kimi-K3 with {layers[0].problem.block}, D=7168", 7168, "latent:width=3584,shared=6144"),
+        ("Mixtral-8x7B, D=4096", 4096, ""),
+    }
+    assert "without its latent:width=3584,shared=6144; " in Layer.of("Kimi-K3", T=1).note
+    assert "latent:" not in layers[0].note
+    assert Asked(layers=layers).models == set(), "the suite's own points of these models are of their experts alone"
+    assert Asked(layers=layers[1:]).models == {"Mixtral-8x7B"}
+
+
+def test_a_block_is_named_on_the_lines_of_a_run_but_the_suite_of_blocks_refuses_one() -> None:
+    asked = Asked(fields={"block": ("shared:width=64,sigmoid=true",), "T": (16,)})
+    (task,) = plan(["tokens"], size="small", device_type="cpu", asked=asked, configs="default").tasks
+    assert (task.problem.block, task.point.series.rpartition(", ")[2]) == ("shared:width=64,sigmoid=true",) * 2
+    refused = moebench(*VERBS["run"][:1], "blocks", "--block", "shared")
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "moebench: no point of blocks is left: this suite compares blocks: leave the block out, or ask another suite\n",
+    )
+
+
+@pytest.mark.slow  # starts a worker and measures
+def test_a_layer_with_a_block_is_measured(here: Path) -> None:
+    options = (*SHAPE, "--tokens", "16", "--block", "shared:sigmoid=true", "--kernel", "scatter", "--samples", 3)
+    ran = moebench(*VERBS["run"], *options, "-o", "r.jsonl")
+    assert ran.exit_code == 0, ran.output
+    records = [json.loads(line) for line in (here / "r.jsonl").read_text().splitlines()]
+    assert {(record["problem"]["block"], record["status"]) for record in records} == {("shared:sigmoid=true", "passed")}
 
 
 CONFIGS: dict[str, tuple[int, dict[str, object]]] = {

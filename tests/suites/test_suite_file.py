@@ -79,6 +79,16 @@ def test_a_file_can_be_asked_of_another_layer(file: Path) -> None:
     assert [(task.point.series, task.problem.T) for task in found] == [("ours", 1), ("ours", 16), ("Qwen3", 4)]
 
 
+def test_a_file_can_be_about_a_model_with_its_block(file: Path) -> None:
+    file.write_text(
+        TEXT.replace('model = "Qwen3-30B-A3B"', 'model = "Kimi-K3"').replace(
+            "width = 64", 'block = "model", width = 64'
+        )
+    )
+    *_, problem = [place.problem for place in read(file).small.places]
+    assert (problem.D, problem.block, problem.core.D) == (56, "latent:width=28,shared=48", 28)
+
+
 def test_paths_in_a_file_are_beside_it(file: Path) -> None:
     write_ids(file.with_name("routes.npy"), [[0, 1], [2, 3]])
     config = {

@@ -74,10 +74,11 @@ def lora(problem: Problem, tensors: Tensors, ids: Ids) -> list[Tensor]:
 
 
 def latent(problem: Problem, tensors: Tensors, ids: Ids) -> list[Tensor]:
-    return [
-        tensors["layer_out_of"] @ experts(problem, tensors, ids, t, tensors["layer_into"] @ x_D)
-        for t, x_D in enumerate(tensors["x"])
-    ]
+    rows = []
+    for t, x_D in enumerate(tensors["x"]):
+        y_D = tensors["layer_out_of"] @ experts(problem, tensors, ids, t, tensors["layer_into"] @ x_D)
+        rows.append(y_D + mlp(problem, tensors, x_D) if "layer_mlp_up" in tensors else y_D)
+    return rows
 
 
 def soft_moe(problem: Problem, tensors: Tensors, _: Ids) -> list[Tensor]:

@@ -17,6 +17,7 @@ from ....common.errors import UserError
 from ....common.files import NotUtf8, read_text
 from ..models import Model
 from ..problem import Activation, InvalidProblem
+from .config_block import SHARED_COUNTS, block_notes, block_of, block_reads
 from .config_router import READ, router_notes, router_of
 
 Config = dict[str, Any]
@@ -80,8 +81,6 @@ SILENT_WORDS = (
     *("mtp", "is_moe", "enable_moe", "moe_layer", "layer_period", "layer_offset", "capacity", "eval", "padding", "eps"),
     *("norm_min", "switch_"),
 )
-# These count even where they are 1; any other field that is 0 or 1 changes nothing.
-SHARED = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts", "num_shared_expert")
 
 
 class InvalidConfig(UserError, ValueError):
@@ -108,14 +107,16 @@ def model_of_config(path: Path) -> Model:
     width, model_width = config.number(WIDTHS), config.number(MODEL_WIDTHS)
     activation, gated = _activation(config)
     chosen = ALWAYS_CHOSEN.get(config.family) if not config.has(CHOSEN) else None
+    hidden = config.commonest(HIDDEN_WIDTHS)
     try:
         router = router_of(config.fields, config.family)
+        block = block_of(config.fields, config.family, hidden=hidden, latent=width if width != model_width else 0)
     except ValueError as error:
         raise InvalidConfig(f"{path}: {error}") from error
     model = Model(
         name=config.family or path.stem,
         D=width,
-        F=config.commonest(HIDDEN_WIDTHS),
+        F=hidden,
         E=experts,
         K=chosen or config.commonest(CHOSEN),
         gated=gated,
@@ -124,18 +125,21 @@ def model_of_config(path: Path) -> Model:
         bias=config.family in BIASED,
         layers=layers,
         source=str(path),
+        block=block,
         model_width=model_width if model_width != width else None,
         note="; ".join(
             [
                 *config.notes,
                 *router_notes(config.fields, config.family),
-                *_left_out(config),
+                *block_notes(config.family),
+                *_left_out(config, block_reads(block)),
                 *_dense_layers(layers, all_layers),
             ]
         ),
     )
     try:
-        return dataclasses.replace(model, router=model.problem(T=1).router)
+        whole = model.whole(T=1)
+        return dataclasses.replace(model, router=whole.router, block=whole.block)
     except InvalidProblem as error:
         raise InvalidConfig(f"{path}: {error}") from error
 
@@ -292,9 +296,9 @@ def _activation(config: _Fields) -> tuple[Activation, bool]:
     return found, gated
 
 
-def _left_out(config: _Fields) -> Iterator[str]:
-    """Yield what the file says about experts and routers that the layer does not do."""
-    read = {*WIDTHS, *HIDDEN_WIDTHS, *EXPERTS, *CHOSEN, *LAYERS, *ACTIVATIONS, *_LISTS} | READ
+def _left_out(config: _Fields, of_block: set[str]) -> Iterator[str]:
+    """Yield what the file says about experts and routers that the layer with its block does not do."""
+    read = {*WIDTHS, *HIDDEN_WIDTHS, *EXPERTS, *CHOSEN, *LAYERS, *ACTIVATIONS, *_LISTS} | READ | of_block
     read |= {constant for constants in CONSTANTS.values() for constant in constants}
     found = [
         name if value is True or isinstance(value, list) else f"{name} = {value}"
@@ -311,8 +315,8 @@ def _left_out(config: _Fields) -> Iterator[str]:
 def _tells(name: str, value: object) -> bool:
     if isinstance(value, dict) or not value or any(word in name for word in SILENT_WORDS):
         return False
-    if name in SHARED or value is True:
-        return name in SHARED or any(word in name for word in TELLING_WORDS)
+    if name in SHARED_COUNTS or value is True:  # a count of 1 counts; any other field that is 0 or 1 changes nothing
+        return name in SHARED_COUNTS or any(word in name for word in TELLING_WORDS)
     return value != 1 and any(word in name for word in TELLING_WORDS)
 
 

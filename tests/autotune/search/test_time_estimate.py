@@ -29,7 +29,7 @@ def default_plan(candidates: Candidates, problems: list[Problem]) -> TuningPlan:
     return plan_of(
         candidates,
         problems,
-        held_out="",
+        held_out=[],
         start=None,
         trials=None,
         seconds=None,

@@ -65,7 +65,9 @@ CASES: dict[str, list[Problem]] = {
     ],
     "residual_mlp": around("residual_mlp:width=24", BASE, {"gated": False, "activation": "gelu"}),
     "lora": around("lora", LINEAR, {"F": 4}),
-    "latent": around("latent:width=8", BASE, {"D": 40, "block": "latent"}),
+    "latent": around(
+        "latent:width=8,shared=24", BASE, {"D": 40, "block": "latent"}, {"gated": False, "activation": "relu2"}
+    ),
     "soft_moe": [
         BASE.replace(**{"K": 1, "block": "soft_moe:slots=3,length=5", **changes})
         for changes in (

@@ -192,6 +192,7 @@ TOTALS = {
     "ZAYA1-8B": 8.3,
 }
 
+ROUNDED_DOWN = {"ERNIE-4.5-21B-A3B": 22}
 WITH_LARGE_EMBEDDINGS = {"Granite-4.0-H-Small": 0.84, "Phi-mini-MoE": 0.75, "Phi-tiny-MoE": 0.7}
 # Switch-Base-64 is checked against Switch-Base-128. Of the others no total is published, or none without other tables;
 # the experts of Mistral-Large-4 alone would be 3 % more than its rounded total.
@@ -237,6 +238,46 @@ def test_expert_parameters_are_the_known_ones(name: str, billions: float) -> Non
 @pytest.mark.parametrize(("name", "billions"), TOTALS.items(), ids=list(TOTALS))
 def test_experts_are_most_of_the_published_total_and_never_more(name: str, billions: float) -> None:
     assert WITH_LARGE_EMBEDDINGS.get(name, 0.85) < model(name).expert_parameters / 1e9 / billions < 1
+
+
+@pytest.mark.parametrize(("name", "billions"), TOTALS.items(), ids=list(TOTALS))
+def test_a_block_adds_parameters_within_the_published_total(name: str, billions: float) -> None:
+    preset = model(name)
+    assert (preset.parameters > preset.expert_parameters) is bool(preset.block or preset.bias)
+    assert preset.parameters / 1e9 < ROUNDED_DOWN.get(name, billions)
+
+
+@pytest.mark.parametrize(
+    ("name", "added"),
+    [
+        ("Qwen2-57B-A14B", 28 * (3 * 3584 * 20480 + 3584)),
+        ("DeepSeek-V2", 59 * 3 * 5120 * 2 * 1536),
+        ("Kimi-K3", 92 * (2 * 7168 * 3584 + 3 * 7168 * 6144)),
+        ("Nemotron-3-Ultra", 48 * (2 * 8192 * 2048 + 2 * 8192 * 10240)),
+        ("Inkling", 0),
+    ],
+)
+def test_the_block_of_a_model_has_its_matrices(name: str, added: int) -> None:
+    assert model(name).parameters - model(name).expert_parameters == added
+
+
+@pytest.mark.parametrize("preset", MODELS, ids=NAMES)
+def test_a_block_is_canonical_and_stands_around_the_experts_of_the_preset(preset: Model) -> None:
+    whole = preset.whole(T=64, dtype="bfloat16", bias=False)
+    assert whole.block == preset.block
+    assert whole.core == preset.problem(T=64, dtype="bfloat16", bias=False)
+    assert not preset.block.startswith(
+        f"shared:width={preset.F}"
+    )  # a width of 0 is that of an expert: equal blocks have one text
+    assert preset.note_alone.endswith(preset.note)
+    assert preset.note_alone.startswith(f"without its {preset.block}" if preset.block else preset.note)
+    small = whole.scaled(512)
+    assert small.weight_bytes / small.D**2 == pytest.approx(whole.weight_bytes / whole.D**2, rel=1e-3)
+
+
+def test_no_note_leaves_out_what_a_block_has() -> None:
+    assert [preset.name for preset in MODELS if "without its" in preset.note and "shared" in preset.note] == []
+    assert [preset.name for preset in MODELS if (preset.model_width is None) == ("latent" in preset.block)] == []
 
 
 def test_half_the_experts_are_half_the_parameters_of_switch_base() -> None:
@@ -288,7 +329,7 @@ def test_presets_equal_what_the_reader_finds_in_the_defaults_of_transformers(tmp
         path = tmp_path / "config.json"
         path.write_text(json.dumps(getattr(transformers, class_name)().to_dict()))
         found, preset = model_of_config(path), model(name)
-        for field in ("D", "F", "E", "K", "layers", "activation", "gated", "bias", "router"):
+        for field in ("D", "F", "E", "K", "layers", "activation", "gated", "bias", "router", "block", "model_width"):
             if (name, field) not in RELEASED_WITH_ANOTHER:
                 assert getattr(found, field) == getattr(preset, field), (name, field)
 

@@ -85,6 +85,24 @@ def test_refine_keeps_parameters_and_useful_flops(problem: Problem, granularity:
     assert fine.flops(fine.N) == coarse.flops(coarse.N)
 
 
+@pytest.mark.parametrize("block", ["shared", "shared:width=24,sigmoid=true", "residual_mlp", "latent:shared=24"])
+def test_refine_keeps_what_stands_around_the_experts(block: str) -> None:
+    coarse = Problem(T=8, D=64, F=32, E=4, K=2, block=block)
+    fine = coarse.refine(4)
+    assert (fine.F, fine.weight_bytes, fine.flops(fine.N)) == (8, coarse.weight_bytes, coarse.flops(coarse.N))
+
+
+@pytest.mark.parametrize("block", ["shared", "shared:width=4096,sigmoid=true", "residual_mlp:width=512", "latent"])
+def test_scaled_keeps_the_ratio_of_a_block_to_the_experts(block: str) -> None:
+    """Matrices of weights shrink with the square of the width, those of one row with the width."""
+    wide = Problem(T=8, D=2048, F=1024, E=4, K=2, block=block)
+    narrow = wide.scaled(256)
+    assert (narrow.D, narrow.F) == (256, 128)
+    shapes = {of.D: of.around.shapes(of) for of in (wide, narrow) if of.around}
+    for name, (rows, columns) in shapes[256].items():
+        assert [rows if rows <= 2 else rows * 8, columns * 8] == [*shapes[2048][name]]
+
+
 def test_refine_by_one_changes_nothing() -> None:
     assert SMALL.refine(1) == SMALL
 

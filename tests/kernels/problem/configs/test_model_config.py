@@ -165,7 +165,12 @@ def test_a_file_without_surprises_leaves_nothing_out_and_a_folder_is_as_good(tmp
 @pytest.mark.parametrize(
     ("changes", "note"),
     [
-        ({"n_shared_experts": 1}, "without n_shared_experts = 1"),
+        ({"model_type": "inkling_text", "n_shared_experts": 1}, "without n_shared_experts = 1"),
+        ({"model_type": "hy_v4", "n_shared_experts": 1}, "its shared expert has the limit of its experts here"),
+        (
+            {"model_type": "cohere2_moe", "num_shared_experts": 2},
+            "without num_shared_experts = 2",
+        ),
         ({"model_type": "minimax_m2", "use_routing_bias": True}, "its selection biases are zero, as before training"),
         ({"model_type": "zaya"}, "its selection biases are zero; before training that of skipping was -1"),
         ({"model_type": "gemma4_text"}, "its learned scales of experts are 1, as before training"),
@@ -200,6 +205,40 @@ def test_what_is_left_out_is_named(changes: dict[str, Any], note: str, write: Wr
 )
 def test_nothing_is_said_of_biases_where_none_selects(changes: dict[str, Any], write: Write) -> None:
     assert model_of_config(write(MIXTRAL | changes)).note == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "block"),
+    [
+        ({}, ""),
+        ({"n_shared_experts": 0}, ""),
+        ({"n_shared_experts": 1}, "shared"),
+        ({"moe_num_shared_experts": 2}, "shared:width=192"),
+        ({"num_shared_expert": [1, 1, 2]}, "shared"),
+        ({"shared_intermediate_size": 64}, "shared:width=64"),
+        ({"shared_intermediate_size": 0}, ""),
+        ({"n_shared_experts": 1, "moe_shared_expert_intermediate_size": 192}, "shared:width=192"),
+        ({"n_shared_experts": 0, "moe_shared_expert_intermediate_size": 192}, ""),
+        ({"share_expert_dim": 96}, "shared"),
+        ({"model_type": "qwen2_moe", "shared_expert_intermediate_size": 384}, "shared:width=384,sigmoid=true"),
+        (
+            {"model_type": "dots3_note_text", "n_shared_experts": 2, "shared_experts_intermediate_size": 32},
+            "shared:width=64",
+        ),
+        ({"model_type": "llama4_text", "num_experts_per_tok": 1}, "shared"),
+        ({"moe_latent_size": 16}, "latent:width=16"),
+        ({"moe_latent_size": 16, "n_shared_experts": 2}, "latent:width=16,shared=192"),
+        ({"model_type": "inkling_text", "n_shared_experts": 2}, ""),
+        ({"model_type": "cohere2_moe", "num_shared_experts": 1}, ""),
+        ({"model_type": "cohere2_moe", "num_shared_experts": 1, "shared_expert_combination_strategy": "sum"}, "shared"),
+    ],
+    ids=str,
+)
+def test_the_block_is_that_of_the_model(changes: dict[str, Any], block: str, write: Write) -> None:
+    model = model_of_config(write(MIXTRAL | changes))
+    assert (model.block, model.whole(T=1).D) == (block, 64)
+    if block:
+        assert "shared_experts" not in model.note
 
 
 def test_experts_of_gpt_oss_have_biases(write: Write) -> None:
@@ -241,6 +280,9 @@ def test_the_text_model_of_a_multimodal_model_is_found_with_the_quantisation_bes
         (MIXTRAL | {"routed_scaling_factor": "2"}, ["routed_scaling_factor = '2': give a number"]),
         (MIXTRAL | {"n_group": 3, "topk_group": 2}, ["groups=3,top_groups=2", "equal groups, not E = 8"]),
         (MIXTRAL | {"n_group": 2, "topk_group": 3}, ["top_groups = 3 of groups = 2 limits nothing"]),
+        (MIXTRAL | {"n_shared_experts": "1"}, ["n_shared_experts = '1': give an integer of at least 0"]),
+        (MIXTRAL | {"num_shared_expert": []}, ["num_shared_expert = []: give an integer"]),
+        (MIXTRAL | {"n_shared_experts": 10**9}, ["shared:width=96000000000", "give an integer from 0 to"]),
         (MIXTRAL | {"n_group": "8"}, ["n_group = '8': give a number from 0 to 4096"]),
         (MIXTRAL | {"zero_expert_num": -1}, ["zero_expert_num = -1: give a number"]),
         (MIXTRAL | {"first_k_dense_replace": 12}, ["first_k_dense_replace", "no layer has experts"]),
