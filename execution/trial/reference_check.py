@@ -13,7 +13,7 @@ from torch import Tensor
 from ...kernels.kernel import Layer
 from ...kernels.oracle import Result, drop
 from ...kernels.problem import Problem
-from ...kernels.problem.draw_routes import check_seed
+from ...kernels.problem.draw_routes import check_seed, draw_routes
 from ...kernels.problem.routing import Routing, widened
 from ...kernels.problem.shard import Shard
 from ...kernels.problem.tensors import Inputs, Weights, draw_inputs, draw_weights
@@ -90,10 +90,15 @@ class ReferenceCheck:
     row_T: Tensor | None = None
 
     @staticmethod
-    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
-        """Draw fresh tokens and routes for given weights, which differ from seed to seed."""
+    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device, width: int = 0) -> ReferenceCheck:
+        """Draw fresh tokens and routes for given weights, which differ from seed to seed.
+
+        Where no token has ``width`` routes, absent ones are added.
+        """
         problem, question = subject.problem, subject.question
         everyone = question.given(problem, draw_inputs(problem, weights, seed=seed, device=device), seed)
+        routing = widened(everyone.routing, max(width, everyone.routing.chosen))
+        everyone = dataclasses.replace(everyone, routing=routing)
         if problem.ranks == 1:
             mine, expected = everyone, question.truth(problem, everyone)
         else:
@@ -256,14 +261,25 @@ class ReferenceChecks:
         The reference of a whole batch takes as long as two calls. With one expert, as reference rates have it, all
         tokens take the same way, so that in their first check too some are repeated.
         """
-        problem, weights = subject.problem, self._weights[subject]
+        problem, weights, width = subject.problem, self._weights[subject], _width(subject.problem)
         new = -(-problem.T // NEW_SHARE)
         if problem.ranks > 1 or not subject.by_token or new == problem.T or (known is None and problem.E > 1):
-            return ReferenceCheck.draw(subject, weights, seed=seed, device=self._device)
-        few = ReferenceCheck.draw(
-            Subject(problem.replace(T=new), subject.question), weights, seed=seed, device=self._device
-        )
+            return ReferenceCheck.draw(subject, weights, seed=seed, device=self._device, width=width)
+        fewer = Subject(problem.replace(T=new), subject.question)
+        few = ReferenceCheck.draw(fewer, weights, seed=seed, device=self._device, width=width)
         return few.with_known(problem, known or few, seed=seed)
+
+
+def _width(problem: Problem) -> int:
+    """Return how many routes the token with the most has in any check: timed inputs keep their shape for all of them.
+
+    It is 0 where all tokens have K.
+    """
+    if not problem.leaves_out or (problem.around is not None and problem.around.own_routes):
+        return 0
+    drawn = [(problem, check_seed(problem, turn)) for turn in (0, 1)]
+    drawn.append((problem.replace(T=-(-problem.T // NEW_SHARE)), check_seed(problem, 1)))
+    return max(draw_routes(one, seed=seed, device=torch.device("cpu")).chosen for one, seed in drawn)
 
 
 def _weights_of(subject: Subject) -> tuple[object, ...]:

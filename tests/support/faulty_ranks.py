@@ -95,10 +95,10 @@ class WritesOnRankOne(OnRankOne):
 TOO_LARGE = 13  # a seed: the inputs and the reference of its problem do not fit rank 1
 
 
-def _draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
+def _draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device, width: int = 0) -> ReferenceCheck:
     if subject.problem.seed == TOO_LARGE and dist.get_rank() == 1:
         raise torch.OutOfMemoryError("tried to allocate 1000 GiB")
-    return _check_draw(subject, weights, seed=seed, device=device)
+    return _check_draw(subject, weights, seed=seed, device=device, width=width)
 
 
 _check_draw = ReferenceCheck.draw

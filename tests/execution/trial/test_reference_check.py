@@ -10,6 +10,7 @@ from moebench.execution.trial import reference_check
 from moebench.execution.trial.reference_check import NEW_SHARE, ReferenceCheck, ReferenceChecks, Subject
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.problem import Problem
+from moebench.kernels.problem.draw_routes import check_seed, draw_routes
 from moebench.kernels.problem.shard import Shard
 from moebench.kernels.problem.tensors import draw_inputs, draw_weights
 from moebench.kernels.question import LAYER
@@ -66,6 +67,30 @@ def test_a_rank_expects_its_share_of_the_whole_result(problem: Problem, monkeypa
         share = whole.shard(Shard.of(problem, rank))
         assert torch.allclose(check.expected.y_TD, share.y_TD, rtol=1e-12, atol=1e-12)
         assert check.expected.gradients.keys() == share.gradients.keys()
+
+
+@pytest.mark.parametrize("kernel", ["router_alone", "loop"])
+@pytest.mark.parametrize("mode", ["forward", "train"])
+@pytest.mark.parametrize("router", ["expert_choice", "token_rounding:tile=4"])
+def test_both_checks_have_the_same_shapes_where_tokens_have_different_numbers_of_routes(
+    router: str, mode: str, kernel: str
+) -> None:
+    """Some of these seeds draw more routes for a token before timing, some after it."""
+    question, narrower = KERNELS.load(kernel).question, []
+    for seed in range(6):
+        problem = Problem(T=96, D=8, F=8, E=32, K=4, seed=seed, mode=mode).replace(router=router)  # type: ignore[arg-type]
+        problem = KERNELS.load(kernel).solves(problem)
+        checks, subject = ReferenceChecks(CPU), Subject(problem, question)
+        first, last = checks.first(subject), checks.last(subject)
+        for name, tensor in first.inputs.of_tokens().items():
+            assert tensor.shape == last.inputs.of_tokens()[name].shape, name
+            assert tensor.requires_grad == last.inputs.of_tokens()[name].requires_grad, name
+        for name, gradient in last.expected.gradients.items():
+            assert gradient.shape == last.inputs.tensors()[name].shape, name
+        widths = [draw_routes(problem, seed=check_seed(problem, turn), device=CPU).chosen for turn in (0, 1)]
+        narrower.append(widths[0] - widths[1])
+    if router == "expert_choice":
+        assert min(narrower) < 0 < max(narrower)
 
 
 def test_a_last_check_has_new_tokens_among_known_ones_in_other_places() -> None:
