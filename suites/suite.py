@@ -57,8 +57,8 @@ class SuiteForm:
     """The points of a suite and who competes there; ``baseline`` is the kernel that others are compared with.
 
     ``also`` are points that belong to no sweep; they are asked of no other layer. ``asks`` are observations that take
-    many calls (`Task.asks`). ``seconds`` are those of one competitor's timed calls where times are not the question,
-    None for as many as the size has. The forms for a GPU are also measured
+    many calls (`Task.asks`). ``seconds`` are those of one competitor's timed calls, fewer where times are not the
+    question or points are many, None for as many as the size has. The forms for a GPU are also measured
     with hot caches, so their baseline must not wait for the host: a CUDA graph could not hold its call.
     """
 

@@ -81,10 +81,8 @@ class Block(Parametrised, ABC):
         return {}
 
     def routes(self, problem: Problem, *, seed: int, device: torch.device) -> Routing:
-        """Draw the routes of the core problem."""
-        from .draw_routes import draw_routes  # noqa: PLC0415  # problems are made where torch is not wanted
-
-        return draw_routes(problem, seed=seed, device=device)
+        """Draw the routes of the core problem, where ``own_routes`` says that these are not the problem's."""
+        raise NotImplementedError(f"{self.name()} draws no routes of its own")
 
     @abstractmethod
     def own_flops(self, problem: Problem) -> int:

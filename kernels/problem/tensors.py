@@ -229,13 +229,15 @@ def draw_weights(problem: Problem, *, seed: int, device: torch.device) -> Weight
 def draw_inputs(problem: Problem, weights: Weights, *, seed: int, device: torch.device) -> Inputs:
     """Draw new tokens and routes for given weights, and in training an output gradient."""
     generator = torch.Generator(device).manual_seed(seed)
+    around = problem.around
+    routes = draw_routes if around is None or not around.own_routes else around.routes
 
     def normal() -> Tensor:
         return torch.randn((problem.T, problem.D), generator=generator, device=device).to(token_dtype(problem))
 
     return Inputs(
         x_TD=normal(),
-        routing=(draw_routes if problem.around is None else problem.around.routes)(problem, seed=seed, device=device),
+        routing=routes(problem, seed=seed, device=device),
         weights=weights,
         dy_TD=normal() if problem.mode == "train" else None,
     )

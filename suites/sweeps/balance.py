@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...kernels.problem.router import Router
 from ...kernels.problem.trace import label
 from ..competitors import CompetitorRule
 from ..layer import Layer
@@ -23,9 +24,25 @@ def _point(layer: Layer, choice: Choice) -> SuitePoint:
     return SuitePoint(series=series, x=problem.router, problem=problem)
 
 
-def _sweep(layer: Layer, loads: tuple[str, ...]) -> Sweep:
-    values = tuple((load, spec) for load in loads for spec in SPECS if takes(layer, spec, load=load))
+def _sweep(layer: Layer, loads: tuple[str, ...], specs: tuple[str, ...] = SPECS) -> Sweep:
+    values = tuple((load, spec) for load in loads for spec in specs if takes(layer, spec, load=load))
     return Sweep(layer=layer, point=_point, values=values)
+
+
+def _choosing_apart(layer: Layer) -> tuple[str, ...]:
+    """Return the routers but for those that choose the same experts of a load as another: the K of largest logits."""
+    found: list[str] = []
+    counts: set[int] = set()
+    for spec in (layer.problem.router, *(spec for spec in SPECS if takes(layer, spec))):
+        problem = routed(layer, spec)
+        if not Router.parse(spec).follows_load or problem.K not in counts:
+            found.append(spec)
+        if Router.parse(spec).follows_load:
+            counts.add(problem.K)
+    return tuple(dict.fromkeys(found))
+
+
+SMALL = Layer.of(MODEL, T=256, width=256)
 
 
 suite = Suite(
@@ -34,7 +51,8 @@ suite = Suite(
     small=SuiteForm(
         baseline="grouped",
         competitors=FEW,
-        sweeps=(_sweep(Layer.of(MODEL, T=512, width=256), ("zipf:1", "text")),),
+        sweeps=(_sweep(SMALL, ("zipf:1", "text"), _choosing_apart(SMALL)),),
+        seconds=0.1,
     ),
     full=SuiteForm(
         baseline="triton_scatter",

@@ -74,7 +74,7 @@ SOFT_LARGE = LARGE.replace(T=256 * LENGTH)
 suite = Suite(
     question="What do layers cost that have more in them than experts, and is the time of Soft MoE flat in E?",
     axis="block",
-    small=SuiteForm(baseline="loop", competitors=FEW, sweeps=_sweeps(SMALL, SOFT_SMALL, (8, 32, 128))),
+    small=SuiteForm(baseline="loop", competitors=FEW, sweeps=_sweeps(SMALL, SOFT_SMALL, (8, 32, 128)), seconds=0.5),
     full=SuiteForm(
         baseline=GPU_BASELINE,
         competitors=DROPLESS,
