@@ -101,7 +101,7 @@ class Layer:
 def _layer(of: Model, *, whole: bool, T: int, **fields: object) -> Layer:
     if not whole:
         return Layer(name=of.name, problem=of.problem(T=T, **fields), note=of.note_alone)
-    name = f"{of.name} with {of.block}" if of.block else of.name
+    name = f"{of.name} with its block" if of.block else of.name  # whose widths are those of the problem
     return Layer(name=name, problem=of.whole(T=T, **fields), note=of.note)
 
 

@@ -170,7 +170,7 @@ def test_a_run_is_planned_of_whole_models_on_lines_of_their_own() -> None:
     asked = Asked(layers=layers, fields={"T": (16,)})
     found = plan(["tokens"], size="small", device_type="cpu", asked=asked, configs="default").tasks
     assert {(task.point.series, task.problem.D, task.problem.block) for task in found} == {
-        (f"Kimi-K3 with {layers[0].problem.block}, D=7168", 7168, "latent:width=3584,shared=6144"),
+        ("Kimi-K3 with its block, D=7168", 7168, "latent:width=3584,shared=6144"),
         ("Mixtral-8x7B, D=4096", 4096, ""),
     }
     assert "without its latent:width=3584,shared=6144; " in Layer.of("Kimi-K3", T=1).note
