@@ -22,6 +22,8 @@ ALWAYS_ONE = {"deepseek_v4", "hunyuan_v1_moe", "llama4_text"}
 """Families whose code adds one shared expert of an expert's width, whatever the file says."""
 WIDTH_OF_EACH = {"dots3_note_text"}
 SIGMOID = {"qwen2_moe", "qwen3_5_moe_text", "qwen3_next", "qwen3_omni_moe_talker_text", "qwen4_exp_text"}
+DENSE_BESIDE = {"gemma4_text", "diffusion_gemma_text"}
+"""Families whose layers have the dense MLP of ``intermediate_size`` too, beside the experts."""
 # The shares of inkling's shared experts come from its router.
 OTHERWISE = {"inkling_text"}
 AVERAGED = "shared_expert_combination_strategy"
@@ -46,6 +48,8 @@ def block_of(fields: Fields, family: str, *, hidden: int, latent: int) -> str:
 
 def block_notes(family: str) -> Iterator[str]:
     """Yield what differs between a model's block and its text."""
+    if family in DENSE_BESIDE:
+        yield "without the norms of experts and of the dense layer beside them"
     if family == "hy_v4":
         yield "its shared expert has the limit of its experts here, none in the model"
 
@@ -61,6 +65,8 @@ def _shared_width(fields: Fields, family: str, hidden: int) -> int:
         return 0
     if family in ALWAYS_ONE:
         return hidden
+    if family in DENSE_BESIDE:
+        return _number(fields, ("intermediate_size",)) or 0
     count, width = _number(fields, SHARED_COUNTS), _number(fields, SHARED_WIDTHS)
     if width is None or count == 0:
         return hidden * (count or 0)

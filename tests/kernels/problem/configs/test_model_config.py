@@ -174,6 +174,7 @@ def test_a_file_without_surprises_leaves_nothing_out_and_a_folder_is_as_good(tmp
         ({"model_type": "minimax_m2", "use_routing_bias": True}, "its selection biases are zero, as before training"),
         ({"model_type": "zaya"}, "its selection biases are zero; before training that of skipping was -1"),
         ({"model_type": "gemma4_text"}, "its learned scales of experts are 1, as before training"),
+        ({"model_type": "gemma4_text"}, "without the norms of experts and of the dense layer beside them"),
         ({"model_type": "llama4_text"}, "its gate weights are on the outputs of experts, not on their inputs"),
         ({"model_type": "a_model_of_tomorrow"}, "unverified: its router"),
         (
@@ -226,6 +227,7 @@ def test_nothing_is_said_of_biases_where_none_selects(changes: dict[str, Any], w
             "shared:width=64",
         ),
         ({"model_type": "llama4_text", "num_experts_per_tok": 1}, "shared"),
+        ({"model_type": "gemma4_text", "moe_intermediate_size": 32}, "shared:width=96"),
         ({"moe_latent_size": 16}, "latent:width=16"),
         ({"moe_latent_size": 16, "n_shared_experts": 2}, "latent:width=16,shared=192"),
         ({"model_type": "inkling_text", "n_shared_experts": 2}, ""),
