@@ -42,18 +42,22 @@ def answer(section: Section) -> Answer:
     if not best:
         bits = _bits(section.rows)
         return Answer(f"No competing kernel passed: {_endings(section.rows)}.", [bits] if bits else [])
+    shares = [_share_of_part(grouped, name, words) for name, words in PARTS.items()]
     details = [
+        *shares,
         _alone(grouped),
         *(_against_reference(best, name, words) for name, words in REFERENCES.items()),
-        *(_share_of_part(grouped, name, words) for name, words in PARTS.items()),
         _bound(section),
         _growth(best, section.axis),
         _drops(best),
         _bits(section.rows),
         _failures(section.rows),
     ]
+    details = [detail for detail in details if detail]
+    if not _contested(grouped) and any(shares):  # the question is about the part
+        return Answer(details[0], details[1:])
     clauses = [_winners(grouped), _against_baseline(grouped, best, section.baseline)]
-    return Answer("; ".join(filter(None, clauses)) + ".", [detail for detail in details if detail])
+    return Answer("; ".join(filter(None, clauses)) + ".", details)
 
 
 def _share_of_part(grouped: dict[RowPlace, list[Row]], name: str, words: str) -> str:
@@ -111,8 +115,7 @@ def _uncontested(grouped: dict[RowPlace, list[Row]]) -> str:
 
 def _against_baseline(grouped: dict[RowPlace, list[Row]], best: dict[RowPlace, Row], baseline: str) -> str:
     """Compare the baseline's median with the fastest one, at the points that both passed."""
-    contested = any(_ranked_as(grouped, rank) for rank in (Rank.fastest, Rank.tied))
-    if not contested or baseline in ("", *NOT_COMPETING):
+    if not _contested(grouped) or baseline in ("", *NOT_COMPETING):
         return ""
     ratios, beaten = [], False
     for place, row in best.items():
@@ -126,6 +129,10 @@ def _against_baseline(grouped: dict[RowPlace, list[Row]], best: dict[RowPlace, R
     if not beaten:
         return f"nothing is faster than the baseline {baseline}{limits}"
     return f"the baseline {baseline} takes {span(ratios, '×')} the fastest time{limits}"
+
+
+def _contested(grouped: dict[RowPlace, list[Row]]) -> bool:
+    return any(_ranked_as(grouped, rank) for rank in (Rank.fastest, Rank.tied))
 
 
 def _alone(grouped: dict[RowPlace, list[Row]]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,7 +18,7 @@ from markupsafe import Markup
 from ..results.record import Record
 from . import measures, numbers
 from .answer import Answer, answer
-from .columns import KERNEL, OUTCOME, Column, place_columns, worth
+from .columns import KERNEL, OUTCOME, Column, place_column, place_columns, worth
 from .plots import plot
 from .plots.palette import Style, styles
 from .report import Report
@@ -73,9 +74,14 @@ class View:
     def balance(self) -> list[Column]:
         """Return the columns of the table of routes, none where there is no such table."""
         rows = self.section.balanced
-        # What is the same at all places stands above the times: the width is for the measures.
-        telling = [one for one in place_columns(self.section.axis) if len(set(map(one.cell, rows))) > 1]
-        return [*telling, *worth(measures.balance_columns(), rows)] if rows else []
+        return [place_column(self.section.axis), *worth(measures.balance_columns(), rows)] if rows else []
+
+    @property
+    def balance_groups(self) -> list[tuple[str, list[Row]]]:
+        """Return the rows of the table of routes under the name of their facet."""
+        grouped = groupby(self.section.balanced, key=lambda row: row.place.facet)
+        found = [(facet.title, list(rows)) for facet, rows in grouped]
+        return [(shaped(title, rows), rows) for title, rows in found]
 
     @cached_property
     def columns(self) -> list[Column]:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from ..results.record import Record, Status
 from ..results.references import NOT_COMPETING, PARTS
 from ..results.stats import Interval
-from .numbers import exact, plain, span, status_words
+from .numbers import exact, number, plain, span, status_words
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,12 @@ class Row:
     def leads(self) -> bool:
         """Return whether the row is the fastest at its place, or tied with the fastest."""
         return self.rank in (Rank.fastest, Rank.tied)
+
+    @property
+    def standing(self) -> str:
+        """Return the rank of a row that passed; of a part of the layer, its share of the fastest layer's time."""
+        share = self.share_of_layer
+        return self.rank.value if share is None else f"{number(100 * share)} % of the layer"
 
     @property
     def outcome(self) -> str:

@@ -98,7 +98,9 @@ class Section:
     @cached_property
     def balanced(self) -> list[Row]:
         """One row for every place with a balance, where loads or routers are compared on one layer; else none."""
-        first = [rows[0] for rows in places(row for row in self.rows if row.record.balance).values()]
+        grouped = places(row for row in self.rows if row.record.balance).values()
+        # A part of the layer solves another problem, whose sizes are not the layer's.
+        first = [min(rows, key=lambda row: row.reference) for rows in grouped]
         compared: dict[tuple[object, ...], set[tuple[object, ...]]] = {}
         for row in first:
             problem = row.record.problem

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,17 +18,24 @@ from .scale import Floats, interval_ends, limits, lower_bounds, plotted_times, p
 
 TICKS = 9  # numbers that fit under a panel
 LABEL = 36  # characters of a name that fit beside one
+TITLE = 56  # characters that fit over one without labels
 
 
 def draw(axes: Axes, facet: Facet, rows: Sequence[Row], section: Section, styles: Mapping[str, Style]) -> None:
     """Draw the rows of a facet: beside predictions, over the numbers of the axis, or as a band for each category."""
-    axes.set_title(plain(facet.title, 2 * LABEL), loc="left")
+    axes.set_title(title(facet, rows), loc="left")
     if predictions := section.predicted(facet):
         _beyond(axes, rows, predictions, section.axis, styles)
     elif any(row.place.numeric for row in rows):
         _lines(axes, rows, section.axis, styles)
     else:
         _dots(axes, rows, section.axis, styles)
+
+
+def title(facet: Facet, rows: Sequence[Row]) -> str:
+    """Return the name of a facet in lines as long as a panel is wide beside its labels."""
+    labels = [0 if place.numeric else len(plain(exact(place.x), LABEL)) for place in places(rows)]
+    return textwrap.fill(plain(facet.title, 4 * LABEL), TITLE - max(labels, default=0))
 
 
 def _beyond(

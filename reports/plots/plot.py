@@ -24,7 +24,7 @@ try:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from .panel import LABEL, draw
+    from .panel import LABEL, draw, title
 except ImportError as error:
     MISSING = f"there are no plots, matplotlib cannot be imported ({error}): pip install matplotlib"
 else:
@@ -75,7 +75,7 @@ def panels(section: Section, styles: Mapping[str, Style]) -> list[str]:
     drawn = []
     for facet, rows in _drawable(section):
         with _drawing():
-            figure = Figure(figsize=(WIDTH, _height(rows)), layout="constrained")
+            figure = Figure(figsize=(WIDTH, _height(facet, rows)), layout="constrained")
             draw(figure.subplots(), facet, rows, section, styles)
             drawn.append(_svg(figure))
     return drawn
@@ -89,7 +89,7 @@ def sheet(section: Section, styles: Mapping[str, Style]) -> str | None:
     with _drawing():
         across = min(2, len(facets))
         down = math.ceil(len(facets) / across)
-        heights = [max(_height(rows) for _, rows in facets[at * across : (at + 1) * across]) for at in range(down)]
+        heights = [max(_height(*one) for one in facets[at * across : (at + 1) * across]) for at in range(down)]
         figure = Figure(figsize=(WIDTH * across, sum(heights) + 0.5), layout="constrained")
         grid = figure.subplots(down, across, squeeze=False, height_ratios=heights).flatten()
         for axes, (facet, rows) in zip(grid, facets, strict=False):
@@ -151,13 +151,14 @@ def _drawable(section: Section) -> list[tuple[Facet, list[Row]]]:
     return [(facet, rows) for facet, rows in section.facets.items() if any(row.median for row in rows)]
 
 
-def _height(rows: Sequence[Row]) -> float:
-    """Return the height of a panel in inches: one of categories grows with their number."""
+def _height(facet: Facet, rows: Sequence[Row]) -> float:
+    """Return the height of a panel in inches: one of categories grows with their number, each with its title."""
     grouped = places(rows)
+    more_lines = 0.16 * title(facet, rows).count("\n")
     if any(place.numeric for place in grouped):
-        return HEIGHT
+        return HEIGHT + more_lines
     kernels = len({row.kernel for row in rows})
-    return 1.0 + len(grouped) * max(0.42, 0.13 * kernels)
+    return 1.0 + more_lines + len(grouped) * max(0.42, 0.13 * kernels)
 
 
 def _key(style: Style) -> Line2D:

@@ -189,3 +189,11 @@ def test_bits_are_summed_up_where_no_time_was_measured(make: Make) -> None:
 
 def test_nothing_is_said_of_bits_that_were_not_compared(make: Make) -> None:
     assert not any("From batch" in one for one in _answer([make()]).details)
+
+
+def test_the_share_of_a_part_is_the_answer_where_no_layers_compete(make: Make) -> None:
+    records = [make("scatter", x=1.0, ms=10.0, noise=0), make("router_alone", x=1.0, ms=0.5, noise=0)]
+    assert _answer(records).sentence == "The router alone takes 5.00 % of the time of the fastest layer."
+    contested = _answer([*records, make("padded", x=1.0, ms=20.0, noise=0)])
+    assert contested.sentence.startswith("scatter is fastest at the one point compared")
+    assert contested.details[0] == "The router alone takes 5.00 % of the time of the fastest layer."

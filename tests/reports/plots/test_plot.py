@@ -13,6 +13,7 @@ import pytest
 
 from moebench.reports.plots import plot
 from moebench.reports.plots.palette import COLOURS, MARKERS, styles
+from moebench.reports.plots.panel import title
 from moebench.reports.section import Section, sections
 from moebench.results.record import Record, Status
 from moebench.results.references import NOT_COMPETING
@@ -123,3 +124,11 @@ def test_an_svg_says_nothing_twice_and_every_reference_is_there(suites: dict[str
     assert all(len(name) <= 4 for name in ids)
     assert "\n " not in svg[svg.index("<svg") :]
     assert not re.search(r'="[^"]*\d\.\d{3}', svg)
+
+
+def test_a_title_is_broken_where_its_panel_ends(make: Make) -> None:
+    series = "A model with a long name, D=256, T=4096, E=64, K=8, capacity factor 1"
+    rows = sections([make(series=series, x="sigmoid_topk:groups=8,top_groups=4")])[0].rows
+    lines = title(rows[0].place.facet, rows).splitlines()
+    assert " ".join(lines) == rows[0].place.facet.title
+    assert len(lines) > 2
