@@ -81,7 +81,7 @@ def choose(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: int) -> 
 
 
 def _sorted_choice(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: int) -> Tensor:
-    key_TE = logits_TE if _by_logit(rule, bias_E) else _exact_keys(rule, logits_TE, bias_E)
+    key_TE = _exact_keys(rule, logits_TE, bias_E)
     if rule.groups > 1:
         key_TGS = key_TE.unflatten(-1, (rule.groups, -1))
         best_TG = _group_scores(rule, key_TGS)
@@ -97,52 +97,48 @@ def _sorted_choice(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: 
 
 def _selected_choice(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None, K: int) -> tuple[Tensor, Tensor]:
     """Return ids (T, K), and for each token whether they are sure: no keys that decide are nearer than their errors."""
-    key_TE, error = (logits_TE, 0.0) if _by_logit(rule, bias_E) else _near_keys(rule, logits_TE, bias_E)
+    key_TE, error = _near_keys(rule, logits_TE, bias_E)
     if rule.groups == 1:
         largest_TK, ids_TK = _largest(key_TE, min(K + 1, key_TE.shape[1]))
         return ids_TK[:, :K].contiguous(), _apart(largest_TK, error)
     key_TGS = key_TE.unflatten(-1, (rule.groups, -1))
-    best_TG = _group_scores(rule, key_TGS).topk(rule.top_groups + 1, dim=-1)
-    kept_TG = best_TG.indices[:, :-1]
+    best_TG, group_TG = _topk(_group_scores(rule, key_TGS), rule.top_groups + 1)
+    kept_TG = group_TG[:, :-1]
     first_T = kept_TG.new_full((len(key_TE),), rule.groups).cumsum(0) - rule.groups
     kept_TE = key_TGS.flatten(0, 1).index_select(0, (first_T[:, None] + kept_TG).flatten()).view(len(key_TE), -1)
     largest_TK, place_TK = _largest(kept_TE, min(K + 1, kept_TE.shape[1]))
     size, place_TK = key_TGS.shape[-1], place_TK[:, :K]
     ids_TK = kept_TG.gather(-1, place_TK // size) * size + place_TK % size
-    return ids_TK, _apart(best_TG.values[:, -2:], rule.group_best * error) & _apart(largest_TK, error)
-
-
-def _by_logit(rule: TopkRule, bias_E: Tensor | None) -> bool:
-    """Return whether keys are logits: all scores rise with the logit, and no two different logits are equal."""
-    return bias_E is None and not (rule.groups > 1 and rule.group_best > 1)
+    return ids_TK, _apart(best_TG[:, -2:], rule.group_best * error) & _apart(largest_TK, error)
 
 
 def _exact_keys(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None) -> Tensor:
+    """Return what selection compares, (T, E); −inf for an expert whose logit is."""
+    if not rule.compares_scores(biased=bias_E is not None):
+        return logits_TE if bias_E is None else logits_TE.float() + bias_E
     score_TE = selection_scores(rule, logits_TE)
-    return _hidden_last(score_TE if bias_E is None else score_TE + bias_E, logits_TE)
+    return (score_TE if bias_E is None else score_TE + bias_E).masked_fill(logits_TE.isneginf(), -math.inf)
 
 
 def _near_keys(rule: TopkRule, logits_TE: Tensor, bias_E: Tensor | None) -> tuple[Tensor, float]:
-    """Return keys that take less time than exact ones, and the largest error that they may have."""
-    if rule.selects_logits or rule.score == "softmax":
-        return _exact_keys(rule, logits_TE, bias_E), 0.0
+    """Return keys float32 and the largest error of one, which is NaN if a key is: float32 scores take less time."""
+    if rule.score == "softmax" or not rule.compares_scores(biased=bias_E is not None):
+        key_TE = _exact_keys(rule, logits_TE, bias_E).float()
+        # A sum with NaN is NaN; so is one of both infinities, for which all tokens are sorted as well.
+        return key_TE, math.nan if bool(key_TE.sum().isnan()) else 0.0
     z_TE = logits_TE.float()
     key_TE = z_TE.sigmoid() if rule.score == "sigmoid" else _softplus(z_TE).sqrt_()
     most = 1 + float(key_TE.amax())
     if bias_E is not None:
         most += float(bias_E.abs().amax())
         key_TE += bias_E
-    some_hidden = math.isinf(logits_TE.amin())
-    return _hidden_last(key_TE, logits_TE) if some_hidden else key_TE, most * KEY_ERROR
-
-
-def _hidden_last(key_TE: Tensor, logits_TE: Tensor) -> Tensor:
-    """Return the keys with −inf for experts whose logit is."""
-    return key_TE.masked_fill(logits_TE.isneginf(), -math.inf)
+    if math.isinf(z_TE.amin()):
+        key_TE.masked_fill_(z_TE.isneginf(), -math.inf)
+    return key_TE, most * KEY_ERROR
 
 
 def _apart(falling_TK: Tensor, error: float) -> Tensor:
-    """Return where no two neighbours can be equal or change places; (T,). NaN and equal infinities count as equal."""
+    """Return where no two neighbours can be equal or change places, (T,). Equal infinities count as equal."""
     return (falling_TK[:, :-1] - falling_TK[:, 1:] > 2 * error).all(-1)
 
 
@@ -150,16 +146,30 @@ def _largest(key_TE: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k largest keys, falling, and their columns; of equal keys any.
 
     They are in k of the sets of columns with the largest maxima: beside a key in another set there are k as large.
-    Where a set for each of the k is a small part of the columns, `torch.topk` has fewer keys to look through.
+    Where a set for each of the k is a small part of the columns, there are fewer keys to select from.
     """
     sets = key_TE.shape[1] // SET
     if key_TE.shape[1] % SET or sets < 3 * k:
-        found = key_TE.topk(k, dim=-1)
-        return found.values, found.indices
+        return _topk(key_TE, k)
     key_TMS = key_TE.unflatten(-1, (SET, sets))
-    set_TK = key_TMS.amax(1).topk(k, dim=-1, sorted=False).indices
-    found = key_TMS.gather(-1, set_TK.unsqueeze(1).expand(-1, SET, -1)).flatten(1).topk(k, dim=-1)
-    return found.values, found.indices // k * sets + set_TK.gather(-1, found.indices % k)
+    set_TK = _rising(key_TMS.amax(1)).topk(k, dim=-1, sorted=False).indices
+    values_TK, place_TK = _topk(key_TMS.gather(-1, set_TK.unsqueeze(1).expand(-1, SET, -1)).flatten(1), k)
+    return values_TK, place_TK // k * sets + set_TK.gather(-1, place_TK % k)
+
+
+def _topk(key_TE: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return what `torch.topk` does of float32 without NaN."""
+    column_TK = _rising(key_TE).topk(k, dim=-1).indices
+    return key_TE.gather(-1, column_TK), column_TK
+
+
+def _rising(key_TE: Tensor) -> Tensor:
+    """Return int32 that rise with the float32 keys: `torch.topk` compares integers in less time, as none is NaN."""
+    from torch import int32  # noqa: PLC0415  # problems are made where torch is not wanted
+
+    bits_TE = key_TE.view(int32)
+    # Those of a negative number rise as it falls.
+    return (bits_TE >> 31).bitwise_and_(0x7FFFFFFF).bitwise_xor_(bits_TE)
 
 
 def _group_scores(rule: TopkRule, key_TGS: Tensor) -> Tensor:
