@@ -19,10 +19,12 @@ RULE = TopkRule(score="sigmoid")
 
 @dataclass(frozen=True)
 class Base(Router):
-    """Every expert takes T / E tokens, such that the sum of the tokens' logits is largest; gates are sigmoid(z).
+    """Every expert takes T / E tokens, such that the sum of the tokens' logits is largest, weighted by sigmoid(z).
 
     Where E does not divide T the first T mod E experts take one more. This is the assignment in training (equation 3);
     the paper takes the best expert of each token at inference, which is `sigmoid_top1`. The host solves it, exactly.
+
+    Each gate is at most 1.
     """
 
     of_batch: ClassVar[bool] = True

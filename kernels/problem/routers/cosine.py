@@ -22,7 +22,7 @@ LEAST_NORM = 1e-4
 class Cosine(TopkRouter):
     """z_e = cos(P x, s_e) min(exp τ, 100), then the probabilities of the K largest, as they are (equations 3 and 4).
 
-    P (``width``, D) projects the token, s (E, ``width``) are the experts, τ is learned.
+    P (``width``, D) projects the token, s (E, ``width``) are the experts, τ is learned. Gates add up to at most 1.
     """
 
     width: int = parameter(256, least=1, most=65536)

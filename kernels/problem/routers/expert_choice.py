@@ -18,6 +18,8 @@ class ExpertChoice(Router):
 
     C = T K / E (equation 1, whose capacity factor c is K here), rounded to the nearest, at least 1. A token may have
     no expert or all of them. Of equal scores the earlier token comes first. Choices depend on later tokens.
+
+    Gates add up to at most 1.
     """
 
     of_batch: ClassVar[bool] = True

@@ -10,7 +10,10 @@ from ..topk_rule import TopkRouter, TopkRule
 
 @dataclass(frozen=True)
 class FixedRandom(TopkRouter):
-    """Gates are the softmax over the K largest logits; the weight is as it was drawn. K is that of `growing_k` now."""
+    """Weights are the softmax over the K largest logits; the projection stays as drawn. K is that of `growing_k` now.
+
+    Gates add up to 1.
+    """
 
     frozen: ClassVar[frozenset[str]] = frozenset({"weight"})
 

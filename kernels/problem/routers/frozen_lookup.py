@@ -23,7 +23,7 @@ class FrozenLookup(Router):
     """The expert is a fixed function of the id, and the gate the sigmoid of its logit (equations 1 and 9).
 
     A distilled router is one of word embeddings, which its stage 2 never trains: a table. Here it is a random one, with
-    each expert equally likely for an id.
+    each expert equally likely for an id. Each gate is at most 1.
     """
 
     reads_token_ids: ClassVar[bool] = True

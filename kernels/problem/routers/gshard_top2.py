@@ -19,10 +19,10 @@ RULE = TopkRule(score="softmax", renormalise=True)
 
 @dataclass(frozen=True)
 class GShardTop2(Router):
-    """Gates are the two probabilities over their sum; the second is kept if 2 g_2 exceeds a uniform random number.
+    """Weights g are the two probabilities over their sum; the second is kept if 2 g_2 exceeds a uniform random number.
 
     A second expert with little weight is so left out more often. That second choices queue behind all first ones is
-    the drop policy ``first_choices`` of the problem.
+    the drop policy ``first_choices`` of the problem. Gates add up to at most 1.
     """
 
     @property

@@ -23,8 +23,9 @@ SEED = 0
 class Hash(Router):
     """Every id of the vocabulary has K distinct experts, by K hashes (section 3.3), or balanced by greedy assignment.
 
-    The balanced table is that of the built-in text's frequencies. Gates are 1 as in the paper; or the experts' scores
-    of the logits, divided by their sum, times ``scale`` (the hash layers of DeepSeek-V4 score by sqrt_softplus).
+    The balanced table is that of the built-in text's frequencies. Weights are equal as in the paper; or the experts'
+    scores of the logits, divided by their sum (the hash layers of DeepSeek-V4 score by sqrt_softplus). Each gate is
+    ``scale`` if ``gates`` is ``one``, else gates add up to ``scale``.
     """
 
     table: str = choice("random", "balanced")

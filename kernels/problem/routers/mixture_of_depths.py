@@ -19,6 +19,7 @@ class MixtureOfDepths(Router):
     """The C = ``share`` T of T tokens with the largest raw weight r take the expert, at least one; their gate is r.
 
     The block adds its input: y = x + r f(x). C is rounded to the nearest, half upwards. Choices depend on later tokens.
+    Gates are any numbers.
     """
 
     share: float = parameter(0.125, least=1e-6, most=1.0)

@@ -19,11 +19,12 @@ RULE = TopkRule(score="softmax", renormalise=True)
 
 @dataclass(frozen=True)
 class NoisyTopk(Router):
-    """H_e = z_e + N(0, 1) (softplus(n_e) + least), of which a token takes the K largest: gates are their softmax.
+    """H_e = z_e + N(0, 1) (softplus(n_e) + least), of which a token takes the K largest, weighted by their softmax.
 
     The raw scales n are `RouterInputs.noise_TE`, the product of the tokens with ``noise_weight``; zeros where they are
     None, as before training. ``least`` is the smallest standard deviation. The importance loss is
-    `balance.router_losses.squared_variation` of the summed gates, the load loss that of `smooth_load`.
+    `balance.router_losses.squared_variation` of the summed gates, the load loss that of `smooth_load`. Gates add up
+    to 1.
     """
 
     least: float = parameter(0.01, least=0.0, most=100.0)

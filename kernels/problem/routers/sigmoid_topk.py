@@ -18,10 +18,11 @@ MOST_SHARED = 64
 class SigmoidTopk(GroupedTopk):
     """A token's score for an expert is the sigmoid of the logit; score plus bias selects, the score alone is weighted.
 
-    A group is ranked by the sum of its two best selection scores. Gates are divided by their sum if ``renormalise``,
-    then multiplied by ``scale``. Balance losses use s / Σ s (equations 17 to 20 of the report).
+    A group is ranked by the sum of its two best selection scores. Weights are divided by their sum if ``renormalise``,
+    then multiplied by ``scale``. Balance losses use s / Σ s (equations 17 to 20 of the report). Gates add up to
+    ``scale`` if ``renormalise``, else each is at most ``scale``.
 
-    The router of Inkling has further logits for ``shared_experts`` that run for every token: their scores count in the
+    The router of Inkling has further logits for ``shared_experts`` that run for every token: their weights count in the
     sum (as transformers 5 computes it).
     """
 

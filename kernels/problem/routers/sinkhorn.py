@@ -22,8 +22,9 @@ class Sinkhorn(Router):
     """Rows and columns of exp(z) are scaled in turn until all rows have one sum and all columns another.
 
     It ends after ``most`` iterations, on a CPU as soon as the experts' factors change by ``tolerance`` or less
-    relatively. A token takes the K largest of its scaled row. Gates are the raw scores of the chosen: sigmoid(z) for
-    K = 1, else the softmax over all experts, as Megatron-Core weighs them. Choices depend on the other tokens.
+    relatively. A token takes the K largest of its scaled row. Weights are the raw scores of the chosen: sigmoid(z)
+    for K = 1, else the softmax over all experts, as Megatron-Core has it. Choices depend on the other tokens. Gates add
+    up to at most 1.
     """
 
     tolerance: float = parameter(1e-4, least=1e-9, most=1.0)

@@ -11,9 +11,9 @@ from .softmax_topk import SoftmaxTopk
 
 @dataclass(frozen=True)
 class SoftmaxTopkRenorm(SoftmaxTopk):
-    """Probability plus bias selects; the gates add up to ``scale`` (Jiang et al. 2024, "Mixtral", section 2.1).
+    """Probability plus bias selects, the probability alone is weighted (Jiang et al. 2024, "Mixtral", section 2.1).
 
-    ERNIE-4.5 has selection biases.
+    ERNIE-4.5 has selection biases. Gates add up to ``scale``.
     """
 
     @property

@@ -24,8 +24,8 @@ LARGEST = TopkRule(score="softmax")
 class SparseMixer(Router):
     """The i-th choice is the i-th largest logit m, among the experts that no choice before it took.
 
-    Its gate is exp(m) / Σ exp(z) over those of them that are near: (m − z) / max(|z|, m) is at most twice ``jitter``.
-    Gates of a token are not normalised together: each is at most 1.
+    It weighs exp(m) / Σ exp(z) over those of them that are near: (m − z) / max(|z|, m) is at most twice ``jitter``.
+    The weights of a token are not normalised together. Each gate is at most 1.
     """
 
     jitter: float = parameter(0.01, least=0.0, most=1.0)

@@ -13,7 +13,7 @@ from ..topk_rule import BiasedTopk, TopkRule
 
 @dataclass(frozen=True)
 class SqrtSoftplusTopk(BiasedTopk):
-    """Score plus bias selects; gates are the scores of the chosen, divided by their sum, times ``scale``."""
+    """Score plus bias selects, the score alone is weighted, over the sum of the chosen. Gates add up to ``scale``."""
 
     scale: float = parameter(1.0, least=1e-3, most=1e3)
 

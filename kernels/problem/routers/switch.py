@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Switch(TopkRouter):
-    """The router `softmax_topk` for K = 1 only."""
+    """The router `softmax_topk` for K = 1 only. Each gate is at most 1."""
 
     @property
     def rule(self) -> TopkRule:

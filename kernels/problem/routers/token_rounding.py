@@ -21,8 +21,9 @@ class TokenRounding(Router):
     """An expert with f rows by top k takes f rounded to a multiple of ``tile``: it loses or gains its nearest tokens.
 
     Experts rank tokens by probability less 1 where the token did not choose them, so that a token's own choices come
-    first. Gates are probabilities over the sum of the token's own K. An expert takes at most all tokens. It is meant
-    for a mean of two tiles per expert or more: below, ``nearest`` takes many experts' rows to 0.
+    first. Weights are probabilities over the sum of the token's own K. An expert takes at most all tokens. It is meant
+    for a mean of two tiles per expert or more: below, ``nearest`` takes many experts' rows to 0. Each gate is at most
+    1.
     """
 
     tile: int = parameter(128, least=1, most=4096)

@@ -12,7 +12,10 @@ from ..topk_rule import BiasedTopk, TopkRule
 
 @dataclass(frozen=True)
 class TopkSigmoid(BiasedTopk):
-    """Logit plus bias selects; the gate is the sigmoid of the logit alone, divided by the sum if ``renormalise``."""
+    """Logit plus bias selects, the sigmoid of the logit alone is weighted.
+
+    Gates add up to 1 if ``renormalise``, else each is at most 1.
+    """
 
     renormalise: bool = False
 

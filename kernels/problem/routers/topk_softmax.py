@@ -12,7 +12,7 @@ from ..topk_rule import TopkRouter, TopkRule
 
 @dataclass(frozen=True)
 class TopkSoftmax(TopkRouter):
-    """Gates are exp(z) / Σ exp(z) over the chosen: those of `softmax_topk_renorm`.
+    """Weights are exp(z) / Σ exp(z) over the chosen: those of `softmax_topk_renorm`. Gates add up to 1.
 
     A bias of the projection, as gpt-oss has it, is in the logits already: it selects and weighs.
     """

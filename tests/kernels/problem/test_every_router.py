@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 from fitting_problems import fitting
+from gate_promises import GatePromise
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -25,6 +27,9 @@ SPECS = (
     "softmax_topk:zero_experts=8,scale=6",
     "sigmoid_topk:groups=4,top_groups=2,bias=0.1,scale=2.5",
     "sigmoid_topk:renormalise=false",
+    "sigmoid_topk:shared_experts=2,scale=2.5",
+    "topk_sigmoid:renormalise=true",
+    "sparsemixer:jitter=0.4",
     "token_rounding:tile=16,rounding=up",
     "token_rounding:tile=16,rounding=down",
     "hash:table=balanced",
@@ -196,30 +201,67 @@ def test_drawn_routes_repeat_for_a_seed(spec: str, load: str) -> None:
     assert_keeps_promises(problem, first, problem.T)
 
 
+def gates_of(spec: str, problem: Problem, inputs: RouterInputs) -> Tensor:
+    """Return the gates of a router, those of its extra columns too; 0 where there is no route."""
+    ids_TW, gates_TW = Router.parse(spec).route(inputs, problem.K)
+    return gates_TW.masked_fill(ids_TW == NO_ROUTE, 0)
+
+
 @every_router
-def test_gates_have_gradients_that_finite_differences_confirm(spec: str) -> None:
-    """Choices are held: they do not change within a step. Gates that are constants have none."""
-    problem, router = fitting(spec, T=6), Router.parse(spec)
-    inputs = inputs_for(problem, logits_for(problem, 6))
+@given(seed=st.integers(0, 1000), scale=st.sampled_from([0.01, 1.0, 30.0]))
+def test_gates_add_up_to_what_the_docstring_says(spec: str, seed: int, scale: float) -> None:
+    problem = fitting(spec)
+    logits_TE = logits_for(problem, 32, scale=scale, seed=seed)
+    gates_TW = gates_of(spec, problem, inputs_for(problem, logits_TE, seed))
+    assert GatePromise.of(Router.parse(spec)).excess(gates_TW) <= 1e-5
+
+
+@every_router
+def test_gates_that_always_add_up_to_a_number_are_not_only_said_to_be_at_most_that(spec: str) -> None:
+    problem, promise = fitting(spec), GatePromise.of(Router.parse(spec))
+    if not promise.at_most:
+        return
+    gates_TW = gates_of(spec, problem, inputs_for(problem, logits_for(problem, 64)))
+    exactly = GatePromise(of_sum=promise.of_sum, at_most=False, bound=promise.bound)
+    assert exactly.excess(gates_TW) > 1e-3
+
+
+DIFFERENCES = ((1, 2 / 3), (2, -1 / 12))
+"""Steps and their weights in the central difference whose error is of the fourth order."""
+
+
+@every_router
+def test_gates_have_the_gradients_of_central_differences(spec: str) -> None:
+    """Every gate's gradient in every logit, in float64 up to the gates' own rounding; choices are held.
+
+    Gates that are constants have none.
+    """
+    problem = fitting(spec, T=6)
+    # No step from these logits changes a choice of any router.
+    logits_TE = logits_for(problem, 6, seed=8).double()
+    inputs, step = inputs_for(problem, logits_TE.clone()), 0.002
 
     def gates(logits_TE: Tensor) -> Tensor:
         generator = torch.Generator().manual_seed(0)
-        ids_TW, gates_TW = router.route(replace(inputs, logits_TE=logits_TE, generator=generator), problem.K)
-        return gates_TW.masked_fill(ids_TW == NO_ROUTE, 0)
+        return gates_of(spec, problem, replace(inputs, logits_TE=logits_TE, generator=generator)).double()
 
-    logits_TE = inputs.logits_TE.clone().requires_grad_()
-    found = gates(logits_TE)
-    if not found.requires_grad:
+    found_TW = gates(inputs.logits_TE.requires_grad_())
+    if not found_TW.requires_grad:
         assert spec.startswith("hash")
         return
-    direction_TE = logits_for(problem, 6, seed=1)
-    weight_TW = torch.randn(found.shape, generator=torch.Generator().manual_seed(2))
-    (gradient_TE,) = torch.autograd.grad((found * weight_TW).sum(), logits_TE)
-    step = 1e-3
-    with torch.no_grad():
-        ends = [(gates(inputs.logits_TE + sign * step * direction_TE) * weight_TW).double().sum() for sign in (1, -1)]
-    expected = float(ends[0] - ends[1]) / (2 * step)
-    assert float((gradient_TE * direction_TE).sum()) == pytest.approx(expected, rel=0.05, abs=5e-3)
+    gradients_TWTE = torch.stack(
+        [torch.autograd.grad(gate, inputs.logits_TE, retain_graph=True)[0] for gate in found_TW.flatten()]
+    ).view(*found_TW.shape, *logits_TE.shape)
+    rounding = 2e-4 * max(1.0, float(found_TW.detach().abs().max()))
+    for t, e in product(range(6), range(columns(problem))):
+        moved_TE = torch.zeros_like(logits_TE)
+        moved_TE[t, e] = step
+        with torch.no_grad():
+            expected_TW = sum(
+                weight * (gates(logits_TE + n * moved_TE) - gates(logits_TE - n * moved_TE))
+                for n, weight in DIFFERENCES
+            )
+        torch.testing.assert_close(gradients_TWTE[..., t, e], expected_TW / step, rtol=1e-4, atol=rounding)
 
 
 @every_router
