@@ -23,6 +23,7 @@ RULES = {
     "sigmoid in groups": TopkRule(score="sigmoid", groups=4, top_groups=2, group_best=2, renormalise=True, scale=2.5),
     "sigmoid with shared experts": TopkRule(score="sigmoid", renormalise=True, shared=3),
     "sqrt softplus": TopkRule(score="sqrt_softplus", renormalise=True, scale=1.5),
+    "sqrt softplus in groups": TopkRule(score="sqrt_softplus", groups=4, top_groups=2, group_best=2),
     "sqrt softplus as it is": TopkRule(score="sqrt_softplus"),
 }
 SHAPES = [(0, 8, 2), (1, 8, 1), (9, 12, 6), (5, 60, 4), (3, 300, 8), (2, 32, 16)]
@@ -32,6 +33,7 @@ EXTREMES = {
     "half minus infinity": [-math.inf] * 4 + [1.0, -math.inf, -math.inf, 0.0],
     "both zeros": [-0.0, 0.0, -0.0, 0.0, -1.0, -1.0, 0.0, -0.0],
     "far from zero": [-1e4, 1e4, -200.0, 40.0, 1e4, -1e4, 60.0, -90.0],
+    "far below zero": [-90.0, -80.0, -85.0, -75.0, -65.0, -70.0, -60.0, -62.0],
     "nearly equal": [20.0, 20.000002, 25.0, 24.999998, 30.0, 20.0, 25.0, 18.0],
 }
 
