@@ -27,19 +27,19 @@ def load_balancing_loss(probabilities_TE: Tensor, ids_TK: Tensor) -> Tensor:
 def squared_variation(amounts_E: Tensor) -> Tensor:
     """Return the squared coefficient of variation: variance over squared mean, 0 for equal amounts.
 
-    Of the summed gates it is the importance loss, of the rows the load (Shazeer et al. 2017, equations 6 to 11).
+    Of the summed gates it is the importance loss, of the rows the load (Shazeer et al. 2017, section 4 and appendix A).
     """
     amounts_E = amounts_E.float()
     return amounts_E.var(correction=0) / amounts_E.mean().square().clamp(min=torch.finfo(torch.float32).tiny)
 
 
 def z_loss(logits_TE: Tensor) -> Tensor:
-    """Return the mean square of log Σ_e exp z_e over the tokens (Zoph et al. 2022, ST-MoE, equation 5)."""
+    """Return the mean square of log Σ_e exp z_e over the tokens (Zoph et al. 2022, "ST-MoE", router z-loss)."""
     return logits_TE.float().logsumexp(-1).square().mean()
 
 
 def expert_entropy(probabilities_TE: Tensor) -> Tensor:
-    """Return H(m) in nats, the entropy of the mean probabilities (Shen et al. 2023, ModuleFormer, section 3.3)."""
+    """Return H(m) in nats, the entropy of the mean probabilities (Shen et al. 2023, "ModuleFormer")."""
     return _entropy(probabilities_TE.mean(0))
 
 

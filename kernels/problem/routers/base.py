@@ -21,8 +21,9 @@ RULE = TopkRule(score="sigmoid")
 class Base(Router):
     """Every expert takes T / E tokens, such that the sum of the tokens' logits is largest, weighted by sigmoid(z).
 
-    Where E does not divide T the first T mod E experts take one more. This is the assignment in training (equation 3);
-    the paper takes the best expert of each token at inference, which is `sigmoid_top1`. The host solves it, exactly.
+    Where E does not divide T the first T mod E experts take one more. This is the paper's assignment in training; at
+    inference it takes the best expert of each token, which is `topk_sigmoid`. The paper's layer, as fairseq has it,
+    adds the weighted expert to the token. The host solves the assignment, exactly.
 
     Each gate is at most 1.
     """

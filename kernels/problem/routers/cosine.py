@@ -20,9 +20,11 @@ LEAST_NORM = 1e-4
 
 @dataclass(frozen=True)
 class Cosine(TopkRouter):
-    """z_e = cos(P x, s_e) min(exp τ, 100), then the probabilities of the K largest, as they are (equations 3 and 4).
+    """z_e = cos(P x, s_e) min(exp τ, 100), then the probabilities of the K largest, as they are.
 
-    P (``width``, D) projects the token, s (E, ``width``) are the experts, τ is learned. Gates add up to at most 1.
+    P (``width``, D) projects the token, s (E, ``width``) are the experts, τ is learned: the paper's reduction of the
+    dimension, L2 normalisation and learnable temperature, with the bound and the default width of Tutel's cosine gate.
+    Gates add up to at most 1.
     """
 
     width: int = parameter(256, least=1, most=65536)

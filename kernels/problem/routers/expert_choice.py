@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class ExpertChoice(Router):
     """S = softmax(z) over the experts; each expert takes the C tokens with its largest S, which are the gates.
 
-    C = T K / E (equation 1, whose capacity factor c is K here), rounded to the nearest, at least 1. A token may have
-    no expert or all of them. Of equal scores the earlier token comes first. Choices depend on later tokens.
+    C = T K / E (the paper's k = n c / e: its capacity factor c is K here), rounded to the nearest, at least 1. A token
+    may have no expert or all of them. Of equal scores the earlier token comes first. Choices depend on later tokens.
 
     Gates add up to at most 1.
     """

@@ -20,7 +20,7 @@ RULE = TopkRule(score="sigmoid")
 
 @dataclass(frozen=True)
 class FrozenLookup(Router):
-    """The expert is a fixed function of the id, and the gate the sigmoid of its logit (equations 1 and 9).
+    """The expert is a fixed function of the id, and the gate the sigmoid of its logit: the paper's second stage.
 
     A distilled router is one of word embeddings, which its stage 2 never trains: a table. Here it is a random one, with
     each expert equally likely for an id. Each gate is at most 1.

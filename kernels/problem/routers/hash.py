@@ -21,11 +21,12 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Hash(Router):
-    """Every id of the vocabulary has K distinct experts, by K hashes (section 3.3), or balanced by greedy assignment.
+    """Every id of the vocabulary has K distinct experts, by K random hashes, or balanced by greedy assignment.
 
-    The balanced table is that of the built-in text's frequencies. Weights are equal as in the paper; or the experts'
-    scores of the logits, divided by their sum (the hash layers of DeepSeek-V4 score by sqrt_softplus). Each gate is
-    ``scale`` if ``gates`` is ``one``, else gates add up to ``scale``.
+    For K = 1 these are random hash and balanced assignment of the paper. Its MultiHash layers differ from K > 1: each
+    hash takes one part of an expert's matrices. The balanced table is that of the built-in text's frequencies. Weights
+    are equal as in the paper; or the experts' scores of the logits, divided by their sum (the hash layers of
+    DeepSeek-V4 score by sqrt_softplus). Each gate is ``scale`` if ``gates`` is ``one``, else gates add up to ``scale``.
     """
 
     table: str = choice("random", "balanced")

@@ -1,4 +1,4 @@
-"""The tokens with the largest weight pass the one expert, the others skip it (Raposo et al. 2024, equation 1)."""
+"""The tokens with the largest weight pass the one expert, the others skip it (Raposo et al. 2024)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class MixtureOfDepths(Router):
     """The C = ``share`` T of T tokens with the largest raw weight r take the expert, at least one; their gate is r.
 
-    The block adds its input: y = x + r f(x). C is rounded to the nearest, half upwards. Choices depend on later tokens.
-    Gates are any numbers.
+    This is the expert-choice routing of "Mixture-of-Depths". The block adds its input: y = x + r f(x). C is rounded to
+    the nearest, half upwards. Choices depend on later tokens. Gates are any numbers.
     """
 
     share: float = parameter(0.125, least=1e-6, most=1.0)

@@ -66,7 +66,7 @@ class NoisyTopk(Router):
         return ids_TK.int(), weigh(RULE, noisy_TE, ids_TK)
 
     def smooth_load(self, inputs: RouterInputs, noisy_TE: Tensor, K: int) -> Tensor:
-        """Return Σ_t P(t, e), float32 (E,), differentiable in the logits (equations 8 and 9).
+        """Return Σ_t P(t, e), float32 (E,), differentiable in the logits (appendix A of the paper).
 
         P is the probability that an expert would be among the K if its noise alone were drawn again: Φ of its clean
         logit less the K-th largest of the other noisy logits, over the standard deviation. With K = E it is 1.

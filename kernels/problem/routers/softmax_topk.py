@@ -13,9 +13,9 @@ class SoftmaxTopk(GroupedTopk):
     """Probability plus bias selects, the probability alone is weighted, times ``scale``.
 
     A group is ranked by the sum of its ``group_best`` largest selection scores: of 1 in DeepSeek-V2 (DeepSeek-AI 2024,
-    "DeepSeek-V2", sections 2.2.1 and 2.2.2), of 2 in the code of Mistral's models in transformers 5. LongCat-Flash has
-    biases and zero experts (Meituan 2025, "LongCat-Flash Technical Report", section 2.1). ZAYA1 has one zero expert,
-    which returns nothing. Gates add up to at most ``scale``.
+    "DeepSeek-V2", device-limited routing), of 2 in the code of Mistral's models in transformers 5. LongCat-Flash has
+    biases and zero experts (Meituan 2025, "LongCat-Flash Technical Report", zero-computation experts). ZAYA1 has one
+    zero expert, which returns nothing. Gates add up to at most ``scale``.
     """
 
     scale: float = parameter(1.0, least=1e-3, most=1e3)

@@ -11,7 +11,7 @@ from .softmax_topk import SoftmaxTopk
 
 @dataclass(frozen=True)
 class SoftmaxTopkRenorm(SoftmaxTopk):
-    """Probability plus bias selects, the probability alone is weighted (Jiang et al. 2024, "Mixtral", section 2.1).
+    """Probability plus bias selects, the probability alone is weighted (Jiang et al. 2024, "Mixtral of Experts").
 
     ERNIE-4.5 has selection biases. Gates add up to ``scale``.
     """

@@ -1,4 +1,4 @@
-"""The one most probable expert, weighted by its probability (Fedus et al. 2021, equation 2)."""
+"""The one most probable expert, weighted by its probability (Fedus et al. 2021, "Switch Transformers")."""
 
 from __future__ import annotations
 

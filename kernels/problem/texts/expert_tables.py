@@ -31,7 +31,7 @@ def balanced_table(experts: int, chosen: int) -> Table:
     """Return K distinct experts for every id, int32 (`VOCABULARY`, K), balanced for the frequencies of the novel.
 
     From the most frequent id on, each takes the K experts with the fewest tokens so far, the lower expert first (Roller
-    et al. 2021, section 3.1, balanced assignment). Ids that the novel does not have are those of `random_table`.
+    et al. 2021, balanced assignment). Ids that the novel does not have are those of `random_table`.
     """
     counts = np.bincount(novel_ids(), minlength=VOCABULARY)
     table = random_table(experts, chosen, seed=0).copy()
