@@ -38,13 +38,15 @@ _log = logging.getLogger(__name__)
 class Found:
     """A configuration of the kernel's space that can be built, the reason for it, and the seconds it should take.
 
-    ``interpolated``: it was measured for fewer and for more tokens, not for these.
+    ``interpolated``: it was measured for fewer and for more tokens, not for these. ``instead``: the tuned load whose
+    seconds these are, which stands for the problem's; "" where none has to.
     """
 
     config: Config
     why: str
     seconds: float
     interpolated: bool = False
+    instead: str = ""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def _first_found(
         if isinstance(found, Found):
             instead = f"; for load {one.instead}, the nearest that is tuned" if one.instead else ""
             old = f"; stale ({'; '.join(one.stale)})" if one.stale else ""
-            return dataclasses.replace(found, why=f"{found.why}{instead}{old}")
+            return dataclasses.replace(found, why=f"{found.why}{instead}{old}", instead=one.instead)
     return answers[0][1]
 
 
@@ -179,7 +181,7 @@ def _covering(
         return NotCovered(f"{kernel_name} was tuned for others than are here ({old}): tune again, or set {STALE}=1")
     wanted, tuned = label(problem.load), sorted({load for _, entry in usable for load in entry.loads})
     if nearest and wanted not in tuned:
-        wanted = _nearest(problem, tuned) or wanted
+        wanted = nearest_tuned(problem, tuned) or wanted
     instead = wanted if wanted != label(problem.load) else ""
     loaded = [_Covering(entry, old, instead) for old, entry in usable if entry.robust or entry.loads == (wanted,)]
     if not loaded:
@@ -188,7 +190,7 @@ def _covering(
     return sorted(loaded, key=lambda one: (bool(one.stale), one.entry.robust, wanted not in one.entry.loads))
 
 
-def _nearest(problem: Problem, tuned: Sequence[str]) -> str | None:
+def nearest_tuned(problem: Problem, tuned: Sequence[str]) -> str | None:
     """Return the most similar load of those in tables; None where none of them can be compared."""
     known: dict[str, str] = {}
     for load in tuned:

@@ -6,6 +6,7 @@ preference decides.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from ..kernel import Kernel, Layer
 from ..problem import Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
+from ..problem.trace import PREFIX
 from ..steps import Rates
 from .kept_rates import rates_here
 from .lookup import Found, look_up, stale_wanted
@@ -89,8 +91,10 @@ def choose(problem: Problem, device: torch.device, dispatch: str = AUTO, *, near
     }
     covered = [(one, found) for one in able if isinstance(found := answers[one.kernel.name], Found)]
     open_ones = [one for one in able if not isinstance(answers[one.kernel.name], Found)]
-    measured = min(covered, key=lambda pair: pair[1].seconds, default=None)
     model = TimeModel.of(problem, device) if device.type == "cpu" and dispatch == AUTO else None
+    if model:
+        covered = [(one, model.under_own_load(one.kernel, found)) for one, found in covered]
+    measured = min(covered, key=lambda pair: pair[1].seconds, default=None)
     ranked = model.ranked(open_ones) if model else []
     if measured is not None:
         kernel, found = measured[0].kernel, measured[1]
@@ -148,6 +152,18 @@ class TimeModel:
         """Return the predicted time of a call; None for a kernel without a model."""
         steps = kernel.steps(self.problem, config, routing or self.routing, self.device)
         return sum(step.seconds(self.rates) for step in steps) if steps else None
+
+    def under_own_load(self, kernel: Kernel, found: Found) -> Found:
+        """Return what was found under a load that stood for the problem's, with the time to expect under its own.
+
+        The measured time changes as the predicted one does. A recorded load changes nothing, nor does it for a kernel
+        without a model.
+        """
+        if not found.instead or found.instead.startswith(PREFIX):
+            return found
+        here = self.seconds(kernel, found.config)
+        there = self.seconds(kernel, found.config, expected_routing(self.problem.replace(load=found.instead)))
+        return dataclasses.replace(found, seconds=found.seconds * here / there) if here and there else found
 
     def choice(self, ranked: Sequence[Predicted], why: str) -> Choice:
         """Return the first of some kernels, and another for calls in which its padding would cost more."""

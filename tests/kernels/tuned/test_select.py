@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from pathlib import Path
@@ -19,7 +20,7 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.problem.tensors import Weights
 from moebench.kernels.steps import Rates
-from moebench.kernels.tuned import select
+from moebench.kernels.tuned import lookup, select
 from moebench.kernels.tuned.kept_rates import RatesHere
 from moebench.kernels.tuned.lookup import FOLDER, STALE
 from moebench.kernels.tuned.select import TRUSTED, TimeModel, candidates, choose
@@ -126,6 +127,24 @@ def test_a_kernel_that_pads_leaves_uneven_calls_to_another(monkeypatch: pytest.M
     for load in ("uniform", "hot", "uniform"):
         layer(torch.empty(0), draw_routes(NARROW.replace(load=load), seed=3, device=CPU), weights)
     assert ran == ["padded", "grouped", "padded"]
+
+
+def test_a_time_that_was_measured_under_another_load_is_corrected_by_the_model(home: Path) -> None:
+    """Padding to the fullest of even experts is fast, and was measured; to that of uneven ones it is not."""
+    kernel = KERNELS.load("padded")
+    default = kernel.space(NARROW, CPU)[0]
+    seconds = TimeModel.of(NARROW, CPU).seconds(kernel, default)
+    assert seconds is not None
+    even = entry(bucket(NARROW.T, [seconds * 1e9]), shape=shape_of(NARROW), configs=(default,))
+    put(home, table(even, kernel="padded", source=source_hash("padded")))
+    for load, name in (("uniform", "padded"), ("zipf:0.25", "padded"), ("zipf:1", "grouped"), ("hot", "grouped")):
+        assert choose(NARROW.replace(load=load), CPU, nearest=True).kernel.name == name
+    model = TimeModel.of(NARROW.replace(load="zipf:0.25"), CPU)
+    found = lookup.Found(config=default, why="", seconds=1e-3, instead="uniform")
+    slower = model.under_own_load(kernel, found).seconds
+    assert 1e-3 < slower < 4e-3
+    for other in (dataclasses.replace(found, instead=""), dataclasses.replace(found, instead="trace:x#01234567")):
+        assert model.under_own_load(kernel, other) is other
 
 
 def test_with_a_capacity_padding_is_bounded_and_nothing_is_counted() -> None:
