@@ -224,8 +224,7 @@ class MoELayer(nn.Module):
         mode: Mode = "train" if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves) else "forward"
         load = self.observed.of_call(routing) if self.observed is not None else None
         choose_one = choose_for_every_batch if self.batch_invariant else choose if load is None else _choose_nearest
-        problem = self.problem if load is None else self.problem.replace(load=load)
-        layer = _built(problem, T, K, mode, autocast or x_TD.dtype, x_TD.device, self.dispatch, choose_one)
+        layer = _built(self.problem, T, K, load, mode, autocast or x_TD.dtype, x_TD.device, self.dispatch, choose_one)
         if autocast is None:
             y_TD = layer(x_TD, routing, weights)
             return y_TD if x_TD is hidden_states else y_TD.view(hidden_states.shape)
@@ -293,6 +292,7 @@ def _built(
     problem: Problem,
     T: int,
     K: int,
+    load: str | None,
     mode: Mode,
     dtype: torch.dtype,
     device: torch.device,
@@ -300,7 +300,7 @@ def _built(
     choose_one: Callable[[Problem, torch.device, str], Choice],
 ) -> Layer:
     """Build once for every problem. All modules share a build, which keeps nothing of a call."""
-    problem = problem.replace(T=T, K=K, mode=mode, dtype=_name(dtype))
+    problem = problem.replace(T=T, K=K, load=load or problem.load, mode=mode, dtype=_name(dtype))
     chosen = choose_one(problem, device, dispatch)
     _log.info("%s on %s: %s, %s", problem.key, device, chosen.kernel.name, chosen.why)
     return chosen.build(problem, device)

@@ -282,11 +282,11 @@ def test_results_and_gradients_are_those_of_a_plain_layer(load: str) -> None:
 def test_a_checkpoint_repeats_a_forward_with_the_same_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows decide before a forward, never between it and its repetition."""
     layer, built = MoELayer(D=16, F=8, E=E, load="observed"), moe_layer._built
-    asked: list[str] = []
+    asked: list[str | None] = []
 
-    def asking(problem: Problem, *rest: Any) -> Layer:
-        asked.append(problem.load)
-        return built(problem, *rest)
+    def asking(problem: Problem, T: int, K: int, load: str | None, *rest: Any) -> Layer:
+        asked.append(load)
+        return built(problem, T, K, load, *rest)
 
     monkeypatch.setattr(moe_layer, "_built", asking)
     for seed in range(3 * EVERY):
