@@ -121,7 +121,7 @@ if __name__ == "__main__":
 def test_sums_too_many_for_the_registers_are_found_in_real_code(tmp_path: Path) -> None:
     fitting = Tiles.same(Tile.parse("16x64x64w4s2"))
     spilling = Tiles.same(Tile.parse("128x256x64w4s2"))
-    configs = [{**tiles.config(), "scatter": False} for tiles in (fitting, spilling)]
+    configs = [{**tiles.config(), "gathered": True, "scatter": False} for tiles in (fitting, spilling)]
     fields = {"T": 256, "D": 256, "F": 256, "E": 4, "K": 2, "dtype": "bfloat16"}
     script = tmp_path / "compiled.py"
     script.write_text(COMPILED)
