@@ -11,6 +11,8 @@ from moebench.kernels.problem.topk_rule import TopkRule
 pytest.importorskip("triton")
 from moebench.kernels.fused_router import router_launches
 
+pytestmark = pytest.mark.gpu  # on a GPU if there is one, else interpreted
+
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 every_rule = pytest.mark.parametrize("name", RULES)
