@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..problem.balance.sorted_shares import nearest_load, sorted_shares
-from ..problem.routing import NO_ROUTE, Routing
+from ..problem.routing import Routing
 
 LOADS: Final = ("uniform", "zipf:0.25", "zipf:0.5", "zipf:0.75", "zipf:1", "zipf:1.5", "zipf:2", "hot")
 """The loads that are told apart, from even to uneven. A few, so that layers share what is built for them."""
@@ -89,7 +89,7 @@ class ObservedLoad:
         if routing.ids_TK.device.type == "cpu":
             self._add(routing.counts_E())
         else:
-            self._copy = _Copy(counts_unwaited(routing).to("cpu", non_blocking=True), torch.cuda.Event())
+            self._copy = _Copy(routing.counts_E().to("cpu", non_blocking=True), torch.cuda.Event())
             self._copy.event.record(torch.cuda.current_stream(routing.ids_TK.device))
 
     def _add(self, counts_E: Tensor) -> None:
@@ -107,13 +107,6 @@ class ObservedLoad:
         if load != self.load and (self.load is None or self._times >= AGAIN):
             _log.info("load of %d experts: %s, before %s", self._experts, load, self.load or "unknown")
             self.load = load
-
-
-def counts_unwaited(routing: Routing) -> Tensor:
-    """Return what `Routing.counts_E` does, without that a host waits for a GPU, as a ``bincount`` does."""
-    slots_N = routing.ids_TK.flatten().long() - NO_ROUTE
-    counts = slots_N.new_zeros(routing.experts + 1)
-    return counts.scatter_add_(0, slots_N, torch.ones_like(slots_N))[1:]
 
 
 def _capturing() -> bool:

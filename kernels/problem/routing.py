@@ -55,7 +55,7 @@ def count_routes(ids_TK: Tensor, experts: int) -> Tensor:
     """Return the number of routes to each expert, int64 (E,); the host does not wait for the device."""
     # Those of no route count too, which takes less time than to leave them out.
     entry_N = ids_TK.flatten() - NO_ROUTE
-    if entry_N.device.type == "cpu":  # elsewhere bincount asks the device for the smallest and the largest entry
+    if ids_TK.device.type == "cpu":  # elsewhere bincount asks the device for the smallest and the largest entry
         return torch.bincount(entry_N, minlength=experts + 1)[1:]
     entry_N = entry_N.long()
     return entry_N.new_zeros(experts + 1).scatter_add_(0, entry_N, torch.ones_like(entry_N))[1:]
