@@ -16,7 +16,7 @@ from ...common.plugins import Catalog
 from .parametrised import Parametrised, read_plugin
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, dtype
 
     from .problem import Problem
 
@@ -26,7 +26,7 @@ class RouterInputs:
     """Inputs of a router: T tokens as it sees them, all on one device.
 
     ``logits_TE`` have any floating dtype, and a column for every expert, then for every extra column of the router
-    (`Router.extra_columns`). ``token_T`` are ids of a vocabulary, int64, for routers that read them. ``bias_E`` float32
+    (`Router.extra_columns`). ``token_T`` are integer ids, for routers that read them. ``bias_E`` float32
     are selection biases, ``noise_TE`` raw scales of noise; where they are None a router has its own, as its file says.
     Random numbers come from ``generator``, by default that of the device.
     """
@@ -38,14 +38,25 @@ class RouterInputs:
     generator: Generator | None = None
 
     def tokens(self) -> Tensor:
-        """Return the ids of the tokens, int64 (T,).
+        """Return the ids of the tokens, integers (T,).
 
         Raises:
-            ValueError: when there are none.
+            ValueError: when there are none, not one for each token, or no integers.
         """
-        if self.token_T is None:
-            raise ValueError("the router chooses by token ids: give them as token_T")
-        return self.token_T
+        found, tokens = self.token_T, len(self.logits_TE)
+        if found is None:
+            raise ValueError(f"the router chooses by token ids: give {tokens} of them, int64, one for each token")
+        if found.shape != (tokens,) or found.dtype not in _integers():
+            raise ValueError(
+                f"token ids are {found.dtype} {tuple(found.shape)}: give {tokens} of them, int64, one for each token"
+            )
+        return found
+
+
+def _integers() -> tuple[dtype, ...]:
+    import torch  # noqa: PLC0415  # problems are made where torch is not wanted
+
+    return (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 @dataclass(frozen=True)

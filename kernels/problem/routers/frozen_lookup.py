@@ -23,7 +23,7 @@ class FrozenLookup(Router):
     """The expert is a fixed function of the id, and the gate the sigmoid of its logit: the paper's second stage.
 
     A distilled router is one of word embeddings, which its stage 2 never trains: a table. Here it is a random one, with
-    each expert equally likely for an id. Each gate is at most 1.
+    each expert equally likely for an id, of 32,768 ids; larger ones are taken modulo that. Each gate is at most 1.
     """
 
     reads_token_ids: ClassVar[bool] = True
@@ -43,7 +43,7 @@ class FrozenLookup(Router):
         from ._tables import random_experts
 
         tokens_T = inputs.tokens()
-        ids_TK = random_experts(inputs.logits_TE.shape[1], K, SEED, tokens_T.device)[tokens_T]
+        ids_TK = random_experts(tokens_T, inputs.logits_TE.shape[1], K, seed=SEED)
         return ids_TK, weigh(RULE, inputs.logits_TE, ids_TK.long())
 
 

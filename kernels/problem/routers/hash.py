@@ -21,7 +21,9 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Hash(Router):
-    """Every id of the vocabulary has K distinct experts, by K random hashes, or balanced by greedy assignment.
+    """Every id has K distinct experts, by K random hashes, or balanced by greedy assignment.
+
+    The table has 32,768 ids, and larger ones are taken modulo that.
 
     For K = 1 these are random hash and balanced assignment of the paper. Its MultiHash layers differ from K > 1: each
     hash takes one part of an expert's matrices. The balanced table is that of the built-in text's frequencies. Weights
@@ -58,12 +60,12 @@ class Hash(Router):
         from ._tables import balanced_experts, random_experts
 
         experts, tokens_T = inputs.logits_TE.shape[1], inputs.tokens()
-        device = tokens_T.device
-        balanced = self.table == "balanced"
-        table_VK = balanced_experts(experts, K, device) if balanced else random_experts(experts, K, SEED, device)
-        ids_TK = table_VK[tokens_T]
+        if self.table == "balanced":
+            ids_TK = balanced_experts(tokens_T, experts, K)
+        else:
+            ids_TK = random_experts(tokens_T, experts, K, seed=SEED)
         if self.gates == "one":
-            return ids_TK, torch.full(ids_TK.shape, self.scale, device=device)
+            return ids_TK, torch.full(ids_TK.shape, self.scale, device=ids_TK.device)
         rule = TopkRule(score=cast(Score, self.gates), renormalise=True, scale=self.scale)
         return ids_TK, weigh(rule, inputs.logits_TE, ids_TK.long())
 

@@ -156,8 +156,33 @@ def test_what_a_block_cannot_be_is_refused_with_the_remedy(changes: dict[str, ob
         made(**changes)
 
 
-def test_a_router_of_token_ids_asks_for_them() -> None:
-    block = made(router="hash")
-    with pytest.raises(ValueError, match="chooses by token ids: give them as token_T"):
-        block(tokens(4, 16))
-    assert block(tokens(4, 16), torch.tensor([3, 1, 3, 2])).shape == (4, 16)
+OF_TOKEN_IDS = ["hash", "hash:table=balanced", "hash:gates=sigmoid", "frozen_lookup"]
+
+
+def of_token_ids(router: str) -> MoEBlock:
+    return made(router=router, K=1 if router == "frozen_lookup" else 2)
+
+
+@pytest.mark.parametrize("router", OF_TOKEN_IDS)
+def test_a_router_of_token_ids_asks_for_one_of_every_token(router: str) -> None:
+    block, x_TD = of_token_ids(router), tokens(4, 16)
+    with pytest.raises(ValueError, match="chooses by token ids: give 4 of them, int64, one for each token"):
+        block(x_TD)
+    for ids, said in (
+        (torch.arange(3), r"are torch.int64 \(3,\): give 4"),
+        (torch.ones(4), r"are torch.float32 \(4,\): give 4"),
+        (torch.ones(4) > 0, r"are torch.bool \(4,\): give 4"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            block(x_TD, ids)
+    assert block(x_TD, torch.tensor([3, 1, 3, 2])).shape == (4, 16)
+
+
+@pytest.mark.parametrize("router", OF_TOKEN_IDS)
+def test_ids_of_any_vocabulary_have_experts(router: str) -> None:
+    block, x_TD = of_token_ids(router), tokens(5, 16)
+    found = block.route(x_TD, torch.tensor([5, 5 + 32768, 151_935, 2**40 + 5, -100])).routing.ids_TK
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[3])
+    assert found.min() >= 0
+    assert torch.equal(block.route(x_TD[:1], torch.tensor([5], dtype=torch.int32)).routing.ids_TK[0], found[0])
