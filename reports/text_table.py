@@ -18,7 +18,8 @@ def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]], *, words: C
     Columns whose heading is in ``words`` are aligned to the left, the others hold numbers and are aligned to the right.
     Cells are written as they are: `escaped` makes foreign text safe.
     """
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    # The rule below a column of numbers is a hyphen and a colon at least, or it is no table.
+    widths = [max(map(len, (*column, "-:"))) for column in zip(headings, *rows, strict=True)]
     left = [heading in words for heading in headings]
 
     def line(cells: Sequence[str]) -> str:

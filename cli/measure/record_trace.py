@@ -106,12 +106,16 @@ def record(
 
 def _read(text: Path | None) -> tuple[str, str]:
     """Return the text and what it is called; without a file it is the built-in one."""
+    from ...common.errors import UserError
     from ...common.files import read_text
     from ...kernels.problem.texts.novel import novel_text
 
     if text is None:
         return novel_text(), "Jane Austen, Persuasion"
-    return read_text(text), text.name
+    try:
+        return read_text(text), text.name
+    except OSError as error:
+        raise UserError(f"--text {text}: {error.strerror}: give a file of text in UTF-8") from error
 
 
 def _called(routers: Sequence[RecordedRouter]) -> list[RecordedRouter]:

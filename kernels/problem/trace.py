@@ -18,6 +18,7 @@ from .traces.trace_reader import DIGITS, content_of, describe, digest_of, read_l
 
 PREFIX = "trace:"
 LAYER = ",layer="
+DIGEST = re.compile(rf"#[0-9a-f]{{{DIGITS}}}\Z")
 
 
 @dataclass(frozen=True)
@@ -107,15 +108,28 @@ def load_of(path: str | Path, layer: str = "") -> str:
 def with_digest(load: str, folder: Path | None = None) -> str:
     """Return a load as problems have it: ``trace:FILE`` and ``trace:FILE,layer=L`` as `load_of` does, others as is.
 
-    A path that is not absolute is taken from a folder, by default the one that the process works in.
+    A path that is not absolute is taken from a folder, by default the one that the process works in; ~ is the home.
 
     Raises:
         InvalidTrace: as `load_of`.
     """
-    if not load.startswith(PREFIX) or "#" in load:
+    if not load.startswith(PREFIX) or DIGEST.search(load):
         return load
-    path, layer = _parted(load.removeprefix(PREFIX))
-    return load_of((folder or Path()) / path, layer)
+    text = load.removeprefix(PREFIX)
+    path, layer = _parted(text)
+    file = _from(folder, path)
+    if layer and _from(folder, text).is_file() and not file.exists():
+        raise InvalidTrace(
+            f"trace {text}: the name of a file that ends with {LAYER}{layer} is read as a layer: rename it"
+        )
+    return load_of(file, layer)
+
+
+def _from(folder: Path | None, path: str) -> Path:
+    try:
+        return (folder or Path()) / Path(path).expanduser()
+    except RuntimeError:  # of a user without a home
+        return (folder or Path()) / path
 
 
 def _parted(text: str) -> tuple[str, str]:

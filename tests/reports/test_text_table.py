@@ -25,6 +25,10 @@ def test_words_are_aligned_to_the_left_and_numbers_to_the_right() -> None:
     ]
 
 
+def test_the_rule_of_a_column_of_single_digits_is_one_of_markdown() -> None:
+    assert markdown(["K", "w"], [["8", "x"]], words=["w"]).splitlines() == ["|  K | w  |", "| -: | -- |", "|  8 | x  |"]
+
+
 def test_a_grid_has_the_same_columns_without_lines_and_keeps_blank_rows() -> None:
     rows = [(["a", "1.25"], "bold"), ([], ""), (["grouped", "10"], "")]
     assert _printed(grid(["kernel", "ms"], rows, words=["kernel"])) == [

@@ -97,6 +97,8 @@ class TraceDescription:
             raise ValueError(f"has {len(found)} layers with the number {layer}: give one of {names}")
         if not any(one.name for one in self.layers):
             raise ValueError(f"has one layer, without a name, and no layer {layer!r}: leave out layer=")
+        if len(self.layers) == 1:
+            raise ValueError(f"has one layer, {self.layers[0].name}, and no layer {layer!r}: leave out layer=")
         raise ValueError(f"has no layer {layer!r}: give one of {self.choices()}")
 
     def word(self, place: int) -> str:

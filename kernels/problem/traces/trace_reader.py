@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import math
+import stat
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -48,7 +49,10 @@ def content_of(path: str | Path) -> bytes:
         InvalidTrace: when the file cannot be read or is too large.
     """
     try:
-        size = Path(path).stat().st_size
+        found = Path(path).stat()
+        size, mode = found.st_size, found.st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # reading a pipe or a device might never end
+            raise InvalidTrace(f"trace {path} is a pipe or a device: give a file")
         if size > MOST_BYTES:
             raise InvalidTrace(f"trace {path} has {size:,} bytes: record fewer tokens, for at most {MOST_BYTES:,}")
         return Path(path).read_bytes()
@@ -237,9 +241,17 @@ def _check_members(archive: zipfile.ZipFile, about: TraceDescription) -> None:
 
 
 def _routes(archive: zipfile.ZipFile, place: int, one: LayerDescription) -> LayerRoutes:
-    ids_TK = checked_ids(_array(_unpacked(archive, f"{place}.ids.npy")), one.experts)
+    ids_TK = checked_ids(_member(archive, f"{place}.ids.npy"), one.experts)
     check_steps(ids_TK, one)
     gates = f"{place}.gates.npy"
     if gates not in archive.namelist():
         return LayerRoutes(layer=one, ids_TK=ids_TK)
-    return LayerRoutes(layer=one, ids_TK=ids_TK, gates_TK=checked_gates(_array(_unpacked(archive, gates)), ids_TK))
+    return LayerRoutes(layer=one, ids_TK=ids_TK, gates_TK=checked_gates(_member(archive, gates), ids_TK))
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    content = _unpacked(archive, name)
+    try:
+        return _array(content)
+    except Exception as error:  # a damaged header fails in any part of numpy's parser
+        raise ValueError(f"has a {name} that is no array of numbers ({error}): {REMEDY}") from error

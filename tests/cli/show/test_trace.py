@@ -117,7 +117,7 @@ def test_tokens_are_those_of_the_model_s_own_tokenizer_where_it_has_one(
     [
         (("--model", "{folder}/empty"), "empty: ValueError, Unrecognized model in"),
         (("--model", "{folder}/json"), "json: "),
-        (("--model", "{folder}/model", "--text", "{folder}/none.txt"), "none.txt"),
+        (("--model", "{folder}/model", "--text", "{folder}/none.txt"), "none.txt: No such file or directory: give"),
         (("--model", "{folder}/model", "--text", "{folder}/blank.txt"), "the text has no tokens: give a text"),
         (("--model", "{folder}/model", "--text", "{folder}/binary.txt"), "is no text in UTF-8"),
         (("--model", "{folder}/model", "--layers", "9"), "--layers 9: the model has no such layer with experts"),

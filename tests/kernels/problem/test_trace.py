@@ -198,6 +198,30 @@ def test_the_only_layer_has_one_name_however_it_is_asked_for(recorded: Path, tmp
     assert set(asked) == {f"trace:{tmp_path / 't.npz'}#{digest(tmp_path / 't.npz')}"}
     with pytest.raises(InvalidTrace, match="has one layer, without a name, and no layer '7': leave out layer="):
         load_of(recorded, "7")
+    with pytest.raises(InvalidTrace, match=r"has one layer, h\.7\.moe, and no layer '8': leave out layer="):
+        load_of(tmp_path / "t.npz", "8")
+
+
+@pytest.mark.parametrize("name", ["a#1.npy", "a#.npy", "run,2.npy", "two words.npy", "a#01234567.npy"])
+def test_a_file_is_found_under_any_name_that_does_not_end_with_a_layer_or_a_digest(name: str, tmp_path: Path) -> None:
+    write_ids(tmp_path / name, IDS)
+    load = with_digest(f"trace:{name}", tmp_path)
+    assert load == f"trace:{tmp_path / name}#{digest(tmp_path / name)}"
+    assert with_digest(load) == load
+
+
+def test_a_name_that_ends_with_a_layer_is_said_to_be_the_fault(tmp_path: Path) -> None:
+    write_ids(tmp_path / "run,layer=2", IDS)
+    with pytest.raises(InvalidTrace, match="name of a file that ends with ,layer=2 is read as a layer: rename it"):
+        with_digest("trace:run,layer=2", tmp_path)
+
+
+def test_a_path_from_the_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_ids(tmp_path / "t.npy", IDS)
+    assert with_digest("trace:~/t.npy") == load_of(tmp_path / "t.npy")
+    with pytest.raises(InvalidTrace, match=r"~nobody-of-this-name/t\.npy: No such file"):
+        with_digest("trace:~nobody-of-this-name/t.npy")
 
 
 def test_a_trace_that_says_how_many_experts_there_were_is_of_no_other_number(tmp_path: Path) -> None:

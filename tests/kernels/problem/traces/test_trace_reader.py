@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import tempfile
 import tracemalloc
@@ -127,6 +128,15 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_name(tmp_path: Path) -> No
             content_of(path)
 
 
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero"])
+def test_what_might_never_end_is_not_read(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if not path.exists():
+        os.mkfifo(path)
+    with pytest.raises(InvalidTrace, match=f"trace {path} is a pipe or a device: give a file"):
+        content_of(path)
+
+
 def test_a_file_too_large_is_refused_before_it_is_read(recorded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace_reader, "MOST_BYTES", 100)
     monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it was read"))
@@ -220,8 +230,11 @@ BAD_MEMBERS: dict[str, tuple[Members, str]] = {
     "ids of floats": ({"1.ids.npy": npy(np.array(IDS, float))}, r"in layer a\.1 has shape \(5, 2\) of float64"),
     "flat ids": ({"1.ids.npy": npy([1, 2, 3, 4, 5])}, r"in layer a\.1 has shape \(5,\) of int64"),
     "the same id twice": ({"1.ids.npy": npy([[0, 0]] * 5)}, r"in layer a\.1 chooses expert 0 twice for token 0"),
-    "ids of objects": ({"1.ids.npy": npy(np.array([[None]]))}, "Python objects, which are never loaded"),
-    "ids that are no array": ({"1.ids.npy": b"3 0"}, r"in layer a\.1 .*magic"),
+    "ids of objects": (
+        {"1.ids.npy": npy(np.array([[None]]))},
+        r"in layer a\.1 has a 1\.ids\.npy that is no array .*Python objects, which are never loaded\): write it",
+    ),
+    "ids that are no array": ({"1.ids.npy": b"3 0"}, r"in layer a\.1 .*magic.*: write it with"),
     "ids cut short": ({"1.ids.npy": npy(IDS)[:-1]}, "declares 80 bytes, and 79 follow"),
     "ids with more": ({"1.ids.npy": npy(IDS) + b"x"}, "declares 80 bytes, and 81 follow"),
     "ids beyond memory": (
