@@ -196,12 +196,10 @@ def _least(like: Tensor) -> float:
 
 
 def selection_scores(rule: TopkRule, logits_TE: Tensor) -> Tensor:
-    """Return the scores that selection adds biases to, float32 (T, E).
+    """Return the scores that selection adds biases to where it is by scores, float32 (T, E).
 
     They are computed in float64, then rounded: equal logits have equal scores, whichever instruction computed them.
     """
-    if rule.selects_logits:
-        return logits_TE.float()
     z_TE = finite(logits_TE.double())
     if rule.score == "softmax":
         return z_TE.softmax(-1).float()

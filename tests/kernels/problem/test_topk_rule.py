@@ -27,7 +27,7 @@ RULES = [
 def sorted_choice(rule: TopkRule, row: Tensor, bias_E: Tensor | None, K: int) -> list[int]:
     """Sort the experts of one token in Python: NaN above all, larger keys, larger logits, lower indices."""
     row = row[: len(row) - rule.shared]
-    by_logit = bias_E is None and not (rule.groups > 1 and rule.group_best > 1)
+    by_logit = rule.selects_logits or (bias_E is None and not (rule.groups > 1 and rule.group_best > 1))
     keys_E = row if by_logit else selection_scores(rule, row[None])[0]
     keys_E = (keys_E if bias_E is None else keys_E + bias_E).clone()
     if not by_logit:
