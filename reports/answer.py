@@ -35,13 +35,14 @@ def answer(section: Section) -> Answer:
     """Compute the answer from the section's rows alone.
 
     References never win. Kernels whose 95 % interval reaches into the fastest one's are tied with it. A
-    point at which one kernel passed is no contest.
+    point at which one kernel passed is no contest. Where bits were compared, they are what the suite asks for.
     """
     grouped = places(section.rows)
     best = {place: row for place, rows in grouped.items() if (row := _best(rows))}
+    bits = _bits(section.rows)
     if not best:
-        bits = _bits(section.rows)
-        return Answer(f"No competing kernel passed: {_endings(section.rows)}.", [bits] if bits else [])
+        sentences = [bits, f"No competing kernel passed: {_endings(section.rows)}."]
+        return _first([sentence for sentence in sentences if sentence])
     shares = [_share_of_part(grouped, name, words) for name, words in PARTS.items()]
     details = [
         *shares,
@@ -50,14 +51,17 @@ def answer(section: Section) -> Answer:
         _bound(section),
         _growth(best, section.axis),
         _drops(best),
-        _bits(section.rows),
         _failures(section.rows),
     ]
     details = [detail for detail in details if detail]
-    if not _contested(grouped) and any(shares):  # the question is about the part
-        return Answer(details[0], details[1:])
-    clauses = [_winners(grouped), _against_baseline(grouped, best, section.baseline)]
-    return Answer("; ".join(filter(None, clauses)) + ".", details)
+    if _contested(grouped) or not any(shares):  # else the question is about the part
+        clauses = [_winners(grouped), _against_baseline(grouped, best, section.baseline)]
+        details = ["; ".join(filter(None, clauses)) + ".", *details]
+    return _first([bits, *details] if bits else details)
+
+
+def _first(sentences: list[str]) -> Answer:
+    return Answer(sentences[0], sentences[1:])
 
 
 def _share_of_part(grouped: dict[RowPlace, list[Row]], name: str, words: str) -> str:

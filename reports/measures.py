@@ -189,7 +189,7 @@ MEASURES: Final[tuple[Measure, ...]] = (
         "share_of_layer",
         "of layer",
         PERCENT,
-        "time of a part of the layer over the fastest layer at its place",
+        "time of the router alone over that of the fastest layer at its place, which has its routes given",
         lambda row: row.share_of_layer,
         drop_priority=1,
     ),

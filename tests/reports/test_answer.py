@@ -162,11 +162,11 @@ def test_bits_are_summed_up_by_how_much_a_token_depends_on_its_batch(make: Make)
     records = [_compared(make("a"), SAME), _compared(make("b"), OBSERVED), _compared(make("c"), ROUNDED, ROUNDED)]
     records += [_compared(make(name), ROUNDED) for name in "defg"]
     records += [_compared(make("a", x=2.0, problem={"capacity_factor": 1.0}), CHANGED)]
-    assert (
+    assert _answer(records).sentence == (
         "From batch to batch a token's result is, without a capacity, the same by construction with a, the same as far "
         "as was observed with b, rounded differently with c, d, e and 2 others; with a capacity, changed by the other "
         "tokens with a. Two runs differ with c."
-    ) in _answer(records).details
+    )
 
 
 def test_bits_of_routers_are_summed_up_by_router(make: Make) -> None:
@@ -176,19 +176,28 @@ def test_bits_of_routers_are_summed_up_by_router(make: Make) -> None:
     assert (
         "without a capacity, the same by construction with a; of the router alone, the same as far as was "
         "observed with hash and switch, changed by the other tokens with base."
-    ) in " ".join(_answer(records).details)
+    ) in _answer(records).sentence
 
 
-def test_bits_are_summed_up_where_no_time_was_measured(make: Make) -> None:
-    records = [_compared(make("a", status=Status.disturbed), SAME)]
-    assert _answer(records).details == [
+@pytest.mark.parametrize(
+    ("status", "second"),
+    [
+        (Status.disturbed, "No competing kernel passed: 1 disturbed."),
+        (Status.passed, "a was measured alone and passed at 1 of 1 point."),
+    ],
+)
+def test_bits_are_the_answer_before_any_time(make: Make, status: Status, second: str) -> None:
+    found = _answer([_compared(make("a", status=status), SAME)])
+    assert found.sentence == (
         "From batch to batch a token's result is, without a capacity, the same by construction with a. "
         "Two runs never differ."
-    ]
+    )
+    assert found.details[0] == second
 
 
 def test_nothing_is_said_of_bits_that_were_not_compared(make: Make) -> None:
-    assert not any("From batch" in one for one in _answer([make()]).details)
+    found = _answer([make()])
+    assert not any("From batch" in one for one in (found.sentence, *found.details))
 
 
 def test_the_share_of_a_part_is_the_answer_where_no_layers_compete(make: Make) -> None:

@@ -16,7 +16,7 @@ from moebench.reports.page import SUMMARISED
 from moebench.reports.report import Report
 from moebench.reports.row import Row
 from moebench.reports.text_table import escaped
-from moebench.results.record import Environment, Record, Status
+from moebench.results.record import Environment, Invariance, Record, Sameness, Status
 
 Make = Callable[..., Record]
 EVIL = "<script>alert(1)</script>|`x`](http://example.org)\n# '\"><img src=x onerror=y> ../../x {{ 7*7 }} &amp; $a$"
@@ -105,6 +105,14 @@ def test_the_page_holds_questions_answers_failures_machine_and_problems(
         assert record.reason in outline.text
     for text in ("NVIDIA H100 80GB HBM3", "0123abc", "run.jsonl:3: not a record", "scatter is fastest at all 6 points"):
         assert text in outline.text
+
+
+def test_bits_are_shown_beside_the_reason_why_there_is_no_time(make: Make, tmp_path: Path) -> None:
+    found = Invariance(alone=Sameness(guaranteed=False, differs="token 3", distance=1e-7))
+    record = make("a", status=Status.disturbed, reason="others ran").model_copy(update={"invariance": found})
+    _, outline = _html([record], tmp_path)
+    assert "others ran" in outline.text
+    assert "token 3 (rounding, 1e-07)" in outline.text
 
 
 def test_the_page_needs_nothing_from_outside_and_no_script(page: tuple[str, _Outline]) -> None:
