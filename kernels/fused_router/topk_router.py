@@ -41,15 +41,33 @@ def route(router: Router, inputs: RouterInputs, K: int) -> Routing:
     logits; their second derivative is refused.
 
     Raises:
-        ValueError: when K is not between 1 and the number of choices, or for a logit on a CPU that is NaN.
+        ValueError: when K is not between 1 and the number of choices, for biases or groups that do not fit these, or
+            for a logit on a CPU that is NaN.
     """
-    choices = inputs.logits_TE.shape[1] - (router.rule.shared if isinstance(router, TopkRouter) else 0)
-    if not 1 <= K <= choices:
-        raise ValueError(f"K = {K} of {choices} experts: give between 1 and {choices}")
+    _check(router, inputs, K)
     backend = backend_for(router, inputs.logits_TE)
     if backend is None or not isinstance(router, TopkRouter):
         return draw_routes.route(router, inputs, K)
     return draw_routes.to_experts(router, inputs, fused(backend, router, inputs, K))
+
+
+def _check(router: Router, inputs: RouterInputs, K: int) -> None:
+    """Raise ValueError for what a kernel would read or write outside of its tensors for."""
+    rule = router.rule if isinstance(router, TopkRouter) else None
+    choices = inputs.logits_TE.shape[1] - (rule.shared if rule else 0)
+    if not 1 <= K <= choices:
+        raise ValueError(f"K = {K} of {choices} experts: give between 1 and {choices}")
+    if inputs.bias_E is not None and inputs.bias_E.shape != (choices,):
+        raise ValueError(f"bias_E is {tuple(inputs.bias_E.shape)}: give one bias for each of {choices} experts")
+    if rule is None or rule.groups == 1:
+        return
+    size, left = divmod(choices, rule.groups)
+    if left or size < rule.group_best:
+        raise ValueError(
+            f"{choices} experts do not form {rule.groups} equal groups of {rule.group_best} or more: give other groups"
+        )
+    if rule.top_groups * size < K:
+        raise ValueError(f"K = {K} of {rule.top_groups * size} experts in top_groups: give fewer, or more top_groups")
 
 
 def fused(backend: Backend, router: TopkRouter, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -44,11 +45,20 @@ class Base(Router):
     def route(self, inputs: RouterInputs, K: int) -> tuple[Tensor, Tensor]:
         import torch
 
-        from ._balanced_assignment import balanced_assignment
-
-        score_TE = inputs.logits_TE.detach().double().cpu().numpy()
-        ids_T1 = torch.from_numpy(balanced_assignment(score_TE)).to(inputs.logits_TE.device)[:, None]
+        assign = _assigned
+        if "torch._dynamo" in sys.modules:  # torch.compile may be at work, and cannot trace the solver
+            assign = torch.compiler.disable(_assigned)
+        ids_T1 = assign(inputs.logits_TE.detach())[:, None]
         return ids_T1.int(), weigh(RULE, inputs.logits_TE, ids_T1)
+
+
+def _assigned(logits_TE: Tensor) -> Tensor:
+    import torch
+
+    from ._balanced_assignment import balanced_assignment
+
+    ids_T = balanced_assignment(logits_TE.double().cpu().numpy())
+    return torch.from_numpy(ids_T).to(logits_TE.device)
 
 
 router = Base

@@ -75,6 +75,31 @@ def test_more_choices_than_there_are_is_refused(K: int) -> None:
         route(Router.parse("softmax_topk"), RouterInputs(logits_TE=torch.zeros(5, 7)), K)
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize(
+    ("spec", "columns", "K", "said"),
+    [
+        ("sigmoid_topk:groups=4,top_groups=2", 10, 3, "10 experts do not form 4 equal groups of 2 or more"),
+        ("sigmoid_topk:groups=8,top_groups=2", 8, 1, "8 experts do not form 8 equal groups of 2 or more"),
+        ("softmax_topk:groups=8,top_groups=2", 4, 1, "4 experts do not form 8 equal groups of 1 or more"),
+        ("sigmoid_topk:groups=4,top_groups=1", 8, 3, "K = 3 of 2 experts in top_groups: give fewer, or more"),
+        ("sigmoid_topk:shared_experts=2", 4, 3, "K = 3 of 2 experts: give between 1 and 2"),
+    ],
+)
+def test_what_a_kernel_would_leave_its_tensors_for_is_refused(
+    spec: str, columns: int, K: int, said: str, device: str
+) -> None:
+    with recording(), pytest.raises(ValueError, match=said):
+        route(Router.parse(spec), RouterInputs(logits_TE=torch.empty(5, columns, device=device)), K)
+
+
+@pytest.mark.parametrize("biases", [7, 9])
+def test_one_bias_of_every_expert_is_asked_for(biases: int) -> None:
+    inputs = RouterInputs(logits_TE=torch.empty(5, 8, device=META), bias_E=torch.empty(biases, device=META))
+    with recording(), pytest.raises(ValueError, match=rf"bias_E is \({biases},\): give one bias for each of 8 experts"):
+        route(Router.parse("sigmoid_topk"), inputs, 2)
+
+
 COMPILED = """
 import json, sys
 from moebench.kernels.compiler.compile import Target, compile_launch

@@ -156,6 +156,19 @@ def test_what_a_block_cannot_be_is_refused_with_the_remedy(changes: dict[str, ob
         made(**changes)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # by torch.compile
+@pytest.mark.parametrize("router", ["base", "sigmoid_topk"])
+def test_a_compiled_block_chooses_and_learns_as_it_does_without(router: str) -> None:
+    block, x_TD = made(router=router, K=1), tokens(8, 16)
+    torch.compiler.reset()
+    found, expected = (
+        (y_TD.detach(), *torch.autograd.grad(y_TD.square().sum(), list(block.parameters())))
+        for y_TD in (torch.compile(block, backend="eager")(x_TD), block(x_TD))
+    )
+    torch.compiler.reset()
+    torch.testing.assert_close(found, expected)
+
+
 OF_TOKEN_IDS = ["hash", "hash:table=balanced", "hash:gates=sigmoid", "frozen_lookup"]
 
 
