@@ -101,7 +101,7 @@ def record(
         write_trace(path, [one.routes() for one in seen], model=model, text=source, versions=versions)
     numbers = ", ".join(one.name for one in seen[:2])
     more = f" and {len(seen) - 2} more" if len(seen) > 2 else ""
-    screen.say(f"trace: {path}, {total:,} tokens in {len(seen)} layers: {numbers}{more}")
+    screen.say(f"trace: {path}, {total:,} tokens in {len(seen)} layer{'s'[: len(seen) > 1]}: {numbers}{more}")
 
 
 def _read(text: Path | None) -> tuple[str, str]:
