@@ -154,9 +154,9 @@ def test_the_reference_of_a_problem_is_taken_once_however_often_it_is_measured(
     drawn: list[Problem] = []
     original = ReferenceCheck.draw
 
-    def counted(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
+    def counted(subject: Subject, weights: Weights, *, seed: int, device: torch.device, width: int) -> ReferenceCheck:
         drawn.append(subject.problem)
-        return original(subject, weights, seed=seed, device=device)
+        return original(subject, weights, seed=seed, device=device, width=width)
 
     monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(counted))
     one, other = PROBLEM.replace(seed=1), PROBLEM.replace(seed=2)

@@ -90,10 +90,10 @@ def ends_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Memory ends when that check of the problem `dense` solves is drawn, or a part of it, and for no other problem."""
     original, asked = ReferenceCheck.draw, PROBLEM.dense()
 
-    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
+    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device, width: int) -> ReferenceCheck:
         if subject.problem.replace(T=asked.T) == asked and seed == 2 * asked.seed + 1 + request.param:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
-        return original(subject, weights, seed=seed, device=device)
+        return original(subject, weights, seed=seed, device=device, width=width)
 
     monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(draw))
 
@@ -130,10 +130,10 @@ def test_what_has_to_be_drawn_anew_does_not_fit(
     """A layer wrote to its inputs, so that the next one is fed others: there the memory is gone."""
     original, drawings = ReferenceCheck.draw, itertools.count(1)
 
-    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device) -> ReferenceCheck:
+    def draw(subject: Subject, weights: Weights, *, seed: int, device: torch.device, width: int) -> ReferenceCheck:
         if next(drawings) == drawing:
             raise torch.OutOfMemoryError("tried to allocate 7.00 GiB")
-        return original(subject, weights, seed=seed, device=device)
+        return original(subject, weights, seed=seed, device=device, width=width)
 
     monkeypatch.setattr(ReferenceCheck, "draw", staticmethod(draw))
     vandal = "WritesToInput" if drawing == 2 else "WritesLater"

@@ -128,7 +128,7 @@ def test_a_frozen_look_up_weighs_the_id_s_expert_by_the_sigmoid_of_its_logit() -
 
 @pytest.mark.parametrize("spec", ["hash", "frozen_lookup"])
 def test_without_token_ids_a_table_router_says_what_it_needs(spec: str) -> None:
-    with pytest.raises(ValueError, match="chooses by token ids: give them as token_T"):
+    with pytest.raises(ValueError, match="chooses by token ids: give 4 of them, int64, one for each token"):
         routed(spec, normal(4, 8), 1)
     with pytest.raises(InvalidProblem, match="never uses: give another"):
         Problem(T=4, D=1, F=1, E=8, K=1, router=spec, load="empty:0.5")
