@@ -15,6 +15,7 @@ from ..kernels.catalog import KERNELS
 from ..kernels.problem.load import Load
 from ..kernels.problem.trace import label
 from ..results.record import CacheState, Point, Size
+from ..results.references import PARTS
 from .competitors import fitting
 from .layer import NOTHING_ASKED, Asked
 from .suite import SUITES, Suite, SuiteForm, SuitePoint
@@ -29,6 +30,8 @@ Configs = Literal["tuned", "default"]
 # Small: enough samples for the two checks of every implementation to stay a small part of the whole. Reduced: on a GPU
 # most of the time goes into compiling for each shape, and its clock is quieter.
 BUDGETS: Final = {"small": Budget(seconds=1.0), "reduced": Budget(seconds=0.5), "full": Budget(seconds=10.0)}
+
+OF_A_PART: Final = "computes a layer, and the point is of a part of one alone"
 
 
 class NothingToMeasure(UserError):
@@ -164,7 +167,7 @@ def _replaced(
 ) -> tuple[list[Task], dict[str, str]]:
     """Return the tasks with these kernels beside the baseline, and why some of them can take part in none.
 
-    A task that all of them refuse is left out.
+    A task that all of them refuse is left out, as is one of a part of the layer alone where they are layers.
     """
     import torch  # noqa: PLC0415  # a plan without named kernels does not need it
 
@@ -177,6 +180,8 @@ def _replaced(
     for task in asked:
         named = {name: competing(name, task.problem) for name in kernels}
         reasons = {name: kernel.supports(task.problem, device) for name, kernel in named.items()}
+        if all(who.kernel in PARTS for who in task.competitors):
+            reasons = {name: reason if name in PARTS else OF_A_PART for name, reason in reasons.items()}
         refusals |= {name: reason for name, reason in reasons.items() if reason and name not in refusals}
         takers = [name for name, reason in reasons.items() if reason is None]
         if takers:

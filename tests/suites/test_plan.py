@@ -61,6 +61,13 @@ def test_a_named_kernel_competes_only_where_it_takes_the_problem() -> None:
     assert competing(parallel) == {"hierarchical"}
 
 
+def test_a_layer_does_not_compete_where_a_part_is_measured_alone() -> None:
+    found = planned("determinism", kernels=("grouped",))
+    assert [competing(task) for task in found.tasks] == [{"padded", "grouped"}] * 2
+    both = planned("determinism", kernels=("grouped", "router_alone"))
+    assert {"router_alone"} in [competing(task) for task in both.tasks]
+
+
 def test_a_baseline_is_not_measured_twice() -> None:
     found = planned("tokens", kernels=("loop", "loop", "scatter"))
     assert all([who.kernel for who in task.competitors] == ["loop", "scatter"] for task in found.tasks)
