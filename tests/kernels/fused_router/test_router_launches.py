@@ -11,8 +11,6 @@ from moebench.kernels.problem.topk_rule import TopkRule
 pytest.importorskip("triton")
 from moebench.kernels.fused_router import router_launches
 
-pytestmark = pytest.mark.gpu  # on a GPU if there is one, else interpreted
-
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 every_rule = pytest.mark.parametrize("name", RULES)
@@ -29,12 +27,14 @@ def test_same_experts_gates_and_gradients(
     assert_as_the_plain_rule(router_launches, DEVICE, case(RULES[name], shape, biased=biased, levels=levels))
 
 
+@pytest.mark.gpu  # each of the other tests has a kernel to compile for every shape
 @every_rule
 @with_and_without_biases
 def test_infinities_and_ties_are_those_of_the_plain_rule(name: str, biased: bool) -> None:
     assert_as_the_plain_rule(router_launches, DEVICE, extreme_case(RULES[name], biased=biased))
 
 
+@pytest.mark.gpu
 def test_several_programs_and_groups_that_are_no_power_of_two() -> None:
     rule = TopkRule(score="sigmoid", groups=5, top_groups=3, group_best=2, renormalise=True)
     assert_as_the_plain_rule(router_launches, DEVICE, case(rule, (301, 35, 6), biased=True))
