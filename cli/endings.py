@@ -39,6 +39,8 @@ class EndingGroup(TyperGroup):
             answer = super().invoke(ctx)
             sys.stdout.flush()
         except UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":  # a group without a verb: its message is the help
+                raise
             message = error.format_message().replace("Value error, ", "")  # pydantic's own word
             message = broken(f"Error: {message}", width_of(sys.stderr)).removeprefix("Error: ")
             raise UsageError(message, ctx=error.ctx) from error

@@ -34,8 +34,12 @@ app = typer.Typer(
 
 def _add(name: str, verb: Callable[..., None]) -> None:
     """Add a verb; the list of verbs shows the first paragraph of its docstring whole."""
+    app.command(name, short_help=_summary(verb))(verb)
+
+
+def _summary(verb: Callable[..., None] | None) -> str:
     summary, _, _ = inspect.cleandoc(verb.__doc__ or "").partition("\n\n")
-    app.command(name, short_help=" ".join(summary.split()))(verb)
+    return " ".join(summary.split())
 
 
 _add("doctor", doctor.doctor)
@@ -53,6 +57,8 @@ _add("predict", predict.predict)
 _add("calibrate", calibrate.calibrate)
 _add("clock", clock.clock)
 for name, group in (("tables", tables.app), ("kernels", kernels.app), ("trace", trace.app)):
+    for verb in group.registered_commands:
+        verb.short_help = _summary(verb.callback)
     app.add_typer(group, name=name, short_help=group.info.help)
 
 

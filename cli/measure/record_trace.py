@@ -77,10 +77,11 @@ def record(
         from ...kernels.module.route_recorder import chosen_routers, find_routers
         from ...kernels.module.text_recording import load_model, run_steps, steps_of, tokenize
         from ...kernels.problem.traces.trace_writer import write_trace
-        from ...results.record.file_content import FileContent, refuse_to_replace
+        from ...results.record.file_content import FileContent, refuse_no_place, refuse_to_replace
         from .run import best_device
 
         path = output or Path(f"{Path(model).resolve().name}.npz")
+        refuse_no_place(path)
         refuse_to_replace(path, FileContent.other, [] if text is None else [text])
         words, source = _read(text)
         loaded = load_model(model, torch.device(device or best_device()))

@@ -46,7 +46,7 @@ def _layer(one: Prediction) -> Iterator[str]:
     sizes = " ".join(f"{letter}={problem[letter]}" for letter in "DFEK")
     yield (
         f"{call} of one layer, {sizes}, {tokens} tokens a rank, {problem['dtype']}, rows travel in "
-        f"{one.wire}, load {problem['load']}, {capacity}{chunks}"
+        f"{one.wire}, router {problem['router']}, load {problem['load']}, {capacity}{chunks}"
     )
     yield "predicted, not measured; bytes are what a rank sends on average, memory is what the fullest rank needs"
 

@@ -48,17 +48,9 @@ def refuse_to_replace(path: Path, by: FileContent, read: Iterable[Path] = ()) ->
 
     Records and predictions give way to nothing but themselves; predictions replace nothing but predictions.
 
-    A name that no file can have is refused too, before what is to be written is made.
-
     Raises:
         WouldOverwrite: when the file would be lost.
-        UserError: when the name is that of a folder, or lies in a file.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: give the name of a file as --output")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir():
-        raise UserError(f"{path} lies in {above}, which is no folder: give another --output")
     for source in read:
         if path.exists() and source.exists() and path.samefile(source):
             raise WouldOverwrite(f"{path} is what is read, and would be written over: give another --output")
@@ -66,6 +58,19 @@ def refuse_to_replace(path: Path, by: FileContent, read: Iterable[Path] = ()) ->
     kept = {FileContent.records, FileContent.predictions} if by is FileContent.other else set(FileContent)
     if there in kept - {by, FileContent.nothing}:
         raise WouldOverwrite(f"{path} holds {there}, and would be written over: give another --output")
+
+
+def refuse_no_place(path: Path) -> None:
+    """Refuse a name that no file can have, before work that would be lost with it.
+
+    Raises:
+        UserError: when the name is that of a folder, or lies in a file.
+    """
+    if path.is_dir():
+        raise UserError(f"{path} is a folder: give the name of a file as --output")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UserError(f"{path} lies in {above}, which is no folder: give another --output")
 
 
 def _begins(start: bytes, kind: bytes) -> bool:

@@ -46,6 +46,8 @@ def load(path: Path) -> Loaded:
             records.append(Record.model_validate_json(line))
         except ValidationError as error:
             problems.append(f"{path}:{number}: {_why(error)}; the line is left out")
+    if not records and len(problems) > 1:  # another file than was meant
+        problems = [f"{problems[0]}, as are all {len(problems) - 1:,} others"]
     return Loaded(records, problems)
 
 

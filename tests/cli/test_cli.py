@@ -56,6 +56,15 @@ def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
     assert min(tries) < 0.5
 
 
+@pytest.mark.parametrize("group", ["trace", "tables", "kernels"])
+def test_a_group_without_a_verb_shows_its_verbs_with_whole_sentences(group: str) -> None:
+    answer = here(group)
+    assert answer.exit_code == 2
+    assert answer.output.startswith("Usage: ")
+    assert "Error" not in answer.output
+    assert "..." not in answer.output.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [

@@ -80,7 +80,7 @@ def test_layers_and_tokens_are_those_asked_for_and_become_a_load(saved: Path, tm
     trace = tmp_path / "a.npz"
     answer = moebench("record", "-m", saved, "--layers", "1", "-T", 50, "-o", trace, "--device", "cpu")
     assert answer.exit_code == 0, answer.output
-    assert answer.stdout == f"trace: {trace}, 50 tokens in 1 layers: layers.1.mlp.experts\n"
+    assert answer.stdout == f"trace: {trace}, 50 tokens in 1 layer: layers.1.mlp.experts\n"
     about = describe(content_of(trace), trace)
     assert about.text == "Jane Austen, Persuasion"
     assert [(one.name, one.experts, one.steps) for one in about.layers] == [("layers.1.mlp.experts", 8, (50,))]
@@ -123,6 +123,7 @@ def test_tokens_are_those_of_the_model_s_own_tokenizer_where_it_has_one(
         (("--model", "{folder}/model", "--layers", "9"), "--layers 9: the model has no such layer with experts"),
         (("--model", "{folder}/model", "--layers", ","), "--layers ',': give a name"),
         (("--model", "{folder}/pickled"), "pickled: "),
+        (("--model", "{folder}/model", "-o", "{folder}/blank.txt/t.npz"), "blank.txt, which is no folder: give"),
     ],
 )
 @pytest.mark.parametrize("saved", ["mixtral"], indirect=True)
@@ -136,7 +137,7 @@ def test_what_cannot_be_recorded_is_said_in_one_sentence(words: tuple[str, ...],
     (folder / "blank.txt").write_text(" \n")
     (folder / "binary.txt").write_bytes(b"\x80abc")
     given = [word.replace("{folder}", str(folder)) for word in words]
-    answer = moebench("record", *given, "-o", folder / "t.npz", "--device", "cpu")
+    answer = moebench("record", "-o", folder / "t.npz", *given, "--device", "cpu")
     assert answer.exit_code == 2, answer.output
     assert said in answer.stderr
     assert len([line for line in answer.stderr.splitlines() if not line.startswith(("tokenized", "recorded"))]) == 1

@@ -36,7 +36,7 @@ def predicted(dispatcher: str, ranks: int, seconds: float, *, held_gib: int = 1)
         ranks_per_node=8,
         group=ranks,
         key="key",
-        problem={**problem, "mode": "train", "load": "uniform", "capacity_factor": 1.25},
+        problem={**problem, "mode": "train", "router": "switch", "load": "uniform", "capacity_factor": 1.25},
         dispatcher=dispatcher,
         wire="float8_e4m3fn",
         chunks=2,
@@ -58,7 +58,7 @@ def test_the_layer_is_described_with_its_tokens_on_each_rank() -> None:
     assert lines[0].startswith(
         "a training step of one layer, D=8 F=4 E=16 K=2, 4\u202f096 tokens a rank, bfloat16, rows"
     )
-    assert lines[0].endswith("float8_e4m3fn, load uniform, capacity factor 1.25, in 2 chunks")
+    assert lines[0].endswith("float8_e4m3fn, router switch, load uniform, capacity factor 1.25, in 2 chunks")
 
 
 def test_every_dispatcher_is_set_beside_the_fastest_that_fits() -> None:

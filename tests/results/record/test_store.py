@@ -80,6 +80,14 @@ def test_a_line_cut_off_is_reported_and_the_next_record_starts_on_its_own(tmp_pa
     assert all(problem.startswith(f"{path}:2: not a record (") for problem in loaded.problems)
 
 
+def test_a_file_of_another_kind_is_one_problem_and_not_one_for_each_line(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("a\nb\nc\n")
+    (problem,) = load(path).problems
+    assert problem.startswith(f"{path}:1: not a record (")
+    assert problem.endswith("; the line is left out, as are all 2 others")
+
+
 @pytest.mark.parametrize(
     "line",
     [b"", b"{}", b"null", b"not JSON", b"\xff\xfe\x00", b"[" * 10_000, record(9).model_dump_json()[:-9].encode()],
