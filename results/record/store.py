@@ -47,7 +47,7 @@ def load(path: Path) -> Loaded:
         except ValidationError as error:
             problems.append(f"{path}:{number}: {_why(error)}; the line is left out")
     if not records and len(problems) > 1:  # another file than was meant
-        problems = [f"{problems[0]}, as are all {len(problems) - 1:,} others"]
+        problems = [f"{problems[0]} (and {len(problems) - 1} more)"]
     return Loaded(records, problems)
 
 

@@ -85,7 +85,7 @@ def test_a_file_of_another_kind_is_one_problem_and_not_one_for_each_line(tmp_pat
     path.write_text("a\nb\nc\n")
     (problem,) = load(path).problems
     assert problem.startswith(f"{path}:1: not a record (")
-    assert problem.endswith("; the line is left out, as are all 2 others")
+    assert problem.endswith("; the line is left out (and 2 more)")
 
 
 @pytest.mark.parametrize(
