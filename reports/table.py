@@ -19,8 +19,11 @@ def table(records: Sequence[Record]) -> list[Row]:
 
     Trials that did not pass are last at their place.
     """
-    details, varied = _details(records), _varied(records)
-    rows = [_row(record, detail, varied[record.kernel]) for record, detail in zip(records, details, strict=True)]
+    details, varied, dtypes = _details(records), _varied(records), _dtypes(records)
+    rows = [
+        _row(record, dtype, detail, varied[record.kernel])
+        for record, dtype, detail in zip(records, dtypes, details, strict=True)
+    ]
     facets = {facet: order for order, facet in enumerate(dict.fromkeys(row.place.facet for row in rows))}
     names = {place.x: order for order, place in enumerate(dict.fromkeys(row.place for row in rows))}
 
@@ -44,11 +47,31 @@ def _varied(records: Sequence[Record]) -> dict[str, frozenset[str]]:
     }
 
 
-def _row(record: Record, detail: str, varied: frozenset[str]) -> Row:
+def _dtypes(records: Sequence[Record]) -> list[str]:
+    """Return the dtype of the place of every record: of a part, the one dtype that the layers at its point have.
+
+    A router works in float32 whatever the experts are in.
+    """
+    of_layers: dict[tuple[object, ...], set[str]] = defaultdict(set)
+    for record in records:
+        if record.kernel not in NOT_COMPETING:
+            of_layers[_point(record)].add(str(record.problem.get("dtype", "")))
+    found = []
+    for record in records:
+        beside = of_layers[_point(record)] if record.kernel in PARTS else set()
+        found.append(next(iter(beside)) if len(beside) == 1 else str(record.problem.get("dtype", "")))
+    return found
+
+
+def _point(record: Record) -> tuple[object, ...]:
+    return (record.point.line, record.point.x, str(record.problem.get("mode")))
+
+
+def _row(record: Record, dtype: str, detail: str, varied: frozenset[str]) -> Row:
     samples = [sample / 1e6 for sample in record.timing.samples_ns] if record.timing else []
     facet = Facet(
         series=plain(record.point.line),
-        dtype=plain(str(record.problem.get("dtype", ""))),
+        dtype=plain(dtype),
         mode=plain(str(record.problem.get("mode", ""))),
         detail=detail,
     )
@@ -85,7 +108,7 @@ def _details(records: Sequence[Record]) -> list[str]:
 
 
 def _corner(record: Record) -> tuple[object, ...]:
-    return (record.point.line, record.point.x, str(record.problem.get("dtype")), str(record.problem.get("mode")))
+    return (*_point(record), str(record.problem.get("dtype")))
 
 
 def _facts(record: Record) -> dict[str, str]:

@@ -143,3 +143,14 @@ def test_of_a_configuration_is_shown_what_differs_between_records_of_the_kernel(
         ("b", ""),
     ]
     assert {row.config for row in rows if row.kernel == "b"} == {"block=16 warps=8"}
+
+
+def test_a_part_stands_beside_the_layers_whose_elements_are_narrower(make: Make) -> None:
+    layer = make("scatter", ms=10.0, problem={"dtype": "bfloat16"})
+    part = make("router_alone", ms=1.0, problem={"dtype": "float32"})
+    rows = table([layer, part])
+    assert {row.place for row in rows} == {rows[0].place}
+    assert next(row for row in rows if row.kernel == "router_alone").share_of_layer == pytest.approx(0.1, rel=0.01)
+    wider = make("scatter", ms=20.0, problem={"dtype": "float32"})
+    beside = {row.kernel: row.place.facet.dtype for row in table([layer, wider, part]) if row.reference}
+    assert beside == {"router_alone": "float32"}, "layers of two dtypes: that of its own"
