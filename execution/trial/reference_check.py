@@ -13,6 +13,7 @@ from torch import Tensor
 from ...kernels.kernel import Layer
 from ...kernels.oracle import Result, drop
 from ...kernels.problem import Problem
+from ...kernels.problem.block import DrawsRoutes
 from ...kernels.problem.draw_routes import check_seed, draw_routes
 from ...kernels.problem.routing import Routing, widened
 from ...kernels.problem.shard import Shard
@@ -275,7 +276,7 @@ def _width(problem: Problem) -> int:
 
     It is 0 where all tokens have K.
     """
-    if not problem.leaves_out or (problem.around is not None and problem.around.own_routes):
+    if not problem.leaves_out or isinstance(problem.around, DrawsRoutes):
         return 0
     drawn = [(problem, check_seed(problem, turn)) for turn in (0, 1)]
     drawn.append((problem.replace(T=-(-problem.T // NEW_SHARE)), check_seed(problem, 1)))

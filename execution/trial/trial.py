@@ -13,6 +13,7 @@ import torch
 
 from ...kernels.oracle import Result
 from ...kernels.problem import Problem
+from ...kernels.problem.block import DrawsRoutes
 from ...kernels.problem.draw_routes import check_seed
 from ...kernels.problem.tensors import TORCH_DTYPES
 from ...kernels.tuned.source_hash import source_hash
@@ -103,8 +104,7 @@ class TrialRunner:
             return
         problem = left[0].problem
         balance = None
-        of_tokens = problem.around is None or not problem.around.own_routes
-        if task.point.stage is None and of_tokens:  # a search does not use it
+        if task.point.stage is None and not isinstance(problem.around, DrawsRoutes):  # a search does not use it
             balance = balance_of(problem, check.routed, check.kept, seed=check_seed(problem))
         for entry in left:
             entry.balance = balance

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..problem import Problem
-from ..problem.block import ExpertBlock, Experts, TrueExperts
+from ..problem.block import DrawsRoutes, ExpertBlock, Experts, TrueExperts
 from ..problem.parametrised import parameter
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ SLOTS = "layer_slots"
 
 
 @dataclass(frozen=True)
-class SoftMoe(ExpertBlock):
+class SoftMoe(ExpertBlock, DrawsRoutes):
     """Y = C f(Dᵀ X) for every sequence, where f runs slot s through expert s // ``slots``.
 
     With X̂ and Φ̂ the tokens and the slots' parameters, each row divided by its norm, D and C are exp(scale X̂ Φ̂ᵀ) (L, S),
@@ -40,7 +40,6 @@ class SoftMoe(ExpertBlock):
     scale: float = parameter(1.0, least=0.01, most=100.0)
 
     by_token: ClassVar[bool] = False
-    own_routes: ClassVar[bool] = True
 
     def refuses(self, problem: Problem) -> str | None:
         if problem.K != 1:

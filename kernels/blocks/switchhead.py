@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ..problem import Problem
-from ..problem.block import ProjectionBlock, RoutedLinear
+from ..problem.block import DrawsRoutes, ProjectionBlock, RoutedLinear
 from ..problem.parametrised import parameter
 from ._attention import (
     attention,
@@ -35,7 +35,7 @@ QUERIES, KEYS = "layer_queries", "layer_keys"
 
 
 @dataclass(frozen=True)
-class SwitchHead(ProjectionBlock):
+class SwitchHead(ProjectionBlock, DrawsRoutes):
     """Attention of H = ``heads`` heads of width F; the E experts are those of all heads, E / H each.
 
     v_th = sum over k of g_thk V_e x_t and y_t = sum over h and k of g'_thk O_e' o_th, where o is the attention of a
@@ -48,7 +48,6 @@ class SwitchHead(ProjectionBlock):
     length: int = parameter(256, least=1, most=1 << 30)
 
     by_token: ClassVar[bool] = False
-    own_routes: ClassVar[bool] = True
 
     def refuses(self, problem: Problem) -> str | None:
         if problem.E % self.heads:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..fused_router.topk_router import route
 from ..problem import Activation, Problem
 from ..problem.balance.selection_bias import updated_biases
-from ..problem.block import ExpertBlock
+from ..problem.block import DrawsRoutes, ExpertBlock
 from ..problem.router import Router, RouterInputs
 from ..problem.routing import NO_ROUTE, Routing
 from ..problem.tensors import Weights
@@ -62,8 +62,10 @@ class MoEBlock(nn.Module):
         around = self.problem.around
         if around is not None and not isinstance(around, ExpertBlock):
             raise ValueError(f"block = {block!r} has no experts whose outputs are added up: give one around experts")
-        if around is not None and around.own_routes:
-            raise ValueError(f"block = {block!r} has its own routes in place of a router: give one around experts")
+        if isinstance(around, DrawsRoutes):
+            raise ValueError(  # noqa: TRY004  # the text is wrong
+                f"block = {block!r} has its own routes in place of a router: give one around experts"
+            )
         self._around = around
         self._router = Router.parse(self.problem.router)
         core = self.problem.core

@@ -43,12 +43,10 @@ class Block(Parametrised, ABC):
     Its parameters are dataclass fields that have defaults, as those of a router. It has tensors of its own besides the
     weights of the experts, always matrices, under names that begin with ``layer_`` (`Weights.own`).
 
-    ``by_token`` says that a token's result depends on that token and its routes alone. ``own_routes`` says that its
-    routes are not those of the problem's tokens.
+    ``by_token`` says that a token's result depends on that token and its routes alone.
     """
 
     by_token: ClassVar[bool] = True
-    own_routes: ClassVar[bool] = False
 
     @staticmethod
     def parse(spec: str) -> Block:
@@ -79,10 +77,6 @@ class Block(Parametrised, ABC):
     def shapes(self, problem: Problem) -> dict[str, tuple[int, int]]:
         """Return the shapes of its own tensors, by name. Their rows are drawn with about unit norm."""
         return {}
-
-    def routes(self, problem: Problem, *, seed: int, device: torch.device) -> Routing:
-        """Draw the routes of the core problem, where ``own_routes`` says that these are not the problem's."""
-        raise NotImplementedError(f"{self.name()} draws no routes of its own")
 
     @abstractmethod
     def own_flops(self, problem: Problem) -> int:
@@ -125,6 +119,14 @@ class ProjectionBlock(Block):
     @abstractmethod
     def truth(self, problem: Problem, ids_TK: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Compute y (T, D) in float64, as plainly as possible, of the routes and all tensors by name."""
+
+
+class DrawsRoutes(Block):
+    """A block whose routes are not those of the problem's tokens: it draws them itself."""
+
+    @abstractmethod
+    def routes(self, problem: Problem, *, seed: int, device: torch.device) -> Routing:
+        """Draw the routes of the core problem."""
 
 
 BLOCKS: Catalog[type[Block]] = Catalog("block", f"{__package__.rpartition('.')[0]}.blocks", "block")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from .block import DrawsRoutes
 from .draw_routes import draw_routes
 from .problem import Problem
 from .routing import Routing
@@ -230,7 +231,7 @@ def draw_inputs(problem: Problem, weights: Weights, *, seed: int, device: torch.
     """Draw new tokens and routes for given weights, and in training an output gradient."""
     generator = torch.Generator(device).manual_seed(seed)
     around = problem.around
-    routes = draw_routes if around is None or not around.own_routes else around.routes
+    routes = around.routes if isinstance(around, DrawsRoutes) else draw_routes
 
     def normal() -> Tensor:
         return torch.randn((problem.T, problem.D), generator=generator, device=device).to(token_dtype(problem))

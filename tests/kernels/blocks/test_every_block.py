@@ -104,12 +104,6 @@ def test_every_block_has_cases_and_a_plain_oracle() -> None:
     assert {problem.block.partition(":")[0] for problem in EVERY} == set(CASES)
 
 
-@pytest.mark.parametrize("name", BLOCKS.names())
-def test_a_block_draws_routes_if_it_says_that_they_are_its_own(name: str) -> None:
-    block = BLOCKS.load(name)
-    assert (block.routes is not Block.routes) is block.own_routes
-
-
 @pytest.mark.parametrize("problem", EVERY, ids=key)
 def test_the_truth_is_what_loops_over_tokens_compute(problem: Problem) -> None:
     inputs = draw(problem)

@@ -48,7 +48,7 @@ def test_every_router_that_is_a_rule_takes_the_kernels_and_no_other_does() -> No
 def test_a_router_that_chooses_by_itself_keeps_its_own_choice() -> None:
     class Reversed(type(Router.parse("topk_softmax"))):  # type: ignore[misc]
         def route(self, inputs: RouterInputs, K: int) -> tuple[torch.Tensor, torch.Tensor]:
-            raise NotImplementedError
+            return super().route(inputs, K)  # type: ignore[no-any-return]
 
     with recording():
         assert backend_for(Reversed(), torch.empty(5, 16, device=META)) is None
