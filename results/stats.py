@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000  # enough for the ends of a 95 % interval to move by less than their own width over 20
+_KEPT: Final = 512  # numbers of samples whose resamples are kept, 16 kB each
 
 
 @dataclass(frozen=True)
@@ -23,44 +26,57 @@ class Interval:
 
 def spread(samples: Sequence[float]) -> float:
     """Half the interquartile range over the median: a relative spread that one outlier cannot move."""
-    ordered = sorted(samples)
-
-    def quantile(share: float) -> float:  # as np.percentile, which takes a quarter of a millisecond
-        place = share * (len(ordered) - 1)
-        below = int(place)
-        above = min(below + 1, len(ordered) - 1)
-        return float(ordered[below] + (place - below) * (ordered[above] - ordered[below]))
-
-    low, middle, high = map(quantile, (0.25, 0.5, 0.75))
+    low, middle, high = _quantiles(sorted(samples), (0.25, 0.5, 0.75))
     return (high - low) / 2 / middle
 
 
 def median(samples: Sequence[float]) -> Interval:
     """Return the median with its bootstrap interval (percentile method).
 
-    One sample is its own interval. Seeded: the same samples give the same ends.
+    One sample is its own interval. Resamples are drawn once for each number of samples: the same samples give the same
+    ends, in whatever order.
     """
-    return _interval(float(np.median(samples)), _medians(samples, np.random.default_rng(0)))
+    return _interval(float(np.median(samples)), _medians(samples, seed=0))
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
     """Return the ratio of two medians with its bootstrap interval (percentile method), each resampled separately.
 
-    Seeded as `median` is.
+    Drawn as those of `median` are.
     """
-    generator = np.random.default_rng(0)
-    ratios = _medians(numerator, generator) / _medians(denominator, generator)
+    ratios = _medians(numerator, seed=0) / _medians(denominator, seed=1)
     return _interval(float(np.median(numerator) / np.median(denominator)), ratios)
 
 
-def _medians(samples: Sequence[float], generator: np.random.Generator) -> NDArray[np.float64]:
+def _medians(samples: Sequence[float], *, seed: int) -> NDArray[np.float64]:
     """Return the medians of ``RESAMPLES`` resamples."""
-    values = np.asarray(samples, dtype=float)
-    medians: NDArray[np.float64] = np.median(generator.choice(values, (RESAMPLES, values.size)), axis=1)
+    ordered = np.sort(np.asarray(samples, dtype=float))
+    below, above = _middle_places(ordered.size, seed)
+    medians: NDArray[np.float64] = (ordered[below] + ordered[above]) / 2
     return medians
 
 
+@lru_cache(maxsize=_KEPT)
+def _middle_places(count: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the places among ``count`` ordered samples of the two middle ones of each resample."""
+    drawn = np.random.default_rng(seed).integers(count, size=(RESAMPLES, count))
+    below, above = (count - 1) // 2, count // 2
+    parted = np.partition(drawn, (below, above), axis=1)
+    return parted[:, below].copy(), parted[:, above].copy()
+
+
 def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:
-    tail = 100 * (1 - CONFIDENCE) / 2
-    low, high = np.percentile(resampled, [tail, 100 - tail])
-    return Interval(value, float(low), float(high))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = _quantiles(np.sort(resampled), (tail, 1 - tail))
+    return Interval(value, low, high)
+
+
+def _quantiles(ordered: Sequence[float] | NDArray[np.float64], shares: Sequence[float]) -> list[float]:
+    """Return quantiles between two neighbours by proportion, as np.percentile does, which takes 0.2 ms."""
+    found = []
+    for share in shares:
+        place = share * (len(ordered) - 1)
+        below = int(place)
+        above = min(below + 1, len(ordered) - 1)
+        found.append(float(ordered[below] + (place - below) * (ordered[above] - ordered[below])))
+    return found
