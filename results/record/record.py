@@ -42,6 +42,9 @@ Cold = Literal["flushed", "rotated"]
 Stage = Literal["search", "final", "cross", "held-out"]
 """The part of a tuning run that a record belongs to."""
 
+CallStage = Literal["route", "dispatch", "up", "activation", "down", "combine", "communication", "waiting", "backward"]
+"""What a call does at a time, in the order in which reports show it."""
+
 Size = Literal["small", "reduced", "full"]
 """The form of a suite."""
 
@@ -196,6 +199,33 @@ class Phases(_RecordPart):
         """Share of the communication that was hidden behind computation."""
         busy = sum(self.busy_ns)
         return max(0.0, 1 - sum(self.exposed_ns) / busy) if busy else 0.0
+
+
+class Stages(_RecordPart):
+    """Parts of the time of one call by what it did, in nanoseconds: of calls outside the samples, with warm caches.
+
+    They are those of the one call whose whole time was the median, so that they add up to ``whole_ns`` together with
+    `unattributed_ns`; of several ranks they are means, and every collective is started by all ranks together and over
+    before the computation goes on. A step that is fused into a product counts as that product. The backward pass of a
+    training step is one stage, but for what its ranks communicate and wait. What no stage names is unattributed, as is
+    all that another package does in a forward pass.
+    """
+
+    stages_ns: dict[CallStage, Amount] = Field(
+        description="for each stage that the call had, the time in it and in none of the stages inside of it"
+    )
+    whole_ns: Amount = Field(description="the time of the same call")
+
+    @property
+    def unattributed_ns(self) -> float:
+        """The time of the call that was in no stage."""
+        return max(0.0, self.whole_ns - sum(self.stages_ns.values()))
+
+    @model_validator(mode="after")
+    def _parts_fit_into_the_whole(self) -> Stages:
+        if (parts := sum(self.stages_ns.values())) > self.whole_ns * (1 + 1e-9):
+            raise ValueError(f"the stages take {parts:g} ns together, the whole call {self.whole_ns:g} ns")
+        return self
 
 
 class Sameness(_RecordPart):
@@ -435,6 +465,9 @@ class Record(_RecordPart):
     )
     phases: Phases | None = Field(
         default=None, description="present on several ranks, unless others disturbed its calls"
+    )
+    stages: Stages | None = Field(
+        default=None, description="present where a run asks for it (`--stages`), unless others disturbed its calls"
     )
     invariance: Invariance | None = Field(default=None, description="present where a suite asks for it")
     clocks: Clocks | None = Field(default=None, description="present on an NVIDIA device")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from records import ENVIRONMENT, TIMING, record, records
 
-from moebench.results.record import Environment, Error, Record, Roofline, Status, Timing, Work
+from moebench.results.record import Environment, Error, Record, Roofline, Stages, Status, Timing, Work
 
 WORK = Work(useful_flops=600, executed_flops=900, ideal_bytes=50, routed_rows=8, kept_rows=6)
 
@@ -135,3 +135,23 @@ def test_identity_tells_suite_problem_kernel_and_configuration() -> None:
     ]
     assert len({one.identity, *(other.identity for other in others)}) == 6
     assert record(config={"tile": 1}, commit="other").identity == one.identity
+
+
+@given(parts=st.lists(st.floats(min_value=0, max_value=1e12), max_size=4), rest=st.floats(min_value=0, max_value=1e12))
+def test_stages_and_the_unattributed_rest_are_the_whole(parts: list[float], rest: float) -> None:
+    named: Any = dict(zip(("dispatch", "up", "down", "combine"), parts, strict=False))
+    stages = Stages(stages_ns=named, whole_ns=sum(parts) + rest)
+    assert stages.unattributed_ns >= 0
+    assert sum(stages.stages_ns.values()) + stages.unattributed_ns == pytest.approx(stages.whole_ns)
+
+
+@pytest.mark.parametrize("stages_ns", [{"up": 60.0, "down": 41.0}, {"up": -1.0}, {"lunch": 1.0}])
+def test_stages_longer_than_their_call_negative_or_unknown_are_refused(stages_ns: Any) -> None:
+    with pytest.raises(ValidationError):
+        Stages(stages_ns=stages_ns, whole_ns=100.0)
+
+
+def test_a_record_without_stages_is_read_and_one_with_them_keeps_them() -> None:
+    assert record().stages is None
+    one = record(stages=Stages(stages_ns={"up": 60.0, "down": 30.0}, whole_ns=100.0))
+    assert Record.model_validate_json(one.model_dump_json()).stages == one.stages
