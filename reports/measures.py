@@ -10,6 +10,7 @@ from ..results.record import Launches, Phases
 from ..results.references import REFERENCES
 from .balance_measures import BALANCE_MEASURES
 from .columns import PERCENT, Column, Measure, Value
+from .efficiency_measures import EFFICIENCY_MEASURES
 from .numbers import MISSING, ends, plain
 from .row import Row
 
@@ -184,6 +185,7 @@ MEASURES: Final[tuple[Measure, ...]] = (
         lambda row: row.share,
         drop_priority=1,
     ),
+    *EFFICIENCY_MEASURES,
     *(_rate_over(name, words) for name, words in REFERENCES.items()),
     Measure(
         "share_of_layer",

@@ -24,6 +24,7 @@ from .plots.palette import Style, styles
 from .report import Report
 from .row import Row, leading, places, shaped
 from .section import RecordedMachine, Section, period
+from .summary import DECODE_TOKENS, Summary
 
 SUMMARISED: Final = 30  # rows that are read at a glance; a longer table is folded behind a summary
 
@@ -33,6 +34,16 @@ WORDS: Final = (
         "three ways to time a call, which are never compared with each other. Cold: nothing of the call is in the "
         "caches. Hot: the call is one of many in a CUDA graph, over more inputs than the cache holds. Eager: Python "
         "makes one call after the other, timed by the host's clock, so that launching counts too",
+    ),
+    (
+        "best other",
+        "the time of the fastest other kernel at each point over that of the winner, the geometric mean over points "
+        "of a contest: above 1 the winner is faster than the best of the others, below 1 it is mixed, because picking "
+        "the best other at each point is faster; tied where the interval holds 1",
+    ),
+    (
+        "decode, prefill, training",
+        f"a forward of up to {DECODE_TOKENS} tokens a rank, one of more, and a training step",
     ),
     ("tied", "the interval reaches into that of the fastest: these samples cannot tell the two apart"),
     (
@@ -140,6 +151,7 @@ class Page:
 
     report: Report
     plots_missing: str = plot.MISSING
+    folded_above: int = SUMMARISED
 
     @property
     def records(self) -> Sequence[Record]:
@@ -156,6 +168,10 @@ class Page:
     @property
     def period(self) -> str:
         return period(self.records)
+
+    @cached_property
+    def summary(self) -> Summary:
+        return Summary(self.report.sections)
 
     @cached_property
     def views(self) -> list[View]:

@@ -21,13 +21,15 @@ class Report:
     """The records of one report, and their sections.
 
     ``problems`` are sentences about what could not be read, which a page shows at its top. ``predictions`` are drawn
-    beside the records of the same line. Sections, with the intervals of all medians, are computed when they are first
-    asked for, and once, whatever number of formats is written.
+    beside the records of the same line. ``price`` is that of a device-hour, in any currency. Sections, with the
+    intervals of all medians, are computed when they are first asked for, and once, whatever number of formats is
+    written.
     """
 
     records: Sequence[Record]
     problems: Sequence[str] = ()
     predictions: Sequence[Prediction] = ()
+    price: float | None = None
 
     @cached_property
     def machines(self) -> list[RecordedMachine]:
@@ -35,7 +37,7 @@ class Report:
 
     @cached_property
     def sections(self) -> list[Section]:
-        return sections(self.records, self.predictions)
+        return sections(self.records, self.predictions, self.price)
 
     def write(self, path: Path, name: str | None = None) -> Path:
         """Write the report in the format of that name, by default in the one of the path's suffix; return the path.

@@ -65,8 +65,9 @@ class Row:
     """One record with its statistics, its rank, and the quantities that answers and plots need as well as tables.
 
     ``varied`` are the choices of its configuration in which the kernel's records differ, ``rates`` the useful TFLOP/s
-    of the references that passed at its place, ``fastest_ms`` the median of the fastest competitor there. A quantity
-    that does not exist is None.
+    of the references that passed at its place, ``fastest_ms`` the median of the fastest competitor there and
+    ``baseline_ms`` that of the suite's baseline. ``price`` is that of a device-hour, if the reader states one. A
+    quantity that does not exist is None.
     """
 
     place: RowPlace
@@ -77,10 +78,16 @@ class Row:
     rank: Rank = Rank.slower
     rates: Mapping[str, float] = field(default_factory=dict)
     fastest_ms: float | None = None
+    baseline_ms: float | None = None
+    price: float | None = None
 
     @property
     def kernel(self) -> str:
         return plain(self.record.kernel)
+
+    @property
+    def baseline(self) -> str:
+        return plain(self.record.point.baseline)
 
     @property
     def config(self) -> str:

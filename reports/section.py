@@ -50,13 +50,14 @@ class RecordedMachine:
 class Section:
     """One suite on one machine; ``repeated`` counts records that a later one of the same identity replaces.
 
-    ``predictions`` continue the same lines on more ranks than were measured.
+    ``predictions`` continue the same lines on more ranks than were measured; ``price`` is that of a device-hour.
     """
 
     machine: RecordedMachine
     records: list[Record]
     repeated: int
     predictions: list[Prediction]
+    price: float | None = None
 
     @property
     def suite(self) -> str:
@@ -76,7 +77,7 @@ class Section:
 
     @cached_property
     def rows(self) -> list[Row]:
-        return table(self.records)
+        return table(self.records, self.price)
 
     @cached_property
     def facets(self) -> dict[Facet, list[Row]]:
@@ -177,7 +178,9 @@ def _dropped(timings: Sequence[Timing]) -> list[str]:
     return notes
 
 
-def sections(records: Sequence[Record], predictions: Sequence[Prediction] = ()) -> list[Section]:
+def sections(
+    records: Sequence[Record], predictions: Sequence[Prediction] = (), price: float | None = None
+) -> list[Section]:
     """Return the records by suite, then by machine, in order of appearance, with the predictions of their lines.
 
     Of several records of the same trial on the same machine the one made last counts.
@@ -189,14 +192,16 @@ def sections(records: Sequence[Record], predictions: Sequence[Prediction] = ()) 
         grouped.setdefault((record.point.suite, made_on[id(record)]), []).append(record)
     suites = list(dict.fromkeys(suite for suite, _ in grouped))
     return [
-        _section(found[order], grouped[suite, order], predictions)
+        _section(found[order], grouped[suite, order], predictions, price)
         for suite in suites
         for order in range(len(found))
         if (suite, order) in grouped
     ]
 
 
-def _section(machine: RecordedMachine, records: list[Record], predictions: Sequence[Prediction]) -> Section:
+def _section(
+    machine: RecordedMachine, records: list[Record], predictions: Sequence[Prediction], price: float | None
+) -> Section:
     latest: dict[Identity, Record] = {}
     for record in sorted(records, key=lambda record: record.time):
         latest[record.identity.without("source")] = record
@@ -207,6 +212,7 @@ def _section(machine: RecordedMachine, records: list[Record], predictions: Seque
         [record for record in records if id(record) in kept],
         len(records) - len(latest),
         [one for one in predictions if one.series in lines],
+        price,
     )
 
 

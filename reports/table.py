@@ -14,14 +14,14 @@ from .numbers import plain
 from .row import Facet, Rank, Row, RowPlace, leading, speed
 
 
-def table(records: Sequence[Record]) -> list[Row]:
+def table(records: Sequence[Record], price: float | None = None) -> list[Row]:
     """Return the rows of one suite on one machine: by line, then along the axis, then the fastest first.
 
-    Trials that did not pass are last at their place.
+    Trials that did not pass are last at their place. ``price`` is that of a device-hour.
     """
     details, varied, dtypes = _details(records), _varied(records), _dtypes(records)
     rows = [
-        _row(record, dtype, detail, varied[record.kernel])
+        _row(record, dtype, detail, varied[record.kernel], price)
         for record, dtype, detail in zip(records, dtypes, details, strict=True)
     ]
     facets = {facet: order for order, facet in enumerate(dict.fromkeys(row.place.facet for row in rows))}
@@ -67,7 +67,7 @@ def _point(record: Record) -> tuple[object, ...]:
     return (record.point.line, record.point.x, str(record.problem.get("mode")))
 
 
-def _row(record: Record, dtype: str, detail: str, varied: frozenset[str]) -> Row:
+def _row(record: Record, dtype: str, detail: str, varied: frozenset[str], price: float | None) -> Row:
     samples = [sample / 1e6 for sample in record.timing.samples_ns] if record.timing else []
     facet = Facet(
         series=plain(record.point.line),
@@ -81,6 +81,7 @@ def _row(record: Record, dtype: str, detail: str, varied: frozenset[str]) -> Row
         median=median(samples) if samples else None,
         spread=spread(samples) if samples else None,
         varied=varied,
+        price=price,
     )
 
 
@@ -133,5 +134,15 @@ def _ranked(rows: list[Row]) -> list[Row]:
         front = [row for row in contest if row.median and row.median.low <= edge]
         shared = Rank.tied if len(front) > 1 else Rank.fastest
         ranks |= dict.fromkeys(map(id, front), shared if len(contest) > 1 else Rank.alone)
-    ranked = [replace(row, rank=ranks.get(id(row), Rank.slower), rates=rates, fastest_ms=fastest_ms) for row in rows]
+    baseline_ms = next((row.median.value for row in contest if row.kernel == row.baseline and row.median), None)
+    ranked = [
+        replace(
+            row,
+            rank=ranks.get(id(row), Rank.slower),
+            rates=rates,
+            fastest_ms=fastest_ms,
+            baseline_ms=baseline_ms,
+        )
+        for row in rows
+    ]
     return sorted(ranked, key=lambda row: (speed(row), row.kernel))

@@ -48,6 +48,19 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
     return _interval(float(np.median(numerator) / np.median(denominator)), ratios)
 
 
+def mean_ratio(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Interval:
+    """Return the geometric mean of the ratios of medians of several pairs of samples, with its bootstrap interval.
+
+    Every series of samples is resampled separately. The interval is that of these pairs, not of others like them.
+    """
+    logs = np.zeros(RESAMPLES)
+    value = 0.0
+    for order, (numerator, denominator) in enumerate(pairs):
+        logs += np.log(_medians(numerator, seed=2 * order) / _medians(denominator, seed=2 * order + 1))
+        value += float(np.log(np.median(numerator) / np.median(denominator)))
+    return _interval(float(np.exp(value / len(pairs))), np.exp(logs / len(pairs)))
+
+
 def _medians(samples: Sequence[float], *, seed: int) -> NDArray[np.float64]:
     """Return the medians of ``RESAMPLES`` resamples."""
     ordered = np.sort(np.asarray(samples, dtype=float))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import refuse, user_errors
+from ..price import Price
 from ..screen import complain, say, say_json
 
 
@@ -28,6 +29,7 @@ def report(
             show_default="both pages, beside the first file",
         ),
     ] = None,
+    price: Price = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON instead.")] = False,
 ) -> None:
     """Write the report of one or several files of records."""
@@ -52,7 +54,7 @@ def report(
             refuse(f"{', '.join(map(str, files))}: predictions are drawn beside records: give the file of these too")
         if not loaded.records:
             refuse(f"no records in {', '.join(map(str, files))}; `moebench run` makes some")
-        found = Report(loaded.records, loaded.problems, predictions)
+        found = Report(loaded.records, loaded.problems, predictions, price)
         if as_json:
             from ...reports.points import document
 

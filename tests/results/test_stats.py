@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moebench.results.stats import CONFIDENCE, Interval, median, ratio, spread
+from moebench.results.stats import CONFIDENCE, Interval, mean_ratio, median, ratio, spread
 
 SAMPLES = st.lists(st.floats(1, 1e9), min_size=1, max_size=50)
 
@@ -68,6 +68,21 @@ def test_a_ratio_lies_in_its_interval_and_between_the_extremes(one: list[float],
 
 def test_a_ratio_of_constants_is_sure() -> None:
     assert ratio([6.0, 6.0], [3.0]) == Interval(2.0, 2.0, 2.0)
+
+
+def test_the_mean_of_ratios_is_geometric_and_needs_every_pair() -> None:
+    assert mean_ratio([([4.0], [1.0]), ([1.0], [1.0])]).value == pytest.approx(2)
+
+
+@given(pairs=st.lists(st.tuples(SAMPLES, SAMPLES), min_size=1, max_size=4))
+def test_a_mean_of_ratios_lies_between_the_extremes_in_any_order_of_samples(
+    pairs: list[tuple[list[float], list[float]]],
+) -> None:
+    found = mean_ratio(pairs)
+    singles = [np.median(one) / np.median(other) for one, other in pairs]
+    assert min(singles) * (1 - 1e-9) <= found.value <= max(singles) * (1 + 1e-9)
+    assert found.low <= found.high
+    assert mean_ratio([(one[::-1], sorted(other)) for one, other in pairs]) == found
 
 
 def test_spread_is_half_the_interquartile_range_over_the_median() -> None:
