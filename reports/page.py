@@ -1,7 +1,7 @@
 """Content of a page for its templates: the views of its sections, the machines and the glossary.
 
 Records come from anywhere, so no text of theirs is trusted: HTML is escaped by the template engine, Markdown by
-`text_table.escaped`, and files are named by number.
+`escaped`, and files are named by number.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from markupsafe import Markup
 
 from ..results.record import Record
 from . import measures, numbers
-from .answer import Answer, answer
+from .answers.answer import Answer, answer
+from .answers.summary import DECODE_TOKENS, Summary
 from .columns import KERNEL, OUTCOME, Column, place_column, place_columns, worth
 from .plots import plot
 from .plots.palette import Style, styles
 from .report import Report
 from .row import Row, leading, places, shaped
 from .section import RecordedMachine, Section, period
-from .summary import DECODE_TOKENS, Summary
 
 SUMMARISED: Final = 30  # rows that are read at a glance; a longer table is folded behind a summary
 

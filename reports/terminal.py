@@ -13,13 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from . import measures
-from .answer import answer
+from .answers.answer import answer
 from .columns import KERNEL, OUTCOME, Column, place_column, worth
 from .numbers import plain
 from .row import Row, shaped
 from .section import Section
 from .tables.stacked_table import folded
-from .text_table import GAP, grid
+from .tables.text_table import GAP, grid
 
 NAMES = (40, 24, 16)  # cells of a name before it is folded: the first with which the table fits
 SHORT_NAMES = (*NAMES, 12, 8, 4)  # the same where the names of places have lines of their own

@@ -24,7 +24,7 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.steps import Rates
 from moebench.kernels.tuned.kept_rates import estimated, rates_here
 from moebench.kernels.tuned.select import CPU, candidates
-from moebench.reports.text_table import markdown
+from moebench.reports.tables.text_table import markdown
 from moebench.results.record import Record, Status
 from moebench.results.record.store import load_all
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from gate_rules import RULES, Score, study
 from noise import SHAPES, Noise, TooFew, recorded, spreads
 
-from moebench.reports.text_table import markdown
+from moebench.reports.tables.text_table import markdown
 from moebench.results.record import Record
 from moebench.results.record.store import StoreError, load
 

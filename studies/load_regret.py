@@ -32,7 +32,7 @@ from moebench.kernels.problem import Problem
 from moebench.kernels.problem.draw_routes import draw_routes
 from moebench.kernels.tuned.lookup import Found, nearest_tuned
 from moebench.kernels.tuned.tuned_table import TunedTable
-from moebench.reports.text_table import markdown
+from moebench.reports.tables.text_table import markdown
 from moebench.results.record import Record
 from moebench.results.record.store import load_all
 

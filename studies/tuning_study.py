@@ -19,7 +19,7 @@ from moebench.autotune.search.candidates import predictions_of
 from moebench.autotune.search.recorded_sweep import RecordedSweep, recorded_sweeps
 from moebench.autotune.search.strategy import DEFAULT, STRATEGIES
 from moebench.autotune.search.tuner import BATCH
-from moebench.reports.text_table import markdown
+from moebench.reports.tables.text_table import markdown
 from moebench.results.record.store import load_all
 
 RECORDED = Path(__file__).parents[1] / "results" / "recorded"

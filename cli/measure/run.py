@@ -233,9 +233,9 @@ def _show(
     """Write the pages, and print tables or JSON; do nothing without records."""
     if not records:
         return
+    from ...reports.answers.shortage import shortage
     from ...reports.points import points
     from ...reports.report import Report
-    from ...reports.shortage import shortage
     from ...reports.terminal import terminal
 
     report = Report(records, store.loaded.problems, predictions)

@@ -11,7 +11,7 @@ from ...common.files import write_whole
 from ..page import Page, View, environment
 from ..plots.plot import sheet
 from ..report import Report, ReportFormat
-from ..text_table import escaped
+from ..tables.text_table import escaped
 
 
 def _write(report: Report, path: Path) -> None:

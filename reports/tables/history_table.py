@@ -7,8 +7,8 @@ from typing import Final
 
 from ...results.regression.history import Series
 from ..numbers import counted, exact, number, plain
-from ..text_table import escaped
 from .stacked_table import fitted
+from .text_table import escaped
 
 SHORT: Final = 10  # digits by which people know a commit
 

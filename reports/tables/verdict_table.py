@@ -9,8 +9,8 @@ from typing import Final
 from ...results.record.identity import Identity
 from ...results.regression.verdicts import Verdict
 from ..numbers import MISSING, exact, number, plain
-from ..text_table import escaped
 from .stacked_table import fitted
+from .text_table import escaped
 
 HEADINGS: Final = ("verdict", "point", "kernel", "old, ms", "new, ms", "ratio", "95 % interval", "processes", "why")
 WORDS: Final = ("verdict", "point", "kernel", "why")

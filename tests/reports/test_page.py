@@ -15,7 +15,7 @@ from moebench.reports.columns import Column, worth
 from moebench.reports.page import SUMMARISED
 from moebench.reports.report import Report
 from moebench.reports.row import Row
-from moebench.reports.text_table import escaped
+from moebench.reports.tables.text_table import escaped
 from moebench.results.record import Environment, Invariance, Record, Sameness, Status
 
 Make = Callable[..., Record]

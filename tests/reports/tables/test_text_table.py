@@ -7,7 +7,7 @@ import io
 from rich.console import Console
 from rich.table import Table
 
-from moebench.reports.text_table import grid, markdown
+from moebench.reports.tables.text_table import grid, markdown
 
 
 def _printed(table: Table, width: int = 80) -> list[str]:

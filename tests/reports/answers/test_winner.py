@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from moebench.reports.contest import contested, winner
+from moebench.reports.answers.winner import contested, winner
 from moebench.reports.row import Row
 from moebench.reports.table import table
 from moebench.results.record import Record, Status

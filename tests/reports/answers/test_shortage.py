@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from moebench.reports.shortage import shortage
+from moebench.reports.answers.shortage import shortage
 from moebench.results.record import Record, Status
 
 Make = Callable[..., Record]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from ..results.record import Record, Status
-from .numbers import counted
+from ...results.record import Record, Status
+from ..numbers import counted
 
 GIB = 1 << 30
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from moebench.reports.answers.summary import DECODE_TOKENS, Phase, Summary
 from moebench.reports.report import Report
-from moebench.reports.summary import DECODE_TOKENS, Phase, Summary
 from moebench.results.record import Point, Record, Status
 
 Make = Callable[..., Record]

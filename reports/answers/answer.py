@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..results.record import Sameness, Status
-from ..results.references import NOT_COMPETING, PARTS, REFERENCES
-from .numbers import counted, exact, number, number_of, plain, span, status_words
-from .row import Facet, Rank, Row, RowPlace, leading, places
-from .section import Section
+from ...results.record import Sameness, Status
+from ...results.references import NOT_COMPETING, PARTS, REFERENCES
+from ..numbers import counted, exact, number, number_of, plain, span, status_words
+from ..row import Facet, Rank, Row, RowPlace, leading, places
+from ..section import Section
 
 DEPENDENCES = (
     "the same by construction",

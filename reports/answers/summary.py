@@ -10,18 +10,18 @@ from functools import cached_property
 from itertools import groupby
 from typing import Final
 
-from .contest import Winner, contested, winner
-from .measures import values
-from .numbers import MISSING, counted, exact, number, number_of, plain, span, status_words
-from .row import Row
-from .section import Section
+from ..measures import values
+from ..numbers import MISSING, counted, exact, number, number_of, plain, span, status_words
+from ..row import Row
+from ..section import Section
+from .winner import Winner, contested, winner
 
 DECODE_TOKENS: Final = 512
 """Tokens of a forward up to which it counts as decoding: engines that serve batch some hundred sequences at most."""
 
 
 class Phase(StrEnum):
-    """What a call of a layer is a part of."""
+    """Phase of serving or training that a call of a layer is a part of."""
 
     decode = "decode"
     prefill = "prefill"
@@ -67,7 +67,7 @@ class ServingLine:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stopped:
+class StoppedTrials:
     """Trials of one kernel that ended in one way: how many, in which suites, and the reason of the first."""
 
     kernel: str
@@ -80,7 +80,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a reader wants first, computed from the sections of a report."""
+    """Summary of a report, computed from its sections."""
 
     sections: Sequence[Section]
 
@@ -139,12 +139,12 @@ class Summary:
         return sorted({tokens for line in self.serving for tokens in line.cells})
 
     @cached_property
-    def failed(self) -> list[Stopped]:
+    def failed(self) -> list[StoppedTrials]:
         """Return what went wrong, the most frequent first; what the machine is to blame for is in ``disturbed``."""
         return _stopped(row for row in self._rows if row.record.status.bad and not row.record.status.of_the_machine)
 
     @cached_property
-    def disturbed(self) -> list[Stopped]:
+    def disturbed(self) -> list[StoppedTrials]:
         return _stopped(row for row in self._rows if row.record.status.of_the_machine)
 
     @property
@@ -234,12 +234,12 @@ def _fastest_by_tokens(rows: Sequence[Row]) -> dict[int, tuple[str, str]]:
     return found
 
 
-def _stopped(rows: Iterable[Row]) -> list[Stopped]:
+def _stopped(rows: Iterable[Row]) -> list[StoppedTrials]:
     grouped: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows:
         grouped[row.kernel, status_words(row.record.status)].append(row)
     found = [
-        Stopped(
+        StoppedTrials(
             kernel=kernel,
             outcome=outcome,
             bad=group[0].record.status.bad,

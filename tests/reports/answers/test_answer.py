@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from moebench.reports.answer import Answer, answer
+from moebench.reports.answers.answer import Answer, answer
 from moebench.reports.section import sections
 from moebench.results.record import Invariance, Record, Sameness, Status
 

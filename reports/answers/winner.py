@@ -1,4 +1,4 @@
-"""Contest: which kernel wins over several places, by how much, and how sure that is."""
+"""Winner of a contest: which kernel is fastest over several places, by how much, and how sure that is."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
 
-from ..results.stats import Interval, mean_ratio
-from .numbers import counted, number, number_of
-from .row import Row, RowPlace, leading
+from ...results.stats import Interval, mean_ratio
+from ..numbers import counted, number, number_of
+from ..row import Row, RowPlace, leading
 
 
 @dataclass(frozen=True, kw_only=True)
