@@ -21,6 +21,8 @@ from .answers.answer import Answer, answer
 from .answers.summary import DECODE_TOKENS, Summary
 from .columns import KERNEL, OUTCOME, Column, place_column, place_columns, worth
 from .plots import plot
+from .plots.drawing import Drawing
+from .plots.drawings import MISSING, drawings
 from .plots.palette import Style, styles
 from .report import Report
 from .row import Row, leading, places, shaped
@@ -121,6 +123,10 @@ class View:
         """Trials that a plot of times cannot show."""
         return sum(not row.passed for row in self.rows)
 
+    @cached_property
+    def drawings(self) -> list[Drawing]:
+        return drawings(self.section, self.styles)
+
     @property
     def bound(self) -> bool:
         return plot.has_bound(self.section)
@@ -129,7 +135,7 @@ class View:
     def panels(self) -> list[Markup]:
         return [
             Markup(plot.inlined(svg, f"p{self.order}-{number}"))  # noqa: S704  # drawn here, text escaped by matplotlib
-            for number, svg in enumerate(plot.panels(self.section, self.styles))
+            for number, svg in enumerate(self.drawings[0].panels if self.drawings else ())
         ]
 
     @property
@@ -150,7 +156,7 @@ class Page:
     """Everything a template shows of a report."""
 
     report: Report
-    plots_missing: str = plot.MISSING
+    plots_missing: str = MISSING
     folded_above: int = SUMMARISED
 
     @property

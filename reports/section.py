@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -48,16 +48,26 @@ class RecordedMachine:
 
 @dataclass(frozen=True)
 class Section:
-    """One suite on one machine; ``repeated`` counts records that a later one of the same identity replaces.
+    """One suite on one machine; ``earlier`` records are replaced by a later one of the same identity.
 
-    ``predictions`` continue the same lines on more ranks than were measured; ``price`` is that of a device-hour.
+    ``order`` maps the id of a record to its index in the report. ``predictions`` continue the same lines on more ranks
+    than were measured; ``price`` is that of a device-hour.
     """
 
     machine: RecordedMachine
     records: list[Record]
-    repeated: int
+    earlier: list[Record]
+    order: Mapping[int, int]
     predictions: list[Prediction]
     price: float | None = None
+
+    @property
+    def repeated(self) -> int:
+        return len(self.earlier)
+
+    def index(self, record: Record) -> int:
+        """Return the index of one of the section's records in the report's."""
+        return self.order[id(record)]
 
     @property
     def suite(self) -> str:
@@ -187,12 +197,13 @@ def sections(
     """
     found = machines(records)
     made_on = {id(record): order for order, machine in enumerate(found) for record in machine.records}
+    order_of = {id(record): index for index, record in enumerate(records)}
     grouped: dict[tuple[str, int], list[Record]] = {}
     for record in records:
         grouped.setdefault((record.point.suite, made_on[id(record)]), []).append(record)
     suites = list(dict.fromkeys(suite for suite, _ in grouped))
     return [
-        _section(found[order], grouped[suite, order], predictions, price)
+        _section(found[order], grouped[suite, order], order_of, predictions, price)
         for suite in suites
         for order in range(len(found))
         if (suite, order) in grouped
@@ -200,7 +211,11 @@ def sections(
 
 
 def _section(
-    machine: RecordedMachine, records: list[Record], predictions: Sequence[Prediction], price: float | None
+    machine: RecordedMachine,
+    records: list[Record],
+    order: Mapping[int, int],
+    predictions: Sequence[Prediction],
+    price: float | None,
 ) -> Section:
     latest: dict[Identity, Record] = {}
     for record in sorted(records, key=lambda record: record.time):
@@ -210,7 +225,8 @@ def _section(
     return Section(
         machine,
         [record for record in records if id(record) in kept],
-        len(records) - len(latest),
+        [record for record in records if id(record) not in kept],
+        order,
         [one for one in predictions if one.series in lines],
         price,
     )

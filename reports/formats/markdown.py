@@ -1,4 +1,4 @@
-"""Markdown, with the plot of each suite in the folder NAME_plots beside it."""
+"""Markdown, with the plots of each suite in the folder NAME_plots beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from ...common.files import write_whole
 from ..page import Page, View, environment
-from ..plots.plot import sheet
+from ..plots.drawing import Drawing
 from ..report import Report, ReportFormat
 from ..tables.text_table import escaped
 
@@ -17,19 +17,25 @@ from ..tables.text_table import escaped
 def _write(report: Report, path: Path) -> None:
     page = Page(report)
     folder = path.with_name(f"{path.stem}_plots")
-    links = {view.order: link for view in page.views if (link := _drawn(view, folder))}
+    links = {view.order: _drawn(view, folder) for view in page.views}
     template = environment(finalize=_as_markdown).get_template("report.md.j2")
     write_whole(path, template.render(page=page, links=links))
 
 
-def _drawn(view: View, folder: Path) -> Markup | None:
-    """Draw a section and return the link to its file, or None where there is nothing to draw."""
-    svg = sheet(view.section, view.styles)
-    if svg is None:
-        return None
-    file = folder / f"{view.order}.svg"
-    write_whole(file, svg)
-    return Markup(quote(f"{folder.name}/{file.name}"))  # noqa: S704  # percent-encoded
+def _drawn(view: View, folder: Path) -> list[tuple[Drawing, Markup]]:
+    """Draw a section and return its drawings with the links to their files; of the main plot, only the time."""
+    if not view.drawings:
+        return []
+    from ..plots.sheet import sheet  # without matplotlib there are no drawings  # noqa: PLC0415
+
+    found: list[tuple[Drawing, Markup]] = []
+    for drawing in view.drawings:
+        if any(drawing.measure and drawing.name == earlier.name for earlier, _ in found):
+            continue
+        file = folder / f"{view.order}-{drawing.name}.svg"
+        write_whole(file, sheet(drawing, view.styles))
+        found.append((drawing, Markup(quote(f"{folder.name}/{file.name}"))))  # noqa: S704  # percent-encoded
+    return found
 
 
 def _as_markdown(value: object) -> object:

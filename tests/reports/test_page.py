@@ -189,7 +189,8 @@ def _evil(make: Make) -> list[Record]:
     return [
         make(EVIL, x=EVIL, problem=problem, config={EVIL: EVIL}, **names),
         make("b", x=EVIL, problem=problem, status=Status.crashed, reason=EVIL, **names),
-        make("c", x=2.0, time=EVIL, suite="../../up"),
+        make("a", x=EVIL, problem=problem, **names),
+        *(make("c", x=x, time=EVIL, suite="../../up") for x in (2.0, 4.0)),
     ]
 
 
@@ -207,9 +208,10 @@ def test_text_of_records_is_never_a_path(make: Make, tmp_path: Path) -> None:
     report.write(folder / "report one.md")
     report.write(folder / "report.html")
     files = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file())
-    assert files == ["in/report one.md", "in/report one_plots/1.svg", "in/report one_plots/2.svg", "in/report.html"]
+    drawn = [f"in/report one_plots/{number}-along-axis.svg" for number in (1, 2)]
+    assert files == ["in/report one.md", *drawn, "in/report.html"]
     text = (folder / "report one.md").read_text(encoding="utf-8")
-    assert "](report%20one_plots/1.svg)" in text
+    assert "](report%20one_plots/1-along-axis.svg)" in text
 
 
 def test_text_of_records_is_never_markup_in_markdown(make: Make, tmp_path: Path) -> None:
@@ -249,6 +251,6 @@ def test_markdown_is_escaped_where_it_would_mean_something(text: str, shown: str
 
 def test_plots_lie_beside_the_markdown_and_are_linked(markdown: Path) -> None:
     links = re.findall(r"!\[.*?\]\((.*?)\)", markdown.read_text(encoding="utf-8"))
-    assert len(links) == 7
+    assert len(links) == 7, "the main plot once, in time"
     for link in links:
         assert (markdown.parent / link).read_text(encoding="utf-8").count("<svg") == 1

@@ -12,8 +12,11 @@ import matplotlib as mpl
 import pytest
 
 from moebench.reports.plots import plot
+from moebench.reports.plots.canvas import TITLE, wrapped
+from moebench.reports.plots.drawing import Drawing
+from moebench.reports.plots.drawings import drawings
 from moebench.reports.plots.palette import COLOURS, MARKERS, styles
-from moebench.reports.plots.panel import title
+from moebench.reports.plots.sheet import sheet
 from moebench.reports.section import Section, sections
 from moebench.results.record import Record, Status
 from moebench.results.references import NOT_COMPETING
@@ -28,9 +31,11 @@ def _section(records: list[Record]) -> Section:
 
 def _sheet(records: list[Record]) -> str:
     section = _section(records)
-    drawn = plot.sheet(section, styles(section.kernels))
-    assert drawn is not None
-    return drawn
+    return sheet(_drawings(section)[0], styles(section.kernels))
+
+
+def _drawings(section: Section) -> list[Drawing]:
+    return drawings(section, styles(section.kernels))
 
 
 def _texts(svg: str) -> list[str]:
@@ -51,7 +56,7 @@ def test_a_sheet_names_axis_unit_kernels_and_bound(suites: dict[str, list[Record
 def test_one_panel_a_line_family_dtype_and_mode(suites: dict[str, list[Record]]) -> None:
     for name, panels in (("tokens", 2), ("capacity", 1), ("models", 1), ("peers", 2)):
         section = _section(suites[name])
-        assert len(plot.panels(section, styles(section.kernels))) == panels
+        assert len(_drawings(section)[0].panels) == panels
 
 
 def test_words_stand_at_the_end_of_a_numeric_axis(suites: dict[str, list[Record]]) -> None:
@@ -76,19 +81,23 @@ def test_pyplot_is_never_imported() -> None:
 
 def test_nothing_passed_nothing_drawn(make: Make) -> None:
     section = _section([make(status=Status.crashed)])
-    assert plot.panels(section, styles(section.kernels)) == []
-    assert plot.sheet(section, styles(section.kernels)) is None
+    assert _drawings(section) == []
 
 
-def test_one_point_and_no_roofline_are_drawn(make: Make) -> None:
+def test_a_single_point_is_no_plot(make: Make) -> None:
     for x in (4.0, "one"):
-        texts = _texts(_sheet([make(x=x, roofline=None)]))
+        assert _drawings(_section([make(x=x)])) == []
+
+
+def test_no_roofline_no_bound(make: Make) -> None:
+    for x in (4.0, "one"):
+        texts = _texts(_sheet([make("a", x=x, roofline=None), make("b", x=x, roofline=None)]))
         assert plot.BOUND not in texts
 
 
 def test_a_dollar_a_bracket_and_a_foreign_letter_are_text(make: Make) -> None:
     name = r"$\frac{</text>$漢"
-    assert name in _texts(_sheet([make(name, series=name, x=name)]))
+    assert name in _texts(_sheet([make(name, series=name, x=name), make("b", series=name, x=name)]))
 
 
 def test_an_inlined_plot_takes_the_page_colours_and_keeps_its_ids_apart(suites: dict[str, list[Record]]) -> None:
@@ -126,9 +135,36 @@ def test_an_svg_says_nothing_twice_and_every_reference_is_there(suites: dict[str
     assert not re.search(r'="[^"]*\d\.\d{3}', svg)
 
 
-def test_a_title_is_broken_where_its_panel_ends(make: Make) -> None:
-    series = "A model with a long name, D=256, T=4096, E=64, K=8, capacity factor 1"
-    rows = sections([make(series=series, x="sigmoid_topk:groups=8,top_groups=4")])[0].rows
-    lines = title(rows[0].place.facet, rows).splitlines()
-    assert " ".join(lines) == rows[0].place.facet.title
-    assert len(lines) > 2
+def test_a_title_is_broken_where_its_panel_ends() -> None:
+    title = "A model with a long name, D=256, T=4096, E=64, K=8, capacity factor 1 · float32 · forward · load zipf:1.2"
+    lines = wrapped(title)
+    assert " ".join(lines) == title
+    assert max(map(len, lines)) <= TITLE
+
+
+def test_the_marks_of_a_drawing_lead_to_their_records(suites: dict[str, list[Record]]) -> None:
+    records = suites["tokens"]
+    section = _section(records)
+    looks = styles(section.kernels)
+    drawing = drawings(section, looks)[0]
+    drawn = 0
+    for svg in drawing.panels:
+        for group in re.findall(r'<g data-series="(\d+)" data-records="([\d ]+)">(.*?</g>)</g>', svg):
+            kernel, indices = list(looks)[int(group[0])], [int(index) for index in group[1].split()]
+            assert {records[index].kernel for index in indices} == {kernel}
+            assert group[2].count("<use ") == len(indices)
+            places = [float(x) for x in re.findall(r'<use [^>]* x="([\d.]+)"', group[2])]
+            order = sorted(range(len(indices)), key=lambda at: float(records[indices[at]].point.x))
+            assert sorted(places) == [places[at] for at in order], "marks are in the order of their records"
+            drawn += len(indices)
+    assert drawn == sum(record.timing is not None for record in records)
+
+
+def test_the_words_of_a_drawing_say_who_wins_where(suites: dict[str, list[Record]]) -> None:
+    section = _section(suites["models"])
+    time, *others = _drawings(section)
+    assert "fastest of 5 places is triton_grouped at " in time.alt
+    assert time.measure == "median (ms)"
+    assert time.bound
+    assert [drawing.measure for drawing in others][:4] == ["tokens/s", "useful TFLOP/s", "of bound (%)", "peak (MiB)"]
+    assert "Useful FLOPs are equal" not in time.caption, "the models are of different widths"

@@ -1,0 +1,102 @@
+"""The trials of a section as a data frame: what plots are drawn from, and what files of tables hold."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pandas as pd
+
+from .measures import values
+from .row import Row, leading, places
+from .section import Section
+
+OWN: Final = ("suite", "series", "x")
+LETTERS: Final = ("T", "D", "F", "E", "K")
+
+
+def section_frame(section: Section) -> pd.DataFrame:
+    """Return one row for each trial of a section, in the order of its rows.
+
+    ======================  ==========================================================================================
+    record                  index of the trial's record in the report's records
+    suite, axis             names of the suite and of what is on its axis
+    facet, series, dtype,   the title of a panel, and its parts
+    mode, detail
+    place, x, numeric       order of the place in the section, where it is on the axis, and whether that is a number
+    kernel, family          names of the implementation and its family
+    status, rank            how the trial ended, and how it compares at its place, as words
+    competes, leads, best   whether it passed and is no reference; is fastest or tied; is the fastest configuration of
+                            its kernel at its place, or a failure where none passed
+    T D F E K G             sizes of the problem; the granularity where it is on the axis
+    any other field of the  such as capacity_factor, load, router, ranks; `max_over_mean` is the skew
+    problem
+    model, stage, batch     released model; part and batch of a tuning run
+    config                  the whole configuration as text
+    median_ms and every     a share is a fraction; a missing value is None or NaN
+    other measure by name
+    useful_flops,           work of one call
+    executed_flops,
+    ideal_bytes
+    flops_per_s,            measured rates of the machine
+    bytes_per_s
+    wall_s, commit, time    duration of the whole trial; source and moment of the measurement
+    ======================  ==========================================================================================
+    """
+    best = {id(row) for rows in places(section.rows).values() for row in leading(rows).values()}
+    order = {place: number for number, place in enumerate(places(section.rows))}
+    lines = [
+        trial(row)
+        | _shown(row, section)
+        | {"record": section.index(row.record), "place": order[row.place], "best": id(row) in best}
+        for row in section.rows
+    ]
+    return pd.DataFrame(lines)
+
+
+def trial(row: Row) -> dict[str, object]:
+    """Return the place, problem, outcome and every measure of a trial; text is as the record has it."""
+    record = row.record
+    return {
+        "suite": record.point.suite,
+        "series": record.point.line,
+        "x": str(record.point.x),
+        **{name: value for name, value in record.problem.items() if name not in OWN},
+        "kernel": record.kernel,
+        "family": record.family,
+        "status": record.status.value,
+        "reason": record.reason,
+        **values(row),
+        "commit": record.commit,
+        "time": record.time,
+    }
+
+
+def _shown(row: Row, section: Section) -> dict[str, object]:
+    """Return what plots need beyond that, and with the text of names made printable."""
+    record, facet = row.record, row.place.facet
+    work, roofline = record.work, record.roofline
+    return {
+        **{letter: record.problem.get(letter) for letter in LETTERS},
+        "G": row.place.x if row.place.numeric and section.axis.split()[-1:] == ["G"] else None,
+        "axis": section.axis,
+        "facet": facet.title,
+        "series": facet.series,
+        "dtype": facet.dtype,
+        "mode": facet.mode,
+        "detail": facet.detail,
+        "x": row.place.x,
+        "numeric": row.place.numeric,
+        "kernel": row.kernel,
+        "rank": row.rank.value,
+        "competes": row.competes,
+        "leads": row.leads,
+        "model": record.point.model,
+        "stage": record.point.stage,
+        "batch": record.point.batch,
+        "useful_flops": work.useful_flops if work else None,
+        "executed_flops": work.executed_flops if work else None,
+        "ideal_bytes": work.ideal_bytes if work else None,
+        "flops_per_s": roofline.flops_per_s if roofline else None,
+        "bytes_per_s": roofline.bytes_per_s if roofline else None,
+        "wall_s": record.wall_s,
+    }

@@ -1,0 +1,137 @@
+"""Canvas: figures with margins in inches, made without pyplot, and their text as a short SVG.
+
+The same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from typing import Any, Final
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from ..numbers import plain
+from .palette import GRID, INK, MUTED, PANEL
+
+WIDTH: Final = 4.8  # inches of a panel: its 9 pt text stays readable on a phone 360 px wide
+HEIGHT: Final = 2.35  # inches between the axes of a panel of lines
+BOTTOM: Final = 0.48  # inches under the axes, for ticks and a title
+LETTER: Final = 0.075  # inches that a 9 pt letter takes on the average
+TITLE: Final = 58  # letters of a title that fit over a panel
+LINE: Final = 0.17  # inches from a line of text to the next
+EDGE: Final = 0.1  # inches around everything
+
+_SETTINGS: Final[dict[Any, Any]] = {  # matplotlib's own type of a key is a list of 300 literals that grows
+    "svg.fonttype": "none",  # text stays text: searchable, and in the page's own font
+    "svg.hashsalt": "moebench",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # every text of an SVG names all of these
+    "font.size": 9,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 9.5,
+    "axes.titlecolor": INK,
+    "axes.facecolor": PANEL,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "figure.facecolor": PANEL,
+    "savefig.facecolor": PANEL,
+    "text.color": INK,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "hatch.linewidth": 0.6,
+    "lines.markersize": 5.5,
+    "lines.linewidth": 1.5,
+    "legend.frameon": False,
+}
+
+
+@contextmanager
+def settings() -> Iterator[None]:
+    """Draw with the settings of our plots, and leave those of others as they were."""
+    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+        # The glyphs are the viewer's; the font at hand only measures them.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        yield
+
+
+def panel(
+    title: str, *, height: float = HEIGHT, left: float = 0.62, bottom: float = BOTTOM, right: float = EDGE
+) -> tuple[Figure, Axes]:
+    """Return a figure with one pair of axes that has such a height and such margins, under its title."""
+    lines = wrapped(title)
+    top = EDGE + LINE * len(lines)
+    whole = top + height + bottom
+    figure = Figure(figsize=(WIDTH, whole))
+    for number, line in enumerate(lines):
+        figure.text(EDGE / WIDTH, 1 - (EDGE / 2 + LINE * number) / whole, line, va="top", fontsize=9.5)
+    axes = figure.add_axes((left / WIDTH, bottom / whole, 1 - (left + right) / WIDTH, height / whole))
+    return figure, axes
+
+
+def wrapped(title: str) -> list[str]:
+    """Return a title in as many lines as it takes over a panel, four at most."""
+    return textwrap.wrap(plain(title, 4 * TITLE), TITLE)[:4]
+
+
+def svg(figure: Figure) -> str:
+    """Return the SVG of a figure: its text as text, coordinates in hundredths of a point."""
+    text = StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    FigureCanvasSVG(figure).print_svg(text, metadata=nothing)  # type: ignore[no-untyped-call]
+    return _short(text.getvalue())
+
+
+def group_id(series: int, records: tuple[int, ...] = ()) -> str:
+    """Return the id of an artist of a kernel, by its index in the styles, and of the records of its marks.
+
+    `svg` turns it into the attributes ``data-series`` and ``data-records``.
+    """
+    return f"series-{series}" + ("-records-" + "-".join(map(str, records)) if records else "")
+
+
+def _short(text: str) -> str:
+    """Return an SVG in fewer characters that looks the same: no ids that nothing refers to, no style said twice."""
+
+    def tag(match: re.Match[str]) -> str:
+        text = re.sub(r'^<g id="([^"]*)"', lambda found: f"<g{_data(found[1])}", match[0])
+        text = re.sub(r"-?\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), text)
+        return re.sub(r' transform="rotate\(-?0 [^"]*"|(?<= ) +', "", text.replace("\n", " "))
+
+    start = text.index("<svg")
+    body = re.sub(r">\s+<", "><", re.sub(r"<[^>]+>", tag, text[start:]))
+    body = re.sub(r'<g( clip-path="[^"]*")?>((?:<use [^>]*/>)+)</g>', _styled_once, body)
+    names = {name: f"i{number}" for number, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', body)))}
+    return text[:start] + re.sub(r'(\bid="|url\(#|href="#)([^")]+)', lambda found: found[1] + names[found[2]], body)
+
+
+def _data(name: str) -> str:
+    """Return the attributes for a name that `group_id` made, nothing for another one."""
+    found = re.fullmatch(r"series-(\d+)(?:-records-([\d-]+))?", name)
+    if not found:
+        return ""
+    records = f' data-records="{found[2].replace("-", " ")}"' if found[2] else ""
+    return f' data-series="{found[1]}"{records}'
+
+
+def _styled_once(group: re.Match[str]) -> str:
+    """Return a group of marks of equal style with the style on the group, from which its marks inherit it."""
+    found = set(re.findall(r' style="([^"]*)"', group[2]))
+    if len(found) != 1 or group[2].count(" style=") != group[2].count("<use "):
+        return group[0]
+    style = found.pop()
+    return f'<g{group[1] or ""} style="{style}">{group[2].replace(f" style={chr(34)}{style}{chr(34)}", "")}</g>'

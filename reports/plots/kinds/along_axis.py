@@ -1,0 +1,195 @@
+"""One quantity along the axis of a suite: lines over its numbers, or a band for each of its categories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...numbers import exact, plain
+from ..canvas import BOTTOM, EDGE, HEIGHT, LETTER, LINE, TITLE, WIDTH, panel
+from ..crossovers import Crossover, crossovers
+from ..marks import KernelMarks
+from ..palette import GRID, INK, MUTED, SHADE, Style
+from ..quantity import DrawnQuantity, column, flags
+from ..scale import Floats, place_axis, positions, value_axis
+
+LABEL: Final = 36  # characters of a category that fit beside a panel
+BAND: Final = 0.42  # inches of a category with few kernels
+MARK: Final = 0.13  # inches that one kernel takes in the band of a category
+STRIP: Final = 0.75  # inches of the strip with the drop rate
+LETTERS: Final = "abcdef"  # of the crossovers of a panel; with more it is noise that changes the fastest
+
+
+def along_axis(
+    frame: pd.DataFrame,
+    quantity: DrawnQuantity,
+    styles: Mapping[str, Style],
+    *,
+    places: Sequence[float | str] = (),
+    values: Floats | None = None,
+) -> Figure | None:
+    """Return the figure of one facet, None where it would have a single mark.
+
+    ``frame`` are the trials of one facet as `quantified` returns them. ``places`` are those of all panels beside this
+    one if they share their axis, ``values`` what these show on the axis of values if they share that.
+    """
+    if len(frame) < 2:
+        return None
+    shown = spanned(frame) if values is None else values
+    if is_lines(frame):
+        return _lines(frame, quantity, styles, list(places or frame["x"].unique()), shown)
+    return _bands(frame, quantity, styles, shown)
+
+
+def is_lines(frame: pd.DataFrame) -> bool:
+    """Return whether there are numbers to connect on the axis of a facet."""
+    return frame.loc[flags(frame, "numeric"), "x"].nunique() > 1
+
+
+def spanned(frame: pd.DataFrame) -> Floats:
+    """Return every value that a panel must show: the ends of all intervals, and the limits."""
+    found = np.concatenate([column(frame, name) for name in ("low", "high", "limit")])
+    finite: Floats = found[np.isfinite(found)]
+    return finite
+
+
+def best_limit(frame: pd.DataFrame, quantity: DrawnQuantity) -> pd.Series:
+    """Return the limit at each place: what the competitor with the least work could reach."""
+    grouped = frame.groupby("x", sort=False)["limit"]
+    return grouped.min() if quantity.lower_is_better else grouped.max()
+
+
+def _lines(
+    frame: pd.DataFrame,
+    quantity: DrawnQuantity,
+    styles: Mapping[str, Style],
+    places: list[float | str],
+    values: Floats,
+) -> Figure:
+    numbers = sorted(x for x in places if not isinstance(x, str))
+    at = positions(numbers, [x for x in places if isinstance(x, str)])
+    title = str(frame["facet"].iloc[0])
+    dropping = dropped(frame)
+    named = crossovers(frame)[: len(LETTERS)]
+    more = LINE * len(named)
+    beneath = 0.0 if dropping is None else STRIP + 0.12
+    figure, axes = panel(title, height=HEIGHT, bottom=BOTTOM + more + beneath)
+    value_axis(axes, "y", values)
+    for kernel, found in frame.groupby("kernel"):
+        series = KernelMarks(styles, str(kernel))
+        ticks = np.array([at[x] for x in found["x"]])
+        value, low, high = (column(found, name) for name in ("value", "low", "high"))
+        along = np.argsort(ticks)
+        joined = along[flags(found, "numeric")[along]]
+        series.line(axes, ticks[joined], value[joined])
+        series.intervals(axes, ticks, low, high)
+        series.marks(axes, ticks, value, found["record"].tolist())
+    _limit(axes, best_limit(frame, quantity), at, quantity)
+    if len(numbers) < len(at):
+        edge = list(at.values())[len(numbers) - 1 : len(numbers) + 1]
+        axes.axvline(sum(edge) / 2, color=GRID)
+    axes.set_ylabel(quantity.label)
+    place_axis(axes, at, str(frame["axis"].iloc[0]))
+    _crossings(figure, axes, named, at)
+    if dropping is not None:
+        _strip(figure, axes, dropping, at, BOTTOM + more)
+    return figure
+
+
+def _crossings(figure: Figure, axes: Axes, named: Sequence[Crossover], at: Mapping[float | str, float]) -> None:
+    """Mark crossovers by letters, whose meaning stands under the panel."""
+    numbers = sorted(x for x in at if not isinstance(x, str))
+    for order, (letter, one) in enumerate(zip(LETTERS, named, strict=False)):
+        tick = np.interp(math.log(one.x), np.log(numbers), [at[x] for x in numbers])
+        axes.axvline(tick, color=MUTED, linewidth=0.8, zorder=0.9)
+        axes.annotate(
+            letter,
+            (tick, 1),
+            (2, 0),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            va="top",
+            color=MUTED,
+        )
+        bottom = LINE * (len(named) - order - 1) + EDGE / 2
+        figure.text(EDGE / WIDTH, bottom / figure.get_figheight(), plain(f"{letter}  {one.words}", TITLE), fontsize=8.5)
+
+
+def dropped(frame: pd.DataFrame) -> pd.Series | None:
+    """Return the share of the rows that were dropped at each place, None where the axis is no capacity factor."""
+    capacity = column(frame, "capacity_factor")
+    x = pd.to_numeric(frame["x"], errors="coerce").to_numpy(dtype=float)
+    numeric = np.isfinite(x)
+    if not numeric.any() or not np.array_equal(capacity[numeric], x[numeric]):
+        return None
+    found = frame.assign(dropped=column(frame, "drop_rate")).groupby("x", sort=False)["dropped"].max()
+    return found if found.max() > 0 else None
+
+
+def _limit(axes: Axes, limit: pd.Series, at: Mapping[float | str, float], quantity: DrawnQuantity) -> None:
+    """Draw the limit as a dotted line over numbers, with a shade behind what no kernel can reach."""
+    found = limit.dropna()
+    if found.empty:
+        return
+    numeric = sorted(x for x in found.index if not isinstance(x, str))
+    ticks, line = [at[x] for x in numeric], found[numeric].to_numpy(dtype=float)
+    beyond = axes.get_ylim()[0 if quantity.lower_is_better else 1]
+    if len(ticks) > 1:
+        axes.plot(ticks, line, color=INK, linestyle=":", linewidth=1.6)
+        axes.fill_between(ticks, line, beyond, color=SHADE, linewidth=0, zorder=0.5)
+    words = [x for x in found.index if isinstance(x, str) or len(ticks) == 1]
+    if words:
+        axes.plot([at[x] for x in words], found[words], color=INK, linestyle="none", marker="_", markersize=12)
+
+
+def _strip(figure: Figure, axes: Axes, dropping: pd.Series, at: Mapping[float | str, float], bottom: float) -> None:
+    """Draw the drop rate under a panel, on the same places."""
+    height = figure.get_figheight()
+    box = axes.get_position()
+    title = axes.get_xlabel()
+    axes.set_xlabel("")
+    axes.tick_params(axis="x", labelbottom=False)
+    strip = figure.add_axes((box.x0, bottom / height, box.width, STRIP / height), sharex=axes)
+    ticks, share = [at[x] for x in dropping.index], 100 * dropping.to_numpy(dtype=float)
+    strip.plot(ticks, share, color=INK, marker="|", linewidth=1)
+    strip.fill_between(ticks, share, 0, color=SHADE, linewidth=0)
+    strip.set_ylim(0, max(1.0, float(np.nanmax(share))) * 1.2)
+    strip.set_ylabel("dropped\n(%)")
+    strip.grid(axis="y")
+    strip.tick_params(axis="x", labelbottom=True)
+    strip.set_xlabel(title)
+
+
+def _bands(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, Style], values: Floats) -> Figure:
+    """Draw one band for a category and one mark for a kernel, with the value to the right: long names stay readable."""
+    places = list(frame["x"].unique())
+    names = sorted(frame["kernel"].unique())
+    labels = [plain(exact(x), LABEL) for x in places]
+    left = 0.3 + LETTER * max(map(len, labels))
+    height = len(places) * max(BAND, MARK * len(names))
+    figure, axes = panel(str(frame["facet"].iloc[0]), height=height, left=left)
+    value_axis(axes, "x", values)
+    shifts = dict(zip(names, np.linspace(-0.32, 0.32, len(names)) if len(names) > 1 else [0.0], strict=True))
+    level = {x: order for order, x in enumerate(places)}
+    for band in range(0, len(places), 2):
+        axes.axhspan(band - 0.5, band + 0.5, color=SHADE, linewidth=0, zorder=0.5)
+    for kernel, found in frame.groupby("kernel"):
+        series = KernelMarks(styles, str(kernel))
+        at = np.array([level[x] for x in found["x"]]) + shifts[str(kernel)]
+        series.intervals(axes, at, column(found, "low"), column(found, "high"), across=True)
+        series.marks(axes, column(found, "value"), at, found["record"].tolist())
+    limit = best_limit(frame, quantity).dropna()
+    levels = np.array([level[x] for x in limit.index], dtype=float)
+    axes.vlines(limit.to_numpy(dtype=float), levels - 0.42, levels + 0.42, color=INK, linestyle=":", linewidth=1.6)
+    axes.set_ylim(len(places) - 0.5, -0.5)
+    axes.set_yticks(range(len(places)), labels)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(quantity.label)
+    figure.text(EDGE / WIDTH, 0.14 / figure.get_figheight(), plain(str(frame["axis"].iloc[0]), LABEL // 2))
+    return figure

@@ -1,0 +1,111 @@
+"""The main plot of a section: each of its quantities along the axis, one panel a facet."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from ...measures import MEASURES
+from ...numbers import counted, number, plain
+from ..canvas import svg
+from ..drawing import Drawing
+from ..palette import Style
+from ..quantity import QUANTITIES, DrawnQuantity, column, flags, quantified, words
+from ..scale import shared
+from .along_axis import along_axis, dropped, is_lines, spanned
+
+PANELS: Final = 12  # of one drawing: more are not compared by eye, and six measures of them take a page a second
+
+_HEADINGS: Final = {measure.name: measure.column.heading for measure in MEASURES}
+
+
+def main_plots(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawing]:
+    """Return a drawing for each quantity that some trials of a section have, the time first."""
+    return [found for quantity in QUANTITIES if (found := _drawing(frame, quantity, styles))]
+
+
+def _drawing(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, Style]) -> Drawing | None:
+    facets = [found for _, found in quantified(frame, quantity).groupby("facet", sort=False) if len(found) > 1]
+    if not facets:
+        return None
+    drawn = facets[:PANELS]
+    places, values = _shared_places(drawn), shared([spanned(one) for one in drawn])
+    panels = []
+    for facet in drawn:
+        figure = along_axis(facet, quantity, styles, places=places if is_lines(facet) else (), values=values)
+        if figure is not None:
+            panels.append(svg(figure))
+    together = pd.concat(drawn)
+    return Drawing(
+        name="along-axis",
+        title=f"{quantity.noun.capitalize()} along the axis",
+        measure=_HEADINGS[quantity.measure],
+        alt=" ".join(_words(facet, quantity) for facet in drawn),
+        caption=_caption(facets, quantity, alike=values is not None),
+        panels=panels,
+        kernels=sorted(together["kernel"].unique()),
+        bound=bool(np.isfinite(column(together, "limit")).any()),
+    )
+
+
+def _shared_places(facets: Sequence[pd.DataFrame]) -> list[float | str]:
+    """Return the places of all panels of lines, or none where one has less than half of them."""
+    each = [list(facet["x"].unique()) for facet in facets if is_lines(facet)]
+    together = list(dict.fromkeys(x for places in each for x in places))
+    return together if all(2 * len(places) >= len(together) for places in each) else []
+
+
+def _words(facet: pd.DataFrame, quantity: DrawnQuantity) -> str:
+    """Return what a panel shows in a sentence: who is best at how many places, and the range of the values."""
+    competing = facet[flags(facet, "competes")]
+    values = column(facet, "value")
+    span = f"{quantity.noun} of {number(values.min())} to {number(values.max())} {quantity.unit}"
+    title = plain(words(facet, "facet")[0])
+    if competing["kernel"].nunique() < 2:
+        return f"{title}: {span}."
+    best: dict[str, tuple[float, str]] = {}
+    sign = 1 if quantity.lower_is_better else -1
+    for x, value, kernel in zip(
+        words(competing, "x"), column(competing, "value"), words(competing, "kernel"), strict=True
+    ):
+        best[x] = min(best.get(x, (math.inf, "")), (sign * value, kernel))
+    wins = Counter(kernel for _, kernel in best.values())
+    if len(best) == 1:
+        return f"{title}: {next(iter(wins))} is {quantity.best}; {span}."
+    won = ", ".join(f"{kernel} at {count}" for kernel, count in wins.most_common(3))
+    return f"{title}: {quantity.best} of {len(best)} places is {won}; {span}."
+
+
+def _caption(facets: Sequence[pd.DataFrame], quantity: DrawnQuantity, *, alike: bool) -> str:
+    """Return how to read the panels, and what they leave out."""
+    drawn, left = pd.concat(facets[:PANELS]), len(facets) - PANELS
+    interval = " with its 95 % interval" if quantity.of_time else ""
+    said = [f"{quantity.noun.capitalize()}{interval}, of the fastest configuration of each kernel."]
+    if np.isfinite(column(drawn, "limit")).any():
+        said.append(f"The dotted line is {quantity.limit}.")
+    if len(facets) > 1:
+        said.append("All panels have the same scale." if alike else "Each panel has its own scale.")
+    if any(dropped(facet) is not None for facet in facets[:PANELS]):
+        said.append("Beneath is the share of routed rows that the capacity drops.")
+    if work := equal_flops(facets[:PANELS]):
+        said.append(f"Useful FLOPs are equal at all places of a panel: {work}.")
+    if left > 0:
+        said.append(f"{counted(left, 'more facet')} of this section {'is' if left == 1 else 'are'} in the table only.")
+    return " ".join(said)
+
+
+def equal_flops(facets: Sequence[pd.DataFrame]) -> str:
+    """Return the useful FLOPs of each facet in words if they are equal at all of its places."""
+    found = []
+    for facet in facets:
+        competing = facet[flags(facet, "competes")]
+        flops = set(column(competing, "useful_flops").tolist())
+        if competing["x"].nunique() < 2 or len(flops) != 1 or not all(map(math.isfinite, flops)):
+            return ""
+        found.append(f"{number(flops.pop() / 1e9)} GFLOP")
+    return " and ".join(dict.fromkeys(found))
