@@ -13,7 +13,7 @@ from ..common.cores import usable_cores
 from ..execution.workers.affinity import wait_briefly
 from .check import compare, counters, gate, history, kernels
 from .endings import EndingGroup, end_as_by_ctrl_c, reporting_bugs
-from .measure import calibrate, clock, firstlight, predict, run
+from .measure import advise, calibrate, clock, firstlight, predict, run
 from .problem_options import OLD_SPELLINGS
 from .show import doctor, export, listing, report, trace
 from .tuning import tables, tune
@@ -54,6 +54,7 @@ _add("counters", counters.counters)
 _add("firstlight", firstlight.firstlight)
 _add("export", export.export)
 _add("predict", predict.predict)
+_add("advise", advise.advise)
 _add("calibrate", calibrate.calibrate)
 _add("clock", clock.clock)
 for name, group in (("tables", tables.app), ("kernels", kernels.app), ("trace", trace.app)):

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, get_type_hints
 
 import typer
 
@@ -22,6 +22,15 @@ from .errors import refuse
 if TYPE_CHECKING:
     from ..kernels.problem import Problem
     from ..suites.layer import Asked, Layer
+
+
+class OneForward(TypedDict):
+    """Values of words for one forward of a layer as it is."""
+
+    mode: str
+    capacity: str
+    load: str
+
 
 OLD_SPELLINGS = {"capacity-factor": "capacity", "tokens-per-rank": "tokens"}
 """Options of earlier releases and what they are called now, without dashes."""
@@ -69,7 +78,7 @@ FIELDS = {
 SEVERAL = ("tokens", "dtype", "mode", "capacity", "ranks")
 """The words that may have several values, with commas, where the verb takes several."""
 LAYER_WORDS = "--model NAME, --config FILE or --shape D=…,F=…,E=…,K=…"
-ONE_FORWARD = {"mode": "forward", "capacity": "dropless", "load": "uniform"}
+ONE_FORWARD: OneForward = {"mode": "forward", "capacity": "dropless", "load": "uniform"}
 """Defaults for verbs about one problem."""
 
 
@@ -210,21 +219,22 @@ class ProblemWords:
 
 
 def problem_options(
-    *, many: tuple[str, ...] = (), otherwise: str = "the layer's", **defaults: str
+    *, many: tuple[str, ...] = (), without: tuple[str, ...] = (), otherwise: str = "the layer's", **defaults: str
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a verb the options of a problem in place of its parameter ``words``, a `ProblemWords`.
 
-    ``many`` are the words of which it takes several values. ``defaults`` are its values of words that are not given;
-    ``otherwise`` says what holds for the rest.
+    ``many`` are the words of which it takes several values, ``without`` those that it does not take. ``defaults`` are
+    its values of words that are not given; ``otherwise`` says what holds for the rest.
     """
 
     def give(verb: Callable[..., None]) -> Callable[..., None]:
-        options = {name: _option(name, many, defaults.get(name), otherwise) for name in HELP}
+        offered = [name for name in HELP if name not in without]
+        options = {name: _option(name, many, defaults.get(name), otherwise) for name in offered}
         name = verb.__name__.strip("_")
 
         @functools.wraps(verb)
         def with_words(**given: Any) -> None:
-            taken = {word: given.pop(word) for word in HELP}
+            taken = {word: given.pop(word) for word in offered}
             given_or_default = {**defaults, **{word: text for word, text in taken.items() if text is not None}}
             said = {word: given_or_default[word] for word in FIELDS if word in given_or_default}
             words = ProblemWords(

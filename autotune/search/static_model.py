@@ -13,7 +13,7 @@ import torch
 
 from ...common.names import unknown
 from ...kernels.config import Config
-from ...kernels.hardware.gpus import DATA_SHEETS
+from ...kernels.hardware.gpus import DATA_SHEETS, DataSheet
 from ...kernels.kernel import Kernel
 from ...kernels.problem import Problem
 from ...kernels.problem.routing import Routing
@@ -90,7 +90,15 @@ def rates_of_target(name: str, dtype: str) -> Rates:
     """
     if name not in DATA_SHEETS:
         raise unknown("target", name, list(DATA_SHEETS))
-    sheet = DATA_SHEETS[name]
+    return rates_of_sheet(DATA_SHEETS[name], dtype)
+
+
+def rates_of_sheet(sheet: DataSheet, dtype: str) -> Rates:
+    """Return the rates that a GPU should reach, by its data sheet.
+
+    Raises:
+        UnknownName: for an unknown dtype, with the nearest names.
+    """
     if dtype not in sheet.flops_per_s:
         raise unknown("dtype", dtype, list(sheet.flops_per_s))
     return Rates(

@@ -38,17 +38,19 @@ class Hardware:
 class DataSheet:
     """Peak rates and cache latencies, for the static cost model.
 
-    ``flops_per_s`` are dense FLOP/s by dtype at ``clock_hz``; ``bytes_per_s`` is the bandwidth of memory. The last
-    cache before memory, of ``l2_bytes``, gives ``l2_cycle_bytes`` a cycle to all processors together. A load takes
-    ``l2_cycles`` from there and ``memory_cycles`` from memory, both with other loads under way. A warp has ``lanes``.
-    Products on tensor cores are started by every ``warp``, by a ``group`` of four warps, or by one thread for the whole
-    ``block``; where not by the warp, tiles of less than 64 rows still are, and reach ``warp_share`` of the FLOP/s.
+    ``flops_per_s`` are dense FLOP/s by dtype at ``clock_hz``; ``bytes_per_s`` is the bandwidth of memory, of which
+    there are ``memory_bytes``. The last cache before memory, of ``l2_bytes``, gives ``l2_cycle_bytes`` a cycle to all
+    processors together. A load takes ``l2_cycles`` from there and ``memory_cycles`` from memory, both with other loads
+    under way. A warp has ``lanes``. Products on tensor cores are started by every ``warp``, by a ``group`` of four
+    warps, or by one thread for the whole ``block``; where not by the warp, tiles of less than 64 rows still are, and
+    reach ``warp_share`` of the FLOP/s.
     ``tf32`` is the rate of TF32 over that of float32.
     """
 
     name: str
     flops_per_s: Mapping[str, float]
     bytes_per_s: float
+    memory_bytes: int
     clock_hz: float
     l2_bytes: int
     l2_cycle_bytes: int
@@ -66,12 +68,13 @@ class Gpu:
 
     ``names`` are the words by which drivers and file names know it, as alternatives of a regular expression.
     ``shared_bytes`` is the shared memory that one program may have. ``target`` is the compiler target whose data sheet
-    holds for it, None where there is none.
+    holds for it, None where there is none. ``data_sheet`` is its own where its rates or its memory are others.
     """
 
     names: str
     shared_bytes: int
     target: str | None = None
+    data_sheet: DataSheet | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,7 @@ class TargetGpu:
             names=self.names,
             shared_bytes=self.hardware.shared_bytes,
             target=self.hardware.target,
+            data_sheet=self.data_sheet,
         )
 
 
@@ -112,6 +116,20 @@ def _flops(*, float32: float, half: float, float8: float) -> dict[str, float]:
 # memory's is twice that, as when it is nearly busy. MI300X: Chips and Cheese 2024.
 _AMPERE = ProcessorLimits(warps=16, programs=32, shared_bytes=164 << 10, shared_step=128, reserved_bytes=1 << 10)
 _HOPPER = dataclasses.replace(_AMPERE, shared_bytes=228 << 10)
+_H100 = DataSheet(
+    name="H100 SXM",
+    flops_per_s=_flops(float32=66.9, half=989, float8=1979),
+    bytes_per_s=3.35e12,
+    memory_bytes=80 * 10**9,
+    clock_hz=1.83e9,
+    l2_bytes=50 << 20,
+    l2_cycle_bytes=5120,
+    l2_cycles=260,
+    memory_cycles=950,
+    products="group",
+    warp_share=0.62,  # of mma on it (Luo et al. 2024)
+    tf32=7.4,
+)
 
 GPUS: tuple[Gpu | TargetGpu, ...] = (
     TargetGpu(
@@ -128,6 +146,7 @@ GPUS: tuple[Gpu | TargetGpu, ...] = (
             name="A100 SXM 80GB",
             flops_per_s=_flops(float32=19.5, half=312, float8=312),
             bytes_per_s=2.039e12,
+            memory_bytes=80 * 10**9,
             clock_hz=1.41e9,
             l2_bytes=40 << 20,
             l2_cycle_bytes=5120,
@@ -151,23 +170,27 @@ GPUS: tuple[Gpu | TargetGpu, ...] = (
             specialised_tile=64 * 128,
             float8=True,
         ),
-        data_sheet=DataSheet(
-            name="H100 SXM",
-            flops_per_s=_flops(float32=66.9, half=989, float8=1979),
-            bytes_per_s=3.35e12,
-            clock_hz=1.83e9,
-            l2_bytes=50 << 20,
-            l2_cycle_bytes=5120,
-            l2_cycles=260,
-            memory_cycles=950,
-            products="group",
-            warp_share=0.62,  # of mma on it (Luo et al. 2024)
-            tf32=7.4,
-        ),
+        data_sheet=_H100,
         processor=_HOPPER,
     ),
-    Gpu(names="H200", shared_bytes=227 << 10, target="sm_90"),
-    Gpu(names="H20", shared_bytes=227 << 10, target="sm_90"),
+    Gpu(
+        names="H200",
+        shared_bytes=227 << 10,
+        target="sm_90",
+        data_sheet=dataclasses.replace(_H100, name="H200 SXM", bytes_per_s=4.8e12, memory_bytes=141 * 10**9),
+    ),
+    Gpu(
+        names="H20",
+        shared_bytes=227 << 10,
+        target="sm_90",
+        data_sheet=dataclasses.replace(
+            _H100,
+            name="H20",
+            flops_per_s=_flops(float32=44, half=148, float8=296),
+            bytes_per_s=4.0e12,
+            memory_bytes=96 * 10**9,
+        ),
+    ),
     # Two dies; neither latencies nor the rate of its cache are published: those of two H100s.
     TargetGpu(
         names="B200|GB200",
@@ -183,6 +206,7 @@ GPUS: tuple[Gpu | TargetGpu, ...] = (
             name="B200",
             flops_per_s=_flops(float32=75, half=2250, float8=4500),
             bytes_per_s=8e12,
+            memory_bytes=180 * 10**9,
             clock_hz=1.85e9,
             l2_bytes=126 << 20,
             l2_cycle_bytes=2 * 5120,
@@ -214,6 +238,7 @@ GPUS: tuple[Gpu | TargetGpu, ...] = (
             name="MI300X",
             flops_per_s=_flops(float32=163.4, half=1307, float8=2615),
             bytes_per_s=5.3e12,
+            memory_bytes=192 * 10**9,
             clock_hz=2.1e9,
             l2_bytes=256 << 20,
             l2_cycle_bytes=8192,
@@ -245,6 +270,14 @@ def gpu_named(name: str) -> Gpu | None:
         if re.search(rf"(?<![A-Za-z0-9])(?:{entry.names})(?![A-Za-z0-9])", name.replace(" ", "_")):
             return entry.gpu if isinstance(entry, TargetGpu) else entry
     return None
+
+
+def data_sheet_of(device_name: str) -> DataSheet | None:
+    """Return the data sheet of a device, its own or that of its compiler target, or None when there is none."""
+    gpu = gpu_named(device_name)
+    if gpu is None or gpu.target is None:
+        return None
+    return gpu.data_sheet or DATA_SHEETS[gpu.target]
 
 
 def target_of(device_name: str) -> str | None:

@@ -1,0 +1,1 @@
+"""Advice for people: its sentences, and the page that shows it."""
