@@ -14,7 +14,7 @@ ADVICE_SCHEMA: Final = 1
 
 
 class AdviceSource(StrEnum):
-    """Where a time is from, the most trustworthy first. Times of different sources are never compared."""
+    """Origins of a time, the most trustworthy first. Times of different sources are never compared."""
 
     measured = "measured"
     interpolated = "interpolated"

@@ -29,7 +29,7 @@ CACHES: Final[tuple[CacheState, ...]] = ("cold", "hot", "eager")
 
 
 @dataclass
-class _Measured:
+class _WayOfTiming:
     """The records of one shape and load in one environment and way of timing, by number of tokens."""
 
     environment: Environment
@@ -46,7 +46,7 @@ class RecordedTimes:
     """The records of one device, by what they are of."""
 
     def __init__(self, records: Iterable[Record]) -> None:
-        self._measured: dict[tuple[Problem, str], dict[tuple[Environment, CacheState], _Measured]] = {}
+        self._measured: dict[tuple[Problem, str], dict[tuple[Environment, CacheState], _WayOfTiming]] = {}
         self._shapes: set[Problem] = set()
         problems: dict[str, Problem | None] = {}
         for record in records:
@@ -60,7 +60,7 @@ class RecordedTimes:
             if record.point.stage is None:
                 found = self._measured.setdefault((layer_of(problem), load_of_record(record)), {})
                 way = (record.environment, record.point.cache)
-                found.setdefault(way, _Measured(*way)).by_tokens[problem.T].append(record)
+                found.setdefault(way, _WayOfTiming(*way)).by_tokens[problem.T].append(record)
 
     def has(self, problem: Problem) -> bool:
         """Return whether there are records of the problem's layer, under any load and with any number of tokens."""
@@ -75,7 +75,7 @@ class RecordedTimes:
     def of(self, problem: Problem) -> PhaseTimes | None:
         """Return the times of a problem, of the newest environment in which it was measured; None without any."""
         ways = self._measured.get((layer_of(problem), label(problem.load)), {}).values()
-        preferred = sorted(ways, key=_Measured.rank, reverse=True)
+        preferred = sorted(ways, key=_WayOfTiming.rank, reverse=True)
         for way in preferred:
             if (found := _exact(way, problem.T)).dispatches:
                 return found
@@ -106,7 +106,7 @@ def layer_of(problem: Problem) -> Problem:
     return shape_of(problem).replace(**rules, **router)
 
 
-def _exact(way: _Measured, tokens: int) -> PhaseTimes:
+def _exact(way: _WayOfTiming, tokens: int) -> PhaseTimes:
     """Return the times of a number of tokens: of each kernel its fastest configuration."""
     latest: dict[tuple[str, str], Record] = {}
     for record in sorted(way.by_tokens.get(tokens, ()), key=lambda record: record.time):
@@ -139,7 +139,7 @@ def _timed(record: Record, timing: Timing) -> TimedDispatch:
     )
 
 
-def _between(way: _Measured, tokens: int) -> PhaseTimes | None:
+def _between(way: _WayOfTiming, tokens: int) -> PhaseTimes | None:
     """Return times interpolated between the nearest numbers of tokens with times; None where there are none."""
     times = {T: found for T in way.by_tokens if (found := _exact(way, T)).dispatches}
     low = max((T for T in times if tokens > T), default=None)

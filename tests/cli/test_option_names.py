@@ -31,6 +31,7 @@ MEANINGS = {
     "--mode": "training",
     "--model": "odel",
     "--output": "ile|older",
+    "--price": "device-hour",
     "--ranks": "anks|processes",
     "--router": "outer",
     "--shape": "shape",
