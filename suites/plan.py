@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from ..common.errors import UserError
 from ..common.names import UnknownName, unknown
-from ..execution.trial.task import Budget, Competitor, Task
+from ..execution.trial.task import Budget, Competitor, Observation, Task
 from ..kernels.catalog import KERNELS
 from ..kernels.problem.load import Load
 from ..kernels.problem.trace import label
@@ -60,6 +60,7 @@ def plan(
     cache: CacheState = "cold",
     configs: Configs = "tuned",
     samples: int | None = None,
+    asks: Collection[Observation] = (),
     interleave_with: Path | None = None,
 ) -> Plan:
     """Return what suites measure on a device. A suite is named, or is the path of a TOML file.
@@ -67,7 +68,7 @@ def plan(
     Without ``kernels`` the competitors are those of the suites; with them, these compete wherever they do not refuse
     the problem, beside the suite's baseline. With ``asked`` the suites are asked of other layers; where only models are
     asked for, and the suites have points of each of them, these points are what is left. ``samples`` bounds the samples
-    of each competitor; ``interleave_with`` see `Task`.
+    of each competitor; ``asks``, beside what the suites ask for, and ``interleave_with`` see `Task`.
 
     Raises:
         UnknownName: when there is no suite, size of a suite or kernel of a name.
@@ -81,7 +82,7 @@ def plan(
         notes += [f"{name} takes part at no point: {reason}" for name, reason in refusals.items()]
         if not found:
             raise NothingToMeasure(f"nothing to measure in {', '.join(names)}: {'; '.join(notes)}")
-    found = [_sampled(task, samples, interleave_with) for task in timed(found, cache, device_type)]
+    found = [_sampled(task, samples, asks, interleave_with) for task in timed(found, cache, device_type)]
     if configs == "tuned":
         from .tuned import as_tuned  # noqa: PLC0415  # imports torch
 
@@ -208,6 +209,10 @@ def timed(asked: Sequence[Task], cache: CacheState, device_type: DeviceType) -> 
     return [dataclasses.replace(task, point=task.point.model_copy(update={"cache": cache})) for task in asked]
 
 
-def _sampled(task: Task, samples: int | None, interleave_with: Path | None) -> Task:
-    budget = dataclasses.replace(task.budget, samples=samples)
-    return dataclasses.replace(task, budget=budget, interleave_with=interleave_with and interleave_with.resolve())
+def _sampled(task: Task, samples: int | None, asks: Collection[Observation], interleave_with: Path | None) -> Task:
+    return dataclasses.replace(
+        task,
+        budget=dataclasses.replace(task.budget, samples=samples),
+        asks=tuple(dict.fromkeys((*task.asks, *asks))),
+        interleave_with=interleave_with and interleave_with.resolve(),
+    )

@@ -31,8 +31,8 @@ class Remaining:
 def pending(tasks: Sequence[Task], records: Sequence[Record], device_type: DeviceType) -> Remaining:
     """Return each task without the competitors that the records hold, in the sources and the configuration of now.
 
-    A record that was cut short by a number of samples, smaller than that of now, does not count either. Environments
-    are not compared: a file holds records of one.
+    A record that was cut short by a number of samples, smaller than that of now, does not count either, nor one without
+    stages where these are asked for. Environments are not compared: a file holds records of one.
     """
     held: dict[Identity, list[Record]] = defaultdict(list)
     for record in records:
@@ -47,12 +47,13 @@ def pending(tasks: Sequence[Task], records: Sequence[Record], device_type: Devic
             source = source_hash(who.kernel, task.problem.block)
             of_now = [record for record in earlier if record.source == source]
             wanted = [record for record in of_now if _answers(record, who, task.problem, device_type)]
-            if any(_sampled_enough(record, task.budget.samples) for record in wanted):
+            lacks = [_lacks(record, task) for record in wanted]
+            if None in lacks:
                 kept += 1
                 continue
             competitors.append(who)
             if wanted:
-                outdated["fewer samples than are asked for"] += 1
+                outdated[lacks[-1] or ""] += 1
             elif earlier:
                 outdated[f"another configuration of {who.kernel}" if of_now else f"an earlier {who.kernel}"] += 1
         if competitors:
@@ -71,6 +72,15 @@ def _sampled_enough(record: Record, wanted: int | None) -> bool:
     if record.timing is None or record.timing.stopped != "enough":
         return True
     return wanted is not None and len(record.timing.samples_ns) >= wanted
+
+
+def _lacks(record: Record, task: Task) -> str | None:
+    """Return what a record lacks of what a task asks for, in words, or None."""
+    if not _sampled_enough(record, task.budget.samples):
+        return "fewer samples than are asked for"
+    if "stages" in task.asks and record.stages is None and record.timing is not None:
+        return "calls whose stages were not timed"
+    return None
 
 
 def _answers(record: Record, wanted: Competitor, problem: Problem, device_type: DeviceType) -> bool:

@@ -20,7 +20,7 @@ from ..screen import complain, say, say_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ...execution.trial.task import Task
+    from ...execution.trial.task import Observation, Task
     from ...results.record import Record
     from ...results.record.prediction import Prediction
     from ...results.record.store import Store
@@ -91,6 +91,13 @@ def run(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Take no more samples than this, even if the noise asks for more.")
     ] = None,
+    stages: Annotated[
+        bool,
+        typer.Option(
+            "--stages",
+            help="Also time what calls do, after the samples: route, dispatch, both products, combine, communicate.",
+        ),
+    ] = False,
     interleave_with: Annotated[
         Path | None,
         typer.Option(
@@ -123,6 +130,7 @@ def run(
             device, executor, address, slots, launched=launched, interleaved=interleave_with is not None
         )
         asked, names = words.asked(), suites or MAIN_JOB
+        asks: tuple[Observation, ...] = ("stages",) if stages else ()
         _say([f"{layer.name}: {layer.note}" for layer in asked.layers if layer.note and not asked.models])
         planned = plan(
             names,
@@ -133,6 +141,7 @@ def run(
             cache=cache,
             configs=configs,
             samples=samples,
+            asks=asks,
             interleave_with=interleave_with,
         )
         _say(planned.notes)

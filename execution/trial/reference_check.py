@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from ...kernels.instruments.stage import stage
 from ...kernels.kernel import Layer
 from ...kernels.oracle import Result, drop
 from ...kernels.problem import Problem
@@ -51,7 +52,8 @@ def call(problem: Problem, layer: Layer, inputs: Inputs) -> Result:
     y_TD = layer(inputs.x_TD, inputs.routing, inputs.weights)
     wanted = inputs.differentiable()
     # An input that is not used gets a gradient of zeros; where it should have been used, the result is wrong.
-    gradients = torch.autograd.grad(y_TD, list(wanted.values()), inputs.dy_TD, materialize_grads=True)
+    with stage("backward"):
+        gradients = torch.autograd.grad(y_TD, list(wanted.values()), inputs.dy_TD, materialize_grads=True)
     return Result(y_TD=y_TD.detach(), gradients=dict(zip(wanted, gradients, strict=True)))
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ...kernels.config import Config
 
 
-Observation = Literal["invariance"]
+Observation = Literal["invariance", "stages"]
 """A field of the record that is observed where a task asks for it."""
 
 Announce = Callable[[int], None]

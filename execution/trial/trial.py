@@ -40,6 +40,7 @@ from .observers.observer import (
 from .observers.peak_memory import MemoryObserver
 from .observers.phases import PhaseObserver
 from .observers.sent_bytes import TrafficObserver
+from .observers.stage_times import StageObserver
 from .rates_for_layers import keep_rates
 from .reference_check import ReferenceCheck
 from .task import NOBODY, Announce, Task
@@ -51,6 +52,7 @@ FIRST_CALL: Final[tuple[FirstCallObserver, ...]] = (LaunchObserver(), MemoryObse
 CHECKED_LAYER: Final[tuple[LayerObserver, ...]] = (TrafficObserver(),)
 ASKED_FOR: Final[tuple[AskedObserver, ...]] = (InvarianceObserver(),)
 FURTHER_CALLS: Final[tuple[FurtherCallObserver, ...]] = (PhaseObserver(),)
+ASKED_FURTHER_CALLS: Final[tuple[FurtherCallObserver, ...]] = (StageObserver(),)
 """All observers of a trial, by the moment at which they observe. A new metric of the record joins one of these."""
 
 
@@ -143,9 +145,12 @@ class TrialRunner:
                     entry.observed |= {observer.field: found} if found else {}
         entry.check_guarantees()
 
-    def _observe_after_timing(self, entry: TrialEntry) -> None:
+    def _observe_after_timing(self, task: Task, entry: TrialEntry) -> None:
         """Let observers make calls of their own on the inputs of the first call."""
-        for observer in FURTHER_CALLS:
+        observers = [observer for observer in ASKED_FURTHER_CALLS if observer.field in task.asks]
+        if task.budget.samples is None:  # a search does not use the others
+            observers = [*FURTHER_CALLS, *observers]
+        for observer in observers:
             if observer.applies(entry.built) and (check := self._checks.first([entry])):
                 found = observer.observe(self._observed(entry, check), self._watch)
                 entry.observed |= {observer.field: found} if found else {}
@@ -164,10 +169,9 @@ class TrialRunner:
         """Sample all entries in turn, and grade the last call of each; ``pass_on`` gives way to another run."""
         rounds = TimedRounds(task, entries, self._clocks[task.cache], self._checks, announce, pass_on)
         rounds.sample()
-        if task.budget.samples is None:  # a search does not use these observations
-            for entry in alive(entries):
-                announce(entry.index)
-                self._observe_after_timing(entry)
+        for entry in alive(entries):
+            announce(entry.index)
+            self._observe_after_timing(task, entry)
         rounds.take_last()
 
     def _roofline_that_holds(self, problem: Problem, entries: list[TrialEntry]) -> Roofline | None:

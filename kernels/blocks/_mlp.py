@@ -10,6 +10,8 @@ from ..problem import Problem
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..instruments.stage import StageName
+
 UP, DOWN = "layer_mlp_up", "layer_mlp_down"
 
 
@@ -33,11 +35,18 @@ def mlp_elements(problem: Problem, width: int) -> int:
 
 def mlp(problem: Problem, x_TD: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
     """Compute W_down act(W_up x) for every token, (T, D)."""
-    from torch.nn import functional  # noqa: PLC0415  # problems are made where torch is not wanted
+    from ..torch_ops.activations import activate  # noqa: PLC0415  # problems are made where torch is not wanted
 
-    from ..torch_ops.activations import activate  # noqa: PLC0415
+    return _product("down", activate(problem, _product("up", x_TD, tensors[UP])), tensors[DOWN])
 
-    return functional.linear(activate(problem, functional.linear(x_TD, tensors[UP])), tensors[DOWN])
+
+def _product(name: StageName, rows_TI: Tensor, w_OI: Tensor) -> Tensor:
+    from torch.nn import functional  # noqa: PLC0415
+
+    from ..instruments.stage import stage  # noqa: PLC0415
+
+    with stage(name):
+        return functional.linear(rows_TI, w_OI)
 
 
 def true_mlp(problem: Problem, tensors: Mapping[str, Tensor]) -> Tensor:

@@ -60,12 +60,18 @@ class MixtureOfAttentionHeads(ProjectionBlock):
     def forward(
         self, problem: Problem, linear: RoutedLinear, x_TD: Tensor, routing: Routing, weights: Weights
     ) -> Tensor:
-        q_TKF = linear(x_TD, routing, weights.w_up_EUD)
+        from ..instruments.stage import stage  # noqa: PLC0415  # problems are made where torch is not wanted
+
+        with stage("up"):
+            q_TKF = linear(x_TD, routing, weights.w_up_EUD)
         k_T1F, v_T1F = ((x_TD @ weights.own[name].mT)[:, None] for name in (KEYS, VALUES))
         o_TKF = attention(q_TKF, k_T1F, v_T1F, self.length)
         each = routing_of(routing.ids_TK.view(-1, 1), routing.gates_TK.view(-1, 1), routing.experts)
-        rows_N1D = weighted(linear(o_TKF.flatten(0, 1), each, weights.w_down_EDF), each)
-        return rows_N1D.view(*routing.ids_TK.shape, problem.D).sum(1).to(x_TD.dtype)
+        with stage("down"):
+            rows_N1D = linear(o_TKF.flatten(0, 1), each, weights.w_down_EDF)
+        with stage("combine"):
+            rows_N1D = weighted(rows_N1D, each)
+            return rows_N1D.view(*routing.ids_TK.shape, problem.D).sum(1).to(x_TD.dtype)
 
     def truth(self, problem: Problem, ids_TK: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         x_TD = tensors["x"]

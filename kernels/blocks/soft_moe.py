@@ -87,21 +87,27 @@ class SoftMoe(ExpertBlock, DrawsRoutes):
         import torch  # noqa: PLC0415
         from torch.nn import functional  # noqa: PLC0415
 
+        from ..instruments.stage import stage  # noqa: PLC0415
+
         length, sequences = self._length(problem), self._sequences(problem)
         absent = sequences * length - problem.T
-        x_BLD = functional.pad(x_TD, (0, 0, 0, absent)).unflatten(0, (sequences, length))
-        slot_SD = functional.normalize(weights.own[SLOTS].float(), dim=-1).mul(self.scale).to(x_TD.dtype)
-        # Norms and softmaxes in float32: scores are small differences of numbers below the scale.
-        score_BLS = (functional.normalize(x_BLD.float(), dim=-1).to(x_TD.dtype) @ slot_SD.mT).float()
-        combine_BLS = score_BLS.softmax(-1).to(x_TD.dtype)
-        if absent:
-            stands_T = torch.arange(sequences * length, device=x_TD.device) < problem.T
-            score_BLS = score_BLS.masked_fill(~stands_T.view(sequences, length, 1), -math.inf)
-        dispatch_BLS = score_BLS.softmax(1).to(x_TD.dtype)
-        in_ND = (dispatch_BLS.mT @ x_BLD).flatten(0, 1)
+        with stage("dispatch"):
+            x_BLD = functional.pad(x_TD, (0, 0, 0, absent)).unflatten(0, (sequences, length))
+            slot_SD = functional.normalize(weights.own[SLOTS].float(), dim=-1).mul(self.scale).to(x_TD.dtype)
+            # Norms and softmaxes in float32: scores are small differences of numbers below the scale.
+            score_BLS = (functional.normalize(x_BLD.float(), dim=-1).to(x_TD.dtype) @ slot_SD.mT).float()
+        with stage("combine"):
+            combine_BLS = score_BLS.softmax(-1).to(x_TD.dtype)
+        with stage("dispatch"):
+            if absent:
+                stands_T = torch.arange(sequences * length, device=x_TD.device) < problem.T
+                score_BLS = score_BLS.masked_fill(~stands_T.view(sequences, length, 1), -math.inf)
+            dispatch_BLS = score_BLS.softmax(1).to(x_TD.dtype)
+            in_ND = (dispatch_BLS.mT @ x_BLD).flatten(0, 1)
         out_BSD = experts(in_ND, routing, weights).unflatten(0, (sequences, len(slot_SD)))
-        y_TD: Tensor = (combine_BLS @ out_BSD).flatten(0, 1)
-        return y_TD[: problem.T]
+        with stage("combine"):
+            y_TD: Tensor = (combine_BLS @ out_BSD).flatten(0, 1)
+            return y_TD[: problem.T]
 
     def truth(self, problem: Problem, experts: TrueExperts, tensors: Mapping[str, Tensor]) -> Tensor:
         import torch  # noqa: PLC0415

@@ -98,16 +98,23 @@ class SwitchHead(ProjectionBlock, DrawsRoutes):
     def forward(
         self, problem: Problem, linear: RoutedLinear, x_TD: Tensor, routing: Routing, weights: Weights
     ) -> Tensor:
+        from ..instruments.stage import stage  # noqa: PLC0415  # problems are made where torch is not wanted
+
         heads, tokens, K = self.heads, len(x_TD), routing.chosen
         ids, gates = (rows.view(2, heads, tokens, K).transpose(1, 2) for rows in (routing.ids_TK, routing.gates_TK))
         of_values = routing_of(ids[0].flatten(1), gates[0].flatten(1), routing.experts)
         of_outputs = routing_of(ids[1].flatten(0, 1), gates[1].flatten(0, 1), routing.experts)
         q_THF, k_THF = ((x_TD @ weights.own[name].mT).unflatten(1, (heads, -1)) for name in (QUERIES, KEYS))
-        rows_THKF = weighted(linear(x_TD, of_values, weights.w_up_EUD), of_values).unflatten(1, (heads, K))
+        with stage("up"):
+            rows_THKF = linear(x_TD, of_values, weights.w_up_EUD)
+        rows_THKF = weighted(rows_THKF, of_values).unflatten(1, (heads, K))
         o_THF = attention(q_THF, k_THF, rows_THKF.sum(2).to(x_TD.dtype), self.length)
-        rows_NKD = weighted(linear(o_THF.flatten(0, 1), of_outputs, weights.w_down_EDF), of_outputs)
-        y_TD: Tensor = rows_NKD.unflatten(0, (tokens, heads)).sum((1, 2))
-        return y_TD.to(x_TD.dtype)
+        with stage("down"):
+            rows_NKD = linear(o_THF.flatten(0, 1), of_outputs, weights.w_down_EDF)
+        with stage("combine"):
+            rows_NKD = weighted(rows_NKD, of_outputs)
+            y_TD: Tensor = rows_NKD.unflatten(0, (tokens, heads)).sum((1, 2))
+            return y_TD.to(x_TD.dtype)
 
     def truth(self, problem: Problem, ids_TK: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         x_TD, heads, F = tensors["x"], self.heads, problem.F

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...common.packages import Unusable, use
-from ..launch_counter import launched
+from ..instruments.launch_counter import launched
 
 OPTIONS = ("--std=c++17",)
 """Options of the compiler besides the architecture."""

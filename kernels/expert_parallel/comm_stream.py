@@ -6,16 +6,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from ...common.cores import roam
-
-Mark = Any
-"""A point in time: nanoseconds on a CPU, an event on a GPU."""
+from ..instruments.stage import Mark, length_ns, marker, stage
 
 Span = tuple[Mark, Mark]
 Result = TypeVar("Result")
@@ -48,7 +46,8 @@ class SerialStream:
     """Stream that runs every job at once: communication is not overlapped."""
 
     def submit(self, job: Callable[[], Tensor]) -> Pending:
-        return Done(job())
+        with stage("communication"):
+            return Done(job())
 
 
 class ThreadStream:
@@ -66,7 +65,8 @@ class _InThread:
     future: Future[Tensor]
 
     def wait(self) -> Tensor:
-        return self.future.result()
+        with stage("communication"):
+            return self.future.result()
 
 
 def _without_grad(job: Callable[[], Tensor]) -> Tensor:
@@ -93,7 +93,8 @@ class _OnStream:
     done: torch.cuda.Event
 
     def wait(self) -> Tensor:
-        torch.cuda.current_stream().wait_event(self.done)
+        with stage("communication"):
+            torch.cuda.current_stream().wait_event(self.done)
         self.tensor.record_stream(torch.cuda.current_stream())
         return self.tensor
 
@@ -115,9 +116,11 @@ class SynchronizedStream:
 
     def submit(self, job: Callable[[], Tensor]) -> Pending:
         ready = now_ns(self._device)
-        dist.barrier()
+        with stage("waiting"):
+            dist.barrier()
         started = now_ns(self._device)
-        tensor = job()
+        with stage("communication"):
+            tensor = job()
         self.waiting_ns += started - ready
         self.communication_ns += now_ns(self._device) - started
         return Done(tensor)
@@ -128,7 +131,7 @@ class TimedStream:
 
     def __init__(self, stream: CommStream, device: torch.device) -> None:
         self._stream = stream
-        self._mark: Callable[[], Mark] = _recorded if device.type == "cuda" else time.perf_counter_ns
+        self._mark: Callable[[], Mark] = marker(device)
         self._busy: list[Span] = []
         self._exposed: list[Span] = []
 
@@ -141,11 +144,11 @@ class TimedStream:
 
     @property
     def busy_ns(self) -> float:
-        return sum(_length_ns(span) for span in self._busy)
+        return sum(length_ns(*span) for span in self._busy)
 
     @property
     def exposed_ns(self) -> float:
-        return sum(_length_ns(span) for span in self._exposed)
+        return sum(length_ns(*span) for span in self._exposed)
 
     def _span(self, spans: list[Span], do: Callable[[], Result]) -> Result:
         start = self._mark()
@@ -157,20 +160,6 @@ class TimedStream:
 @dataclass(frozen=True)
 class _Watched:
     wait: Callable[[], Tensor]
-
-
-def _recorded() -> torch.cuda.Event:
-    event = torch.cuda.Event(enable_timing=True)
-    event.record()
-    return event
-
-
-def _length_ns(span: Span) -> float:
-    start, stop = span
-    if isinstance(start, torch.cuda.Event):
-        stop.synchronize()
-        return 1e6 * float(start.elapsed_time(stop))
-    return float(stop - start)
 
 
 def now_ns(device: torch.device) -> int:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..catalog import KERNELS
+from ..instruments.stage import stage
 from ..kernel import Kernel
 from ..problem import Problem
 from ..problem.router import Router
@@ -39,9 +40,10 @@ class LocalExperts:
 
         ``number_E`` int32 is the place in ``weights`` of each expert, −1 for those that are not among them.
         """
-        ids_Mk = renumbered(ids_Mk, number_E)
-        if ids_Mk.shape[1] > self._count:
-            ids_Mk, gates_Mk = by_expert(ids_Mk, gates_Mk, self._count)
+        with stage("dispatch"):
+            ids_Mk = renumbered(ids_Mk, number_E)
+            if ids_Mk.shape[1] > self._count:
+                ids_Mk, gates_Mk = by_expert(ids_Mk, gates_Mk, self._count)
         return self._layer(x_MD, Routing(ids_TK=ids_Mk, gates_TK=gates_Mk, experts=self._count), weights)
 
 

@@ -11,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..config import Config
+from ..instruments.stage import stage
 from ..kernel import Kernel
 from ..problem import Problem
 from ..problem.routing import NO_ROUTE, Routing, within_capacity
@@ -72,31 +73,41 @@ class ParallelLayer:
 
     def __call__(self, x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
         capacity = self._problem.capacity
-        kept = routing if capacity is None else within_capacity(routing, self._problem.drop, capacity)
+        with stage("dispatch"):
+            kept = routing if capacity is None else within_capacity(routing, self._problem.drop, capacity)
         if not self._shadows:
             return self._arrive(*self._depart(x_TD, kept), weights)
-        chosen_n = most_popular(gather_counts(self._transport, self.comm_stream, kept), self._shadows)
-        copies = copy_experts(self._transport, self.comm_stream, self._owners, chosen_n, weights)
-        number_E = local_numbers(chosen_n, self._problem.E)
-        under_way = self._depart(x_TD, without(kept, number_E))
+        with stage("dispatch"):
+            chosen_n = most_popular(gather_counts(self._transport, self.comm_stream, kept), self._shadows)
+            copies = copy_experts(self._transport, self.comm_stream, self._owners, chosen_n, weights)
+            number_E = local_numbers(chosen_n, self._problem.E)
+            left = without(kept, number_E)
+        under_way = self._depart(x_TD, left)
         # Computed while the other tokens are sent.
         y_TD = self._shadowed(x_TD, kept.ids_TK, kept.gates_TK, number_E, copies)
-        return y_TD + self._arrive(*under_way, weights)
+        others_TD = self._arrive(*under_way, weights)
+        with stage("combine"):
+            return y_TD + others_TD
 
     def _depart(self, x_TD: Tensor, routing: Routing) -> tuple[RoundTrip, Sequence[Tensor]]:
-        plan = self._planner(self._problem, routing, self._owners, self._chunks)
-        splits = self._transport.exchange_counts(self.comm_stream, plan.send_CR, x_TD.device)
-        self._note(plan, routing)
-        call = RoundTrip(self._transport, self.comm_stream, plan, splits, Formats.of(self._problem, plan.width), x_TD)
-        return call, start_dispatch(call, x_TD, routing.ids_TK, routing.gates_TK)
+        with stage("dispatch"):
+            plan = self._planner(self._problem, routing, self._owners, self._chunks)
+            splits = self._transport.exchange_counts(self.comm_stream, plan.send_CR, x_TD.device)
+            self._note(plan, routing)
+            formats = Formats.of(self._problem, plan.width)
+            call = RoundTrip(self._transport, self.comm_stream, plan, splits, formats, x_TD)
+            return call, start_dispatch(call, x_TD, routing.ids_TK, routing.gates_TK)
 
     def _arrive(self, call: RoundTrip, tickets: Sequence[Tensor], weights: Weights) -> Tensor:
         landing = []
         for chunk, ticket in enumerate(tickets):
-            x_MD, ids_Mk, gates_Mk, back = finish_dispatch(call, chunk, ticket)
+            with stage("dispatch"):
+                x_MD, ids_Mk, gates_Mk, back = finish_dispatch(call, chunk, ticket)
             y_MD = self._experts(x_MD, ids_Mk, gates_Mk, self._number_E, weights)
-            landing.append(start_combine(call, chunk, y_MD, back, weights.w_up_EUD))
-        return finish_combine(call, landing)
+            with stage("combine"):
+                landing.append(start_combine(call, chunk, y_MD, back, weights.w_up_EUD))
+        with stage("combine"):
+            return finish_combine(call, landing)
 
     def _note(self, plan: SendPlan, routing: Routing) -> None:
         """Count the rows that leave this rank, and those that would if every route had one."""

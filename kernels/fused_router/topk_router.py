@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from ...common.packages import Unusable, use
 from ..cuda import nvrtc
 from ..cuda import topk_routing as in_cuda
+from ..instruments.stage import stage
 from ..problem import draw_routes
 from ..problem.router import Router, RouterInputs
 from ..problem.routing import Routing
@@ -45,10 +46,11 @@ def route(router: Router, inputs: RouterInputs, K: int) -> Routing:
             for a logit on a CPU that is NaN.
     """
     _check(router, inputs, K)
-    backend = backend_for(router, inputs.logits_TE)
-    if backend is None or not isinstance(router, TopkRouter):
-        return draw_routes.route(router, inputs, K)
-    return draw_routes.to_experts(router, inputs, fused(backend, router, inputs, K))
+    with stage("route"):
+        backend = backend_for(router, inputs.logits_TE)
+        if backend is None or not isinstance(router, TopkRouter):
+            return draw_routes.route(router, inputs, K)
+        return draw_routes.to_experts(router, inputs, fused(backend, router, inputs, K))
 
 
 def _check(router: Router, inputs: RouterInputs, K: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config import Config
+from ..instruments.stage import stage
 from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Groups, Routing, group_by_expert
@@ -52,15 +53,19 @@ class BlockSparse(Kernel):
         block = int(config["block"])
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            groups = group_by_expert(routing)
-            topology = SparseTopology.of(groups.counts, hidden=problem.F, block=block)
-            # Gate and up columns of a row are side by side in one block-sparse matrix.
-            up_topology = SparseTopology.of(groups.counts, hidden=problem.U, block=block)
-            places = padded_places(routing, groups, block)
-            values = sample_product(up_topology, dispatch(x_TD, places), weights.w_up_EUD)
+            with stage("dispatch"):
+                groups = group_by_expert(routing)
+                topology = SparseTopology.of(groups.counts, hidden=problem.F, block=block)
+                # Gate and up columns of a row are side by side in one block-sparse matrix.
+                up_topology = SparseTopology.of(groups.counts, hidden=problem.U, block=block)
+                places = padded_places(routing, groups, block)
+            with stage("up"):
+                values = sample_product(up_topology, dispatch(x_TD, places), weights.w_up_EUD)
             halves = (topology.rows // block, problem.U // problem.F, problem.F // block, block, block)
-            hidden = _activate(problem, values.view(halves))
-            y_PD = sparse_product(topology, hidden, weights.w_down_EDF.transpose(1, 2))
+            with stage("activation"):
+                hidden = _activate(problem, values.view(halves))
+            with stage("down"):
+                y_PD = sparse_product(topology, hidden, weights.w_down_EDF.transpose(1, 2))
             return combine(y_PD, routing.gates_TK, places)
 
         return layer

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..config import Config
+from ..instruments.stage import StageName, stage
 from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
@@ -28,13 +29,19 @@ class Dense(Kernel):
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, _: Routing, weights: Weights) -> Tensor:
-            return activate(problem, x_TD @ weights.w_up_EUD[0].T) @ weights.w_down_EDF[0].T
+            a_TF = activate(problem, _product("up", x_TD, weights.w_up_EUD[0]))
+            return _product("down", a_TF, weights.w_down_EDF[0])
 
         return layer
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         width = problem.U + 2 * problem.F + problem.D
         return Cost(executed_rows=problem.T, workspace_bytes=problem.T * width * ELEMENT_BYTES[problem.dtype])
+
+
+def _product(name: StageName, rows_TI: Tensor, w_OI: Tensor) -> Tensor:
+    with stage(name):
+        return rows_TI @ w_OI.T
 
 
 kernel = Dense()

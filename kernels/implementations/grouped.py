@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from ..config import Config
+from ..instruments.stage import stage
 from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.block import RoutedLinear
@@ -40,12 +41,12 @@ class Grouped(Kernel):
         multiply = _grouped_mm if hasattr(functional, "grouped_mm") else _matmuls
 
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            groups = group_by_expert(routing)
-            rows = groups.route_N.numel()
-            row_N = torch.arange(rows, device=x_TD.device)
-            places = Places.of(routing, route_n=groups.route_N, row_n=row_N, rows=rows)
-            h_NU = add_bias(multiply(dispatch(x_TD, places), weights.w_up_EUD, groups), weights.b_up_EU, groups)
-            y_ND = add_bias(multiply(activate(problem, h_NU), weights.w_down_EDF, groups), weights.b_down_ED, groups)
+            groups, places = _grouped(routing)
+            with stage("up"):
+                h_NU = add_bias(multiply(dispatch(x_TD, places), weights.w_up_EUD, groups), weights.b_up_EU, groups)
+            with stage("down"):
+                y_ND = multiply(activate(problem, h_NU), weights.w_down_EDF, groups)
+                y_ND = add_bias(y_ND, weights.b_down_ED, groups)
             return combine(y_ND, routing.gates_TK, places)
 
         return layer
@@ -54,10 +55,7 @@ class Grouped(Kernel):
         multiply = _grouped_mm if hasattr(functional, "grouped_mm") else _matmuls
 
         def linear(x_TI: Tensor, routing: Routing, w_EOI: Tensor) -> Tensor:
-            groups = group_by_expert(routing)
-            rows = groups.route_N.numel()
-            row_N = torch.arange(rows, device=x_TI.device)
-            places = Places.of(routing, route_n=groups.route_N, row_n=row_N, rows=rows)
+            groups, places = _grouped(routing)
             return by_route(routing, groups.route_N, multiply(dispatch(x_TI, places), w_EOI, groups))
 
         return linear
@@ -83,6 +81,15 @@ class Grouped(Kernel):
             calls=GROUPED_CALLS * step.touched,
             passes=MM_PASSES,
         )
+
+
+def _grouped(routing: Routing) -> tuple[Groups, Places]:
+    """Return the routes in expert order, and the positions of all routes among the rows in that order."""
+    with stage("dispatch"):
+        groups = group_by_expert(routing)
+        rows = groups.route_N.numel()
+        row_N = torch.arange(rows, device=groups.route_N.device)
+        return groups, Places.of(routing, route_n=groups.route_N, row_n=row_N, rows=rows)
 
 
 def aligned(problem: Problem) -> str | None:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from ..config import Config
+from ..instruments.stage import stage
 from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import NO_ROUTE, Routing, queue_positions
@@ -33,22 +34,26 @@ class GShardEinsum(Kernel):
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            position_TK = queue_positions(routing, problem.drop)
-            capacity = problem.capacity or fullest(routing)
-            kept_TK = (routing.ids_TK != NO_ROUTE) & (position_TK < capacity)
-            # Routes that are not kept go to one class more than there are experts and slots, which is cut off.
-            expert_TKE = functional.one_hot(routing.ids_TK.long().where(kept_TK, problem.E), problem.E + 1)[..., :-1]
-            slot_TKC = functional.one_hot(position_TK.where(kept_TK, capacity), capacity + 1)[..., :-1]
-            expert_TKE, slot_TKC = expert_TKE.to(x_TD.dtype), slot_TKC.to(x_TD.dtype)
-            finite_TK = routing.gates_TK.detach().isfinite()
-            gates_TK = routing.gates_TK.detach().where(kept_TK & finite_TK, 0).to(x_TD.dtype)
-            broken_T = (kept_TK & ~finite_TK).any(1)
-            dispatch_TM = torch.einsum("tke,tkc->tec", expert_TKE, slot_TKC).flatten(1)
-            combine_TM = torch.einsum("tke,tkc->tec", expert_TKE * gates_TK[..., None], slot_TKC).flatten(1)
-            places = places_of(routing, kept_TK, position_TK, problem.E, capacity)
-            x_MD = cast(Tensor, _MaskedDispatch.apply(x_TD, dispatch_TM, places))  # type: ignore[no-untyped-call]
+            with stage("dispatch"):
+                position_TK = queue_positions(routing, problem.drop)
+                capacity = problem.capacity or fullest(routing)
+                kept_TK = (routing.ids_TK != NO_ROUTE) & (position_TK < capacity)
+                # Routes that are not kept go to one class more than there are experts and slots, which is cut off.
+                expert_TKE = functional.one_hot(routing.ids_TK.long().where(kept_TK, problem.E), problem.E + 1)
+                slot_TKC = functional.one_hot(position_TK.where(kept_TK, capacity), capacity + 1)
+                expert_TKE, slot_TKC = expert_TKE[..., :-1].to(x_TD.dtype), slot_TKC[..., :-1].to(x_TD.dtype)
+                dispatch_TM = torch.einsum("tke,tkc->tec", expert_TKE, slot_TKC).flatten(1)
+                places = places_of(routing, kept_TK, position_TK, problem.E, capacity)
+            with stage("combine"):
+                finite_TK = routing.gates_TK.detach().isfinite()
+                gates_TK = routing.gates_TK.detach().where(kept_TK & finite_TK, 0).to(x_TD.dtype)
+                broken_T = (kept_TK & ~finite_TK).any(1)
+                combine_TM = torch.einsum("tke,tkc->tec", expert_TKE * gates_TK[..., None], slot_TKC).flatten(1)
+            with stage("dispatch"):
+                x_MD = cast(Tensor, _MaskedDispatch.apply(x_TD, dispatch_TM, places))  # type: ignore[no-untyped-call]
             y_MD = multiply(problem, x_MD, weights, places)
-            return cast(Tensor, _MaskedCombine.apply(y_MD, routing.gates_TK, combine_TM, broken_T, places))  # type: ignore[no-untyped-call]
+            with stage("combine"):
+                return cast(Tensor, _MaskedCombine.apply(y_MD, routing.gates_TK, combine_TM, broken_T, places))  # type: ignore[no-untyped-call]
 
         return layer
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..config import Config
+from ..instruments.stage import StageName, stage
 from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.block import RoutedLinear
@@ -37,11 +38,14 @@ class Loop(Kernel):
             ups = zip(weights.w_up_EUD.unbind(), s_up, b_up, strict=True)
             downs = zip(weights.w_down_EDF.unbind(), s_down, b_down, strict=True)
             for e, (up, down) in enumerate(zip(ups, downs, strict=True)):
-                token_n, k_n = torch.where(routing.ids_TK == e)
-                h_nF = activate(problem, _linear(x_TD[token_n], *up))
-                y_nD = _linear(h_nF, *down) * routing.gates_TK[token_n, k_n, None]
-                y_TD.index_add_(0, token_n, y_nD)
-            return y_TD.to(x_TD.dtype)
+                with stage("dispatch"):
+                    token_n, k_n = torch.where(routing.ids_TK == e)
+                h_nF = activate(problem, _linear("up", _gather(x_TD, token_n), *up))
+                with stage("combine"):
+                    y_nD = _linear("down", h_nF, *down) * routing.gates_TK[token_n, k_n, None]
+                    y_TD.index_add_(0, token_n, y_nD)
+            with stage("combine"):
+                return y_TD.to(x_TD.dtype)
 
         return layer
 
@@ -49,9 +53,10 @@ class Loop(Kernel):
         def linear(x_TI: Tensor, routing: Routing, w_EOI: Tensor) -> Tensor:
             routes, rows = [], []
             for e, w_OI in enumerate(w_EOI.unbind()):
-                token_n, k_n = torch.where(routing.ids_TK == e)
-                routes.append(token_n * routing.chosen + k_n)
-                rows.append(functional.linear(x_TI[token_n], w_OI))
+                with stage("dispatch"):
+                    token_n, k_n = torch.where(routing.ids_TK == e)
+                    routes.append(token_n * routing.chosen + k_n)
+                rows.append(functional.linear(_gather(x_TI, token_n), w_OI))
             return by_route(routing, torch.cat(routes), torch.cat(rows))
 
         return linear
@@ -83,11 +88,17 @@ def _unbind(vectors: Tensor | None, experts: int) -> Sequence[Tensor | None]:
     return [None] * experts if vectors is None else vectors.unbind()
 
 
-def _linear(x_nK: Tensor, w_MK: Tensor, scale_M: Tensor | None, bias_M: Tensor | None) -> Tensor:
+def _gather(x_TD: Tensor, token_n: Tensor) -> Tensor:
+    with stage("dispatch"):
+        return x_TD[token_n]
+
+
+def _linear(product: StageName, x_nK: Tensor, w_MK: Tensor, scale_M: Tensor | None, bias_M: Tensor | None) -> Tensor:
     """Multiply in the dtype of the tokens, to which a weight with scales is converted first."""
-    if scale_M is not None:
-        w_MK = w_MK.to(x_nK.dtype).mul_(scale_M[:, None])
-    return functional.linear(x_nK, w_MK, bias_M)
+    with stage(product):
+        if scale_M is not None:
+            w_MK = w_MK.to(x_nK.dtype).mul_(scale_M[:, None])
+        return functional.linear(x_nK, w_MK, bias_M)
 
 
 kernel = Loop()

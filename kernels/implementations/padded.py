@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..config import Config
+from ..instruments.stage import stage
 from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import NO_ROUTE, Routing, queue_positions
@@ -30,10 +31,11 @@ class Padded(Kernel):
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            position_TK = queue_positions(routing, problem.drop)
-            capacity = problem.capacity or fullest(routing)
-            kept_TK = (routing.ids_TK != NO_ROUTE) & (position_TK < capacity)
-            places = places_of(routing, kept_TK, position_TK, problem.E, capacity)
+            with stage("dispatch"):
+                position_TK = queue_positions(routing, problem.drop)
+                capacity = problem.capacity or fullest(routing)
+                kept_TK = (routing.ids_TK != NO_ROUTE) & (position_TK < capacity)
+                places = places_of(routing, kept_TK, position_TK, problem.E, capacity)
             rows_MD = multiply(problem, dispatch(x_TD, places), weights, places)
             return combine(rows_MD, routing.gates_TK, places)
 
@@ -79,11 +81,13 @@ def multiply(problem: Problem, x_MD: Tensor, weights: Weights, places: Places) -
     nor a gradient may come.
     """
     x_ECD = x_MD.unflatten(0, (problem.E, -1)) if len(x_MD) else x_MD.view(problem.E, 0, problem.D)
-    h_ECU = torch.bmm(x_ECD, weights.w_up_EUD.transpose(1, 2))
-    unused_E = places.token_M.view(problem.E, -1)[:, :1].eq(places.slot_TK.shape[0]) if len(x_MD) else None
-    if unused_E is not None and (unused_E.device.type != "cpu" or bool(unused_E.any())):
-        h_ECU = h_ECU.masked_fill_(unused_E[:, :, None], 0)
-    return torch.bmm(activate(problem, h_ECU), weights.w_down_EDF.transpose(1, 2)).flatten(0, 1)
+    with stage("up"):
+        h_ECU = torch.bmm(x_ECD, weights.w_up_EUD.transpose(1, 2))
+        unused_E = places.token_M.view(problem.E, -1)[:, :1].eq(places.slot_TK.shape[0]) if len(x_MD) else None
+        if unused_E is not None and (unused_E.device.type != "cpu" or bool(unused_E.any())):
+            h_ECU = h_ECU.masked_fill_(unused_E[:, :, None], 0)
+    with stage("down"):
+        return torch.bmm(activate(problem, h_ECU), weights.w_down_EDF.transpose(1, 2)).flatten(0, 1)
 
 
 def fullest(routing: Routing) -> int:

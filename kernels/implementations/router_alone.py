@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from ..config import Config
 from ..fused_router import topk_router
+from ..instruments.stage import stage
 from ..kernel import Cost, Kernel, Layer
 from ..oracle import Result
 from ..problem import ROUTE_BYTES, Problem, draw_routes
@@ -111,7 +112,8 @@ class RouterAlone(Kernel):
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
         def layer(x_TD: Tensor, _: Routing, __: Weights) -> Tensor:
-            return _result(problem, _routed(problem, x_TD, topk_router.route))
+            with stage("route"):
+                return _result(problem, _routed(problem, x_TD, topk_router.route))
 
         return layer
 

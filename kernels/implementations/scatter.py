@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..config import Config
+from ..instruments.stage import stage
 from ..kernel import Cost, Kernel, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Groups, Routing, group_by_expert
@@ -83,7 +84,7 @@ class Scatter(Kernel):
             if torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands):
                 return _Scatter.apply(problem, plan, routing, *operands)  # type: ignore[no-untyped-call,no-any-return]
             with threads(plan.threads):
-                return _forward(problem, plan, routing, group_by_expert(routing), None, *operands)
+                return _forward(problem, plan, routing, _grouped(routing), None, *operands)
 
         return layer
 
@@ -135,24 +136,34 @@ def _forward(
 ) -> Tensor:
     """Compute y (T, D), and write the pre-activations to ``h_NU`` when it is given."""
     rows = min(plan.tile, max(groups.counts, default=0))
-    operand_TD = x_TD.to(plan.dtype)
-    x = GATHERS[plan.gather](operand_TD, groups.token_N, rows)
-    y = COMBINES[plan.combine](operand_TD, routing, groups, gates_TK, rows)
+    with stage("dispatch"):
+        operand_TD = x_TD.to(plan.dtype)
+        x = GATHERS[plan.gather](operand_TD, groups.token_N, rows)
+    with stage("combine"):
+        y = COMBINES[plan.combine](operand_TD, routing, groups, gates_TK, rows)
     h = _hidden(plan, operand_TD, groups, rows, problem.U)
     w_up, w_down = Operand(w_up_EUD, plan.dtype), Operand(w_down_EDF, plan.dtype)
 
     def up(e: int, n: slice) -> None:
-        h_nU = _linear(x(n), w_up[e], b_up_EU, e, out=h(n))
-        if h_NU is not None:
-            h_NU[n] = h_nU
+        with stage("up"):
+            h_nU = _linear(x(n), w_up[e], b_up_EU, e, out=h(n))
+            if h_NU is not None:
+                h_NU[n] = h_nU
         activate_(problem, h_nU)
 
     def down(e: int, n: slice) -> None:
-        _linear(h(n)[:, : problem.F], w_down[e], b_down_ED, e, out=y.out(n))
+        with stage("down"):
+            _linear(h(n)[:, : problem.F], w_down[e], b_down_ED, e, out=y.out(n))
         y.put(n)
 
     ORDERS[plan.order](tiles(groups, plan.tile), up, down)
-    return y.sum().to(x_TD.dtype)
+    with stage("combine"):
+        return y.sum().to(x_TD.dtype)
+
+
+def _grouped(routing: Routing) -> Groups:
+    with stage("dispatch"):
+        return group_by_expert(routing)
 
 
 def _hidden(plan: ScatterPlan, like: Tensor, groups: Groups, rows: int, width: int) -> Rows:
@@ -184,7 +195,7 @@ class _Scatter(torch.autograd.Function):
     ) -> Tensor:
         operands = (x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED)
         with threads(plan.threads):
-            groups = group_by_expert(routing)
+            groups = _grouped(routing)
             h_NU = x_TD.new_empty(groups.route_N.numel(), problem.U)
             ctx.save_for_backward(*operands, h_NU)
             ctx.problem, ctx.plan, ctx.routing, ctx.groups = problem, plan, routing, groups

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..fused_router.topk_router import route
+from ..instruments.stage import stage
 from ..problem import Activation, Problem
 from ..problem.balance.selection_bias import updated_biases
 from ..problem.block import DrawsRoutes, ExpertBlock
@@ -102,12 +103,13 @@ class MoEBlock(nn.Module):
     def route(self, hidden_states: Tensor, token_ids: Tensor | None = None) -> RoutedTokens:
         """Return the routes of tokens, with the logits for losses (`problem.balance`); see `forward`."""
         x_TD = hidden_states.reshape(-1, self.problem.D)
-        inputs = dataclasses.replace(
-            self._router.project(x_TD, dict(self.router.items()), E=self.problem.E),
-            token_T=None if token_ids is None else token_ids.reshape(-1),
-            bias_E=self.selection_bias,
-        )
-        return RoutedTokens(inputs, route(self._router, inputs, self.problem.K))
+        with stage("route"):
+            inputs = dataclasses.replace(
+                self._router.project(x_TD, dict(self.router.items()), E=self.problem.E),
+                token_T=None if token_ids is None else token_ids.reshape(-1),
+                bias_E=self.selection_bias,
+            )
+            return RoutedTokens(inputs, route(self._router, inputs, self.problem.K))
 
     def apply_experts(self, hidden_states: Tensor, routed: RoutedTokens) -> Tensor:
         """Return the result for tokens with these routes; see `forward`."""

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..instruments.stage import stage
 from ..problem import Activation, Problem
 
 OAI_ALPHA, OAI_LIMIT, SILU_LIMIT = 1.702, 7.0, 10.0
@@ -101,17 +102,19 @@ def gated(activation: Activation, gate: Tensor, up: Tensor) -> Tensor:
 
 def activate(problem: Problem, h: Tensor) -> Tensor:
     """Map (…, U) to (…, F): the product of both factors when gated, else the first factor of ``h``."""
-    if not problem.gated:
-        return ACTIVATIONS[problem.activation](h)
-    return gated(problem.activation, *h.chunk(2, dim=-1))
+    with stage("activation"):
+        if not problem.gated:
+            return ACTIVATIONS[problem.activation](h)
+        return gated(problem.activation, *h.chunk(2, dim=-1))
 
 
 def activate_(problem: Problem, h: Tensor) -> Tensor:
     """Compute `activate` in place: the result is a view of ``h``, whose contents are lost. Not differentiable."""
-    if problem.gated:
-        gate, up = h.chunk(2, dim=-1)
-        return _act_(problem.activation, gate).mul_(_up_factor(problem.activation, up))
-    return _act_(problem.activation, h)
+    with stage("activation"):
+        if problem.gated:
+            gate, up = h.chunk(2, dim=-1)
+            return _act_(problem.activation, gate).mul_(_up_factor(problem.activation, up))
+        return _act_(problem.activation, h)
 
 
 def _act_(name: Activation, h: Tensor) -> Tensor:

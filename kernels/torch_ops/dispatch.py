@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from ..instruments.stage import stage
 from ..problem.routing import NO_ROUTE, Routing
 from .combine import gather_sum, row_dots
 
@@ -48,18 +49,21 @@ class Places:
 
 def dispatch(x_TD: Tensor, places: Places) -> Tensor:
     """Copy every token to its rows, (M, D), with zeros in padding. Differentiable, with the precision of `combine`."""
-    return cast(Tensor, _Dispatch.apply(x_TD, places))  # type: ignore[no-untyped-call]
+    with stage("dispatch"):
+        return cast(Tensor, _Dispatch.apply(x_TD, places))  # type: ignore[no-untyped-call]
 
 
 def combine(rows_MD: Tensor, gates_TK: Tensor, places: Places) -> Tensor:
     """Apply `gather_sum`, differentiable in rows and gates even where no token has a route."""
-    return cast(Tensor, _Combine.apply(rows_MD, gates_TK, places))  # type: ignore[no-untyped-call]
+    with stage("combine"):
+        return cast(Tensor, _Combine.apply(rows_MD, gates_TK, places))  # type: ignore[no-untyped-call]
 
 
 def by_route(routing: Routing, route_n: Tensor, rows_nD: Tensor) -> Tensor:
     """Put rows at the routes of flat index ``route_n`` (t * K + k), (T, K, D), with zeros elsewhere. Differentiable."""
     tokens, chosen = routing.ids_TK.shape
-    rows_ND = rows_nD.new_zeros(tokens * chosen, rows_nD.shape[1]).index_copy(0, route_n, rows_nD)
+    with stage("combine"):
+        rows_ND = rows_nD.new_zeros(tokens * chosen, rows_nD.shape[1]).index_copy(0, route_n, rows_nD)
     return rows_ND.view(tokens, chosen, rows_nD.shape[1])
 
 

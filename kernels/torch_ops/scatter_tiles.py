@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..config import Config
+from ..instruments.stage import stage
 from ..problem import Problem
 from ..problem.routing import Groups, Routing
 from ..problem.tensors import TORCH_DTYPES
@@ -90,12 +91,18 @@ def kept(buffer_NW: Tensor) -> Rows:
 def gather_tile(x_TD: Tensor, token_N: Tensor, rows: int) -> Rows:
     """Copy rows of x tile by tile, when the tile is multiplied."""
     into = reused(x_TD.new_empty(rows, x_TD.shape[1]))
-    return lambda n: torch.index_select(x_TD, 0, token_N[n], out=into(n))
+
+    def gathered(n: slice) -> Tensor:
+        with stage("dispatch"):
+            return torch.index_select(x_TD, 0, token_N[n], out=into(n))
+
+    return gathered
 
 
 def gather_all(x_TD: Tensor, token_N: Tensor, _rows: int) -> Rows:
     """Copy all rows of x at once."""
-    return kept(x_TD.index_select(0, token_N))
+    with stage("dispatch"):
+        return kept(x_TD.index_select(0, token_N))
 
 
 GATHERS: Mapping[str, Callable[[Tensor, Tensor, int], Rows]] = {"tile": gather_tile, "all": gather_all}
@@ -143,8 +150,9 @@ class Add:
         self._weighted = reused(self._y_TD.new_empty(rows, x_TD.shape[1]))
 
     def put(self, n: slice) -> None:
-        weighted_nD = torch.mul(self.out(n), self._gates_N1[n], out=self._weighted(n))
-        self._y_TD.index_add_(0, self._token_N[n], weighted_nD)
+        with stage("combine"):
+            weighted_nD = torch.mul(self.out(n), self._gates_N1[n], out=self._weighted(n))
+            self._y_TD.index_add_(0, self._token_N[n], weighted_nD)
 
     def sum(self) -> Tensor:
         return self._y_TD
@@ -165,7 +173,8 @@ class Bag:
         """Do nothing: the rows stay where they were written."""
 
     def sum(self) -> Tensor:
-        return gather_sum(self._y_ND, self._slot_TK, self._gates_TK)
+        with stage("combine"):
+            return gather_sum(self._y_ND, self._slot_TK, self._gates_TK)
 
 
 COMBINES: Mapping[str, Callable[[Tensor, Routing, Groups, Tensor, int], Combine]] = {"add": Add, "bag": Bag}

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ..hardware.gpus import Hardware
+from ..instruments.stage import stage
 from ..problem import Problem
 from ..problem.routing import Routing, service_order
 from ..problem.tensors import Weights
@@ -55,14 +56,15 @@ class LayerPlan:
         """Return the products of one call, with its rows in expert order."""
         problem = self.problem
         heights = self.tiles.heights(problem)
-        found, schedules = order(
-            routing.ids_TK,
-            experts=problem.E,
-            layout=self.layout,
-            blocks=heights,
-            limit=problem.capacity,
-            service_N=None if problem.capacity is None else service_order(routing, problem.drop),
-        )
+        with stage("dispatch"):
+            found, schedules = order(
+                routing.ids_TK,
+                experts=problem.E,
+                layout=self.layout,
+                blocks=heights,
+                limit=problem.capacity,
+                service_N=None if problem.capacity is None else service_order(routing, problem.drop),
+            )
         return GroupedProducts(
             problem=problem,
             tiles=self.tiles,
@@ -90,10 +92,12 @@ class LayerPlan:
         Where the weights have scales, every row of tokens and hidden values is rounded and given one too.
         """
         gates_TK = gates_TK.contiguous()
-        q_TD, scales = products.scaled(x_TD, s_up_EU, of_buffer=False)
-        a_RF = products.up(products.dispatch(q_TD), w_up_EUD, b_up_EU, h_RU, scales)
-        q_RF, scales = products.scaled(a_RF, s_down_ED, of_buffer=True)
-        y_SMD = products.down(q_RF, w_down_EDF, b_down_ED, gates_TK, scales, scatter=self.scatter)
+        with stage("up"):
+            q_TD, scales = products.scaled(x_TD, s_up_EU, of_buffer=False)
+            a_RF = products.up(products.dispatch(q_TD), w_up_EUD, b_up_EU, h_RU, scales)
+        with stage("down"):
+            q_RF, scales = products.scaled(a_RF, s_down_ED, of_buffer=True)
+            y_SMD = products.down(q_RF, w_down_EDF, b_down_ED, gates_TK, scales, scatter=self.scatter)
         return products.combine(y_SMD, x_TD, by_route=self.scatter)
 
 
@@ -206,7 +210,8 @@ class _RoutedProducts(torch.autograd.Function):
         if not len(rows_RO):
             return rows_RO.new_zeros(*routing.ids_TK.shape, w_EOI.shape[1])
         # Memory of rows that the buffer has not is never read, whatever lies there.
-        rows_NO = rows_RO[slot_N.clamp(min=0)].masked_fill((slot_N < 0)[:, None], 0)
+        with stage("combine"):
+            rows_NO = rows_RO[slot_N.clamp(min=0)].masked_fill((slot_N < 0)[:, None], 0)
         return rows_NO.view(*routing.ids_TK.shape, -1)
 
     @staticmethod

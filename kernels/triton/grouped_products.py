@@ -12,6 +12,7 @@ from torch import Tensor
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from ..hardware.gpus import Hardware
+from ..instruments.stage import stage
 from ..problem import Problem
 from ..problem.tensors import LEAST_SCALE, token_dtype
 from . import grouped_gemm, rows, weight_gradient
@@ -74,16 +75,17 @@ class GroupedProducts:
         """Return the tokens as the products read them: unchanged when gathered, else copied to their rows, (R, D)."""
         if self.gathered:
             return x_TD
-        x_RD = x_TD.new_empty(self.order.rows, self.problem.D)
         schedule = self.schedules[self.tiles.up.rows]
         block = min(COPIED // schedule.rows, triton.next_power_of_2(self.problem.D))
-        launch(
-            rows.copy_rows,
-            schedule.expert_M.numel() * triton.cdiv(self.problem.D, block),
-            x_TD, x_RD, schedule.expert_M, schedule.block_M, *self._rows, *x_TD.stride(),
-            D=self.problem.D, CHOSEN=self.order.chosen, BLOCK_M=schedule.rows, BLOCK_D=block,
-            PAD=self.side > 0, **self._pdl,
-        )  # fmt: skip
+        with stage("dispatch"):
+            x_RD = x_TD.new_empty(self.order.rows, self.problem.D)
+            launch(
+                rows.copy_rows,
+                schedule.expert_M.numel() * triton.cdiv(self.problem.D, block),
+                x_TD, x_RD, schedule.expert_M, schedule.block_M, *self._rows, *x_TD.stride(),
+                D=self.problem.D, CHOSEN=self.order.chosen, BLOCK_M=schedule.rows, BLOCK_D=block,
+                PAD=self.side > 0, **self._pdl,
+            )  # fmt: skip
         return x_RD
 
     def up(
@@ -190,15 +192,16 @@ class GroupedProducts:
 
     def combine(self, y_SMD: Tensor, like_TD: Tensor, *, by_route: bool) -> Tensor:
         """Sum the rows of every token, (T, D)."""
-        y_TD = torch.empty_like(like_TD, memory_format=torch.contiguous_format)
-        tokens, width = y_TD.shape
+        tokens, width = like_TD.shape
         block = min(COLUMNS, triton.next_power_of_2(width))
-        launch(
-            rows.sum_rows,
-            tokens * triton.cdiv(width, block),
-            y_SMD, self.order.slot_N, y_TD, y_SMD.shape[0], y_SMD.stride(0),
-            D=width, CHOSEN=self.order.chosen, BY_ROUTE=by_route, BLOCK_D=block, UPCAST=INTERPRETED, **self._pdl,
-        )  # fmt: skip
+        with stage("combine"):
+            y_TD = torch.empty_like(like_TD, memory_format=torch.contiguous_format)
+            launch(
+                rows.sum_rows,
+                tokens * triton.cdiv(width, block),
+                y_SMD, self.order.slot_N, y_TD, y_SMD.shape[0], y_SMD.stride(0),
+                D=width, CHOSEN=self.order.chosen, BY_ROUTE=by_route, BLOCK_D=block, UPCAST=INTERPRETED, **self._pdl,
+            )  # fmt: skip
         return y_TD
 
     def _down(

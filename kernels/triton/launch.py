@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import triton
 
-from ..launch_counter import launched
+from ..instruments.launch_counter import launched
 
 INTERPRETED: bool = triton.knobs.runtime.interpret
 """Whether kernels run in Triton's interpreter: on CPU tensors, because TRITON_INTERPRET=1 was set before its import."""

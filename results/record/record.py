@@ -43,7 +43,7 @@ Stage = Literal["search", "final", "cross", "held-out"]
 """The part of a tuning run that a record belongs to."""
 
 CallStage = Literal["route", "dispatch", "up", "activation", "down", "combine", "communication", "waiting", "backward"]
-"""What a call does at a time, in the order in which reports show it."""
+"""What a call does at a time, in the order in which reports show it (``kernels.instruments.stage`` explains)."""
 
 Size = Literal["small", "reduced", "full"]
 """The form of a suite."""

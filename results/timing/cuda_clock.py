@@ -101,8 +101,7 @@ class TorchCudaDevice:
         self._flush()
 
     def block(self, ms: float) -> None:
-        # torch has no public kernel that waits.
-        torch.cuda._sleep(int(ms * SLEEP_CYCLES_PER_MS))  # noqa: SLF001
+        keep_busy(ms)
 
     def event(self) -> DeviceEvent:
         return DeviceEvent()
@@ -166,6 +165,12 @@ def _synchronising_is_an_error() -> Iterator[None]:
         yield
     finally:
         torch.cuda.set_sync_debug_mode(mode)
+
+
+def keep_busy(ms: float) -> None:
+    """Enqueue what keeps the current CUDA device busy for at least ``ms`` milliseconds."""
+    # torch has no public kernel that waits.
+    torch.cuda._sleep(int(ms * SLEEP_CYCLES_PER_MS))  # noqa: SLF001
 
 
 class _Stopwatch:

@@ -244,3 +244,11 @@ def test_a_file_without_records_makes_no_report(tmp_path: Path) -> None:
     assert answer.exit_code == 2
     assert "no records" in answer.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["empty.jsonl"]
+
+
+def test_run_times_stages_where_they_are_asked_for(tmp_path: Path) -> None:
+    output = tmp_path / "records.jsonl"
+    assert here("run", "smoke", *TINY, "--kernel", "scatter", "--output", str(output), "--stages").exit_code == 0
+    for one in load(output).records:
+        assert one.stages is not None
+        assert {"dispatch", "up", "down", "combine"} <= one.stages.stages_ns.keys()

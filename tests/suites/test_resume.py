@@ -15,7 +15,7 @@ from moebench.execution.trial.task import Task
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config
 from moebench.kernels.tuned.source_hash import source_hash
-from moebench.results.record import Record, Status
+from moebench.results.record import Record, Stages, Status
 from moebench.suites.resume import pending
 
 DEFAULT = KERNELS.load("scatter").space(PROBLEM, torch.device("cpu"))[0]
@@ -54,6 +54,18 @@ def test_a_changed_kernel_is_measured_again_and_that_is_said_once() -> None:
     assert found.tasks == asked
     assert found.notes == ["2 records are of an earlier scatter: measured again"]
     assert pending(asked[:1], [*old, held("scatter", DEFAULT)], "cpu").tasks == []
+
+
+def test_what_has_no_stages_is_measured_again_where_these_are_asked_for() -> None:
+    asked, stages = task("loop"), Stages(stages_ns={"up": 1.0}, whole_ns=2.0)
+    found = pending([dataclasses.replace(asked, asks=("stages",))], [held("loop", {})], "cpu")
+    assert found.notes == ["1 record is of calls whose stages were not timed: measured again"]
+    assert len(found.tasks) == 1
+    with_stages = held("loop", {}, stages=stages)
+    assert left(dataclasses.replace(asked, asks=("stages",)), [held("loop", {}), with_stages]) == []
+    assert left(asked, [with_stages]) == []
+    refused = held("loop", {}, status=Status.unsupported, reason="no", timing=None)
+    assert left(dataclasses.replace(asked, asks=("stages",)), [refused]) == []
 
 
 def test_another_configuration_is_measured_again_and_that_is_said() -> None:

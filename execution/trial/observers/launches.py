@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ....kernels.launch_counter import count_launches
+from ....kernels.instruments.launch_counter import count_launches
 from ....kernels.oracle import Result
 from ....results.record import Launches
 from ....results.timing.operators import count_operators

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import torch
 from pydantic import BaseModel
 
 from ....kernels.config import Config
+from ....kernels.expert_parallel.comm_stream import CommStream
 from ....kernels.expert_parallel.communicates import Communicates
 from ....kernels.kernel import Kernel, Layer
 from ....kernels.oracle import Result
@@ -101,3 +103,14 @@ def observe_first_call(
 def sharing(layer: object) -> Communicates | None:
     """Return a layer that shares its experts with other ranks, or None when nothing is sent between ranks."""
     return layer if isinstance(layer, Communicates) and ranks() > 1 else None
+
+
+@contextmanager
+def on_stream(layer: Communicates, stream: CommStream) -> Iterator[None]:
+    """Let the collectives of a layer run on another stream inside the block."""
+    before = layer.comm_stream
+    layer.comm_stream = stream
+    try:
+        yield
+    finally:
+        layer.comm_stream = before

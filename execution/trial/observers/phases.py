@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 
@@ -14,7 +13,7 @@ from ....kernels.kernel import Layer
 from ....results.record import Phases
 from ....results.timing.disturbance import Watch
 from ..across_ranks import gather, gather_floats, in_step
-from .observer import ObservedCall, sharing
+from .observer import ObservedCall, on_stream, sharing
 
 CALLS = 3  # of each kind: the median of so few is good to a few per cent, which is enough for shares of a call
 MOST_CALLS = 9  # of each kind, those included that others disturbed
@@ -72,20 +71,10 @@ def _timed(
 
     Its collectives are on ``stream``.
     """
-    with _on(layer, stream):
+    with on_stream(layer, stream):
         in_step()
         watch.start()
         started = now_ns(device)
         call()
         total_ns = now_ns(device) - started
         return total_ns, not any(gather(watch.stop().disturbed or 0))
-
-
-@contextmanager
-def _on(layer: Communicates, stream: CommStream) -> Iterator[None]:
-    before = layer.comm_stream
-    layer.comm_stream = stream
-    try:
-        yield
-    finally:
-        layer.comm_stream = before

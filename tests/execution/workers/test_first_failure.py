@@ -43,7 +43,9 @@ def pids(workers: Sequence[Worker]) -> list[int]:
 
 def asked(kernel: str, timeout_s: float = 60.0) -> Task:
     plain = task(problem=PROBLEM.replace(ranks=2, mode="train"), timeout_s=timeout_s)
-    return replace(plain, competitors=(Competitor(kernel=RankName(kernel)), Competitor(kernel="loop")))
+    return replace(
+        plain, asks=("stages",), competitors=(Competitor(kernel=RankName(kernel)), Competitor(kernel="loop"))
+    )
 
 
 def run(workers: Sequence[Worker], given: Task) -> list[Record] | Died:
@@ -78,6 +80,9 @@ def test_ranks_agree_and_share_the_cores(pair: Sequence[Worker]) -> None:
     assert all(len(of_ranks) == 2 for of_ranks in parallel.phases.model_dump().values())
     assert min(parallel.phases.compute_ns + parallel.phases.communication_ns) > 0
     assert parallel.phases.overlap < 0.1  # one chunk hides nothing
+    assert parallel.stages is not None
+    assert {"dispatch", "combine", "communication", "waiting", "backward"} <= parallel.stages.stages_ns.keys()
+    assert sum(parallel.stages.stages_ns.values()) <= parallel.stages.whole_ns
     assert refused.status is Status.unsupported
     assert parallel.environment.threads == max(1, parallel.environment.cores // 2)
 

@@ -12,7 +12,7 @@ import torch
 from cuda_on_cpu import SOURCES, kernels_of
 
 from moebench.kernels.cuda import nvrtc as module
-from moebench.kernels.launch_counter import count_launches
+from moebench.kernels.instruments.launch_counter import count_launches
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90", "sm_100"])

@@ -12,7 +12,7 @@ pytest.importorskip("triton")
 
 from triton.runtime import _allocation
 
-from moebench.kernels.launch_counter import count_launches
+from moebench.kernels.instruments.launch_counter import count_launches
 from moebench.kernels.triton.launch import launch, recording
 
 
