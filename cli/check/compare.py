@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,12 +13,6 @@ from .verdicts import AsJson, Floor, Strict, conclude
 
 if TYPE_CHECKING:
     from ...results.record import Record
-
-# One run is one process, and processes of the same code differ.
-MORE: Final = (
-    "measure each side in six processes or more, `moebench run … --output old-1.jsonl` and so on, and put the files of "
-    "a side into one, or let `moebench gate --base REV` do it"
-)
 
 
 def compare(
@@ -32,13 +26,15 @@ def compare(
 
     Exit code 1 means that something is slower or broken, 2 that nothing could be judged. Both files stay as they are.
     """
+    from ...results.regression.settling import settling
     from ...results.regression.verdicts import Outcome
     from ...results.regression.verdicts import compare as compared
 
-    verdicts = compared(_records(old), _records(new), floor=floor)
-    conclude(verdicts, strict=strict, as_json=as_json)
+    before, after = _records(old), _records(new)
+    verdicts = compared(before, after, floor=floor)
+    conclude(verdicts, settling(before, after, verdicts), strict=strict, as_json=as_json)
     if all(verdict.status is Outcome.unclear for verdict in verdicts if verdict.status.compared):
-        refuse(f"nothing could be judged: {MORE}")
+        refuse("nothing could be judged: one run is one process, and processes of the same code differ")
 
 
 def _records(path: Path) -> list[Record]:

@@ -72,7 +72,21 @@ def gate(
         _check(names, kernel or [], words.asked(), device)
         arguments = [*words.command_line(), *(("--device", device) if device else ()), "--configs", "default"]
         verdicts = _measure(base, names, kernel or [], arguments, folder, floor, processes)
-    conclude(verdicts, strict=strict, as_json=as_json)
+    conclude(verdicts, _remedy(verdicts, processes), strict=strict, as_json=as_json)
+
+
+def _remedy(verdicts: Sequence[Verdict], processes: int) -> str:
+    """Return the sentence with the command that would settle unclear points, empty where there are none."""
+    from ...results.regression.verdicts import Outcome
+
+    if all(verdict.status is not Outcome.unclear for verdict in verdicts):
+        return ""
+    if processes < MOST:
+        return f"unclear is settled by more processes: the same command with `--processes {MOST}`"
+    return (
+        f"unclear after {MOST} processes a side: `moebench doctor` names what disturbs this machine; on a quieter one, "
+        "or with a larger `--floor`, the same command settles it"
+    )
 
 
 def _absolute(suite: str) -> str:

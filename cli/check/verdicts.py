@@ -13,6 +13,7 @@ from ..errors import BAD_ANSWER, refuse
 from ..screen import say, say_json, width
 
 if TYPE_CHECKING:
+    from ...results.regression.settling import Remedy
     from ...results.regression.verdicts import Verdict
 
 Floor = Annotated[float, typer.Option(min=0, help="Least slowdown that counts, as a share of the old time.")]
@@ -20,8 +21,8 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with 2 where a poin
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def conclude(verdicts: Sequence[Verdict], *, strict: bool, as_json: bool) -> None:
-    """Show the verdicts, the worst first, and exit with 1 if anything is worse.
+def conclude(verdicts: Sequence[Verdict], remedy: Remedy | str | None, *, strict: bool, as_json: bool) -> None:
+    """Show the verdicts, the worst first, then the remedy for what is unclear, and exit with 1 if anything is worse.
 
     The exit code is 2 if nothing could be compared, or with ``strict`` if any point could not be judged.
     """
@@ -40,6 +41,8 @@ def conclude(verdicts: Sequence[Verdict], *, strict: bool, as_json: bool) -> Non
         say_json([asdict(verdict) | {"key": verdict.key.plain()} for verdict in ranked])
     else:
         say(f"{verdict_table(ranked, width())}\n\n{counted(len(ranked), 'point')}: {said}")
+        if remedy:
+            say(str(remedy))
     if any(verdict.status.worse for verdict in ranked):
         raise typer.Exit(BAD_ANSWER)
     if strict and any(not verdict.status.clear for verdict in ranked):

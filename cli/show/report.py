@@ -29,36 +29,81 @@ def report(
             show_default="both pages, beside the first file",
         ),
     ] = None,
+    compared: Annotated[
+        bool, typer.Option("--compare", help="Show two files side by side, the old one first, point by point.")
+    ] = False,
     price: Price = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON instead.")] = False,
 ) -> None:
-    """Write the report of one or several files of records."""
+    """Write the report of one or several files of records, or the comparison of two."""
     with user_errors():
-        from ...reports.report import Report
-        from ...results.record.file_content import FileContent, refuse_to_replace
-        from ...results.record.prediction import holds_predictions, read
-        from ...results.record.store import load_all
-
         files = [Path("/dev/stdin") if path == Path("-") else path for path in files]
-        outputs = [output] if output else [files[0].with_suffix(suffix) for suffix in (".html", ".md")]
         if output is None and not as_json and files[0].exists() and not files[0].is_file():
             refuse(f"{files[0]} has no place for pages beside it: give --output")
-        for path in () if as_json else outputs:
-            refuse_to_replace(path, FileContent.other, files)
-        predicted = [path for path in files if holds_predictions(path)]
-        loaded = load_all(path for path in files if path not in predicted)
-        predictions = [one for path in predicted for one in read(path)]
+        if compared:
+            _compare(files, output, as_json=as_json)
+        else:
+            _report(files, output, price, as_json=as_json)
+
+
+def _report(files: list[Path], output: Path | None, price: float | None, *, as_json: bool) -> None:
+    from ...reports.report import Report
+    from ...results.record.prediction import holds_predictions, read
+    from ...results.record.store import load_all
+
+    outputs = [] if as_json else _outputs(files, output, files[0].stem)
+    predicted = [path for path in files if holds_predictions(path)]
+    loaded = load_all(path for path in files if path not in predicted)
+    predictions = [one for path in predicted for one in read(path)]
+    for problem in loaded.problems:
+        complain(problem)
+    if not loaded.records and len(predicted) == len(files):
+        refuse(f"{', '.join(map(str, files))}: predictions are drawn beside records: give the file of these too")
+    if not loaded.records:
+        refuse(f"no records in {', '.join(map(str, files))}; `moebench run` makes some")
+    found = Report(loaded.records, loaded.problems, predictions, price)
+    if as_json:
+        from ...reports.points import document
+
+        say_json(document(found))
+    for path in outputs:
+        say(f"report: {found.write(path)}")
+
+
+def _compare(files: list[Path], output: Path | None, *, as_json: bool) -> None:
+    from ...reports.comparisons.comparison import ComparedSide, SideBySide
+    from ...reports.comparisons.comparison_page import write_comparison
+    from ...results.record.store import load
+
+    if len(files) != 2:
+        refuse(f"--compare takes two files, the old one first; {len(files)} given")
+    outputs = [] if as_json else _outputs(files, output, f"{files[0].stem}-against-{files[1].stem}")
+
+    def side(path: Path) -> ComparedSide:
+        loaded = load(path)
         for problem in loaded.problems:
             complain(problem)
-        if not loaded.records and len(predicted) == len(files):
-            refuse(f"{', '.join(map(str, files))}: predictions are drawn beside records: give the file of these too")
         if not loaded.records:
-            refuse(f"no records in {', '.join(map(str, files))}; `moebench run` makes some")
-        found = Report(loaded.records, loaded.problems, predictions, price)
-        if as_json:
-            from ...reports.points import document
+            refuse(f"no records in {path}; `moebench run` makes some")
+        return ComparedSide(name=path.stem, records=loaded.records)
 
-            say_json(document(found))
-            return
-        for path in outputs:
-            say(f"report: {found.write(path)}")
+    old, new = map(side, files)
+    found = SideBySide(old, new)
+    if as_json:
+        say_json(found.plain())
+        return
+    for path in outputs:
+        say(f"comparison: {write_comparison(found, path)}")
+    say(found.sentence)
+    if found.remedy:
+        say(str(found.remedy))
+
+
+def _outputs(files: list[Path], output: Path | None, stem: str) -> list[Path]:
+    """Return the files to write, none of which is among those that are read."""
+    from ...results.record.file_content import FileContent, refuse_to_replace
+
+    outputs = [output] if output else [files[0].with_name(f"{stem}{suffix}") for suffix in (".html", ".md")]
+    for path in outputs:
+        refuse_to_replace(path, FileContent.other, files)
+    return outputs

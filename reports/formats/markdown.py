@@ -18,7 +18,7 @@ def _write(report: Report, path: Path) -> None:
     page = Page(report)
     folder = path.with_name(f"{path.stem}_plots")
     links = {view.order: _drawn(view, folder) for view in page.views}
-    template = environment(finalize=_as_markdown).get_template("report.md.j2")
+    template = environment(finalize=as_markdown).get_template("report.md.j2")
     write_whole(path, template.render(page=page, links=links))
 
 
@@ -38,7 +38,7 @@ def _drawn(view: View, folder: Path) -> list[tuple[Drawing, Markup]]:
     return found
 
 
-def _as_markdown(value: object) -> object:
+def as_markdown(value: object) -> object:
     """Escape the text that the template writes, unless it is Markdown already."""
     return value if not isinstance(value, str) or isinstance(value, Markup) else Markup(escaped(value))  # noqa: S704  # escaped
 

@@ -89,8 +89,11 @@ def test_unclear_comparisons_exit_with_2_only_with_strict(
 def test_single_runs_that_say_nothing_are_2_with_what_would(tmp_path: Path) -> None:
     old, new = (written(tmp_path / f"{ms}.jsonl", processes(ms)[0]) for ms in (1.0, 1.1))
     answer = moebench(old, new)
-    assert (answer.exit_code, answer.stdout.splitlines()[-1]) == (2, "1 point: 1 unclear")
-    assert "nothing could be judged: measure each side in six processes or more" in answer.stderr
+    *_, counts, remedy = answer.stdout.splitlines()
+    assert (answer.exit_code, counts) == (2, "1 point: 1 unclear")
+    assert remedy.startswith("unclear is settled by ")
+    assert "moebench " in remedy
+    assert "nothing could be judged: one run is one process" in answer.stderr
 
 
 def refusal(answer: Result) -> str:

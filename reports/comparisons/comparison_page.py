@@ -1,0 +1,35 @@
+"""Pages of a comparison: HTML and Markdown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from ...common.files import write_whole
+from ...results.record.file_content import FileContent, refuse_to_replace
+from ..formats.markdown import as_markdown
+from ..page import environment
+from ..report import ReportError
+from .comparison import SideBySide
+
+SUFFIXES: Final = (".html", ".md")
+
+
+def write_comparison(comparison: SideBySide, path: Path) -> Path:
+    """Write the page of a comparison in the format of the path's suffix, and return the path.
+
+    Raises:
+        ReportError: when the suffix is neither of ``SUFFIXES``, or the file cannot be written.
+        WouldOverwrite: when the file holds records or predictions.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ReportError(f"{path}: a comparison is a page: give a name that ends in {' or '.join(SUFFIXES)}")
+    refuse_to_replace(path, FileContent.other)
+    engine = environment() if path.suffix == ".html" else environment(finalize=as_markdown)
+    text = engine.get_template(f"comparison{path.suffix}.j2").render(comparison=comparison)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+    except OSError as error:
+        raise ReportError(f"{path}: {error.strerror}; give an --output that can be written") from error
+    return path

@@ -1,0 +1,79 @@
+"""`moebench report`: prices and comparisons on the command line, and refusals in one line with the remedy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from records import TIMING, record
+from typer.testing import CliRunner, Result
+
+from moebench.cli.main import app
+from moebench.results.record import Record
+
+
+def report(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["report", *map(str, arguments)])
+
+
+def write(path: Path, *records: Record) -> Path:
+    path.write_text("".join(f"{made.model_dump_json()}\n" for made in records))
+    return path
+
+
+@pytest.fixture
+def sides(tmp_path: Path) -> tuple[Path, Path]:
+    slow = TIMING.model_copy(update={"samples_ns": [1.1 * sample for sample in TIMING.samples_ns]})
+    return write(tmp_path / "old.jsonl", record(1)), write(tmp_path / "new.jsonl", record(1, timing=slow))
+
+
+def test_two_files_are_compared_on_both_pages(sides: tuple[Path, Path]) -> None:
+    answer = report(*sides, "--compare")
+    assert answer.exit_code == 0
+    folder = sides[0].parent
+    assert (folder / "old-against-new.html").exists()
+    assert (folder / "old-against-new.md").exists()
+    assert "Of 1 point: 1 unclear." in answer.output
+    assert "unclear is settled by" in answer.output
+
+
+def test_a_comparison_is_json_for_machines(sides: tuple[Path, Path]) -> None:
+    answer = report(*sides, "--compare", "--json")
+    (point,) = json.loads(answer.stdout)["points"]
+    assert point["ratio"][0] == pytest.approx(1.1)
+    assert sorted(path.name for path in sides[0].parent.iterdir()) == ["new.jsonl", "old.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["old.jsonl", "--compare"], "--compare takes two files, the old one first; 1 given"),
+        (["old.jsonl", "new.jsonl", "new.jsonl", "--compare"], "takes two files, the old one first; 3 given"),
+        (["old.jsonl", "none.jsonl", "--compare"], "none.jsonl: No such file"),
+        (["old.jsonl", "new.jsonl", "--compare", "-o", "page.csv"], "page.csv: a comparison is a page"),
+        (["old.jsonl", "new.jsonl", "--compare", "-o", "old.jsonl"], "old.jsonl is what is read"),
+        (["old.jsonl", "--price", "nan"], "nan is no price"),
+        (["old.jsonl", "--price", "-1"], "-1 is no price"),
+        (["old.jsonl", "--price", "0"], "0 is no price"),
+    ],
+)
+def test_refusals_name_the_value_and_keep_the_files(
+    sides: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    folder = sides[0].parent
+    monkeypatch.chdir(folder)
+    before = sides[0].read_text()
+    answer = report(*arguments)
+    assert answer.exit_code == 2
+    assert said in " ".join(answer.output.split())
+    assert sides[0].read_text() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["new.jsonl", "old.jsonl"]
+
+
+def test_a_price_tells_what_a_million_tokens_cost(sides: tuple[Path, Path]) -> None:
+    page = sides[0].parent / "page.md"
+    assert report(sides[0], "--price", "2.5", "-o", page).exit_code == 0
+    assert "cost of 10⁶ tokens" in page.read_text()
+    assert report(sides[0], "-o", page).exit_code == 0
+    assert "| cost of 10⁶ tokens" not in page.read_text()
