@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from ...results.record.advice import Advice, PhaseAdvice
+from ..numbers import plain
 from ..tables.stacked_table import INDENT, FittedGrid
 from . import advice_words as words
 
@@ -38,7 +39,7 @@ def advice_table(advice: Advice) -> Iterator[RenderableType]:
     yield from words.explanations(advice)
     if advice.command:
         yield "this measures side by side what was not:"
-        yield _below(advice.command)
+        yield _below(plain(advice.command))
 
 
 def _below(text: str) -> RenderableType:

@@ -163,6 +163,7 @@ def explanations(advice: Advice) -> Sequence[str]:
     said = ["time is that of one call of one layer, peak what it allocates beyond tokens and weights"]
     if advice.experts.layers:
         said.append(f"tokens/s are through all {advice.experts.layers} MoE layers of the model")
+    said.append("experts fit where their weights alone are no more than the device's memory")
     return [*said, *map(plain, advice.notes)]
 
 

@@ -90,6 +90,8 @@ def advise(request: AdviceRequest) -> Advice:
     phases, timed = [], []
     for phase, problem in zip(request.traffic, problems, strict=True):
         found = recorded.of(problem) or tables.of(problem) or predicted_times(problem, device)
+        if request.records and found.source in (AdviceSource.predicted, None):
+            found = found.without(recorded.lack(problem))
         advice, dispatches = _phase(phase, problem, found.fastest_first(), request)
         phases.append(advice)
         timed.append(dispatches)
@@ -103,7 +105,7 @@ def advise(request: AdviceRequest) -> Advice:
         mix=mix_of(phases, timed, layers=request.layers, price=request.price),
         experts=expert_size(request.problem, request.model, device.memory_bytes),
         command=_command(request, phases),
-        notes=list(_notes(request)),
+        notes=_notes(request, recorded.environments),
         moebench=metadata.version("moebench"),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -252,8 +254,13 @@ def _open(phase: PhaseAdvice) -> bool:
     return phase.options[0].source is not AdviceSource.measured or phase.margin.certainty is Certainty.unclear
 
 
-def _notes(request: AdviceRequest) -> list[str]:
+def _notes(request: AdviceRequest, environments: int) -> list[str]:
     notes = [f"{request.layer.name}: {request.layer.note}"] if request.layer.note else []
+    if environments > 1:
+        notes.append(
+            f"the records are of {environments} environments, which differ in versions or threads: a time is of the "
+            "newest that has the tokens of its phase"
+        )
     if request.model is None:
         notes.append("times and costs are of one layer: the model, and with it the number of its layers, is not known")
     if request.price is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -40,8 +41,13 @@ FORMATS: Final = (  # that of 8 bits is the one that kernels here take, with a f
 
 
 def family_of(name: str) -> str:
-    """Return the family of a model: the first word of its name, such as Qwen3, DeepSeek or Mixtral."""
-    return name.partition("-")[0]
+    """Return the family of a model: the first word of its name, such as Qwen3, DeepSeek or Mixtral.
+
+    A ``config.json`` names its model type, such as qwen3_moe, which is of the same family.
+    """
+    first = re.split(r"[-_ ]", name)[0]
+    known = (re.split(r"[-_ ]", one.name)[0] for one in MODELS)
+    return next((word for word in known if word.casefold() == first.casefold()), first)
 
 
 def expert_size(problem: Problem, model: Model | None, memory_bytes: int | None) -> ExpertSize:

@@ -13,9 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from ...kernels.catalog import KERNELS
 from ...kernels.problem import Problem
+from ...kernels.problem.load import Load
 from ...kernels.problem.router import Router
-from ...kernels.problem.trace import label
+from ...kernels.problem.trace import PREFIX, label
+from ...kernels.tuned.source_hash import source_hash
 from ...kernels.tuned.tuned_table import shape_of
 from ...results.record import CacheState, Environment, Record, Timing
 from ...results.record.advice import AdviceSource
@@ -58,7 +61,9 @@ class RecordedTimes:
                 continue
             self._shapes.add(layer_of(problem))
             if record.point.stage is None:
-                found = self._measured.setdefault((layer_of(problem), load_of_record(record)), {})
+                found = self._measured.setdefault(
+                    (layer_of(problem), load_word(str(record.problem.get("load", "uniform")))), {}
+                )
                 way = (record.environment, record.point.cache)
                 found.setdefault(way, _WayOfTiming(*way)).by_tokens[problem.T].append(record)
 
@@ -74,13 +79,32 @@ class RecordedTimes:
 
     def of(self, problem: Problem) -> PhaseTimes | None:
         """Return the times of a problem, of the newest environment in which it was measured; None without any."""
-        ways = self._measured.get((layer_of(problem), label(problem.load)), {}).values()
+        ways = self._measured.get((layer_of(problem), load_word(problem.load)), {}).values()
         preferred = sorted(ways, key=_WayOfTiming.rank, reverse=True)
         for way in preferred:
             if (found := _exact(way, problem.T)).dispatches:
                 return found
         between = (_between(way, problem.T) for way in preferred)
         return next((found for found in between if found is not None), None)
+
+    def lack(self, problem: Problem) -> str:
+        """Return why there are no times of a problem, in words."""
+        layer = layer_of(problem)
+        if layer not in self._shapes:
+            return f"no record is of this layer in mode {problem.mode}"
+        loads = sorted(load for shape, load in self._measured if shape == layer)
+        if not loads:
+            return "the records of this layer are of tuning runs, whose tables do not cover this"
+        if load_word(problem.load) not in loads:
+            return f"the records of this layer are of load {', '.join(loads)}, not {load_word(problem.load)}"
+        ways = self._measured[layer, load_word(problem.load)].values()
+        tokens = sorted({T for way in ways for T in way.by_tokens})
+        return f"T={problem.T} is not between numbers of tokens that passed, of T={', '.join(map(str, tokens))}"
+
+    @property
+    def environments(self) -> int:
+        """Number of environments that the records are of."""
+        return len({environment for ways in self._measured.values() for environment, _ in ways})
 
 
 def problem_of(record: Record) -> Problem | None:
@@ -91,9 +115,14 @@ def problem_of(record: Record) -> Problem | None:
         return None
 
 
-def load_of_record(record: Record) -> str:
-    """Return the load of a record as problems label theirs."""
-    return label(str(record.problem.get("load", "uniform")))
+def load_word(load: str) -> str:
+    """Return a load as one word that is equal for equal loads, however their numbers are written."""
+    text = label(load)
+    try:
+        found = Load.parse(text) if not text.startswith(PREFIX) else None
+    except ValueError:
+        return text
+    return text if found is None or ":" not in text else f"{found.name}:{found.parameter:g}"
 
 
 def layer_of(problem: Problem) -> Problem:
@@ -126,17 +155,26 @@ def _exact(way: _WayOfTiming, tokens: int) -> PhaseTimes:
 def _timed(record: Record, timing: Timing) -> TimedDispatch:
     found = median([ns / 1e9 for ns in timing.samples_ns])
     point = record.point
+    caches = "eager calls" if point.cache == "eager" else f"{point.cache} caches"
+    changed = "; its sources have changed since" if _has_changed(record) else ""
     return TimedDispatch(
         kernel=record.kernel,
         config=record.config,
         source=AdviceSource.measured,
-        basis=f"measured, {'eager calls' if point.cache == 'eager' else f'{point.cache} caches'}",
+        basis=f"measured on {record.time[:10]}, {caches}{changed}",
         seconds=found.value,
         interval=found,
         peak_bytes=record.memory.peak if record.memory else None,
         samples_ns=timing.samples_ns,
         batch=(point.suite, point.line, point.x, record.time),
     )
+
+
+def _has_changed(record: Record) -> bool:
+    """Return whether the kernel is known here and made of other sources than were measured."""
+    if not record.source or record.kernel not in KERNELS.names():
+        return False
+    return record.source != source_hash(record.kernel, str(record.problem.get("block", "")))
 
 
 def _between(way: _WayOfTiming, tokens: int) -> PhaseTimes | None:

@@ -8,7 +8,6 @@ from ...autotune.tables.build import derive
 from ...kernels.catalog import KERNELS
 from ...kernels.config import Config
 from ...kernels.problem import Problem
-from ...kernels.problem.trace import label
 from ...kernels.tuned.lookup import Found, answer, look_up, stale_wanted, tuned_kernels
 from ...kernels.tuned.source_hash import source_hash
 from ...kernels.tuned.tuned_table import TableEntry, TunedTable
@@ -16,7 +15,7 @@ from ...results.record import Record
 from ...results.record.advice import AdviceSource
 from .advised_device import AdvisedDevice
 from .predicted_times import peak_bytes
-from .recorded_times import layer_of
+from .recorded_times import layer_of, load_word
 from .timed_dispatch import PhaseTimes, TimedDispatch
 
 
@@ -36,8 +35,8 @@ class TableTimes:
 
     def _derived(self, table: TunedTable, problem: Problem) -> TimedDispatch | None:
         fitting = [entry for entry in table.entries if layer_of(entry.shape) == layer_of(problem)]
-        wanted = label(problem.load)
-        loaded = [entry for entry in fitting if wanted in entry.loads]
+        wanted = load_word(problem.load)
+        loaded = [entry for entry in fitting if wanted in map(load_word, entry.loads)]
         for entry in sorted(loaded, key=lambda entry: entry.robust):
             found = self._answer(entry, table.kernel, problem)
             if found is not None:

@@ -45,7 +45,15 @@ class PhaseTimes:
 
     dispatches: Sequence[TimedDispatch]
     left_out: Sequence[str] = ()
-    notes: Sequence[str] = ()
+
+    @property
+    def source(self) -> AdviceSource | None:
+        """The source of the times, None where there are none."""
+        return self.dispatches[0].source if self.dispatches else None
+
+    def without(self, reason: str) -> PhaseTimes:
+        """Return the same with another reason why something has no time."""
+        return replace(self, left_out=[reason, *self.left_out])
 
     def fastest_first(self) -> PhaseTimes:
         """Return the same with the fastest first."""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from moebench.kernels.hardware.gpus import DATA_SHEETS, GPUS, HARDWARE, PROCESSORS, TargetGpu, gpu_named, target_of
+from moebench.kernels.hardware.gpus import (
+    DATA_SHEETS,
+    GPUS,
+    HARDWARE,
+    PROCESSORS,
+    TargetGpu,
+    data_sheet_of,
+    gpu_named,
+    target_of,
+)
 from moebench.suites.prediction.machine import machine
 
 
@@ -67,8 +76,26 @@ def test_a_device_of_a_record_has_the_target_of_its_generation(name: str, target
 @pytest.mark.parametrize(("shipped", "target"), [("dgx-a100", "sm_80"), ("dgx-h100", "sm_90"), ("dgx-h200", "sm_90")])
 def test_descriptions_of_machines_quote_the_same_rates(shipped: str, target: str) -> None:
     """A B200 and the GPU of a GB200 NVL72 have different data sheets, so that machine is left out."""
-    described, sheet = machine(shipped), DATA_SHEETS[target]
+    described, sheet = machine(shipped), data_sheet_of(shipped.partition("-")[2].upper())
+    assert sheet is not None
+    assert target_of(sheet.name) == target
     for dtype, rates in described.products.items():
         assert rates.flops_per_s.value == pytest.approx(sheet.flops_per_s[dtype])
-    if shipped != "dgx-h200":  # its memory differs
-        assert described.memory.bytes_per_s.value == sheet.bytes_per_s
+    assert described.memory.bytes_per_s.value == sheet.bytes_per_s
+    assert described.memory.bytes.value == sheet.memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "sheet"),
+    [
+        ("NVIDIA H100 80GB HBM3", "H100 SXM"),
+        ("NVIDIA H200", "H200 SXM"),
+        ("NVIDIA H20", "H20"),
+        ("NVIDIA A800-SXM4-80GB", "A100 SXM 80GB"),
+        ("NVIDIA L40S", None),
+        ("AMD EPYC 9654", None),
+    ],
+)
+def test_a_gpu_has_its_own_data_sheet_or_that_of_its_target(name: str, sheet: str | None) -> None:
+    found = data_sheet_of(name)
+    assert (None if found is None else found.name) == sheet
