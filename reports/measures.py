@@ -35,6 +35,11 @@ def glossary(shown: Iterable[Column]) -> list[tuple[str, str]]:
     return [(measure.heading, measure.meaning) for measure in found]
 
 
+def heading(name: str) -> str:
+    """Return the heading of a measure's column, with its unit."""
+    return next(measure.column.heading for measure in MEASURES if measure.name == name)
+
+
 def values(row: Row) -> dict[str, Value]:
     """Return every measure of a row by its name, as files hold it."""
     return {measure.name: measure.value(row) for measure in (*MEASURES, *BALANCE_MEASURES)}

@@ -13,7 +13,6 @@ from itertools import groupby
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from ..results.record import Record
 from . import measures, numbers
@@ -75,11 +74,6 @@ class View:
         return self.section.rows
 
     @cached_property
-    def groups(self) -> list[tuple[str, list[Row]]]:
-        """Return the rows of every place, under its name."""
-        return [(shaped(place.title(self.section.axis), rows), rows) for place, rows in places(self.rows).items()]
-
-    @cached_property
     def measures(self) -> list[Column]:
         return worth(measures.columns(), self.rows)
 
@@ -131,24 +125,6 @@ class View:
     def bound(self) -> bool:
         return plot.has_bound(self.section)
 
-    @property
-    def panels(self) -> list[Markup]:
-        return [
-            Markup(plot.inlined(svg, f"p{self.order}-{number}"))  # noqa: S704  # drawn here, text escaped by matplotlib
-            for number, svg in enumerate(self.drawings[0].panels if self.drawings else ())
-        ]
-
-    @property
-    def keys(self) -> list[tuple[Markup, str]]:
-        """The legend: a sample of every style with its name."""
-        drawn = plot.drawn_kernels(self.section)
-        named = [(self.styles[kernel], kernel) for kernel in drawn]
-        return [(self._swatch(index, style), name) for index, (style, name) in enumerate(named)] + (
-            [(self._swatch(len(named), None), plot.BOUND)] if self.bound else []
-        )
-
-    def _swatch(self, index: int, style: Style | None) -> Markup:
-        return Markup(plot.inlined(plot.swatch(style), f"k{self.order}-{index}"))  # noqa: S704  # as above
 
 
 @dataclass(frozen=True)

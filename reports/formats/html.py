@@ -1,4 +1,4 @@
-"""The page: one HTML file without scripts or outside resources."""
+"""The page: one HTML file that needs nothing else, alive where scripts run and whole where they do not."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from pathlib import Path
 from ...common.files import write_whole
 from ..page import Page, environment
 from ..report import Report, ReportFormat
+from ..web.html_page import FOLDED, HtmlPage
 
 
 def _write(report: Report, path: Path) -> None:
-    write_whole(path, environment().get_template("report.html.j2").render(page=Page(report)))
+    page = Page(report)
+    template = environment().get_template("report.html.j2")
+    write_whole(path, template.render(page=page, html=HtmlPage(page), folded=FOLDED))
 
 
 report_format = ReportFormat(suffix=".html", write=_write)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Final
 
 from ..row import lower_bound, places
 from ..section import Section
 from .drawings import MISSING
-from .palette import INK, PANEL, ROLES, Style
+from .palette import INK, PANEL, Style
 
 if not MISSING:
     from matplotlib.figure import Figure
@@ -58,15 +57,3 @@ def drawn_kernels(section: Section) -> list[str]:
 def has_bound(section: Section) -> bool:
     """Return whether the plot shows a lower bound."""
     return any(lower_bound(rows) is not None for rows in places(section.rows).values())
-
-
-def inlined(svg: str, prefix: str) -> str:
-    """Return an SVG to be put into a page: without a size, in the page's colours, its ids with a prefix."""
-
-    def tag(match: re.Match[str]) -> str:
-        text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{prefix}-", match[0])
-        return re.sub("|".join(ROLES), lambda found: f"var(--{ROLES[found[0]]}, {found[0]})", text)
-
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r' (?:width|height)="[\d.]+pt"', "", body, count=2)
-    return re.sub(r"<[^>]+>", tag, body).strip()

@@ -115,13 +115,15 @@ def test_bits_are_shown_beside_the_reason_why_there_is_no_time(make: Make, tmp_p
     assert "token 3 (rounding, 1e-07)" in outline.text
 
 
-def test_the_page_needs_nothing_from_outside_and_no_script(page: tuple[str, _Outline]) -> None:
+def test_the_page_needs_nothing_from_outside(page: tuple[str, _Outline]) -> None:
     html, outline = page
-    assert {tag for tag, _ in outline.tags} & {"script", "link", "img", "iframe", "object", "image"} == set()
-    for _, attributes in outline.tags:
+    assert {tag for tag, _ in outline.tags} & {"img", "iframe", "object", "image"} == set()
+    assert [attributes for tag, attributes in outline.tags if tag == "link"] == [{"rel": "icon", "href": "data:,"}]
+    for tag, attributes in outline.tags:
         for name, value in attributes.items():
             assert not name.startswith("on")
-            if name in ("href", "src", "xlink:href"):
+            assert name != "style", "the policy of the page refuses it"
+            if name in ("href", "src", "xlink:href") and tag != "link":
                 assert value is not None
                 assert value.startswith("#")
     assert "@import" not in html
@@ -134,7 +136,8 @@ def test_anchors_and_ids_of_a_page_are_unique_and_lead_somewhere(page: tuple[str
     assert len(ids) == len(set(ids))
     for _, attributes in outline.tags:
         for name in ("href", "xlink:href"):
-            if target := attributes.get(name):
+            target = attributes.get(name)
+            if target and target != "data:,":
                 assert target[1:] in ids
 
 
@@ -149,9 +152,9 @@ def test_a_long_table_is_folded_behind_a_summary_and_a_short_one_is_not(make: Ma
 
 def test_pages_say_the_sizes_of_every_place(make: Make, tmp_path: Path) -> None:
     report = Report([make(x=1024.0, axis="tokens T")])
-    assert "tokens T = 1\u202f024 · bfloat16 · forward · D=2048, F=1024, E=64, K=8" in _read(
-        report, tmp_path / "r.html"
-    )
+    _, outline = _html([make(x=1024.0, axis="tokens T")], tmp_path)
+    assert re.search(r"tokens T\s*D\s*F\s*E\s*K\s*dtype", outline.text)
+    assert re.search(r"1\u202f024\s*2\u202f048\s*1\u202f024\s*64\s*8\s*bfloat16", outline.text)
     assert "| T=1024, D=2048, F=1024, E=64, K=8 |" in _read(report, tmp_path / "r.md")
 
 
@@ -196,8 +199,9 @@ def _evil(make: Make) -> list[Record]:
 
 def test_text_of_records_is_never_markup_in_html(make: Make, tmp_path: Path) -> None:
     html, outline = _html(_evil(make), tmp_path, (EVIL,))
-    assert "<script" not in html
-    assert {"script", "img", "a"} & {tag for tag, _ in outline.tags} == {"a"}
+    assert "<script>alert" not in html
+    assert "img" not in {tag for tag, _ in outline.tags}
+    assert [attributes for tag, attributes in outline.tags if tag == "script" and "type" not in attributes] == [{}]
     assert "<script>alert(1)</script>" in outline.text, "it is shown as text"
     assert "{{ 7*7 }}" in outline.text
 

@@ -100,18 +100,6 @@ def test_a_dollar_a_bracket_and_a_foreign_letter_are_text(make: Make) -> None:
     assert name in _texts(_sheet([make(name, series=name, x=name), make("b", series=name, x=name)]))
 
 
-def test_an_inlined_plot_takes_the_page_colours_and_keeps_its_ids_apart(suites: dict[str, list[Record]]) -> None:
-    first, second = (plot.inlined(_sheet(suites["capacity"]), prefix) for prefix in ("p1", "p2"))
-    assert first.startswith("<svg")
-    assert "var(--ink" in first
-    ids = [{item.get("id") for item in ET.fromstring(svg).iter()} - {None} for svg in (first, second)]  # noqa: S314
-    assert ids[0]
-    assert not ids[0] & ids[1]
-    used = {part.split(")")[0] for part in first.split("url(#")[1:]}
-    assert used
-    assert used <= ids[0]
-
-
 def test_no_two_kernels_look_alike_even_without_colour() -> None:
     found = styles(f"kernel{number:02}" for number in range(2 * len(MARKERS)))
     competitors = [style for name, style in found.items() if name not in NOT_COMPETING]

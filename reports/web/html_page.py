@@ -1,0 +1,133 @@
+"""Content of the HTML page beside that of `page`: plots in its markup, flat tables, embedded data and its policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from markupsafe import Markup
+
+from .. import measures
+from ..columns import Column, place_columns
+from .content_policy import policy, script, stylesheet
+from .embedded import EmbeddedRecords, embedded
+from ..page import Page, View
+from ..plots import plot
+from ..plots.inlined import PlotStyles
+from ..row import Row, leading, places
+from ..tables.flat_table import FlatTable, flat_table, size_columns
+
+FOLDED: Final = 22  # characters of a word in a table beyond which the rest is folded
+FACTS: Final = ("median_ms", "low_ms", "share_of_bound", "config")
+"""Measures that are said of a mark which is pointed at, and on top of its record."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A row for each place with the row of each kernel there, None where it was not run."""
+
+    columns: list[Column]
+    shared: list[tuple[str, str]]
+    lines: list[tuple[list[str], list[Row | None]]]
+
+
+@dataclass(frozen=True)
+class HtmlView(View):
+    """One section in HTML: ``numbers`` has the number of a record by its `id`, ``plot_styles`` the styles of plots."""
+
+    plot_styles: PlotStyles
+    numbers: Mapping[int, int]
+
+    def number(self, row: Row) -> int:
+        """Return the number of a row's record in the report."""
+        return self.numbers[id(row.record)]
+
+    @cached_property
+    def trials(self) -> FlatTable:
+        return flat_table(self.rows, self._places, measures.columns(), kept=(measures.heading("median_ms"),))
+
+    @cached_property
+    def overview(self) -> Overview:
+        grouped = places(self.rows)
+        first = [min(rows, key=lambda row: row.reference) for rows in grouped.values()]
+        table = flat_table(first, self._places, ())
+        kernels = [leading(rows) for rows in grouped.values()]
+        lines = [
+            (line.places, [best.get(kernel) for kernel in self.section.kernels])
+            for line, best in zip(table.rows, kernels, strict=True)
+        ]
+        return Overview(table.places, table.shared, lines)
+
+    @cached_property
+    def routes(self) -> FlatTable | None:
+        """Return the table of routes, None where loads and routers are not compared."""
+        rows = self.section.balanced
+        return flat_table(rows, self._places, measures.balance_columns()) if rows else None
+
+    @property
+    def _places(self) -> list[Column]:
+        axis = self.section.axis
+        series, place, dtype, mode, _, differs = place_columns(axis)
+        return [series, place, *size_columns(axis, self.rows), dtype, mode, differs]
+
+    @cached_property
+    def panels(self) -> list[Markup]:
+        return [
+            self._inlined(svg, f"p{self.order}-{number}")
+            for number, svg in enumerate(plot.panels(self.section, self.styles))
+        ]
+
+    @cached_property
+    def keys(self) -> list[tuple[Markup, str, int | None]]:
+        """The legend: a sample of every style, its name and the number of its series, None for the bound."""
+        order = {name: number for number, name in enumerate(self.styles)}
+        drawn = plot.drawn_kernels(self.section)
+        found: list[tuple[Markup, str, int | None]] = [
+            (self._inlined(plot.swatch(self.styles[name]), f"k{self.order}-{order[name]}"), name, order[name])
+            for name in drawn
+        ]
+        if self.bound:
+            found.append((self._inlined(plot.swatch(None), f"k{self.order}-bound"), plot.BOUND, None))
+        return found
+
+    def _inlined(self, svg: str, prefix: str) -> Markup:
+        return Markup(self.plot_styles.inlined(svg, prefix))  # noqa: S704  # drawn here, text escaped by matplotlib
+
+
+@dataclass(frozen=True)
+class HtmlPage:
+    """What the template of the HTML page shows of a report beside its `Page`."""
+
+    page: Page
+    plot_styles: PlotStyles = field(default_factory=PlotStyles)
+
+    @cached_property
+    def views(self) -> list[HtmlView]:
+        numbers = {id(record): number for number, record in enumerate(self.page.records)}
+        return [HtmlView(view.order, view.section, view.styles, self.plot_styles, numbers) for view in self.page.views]
+
+    @cached_property
+    def embedded(self) -> EmbeddedRecords:
+        return embedded(self.page.records)
+
+    @cached_property
+    def style(self) -> Markup:
+        """Return the whole stylesheet, that of the plots included, which are drawn for it."""
+        for view in self.views:
+            _ = view.panels, view.keys
+        return Markup(stylesheet() + self.plot_styles.css)  # noqa: S704  # our own files, and styles of matplotlib
+
+    @property
+    def script(self) -> Markup:
+        return Markup(script())  # noqa: S704  # our own files
+
+    @property
+    def policy(self) -> str:
+        return policy(self.style, self.script)
+
+    @cached_property
+    def facts(self) -> frozenset[str]:
+        """Return the headings of the columns that are said of a mark."""
+        return frozenset(measures.heading(name) for name in FACTS)

@@ -1,0 +1,105 @@
+"""The page in a browser: whole without scripts, alive with them, readable on any screen, and nothing leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from moebench.reports.report import Report
+from moebench.results.record import Record
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+Open = Callable[..., "Page"]
+
+WIDTHS = (390, 1440)
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
+
+
+def _problems(page: Page) -> list[str]:
+    """Return what axe-core finds against WCAG 2.1 A and AA."""
+    page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = page.evaluate("(rules) => axe.run(document, rules)", RULES)["violations"]
+    return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_contrast_and_names_meet_wcag_aa(opened: Open, scheme: str, width: int) -> None:
+    pytest.importorskip("axe_playwright_python")
+    page = opened(width=width, color_scheme=scheme)
+    page.locator("details:not(.fold)").evaluate_all("(all) => all.forEach((one) => (one.open = true))")
+    assert _problems(page) == []
+    page.locator("a[href='#record-0']").click()
+    page.get_by_text('"schema_version": 2').wait_for()
+    assert _problems(page) == []
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scripts", [True, False])
+def test_no_screen_is_too_narrow(opened: Open, width: int, *, scripts: bool) -> None:
+    page = opened(width=width, java_script_enabled=scripts)
+    page.locator("details:not(.fold) > summary").first.click()
+    widest = page.evaluate("Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)")
+    assert widest == width
+
+
+def test_figures_are_in_sight_on_a_phone(opened: Open) -> None:
+    page = opened(width=390)
+    for heading in page.locator("table.trials:visible thead th:has-text('median')").all():
+        box = heading.bounding_box()
+        assert box is not None
+        assert box["x"] < 390
+
+
+def test_without_scripts_every_answer_plot_and_row_is_there(opened: Open, sweep: list[Record]) -> None:
+    page = opened(java_script_enabled=False)
+    report = Report(sweep)
+    sections = page.locator("main > section")
+    assert sections.count() == len(report.sections) + 1, "and the hostile one"
+    for number, section in enumerate(report.sections):
+        shown = sections.nth(number)
+        assert shown.locator(".answer").is_visible()
+        assert shown.locator(".panel svg").first.is_visible()
+        for fold in shown.locator("details:not(.fold)").all():
+            fold.locator("summary").first.click()
+        rows = shown.locator("table.trials > tbody > tr")
+        assert rows.count() == len(section.rows)
+        assert rows.first.is_visible()
+        assert rows.last.is_visible()
+        assert shown.locator("button, input, select").count() == 0, "controls that would do nothing"
+
+
+def test_every_picture_has_alternative_text(opened: Open) -> None:
+    for scripts in (True, False):
+        page = opened(java_script_enabled=scripts)
+        pictures = page.locator("svg, img, canvas")
+        assert pictures.count() > 10
+        told = page.locator("[aria-label] svg, svg[aria-label], svg[aria-hidden=true], img[alt]")
+        assert told.count() == pictures.count()
+
+
+def test_hostile_names_are_text(opened: Open) -> None:
+    page = opened()
+    section = page.locator("main > section").last
+    assert "<script>window.hit=1</script>" in section.locator("h2").inner_text()
+    assert page.locator("script").count() == page.locator("script.records").count() + 1
+    section.locator("th a").first.click()
+    raw = page.locator("dialog pre")
+    raw.get_by_text("schema_version").wait_for()
+    shown = raw.inner_text()
+    assert "<script>window.hit=1</script>" in shown
+    assert r"\u2028\u202e\u0000\u001b" in shown, "what does not print is escaped"
+
+
+def test_print_shows_what_is_folded(opened: Open) -> None:
+    page = opened(java_script_enabled=False)
+    fold = page.locator("details:not(.fold)").first
+    row = fold.locator("tbody tr").first
+    assert not row.is_visible()
+    page.emulate_media(media="print")
+    assert row.is_visible()
