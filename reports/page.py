@@ -126,7 +126,6 @@ class View:
         return plot.has_bound(self.section)
 
 
-
 @dataclass(frozen=True)
 class Page:
     """Everything a template shows of a report."""

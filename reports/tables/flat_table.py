@@ -55,14 +55,19 @@ def flat_table(
     )
 
 
-def size_columns(axis: str, rows: Sequence[Row]) -> list[Column]:
-    """Return a column for each size of a problem that its place does not tell; a reference solves another problem."""
-    return [
-        Column(letter, size)
-        for letter in "TDFEK"
-        for size in (partial(_size, letter),)
-        if any(size(row) not in (MISSING, exact(row.place.x)) for row in rows) and axis != letter
-    ]
+def size_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return a column for each size of a problem that is not itself what the axis shows.
+
+    A reference solves another problem, whose sizes are not those that were asked for.
+    """
+    several = len({row.place.x for row in rows}) > 1
+    found = []
+    for letter in "TDFEK":
+        size = partial(_size, letter)
+        on_axis = several and all(size(row) in (MISSING, exact(row.place.x)) for row in rows)
+        if not on_axis:
+            found.append(Column(letter, size))
+    return found
 
 
 def _size(letter: str, row: Row) -> str:

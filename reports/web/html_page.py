@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
@@ -11,13 +11,13 @@ from markupsafe import Markup
 
 from .. import measures
 from ..columns import Column, place_columns
-from .content_policy import policy, script, stylesheet
-from .embedded import EmbeddedRecords, embedded
 from ..page import Page, View
 from ..plots import plot
 from ..plots.inlined import PlotStyles
 from ..row import Row, leading, places
 from ..tables.flat_table import FlatTable, flat_table, size_columns
+from .content_policy import policy, script, stylesheet
+from .embedded import EmbeddedRecords, embedded
 
 FOLDED: Final = 22  # characters of a word in a table beyond which the rest is folded
 FACTS: Final = ("median_ms", "low_ms", "share_of_bound", "config")
@@ -46,13 +46,14 @@ class HtmlView(View):
 
     @cached_property
     def trials(self) -> FlatTable:
-        return flat_table(self.rows, self._places, measures.columns(), kept=(measures.heading("median_ms"),))
+        figures = [*measures.columns(), *size_columns(self.rows)]
+        return flat_table(self.rows, self._places, figures, kept=(measures.heading("median_ms"),))
 
     @cached_property
     def overview(self) -> Overview:
         grouped = places(self.rows)
         first = [min(rows, key=lambda row: row.reference) for rows in grouped.values()]
-        table = flat_table(first, self._places, ())
+        table = flat_table(first, [*self._places, *size_columns(first)], ())
         kernels = [leading(rows) for rows in grouped.values()]
         lines = [
             (line.places, [best.get(kernel) for kernel in self.section.kernels])
@@ -64,13 +65,14 @@ class HtmlView(View):
     def routes(self) -> FlatTable | None:
         """Return the table of routes, None where loads and routers are not compared."""
         rows = self.section.balanced
-        return flat_table(rows, self._places, measures.balance_columns()) if rows else None
+        figures = [*measures.balance_columns(), *size_columns(rows)]
+        return flat_table(rows, self._places, figures) if rows else None
 
     @property
     def _places(self) -> list[Column]:
-        axis = self.section.axis
-        series, place, dtype, mode, _, differs = place_columns(axis)
-        return [series, place, *size_columns(axis, self.rows), dtype, mode, differs]
+        series, place, dtype, mode, _, differs = place_columns(self.section.axis)
+        numeric = any(row.place.numeric for row in self.rows)
+        return [series, replace(place, numeric=numeric), dtype, mode, differs]
 
     @cached_property
     def panels(self) -> list[Markup]:

@@ -68,6 +68,13 @@ def written(sweep: list[Record], evil: list[Record], tmp_path_factory: pytest.Te
     return Report([*sweep, *evil], [EVIL]).write(tmp_path_factory.mktemp("browser") / "report.html")
 
 
+@pytest.fixture(scope="session")
+def short(suites: dict[str, list[Record]], evil: list[Record], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a page that has one of everything."""
+    records = [*suites["capacity"], *suites["parallel"][:14], *evil]
+    return Report(records, [EVIL]).write(tmp_path_factory.mktemp("short") / "report.html")
+
+
 @pytest.fixture
 def opened(browser: Browser, written: Path) -> Iterator[Open]:
     """Open the page, in a window of its own; afterwards nothing may have gone wrong in it or left it."""
