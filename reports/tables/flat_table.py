@@ -44,15 +44,21 @@ def flat_table(
     """
     kept = set(kept)
     shared: list[tuple[str, str]] = []
-    left = [
-        [(column, texts) for column in columns if (texts := _telling(column, rows, shared, kept, of_all=of_all))]
-        for columns, of_all in ((places, True), (figures, False))
+    places_left = _left(places, rows, shared, kept, of_all=True)
+    figures_left = _left(figures, rows, shared, kept, of_all=False)
+    lines = [
+        FlatRow(row, [texts[at] for _, texts in places_left], [texts[at] for _, texts in figures_left])
+        for at, row in enumerate(rows)
     ]
-    return FlatTable(
-        *([column for column, _ in found] for found in left),
-        shared,
-        [FlatRow(row, *([texts[at] for _, texts in found] for found in left)) for at, row in enumerate(rows)],
-    )
+    return FlatTable([column for column, _ in places_left], [column for column, _ in figures_left], shared, lines)
+
+
+def _left(
+    columns: Iterable[Column], rows: Sequence[Row], shared: list[tuple[str, str]], kept: set[str], *, of_all: bool
+) -> list[tuple[Column, list[str]]]:
+    """Return the columns that say something about their rows, with the texts; see `_telling`."""
+    found = ((column, _telling(column, rows, shared, kept, of_all=of_all)) for column in columns)
+    return [(column, texts) for column, texts in found if texts]
 
 
 def size_columns(rows: Sequence[Row]) -> list[Column]:
