@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +12,7 @@ from ...results.record.advice import Advice
 from ...results.record.store import StoreError
 from ..numbers import plain
 from ..tables.text_table import escaped, markdown
+from ..web.content_policy import policy, stylesheet
 from . import advice_words as words
 
 TEMPLATES: Final = "moebench.reports"
@@ -40,10 +39,9 @@ def as_html(advice: Advice) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style = engine.get_template("report.css").render() + engine.get_template("advice.css").render()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    style = stylesheet() + engine.get_template("advice.css").render()
     return engine.get_template("advice.html.j2").render(
-        advice=advice, words=words, plain=plain, style=style, digest=digest
+        advice=advice, words=words, plain=plain, style=style, policy=policy(style)
     )
 
 

@@ -10,6 +10,7 @@ from ...results.record.file_content import FileContent, refuse_to_replace
 from ..formats.markdown import as_markdown
 from ..page import environment
 from ..report import ReportError
+from ..web.content_policy import policy, stylesheet
 from .comparison import SideBySide
 
 SUFFIXES: Final = (".html", ".md")
@@ -26,7 +27,9 @@ def write_comparison(comparison: SideBySide, path: Path) -> Path:
         raise ReportError(f"{path}: a comparison is a page: give a name that ends in {' or '.join(SUFFIXES)}")
     refuse_to_replace(path, FileContent.other)
     engine = environment() if path.suffix == ".html" else environment(finalize=as_markdown)
-    text = engine.get_template(f"comparison{path.suffix}.j2").render(comparison=comparison)
+    text = engine.get_template(f"comparison{path.suffix}.j2").render(
+        comparison=comparison, style=stylesheet(), policy=policy(stylesheet())
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)

@@ -40,23 +40,17 @@ def stylesheet() -> str:
 @cache
 def script() -> str:
     """Return the one script of every page: the libraries, then the page's own files in a scope of their own."""
-    libraries = "".join(_text("vendor", f"{name}.js").rstrip() + "\n" for name in LIBRARIES)
+    licence = "/*\n" + _text("vendor", "LICENSE-floating-ui") + "*/\n"
+    libraries = licence + "".join(_text("vendor", f"{name}.js").rstrip() + "\n" for name in LIBRARIES)
     own = "".join(_text("scripts", f"{name}.js") for name in SCRIPTS)
     return f'{libraries}(() => {{\n"use strict";\n{own}}})();\n'
 
 
-def policy(style: str, code: str) -> str:
-    """Return the policy of a page that has this style and this script."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src {_hashed(code)}",
-            f"style-src {_hashed(style)}",
-            "img-src data:",
-            "base-uri 'none'",
-            "form-action 'none'",
-        )
-    )
+def policy(style: str, code: str = "") -> str:
+    """Return the policy of a page that has this style and this script, or no script."""
+    scripts = [f"script-src {_hashed(code)}"] if code else []
+    others = ["img-src data:", "base-uri 'none'", "form-action 'none'"]
+    return "; ".join(["default-src 'none'", *scripts, f"style-src {_hashed(style)}", *others])
 
 
 def _text(folder: str, name: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import json
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import groupby
 from typing import Final
 
 from markupsafe import Markup
@@ -13,11 +14,12 @@ from .. import measures
 from ..columns import Column, place_columns
 from ..page import Page, View
 from ..plots import plot
+from ..plots.drawing import Drawing
 from ..plots.inlined import PlotStyles
 from ..row import Row, leading, places
 from ..tables.flat_table import FlatTable, flat_table, size_columns
 from .content_policy import policy, script, stylesheet
-from .embedded import EmbeddedRecords, embedded
+from .embedded import EmbeddedRecords, compressed, embedded
 
 FOLDED: Final = 22  # characters of a word in a table beyond which the rest is folded
 FACTS: Final = ("median_ms", "low_ms", "share_of_bound", "config")
@@ -34,15 +36,43 @@ class Overview:
 
 
 @dataclass(frozen=True)
+class DrawnPanels:
+    """A drawing in the markup of the page."""
+
+    title: str
+    measure: str
+    alt: str
+    caption: str
+    panels: list[Markup]
+
+
+@dataclass(frozen=True)
+class HtmlFigure:
+    """One kind of plot: what is shown at first, and the same in other measures."""
+
+    shown: DrawnPanels
+    others: list[DrawnPanels]
+
+    @property
+    def measures(self) -> str:
+        """Return the names of the measures in order as JSON."""
+        return json.dumps([self.shown.measure, *(other.measure for other in self.others)])
+
+    @property
+    def block(self) -> str:
+        """Return the others as a block of JSON."""
+        return compressed(json.dumps([asdict(other) for other in self.others], ensure_ascii=False))
+
+
+@dataclass(frozen=True)
 class HtmlView(View):
-    """One section in HTML: ``numbers`` has the number of a record by its `id`, ``plot_styles`` the styles of plots."""
+    """One section in HTML; ``plot_styles`` collects the styles of its plots."""
 
     plot_styles: PlotStyles
-    numbers: Mapping[int, int]
 
     def number(self, row: Row) -> int:
         """Return the number of a row's record in the report."""
-        return self.numbers[id(row.record)]
+        return self.section.index(row.record)
 
     @cached_property
     def trials(self) -> FlatTable:
@@ -75,24 +105,31 @@ class HtmlView(View):
         return [series, replace(place, numeric=numeric), dtype, mode, differs]
 
     @cached_property
-    def panels(self) -> list[Markup]:
-        return [
-            self._inlined(svg, f"p{self.order}-{number}")
-            for number, svg in enumerate(plot.panels(self.section, self.styles))
-        ]
+    def figures(self) -> list[HtmlFigure]:
+        """Return one figure for each kind of plot; drawings of one kind differ in their measure."""
+        kinds = groupby(self.drawings, key=lambda drawing: drawing.name)
+        return [self._figure(f"p{self.order}-{number}", list(same)) for number, (_, same) in enumerate(kinds)]
 
     @cached_property
     def keys(self) -> list[tuple[Markup, str, int | None]]:
         """The legend: a sample of every style, its name and the number of its series, None for the bound."""
         order = {name: number for number, name in enumerate(self.styles)}
-        drawn = plot.drawn_kernels(self.section)
+        drawn = sorted({name for drawing in self.drawings for name in drawing.kernels}, key=order.__getitem__)
         found: list[tuple[Markup, str, int | None]] = [
             (self._inlined(plot.swatch(self.styles[name]), f"k{self.order}-{order[name]}"), name, order[name])
             for name in drawn
         ]
-        if self.bound:
+        if any(drawing.bound for drawing in self.drawings):
             found.append((self._inlined(plot.swatch(None), f"k{self.order}-bound"), plot.BOUND, None))
         return found
+
+    def _figure(self, prefix: str, same: list[Drawing]) -> HtmlFigure:
+        drawn = [self._drawn(f"{prefix}-{number}", drawing) for number, drawing in enumerate(same)]
+        return HtmlFigure(drawn[0], drawn[1:])
+
+    def _drawn(self, prefix: str, drawing: Drawing) -> DrawnPanels:
+        panels = [self._inlined(svg, f"{prefix}-{number}") for number, svg in enumerate(drawing.panels)]
+        return DrawnPanels(drawing.title, drawing.measure, drawing.alt, drawing.caption, panels)
 
     def _inlined(self, svg: str, prefix: str) -> Markup:
         return Markup(self.plot_styles.inlined(svg, prefix))  # noqa: S704  # drawn here, text escaped by matplotlib
@@ -107,8 +144,7 @@ class HtmlPage:
 
     @cached_property
     def views(self) -> list[HtmlView]:
-        numbers = {id(record): number for number, record in enumerate(self.page.records)}
-        return [HtmlView(view.order, view.section, view.styles, self.plot_styles, numbers) for view in self.page.views]
+        return [HtmlView(view.order, view.section, view.styles, self.plot_styles) for view in self.page.views]
 
     @cached_property
     def embedded(self) -> EmbeddedRecords:
@@ -118,7 +154,7 @@ class HtmlPage:
     def style(self) -> Markup:
         """Return the whole stylesheet, that of the plots included, which are drawn for it."""
         for view in self.views:
-            _ = view.panels, view.keys
+            _ = view.figures, view.keys
         return Markup(stylesheet() + self.plot_styles.css)  # noqa: S704  # our own files, and styles of matplotlib
 
     @property

@@ -5,19 +5,19 @@ const NEAR = 22; // pixels from a mark within which the pointer means it
 // Returns the marks of a panel as {element, number, group}, in the order in which they were drawn.
 function marksOf(panel) {
   return [...panel.querySelectorAll("[data-records]")].flatMap((group, order) => {
-    const drawn = [...group.querySelectorAll("use, path, rect")].filter((shape) => !shape.closest("defs"));
+    const drawn = [...group.querySelectorAll("use, path")].filter((shape) => !shape.closest("defs"));
     const numbers = group.dataset.records.split(" ").filter(Boolean).map(Number);
     return numbers.flatMap((number, at) => (drawn[at] ? [{ shape: drawn[at], number, group: order }] : []));
   });
 }
 
-function markContent(panel, mark) {
+function markContent(figure, mark) {
   const row = rowOf(mark.number);
   if (!row) return [`Record ${mark.number}`];
-  return [element("strong", {}, kernelOf(row)), definitions(facts(row, panel.closest("figure").dataset.measure))];
+  return [element("strong", {}, kernelOf(row)), definitions(facts(row, figure.dataset.measure))];
 }
 
-function watchPanel(panel) {
+function watchPanel(panel, figure) {
   const marks = marksOf(panel);
   if (!marks.length) return;
   panel.setAttribute("role", "group");
@@ -31,7 +31,7 @@ function watchPanel(panel) {
   function reachable(mark) {
     if (active) for (const name of ["tabindex", "role", "aria-label", "aria-describedby"]) active.shape.removeAttribute(name);
     active = mark;
-    const [title, list] = markContent(panel, mark);
+    const [title, list] = markContent(figure, mark);
     const words = list ? [...list.children].map((part) => part.textContent).join(" ") : "";
     mark.shape.setAttribute("tabindex", "0");
     mark.shape.setAttribute("role", "button");
@@ -44,7 +44,7 @@ function watchPanel(panel) {
     const size = { x: box.x - 3, y: box.y - 3, width: box.width + 6, height: box.height + 6, rx: 3 };
     for (const [name, value] of Object.entries(size)) ring.setAttribute(name, value);
     mark.shape.parentNode.append(ring);
-    showTip(mark.shape, markContent(panel, mark));
+    showTip(mark.shape, markContent(figure, mark));
   }
 
   function leave() {
