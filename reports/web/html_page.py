@@ -137,7 +137,7 @@ class HtmlView(View):
 
 @dataclass(frozen=True)
 class HtmlPage:
-    """What the template of the HTML page shows of a report beside its `Page`."""
+    """Content of the HTML page beside that of its `Page`."""
 
     page: Page
     plot_styles: PlotStyles = field(default_factory=PlotStyles)
