@@ -91,20 +91,16 @@ def _details(records: Sequence[Record]) -> list[str]:
     References and parts solve another problem on purpose, so they do not count as a difference.
     """
     values: dict[tuple[object, ...], dict[str, set[str]]] = {}
-    for record in records:
+    facts = [(_corner(record), _facts(record)) for record in records]
+    for record, (corner, known) in zip(records, facts, strict=True):
         if record.kernel not in NOT_COMPETING:
-            seen = values.setdefault(_corner(record), {})
-            for name, value in _facts(record).items():
+            seen = values.setdefault(corner, {})
+            for name, value in known.items():
                 seen.setdefault(name, set()).add(value)
+    differing = {corner: {name for name, found in seen.items() if len(found) > 1} for corner, seen in values.items()}
     return [
-        plain(
-            ", ".join(
-                f"{name} {value}"
-                for name, value in _facts(record).items()
-                if len(values.get(_corner(record), {}).get(name, ())) > 1
-            )
-        )
-        for record in records
+        plain(", ".join(f"{name} {value}" for name, value in known.items() if name in differing.get(corner, ())))
+        for corner, known in facts
     ]
 
 

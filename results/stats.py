@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000  # enough for the ends of a 95 % interval to move by less than their own width over 20
+_TAILS: Final = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
 _KEPT: Final = 512  # numbers of samples whose resamples are kept, 16 kB each
 
 
@@ -36,7 +38,7 @@ def median(samples: Sequence[float]) -> Interval:
     One sample is its own interval. Resamples are drawn once for each number of samples: the same samples give the same
     ends, in whatever order.
     """
-    return _interval(float(np.median(samples)), _medians(samples, seed=0))
+    return _interval(middle(samples), _medians(samples, seed=0))
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
@@ -45,7 +47,7 @@ def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Interval:
     Drawn as those of `median` are.
     """
     ratios = _medians(numerator, seed=0) / _medians(denominator, seed=1)
-    return _interval(float(np.median(numerator) / np.median(denominator)), ratios)
+    return _interval(middle(numerator) / middle(denominator), ratios)
 
 
 def mean_ratio(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Interval:
@@ -53,12 +55,19 @@ def mean_ratio(pairs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Inte
 
     Every series of samples is resampled separately. The interval is that of these pairs, not of others like them.
     """
-    logs = np.zeros(RESAMPLES)
-    value = 0.0
-    for order, (numerator, denominator) in enumerate(pairs):
-        logs += np.log(_medians(numerator, seed=2 * order) / _medians(denominator, seed=2 * order + 1))
-        value += float(np.log(np.median(numerator) / np.median(denominator)))
-    return _interval(float(np.exp(value / len(pairs))), np.exp(logs / len(pairs)))
+    generator = np.random.default_rng(0)
+    resampled, value = np.zeros(RESAMPLES), 0.0
+    for numerator, denominator in pairs:
+        logs = np.log(_medians(numerator, seed=0)) - np.log(_medians(denominator, seed=1))
+        resampled += generator.permutation(logs)  # pairs of equally many samples share their resamples
+        value += math.log(middle(numerator) / middle(denominator))
+    return _interval(math.exp(value / len(pairs)), np.exp(resampled / len(pairs)))
+
+
+def middle(samples: Sequence[float]) -> float:
+    """Return the median alone."""
+    ordered, half = sorted(samples), len(samples) // 2
+    return float(ordered[half] if len(samples) % 2 else (ordered[half - 1] + ordered[half]) / 2)
 
 
 def _medians(samples: Sequence[float], *, seed: int) -> NDArray[np.float64]:
@@ -79,8 +88,8 @@ def _middle_places(count: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.
 
 
 def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = _quantiles(np.sort(resampled), (tail, 1 - tail))
+    places = sorted({int(share * (RESAMPLES - 1)) + after for share in _TAILS for after in (0, 1)})
+    low, high = _quantiles(np.partition(resampled, places), _TAILS)
     return Interval(value, low, high)
 
 

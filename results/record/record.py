@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from .earlier_schema import upgraded
 from .identity import Identity, config_text
@@ -421,11 +422,18 @@ class Environment(_RecordPart):
         it was recorded.
         """
         ignored = {"threads"} | ({"cupy", "routes_by"} if None in (self.routes_by, other.routes_by) else set())
+        if self is other:
+            return []
         return [
             f"{name}: {getattr(self, name)} / {getattr(other, name)}"
             for name in type(self).model_fields
             if name not in ignored and getattr(self, name) != getattr(other, name)
         ]
+
+
+@lru_cache(maxsize=256)
+def _first_equal(environment: Environment) -> Environment:
+    return environment
 
 
 class Record(_RecordPart):
@@ -481,6 +489,11 @@ class Record(_RecordPart):
     @classmethod
     def _read_earlier_schema(cls, line: object) -> object:
         return upgraded(line) if isinstance(line, Mapping) and line.get("schema_version") == 1 else line
+
+    @field_validator("environment")
+    @classmethod
+    def _one_object_for_each_machine(cls, environment: Environment) -> Environment:
+        return _first_equal(environment)  # a file has thousands of records and few machines
 
     @model_validator(mode="after")
     def _samples_only_where_passed(self) -> Record:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,19 +38,31 @@ def load(path: Path) -> Loaded:
         StoreError: when there is no such file.
         NotUtf8: when its text is in another encoding.
     """
+    records, problems = [], []
     try:
-        lines = utf8(path.read_bytes(), path).splitlines()
+        with path.open("rb") as file, _without_collections():
+            for number, line in enumerate(file, start=1):
+                try:
+                    records.append(Record.model_validate_json(utf8(line, path) if number == 1 else line))
+                except ValidationError as error:
+                    problems.append(f"{path}:{number}: {_why(error)}; the line is left out")
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}; give a file that `moebench run` wrote") from error
-    records, problems = [], []
-    for number, line in enumerate(lines, start=1):
-        try:
-            records.append(Record.model_validate_json(line))
-        except ValidationError as error:
-            problems.append(f"{path}:{number}: {_why(error)}; the line is left out")
     if not records and len(problems) > 1:  # another file than was meant
         problems = [f"{problems[0]} (and {len(problems) - 1} more)"]
     return Loaded(records, problems)
+
+
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Keep the garbage collector from walking through records again and again: it would take most of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _why(error: ValidationError) -> str:
