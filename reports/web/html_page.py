@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Final
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from .. import measures
 from ..columns import Column, place_columns
@@ -69,6 +69,10 @@ class HtmlView(View):
     """One section in HTML; ``plot_styles`` collects the styles of its plots."""
 
     plot_styles: PlotStyles
+
+    def name(self, row: Row) -> Markup:
+        """Return the name of a row's kernel, which may be broken after an underscore."""
+        return Markup(str(escape(row.kernel)).replace("_", "_<wbr>"))  # noqa: S704  # escaped
 
     def number(self, row: Row) -> int:
         """Return the number of a row's record in the report."""

@@ -25,7 +25,7 @@ EVIL = "<script>alert(1)</script>|`x`](http://example.org)\n# '\"><img src=x one
 class _Outline(HTMLParser):
     """Tags with their attributes, and the text between them."""
 
-    VOID = ("meta", "br", "img", "link", "hr", "input")
+    VOID = ("meta", "br", "wbr", "img", "link", "hr", "input")
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -11,8 +11,9 @@ function facts(row, also = "") {
     const text = wanted ? cellText(row, heading.cellIndex) : "";
     if (text && text !== "–") found.push([nameOf(heading), text]);
   }
-  for (const said of table.caption?.querySelectorAll("[data-fact]") ?? []) {
-    found.push([said.dataset.fact, said.querySelector("b").textContent]);
+  for (const said of table.caption?.querySelectorAll("[data-shared]") ?? []) {
+    const { shared, fact } = said.dataset;
+    if (fact !== undefined || shared === also) found.push([shared, said.querySelector("b").textContent]);
   }
   const why = row.querySelector(".why");
   if (why) found.push(["outcome", why.textContent]);
