@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from .columns import PERCENT, Measure
+from .numbers import optional
 from .row import Row
 
 S_PER_H: Final = 3600
@@ -41,6 +42,19 @@ def _cost_of_tokens(row: Row) -> float | None:
         return None
     hours = row.median.value / 1e3 / S_PER_H
     return row.price * ranks * hours / tokens * 1e6
+
+
+def _joules_per_token(row: Row) -> float | None:
+    """Return None for a reference: its tokens are routed rows."""
+    tokens, clocks = row.record.problem.get("T"), row.record.clocks
+    if clocks is None or clocks.energy_j is None or row.reference or not isinstance(tokens, int) or not tokens:
+        return None
+    return clocks.energy_j / tokens
+
+
+def _millijoules(row: Row) -> str:
+    joules = _joules_per_token(row)
+    return optional(None if joules is None else 1e3 * joules)
 
 
 EFFICIENCY_MEASURES: Final[tuple[Measure, ...]] = (
@@ -80,5 +94,14 @@ EFFICIENCY_MEASURES: Final[tuple[Measure, ...]] = (
         "has many such layers",
         _cost_of_tokens,
         drop_priority=3,
+    ),
+    Measure(
+        "joules_per_token",
+        "energy of a token",
+        "mJ",
+        "energy of one of many calls back to back over its tokens, in files in joules; a model has many such layers",
+        _joules_per_token,
+        text=_millijoules,
+        drop_priority=8,
     ),
 )

@@ -91,6 +91,13 @@ def _share(row: Row, part: Callable[[Phases], Sequence[float]]) -> float | None:
     return sum(part(phases)) / whole
 
 
+def _moving(row: Row) -> float | None:
+    stages = row.record.stages
+    if not row.passed or stages is None or not stages.whole_ns or not {"dispatch", "combine"} & stages.stages_ns.keys():
+        return None
+    return sum(stages.stages_ns.get(name, 0.0) for name in ("dispatch", "combine")) / stages.whole_ns
+
+
 def _hidden(row: Row) -> float | None:
     return row.record.phases.overlap if row.passed and row.record.phases else None
 
@@ -261,6 +268,15 @@ MEASURES: Final[tuple[Measure, ...]] = (
         drop_priority=5,
         neutral=0,
     ),
+    Measure(
+        "moving",
+        "moving",
+        PERCENT,
+        "share of a call with warm caches in dispatch and combine: ordering routes, copying tokens and adding rows up, "
+        "where no product does it",
+        _moving,
+        drop_priority=5,
+    ),
     _invariance("repeat", "again", "in a second call, of a training step the gradients too"),
     _invariance("batch", "other batch sizes", "in smaller batches"),
     _invariance("alone", "alone", "when it is the only token"),
@@ -286,5 +302,12 @@ MEASURES: Final[tuple[Measure, ...]] = (
         "operators of one call whose result the host waits for",
         lambda row: _launches(row, lambda one: one.host_waits),
     ),
-    Measure("energy_j", "energy", "J", "energy of one call, as the device counts it", _energy_j, drop_priority=8),
+    Measure(
+        "energy_j",
+        "energy",
+        "J",
+        "energy of one of many calls back to back, as the device counts it for the whole of itself",
+        _energy_j,
+        drop_priority=8,
+    ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -41,6 +42,17 @@ def gather_floats(values: Sequence[float]) -> list[list[float]]:
 def slowest(value: float) -> float:
     """Return the largest of the values of all ranks."""
     return max(of_rank[0] for of_rank in gather_floats([value]))
+
+
+def sum_of_devices(device: str, value: float | None) -> float | None:
+    """Return the sum over the devices of all ranks, each counted once; None where it is not known of all.
+
+    ``device`` names this rank's device on its machine: the value of ranks with one device is one value.
+    """
+    mine = [_machine(), float(zlib.crc32(device.encode())), math.nan if value is None else value]
+    of_devices = {(machine, code): found for machine, code, found in gather_floats(mine)}
+    total = sum(of_devices.values())
+    return None if math.isnan(total) else total
 
 
 def in_step() -> None:

@@ -44,6 +44,7 @@ class TrialEntry:
     observed: dict[str, BaseModel] = field(default_factory=dict)
     samples: Samples | None = None
     clocks: Clocks | None = None
+    energy_j: float | None = None
     cold: Cold | None = None
     replaced_clock: str = ""
 

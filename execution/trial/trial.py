@@ -20,13 +20,16 @@ from ...kernels.tuned.source_hash import source_hash
 from ...results.record import SCHEMA, CacheState, Record, Roofline, Status, Timing
 from ...results.record.environment import commit
 from ...results.timing.clock import Clock
+from ...results.timing.device_functions import synchronize
 from ...results.timing.disturbance import Watch, host_clock
+from ...results.timing.energy.energy_counter import EnergyCounter
 from ...results.timing.roofline import MachineRates
-from .across_ranks import of_first_rank, processes_here, rank, roofline_of_ranks
+from .across_ranks import gather, of_first_rank, processes_here, rank, roofline_of_ranks
 from .balance import balance_of
 from .entry import TrialEntry, alive, subjects
 from .interleave_lock import interleave
 from .local_environment import environment_of
+from .observers.call_energy import LEAST_BUDGET_S, joules_of_call, with_energy
 from .observers.invariance import InvarianceObserver
 from .observers.launches import LaunchObserver
 from .observers.observer import (
@@ -56,14 +59,26 @@ ASKED_FURTHER_CALLS: Final[tuple[FurtherCallObserver, ...]] = (StageObserver(),)
 """All observers of a trial, by the moment at which they observe. A new metric of the record joins one of these."""
 
 
+def _no_wait() -> None:
+    """Return at once: a call on a CPU has ended when it returns."""
+
+
 class TrialRunner:
     """A device ready for trials: its clocks, its measured rates, its fingerprint. One for each worker process.
 
-    ``watch`` is that of the clocks, None for another one; it is told whose time is no disturbance.
+    ``watch`` is that of the clocks, None for another one; it is told whose time is no disturbance. ``energy`` counts
+    the joules of the device, None where nothing does.
     """
 
-    def __init__(self, device: torch.device, clocks: Mapping[CacheState, Clock], watch: Watch | None = None) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        clocks: Mapping[CacheState, Clock],
+        watch: Watch | None = None,
+        energy: EnergyCounter | None = None,
+    ) -> None:
         self._device = device
+        self._energy = energy
         self._clocks = clocks
         self._watch = watch or Watch()
         self._machine = MachineRates(device, self._watch)
@@ -147,6 +162,7 @@ class TrialRunner:
 
     def _observe_after_timing(self, task: Task, entry: TrialEntry) -> None:
         """Let observers make calls of their own on the inputs of the first call."""
+        searching = task.budget.samples is not None or task.point.stage is not None
         observers = [observer for observer in ASKED_FURTHER_CALLS if observer.field in task.asks]
         if task.budget.samples is None:  # a search does not use the others
             observers = [*FURTHER_CALLS, *observers]
@@ -154,6 +170,17 @@ class TrialRunner:
             if observer.applies(entry.built) and (check := self._checks.first([entry])):
                 found = observer.observe(self._observed(entry, check), self._watch)
                 entry.observed |= {observer.field: found} if found else {}
+
+        if not searching and task.budget.seconds >= LEAST_BUDGET_S and task.cache != "hot":
+            self._count_energy(entry)
+
+    def _count_energy(self, entry: TrialEntry) -> None:
+        """Count the joules of calls on the inputs of the first one; a hot clock has counted those of its own."""
+        counted = all(gather(self._energy is not None))
+        if self._energy is not None and counted and (check := self._checks.first([entry])):
+            wait = synchronize if self._device.type == "cuda" else _no_wait
+            call = self._observed(entry, check)
+            entry.energy_j = joules_of_call(call, self._energy, wait=wait, watch=self._watch)
 
     def _observed(self, entry: TrialEntry, check: ReferenceCheck) -> ObservedCall:
         return ObservedCall(
@@ -236,7 +263,7 @@ class TrialRunner:
             balance=entry.balance,
             roofline=roofline,
             **observed,
-            clocks=entry.clocks,
+            clocks=with_energy(entry.clocks, entry.energy_j),
             environment=self.environment,
             commit=self.commit,
             source=source_hash(entry.kernel.name, entry.problem.block),

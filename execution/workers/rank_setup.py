@@ -17,6 +17,7 @@ from ...results.timing.cpu_clock import CpuClock
 from ...results.timing.cuda_clock import ColdCudaClock, HotCudaClock, TorchCudaDevice
 from ...results.timing.disturbance import Watch
 from ...results.timing.eager_clock import EagerClock
+from ...results.timing.energy.energy_counter import energy_counter
 from ...results.timing.gpu_check import check_gpu, check_idle
 from ...results.timing.memory import keep_freed_memory
 from ...results.timing.nvml import connect
@@ -67,7 +68,7 @@ def open_trial_runner(
                 timeout=COLLECTIVE_TIMEOUT,
             )
     watch = Watch(processes_here())
-    return TrialRunner(device, clocks_of(device, watch), watch)
+    return TrialRunner(device, clocks_of(device, watch), watch, energy_counter(device))
 
 
 def joined_collectives() -> int:

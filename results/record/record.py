@@ -375,9 +375,15 @@ class Timing(_RecordPart):
 
 
 class Clocks(_RecordPart):
-    """State of an NVIDIA device after the last sample: MHz, watts, degrees Celsius, joules per call.
+    """State of an NVIDIA device after the last sample: MHz, watts, degrees Celsius; and the joules of a call.
 
-    What could not be read is None; ``unread`` then says why the first reading of the process that failed did.
+    What could not be read is None; ``unread`` then says why the first reading of the process that failed did. On a CPU
+    there is the energy alone.
+
+    Joules are those that the whole device used while it made calls back to back for half a second or more: a GPU with
+    its memory and board, or the packages of a CPU with all their cores, used or not, without the memory. Caches are
+    warm, but for those of a hot clock, whose calls go round more inputs than the cache holds. On several ranks they are
+    the sum over the ranks' devices.
     """
 
     sm_mhz: Count | None = Field(default=None, description="clock of the multiprocessors")
@@ -385,7 +391,7 @@ class Clocks(_RecordPart):
     power_w: Amount | None = Field(default=None, description="power draw")
     temperature_c: int | None = Field(default=None, description="temperature of the device")
     throttle_reasons: list[str] | None = Field(default=None, description="reasons why the device slowed itself down")
-    energy_j: Amount | None = Field(default=None, description="energy of one call")
+    energy_j: Amount | None = Field(default=None, description="energy of one of many calls back to back")
     unread: str = Field(default="", description="why the first reading that failed did, empty if none failed")
 
 
@@ -478,7 +484,9 @@ class Record(_RecordPart):
         default=None, description="present where a run asks for it (`--stages`), unless others disturbed its calls"
     )
     invariance: Invariance | None = Field(default=None, description="present where a suite asks for it")
-    clocks: Clocks | None = Field(default=None, description="present on an NVIDIA device")
+    clocks: Clocks | None = Field(
+        default=None, description="present on an NVIDIA device, and on a CPU whose energy can be read"
+    )
     environment: Environment = Field(description="the machine and the software")
     commit: str = Field(description="commit of the checkout, with `-dirty` after it when sources differ, or `unknown`")
     source: str = Field(default="", description="hash of the sources that the kernel is made of")

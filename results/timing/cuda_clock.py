@@ -10,7 +10,6 @@ to call again is taken from the slowest rank.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,13 +32,12 @@ from .clock import (
     throttled,
 )
 from .device_functions import DeviceEvent, synchronize
-from .nvml import Telemetry
+from .energy.energy_per_run import joules_per_run
+from .nvml import NVML_TICK_MS, Telemetry
 
 BLOCK_MS: Final = 1.0  # several times what it takes to enqueue a layer of some dozen kernels
 MAX_BLOCK_MS: Final = 128.0  # longer than enqueuing any layer takes; a call not enqueued by then waits for the device
 SLEEP_CYCLES_PER_MS: Final = 2_000_000  # no device is clocked far above 2 GHz; on a slower one the block lasts longer
-ENERGY_MS: Final = 500.0  # the energy counter moves every 20 to 100 ms; this sees several of its ticks
-ENERGY_BATCH_MS: Final = 10.0  # reading the counter takes well under 1 % of this, so the device is never idle for long
 EVENT_MS: Final = 1e-3  # resolution of an event; shorter times are rounded up to it
 
 
@@ -210,7 +208,8 @@ class ColdCudaClock:
     """One call with nothing of its own in the L2.
 
     Protocol: read twice the L2; block the device; start event; call; stop event; wait. Nothing waits between the
-    flush and the start. The state has no energy: most of what the device spends here is the flush and the block.
+    flush and the start. The state has no energy: most of what the device spends here is the flush and the block. It is
+    counted in calls of its own.
     """
 
     name: ClockName = "cuda_event"
@@ -280,22 +279,11 @@ class HotCudaClock:
         return self._telemetry.state(energy_j=self._energy_j)
 
     def _energy_per_replay(self, replay: Callable[[], object], ms: float) -> float | None:
-        """Return the joules of one replay, counted between two ticks of the device's energy counter.
+        """Return the joules of one replay, None where the device does not count them."""
 
-        None where the counter does not tick twice: the device has no counter, or a replay takes a good part of
-        ``ENERGY_MS``.
-        """
-        ms = self._device.slowest(max(ms, EVENT_MS))
-        batch = math.ceil(ENERGY_BATCH_MS / ms)
-        readings: list[tuple[float, int]] = []
-        for replays in range(batch, math.ceil(ENERGY_MS / ms) + batch, batch):
-            _run([replay], batch)
+        def replays(times: int) -> None:
+            _run([replay], times)
             self._device.synchronize()
-            joules = self._telemetry.energy_j()
-            if joules is not None and (not readings or joules != readings[-1][0]):
-                readings.append((joules, replays))
-        ticks = readings[1:]  # the first is no tick
-        if len(ticks) < 2:
-            return None
-        (first_j, first), (last_j, last) = ticks[0], ticks[-1]
-        return (last_j - first_j) / (last - first)
+
+        ms = self._device.slowest(max(ms, EVENT_MS))
+        return joules_per_run(replays, ms, self._telemetry.energy_j, tick_ms=NVML_TICK_MS)

@@ -19,6 +19,8 @@ from ..record import Clocks
 
 T = TypeVar("T")
 
+NVML_TICK_MS: Final = 100.0  # the energy counter moves every 20 to 100 ms
+
 
 class _Reason(IntFlag):
     """Why the clocks are what they are: NVML's ``nvmlClocksEventReason`` bits."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from moebench.reports.measures import values
+from moebench.reports.measures import columns, values
 from moebench.reports.table import table
-from moebench.results.record import Record
+from moebench.results.record import Clocks, Record
 
 Make = Callable[..., Record]
 
@@ -50,3 +50,16 @@ def test_the_cost_counts_every_rank(make: Make) -> None:
     assert values(row)["cost_per_million_tokens"] == pytest.approx(0.001 * 2 * 0.5)
     (free,) = table([make("padded", problem=problem)])
     assert values(free)["cost_per_million_tokens"] is None
+
+
+def test_the_energy_of_a_token_is_that_of_a_call_over_its_tokens(make: Make) -> None:
+    """In joules in files and in millijoules in tables; a reference has rows for tokens."""
+    used = Clocks(energy_j=0.5)
+    padded, dense, unknown = (
+        table([make(name, problem={"T": 2000}, clocks=clocks)])[0]
+        for name, clocks in (("padded", used), ("dense", used), ("padded", None))
+    )
+    assert values(padded)["joules_per_token"] == pytest.approx(0.5 / 2000)
+    assert (values(dense)["joules_per_token"], values(unknown)["joules_per_token"]) == (None, None)
+    (column,) = (column for column in columns() if column.heading == "energy of a token (mJ)")
+    assert (column.cell(padded), column.cell(unknown)) == ("0.250", "–")

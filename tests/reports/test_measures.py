@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 
 from moebench.reports import measures
-from moebench.reports.columns import Measure, worth
+from moebench.reports.columns import Measure, Value, worth
 from moebench.reports.measures import MEASURES, columns, glossary, values
 from moebench.reports.report import Report
 from moebench.reports.table import table
 from moebench.reports.terminal import terminal
-from moebench.results.record import Clocks, Invariance, Phases, Record, Sameness, Status, Traffic
+from moebench.results.record import Clocks, Invariance, Phases, Record, Sameness, Stages, Status, Traffic
 
 Make = Callable[..., Record]
 
@@ -89,6 +89,17 @@ def test_traffic_and_phases_of_ranks_become_shares(make: Make) -> None:
     assert found["communicating"] == pytest.approx(6 / 16)
     assert found["waiting"] == pytest.approx(2 / 16)
     assert found["hidden"] == pytest.approx(0.75)
+
+
+def test_moving_is_the_share_of_dispatch_and_combine_where_they_are_known(make: Make) -> None:
+    def moving(stages: Stages | None) -> Value:
+        (row,) = table([make().model_copy(update={"stages": stages})])
+        return values(row)["moving"]
+
+    assert moving(None) is None
+    assert moving(Stages(stages_ns={}, whole_ns=10.0)) is None, "a peer's, which is not known to move nothing"
+    assert moving(Stages(stages_ns={"dispatch": 2.0, "up": 5.0, "combine": 1.0}, whole_ns=10.0)) == pytest.approx(0.3)
+    assert moving(Stages(stages_ns={"combine": 1.0}, whole_ns=10.0)) == pytest.approx(0.1)
 
 
 def test_names_and_headings_are_unique_and_every_measure_has_a_meaning() -> None:
