@@ -6,6 +6,7 @@ from typing import Final
 
 import pandas as pd
 
+from ..results.record import Record
 from .measures import values
 from .row import Row, leading, places
 from .section import Section
@@ -39,6 +40,8 @@ def section_frame(section: Section) -> pd.DataFrame:
     ideal_bytes
     flops_per_s,            measured rates of the machine
     bytes_per_s
+    stages_ms               what a call did for how many ms, by name: its stages and `unattributed`, else, on several
+                            ranks, `compute`, `communication` and `waiting` as means over the ranks; None elsewhere
     wall_s, commit, time    duration of the whole trial; source and moment of the measurement
     ======================  ==========================================================================================
     """
@@ -98,5 +101,21 @@ def _shown(row: Row, section: Section) -> dict[str, object]:
         "ideal_bytes": work.ideal_bytes if work else None,
         "flops_per_s": roofline.flops_per_s if roofline else None,
         "bytes_per_s": roofline.bytes_per_s if roofline else None,
+        "stages_ms": _stages(record),
         "wall_s": record.wall_s,
     }
+
+
+def _stages(record: Record) -> dict[str, float] | None:
+    """Return what a call did for how many ms: its stages and the rest, else what its ranks did on the average."""
+    if record.stages:
+        named = {str(name): time / 1e6 for name, time in record.stages.stages_ns.items()}
+        return named | {"unattributed": record.stages.unattributed_ns / 1e6}
+    if phases := record.phases:
+        parts = {
+            "compute": phases.compute_ns,
+            "communication": phases.communication_ns,
+            "waiting": phases.waiting_ns,
+        }
+        return {name: sum(times) / len(times) / 1e6 for name, times in parts.items() if times}
+    return None

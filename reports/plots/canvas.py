@@ -5,28 +5,32 @@ The same records give the same bytes.
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
 from typing import Any, Final
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from ..numbers import plain
 from .palette import GRID, INK, MUTED, PANEL
 
 WIDTH: Final = 4.8  # inches of a panel: its 9 pt text stays readable on a phone 360 px wide
 HEIGHT: Final = 2.35  # inches between the axes of a panel of lines
+LEFT: Final = 0.62  # inches beside the axes, for numbers
+RIGHT: Final = 0.18  # inches beside the axes, for half of the last label under it
 BOTTOM: Final = 0.48  # inches under the axes, for ticks and a title
 LETTER: Final = 0.075  # inches that a 9 pt letter takes on the average
 TITLE: Final = 58  # letters of a title that fit over a panel
 LINE: Final = 0.17  # inches from a line of text to the next
+PANELS: Final = 12  # of one drawing: more are not compared by eye, and six measures of them take a page a second
 EDGE: Final = 0.1  # inches around everything
 
 _SETTINGS: Final[dict[Any, Any]] = {  # matplotlib's own type of a key is a list of 300 literals that grows
@@ -70,22 +74,66 @@ def settings() -> Iterator[None]:
 
 
 def panel(
-    title: str, *, height: float = HEIGHT, left: float = 0.62, bottom: float = BOTTOM, right: float = EDGE
+    title: str,
+    *,
+    label: str = "",
+    height: float = HEIGHT,
+    left: float = LEFT,
+    bottom: float = BOTTOM,
+    right: float = RIGHT,
 ) -> tuple[Figure, Axes]:
-    """Return a figure with one pair of axes that has such a height and such margins, under its title."""
+    """Return a figure with one pair of axes that has such a height and such margins in inches, under its title.
+
+    ``label`` names the vertical axis, over its top. The axes have neither ticks nor labels of their own, which take
+    matplotlib half of the time of a panel: see `scale.ticks`.
+    """
     lines = wrapped(title)
-    top = EDGE + LINE * len(lines)
+    top = EDGE / 2 + LINE * (len(lines) + bool(label)) + EDGE / 2
     whole = top + height + bottom
     figure = Figure(figsize=(WIDTH, whole))
     for number, line in enumerate(lines):
         figure.text(EDGE / WIDTH, 1 - (EDGE / 2 + LINE * number) / whole, line, va="top", fontsize=9.5)
+    if label:
+        figure.text(EDGE / WIDTH, 1 - (top - EDGE / 2) / whole, label, va="bottom", color=MUTED)
     axes = figure.add_axes((left / WIDTH, bottom / whole, 1 - (left + right) / WIDTH, height / whole))
+    bare(axes)
     return figure, axes
 
 
+def legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """Write a legend at the foot of a figure, for what the legend of kernels does not tell."""
+    figure.legend(
+        handles,
+        names,
+        loc="lower left",
+        bbox_to_anchor=(0, 0),
+        ncols=_columns(names),
+        fontsize=8.5,
+        borderpad=0.3,
+        handlelength=1.6,
+        columnspacing=1.2,
+        labelspacing=0.25,
+    )
+
+
+def legend_height(names: Sequence[str]) -> float:
+    """Return the inches that a legend with these names takes."""
+    return EDGE + LINE * math.ceil(len(names) / _columns(names))
+
+
+def _columns(names: Sequence[str]) -> int:
+    return min(len(names), max(1, int(WIDTH / (0.5 + LETTER * max(map(len, names))))))
+
+
+def bare(axes: Axes) -> None:
+    """Leave only the lines of axes."""
+    axes.xaxis.set_visible(False)
+    axes.yaxis.set_visible(False)
+
+
 def wrapped(title: str) -> list[str]:
-    """Return a title in as many lines as it takes over a panel, four at most."""
-    return textwrap.wrap(plain(title, 4 * TITLE), TITLE)[:4]
+    """Return a title in as many lines as it takes over a panel, four at most. Groups of digits stay together."""
+    return textwrap.wrap(title, TITLE, max_lines=4, placeholder="…")
 
 
 def svg(figure: Figure) -> str:

@@ -15,12 +15,22 @@ try:
     from ..frame import section_frame
     from .canvas import settings
     from .kinds.main_plot import main_plots
+    from .kinds.pareto_front import pareto_drawings
+    from .kinds.roofline_plot import roofline_drawings
+    from .kinds.stage_bars import stage_drawings
+    from .kinds.winner_map import map_drawings
 except ImportError as error:
     MISSING = f"there are no plots, matplotlib cannot be imported ({error}): pip install matplotlib pandas"
 else:
     MISSING = ""
     Kind = Callable[[pd.DataFrame, Mapping[str, Style]], list[Drawing]]
-    KINDS: Final[tuple[Kind, ...]] = (main_plots,)
+    KINDS: Final[tuple[Kind, ...]] = (
+        main_plots,
+        map_drawings,
+        stage_drawings,
+        roofline_drawings,
+        pareto_drawings,
+    )
 
 
 def drawings(section: Section, styles: Mapping[str, Style]) -> list[Drawing]:

@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...numbers import exact, plain
-from ..canvas import BOTTOM, EDGE, HEIGHT, LETTER, LINE, TITLE, WIDTH, panel
+from ..canvas import BOTTOM, EDGE, LETTER, LINE, TITLE, WIDTH, bare, panel
 from ..crossovers import Crossover, crossovers
 from ..marks import KernelMarks
 from ..palette import GRID, INK, MUTED, SHADE, Style
-from ..quantity import DrawnQuantity, column, flags
-from ..scale import Floats, place_axis, positions, value_axis
+from ..quantity import DrawnQuantity, column, flags, words
+from ..scale import Floats, axis_title, place_axis, positions, ticks, value_axis
 
 LABEL: Final = 36  # characters of a category that fit beside a panel
 BAND: Final = 0.42  # inches of a category with few kernels
@@ -74,31 +74,30 @@ def _lines(
 ) -> Figure:
     numbers = sorted(x for x in places if not isinstance(x, str))
     at = positions(numbers, [x for x in places if isinstance(x, str)])
-    title = str(frame["facet"].iloc[0])
+    title = words(frame, "facet")[0]
     dropping = dropped(frame)
     named = crossovers(frame)[: len(LETTERS)]
     more = LINE * len(named)
-    beneath = 0.0 if dropping is None else STRIP + 0.12
-    figure, axes = panel(title, height=HEIGHT, bottom=BOTTOM + more + beneath)
+    beneath = 0.0 if dropping is None else STRIP + LINE + 2 * EDGE
+    figure, axes = panel(title, label=quantity.label, bottom=BOTTOM + more + beneath)
     value_axis(axes, "y", values)
     for kernel, found in frame.groupby("kernel"):
         series = KernelMarks(styles, str(kernel))
-        ticks = np.array([at[x] for x in found["x"]])
+        across = np.array([at[x] for x in found["x"]])
         value, low, high = (column(found, name) for name in ("value", "low", "high"))
-        along = np.argsort(ticks)
+        along = np.argsort(across)
         joined = along[flags(found, "numeric")[along]]
-        series.line(axes, ticks[joined], value[joined])
-        series.intervals(axes, ticks, low, high)
-        series.marks(axes, ticks, value, found["record"].tolist())
+        series.line(axes, across[joined], value[joined])
+        series.intervals(axes, across, low, high)
+        series.marks(axes, across, value, found["record"].tolist())
     _limit(axes, best_limit(frame, quantity), at, quantity)
     if len(numbers) < len(at):
         edge = list(at.values())[len(numbers) - 1 : len(numbers) + 1]
         axes.axvline(sum(edge) / 2, color=GRID)
-    axes.set_ylabel(quantity.label)
-    place_axis(axes, at, str(frame["axis"].iloc[0]))
     _crossings(figure, axes, named, at)
     if dropping is not None:
-        _strip(figure, axes, dropping, at, BOTTOM + more)
+        axes = _strip(figure, axes, dropping, at, BOTTOM + more)
+    place_axis(axes, at, words(frame, "axis")[0])
     return figure
 
 
@@ -138,32 +137,28 @@ def _limit(axes: Axes, limit: pd.Series, at: Mapping[float | str, float], quanti
     if found.empty:
         return
     numeric = sorted(x for x in found.index if not isinstance(x, str))
-    ticks, line = [at[x] for x in numeric], found[numeric].to_numpy(dtype=float)
+    across, line = [at[x] for x in numeric], found[numeric].to_numpy(dtype=float)
     beyond = axes.get_ylim()[0 if quantity.lower_is_better else 1]
-    if len(ticks) > 1:
-        axes.plot(ticks, line, color=INK, linestyle=":", linewidth=1.6)
-        axes.fill_between(ticks, line, beyond, color=SHADE, linewidth=0, zorder=0.5)
-    words = [x for x in found.index if isinstance(x, str) or len(ticks) == 1]
-    if words:
-        axes.plot([at[x] for x in words], found[words], color=INK, linestyle="none", marker="_", markersize=12)
+    if len(across) > 1:
+        axes.plot(across, line, color=INK, linestyle=":", linewidth=1.6)
+        axes.fill_between(across, line, beyond, color=SHADE, linewidth=0, zorder=0.5)
+    apart = [x for x in found.index if isinstance(x, str) or len(across) == 1]
+    if apart:
+        axes.plot([at[x] for x in apart], found[apart], color=INK, linestyle="none", marker="_", markersize=12)
 
 
-def _strip(figure: Figure, axes: Axes, dropping: pd.Series, at: Mapping[float | str, float], bottom: float) -> None:
-    """Draw the drop rate under a panel, on the same places."""
+def _strip(figure: Figure, axes: Axes, dropping: pd.Series, at: Mapping[float | str, float], bottom: float) -> Axes:
+    """Draw the drop rate under a panel, on the same places, and return its axes."""
     height = figure.get_figheight()
     box = axes.get_position()
-    title = axes.get_xlabel()
-    axes.set_xlabel("")
-    axes.tick_params(axis="x", labelbottom=False)
     strip = figure.add_axes((box.x0, bottom / height, box.width, STRIP / height), sharex=axes)
-    ticks, share = [at[x] for x in dropping.index], 100 * dropping.to_numpy(dtype=float)
-    strip.plot(ticks, share, color=INK, marker="|", linewidth=1)
-    strip.fill_between(ticks, share, 0, color=SHADE, linewidth=0)
-    strip.set_ylim(0, max(1.0, float(np.nanmax(share))) * 1.2)
-    strip.set_ylabel("dropped\n(%)")
-    strip.grid(axis="y")
-    strip.tick_params(axis="x", labelbottom=True)
-    strip.set_xlabel(title)
+    bare(strip)
+    places, share = [at[x] for x in dropping.index], 100 * dropping.to_numpy(dtype=float)
+    strip.plot(places, share, color=INK, marker="|", linewidth=1)
+    strip.fill_between(places, share, 0, color=SHADE, linewidth=0)
+    value_axis(strip, "y", np.array([0.0, max(1.0, float(np.nanmax(share)))]), most=3)
+    figure.text(EDGE / WIDTH, (bottom + STRIP + EDGE) / height, "dropped (%)", va="bottom", color=MUTED)
+    return strip
 
 
 def _bands(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, Style], values: Floats) -> Figure:
@@ -173,7 +168,9 @@ def _bands(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, St
     labels = [plain(exact(x), LABEL) for x in places]
     left = 0.3 + LETTER * max(map(len, labels))
     height = len(places) * max(BAND, MARK * len(names))
-    figure, axes = panel(str(frame["facet"].iloc[0]), height=height, left=left)
+    figure, axes = panel(
+        words(frame, "facet")[0], label=plain(words(frame, "axis")[0], TITLE), height=height, left=left
+    )
     value_axis(axes, "x", values)
     shifts = dict(zip(names, np.linspace(-0.32, 0.32, len(names)) if len(names) > 1 else [0.0], strict=True))
     level = {x: order for order, x in enumerate(places)}
@@ -185,11 +182,9 @@ def _bands(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, St
         series.intervals(axes, at, column(found, "low"), column(found, "high"), across=True)
         series.marks(axes, column(found, "value"), at, found["record"].tolist())
     limit = best_limit(frame, quantity).dropna()
-    levels = np.array([level[x] for x in limit.index], dtype=float)
-    axes.vlines(limit.to_numpy(dtype=float), levels - 0.42, levels + 0.42, color=INK, linestyle=":", linewidth=1.6)
+    bars = np.array([level[x] for x in limit.index], dtype=float)
+    axes.vlines(limit.to_numpy(dtype=float), bars - 0.42, bars + 0.42, color=INK, linestyle=":", linewidth=1.6)
     axes.set_ylim(len(places) - 0.5, -0.5)
-    axes.set_yticks(range(len(places)), labels)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(quantity.label)
-    figure.text(EDGE / WIDTH, 0.14 / figure.get_figheight(), plain(str(frame["axis"].iloc[0]), LABEL // 2))
+    ticks(axes, "y", range(len(places)), labels)
+    axis_title(axes, quantity.label)
     return figure

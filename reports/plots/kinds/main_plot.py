@@ -12,14 +12,12 @@ import pandas as pd
 
 from ...measures import MEASURES
 from ...numbers import counted, number, plain
-from ..canvas import svg
+from ..canvas import PANELS, svg
 from ..drawing import Drawing
 from ..palette import Style
 from ..quantity import QUANTITIES, DrawnQuantity, column, flags, quantified, words
 from ..scale import shared
 from .along_axis import along_axis, dropped, is_lines, spanned
-
-PANELS: Final = 12  # of one drawing: more are not compared by eye, and six measures of them take a page a second
 
 _HEADINGS: Final = {measure.name: measure.column.heading for measure in MEASURES}
 
@@ -68,6 +66,8 @@ def _words(facet: pd.DataFrame, quantity: DrawnQuantity) -> str:
     title = plain(words(facet, "facet")[0])
     if competing["kernel"].nunique() < 2:
         return f"{title}: {span}."
+    if (competing.groupby("x", sort=False)["value"].nunique() < 2).all():
+        return f"{title}: {span}, equal for all kernels."
     best: dict[str, tuple[float, str]] = {}
     sign = 1 if quantity.lower_is_better else -1
     for x, value, kernel in zip(

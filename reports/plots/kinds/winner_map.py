@@ -1,0 +1,188 @@
+"""Winner map: which kernel wins over two quantities of the problem, and by how much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from ...numbers import exact, number, plain
+from ..canvas import BOTTOM, LETTER, PANELS, RIGHT, WIDTH, group_id, panel, svg
+from ..drawing import Drawing
+from ..marks import KernelMarks
+from ..palette import PANEL, Style
+from ..quantity import column, flags, words
+from ..scale import axis_title, ticks
+
+SIZES: Final = ("T", "E", "K", "F", "D")
+SECOND: Final = (*SIZES, "capacity_factor", "load", "router", "ranks", "block", "model", "series")
+"""Quantities that stand beside the one on the axis, in the order of preference."""
+FILLED: Final = 0.75  # of the cells of a map are the fewest that make it one
+MOST: Final = 40  # lines of a map, and 6 columns; a larger one is a table
+COLUMNS: Final = 6
+CELL: Final = 0.42  # inches of the height of a cell
+NAME: Final = 28  # letters of a place
+TINT: Final = 0.22  # of the colour of a winner is behind the text, which stays readable on it in both themes
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The winner of one cell, its margin over the second in percent, None where it ran alone, and whether they tie."""
+
+    across: str
+    down: str
+    kernel: str
+    record: int
+    margin: float | None
+    tied: bool
+
+    @property
+    def words(self) -> str:
+        if self.margin is None:
+            return "alone"
+        return f"tied, {number(self.margin)} %" if self.tied else f"by {number(self.margin)} %"
+
+
+def winner_map(frame: pd.DataFrame, second: str, styles: Mapping[str, Style]) -> Figure | None:
+    """Return the map of the panel's places over their axis and the column ``second``, None for fewer than 2 × 2.
+
+    ``frame`` are the trials of one dtype, mode and detail.
+    """
+    cells = winners(frame, second)
+    along, beside = _values(cells, frame, second)
+    if not _is_map(cells, along, beside):
+        return None
+    names = [words(frame, "axis")[0], "line" if second == "series" else second.replace("_", " ")]
+    columns, lines = along, beside
+    turned = len(along) > len(beside) or len(along) > COLUMNS
+    if turned:
+        columns, lines, names = beside, along, names[::-1]
+    labels = [plain(line, NAME) for line in lines]
+    left = 0.25 + LETTER * max(map(len, labels))
+    figure, axes = panel(
+        " · ".join(filter(None, (words(frame, name)[0] for name in ("dtype", "mode", "detail")))),
+        label=plain(names[1], NAME),
+        height=CELL * len(lines),
+        left=left,
+        bottom=BOTTOM,
+    )
+    letters = int((WIDTH - left - RIGHT) / len(columns) / LETTER) - 3
+    for cell in cells:
+        x, y = (
+            (columns.index(cell.down), lines.index(cell.across))
+            if turned
+            else (columns.index(cell.across), lines.index(cell.down))
+        )
+        look = KernelMarks(styles, cell.kernel)
+        box = Rectangle((x, y), 1, 1, facecolor=look.style.colour, alpha=TINT, edgecolor="none")
+        box.set_gid(group_id(look.index))
+        axes.add_patch(box)
+        look.marks(axes, [x + 0.9 / (letters + 3)], [y + 0.32], [cell.record])
+        for text, level, size in ((plain(cell.kernel, letters), 0.32, 8.5), (cell.words, 0.74, 8.0)):
+            axes.text(x + 2.0 / (letters + 3), y + level, text, va="center", fontsize=size)
+    axes.set(xlim=(0, len(columns)), ylim=(len(lines), 0))
+    axes.vlines(range(1, len(columns)), 0, len(lines), color=PANEL, linewidth=2)
+    axes.hlines(range(1, len(lines)), 0, len(columns), color=PANEL, linewidth=2)
+    letters = int((WIDTH - left - RIGHT) / len(columns) / LETTER)
+    ticks(axes, "x", [order + 0.5 for order in range(len(columns))], [plain(name, letters) for name in columns])
+    ticks(axes, "y", [order + 0.5 for order in range(len(lines))], labels)
+    axis_title(axes, names[0])
+    return figure
+
+
+def winners(frame: pd.DataFrame, second: str) -> list[Cell]:
+    """Return the winner of every place at which a competitor passed, over the axis and the column ``second``."""
+    rows = frame[flags(frame, "competes") & flags(frame, "best")]
+    rows = rows.assign(ms=column(rows, "median_ms")).sort_values(["place", "ms"], kind="stable")
+    found = []
+    for _, here in rows.groupby("place", sort=False):
+        times = column(here, "ms")
+        leads = flags(here, "leads")
+        found.append(
+            Cell(
+                across=_text(here["x"].iloc[0]),
+                down=_text(here[second].iloc[0]),
+                kernel=words(here, "kernel")[0],
+                record=int(here["record"].iloc[0]),
+                margin=100 * (times[1] / times[0] - 1) if len(times) > 1 else None,
+                tied=int(leads.sum()) > 1,
+            )
+        )
+    return found
+
+
+def _text(value: object) -> str:
+    """Return a value of a problem as a map names it."""
+    number_like = isinstance(value, int | float) and not isinstance(value, bool)
+    return exact(value) if number_like else plain("none" if value is None else str(value))  # type: ignore[arg-type]
+
+
+def _values(cells: Sequence[Cell], frame: pd.DataFrame, second: str) -> tuple[list[str], list[str]]:
+    """Return the names of the columns and of the lines of a map, numbers in their order."""
+    found = []
+    for name, used in (("x", {cell.across for cell in cells}), (second, {cell.down for cell in cells})):
+        values = frame[name].drop_duplicates().tolist()
+        values.sort(key=lambda value: (isinstance(value, str), value if isinstance(value, int | float) else 0))
+        found.append([text for text in dict.fromkeys(map(_text, values)) if text in used])
+    return found[0], found[1]
+
+
+def _is_map(cells: Sequence[Cell], across: Sequence[str], down: Sequence[str]) -> bool:
+    """Return whether each cell is one place, and nearly all of at least 2 × 2 are."""
+    size = len(across) * len(down)
+    apart = len({(cell.across, cell.down) for cell in cells}) == len(cells)
+    fits = min(len(across), len(down)) <= COLUMNS and max(len(across), len(down)) <= MOST
+    contested = sum(cell.margin is not None for cell in cells)
+    return apart and fits and min(len(across), len(down)) >= 2 and contested >= FILLED * size
+
+
+def map_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawing]:
+    """Return the map of a section, none where its records vary no two quantities or nobody competes."""
+    if frame["stage"].notna().any():
+        return []  # the trials of a search are not places that compete
+    panels = [one for _, one in frame.groupby(["dtype", "mode"], sort=False)][:PANELS]
+    for second in SECOND:
+        if second not in frame or frame[second].astype(str).nunique() < 2 or _of_a_model(frame, second):
+            continue
+        found = [(one, figure) for one in panels if (figure := winner_map(one, second, styles))]
+        if found:
+            return [_drawing(found, second)]
+    return []
+
+
+def _of_a_model(frame: pd.DataFrame, second: str) -> bool:
+    """Return whether a size changes only together with others: then it is the model that changes."""
+    rows = frame[flags(frame, "competes")].assign(at=frame["x"].astype(str))
+    others = [name for name in SIZES if name != second and rows[name].astype(str).nunique() > 1]
+    fixed = [name for name in others if (rows.groupby(["at", second])[name].nunique() < 2).all()]
+    varied = [name for name in fixed if (rows.groupby("at")[name].nunique() > 1).any()]
+    return second in SIZES and bool(varied)
+
+
+def _drawing(found: Sequence[tuple[pd.DataFrame, Figure]], second: str) -> Drawing:
+    cells = [cell for one, _ in found for cell in winners(one, second)]
+    return Drawing(
+        name="winner-map",
+        title="The fastest and its margin",
+        alt=" ".join(_words(one, second) for one, _ in found),
+        caption="The fastest kernel of each cell, with how much longer the second takes. Tied kernels cannot be told "
+        "apart by their samples.",
+        panels=[svg(figure) for _, figure in found],
+        kernels=sorted({cell.kernel for cell in cells}),
+    )
+
+
+def _words(frame: pd.DataFrame, second: str) -> str:
+    cells = winners(frame, second)
+    counts = pd.Series([cell.kernel for cell in cells]).value_counts()
+    won = ", ".join(f"{kernel} {count}" for kernel, count in counts.items())
+    margins = [cell.margin for cell in cells if cell.margin is not None]
+    tied = sum(cell.tied for cell in cells)
+    where = " · ".join(filter(None, (words(frame, name)[0] for name in ("dtype", "mode"))))
+    return f"{where}: of {len(cells)} cells, {won}; margins of {number(min(margins))} to {number(max(margins))} %" + (
+        f", {tied} tied." if tied else "."
+    )
