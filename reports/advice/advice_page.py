@@ -56,9 +56,8 @@ def as_markdown(advice: Advice) -> str:
             rows = [words.option_cells(one, phase.options[0], advice) for one in phase.options]
             lines += ["", _table(words.option_headings(advice), rows, ("dispatch", "source"))]
     headings = words.memory_headings(advice)
-    rows = [words.memory_cells(one, advice) for one in advice.experts.memory]
     lines += ["", "## Memory of the experts", "", escaped(words.size_words(advice)), ""]
-    lines += [_table(headings, rows, ("format", headings[-1])), ""]
+    lines += [_table(headings, words.memory_rows(advice), ("format", headings[-1])), ""]
     lines += [f"- {escaped(sentence)}" for sentence in words.explanations(advice)]
     if advice.command:
         lines += ["", "This measures side by side what was not:", "", "```bash", plain(advice.command), "```"]

@@ -33,7 +33,7 @@ def advice_table(advice: Advice) -> Iterator[RenderableType]:
     yield ""
     yield words.size_words(advice)
     headings = words.memory_headings(advice)
-    rows = [(words.memory_cells(one, advice), "") for one in advice.experts.memory]
+    rows = [(cells, "") for cells in words.memory_rows(advice)]
     yield FittedGrid(headings, rows, words=("format", headings[-1]))
     yield ""
     yield from words.explanations(advice)

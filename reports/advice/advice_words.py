@@ -133,6 +133,16 @@ def memory_cells(one: ExpertMemory, advice: Advice) -> list[str]:
     return [*cells, largest] if advice.experts.family else cells
 
 
+def memory_rows(advice: Advice) -> list[list[str]]:
+    """Return the cells of every format."""
+    return [memory_cells(one, advice) for one in advice.experts.memory]
+
+
+def longest(phase: PhaseAdvice) -> float:
+    """Return the longest time of a phase, the upper ends of intervals included, for times that are drawn to scale."""
+    return max(option.seconds if option.high_s is None else option.high_s for option in phase.options)
+
+
 def memory_headings(advice: Advice) -> list[str]:
     """Return the headings of `memory_cells`."""
     headings = ["bits", "format", "experts\n(GiB)", "activated\n(GiB)", "fits"]

@@ -29,6 +29,7 @@ from .timed_dispatch import PhaseTimes, TimedDispatch
 
 CACHES: Final[tuple[CacheState, ...]] = ("cold", "hot", "eager")
 """Ways of timing, the preferred one first."""
+BOTH: Final = 2  # sides of a number of tokens
 
 
 @dataclass
@@ -179,11 +180,10 @@ def _has_changed(record: Record) -> bool:
 
 def _between(way: _WayOfTiming, tokens: int) -> PhaseTimes | None:
     """Return times interpolated between the nearest numbers of tokens with times; None where there are none."""
-    times = {T: found for T in way.by_tokens if (found := _exact(way, T)).dispatches}
-    low = max((T for T in times if tokens > T), default=None)
-    high = min((T for T in times if tokens < T), default=None)
-    if low is None or high is None:
+    times = {T: _exact(way, T) for T in _sides(way, tokens)}
+    if len(times) < BOTH:
         return None
+    low, high = times
     above = {one.kernel: one for one in times[high].dispatches}
     both = [(one, above[one.kernel]) for one in times[low].dispatches if one.kernel in above]
     if not both:
@@ -194,6 +194,13 @@ def _between(way: _WayOfTiming, tokens: int) -> PhaseTimes | None:
         dispatches=[_interpolated(ends, (low, high), tokens) for ends in both],
         left_out=[*times[low].left_out, *times[high].left_out, *left_out],
     )
+
+
+def _sides(way: _WayOfTiming, tokens: int) -> list[int]:
+    """Return the nearest smaller and the nearest larger number of tokens for which a trial passed."""
+    passed = [T for T, records in way.by_tokens.items() if any(record.timing for record in records)]
+    below, above = [T for T in passed if tokens > T], [T for T in passed if tokens < T]
+    return [max(below), min(above)] if below and above else []
 
 
 def _interpolated(ends: tuple[TimedDispatch, TimedDispatch], at: tuple[int, int], tokens: int) -> TimedDispatch:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from advised import RECORDED
 from typer.testing import CliRunner, Result
 
 from moebench.cli.main import app
+from moebench.cli.measure import run
+from moebench.execution.trial.task import Task
+from moebench.kernels.hardware import device_limits
+from moebench.results.record import Record
 
 MIX = "decode:512=0.9,prefill:8192=0.1"
 MEASURED = ("-m", "Qwen3-30B-A3B", "--width", "512", "--records", RECORDED / "cpu-peers.jsonl")
@@ -155,3 +162,51 @@ def test_records_are_never_written_over(tmp_path: Path) -> None:
     answer = moebench(*MEASURED, "--traffic", MIX, "--output", path, width=400)
     assert answer.exit_code == 2
     assert "holds records, and would be written over" in answer.output
+
+
+@pytest.mark.parametrize(
+    ("layer", "traffic"),
+    [
+        (("-m", "OLMoE-1B-7B"), "decode:64=0.5,prefill:1024=0.5"),
+        (
+            ("-m", "OLMoE-1B-7B", "--width", "256", "--load", "zipf:1", "--dtype", "float32"),
+            "decode:64=0.5,train:256=0.5",
+        ),
+        (("--shape", "D=64,F=128,E=8,K=2", "--capacity", "1.25"), "prefill:300"),
+    ],
+    ids=["model", "scaled", "shape"],
+)
+def test_the_command_that_it_names_measures_the_problems_of_the_phases(
+    layer: tuple[str, ...], traffic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = json.loads(moebench(*layer, "--traffic", traffic, "--device", "cpu", "--json").output)
+    planned: list[Task] = []
+
+    def measure(_runner: object, tasks: list[Task], _console: object) -> tuple[list[Record], bool]:
+        planned.extend(tasks)
+        return [], False
+
+    monkeypatch.setattr(run, "_measure", measure)
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(found["command"])
+    assert words.pop(0) == "moebench"
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == 0, answer.output
+    assert {phase["key"] for phase in found["phases"]} <= {task.problem.key for task in planned}
+    named = {option["kernel"] for phase in found["phases"] for option in phase["options"][:2]}
+    assert all(named <= {one.kernel for one in task.competitors} for task in planned)
+
+
+def test_a_gpu_that_is_here_is_the_device_and_is_predicted_as_the_table_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with an H100, as far as torch tells of it before anything is launched."""
+    limits = {"major": 9, "minor": 0, "multi_processor_count": 132, "shared_memory_per_block_optin": 227 << 10}
+    properties = SimpleNamespace(total_memory=85 * 10**9, **limits)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "NVIDIA H100 80GB HBM3")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda *_: properties)
+    device_limits._ask.cache_clear()
+    words = ("-m", "Qwen3-30B-A3B", "--traffic", MIX, "--json")
+    here, table = json.loads(moebench(*words).output), json.loads(moebench(*words, "--device", "H100").output)
+    device_limits._ask.cache_clear()
+    assert (here["device"], here["memory_bytes"]) == ("NVIDIA H100 80GB HBM3", 85 * 10**9)
+    assert [phase["options"] for phase in here["phases"]] == [phase["options"] for phase in table["phases"]]

@@ -54,6 +54,13 @@ def test_page_and_markdown_say_what_the_terminal_says() -> None:
         assert "one dispatch for all phases: grouped, which takes" in page
 
 
+def test_times_are_drawn_to_scale_with_their_intervals() -> None:
+    bars = [attributes for tag, attributes in Tags(as_html(advice())).tags if tag in ("rect", "path")]
+    widths = [float(one["width"] or 0) for one in bars if "width" in one]
+    assert widths == [45.45, 90.91, 89.13, 90.91]  # 1 and 2 ms up to 2.2 ms, 50 and 51 ms up to 56.1 ms
+    assert [one["d"] for one in bars if "d" in one][:2] == ["M40.91 5H50.00", "M81.82 5H100.00"]
+
+
 def test_a_phase_without_a_dispatch_says_why() -> None:
     one = invented(
         phases=[advice().phases[0].model_copy(update={"options": [], "margin": None, "reason": "too large"})]
