@@ -45,10 +45,13 @@ class ComparedPoint:
     """One kernel at one point on both sides: medians in ms, and new over old with its interval.
 
     ``verdict`` is None where the conditions differ, such as the machine or a version: ``reason`` then says which. A
-    side without a time has no median, and there is no ratio.
+    side without a time has no median, and there is no ratio. ``old_record`` and ``new_record`` are the last records of
+    the sides, None where a side has none.
     """
 
     key: Identity
+    old_record: Record | None
+    new_record: Record | None
     old: Interval | None
     new: Interval | None
     old_samples_ns: Sequence[float]
@@ -107,6 +110,11 @@ class SideBySide:
         """Return the points of either side, in order of appearance."""
         before, after = points(self.old.records, self.new.records)
         return [_point(one, before.get(one.key, []), after.get(one.key, [])) for one in self.verdicts]
+
+    @property
+    def records(self) -> list[Record]:
+        """Return the records of both sides, the old ones first."""
+        return [*self.old.records, *self.new.records]
 
     @cached_property
     def suites(self) -> list[ComparedSuite]:
@@ -186,6 +194,8 @@ def _point(verdict: Verdict, old: Sequence[Record], new: Sequence[Record]) -> Co
     apart = verdict.status is Outcome.incomparable and both
     return ComparedPoint(
         key=verdict.key,
+        old_record=old[-1] if old else None,
+        new_record=new[-1] if new else None,
         old=_median(old_ns),
         new=_median(new_ns),
         old_samples_ns=old_ns,

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from markupsafe import Markup
+
 from ...common.files import write_whole
 from ...results.record.file_content import FileContent, refuse_to_replace
 from ..formats.markdown import as_markdown
 from ..page import environment
 from ..report import ReportError
-from ..web.content_policy import policy, stylesheet
+from ..web.content_policy import policy, script, stylesheet
+from ..web.embedded import embedded
 from .comparison import SideBySide
 
 SUFFIXES: Final = (".html", ".md")
@@ -26,13 +29,31 @@ def write_comparison(comparison: SideBySide, path: Path) -> Path:
     if path.suffix not in SUFFIXES:
         raise ReportError(f"{path}: a comparison is a page: give a name that ends in {' or '.join(SUFFIXES)}")
     refuse_to_replace(path, FileContent.other)
-    engine = environment() if path.suffix == ".html" else environment(finalize=as_markdown)
-    text = engine.get_template(f"comparison{path.suffix}.j2").render(
-        comparison=comparison, style=stylesheet(), policy=policy(stylesheet())
-    )
+    text = _html(comparison) if path.suffix == ".html" else _markdown(comparison)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text)
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror}; give an --output that can be written") from error
     return path
+
+
+def _html(comparison: SideBySide) -> str:
+    numbers = {id(record): number for number, record in enumerate(comparison.records)}
+    style, code = stylesheet(), script()
+    return (
+        environment()
+        .get_template("comparison.html.j2")
+        .render(
+            comparison=comparison,
+            number=lambda record: numbers[id(record)],
+            embedded=embedded(comparison.records),
+            style=Markup(style),  # noqa: S704  # our own files
+            script=Markup(code),  # noqa: S704  # our own files
+            policy=policy(style, code),
+        )
+    )
+
+
+def _markdown(comparison: SideBySide) -> str:
+    return environment(finalize=as_markdown).get_template("comparison.md.j2").render(comparison=comparison)
