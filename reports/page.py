@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from ..results.record import Record
 from . import measures, numbers
 from .answers.answer import Answer, answer
+from .answers.gaps import gaps
 from .answers.summary import DECODE_TOKENS, Summary
 from .columns import KERNEL, OUTCOME, Column, place_column, place_columns, worth
 from .plots import plot
@@ -141,6 +142,10 @@ class Page:
     @property
     def problems(self) -> list[str]:
         return [numbers.plain(problem) for problem in self.report.problems]
+
+    @cached_property
+    def gaps(self) -> list[str]:
+        return gaps(self.records, self.report.known_kernels)
 
     @property
     def machines(self) -> list[RecordedMachine]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,15 +21,16 @@ class Report:
     """The records of one report, and their sections.
 
     ``problems`` are sentences about what could not be read, which a page shows at its top. ``predictions`` are drawn
-    beside the records of the same line. ``price`` is that of a device-hour, in any currency. Sections, with the
-    intervals of all medians, are computed when they are first asked for, and once, whatever number of formats is
-    written.
+    beside the records of the same line. ``price`` is that of a device-hour, in any currency. ``known_kernels`` are the
+    implementations that there are, None where that is not known. Sections, with the intervals of all medians, are
+    computed when they are first asked for, and once, whatever number of formats is written.
     """
 
     records: Sequence[Record]
     problems: Sequence[str] = ()
     predictions: Sequence[Prediction] = ()
     price: float | None = None
+    known_kernels: Collection[str] | None = None
 
     @cached_property
     def machines(self) -> list[RecordedMachine]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import refuse, user_errors
+from ..errors import BAD_ANSWER, refuse, user_errors
 from ..price import Price
 from ..screen import complain, say, say_json
 
@@ -35,7 +35,10 @@ def report(
     price: Price = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the points and ratios as JSON instead.")] = False,
 ) -> None:
-    """Write the report of one or several files of records, or the comparison of two."""
+    """Write the report of one or several files of records, or the comparison of two.
+
+    Exit code 1 means that there were no records, which the page says.
+    """
     with user_errors():
         files = [Path("/dev/stdin") if path == Path("-") else path for path in files]
         if output is None and not as_json and files[0].exists() and not files[0].is_file():
@@ -47,6 +50,7 @@ def report(
 
 
 def _report(files: list[Path], output: Path | None, price: float | None, *, as_json: bool) -> None:
+    from ...kernels.catalog import KERNELS
     from ...reports.report import Report
     from ...results.record.prediction import holds_predictions, read
     from ...results.record.store import load_all
@@ -59,15 +63,16 @@ def _report(files: list[Path], output: Path | None, price: float | None, *, as_j
         complain(problem)
     if not loaded.records and len(predicted) == len(files):
         refuse(f"{', '.join(map(str, files))}: predictions are drawn beside records: give the file of these too")
-    if not loaded.records:
-        refuse(f"no records in {', '.join(map(str, files))}; `moebench run` makes some")
-    found = Report(loaded.records, loaded.problems, predictions, price)
+    found = Report(loaded.records, loaded.problems, predictions, price, KERNELS.names())
     if as_json:
         from ...reports.points import document
 
         say_json(document(found))
     for path in outputs:
         say(f"report: {found.write(path)}")
+    if not loaded.records:
+        complain(f"no records in {', '.join(map(str, files))}; `moebench run` makes some")
+        raise typer.Exit(BAD_ANSWER)
 
 
 def _compare(files: list[Path], output: Path | None, *, as_json: bool) -> None:

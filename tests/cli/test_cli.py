@@ -238,12 +238,25 @@ def test_predictions_alone_are_named_as_such(tmp_path: Path) -> None:
     assert answer.stderr == f"moebench: {file}: predictions are drawn beside records: give the file of these too\n"
 
 
-def test_a_file_without_records_makes_no_report(tmp_path: Path) -> None:
-    (tmp_path / "empty.jsonl").write_text("")
+def test_a_file_without_records_makes_a_page_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("no record\n")
     answer = here("report", str(tmp_path / "empty.jsonl"))
-    assert answer.exit_code == 2
-    assert "no records" in answer.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["empty.jsonl"]
+    assert answer.exit_code == 1
+    assert "no records in" in answer.stderr
+    for suffix in (".html", ".md"):
+        page = (tmp_path / f"empty{suffix}").read_text(encoding="utf-8")
+        assert "No records." in page
+        assert "empty.jsonl" in page, "and what could not be read"
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])
+def test_no_records_are_no_rows(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    (tmp_path / "empty.jsonl").write_text("")
+    answer = here("report", str(tmp_path / "empty.jsonl"), "-o", str(tmp_path / f"r{suffix}"))
+    assert answer.exit_code == 1
+    assert (tmp_path / f"r{suffix}").exists()
 
 
 def test_run_times_stages_where_they_are_asked_for(tmp_path: Path) -> None:
