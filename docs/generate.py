@@ -33,7 +33,10 @@ UNITS: Final = {
     "_w": "W",
     "_c": "°C",
     "_j": "J",
+    "tokens_per_s": "tokens/s",
     "_s": "s",
+    "seconds": "s",
+    "seconds_per_million": "s",
 }
 """Units by the end of a field's name; the first that fits is taken."""
 
@@ -80,6 +83,35 @@ def record_schema() -> str:
     from moebench.results.record.record import Record  # noqa: PLC0415 - only this part needs the package installed
 
     return "\n\n".join(_model_table(model) for model in _parts_of(Record))
+
+
+def advice_schema() -> str:
+    """Describe every key of an advice: a table for the advice and one for each of its parts."""
+    from moebench.results.record.advice import Advice  # noqa: PLC0415 - as above
+
+    return "\n\n".join(_model_table(model) for model in _parts_of(Advice))
+
+
+ADVISED: Final = (
+    *("advise", "-m", "Qwen3-30B-A3B", "--width", "512", "--traffic", "decode:700=0.9,prefill:8192=0.1"),
+    *("--records", "results/recorded/cpu-peers.jsonl", "--price", "2"),
+)
+"""The command of the example on the page of advice, and the width of its terminal."""
+ADVISED_WIDTH: Final = 100
+
+
+def advice_example() -> str:
+    """Show a command and what it prints."""
+    from typer.testing import CliRunner  # noqa: PLC0415
+
+    from moebench.cli.main import app  # noqa: PLC0415 - as above
+
+    words = [str(ROOT / word) if word.endswith(".jsonl") else word for word in ADVISED]
+    answer = CliRunner(env={"COLUMNS": str(ADVISED_WIDTH)}).invoke(app, words)
+    if answer.exit_code:
+        sys.exit(f"the example of an advice does not run: {answer.output}")
+    printed = "\n".join(line.rstrip() for line in answer.output.splitlines())
+    return f"```console\n$ moebench {' '.join(ADVISED)}\n{printed}\n```"
 
 
 def _parts_of(model: type[BaseModel]) -> list[type[BaseModel]]:
@@ -144,6 +176,7 @@ def _class_name(kind: Any) -> str:
 
 
 GENERATED: Final[dict[str, dict[str, Callable[[], str]]]] = {
+    "docs/advice.md": {"example": advice_example, "schema": advice_schema},
     "docs/architecture.md": {"tree": package_tree},
     "docs/decisions.md": {"index": decisions_index},
     "docs/records.md": {"schema": record_schema},

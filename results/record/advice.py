@@ -165,7 +165,7 @@ class ExpertSize(_AdvicePart):
 class Advice(_AdvicePart):
     """Advice for one layer, a mix of traffic and a device."""
 
-    kind: Literal["advice"] = "advice"
+    kind: Literal["advice"] = Field(default="advice", description="tells an advice from records and predictions")
     schema_version: Literal[1] = Field(default=ADVICE_SCHEMA, description="version of this schema")
     layer: str = Field(description="name of the layer")
     problem: dict[str, JsonValue] = Field(description="the problem of the first phase, as plain data")

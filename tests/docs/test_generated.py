@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from docs_scripts import generate
 from pages import ROOT
@@ -12,8 +14,10 @@ def test_generated_parts_are_current(page: str) -> None:
     assert (ROOT / page).read_text() == generate.renewed(page), f"run `python docs/generate.py`: {page} is old"
 
 
-def test_every_field_of_a_record_is_described() -> None:
-    rows = [line for line in generate.record_schema().splitlines() if line.startswith("| `")]
+@pytest.mark.parametrize("schema", [generate.record_schema, generate.advice_schema])
+def test_every_field_is_described(schema: Callable[[], str]) -> None:
+    rows = [line for line in schema().splitlines() if line.startswith("| `")]
+    assert rows
     assert [row for row in rows if row.endswith("|  |")] == []
 
 
