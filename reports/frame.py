@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import statistics
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import pandas as pd
 
 from ..results.record import Record
+from ..results.regression.history import Series
 from .measures import values
+from .numbers import exact, plain
 from .row import Row, leading, places
 from .section import Section
 
@@ -31,6 +37,7 @@ def section_frame(section: Section) -> pd.DataFrame:
     T D F E K G             sizes of the problem; the granularity where it is on the axis
     any other field of the  such as capacity_factor, load, router, ranks; `max_over_mean` is the skew
     problem
+    layer                   the problem but for its tokens, as text
     model, stage, batch     released model; part and batch of a tuning run
     config                  the whole configuration as text
     median_ms and every     a share is a fraction; a missing value is None or NaN
@@ -54,6 +61,75 @@ def section_frame(section: Section) -> pd.DataFrame:
         for row in section.rows
     ]
     return pd.DataFrame(lines)
+
+
+def prediction_frame(section: Section) -> pd.DataFrame:
+    """Return one row for each prediction that continues a facet of a section and has a time.
+
+    Its columns are facet, kernel, ranks, ms and machine, all names printable.
+    """
+    lines = [
+        {
+            "facet": facet.title,
+            "kernel": plain(one.dispatcher),
+            "ranks": one.ranks,
+            "ms": 1e3 * one.expected.seconds,
+            "machine": plain(one.machine),
+        }
+        for facet in section.facets
+        for one in section.predicted(facet)
+        if one.expected
+    ]
+    return pd.DataFrame(lines, columns=["facet", "kernel", "ranks", "ms", "machine"])
+
+
+def history_frame(series: Sequence[Series]) -> pd.DataFrame:
+    """Return one row for each commit of each history: what was measured, and what is noise around it.
+
+    Its columns are point (the line and the place), kernel, config, order (of the commit in time, the same for all),
+    commit, time, ms, processes, low and high (the noise band, see `noise_band`), and ratio, the time after over before
+    where a change begins, else NaN.
+    """
+    commits = sorted({(one.time, one.commit) for found in series for one in found.measured})
+    place = {commit: number for number, commit in enumerate(dict.fromkeys(commit for _, commit in commits))}
+    lines = []
+    for found in series:
+        ratios = {change.first_after: change.ratio for change in found.changes}
+        times = [one.ns / 1e6 for one in found.measured]
+        edges = [number for number, one in enumerate(found.measured) if one.commit in ratios]
+        bands = noise_band(times, edges)
+        lines += [
+            {
+                "point": plain(f"{found.key.series}, {exact(found.key.x)}"),
+                "kernel": plain(found.key.kernel),
+                "config": plain(found.key.config),
+                "order": place[one.commit],
+                "commit": plain(one.commit),
+                "time": plain(one.time),
+                "ms": ms,
+                "processes": one.processes,
+                "low": low,
+                "high": high,
+                "ratio": ratios.get(one.commit, math.nan),
+            }
+            for one, ms, (low, high) in zip(found.measured, times, bands, strict=True)
+        ]
+    return pd.DataFrame(lines)
+
+
+def noise_band(times: Sequence[float], edges: Sequence[int]) -> list[tuple[float, float]]:
+    """Return for each time the ends of the noise around its level, which is the median between two changes.
+
+    They are two standard deviations away, estimated by 1.4826 times the median absolute deviation (Rousseeuw and Croux
+    1993). ``edges`` are the first indices after the changes.
+    """
+    bounds = [0, *edges, len(times)]
+    found: list[tuple[float, float]] = []
+    for start, stop in pairwise(bounds):
+        level = statistics.median(times[start:stop]) if stop > start else 0.0
+        around = 2 * 1.4826 * statistics.median(abs(time - level) for time in times[start:stop]) if stop > start else 0
+        found += [(level - around, level + around)] * (stop - start)
+    return found
 
 
 def trial(row: Row) -> dict[str, object]:
@@ -93,6 +169,9 @@ def _shown(row: Row, section: Section) -> dict[str, object]:
         "rank": row.rank.value,
         "competes": row.competes,
         "leads": row.leads,
+        "layer": plain(
+            " · ".join(f"{name}={value}" for name, value in record.problem.items() if name not in ("T", "seed"))
+        ),
         "model": record.point.model,
         "stage": record.point.stage,
         "batch": record.point.batch,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ...results.record import Record
+from ...results.record.identity import Identity
+from ...results.regression.history import Series, dated, history
 from ..section import Section
 from .drawing import Drawing
 from .palette import Style
@@ -12,11 +15,14 @@ from .palette import Style
 try:
     import pandas as pd
 
-    from ..frame import section_frame
-    from .canvas import settings
+    from ..frame import history_frame, prediction_frame, section_frame
+    from .canvas import PANELS, settings
+    from .kinds.convergence import convergence_drawings
+    from .kinds.history_plot import FEWEST, history_drawings
     from .kinds.main_plot import main_plots
     from .kinds.pareto_front import pareto_drawings
     from .kinds.roofline_plot import roofline_drawings
+    from .kinds.scaling_plot import scaling_drawings
     from .kinds.stage_bars import stage_drawings
     from .kinds.winner_map import map_drawings
 except ImportError as error:
@@ -31,6 +37,8 @@ else:
         roofline_drawings,
         pareto_drawings,
     )
+    TUNING: Final[tuple[Kind, ...]] = (convergence_drawings,)
+    """Of the trials of a search, whose batches are no places that anybody compares."""
 
 
 def drawings(section: Section, styles: Mapping[str, Style]) -> list[Drawing]:
@@ -41,5 +49,27 @@ def drawings(section: Section, styles: Mapping[str, Style]) -> list[Drawing]:
     if MISSING or not any(row.median for row in section.rows):
         return []
     frame = section_frame(section)
+    searched = frame["stage"].notna().all()
     with settings():
-        return [drawing for kind in KINDS for drawing in kind(frame, styles)]
+        found = [drawing for kind in (TUNING if searched else KINDS) for drawing in kind(frame, styles)]
+        scaling = [] if searched else scaling_drawings(frame, prediction_frame(section), styles)
+        return [*found, *scaling, *history_drawings(history_frame(_histories(section)), styles)]
+
+
+def _histories(section: Section) -> list[Series]:
+    """Return the histories of the kernels of a section that were measured at three commits or more.
+
+    They are those of the points with the most commits: finding changes takes a tenth of a second for a long history.
+    """
+    commits: dict[Identity, set[str]] = {}
+    kept = dated([*section.earlier, *section.records])
+    for record in kept:
+        commits.setdefault(_kernel(record), set()).add(record.commit)
+    longest = sorted((one for one in commits if len(commits[one]) >= FEWEST), key=lambda one: -len(commits[one]))
+    points = list(dict.fromkeys(one.without("kernel") for one in longest))[:PANELS]
+    shown = {one for one in longest if one.without("kernel") in points}
+    return history([record for record in kept if _kernel(record) in shown])
+
+
+def _kernel(record: Record) -> Identity:
+    return record.identity.without("config", "source")

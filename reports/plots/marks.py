@@ -16,10 +16,10 @@ Points = Sequence[float] | Floats
 
 
 class KernelMarks:
-    """How one kernel looks, and its index in the styles of the page."""
+    """How one kernel looks, by default as its style, and its index in the styles of the page."""
 
-    def __init__(self, styles: Mapping[str, Style], kernel: str) -> None:
-        self.style = styles[kernel]
+    def __init__(self, styles: Mapping[str, Style], kernel: str, look: Style | None = None) -> None:
+        self.style = look or styles[kernel]
         self.index = list(styles).index(kernel)
 
     def marks(
@@ -32,12 +32,13 @@ class KernelMarks:
         size: float = 5.5,
         zorder: float = 2.2,
     ) -> None:
-        """Draw a mark for each record. Marks without a place are left out."""
+        """Draw a mark for each record, or for none if a mark is of several. Marks without a place are left out."""
         across, along = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
         shown = np.isfinite(across) & np.isfinite(along)
         if shown.any():
             line = self._key(size, across[shown], along[shown], zorder)
-            line.set_gid(group_id(self.index, tuple(np.asarray(records)[shown].tolist())))
+            known = tuple(np.asarray(records)[shown].tolist()) if len(records) else ()
+            line.set_gid(group_id(self.index, known))
             axes.add_line(line)
 
     def intervals(self, axes: Axes, at: Points, low: Points, high: Points, *, across: bool = False) -> None:
@@ -53,6 +54,10 @@ class KernelMarks:
         """Draw a line through the points that have a place."""
         if np.isfinite(np.asarray(y, dtype=float)).sum() > 1:
             self._add(axes, x, y, linestyle=linestyle or self.style.line, linewidth=linewidth)
+
+    def step(self, axes: Axes, x: Points, y: Points) -> None:
+        """Draw a line that stays as high as a point until the next one."""
+        self._add(axes, x, y, linestyle=self.style.line, linewidth=1.5, drawstyle="steps-post")
 
     def _add(self, axes: Axes, x: Points, y: Points, **looks: object) -> None:
         line = Line2D(np.asarray(x), np.asarray(y), color=self.style.colour, gid=group_id(self.index), **looks)  # type: ignore[arg-type]

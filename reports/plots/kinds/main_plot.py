@@ -24,7 +24,28 @@ _HEADINGS: Final = {measure.name: measure.column.heading for measure in MEASURES
 
 def main_plots(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawing]:
     """Return a drawing for each quantity that some trials of a section have, the time first."""
-    return [found for quantity in QUANTITIES if (found := _drawing(frame, quantity, styles))]
+    found = [drawing for quantity in QUANTITIES if (drawing := _drawing(frame, quantity, styles))]
+    return [*found, *_rate_beside_memory(found, frame)]
+
+
+def _rate_beside_memory(found: Sequence[Drawing], frame: pd.DataFrame) -> list[Drawing]:
+    """Return the panels of throughput and of memory beside each other where a capacity factor is on the axis."""
+    shown = {drawing.measure: drawing for drawing in found}
+    rate, memory = (shown.get(_HEADINGS[name]) for name in ("tokens_per_s", "peak_mib"))
+    capped = any(dropped(facet) is not None for _, facet in quantified(frame, QUANTITIES[0]).groupby("facet"))
+    if rate is None or memory is None or not capped or len(rate.panels) != len(memory.panels):
+        return []
+    return [
+        Drawing(
+            name="throughput-memory",
+            title="Throughput and memory against the capacity factor",
+            alt=f"{rate.alt} {memory.alt}",
+            caption=f"Tokens per second and peak memory at equal capacity factors. {rate.caption}",
+            panels=[svg for pair in zip(rate.panels, memory.panels, strict=True) for svg in pair],
+            kernels=sorted({*rate.kernels, *memory.kernels}),
+            bound=rate.bound,
+        )
+    ]
 
 
 def _drawing(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, Style]) -> Drawing | None:

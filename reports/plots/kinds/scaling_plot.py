@@ -1,0 +1,161 @@
+"""Scaling: time over numbers of ranks, measured and predicted, beside what ideal scaling would take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ...numbers import counted, exact, number
+from ..canvas import PANELS, panel, svg
+from ..drawing import Drawing
+from ..marks import KernelMarks
+from ..palette import INK, MUTED, PANEL, Style
+from ..quantity import column, flags, words
+from ..scale import Floats, place_axis, positions, value_axis
+
+STRONG: Final = "strong scaling"  # as many tokens in all
+WEAK: Final = "weak scaling"  # as many tokens on each rank
+
+
+def scaling_plot(frame: pd.DataFrame, predicted: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | None:
+    """Return the figure of one facet, None where its axis is not of ranks or has one number of them.
+
+    ``frame`` are the trials of the facet, ``predicted`` its predictions as `prediction_frame` returns them.
+    """
+    rows = _measured(frame)
+    numbers = sorted({*column(rows, "ranks").tolist(), *column(predicted, "ranks").tolist()})
+    if rows.empty or len(numbers) < 2:
+        return None
+    kind = way(rows)
+    ideal = ideal_ms(rows, numbers, kind)
+    found = [column(rows, "low_ms"), column(rows, "high_ms"), column(predicted, "ms"), ideal]
+    at = positions(numbers, [])
+    title = " · ".join(filter(None, (words(frame, "facet")[0], kind)))
+    figure, axes = panel(title, label="time (ms)")
+    values = np.concatenate(found)
+    value_axis(axes, "y", values[np.isfinite(values)])
+    for kernel in sorted(set(words(rows, "kernel"))):
+        marks = KernelMarks(styles, kernel)
+        here, ahead = rows[rows["kernel"] == kernel], predicted[predicted["kernel"] == kernel]
+        later = [at[ranks] for ranks in column(ahead, "ranks").tolist()]
+        marks.line(axes, later, column(ahead, "ms"), linestyle="--", linewidth=1)
+        hollow = axes.plot(later, column(ahead, "ms"), marks.style.marker, color=marks.style.colour, ms=4.5)[0]
+        hollow.set_markerfacecolor(PANEL)
+        hollow.set_gid(f"series-{marks.index}")
+        places = np.array([at[ranks] for ranks in column(here, "ranks").tolist()])
+        order = np.argsort(places)
+        marks.line(axes, places[order], column(here, "median_ms")[order])
+        marks.intervals(axes, places, column(here, "low_ms"), column(here, "high_ms"))
+        marks.marks(axes, places, column(here, "median_ms"), here["record"].tolist())
+    if np.isfinite(ideal).all():
+        axes.plot(list(at.values()), ideal, color=INK, linewidth=1, linestyle=(0, (6, 2, 1, 2)))
+        end = (at[numbers[-1]], float(ideal[-1]))
+        axes.annotate("ideal", end, (0, -3), textcoords="offset points", ha="right", va="top", color=MUTED)
+    _boundary(axes, at, float(column(rows, "ranks").max()))
+    place_axis(axes, at, "ranks")
+    return figure
+
+
+def _measured(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the fastest configurations with a time, where the place on the axis is the number of ranks."""
+    x, ranks = column(frame, "x"), column(frame, "ranks")
+    shown = np.isfinite(column(frame, "median_ms")) & flags(frame, "best") & flags(frame, "numeric")
+    found: pd.DataFrame = frame[shown & (x == ranks)]
+    return found
+
+
+def way(rows: pd.DataFrame) -> str:
+    """Return how the problem grows with the ranks in words, empty where it does neither."""
+    tokens, ranks = column(rows, "T"), column(rows, "ranks")
+    if len(set(ranks.tolist())) < 2:
+        return ""
+    if len(set(tokens.tolist())) == 1:
+        return STRONG
+    return WEAK if len(set((tokens / ranks).tolist())) == 1 else ""
+
+
+def ideal_ms(rows: pd.DataFrame, numbers: list[float], kind: str) -> Floats:
+    """Return the time of ideal scaling at numbers of ranks, NaN where it is not known how the problem grows.
+
+    It starts from the fastest competitor on the fewest ranks: constant with as many tokens a rank, inversely
+    proportional to the ranks with as many in all.
+    """
+    ranks, times = column(rows, "ranks"), column(rows, "median_ms")
+    few = flags(rows, "competes") & (ranks == ranks.min())
+    if not kind or not few.any():
+        return np.full(len(numbers), np.nan)
+    start = float(times[few].min())
+    grown = np.asarray(numbers) / ranks.min()
+    found: Floats = np.full(len(numbers), start) if kind == WEAK else start / grown
+    return found
+
+
+def _boundary(axes: Axes, at: Mapping[float | str, float], last: float) -> None:
+    """Draw a line behind the last place that was measured, with a word on either side."""
+    later = [tick for x, tick in at.items() if float(x) > last]
+    if not later:
+        return
+    edge = (at[last] + min(later)) / 2
+    axes.axvline(edge, color=MUTED, linewidth=1)
+    for word, side, shift in (("measured", "right", -4), ("predicted", "left", 4)):
+        axes.annotate(
+            word,
+            (edge, 1),
+            (shift, 0),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            ha=side,
+            va="top",
+            color=MUTED,
+            fontsize=8.5,
+        )
+
+
+def scaling_drawings(frame: pd.DataFrame, predicted: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawing]:
+    """Return the scaling of a section, none where its axis is not of ranks."""
+    facets = [(one, predicted[predicted["facet"] == facet]) for facet, one in frame.groupby("facet", sort=False)]
+    drawn = [(one, ahead, figure) for one, ahead in facets[:PANELS] if (figure := scaling_plot(one, ahead, styles))]
+    if not drawn:
+        return []
+    machines = ", ".join(sorted(set(predicted["machine"])))
+    return [
+        Drawing(
+            name="scaling",
+            title="Scaling",
+            alt=" ".join(_words(one, ahead) for one, ahead, _ in drawn),
+            caption="Median time with its 95 % interval over the number of ranks. Weak scaling has as many tokens on "
+            "each rank, strong scaling as many in all; the dash-dotted line is ideal, from the fastest on the fewest "
+            "ranks." + (f" Hollow marks on dashed lines are predictions for {machines}." if machines else ""),
+            panels=[svg(figure) for _, _, figure in drawn],
+            kernels=sorted({kernel for one, _, _ in drawn for kernel in words(_measured(one), "kernel")}),
+        )
+    ]
+
+
+def _words(frame: pd.DataFrame, predicted: pd.DataFrame) -> str:
+    """Return the fastest on the most measured ranks, with its share of ideal scaling, and how far predictions go."""
+    rows = _measured(frame)
+    ranks, times = column(rows, "ranks"), column(rows, "median_ms")
+    most = np.flatnonzero((ranks == ranks.max()) & flags(rows, "competes"))
+    said = []
+    if most.size:
+        best = most[np.argmin(times[most])]
+        ideal = ideal_ms(rows, [float(ranks.max())], way(rows))[0]
+        share = f", {number(100 * ideal / times[best])} % of ideal scaling" if np.isfinite(ideal) else ""
+        said.append(
+            f"{words(rows, 'kernel')[best]} is fastest on {counted(int(ranks.max()), 'rank')} at "
+            f"{number(times[best])} ms{share}"
+        )
+    if len(predicted):
+        last = predicted[predicted["ranks"] == predicted["ranks"].max()]
+        best = int(np.argmin(column(last, "ms")))
+        said.append(
+            f"predicted on {exact(float(column(last, 'ranks')[0]))} ranks: {words(last, 'kernel')[best]} at "
+            f"{number(column(last, 'ms')[best])} ms"
+        )
+    return f"{words(frame, 'facet')[0]}: {'; '.join(said)}."

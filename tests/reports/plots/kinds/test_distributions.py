@@ -1,0 +1,57 @@
+"""Both sides of a comparison stand beside each other, over the old median of their point."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from drawn import texts
+
+from moebench.reports.plots.canvas import settings
+from moebench.reports.plots.kinds.distributions import DOTS, ROWS, distribution_drawings, distributions
+
+
+def _frame(points: int = 1, samples: int = 11) -> pd.DataFrame:
+    """Return samples about 2 ms on the old side and 2.2 ms on the new one."""
+    spread = np.linspace(-0.1, 0.1, samples)
+    return pd.DataFrame(
+        [
+            {"point": f"T={point}", "kernel": "loop", "side": side, "sample_ms": middle + off, "verdict": "slower"}
+            for point in range(points)
+            for side, middle in (("old", 2.0), ("new", 2.2))
+            for off in spread
+        ]
+    )
+
+
+def test_dots_are_samples_in_percent_of_the_old_median() -> None:
+    figure = distributions(_frame())
+    assert figure is not None
+    old, new = (line for line in figure.axes[0].lines if np.size(line.get_xdata()) == 11)
+    assert np.asarray(old.get_xdata(), dtype=float) == pytest.approx(np.linspace(-5, 5, 11))
+    assert np.asarray(new.get_xdata(), dtype=float) == pytest.approx(np.linspace(5, 15, 11))
+    assert old.get_marker() != new.get_marker()
+    assert {"loop, T=0", "slower", "0"} <= set(texts(figure))
+
+
+def test_of_many_samples_a_part_is_drawn_evenly_spread() -> None:
+    figure = distributions(_frame(samples=1001))
+    assert figure is not None
+    dots = [
+        np.asarray(line.get_xdata(), dtype=float) for line in figure.axes[0].lines if np.size(line.get_xdata()) == DOTS
+    ]
+    assert len(dots) == 2
+    assert dots[0][[0, -1]] == pytest.approx([-5, 5])
+
+
+def test_the_words_are_the_verdicts_and_many_points_have_several_panels() -> None:
+    with settings():
+        (drawing,) = distribution_drawings(_frame(points=ROWS + 1))
+    assert len(drawing.panels) == 2
+    assert "loop at T=0: slower, the new median is +10.0 %." in drawing.alt
+
+
+def test_a_side_alone_is_no_comparison() -> None:
+    alone = _frame().query("side == 'new'")
+    assert distributions(alone) is None
+    assert distribution_drawings(alone) == []
