@@ -15,6 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Literal, Union, get_args, get_origin
 
+import report_walk
 from pydantic import BaseModel, JsonValue
 from pydantic.fields import FieldInfo
 
@@ -179,8 +180,17 @@ GENERATED: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "docs/advice.md": {"example": advice_example, "schema": advice_schema},
     "docs/architecture.md": {"tree": package_tree},
     "docs/decisions.md": {"index": decisions_index},
+    "docs/reading_a_report.md": {
+        "winners": report_walk.winners,
+        "answer": report_walk.answer,
+        "plot": report_walk.plot,
+        "table": report_walk.table,
+        "notes": report_walk.notes,
+    },
     "docs/records.md": {"schema": record_schema},
 }
+
+PICTURES: Final[dict[str, Callable[[], str]]] = {"docs/reading_a_report.svg": report_walk.picture}
 
 
 def renewed(page: str) -> str:
@@ -199,6 +209,8 @@ def main() -> None:
     """Write all generated parts into their pages."""
     for page in GENERATED:
         (ROOT / page).write_text(renewed(page))
+    for name, draw in PICTURES.items():
+        (ROOT / name).write_text(draw())
 
 
 if __name__ == "__main__":

@@ -1,67 +1,43 @@
-"""Hooks of the documentation site: pages from outside docs/, API pages, and the package as griffe can find it."""
+"""Hooks of the documentation site: what mkdocs calls, with the content that `site_content` makes."""
 
 from __future__ import annotations
 
-import re
+import sys
 import tempfile
-import tomllib
-from collections import defaultdict
 from pathlib import Path
-from typing import Any, Final
+from types import ModuleType
+from typing import Any
 
+import site_content
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
-ROOT: Final = Path(__file__).resolve().parents[1]
-ROOT_PAGES: Final = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-"""Pages in the root of the repository, and their names on the site."""
-
-OTHER_FILE: Final = re.compile(r"(?<!!)\[([^]]+)\]\((?![a-z]+://)[^)#]+\.(?!md\b)\w+\)")
-"""A link to a file of the repository that is no page, such as one of records."""
-
 
 @event_priority(100)  # before mkdocstrings reads the paths
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Show griffe the folders of the repository as the package `moebench`, and list the API pages."""
+    """Show griffe and the report the folders of the repository as the package `moebench`, and list the API pages."""
     tree = Path(tempfile.mkdtemp(prefix="moebench-api-"))
-    (tree / "moebench").mkdir()
-    for folder in {package.partition("/")[0] for package in _packages().values()}:
-        (tree / "moebench" / folder).symlink_to(ROOT / folder)
+    site_content.link_package(tree)
     config.plugins["mkdocstrings"].config["handlers"]["python"]["paths"] = [str(tree)]
-    sections: dict[str, list[Any]] = defaultdict(list)
-    for package in _packages():
-        sections[package.split(".")[1]].append({package.partition(".")[2]: f"api/{package}.md"})
-    config.nav = [*(config.nav or []), {"API": [{folder: pages} for folder, pages in sections.items()]}]
+    package = ModuleType("moebench")  # its own __init__ asks for the version of an installed package
+    package.__path__ = [str(tree / "moebench")]
+    sys.modules["moebench"] = package
+    config.nav = [*(config.nav or []), {"API": site_content.api_navigation()}]
     return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages of the repository's root and a page for each package."""
-    for source, name in ROOT_PAGES.items():
-        files.append(File.generated(config, name, content=_on_site((ROOT / source).read_text())))
-    for package, folder in _packages().items():
-        modules = [path.stem for path in sorted((ROOT / folder).glob("*.py")) if path.name != "__init__.py"]
-        parts = [
-            f"## `{name}`\n\n::: {package}.{name}\n    options:\n      show_root_heading: false\n" for name in modules
-        ]
-        files.append(File.generated(config, f"api/{package}.md", content="\n".join([f"# {package}\n", *parts])))
+    """Add the pages of the repository's root, a page for each package, and the report of the committed records."""
+    for source, name in site_content.ROOT_PAGES.items():
+        content = site_content.on_site((site_content.ROOT / source).read_text())
+        files.append(File.generated(config, name, content=content))
+    for name, content in site_content.api_pages().items():
+        files.append(File.generated(config, name, content=content))
+    files.append(File.generated(config, site_content.REPORT, content=site_content.recorded_report()))
     return files
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Turn links to pages in the repository's root into links on the site."""
-    return _on_site(markdown)
-
-
-def _packages() -> dict[str, str]:
-    """Return the folder of every package, as pyproject.toml maps them."""
-    packages: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
-    return packages
-
-
-def _on_site(markdown: str) -> str:
-    """Point links from a page of the repository, or to one, to their places on the site, and unlink other files."""
-    for source, name in ROOT_PAGES.items():
-        markdown = re.sub(rf"\]\((\.\./)?{re.escape(source)}", f"]({name}", markdown)
-    return OTHER_FILE.sub(r"\1", markdown.replace("](docs/", "]("))
+    """Turn links to pages in the repository's root into links on the site, and link the report."""
+    return site_content.on_site(markdown)

@@ -14,6 +14,11 @@ def test_generated_parts_are_current(page: str) -> None:
     assert (ROOT / page).read_text() == generate.renewed(page), f"run `python docs/generate.py`: {page} is old"
 
 
+@pytest.mark.parametrize("name", generate.PICTURES)
+def test_generated_pictures_are_current(name: str) -> None:
+    assert (ROOT / name).read_text() == generate.PICTURES[name](), f"run `python docs/generate.py`: {name} is old"
+
+
 @pytest.mark.parametrize("schema", [generate.record_schema, generate.advice_schema])
 def test_every_field_is_described(schema: Callable[[], str]) -> None:
     rows = [line for line in schema().splitlines() if line.startswith("| `")]
