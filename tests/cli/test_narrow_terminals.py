@@ -39,6 +39,10 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "report": [("r.jsonl",), ("missing.jsonl",)],
     "export": [("r.jsonl", "-o", "r.json")],
     "predict": [("--model", "DeepSeek-V3", "--machine", "dgx-h100", "--ranks", "8..64")],
+    "advise": [
+        ("--model", "Qwen3-30B-A3B", "--device", "H100", "--traffic", "decode:64=0.9,prefill:8192=0.1", "--price", "2"),
+        ("--model", "Qwen3-30B-A3B", "--traffic", "decode:64=0.9"),
+    ],
     "tune": [
         ("scatter", "--show-space", *MODEL),
         ("triton_scatter", "--explain", "--target", "sm_90", "--top", "1", *MODEL),

@@ -94,6 +94,16 @@ def test_the_load_and_the_capacity_reach_the_problem() -> None:
     assert (problem["T"], problem["D"], problem["drop"], problem["mode"]) == (64, 256, "gate_weight", "forward")
 
 
+def test_a_configuration_file_names_the_layer_the_number_of_layers_and_the_family(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 2048, "moe_intermediate_size": 768, "num_experts": 128, "num_experts_per_tok": 8}
+    fields = {"model_type": "qwen3_moe", "hidden_act": "silu", "num_hidden_layers": 12, "decoder_sparse_step": 1}
+    (tmp_path / "config.json").write_text(json.dumps({**sizes, **fields, "mlp_only_layers": []}))
+    config = ("--config", tmp_path / "config.json", "--traffic", "decode:64", "--device", "H100", "--json")
+    experts = json.loads(moebench(*config).output)["experts"]
+    assert (experts["layers"], experts["family"]) == (12, "Qwen3")
+    assert experts["memory"][0]["largest"] == "Qwen3-30B-A3B"
+
+
 def test_where_no_kernel_has_a_time_it_says_why_with_exit_code_1() -> None:
     answer = moebench(*MEASURED, "--traffic", "decode:512=0.5,prefill:1000000=0.5")
     assert answer.exit_code == 1

@@ -40,7 +40,9 @@ def test_the_policy_lets_in_the_one_style_and_nothing_else() -> None:
     digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
     found = Tags(page).tags
     policies = [attributes for tag, attributes in found if attributes.get("http-equiv")]
-    assert [one["content"] for one in policies] == [f"default-src 'none'; style-src 'sha256-{digest}'"]
+    (policy,) = (one["content"] or "" for one in policies)
+    assert policy.startswith(f"default-src 'none'; style-src 'sha256-{digest}'")
+    assert "script-src" not in policy
     assert not [tag for tag, _ in found if tag in ("script", "link", "img", "iframe", "object")]
     assert not [attributes for _, attributes in found if {"style", "src", "href", "onload"} & set(attributes)]
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 
 import pytest
-from advised import PROBLEM, recorded, timed
+from advised import ELSEWHERE, PROBLEM, recorded, timed
 from hypothesis import given
 from hypothesis import strategies as st
-from records import ENVIRONMENT
+from records import ENVIRONMENT, VALUES, records
 
 from moebench.kernels.problem import Problem
 from moebench.results.record import Record, Status
 from moebench.results.record.advice import AdviceSource
 from moebench.suites.advice.recorded_times import RecordedTimes, layer_of, load_word, problem_of
+from moebench.suites.advice.table_times import TableTimes
 
 AT_64 = PROBLEM.replace(T=64)
 
@@ -131,17 +132,17 @@ def test_outside_of_what_was_measured_there_is_no_time() -> None:
 
 
 def test_interpolation_takes_the_nearest_and_what_is_missing_there_is_said() -> None:
-    records = [timed("loop", T, ms) for T, ms in ((16, 9.0), (64, 1.0), (256, 4.0), (1024, 9.0))]
-    found = RecordedTimes([*records, timed("grouped", 64, 1.0), timed("grouped", 1024, 1.0)]).of(PROBLEM.replace(T=128))
+    loops = [timed("loop", T, ms) for T, ms in ((16, 9.0), (64, 1.0), (256, 4.0), (1024, 9.0))]
+    found = RecordedTimes([*loops, timed("grouped", 64, 1.0), timed("grouped", 1024, 1.0)]).of(PROBLEM.replace(T=128))
     assert found is not None
     assert [(one.kernel, round(1e3 * one.seconds, 6)) for one in found.dispatches] == [("loop", 2.0)]
     assert found.left_out == ["grouped: not measured at both T=64 and T=256"]
 
 
 def test_where_the_configurations_of_both_sides_differ_that_of_the_nearer_is_taken() -> None:
-    records = [timed("scatter", 64, 1.0, config={"tile": 1}), timed("scatter", 1024, 1.0, config={"tile": 2})]
+    ends = [timed("scatter", 64, 1.0, config={"tile": 1}), timed("scatter", 1024, 1.0, config={"tile": 2})]
     for T, tile, side in ((128, 1, 64), (512, 2, 1024)):
-        found = RecordedTimes(records).of(PROBLEM.replace(T=T))
+        found = RecordedTimes(ends).of(PROBLEM.replace(T=T))
         assert found is not None
         assert found.dispatches[0].config == {"tile": tile}
         assert found.dispatches[0].basis.endswith(f"configuration of T={side}")
@@ -159,7 +160,20 @@ def test_records_that_describe_no_problem_are_passed_over() -> None:
     assert kernels(RecordedTimes([odd])) == {}
 
 
+@given(st.lists(records(), max_size=4), st.sampled_from(["T", "D", "load", "router", "dtype", "mode"]), VALUES)
+def test_any_records_are_read(drawn: list[Record], field: str, value: object) -> None:
+    """Records come from anywhere: of no problem, of one with a strange field, of kernels that nobody knows."""
+    odd = timed("loop", 64, 1.0)
+    odd = odd.model_copy(update={"problem": {**odd.problem, field: value}})
+    everything = [*drawn, odd, timed("of tomorrow", 64, 2.0, source="0" * 12)]
+    times = RecordedTimes(everything)
+    assert times.has(AT_64)
+    assert times.layers
+    assert "of tomorrow" in kernels(times)
+    TableTimes(everything, ELSEWHERE).of(AT_64)
+
+
 def test_every_committed_record_is_of_a_layer() -> None:
-    records: list[Record] = recorded("cpu-main.jsonl")
-    assert {layer_of(found) for one in records if (found := problem_of(one))}
-    assert all(problem_of(one) for one in records)
+    found_in: list[Record] = recorded("cpu-main.jsonl")
+    assert {layer_of(found) for one in found_in if (found := problem_of(one))}
+    assert all(problem_of(one) for one in found_in)
