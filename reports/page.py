@@ -15,6 +15,7 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..results.record import Record
+from ..results.record.reproduction import Reproduction
 from . import measures, numbers
 from .answers.answer import Answer, answer
 from .answers.gaps import gaps
@@ -65,6 +66,7 @@ class View:
     order: int
     section: Section
     styles: dict[str, Style]
+    reproduction: Reproduction
 
     @cached_property
     def answer(self) -> Answer:
@@ -114,6 +116,29 @@ class View:
         return len(self.rows) > SUMMARISED
 
     @property
+    def environment(self) -> str:
+        """Return one line on the machine and the software that made the section's records."""
+        known = self.section.machine.environment
+        threads = sorted({record.environment.threads for record in self.section.records})
+        commits = dict.fromkeys(numbers.plain(record.commit)[:12] for record in self.section.records)
+        parts = [
+            self.section.machine.label,
+            numbers.counted(threads[-1], "thread") if len(threads) == 1 else f"{threads[0]} to {threads[-1]} threads",
+            f"torch {known.torch}",
+            *([f"Triton {known.triton}"] if known.triton else []),
+            *([f"CUDA {known.cuda}"] if known.cuda else []),
+            *([f"driver {known.driver}"] if known.driver else []),
+            f"moebench {known.moebench}, commit {', '.join(commits)}",
+            f"measured {period(self.section.records)} UTC",
+        ]
+        return numbers.plain(" · ".join(parts))
+
+    @property
+    def commands(self) -> list[str]:
+        """Return the commands that measure the section's records again, a line each."""
+        return [numbers.plain(command) for command in self.reproduction.commands]
+
+    @property
     def undrawn(self) -> int:
         """Trials that a plot of times cannot show."""
         return sum(not row.passed for row in self.rows)
@@ -151,6 +176,10 @@ class Page:
     def machines(self) -> list[RecordedMachine]:
         return self.report.machines
 
+    def machine_number(self, machine: RecordedMachine) -> int:
+        """Return the place of a machine in the list of all, from 1."""
+        return next(number for number, one in enumerate(self.machines, start=1) if one.label == machine.label)
+
     @property
     def period(self) -> str:
         return period(self.records)
@@ -163,7 +192,8 @@ class Page:
     def views(self) -> list[View]:
         found = self.report.sections
         chosen = styles(kernel for section in found for kernel in plot.drawn_kernels(section))
-        return [View(order, section, chosen) for order, section in enumerate(found, start=1)]
+        again = self.report.reproduction or (lambda _: Reproduction())
+        return [View(order, section, chosen, again(section.records)) for order, section in enumerate(found, start=1)]
 
     @property
     def glossary(self) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ from ..common.plugins import Catalog
 from ..results.record import Record
 from ..results.record.file_content import FileContent, refuse_to_replace
 from ..results.record.prediction import Prediction
+from ..results.record.reproduction import Reproduction
 from .section import RecordedMachine, Section, machines, sections
 
 
@@ -22,7 +23,8 @@ class Report:
 
     ``problems`` are sentences about what could not be read, which a page shows at its top. ``predictions`` are drawn
     beside the records of the same line. ``price`` is that of a device-hour, in any currency. ``known_kernels`` are the
-    implementations that there are, None where that is not known. Sections, with the intervals of all medians, are
+    implementations that there are, None where that is not known; ``reproduction`` returns the commands that measure the
+    records of a section again. Sections, with the intervals of all medians, are
     computed when they are first asked for, and once, whatever number of formats is written.
     """
 
@@ -31,6 +33,7 @@ class Report:
     predictions: Sequence[Prediction] = ()
     price: float | None = None
     known_kernels: Collection[str] | None = None
+    reproduction: Callable[[Sequence[Record]], Reproduction] | None = None
 
     @cached_property
     def machines(self) -> list[RecordedMachine]:

@@ -76,7 +76,8 @@ def plan(
         CannotTime: when the device has no such clock, or it can time none of the kernels.
         NothingToMeasure: when no point is left.
     """
-    found, notes = _asked(names, size, device_type, asked)
+    points, notes = chosen(names, size, asked)
+    found = [_task(point, size, device_type) for point in points]
     if kernels:
         found, refusals = _replaced(found, kernels, device_type)
         notes += [f"{name} takes part at no point: {reason}" for name, reason in refusals.items()]
@@ -110,9 +111,7 @@ def tasks(name: str, size: Size, device_type: DeviceType) -> list[Task]:
         UnknownName: when no suite has that name, or this one has no such form.
         SuiteFileError: when a file is no suite.
     """
-    name, suite = suite_named(name)
-    form = _form(name, suite, size)
-    return [_task(name, suite, form, place, size, device_type) for place in form.places]
+    return [_task(point, size, device_type) for point in _own(name, size)]
 
 
 def _form(name: str, suite: Suite, size: Size) -> SuiteForm:
@@ -123,19 +122,35 @@ def _form(name: str, suite: Suite, size: Size) -> SuiteForm:
     return form
 
 
-def _asked(names: Sequence[str], size: Size, device_type: DeviceType, asked: Asked) -> tuple[list[Task], list[str]]:
-    """Return the tasks of suites, of their own layers or of those that are asked for, and sentences on the latter."""
+@dataclass(frozen=True)
+class ChosenPoint:
+    """A point of one form of a suite, which the name is of."""
+
+    name: str
+    suite: Suite
+    form: SuiteForm
+    place: SuitePoint
+
+
+def chosen(names: Sequence[str], size: Size, asked: Asked) -> tuple[list[ChosenPoint], list[str]]:
+    """Return the points of suites, of their own layers or of those that are asked for, and sentences on the latter.
+
+    Neither a kernel nor torch is imported.
+
+    Raises:
+        UnknownName, SuiteFileError, NothingToMeasure: as `plan`.
+    """
     if asked.models or not asked:
-        found = [task for name in names for task in tasks(name, size, device_type)]
-        of_models = [task for task in found if task.point.model in asked.models]
-        if not asked or {task.point.model for task in of_models} == asked.models:
+        found = [point for name in names for point in _own(name, size)]
+        of_models = [point for point in found if point.place.model in asked.models]
+        if not asked or {point.place.model for point in of_models} == asked.models:
             return of_models or found, []
     found, left_out = [], dict[str, str]()
     for name in names:
         stem, suite = suite_named(name)
         form = _form(stem, suite, size)
         places, reasons = form.asked(asked)
-        found += [_task(stem, suite, form, place, size, device_type) for place in places]
+        found += [ChosenPoint(stem, suite, form, place) for place in places]
         left_out |= dict.fromkeys(reasons, stem)
     if not found:
         first, *others = left_out
@@ -144,10 +159,18 @@ def _asked(names: Sequence[str], size: Size, device_type: DeviceType, asked: Ask
     return found, [f"{stem} leaves out a point: {reason}" for reason, stem in left_out.items()]
 
 
-def _task(name: str, suite: Suite, form: SuiteForm, place: SuitePoint, size: Size, device_type: DeviceType) -> Task:
+def _own(name: str, size: Size) -> list[ChosenPoint]:
+    """Return all points of a form of a suite."""
+    name, suite = suite_named(name)
+    form = _form(name, suite, size)
+    return [ChosenPoint(name, suite, form, place) for place in form.places]
+
+
+def _task(of: ChosenPoint, size: Size, device_type: DeviceType) -> Task:
+    suite, form, place = of.suite, of.form, of.place
     rule, baseline = fitting(place.competitors or form.competitors, form.baseline, place.problem, device_type)
     point = Point(
-        suite=name,
+        suite=of.name,
         question=suite.question,
         axis=suite.axis,
         series=place.series,

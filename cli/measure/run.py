@@ -246,8 +246,9 @@ def _show(
     from ...reports.points import points
     from ...reports.report import Report
     from ...reports.terminal import terminal
+    from ...suites.repetition import reproduction
 
-    report = Report(records, store.loaded.problems, predictions)
+    report = Report(records, store.loaded.problems, predictions, reproduction=reproduction)
     html = report.write(path.with_suffix(".html"), "html")
     report.write(path.with_suffix(".md"), "markdown")
     spent, short = runner.spent, shortage(records)

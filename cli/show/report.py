@@ -54,6 +54,7 @@ def _report(files: list[Path], output: Path | None, price: float | None, *, as_j
     from ...reports.report import Report
     from ...results.record.prediction import holds_predictions, read
     from ...results.record.store import load_all
+    from ...suites.repetition import reproduction
 
     outputs = [] if as_json else _outputs(files, output, files[0].stem)
     predicted = [path for path in files if holds_predictions(path)]
@@ -63,7 +64,7 @@ def _report(files: list[Path], output: Path | None, price: float | None, *, as_j
         complain(problem)
     if not loaded.records and len(predicted) == len(files):
         refuse(f"{', '.join(map(str, files))}: predictions are drawn beside records: give the file of these too")
-    found = Report(loaded.records, loaded.problems, predictions, price, KERNELS.names())
+    found = Report(loaded.records, loaded.problems, predictions, price, KERNELS.names(), reproduction)
     if as_json:
         from ...reports.points import document
 

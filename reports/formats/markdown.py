@@ -19,7 +19,7 @@ def _write(report: Report, path: Path) -> None:
     folder = path.with_name(f"{path.stem}_plots")
     links = {view.order: _drawn(view, folder) for view in page.views}
     template = environment(finalize=as_markdown).get_template("report.md.j2")
-    write_whole(path, template.render(page=page, links=links))
+    write_whole(path, template.render(page=page, links=links, as_code=Markup))
 
 
 def _drawn(view: View, folder: Path) -> list[tuple[Drawing, Markup]]:

@@ -148,7 +148,10 @@ class HtmlPage:
 
     @cached_property
     def views(self) -> list[HtmlView]:
-        return [HtmlView(view.order, view.section, view.styles, self.plot_styles) for view in self.page.views]
+        return [
+            HtmlView(view.order, view.section, view.styles, view.reproduction, self.plot_styles)
+            for view in self.page.views
+        ]
 
     @cached_property
     def embedded(self) -> EmbeddedRecords:

@@ -19,7 +19,7 @@ from moebench.kernels.problem.trace import load_of
 from moebench.kernels.problem.traces.trace_writer import write_ids
 from moebench.results.record import CacheState, Size
 from moebench.suites import plan as planner
-from moebench.suites.layer import Asked, Layer
+from moebench.suites.layer import NOTHING_ASKED, Asked, Layer
 from moebench.suites.plan import CannotTime, NothingToMeasure, Plan, plan, tasks, timed
 from moebench.suites.suite import SUITES
 
@@ -220,7 +220,9 @@ def test_tuned_configurations_are_measured_unless_the_defaults_are_asked_for(
     (tmp_path / "table.json").write_text(table().text())
     asked = tasks("tokens", "small", "cpu")[0]
     of_table = dataclasses.replace(asked, problem=PROBLEM)
-    monkeypatch.setattr(planner, "tasks", lambda *_: [of_table])
+    first = planner.chosen(["tokens"], "small", NOTHING_ASKED)[0][:1]
+    monkeypatch.setattr(planner, "chosen", lambda *_: (first, []))
+    monkeypatch.setattr(planner, "_task", lambda *_: of_table)
     tuned = planned("tokens", configs="tuned")
     assert "scatter runs as tuned at 1 point" in tuned.notes
     assert [who.config for task in tuned.tasks for who in task.competitors if who.kernel == "scatter"] == [CONFIGS[1]]
