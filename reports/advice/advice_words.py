@@ -74,8 +74,20 @@ def details(phase: PhaseAdvice) -> Iterator[str]:
         yield f"configuration: {config}"
     yield f"source: {plain(best.basis)}"
     yield f"margin: {margin_words(phase.margin)}"
+    if phase.tied:
+        yield f"tied with it: {tied_words(phase)}"
     if phase.left_out:
         yield f"left out: {'; '.join(map(plain, phase.left_out))}"
+
+
+def tied_words(phase: PhaseAdvice) -> str:
+    """Return the dispatches that are tied with the advised one, and which of all these needs the least memory."""
+    named = ", ".join(plain(option.kernel) for option in phase.tied)
+    known = [(option.peak_bytes, option) for option in (phase.options[0], *phase.tied) if option.peak_bytes is not None]
+    if len(known) <= len(phase.tied):
+        return named
+    peak, least = min(known, key=lambda pair: pair[0])
+    return f"{named}; of them all {plain(least.kernel)} needs the least memory, {number(peak / MIB)} MiB"
 
 
 def margin_words(margin: Margin | None) -> str:
@@ -88,8 +100,10 @@ def margin_words(margin: Margin | None) -> str:
 
 
 def beside(option: DispatchOption, best: DispatchOption) -> str:
-    """Return the time of an option beside that of the advised one."""
-    return "advised" if option is best else f"{100 * (option.seconds / best.seconds - 1):+.3g} %"
+    """Return the time of an option beside that of the advised one, or that the two are tied."""
+    if option is best:
+        return "advised"
+    return "tied" if option.certainty is Certainty.tied else f"{100 * (option.seconds / best.seconds - 1):+.3g} %"
 
 
 def mix_words(advice: Advice) -> Iterator[str]:

@@ -68,6 +68,9 @@ class DispatchOption(_AdvicePart):
         description="price of a million tokens through all MoE layers, or through one where their number is unknown; "
         "None without a price",
     )
+    certainty: Certainty | None = Field(
+        default=None, description="how sure it is that the advised dispatch is faster, None for the advised one"
+    )
 
 
 class Margin(_AdvicePart):
@@ -99,6 +102,11 @@ class PhaseAdvice(_AdvicePart):
     def advised(self) -> DispatchOption | None:
         """The dispatch to use, None where there is none."""
         return self.options[0] if self.options else None
+
+    @property
+    def tied(self) -> list[DispatchOption]:
+        """The dispatches that are tied with the advised one."""
+        return [option for option in self.options if option.certainty is Certainty.tied]
 
     @property
     def title(self) -> str:

@@ -134,14 +134,16 @@ def _phase(
             left_out.append(f"{one.kernel}: a call needs {needed / 2**30:.4g} GiB, there are {memory / 2**30:.4g}")
         else:
             fitting.append(one)
-    options = [_option(problem, one, request) for one in fitting]
+    margins = [margin(fitting[0], other) for other in fitting[1:]]
+    certainties = [None, *(one.certainty for one in margins)]
+    options = [_option(problem, one, sure, request) for one, sure in zip(fitting, certainties, strict=False)]
     advice = PhaseAdvice(
         phase=phase.name,
         tokens=phase.tokens,
         share=phase.share,
         key=problem.key,
         options=options,
-        margin=margin(*fitting[:2]) if len(fitting) > 1 else None,
+        margin=margins[0] if margins else None,
         left_out=left_out,
         reason="" if options else "; ".join(left_out) or f"no kernel has times for {phase} on {request.device.name}",
     )
@@ -153,7 +155,9 @@ def call_bytes(problem: Problem, one: TimedDispatch) -> int | None:
     return None if one.peak_bytes is None else problem.input_bytes + one.peak_bytes
 
 
-def _option(problem: Problem, one: TimedDispatch, request: AdviceRequest) -> DispatchOption:
+def _option(
+    problem: Problem, one: TimedDispatch, certainty: Certainty | None, request: AdviceRequest
+) -> DispatchOption:
     tokens_per_s = problem.T / one.seconds
     return DispatchOption(
         kernel=one.kernel,
@@ -168,6 +172,7 @@ def _option(problem: Problem, one: TimedDispatch, request: AdviceRequest) -> Dis
         peak_bytes=one.peak_bytes,
         call_bytes=call_bytes(problem, one),
         cost_per_million=cost(MILLION / tokens_per_s, request.layers, request.price),
+        certainty=certainty,
     )
 
 

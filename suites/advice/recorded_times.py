@@ -52,21 +52,22 @@ class RecordedTimes:
     def __init__(self, records: Iterable[Record]) -> None:
         self._measured: dict[tuple[Problem, str], dict[tuple[Environment, CacheState], _WayOfTiming]] = {}
         self._shapes: set[Problem] = set()
-        problems: dict[str, Problem | None] = {}
+        layers: dict[str, tuple[Problem, int] | None] = {}
         for record in records:
             text = json.dumps(record.problem, sort_keys=True)
-            if text not in problems:
-                problems[text] = problem_of(record)
-            problem = problems[text]
-            if problem is None or record.kernel in NOT_COMPETING:
+            if text not in layers:
+                problem = problem_of(record)
+                layers[text] = None if problem is None else (layer_of(problem), problem.T)
+            known = layers[text]
+            if known is None or record.kernel in NOT_COMPETING:
                 continue
-            self._shapes.add(layer_of(problem))
+            layer, tokens = known
+            self._shapes.add(layer)
             if record.point.stage is None:
-                found = self._measured.setdefault(
-                    (layer_of(problem), load_word(str(record.problem.get("load", "uniform")))), {}
-                )
+                load = load_word(str(record.problem.get("load", "uniform")))
                 way = (record.environment, record.point.cache)
-                found.setdefault(way, _WayOfTiming(*way)).by_tokens[problem.T].append(record)
+                found = self._measured.setdefault((layer, load), {})
+                found.setdefault(way, _WayOfTiming(*way)).by_tokens[tokens].append(record)
 
     def has(self, problem: Problem) -> bool:
         """Return whether there are records of the problem's layer, under any load and with any number of tokens."""

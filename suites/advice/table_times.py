@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from ...autotune.tables.build import derive
 from ...kernels.catalog import KERNELS
@@ -23,9 +24,14 @@ class TableTimes:
     """The tables for one device: derived from records of tuning runs, and for a device here those of the folder."""
 
     def __init__(self, records: Sequence[Record], device: AdvisedDevice) -> None:
-        derived = derive([record for record in records if record.point.stage is not None])
-        self._tables = [table for table in derived.tables if table.kernel in KERNELS.names()]
+        self._records = records
         self._device = device
+
+    @cached_property
+    def _tables(self) -> list[TunedTable]:
+        """The tables of the records; deriving them takes longer than reading these."""
+        derived = derive([record for record in self._records if record.point.stage is not None])
+        return [table for table in derived.tables if table.kernel in KERNELS.names()]
 
     def of(self, problem: Problem) -> PhaseTimes | None:
         """Return the times of a problem, by the records' tables else by those of the folder; None without any."""

@@ -39,7 +39,9 @@ def _option(kernel: str, seconds: float) -> DispatchOption:
 
 def _phase(phase: Any, tokens: int, certainty: Certainty, *options: DispatchOption) -> PhaseAdvice:
     margin = Margin(over=options[1].kernel, ratio=2.0, low=1.9, high=2.1, certainty=certainty, why="measured so")
-    return PhaseAdvice(phase=phase, tokens=tokens, share=0.5, key="key", options=list(options), margin=margin)
+    first, second = options
+    options_given = [first, second.model_copy(update={"certainty": certainty})]
+    return PhaseAdvice(phase=phase, tokens=tokens, share=0.5, key="key", options=options_given, margin=margin)
 
 
 def invented(**changes: Any) -> Advice:

@@ -33,6 +33,13 @@ def test_a_table_has_the_first_dispatches_and_says_which_is_advised() -> None:
     assert "+0 %" in rows[1]
 
 
+def test_what_is_tied_says_so_in_place_of_a_difference_and_which_needs_the_least_memory() -> None:
+    text = " ".join(printed(advice(), 120).split())
+    assert "tied with it: grouped; of them all loop needs the least memory, 1.00 MiB" in text
+    row = next(line for line in printed(advice(), 120).splitlines() if line.startswith("grouped") and "51.0" in line)
+    assert row.split()[-2:] == ["tied", "measured"]
+
+
 def test_text_of_anywhere_does_nothing_to_the_terminal() -> None:
     option = advice().phases[0].options[0].model_copy(update={"kernel": EVIL, "config": {EVIL: EVIL}})
     phase = advice().phases[0].model_copy(update={"options": [option]})

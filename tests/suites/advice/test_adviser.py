@@ -125,6 +125,17 @@ def test_a_dispatch_that_does_not_fit_is_no_option() -> None:
     assert none.phases[0].reason == "grouped: a call needs 1024 GiB, there are 16"
 
 
+def test_every_other_dispatch_says_how_sure_its_place_is() -> None:
+    noisy = [timed(kernel, 64, ms, spread=0.2) for kernel, ms in (("loop", 1.01), ("grouped", 1.0), ("padded", 9.0))]
+    (phase,) = advise(request("decode:64", *noisy)).phases
+    assert [(one.kernel, one.certainty) for one in phase.options] == [
+        ("grouped", None),
+        ("loop", Certainty.tied),
+        ("padded", Certainty.certain),
+    ]
+    assert [one.kernel for one in phase.tied] == ["loop"]
+
+
 def test_records_of_another_layer_are_refused_with_what_they_have() -> None:
     other = timed("loop", 64, 1.0, problem={"E": 8})
     with pytest.raises(NoSuchRecords, match="they have D=32 F=64 E=8 K=2 float32 forward"):
