@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from markupsafe import Markup
 
@@ -11,9 +12,13 @@ from ...common.files import write_whole
 from ...results.record.file_content import FileContent, refuse_to_replace
 from ..formats.markdown import as_markdown
 from ..page import environment
+from ..plots.inlined import PlotStyles
+from ..plots.sheet import sheet
 from ..report import ReportError
 from ..web.content_policy import policy, script, stylesheet
 from ..web.embedded import embedded
+from ..web.html_page import FOLDED
+from .compared_samples import compared_drawings
 from .comparison import SideBySide
 
 SUFFIXES: Final = (".html", ".md")
@@ -29,10 +34,9 @@ def write_comparison(comparison: SideBySide, path: Path) -> Path:
     if path.suffix not in SUFFIXES:
         raise ReportError(f"{path}: a comparison is a page: give a name that ends in {' or '.join(SUFFIXES)}")
     refuse_to_replace(path, FileContent.other)
-    text = _html(comparison) if path.suffix == ".html" else _markdown(comparison)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
+        write_whole(path, _html(comparison) if path.suffix == ".html" else _markdown(comparison, path))
     except OSError as error:
         raise ReportError(f"{path}: {error.strerror}; give an --output that can be written") from error
     return path
@@ -40,20 +44,33 @@ def write_comparison(comparison: SideBySide, path: Path) -> Path:
 
 def _html(comparison: SideBySide) -> str:
     numbers = {id(record): number for number, record in enumerate(comparison.records)}
-    style, code = stylesheet(), script()
+    styles = PlotStyles()
+    figures = [
+        (drawing, [Markup(styles.inlined(svg, f"d{number}")) for number, svg in enumerate(drawing.panels)])  # noqa: S704  # drawn here, text escaped by matplotlib
+        for drawing in compared_drawings(comparison)
+    ]
+    style, code = stylesheet() + styles.css, script()
     return (
         environment()
         .get_template("comparison.html.j2")
         .render(
             comparison=comparison,
+            figures=figures,
+            folded=FOLDED,
             number=lambda record: numbers[id(record)],
             embedded=embedded(comparison.records),
-            style=Markup(style),  # noqa: S704  # our own files
+            style=Markup(style),  # noqa: S704  # our own files, and styles of matplotlib
             script=Markup(code),  # noqa: S704  # our own files
             policy=policy(style, code),
         )
     )
 
 
-def _markdown(comparison: SideBySide) -> str:
-    return environment(finalize=as_markdown).get_template("comparison.md.j2").render(comparison=comparison)
+def _markdown(comparison: SideBySide, path: Path) -> str:
+    folder = path.with_name(f"{path.stem}_plots")
+    links = []
+    for drawing in compared_drawings(comparison):
+        write_whole(folder / f"{drawing.name}.svg", sheet(drawing, {}))
+        links.append((drawing, Markup(quote(f"{folder.name}/{drawing.name}.svg"))))  # noqa: S704  # percent-encoded
+    engine = environment(finalize=as_markdown)
+    return engine.get_template("comparison.md.j2").render(comparison=comparison, links=links)

@@ -98,8 +98,8 @@ def _key(side: str) -> Line2D:
 
 def _percents(span: float) -> list[float]:
     """Return round percents on both sides of 0."""
-    step = next(one for one in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1e4, 1e6) if 3.5 * one >= span)
-    return [step * order for order in range(-3, 4) if abs(step * order) <= span]
+    step = next(one for one in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1e4, 1e6) if 2.5 * one >= span)
+    return [step * order for order in range(-2, 3) if abs(step * order) <= span]
 
 
 def distribution_drawings(frame: pd.DataFrame) -> list[Drawing]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from moebench.reports.comparisons.compared_samples import compared_drawings, samples_frame
 from moebench.reports.comparisons.comparison import ComparedSide, SideBySide
 from moebench.reports.comparisons.comparison_page import write_comparison
 from moebench.reports.report import ReportError
@@ -82,6 +83,20 @@ def test_pages_show_foreign_text_as_text(make: Make, tmp_path: Path) -> None:
     assert "<script>alert" not in html
     assert "&lt;script&gt;alert(1)" in html
     assert "<script>" not in md.replace("-k '<script>alert(1)</script>|`x`'", "")
+
+
+def test_samples_of_points_with_both_sides_are_drawn_the_worst_first(make: Make, tmp_path: Path) -> None:
+    old = [*processes(make, 1.0), make("loop", ms=1.0), make("scatter", ms=1.0)]
+    new = [*processes(make, 1.3), make("loop", ms=1.01)]
+    found = compared(old, new)
+    frame = samples_frame(found)
+    assert list(frame["kernel"].unique()) == ["padded", "loop"]  # slower before unclear
+    assert len(frame) == sum(len(one.timing.samples_ns) for one in [*old[:-1], *new] if one.timing)
+    (drawing,) = compared_drawings(found)
+    assert "slower, the new median is +30.0 %" in drawing.alt
+    page = write_comparison(found, tmp_path / "page.md")
+    assert "![" in page.read_text()
+    assert (tmp_path / "page_plots/distributions.svg").exists()
 
 
 def test_another_suffix_is_refused(make: Make, tmp_path: Path) -> None:
