@@ -73,9 +73,14 @@ def details(phase: PhaseAdvice) -> Iterator[str]:
     if config := config_words(dict(best.config)):
         yield f"configuration: {config}"
     yield f"source: {plain(best.basis)}"
+    if best.model_seconds is not None:
+        yield f"time of a call: {number(1e3 * best.seconds)} ms a layer, {number(1e3 * best.model_seconds)} ms in all"
     yield f"margin: {margin_words(phase.margin)}"
     if phase.tied:
         yield f"tied with it: {tied_words(phase)}"
+    if phase.unmeasured:
+        listed = ", ".join(f"{plain(one.kernel)} {number(1e3 * one.seconds)} ms" for one in phase.unmeasured)
+        yield f"not measured, and predicted to be faster: {listed}"
     if phase.left_out:
         yield f"left out: {'; '.join(map(plain, phase.left_out))}"
 

@@ -53,6 +53,9 @@ class DispatchOption(_AdvicePart):
         default=None, description="lower end of its 95 % interval, None where it was not measured"
     )
     high_s: NonNegativeFloat | None = Field(default=None, description="upper end of that interval")
+    model_seconds: NonNegativeFloat | None = Field(
+        default=None, description="time of one call of all MoE layers, None where their number is unknown"
+    )
     tokens_per_s: NonNegativeFloat = Field(description="tokens a second through one layer")
     model_tokens_per_s: NonNegativeFloat | None = Field(
         default=None, description="tokens a second through all MoE layers, None where their number is unknown"
@@ -71,6 +74,13 @@ class DispatchOption(_AdvicePart):
     certainty: Certainty | None = Field(
         default=None, description="how sure it is that the advised dispatch is faster, None for the advised one"
     )
+
+
+class Unmeasured(_AdvicePart):
+    """A dispatch without a time of the phase's source that may be faster: its prediction, which is not compared."""
+
+    kernel: str = Field(description="name of the implementation")
+    seconds: NonNegativeFloat = Field(description="predicted time of one call of one layer")
 
 
 class Margin(_AdvicePart):
@@ -95,6 +105,10 @@ class PhaseAdvice(_AdvicePart):
     key: str = Field(description="the problem in one word, as records have it")
     options: list[DispatchOption] = Field(description="the dispatches that can be compared, the advised one first")
     margin: Margin | None = Field(default=None, description="margin over the second, None where there is no second")
+    unmeasured: list[Unmeasured] = Field(
+        default_factory=list,
+        description="dispatches without a time whose prediction is under three quarters of the time of the advised one",
+    )
     left_out: list[str] = Field(default_factory=list, description="dispatches that are no options, and why")
     reason: str = Field(default="", description="why there is no option, empty where there is one")
 

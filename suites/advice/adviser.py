@@ -16,6 +16,7 @@ from importlib import metadata
 from ...common.errors import UserError
 from ...kernels.problem import Problem
 from ...kernels.problem.models import Model
+from ...kernels.tuned.select import TRUSTED
 from ...results.record import Record
 from ...results.record.advice import (
     Advice,
@@ -25,6 +26,7 @@ from ...results.record.advice import (
     MixAdvice,
     PhaseAdvice,
     SingleDispatch,
+    Unmeasured,
 )
 from ..layer import Layer
 from .advised_device import AdvisedDevice
@@ -93,6 +95,8 @@ def advise(request: AdviceRequest) -> Advice:
         if request.records and found.source in (AdviceSource.predicted, None):
             found = found.without(recorded.lack(problem))
         advice, dispatches = _phase(phase, problem, found.fastest_first(), request)
+        if found.source is not AdviceSource.predicted and advice.options:
+            advice = advice.model_copy(update={"unmeasured": _unmeasured(problem, found, advice, device)})
         phases.append(advice)
         timed.append(dispatches)
     return Advice(
@@ -150,6 +154,17 @@ def _phase(
     return advice, fitting
 
 
+def _unmeasured(problem: Problem, found: PhaseTimes, advice: PhaseAdvice, device: AdvisedDevice) -> list[Unmeasured]:
+    """Return the dispatches without a time that should be faster by as much as `auto` trusts predictions."""
+    known, least = {one.kernel for one in found.dispatches}, TRUSTED * advice.options[0].seconds
+    predicted = predicted_times(problem, device).fastest_first().dispatches
+    return [
+        Unmeasured(kernel=one.kernel, seconds=one.seconds)
+        for one in predicted
+        if one.kernel not in known and one.seconds < least
+    ]
+
+
 def call_bytes(problem: Problem, one: TimedDispatch) -> int | None:
     """Return the bytes that a call needs: its inputs and what it allocates; None where that is unknown."""
     return None if one.peak_bytes is None else problem.input_bytes + one.peak_bytes
@@ -165,6 +180,7 @@ def _option(
         source=one.source,
         basis=one.basis,
         seconds=one.seconds,
+        model_seconds=None if request.layers is None else one.seconds * request.layers,
         low_s=one.interval.low if one.interval else None,
         high_s=one.interval.high if one.interval else None,
         tokens_per_s=tokens_per_s,
@@ -243,7 +259,10 @@ def _single(
 def _command(request: AdviceRequest, phases: Sequence[PhaseAdvice]) -> str:
     """Return the command that measures the first dispatches of the phases side by side, where that is not done."""
     open_ones = [phase for phase in phases if _open(phase)]
-    kernels = dict.fromkeys(option.kernel for phase in open_ones for option in phase.options[:2])
+    kernels: dict[str, None] = {}
+    for phase in open_ones:
+        kernels |= dict.fromkeys(option.kernel for option in phase.options[:2])
+        kernels |= dict.fromkeys(other.kernel for other in phase.unmeasured)
     if not open_ones or not request.words:
         return ""
     tokens = ",".join(str(T) for T in sorted({phase.tokens for phase in open_ones}))
@@ -254,6 +273,8 @@ def _command(request: AdviceRequest, phases: Sequence[PhaseAdvice]) -> str:
 
 def _open(phase: PhaseAdvice) -> bool:
     """Return whether measuring side by side would tell more than is known."""
+    if phase.unmeasured:
+        return True
     if phase.margin is None:
         return False
     return phase.options[0].source is not AdviceSource.measured or phase.margin.certainty is Certainty.unclear

@@ -9,6 +9,7 @@ import pytest
 from advised import PROBLEM, recorded, request, timed
 from hypothesis import given
 from hypothesis import strategies as st
+from records import ENVIRONMENT
 
 from moebench.kernels.problem.models import model
 from moebench.results.record import Record, Status
@@ -123,6 +124,27 @@ def test_a_dispatch_that_does_not_fit_is_no_option() -> None:
     assert not none.complete
     assert none.mix is None
     assert none.phases[0].reason == "grouped: a call needs 1024 GiB, there are 16"
+
+
+def test_what_was_not_measured_and_should_be_faster_is_named_and_measured_by_the_command() -> None:
+    here = advised_device("cpu", ())
+    made_here = ENVIRONMENT.model_copy(update={"device": here.name})
+    advice = advise(
+        request("decode:64", timed("loop", 64, 1e4, environment=made_here), device=here, words=["--shape", "D=32"])
+    )
+    (phase,) = advice.phases
+    assert [one.kernel for one in phase.options] == ["loop"]
+    named = [one.kernel for one in phase.unmeasured]
+    assert {"grouped", "scatter"} <= set(named)
+    assert "loop" not in named
+    assert f"--kernel {','.join(['loop', *named])} " in advice.command
+    fast = advise(
+        request("decode:64", timed("loop", 64, 1e-3, environment=made_here), device=here, words=["--shape", "D=32"])
+    )
+    assert fast.phases[0].unmeasured == []
+    assert fast.command == ""
+    away = advise(request("decode:64", timed("loop", 64, 1e4)))
+    assert away.phases[0].unmeasured == []
 
 
 def test_every_other_dispatch_says_how_sure_its_place_is() -> None:
