@@ -29,14 +29,18 @@ class TableTimes:
 
     @cached_property
     def _tables(self) -> list[TunedTable]:
-        """The tables of the records; deriving them takes longer than reading these."""
+        """The tables of the records, cold before hot ones and then the newest first; deriving them takes a while."""
         derived = derive([record for record in self._records if record.point.stage is not None])
-        return [table for table in derived.tables if table.kernel in KERNELS.names()]
+        known = [table for table in derived.tables if table.kernel in KERNELS.names()]
+        return sorted(known, key=lambda table: (table.cache == "cold", table.measured[1]), reverse=True)
 
     def of(self, problem: Problem) -> PhaseTimes | None:
         """Return the times of a problem, by the records' tables else by those of the folder; None without any."""
-        answers = {table.kernel: self._derived(table, problem) for table in self._tables}
-        dispatches = [one for one in answers.values() if one is not None] or self._of_folder(problem)
+        derived: dict[str, TimedDispatch] = {}
+        for table in self._tables:
+            if table.kernel not in derived and (found := self._derived(table, problem)) is not None:
+                derived[table.kernel] = found
+        dispatches = list(derived.values()) or self._of_folder(problem)
         return PhaseTimes(dispatches=dispatches) if dispatches else None
 
     def _derived(self, table: TunedTable, problem: Problem) -> TimedDispatch | None:

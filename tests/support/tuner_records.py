@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from records import record
@@ -22,7 +22,7 @@ SKEWED = "zipf:1.2"
 def batch(
     stage: Stage,
     T: int,
-    times: Sequence[tuple[dict[str, int], float]],
+    times: Sequence[tuple[Mapping[str, Any], float]],
     load: str = "uniform",
     number: int = 1,
     **more: Any,

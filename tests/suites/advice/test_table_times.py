@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from advised import ELSEWHERE, recorded
 from tables import CONFIGS, PROBLEM, bucket, entry, environment, table
+from tuner_records import batch
 
 from moebench.kernels.problem import Problem
 from moebench.kernels.tuned.lookup import FOLDER, STALE
@@ -15,6 +16,7 @@ from moebench.results.record.advice import AdviceSource
 from moebench.suites.advice.advised_device import AdvisedDevice, advised_device
 from moebench.suites.advice.table_times import TableTimes
 
+FIRST, SECOND, THIRD = map(dict, CONFIGS)
 TUNED = Problem(T=256, D=512, F=192, E=128, K=8, dtype="bfloat16")
 
 
@@ -63,6 +65,29 @@ def test_records_of_a_tuning_run_answer_with_the_winner_of_their_table(T: int, t
     assert one.kernel == "scatter"
     assert (one.config["gather"], one.config["combine"]) == ("all", "bag")
     assert one.basis.startswith(f"tuned table of the records, tuned at T = {T}")
+
+
+def test_of_several_tables_of_a_kernel_a_cold_and_new_one_comes_first_and_others_fill_its_gaps() -> None:
+    old, new = (
+        [
+            *batch(
+                "final",
+                64,
+                [(FIRST, 100), (FIRST, 100), (second, 50)],
+                time=f"{year}-03-01T10:00:00+00:00",
+                source=year,
+            )
+        ]
+        for year, second in (("2025", SECOND), ("2026", THIRD))
+    )
+    hot = batch("final", 64, [(FIRST, 100), (FIRST, 100), (SECOND, 10)], cache="hot")
+    at_256 = batch("final", 256, [(FIRST, 400), (FIRST, 400), (SECOND, 200)], source="2024")
+    for records in ([*old, *new, *hot, *at_256], [*hot, *at_256, *new, *old]):
+        times = TableTimes(records, ELSEWHERE)
+        for T, config in ((64, THIRD), (256, SECOND)):
+            found = times.of(PROBLEM.replace(T=T))
+            assert found is not None
+            assert [one.config for one in found.dispatches] == [config]
 
 
 def test_records_of_a_tuning_run_answer_for_their_loads_and_between_their_tokens(tuning: list[Record]) -> None:
