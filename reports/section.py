@@ -119,7 +119,7 @@ class Section:
             compared.setdefault(layer, set()).add(tuple(problem.get(name) for name in _CHOICES))
         return first if any(len(choices) > 1 for choices in compared.values()) else []
 
-    @property
+    @cached_property
     def kernels(self) -> list[str]:
         return sorted({row.kernel for row in self.rows})
 

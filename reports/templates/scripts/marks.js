@@ -17,6 +17,17 @@ function markContent(figure, mark) {
   return [element("strong", {}, kernelOf(row)), definitions(facts(row, figure.dataset.measure))];
 }
 
+// Adds the whole configuration to the tooltip of a mark, which the record has.
+async function tellConfiguration(mark) {
+  const text = await recordText(mark.number);
+  const config = text && JSON.parse(text).config;
+  if (!config || !Object.keys(config).length || pointedAt !== mark.shape || tip.querySelector(".config")) return;
+  const told = definitions([["configuration", configuration(config)]]);
+  told.classList.add("config");
+  tip.append(told);
+  place();
+}
+
 function watchPanel(panel, figure) {
   const marks = marksOf(panel);
   if (!marks.length) return;
@@ -45,6 +56,7 @@ function watchPanel(panel, figure) {
     for (const [name, value] of Object.entries(size)) ring.setAttribute(name, value);
     mark.shape.parentNode.append(ring);
     showTip(mark.shape, markContent(figure, mark));
+    tellConfiguration(mark);
   }
 
   function leave() {

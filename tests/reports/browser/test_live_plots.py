@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from moebench.reports.report import Report
 from moebench.results.record import Record
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
+Make = Callable[..., Record]
 Open = Callable[..., "Page"]
 
 SUITE = 1  # of the long page: one of capacity factors, whose first plot has a choice of measure
@@ -56,6 +59,17 @@ def test_pointing_at_a_mark_says_what_it_is(opened: Open, sweep: list[Record]) -
     tip.wait_for()
     page.mouse.move(2, 2)
     tip.wait_for(state="hidden")
+
+
+def test_the_configuration_of_a_mark_is_said_whole(opened: Open, make: Make, tmp_path: Path) -> None:
+    records = [make("a", x=float(x), config={"block": 64, "nested": {"on": True}}) for x in (1, 2, 3)]
+    page = opened(Report(records).write(tmp_path / "r.html"))
+    page.locator("[data-records] use").first.hover(force=True)
+    said = page.get_by_role("tooltip").locator(".config")
+    said.wait_for()
+    assert "block=64" in said.inner_text()
+    assert 'nested={"on":true}' in said.inner_text()
+    page.keyboard.press("Escape")
 
 
 def test_a_click_on_a_mark_opens_its_record(opened: Open, sweep: list[Record]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from moebench.reports.report import Report
+from moebench.reports.web.embedded import embedded
 from moebench.results.record import Record
+from moebench.results.record.reproduction import Reproduction
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -103,3 +106,31 @@ def test_print_shows_what_is_folded(opened: Open) -> None:
     assert not row.is_visible()
     page.emulate_media(media="print")
     assert row.is_visible()
+
+
+def test_no_records_are_said_on_a_page_that_works(opened: Open, tmp_path: Path) -> None:
+    page = opened(Report([], ["a.jsonl:1: not a record"]).write(tmp_path / "r.html"))
+    assert page.get_by_text("No records.").is_visible()
+    assert page.get_by_text("a.jsonl:1: not a record").is_visible()
+
+
+def test_records_that_are_not_in_the_page_are_said_to_be_elsewhere(
+    opened: Open, suites: dict[str, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("moebench.reports.web.html_page.embedded", partial(embedded, most=0))
+    page = opened(Report(suites["capacity"]).write(tmp_path / "r.html"))
+    assert page.get_by_text("would make it too large").first.is_visible()
+    page.locator("a[href='#record-0']").click()
+    dialog = page.get_by_role("dialog")
+    assert "see the file that it was made from" in dialog.inner_text()
+    assert "median" in dialog.inner_text(), "what the table says is there"
+
+
+def test_the_command_of_a_suite_is_on_the_page(opened: Open, suites: dict[str, list[Record]], tmp_path: Path) -> None:
+    again = Reproduction(("moebench run capacity --load '<b>'",), "As it was.")
+    report = Report(suites["capacity"], reproduction=lambda _: again)
+    page = opened(report.write(tmp_path / "r.html"), width=390)
+    assert page.locator(".command").inner_text() == "moebench run capacity --load '<b>'"
+    assert page.get_by_text("As it was.").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert "moebench run capacity --load '<b>'" in report.write(tmp_path / "r.md").read_text(encoding="utf-8")
