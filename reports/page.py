@@ -160,6 +160,12 @@ class Page:
     plots_missing: str = MISSING
     folded_above: int = SUMMARISED
 
+    @staticmethod
+    def of(report: Report) -> Page:
+        """Return the page of a report, the same for all formats, so that plots are drawn once."""
+        found: Page = vars(report).setdefault("page", Page(report))
+        return found
+
     @property
     def records(self) -> Sequence[Record]:
         return self.report.records

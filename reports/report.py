@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ..common.errors import UserError
 from ..common.plugins import Catalog
@@ -15,9 +15,6 @@ from ..results.record.file_content import FileContent, refuse_to_replace
 from ..results.record.prediction import Prediction
 from ..results.record.reproduction import Reproduction
 from .section import RecordedMachine, Section, machines, sections
-
-if TYPE_CHECKING:
-    from .page import Page
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,6 @@ class Report:
     @cached_property
     def sections(self) -> list[Section]:
         return sections(self.records, self.predictions, self.price)
-
-    @cached_property
-    def page(self) -> Page:
-        """Return what pages show, drawn once for all formats."""
-        from .page import Page  # noqa: PLC0415  # which has a report
-
-        return Page(self)
 
     def write(self, path: Path, name: str | None = None) -> Path:
         """Write the report in the format of that name, by default in the one of the path's suffix; return the path.

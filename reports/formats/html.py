@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...common.files import write_whole
-from ..page import environment
+from ..page import Page, environment
 from ..report import Report, ReportFormat
 from ..web.html_page import FOLDED, HtmlPage
 
 
 def _write(report: Report, path: Path) -> None:
-    page = report.page
+    page = Page.of(report)
     template = environment().get_template("report.html.j2")
     write_whole(path, template.render(page=page, html=HtmlPage(page), folded=FOLDED))
 

@@ -8,14 +8,14 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from ...common.files import write_whole
-from ..page import View, environment
+from ..page import Page, View, environment
 from ..plots.drawing import Drawing
 from ..report import Report, ReportFormat
 from ..tables.text_table import escaped
 
 
 def _write(report: Report, path: Path) -> None:
-    page = report.page
+    page = Page.of(report)
     folder = path.with_name(f"{path.stem}_plots")
     links = {view.order: _drawn(view, folder) for view in page.views}
     template = environment(finalize=as_markdown).get_template("report.md.j2")

@@ -15,6 +15,7 @@ from moebench.reports.columns import Column, worth
 from moebench.reports.page import SUMMARISED
 from moebench.reports.report import Report
 from moebench.reports.row import Row
+from moebench.reports.section import Section
 from moebench.reports.tables.text_table import escaped
 from moebench.results.record import Environment, Invariance, Record, Sameness, Status
 
@@ -173,6 +174,17 @@ def test_machines_are_named_where_there_are_several(make: Make, cpu: Environment
     _, outline = _html([make("a"), make("a", environment=cpu)], tmp_path)
     assert "tokens on NVIDIA H100 80GB HBM3 (1)" in outline.text
     assert "tokens on AMD EPYC 9R14 (2)" in outline.text
+
+
+def test_plots_are_drawn_once_for_all_formats(
+    suites: dict[str, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Section] = []
+    monkeypatch.setattr("moebench.reports.page.drawings", lambda section, _: drawn.append(section) or [])
+    report = Report(suites["capacity"])
+    for suffix in (".html", ".md", ".html"):
+        report.write(tmp_path / f"r{suffix}")
+    assert len(drawn) == len(report.sections)
 
 
 def test_no_records_is_a_page_that_says_so(tmp_path: Path) -> None:
