@@ -13,6 +13,7 @@ import pytest
 
 from moebench.reports.columns import Column, worth
 from moebench.reports.page import SUMMARISED
+from moebench.reports.plots.drawing import Drawing
 from moebench.reports.report import Report
 from moebench.reports.row import Row
 from moebench.reports.section import Section
@@ -180,7 +181,12 @@ def test_plots_are_drawn_once_for_all_formats(
     suites: dict[str, list[Record]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Section] = []
-    monkeypatch.setattr("moebench.reports.page.drawings", lambda section, _: drawn.append(section) or [])
+
+    def noted(section: Section, _: object) -> list[Drawing]:
+        drawn.append(section)
+        return []
+
+    monkeypatch.setattr("moebench.reports.page.drawings", noted)
     report = Report(suites["capacity"])
     for suffix in (".html", ".md", ".html"):
         report.write(tmp_path / f"r{suffix}")
