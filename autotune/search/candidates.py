@@ -16,7 +16,7 @@ from ...kernels.compiler.machine_code import resources
 from ...kernels.compiler.survey import unable
 from ...kernels.config import Config
 from ...kernels.hardware.device_limits import assuming, hardware
-from ...kernels.hardware.gpus import HARDWARE, target_of
+from ...kernels.hardware.gpus import DATA_SHEETS, HARDWARE, DataSheet, data_sheet_of, target_of
 from ...kernels.implementations._triton import TritonKernel
 from ...kernels.kernel import Kernel
 from ...kernels.oracle import drop
@@ -31,7 +31,7 @@ from ...results.timing.roofline import MachineRates
 from .compile_ahead import Ahead, Faults, none_known
 from .recorded_sweep import RecordedSweep
 from .space import Space
-from .static_model import Estimate, estimate, predict, rates, rates_of_target
+from .static_model import Estimate, estimate, predict, rates, rates_of_sheet
 from .strategy import DEFAULT
 
 CPU = torch.device("cpu")
@@ -106,6 +106,13 @@ class Candidates:
             return target_of(torch.cuda.get_device_name(self.device))
         return self.target
 
+    @property
+    def _sheet(self) -> DataSheet | None:
+        """The data sheet of the target or of the GPU, None where there is none."""
+        if self.target is None and self.device.type == "cuda":
+            return data_sheet_of(torch.cuda.get_device_name(self.device))
+        return None if self.target is None else DATA_SHEETS[self.target]
+
     def predict(self, problem: Problem, configs: Sequence[Config]) -> Sequence[float] | None:
         """Return the predicted seconds of each configuration, None for a kernel without a static model."""
         with self._there():
@@ -141,10 +148,10 @@ class Candidates:
     def _rate(self, problem: Problem) -> Rates:
         """Return the rates of a GPU by its data sheet, which needs no context, or of another device as measured."""
         if problem.dtype not in self._rates:
-            target = self.gpu
+            sheet = self._sheet
             self._rates[problem.dtype] = (
-                rates_of_target(target, problem.dtype)
-                if target
+                rates_of_sheet(sheet, problem.dtype)
+                if sheet
                 else rates(MachineRates(self.device).roofline(TORCH_DTYPES[problem.dtype]), self.device_type)
             )
             give_back(self.device)  # to the worker that measures

@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 from advised import PROBLEM, recorded, request, timed
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import ENVIRONMENT
 
@@ -87,6 +87,32 @@ def test_the_cost_of_a_mix_lies_between_those_of_its_phases(
     if len(calls) == 1:
         assert advice.mix.cost_per_million == pytest.approx(costs[0])
         assert advice.mix.tokens_per_s == pytest.approx(advice.phases[0].options[0].tokens_per_s)
+
+
+@settings(max_examples=25)  # each draws thousands of resamples
+@given(st.lists(st.lists(TIMES, min_size=3, max_size=3), min_size=1, max_size=3))
+def test_one_dispatch_for_all_is_the_best_of_those_that_run_all_and_never_better_than_a_choice(
+    times: list[list[float]],
+) -> None:
+    kernels, tokens = ("loop", "grouped", "padded"), [64 * 4**number for number in range(len(times))]
+    records = [
+        timed(kernel, T, ms)
+        for T, at_T in zip(tokens, times, strict=True)
+        for kernel, ms in zip(kernels, at_T, strict=True)
+        if (kernel, T) != ("padded", 64)  # which cannot run the first phase
+    ]
+    traffic = ",".join(f"decode:{T}={1 / len(tokens)!r}" for T in tokens)
+    mix = advise(request(traffic, *records)).mix
+    assert mix is not None
+    assert mix.single is not None
+    sums = {
+        kernel: sum(MILLION * at_T[number] / 1e3 / T / len(tokens) for T, at_T in zip(tokens, times, strict=True))
+        for number, kernel in enumerate(kernels[:2])
+    }
+    assert mix.single.seconds_per_million == pytest.approx(min(sums.values()))
+    assert mix.single.kernel in kernels[:2]
+    assert mix.single.seconds_per_million >= mix.seconds_per_million * (1 - 1e-9)
+    assert mix.single.loss == pytest.approx(mix.single.seconds_per_million / mix.seconds_per_million - 1, abs=1e-9)
 
 
 @pytest.mark.parametrize("order", [*itertools.permutations(["decode:64=0.2", "decode:8192=0.5", "prefill:8192=0.3"])])
