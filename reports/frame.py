@@ -60,7 +60,9 @@ def section_frame(section: Section) -> pd.DataFrame:
         | {"record": section.index(row.record), "place": order[row.place], "best": id(row) in best}
         for row in section.rows
     ]
-    return pd.DataFrame(lines)
+    frame = pd.DataFrame(lines)
+    # Text as plain objects: reading one text of an Arrow array takes a microsecond or more.
+    return frame.astype({name: object for name in frame.columns if pd.api.types.is_string_dtype(frame[name])})
 
 
 def prediction_frame(section: Section) -> pd.DataFrame:

@@ -21,10 +21,9 @@ from .answers.answer import Answer, answer
 from .answers.gaps import gaps
 from .answers.summary import DECODE_TOKENS, Summary
 from .columns import KERNEL, OUTCOME, Column, place_column, place_columns, worth
-from .plots import plot
 from .plots.drawing import Drawing
-from .plots.drawings import MISSING, drawings
-from .plots.palette import Style, styles
+from .plots.drawings import MISSING
+from .plots.palette import Style
 from .report import Report
 from .row import Row, leading, places, shaped
 from .section import RecordedMachine, Section, period
@@ -66,6 +65,7 @@ class View:
     order: int
     section: Section
     styles: dict[str, Style]
+    drawings: list[Drawing]
     reproduction: Reproduction
 
     @cached_property
@@ -143,14 +143,6 @@ class View:
         """Trials that a plot of times cannot show."""
         return sum(not row.passed for row in self.rows)
 
-    @cached_property
-    def drawings(self) -> list[Drawing]:
-        return drawings(self.section, self.styles)
-
-    @property
-    def bound(self) -> bool:
-        return plot.has_bound(self.section)
-
 
 @dataclass(frozen=True)
 class Page:
@@ -159,12 +151,6 @@ class Page:
     report: Report
     plots_missing: str = MISSING
     folded_above: int = SUMMARISED
-
-    @staticmethod
-    def of(report: Report) -> Page:
-        """Return the page of a report, the same for all formats, so that plots are drawn once."""
-        found: Page = vars(report).setdefault("page", Page(report))
-        return found
 
     @property
     def records(self) -> Sequence[Record]:
@@ -196,10 +182,12 @@ class Page:
 
     @cached_property
     def views(self) -> list[View]:
-        found = self.report.sections
-        chosen = styles(kernel for section in found for kernel in plot.drawn_kernels(section))
-        again = self.report.reproduction or (lambda _: Reproduction())
-        return [View(order, section, chosen, again(section.records)) for order, section in enumerate(found, start=1)]
+        report = self.report
+        again = report.reproduction or (lambda _: Reproduction())
+        return [
+            View(order, section, report.styles, drawn, again(section.records))
+            for order, (section, drawn) in enumerate(zip(report.sections, report.drawings, strict=True), start=1)
+        ]
 
     @property
     def glossary(self) -> list[tuple[str, str]]:

@@ -14,6 +14,8 @@ from ..results.record import Record
 from ..results.record.file_content import FileContent, refuse_to_replace
 from ..results.record.prediction import Prediction
 from ..results.record.reproduction import Reproduction
+from .plots.drawing import Drawing
+from .plots.palette import Style, styles
 from .section import RecordedMachine, Section, machines, sections
 
 
@@ -24,8 +26,8 @@ class Report:
     ``problems`` are sentences about what could not be read, which a page shows at its top. ``predictions`` are drawn
     beside the records of the same line. ``price`` is that of a device-hour, in any currency. ``known_kernels`` are the
     implementations that there are, None where that is not known; ``reproduction`` returns the commands that measure the
-    records of a section again. Sections, with the intervals of all medians, are
-    computed when they are first asked for, and once, whatever number of formats is written.
+    records of a section again. Sections, with the intervals of all medians, and drawings are made when they are first
+    asked for, and once, whatever number of formats is written.
     """
 
     records: Sequence[Record]
@@ -42,6 +44,18 @@ class Report:
     @cached_property
     def sections(self) -> list[Section]:
         return sections(self.records, self.predictions, self.price)
+
+    @cached_property
+    def styles(self) -> dict[str, Style]:
+        """Return the style of every kernel that is drawn."""
+        return styles(row.kernel for section in self.sections for row in section.rows if row.median)
+
+    @cached_property
+    def drawings(self) -> list[list[Drawing]]:
+        """Return the drawings of each section."""
+        from .plots.parallel_drawing import all_drawings  # noqa: PLC0415  # brings matplotlib, which few formats need
+
+        return all_drawings(self.sections, self.styles)
 
     def write(self, path: Path, name: str | None = None) -> Path:
         """Write the report in the format of that name, by default in the one of the path's suffix; return the path.

@@ -11,7 +11,7 @@ from ..web.html_page import FOLDED, HtmlPage
 
 
 def _write(report: Report, path: Path) -> None:
-    page = Page.of(report)
+    page = Page(report)
     template = environment().get_template("report.html.j2")
     write_whole(path, template.render(page=page, html=HtmlPage(page), folded=FOLDED))
 

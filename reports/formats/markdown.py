@@ -15,7 +15,7 @@ from ..tables.text_table import escaped
 
 
 def _write(report: Report, path: Path) -> None:
-    page = Page.of(report)
+    page = Page(report)
     folder = path.with_name(f"{path.stem}_plots")
     links = {view.order: _drawn(view, folder) for view in page.views}
     template = environment(finalize=as_markdown).get_template("report.md.j2")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from ..row import lower_bound, places
-from ..section import Section
 from .drawings import MISSING
 from .palette import INK, PANEL, Style
 
@@ -47,13 +45,3 @@ def legend_key(style: Style | None) -> Line2D:
         markerfacecolor=PANEL if style.hollow else style.colour,
         linestyle=style.line,
     )
-
-
-def drawn_kernels(section: Section) -> list[str]:
-    """Return the kernels of which the plot shows a time."""
-    return sorted({row.kernel for row in section.rows if row.median})
-
-
-def has_bound(section: Section) -> bool:
-    """Return whether the plot shows a lower bound."""
-    return any(lower_bound(rows) is not None for rows in places(section.rows).values())

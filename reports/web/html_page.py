@@ -11,7 +11,6 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from .. import measures
-from ..answers.answer import Answer
 from ..columns import Column, place_columns
 from ..page import Page, View
 from ..plots import plot
@@ -67,18 +66,9 @@ class HtmlFigure:
 
 @dataclass(frozen=True)
 class HtmlView(View):
-    """One section in HTML; ``shared`` is its view in any format, ``plot_styles`` collects the styles of its plots."""
+    """One section in HTML; ``plot_styles`` collects the styles of its plots."""
 
-    shared: View
     plot_styles: PlotStyles
-
-    @property
-    def drawings(self) -> list[Drawing]:  # drawn once, whatever number of formats is written
-        return self.shared.drawings
-
-    @property
-    def answer(self) -> Answer:
-        return self.shared.answer
 
     def name(self, row: Row) -> Markup:
         """Return the name of a row's kernel, which may be broken after an underscore."""
@@ -159,7 +149,7 @@ class HtmlPage:
     @cached_property
     def views(self) -> list[HtmlView]:
         return [
-            HtmlView(view.order, view.section, view.styles, view.reproduction, view, self.plot_styles)
+            HtmlView(view.order, view.section, view.styles, view.drawings, view.reproduction, self.plot_styles)
             for view in self.page.views
         ]
 

@@ -19,11 +19,18 @@ from ..quantity import QUANTITIES, DrawnQuantity, column, flags, quantified, wor
 from ..scale import shared
 from .along_axis import along_axis, dropped, is_lines, spanned
 
+_USED: Final = (
+    *("axis", "facet", "x", "numeric", "kernel", "competes", "leads", "best", "record", "T", "useful_flops"),
+    *("capacity_factor", "drop_rate", "bound_ms", "low_ms", "high_ms"),
+    *dict.fromkeys(("median_ms", "tokens_per_s", *(quantity.measure for quantity in QUANTITIES))),
+)
+"""Columns of the frame that are drawn or said; each group of rows copies all that there are."""
 _HEADINGS: Final = {measure.name: measure.column.heading for measure in MEASURES}
 
 
 def main_plots(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawing]:
     """Return a drawing for each quantity that some trials of a section have, the time first."""
+    frame = frame[[name for name in _USED if name in frame]]
     found = [drawing for quantity in QUANTITIES if (drawing := _drawing(frame, quantity, styles))]
     return [*found, *_rate_beside_memory(found, frame)]
 
