@@ -108,7 +108,7 @@ def beside(option: DispatchOption, best: DispatchOption) -> str:
     """Return the time of an option beside that of the advised one, or that the two are tied."""
     if option is best:
         return "advised"
-    return "tied" if option.certainty is Certainty.tied else f"{100 * (option.seconds / best.seconds - 1):+.3g} %"
+    return "tied" if option.certainty is Certainty.tied else f"+{share(option.seconds / best.seconds - 1)}"
 
 
 def mix_words(advice: Advice) -> Iterator[str]:

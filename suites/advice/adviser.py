@@ -89,7 +89,7 @@ def advise(request: AdviceRequest) -> Advice:
     if request.records and not any(recorded.has(problem) for problem in problems):
         raise NoSuchRecords(_missing(request, problems[0], recorded))
     tables = TableTimes(records, device)
-    phases, timed = [], []
+    phases, timed, unknown = [], [], []
     for phase, problem in zip(request.traffic, problems, strict=True):
         found = recorded.of(problem) or tables.of(problem) or predicted_times(problem, device)
         if request.records and found.source in (AdviceSource.predicted, None):
@@ -98,6 +98,8 @@ def advise(request: AdviceRequest) -> Advice:
         if found.source is not AdviceSource.predicted and advice.options:
             advice = advice.model_copy(update={"unmeasured": _unmeasured(problem, found, advice, device)})
         phases.append(advice)
+        if not found.dispatches:
+            unknown.append(advice)
         timed.append(dispatches)
     return Advice(
         layer=request.layer.title,
@@ -108,8 +110,8 @@ def advise(request: AdviceRequest) -> Advice:
         phases=phases,
         mix=mix_of(phases, timed, layers=request.layers, price=request.price),
         experts=expert_size(request.problem, request.model, device.memory_bytes),
-        command=_command(request, phases),
-        notes=_notes(request, recorded.environments),
+        command=_command(request, phases, unknown),
+        notes=_notes(request, recorded.environments(problems)),
         moebench=metadata.version("moebench"),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -256,18 +258,19 @@ def _single(
     )
 
 
-def _command(request: AdviceRequest, phases: Sequence[PhaseAdvice]) -> str:
-    """Return the command that measures the first dispatches of the phases side by side, where that is not done."""
-    open_ones = [phase for phase in phases if _open(phase)]
+def _command(request: AdviceRequest, phases: Sequence[PhaseAdvice], unknown: Sequence[PhaseAdvice]) -> str:
+    """Return the command that measures what was not measured side by side: the first dispatches, or all of a phase."""
+    open_ones = [phase for phase in phases if phase in unknown or _open(phase)]
+    if not open_ones or not request.words:
+        return ""
     kernels: dict[str, None] = {}
     for phase in open_ones:
         kernels |= dict.fromkeys(option.kernel for option in phase.options[:2])
         kernels |= dict.fromkeys(other.kernel for other in phase.unmeasured)
-    if not open_ones or not request.words:
-        return ""
     tokens = ",".join(str(T) for T in sorted({phase.tokens for phase in open_ones}))
     modes = ",".join(dict.fromkeys("train" if phase.phase == "train" else "forward" for phase in open_ones))
-    words = [*request.words, "--tokens", tokens, "--mode", modes, "--kernel", ",".join(kernels)]
+    named = [] if unknown else ["--kernel", ",".join(kernels)]
+    words = [*request.words, "--tokens", tokens, "--mode", modes, *named]
     return shlex.join(["moebench", "run", "models", *words, "--output", "advised.jsonl"])
 
 

@@ -101,12 +101,16 @@ class RecordedTimes:
             return f"the records of this layer are of load {', '.join(loads)}, not {load_word(problem.load)}"
         ways = self._measured[layer, load_word(problem.load)].values()
         tokens = sorted({T for way in ways for T in way.by_tokens})
-        return f"T={problem.T} is not between numbers of tokens that passed, of T={', '.join(map(str, tokens))}"
+        measured = ", ".join(map(str, tokens))
+        if not tokens[0] <= problem.T <= tokens[-1]:
+            return f"T={problem.T} is outside of the numbers of tokens that were measured: {measured}"
+        return f"no dispatch passed at T={problem.T}, nor any on both sides of it; measured were T={measured}"
 
-    @property
-    def environments(self) -> int:
-        """Number of environments that the records are of."""
-        return len({environment for ways in self._measured.values() for environment, _ in ways})
+    def environments(self, problems: Iterable[Problem]) -> int:
+        """Return the number of environments in which the layers of problems were measured."""
+        layers = {layer_of(problem) for problem in problems}
+        ways = (ways for (layer, _), ways in self._measured.items() if layer in layers)
+        return len({environment for found in ways for environment, _ in found})
 
 
 def problem_of(record: Record) -> Problem | None:

@@ -192,6 +192,16 @@ def test_records_of_another_layer_are_refused_with_what_they_have() -> None:
         advise(request("train:64", timed("loop", 64, 1.0)))
 
 
+def test_a_command_measures_all_dispatches_of_a_phase_without_times_but_not_what_does_not_fit() -> None:
+    words = ["--shape", "D=32,F=64,E=4,K=2"]
+    unknown = advise(request("decode:64=0.5,train:64=0.5", timed("loop", 64, 2.0), words=words))
+    assert unknown.command == (
+        "moebench run models --shape D=32,F=64,E=4,K=2 --tokens 64 --mode train --output advised.jsonl"
+    )
+    large = timed("loop", 64, 1.0, memory={"peak": 2**40, "saved": 0})
+    assert advise(request("decode:64", large, words=words)).command == ""
+
+
 def test_a_command_settles_what_was_measured_at_different_times() -> None:
     advice = advise(
         request("decode:64", timed("loop", 64, 2.0), timed("grouped", 64, 1.0, at=5), words=["--shape", "D=32,F=64"])

@@ -96,7 +96,8 @@ def test_ways_of_timing_and_environments_are_never_mixed() -> None:
     newer = timed("padded", 64, 7.0, at=1, environment=ENVIRONMENT.model_copy(update={"torch": "2.9.0"}))
     times = RecordedTimes([cold, newer])
     assert kernels(times) == {"padded": 7.0}
-    assert times.environments == 2
+    assert times.environments([AT_64]) == 2
+    assert times.environments([AT_64.replace(E=8)]) == 0
 
 
 def test_references_and_parts_of_a_layer_and_tuning_runs_are_no_dispatch() -> None:
@@ -124,7 +125,12 @@ def test_outside_of_what_was_measured_there_is_no_time() -> None:
     times = RecordedTimes([timed("loop", 64, 1.0), timed("loop", 256, 1.0), timed("grouped", 1024, 1.0)])
     assert kernels(times, PROBLEM.replace(T=63)) == {}
     assert kernels(times, PROBLEM.replace(T=2048)) == {}
-    assert times.lack(PROBLEM.replace(T=63)) == "T=63 is not between numbers of tokens that passed, of T=64, 256, 1024"
+    assert times.lack(PROBLEM.replace(T=63)) == (
+        "T=63 is outside of the numbers of tokens that were measured: 64, 256, 1024"
+    )
+    assert times.lack(PROBLEM.replace(T=500)) == (
+        "no dispatch passed at T=500, nor any on both sides of it; measured were T=64, 256, 1024"
+    )
     assert kernels(times, PROBLEM.replace(T=500)) == {}  # no kernel on both sides
     hot = AT_64.replace(load="hot")
     assert times.lack(hot) == "the records of this layer are of load uniform, not hot"
