@@ -186,7 +186,7 @@ def test_plots_are_drawn_once_for_all_formats(
         drawn.append(section)
         return []
 
-    monkeypatch.setattr("moebench.reports.page.drawings", noted)
+    monkeypatch.setattr("moebench.reports.plots.parallel_drawing.drawings", noted)
     report = Report(suites["capacity"])
     for suffix in (".html", ".md", ".html"):
         report.write(tmp_path / f"r{suffix}")
