@@ -88,7 +88,7 @@ def _share(row: Row, part: Callable[[Phases], Sequence[float]]) -> float | None:
     if not row.passed or phases is None:
         return None
     whole = sum(map(sum, (phases.compute_ns, phases.communication_ns, phases.waiting_ns)))
-    return sum(part(phases)) / whole
+    return sum(part(phases)) / whole if whole else None
 
 
 def _moving(row: Row) -> float | None:

@@ -53,18 +53,24 @@ def words(frame: pd.DataFrame, name: str) -> list[str]:
     return [str(value) for value in frame[name]]
 
 
+def over(value: Floats, other: Floats) -> Floats:
+    """Return one column over another, NaN where the other is 0."""
+    found: Floats = np.divide(value, other, out=np.full(len(value), np.nan), where=other != 0)
+    return found
+
+
 def _tokens_per_s(times: Floats, frame: pd.DataFrame) -> Floats:
     """Return NaN for a reference: its tokens are routed rows."""
     layers = np.isfinite(column(frame, "tokens_per_s"))
-    return np.where(layers, column(frame, "T"), np.nan) / times * 1e3
+    return 1e3 * over(np.where(layers, column(frame, "T"), np.nan), times)
 
 
 def _tflop_per_s(times: Floats, frame: pd.DataFrame) -> Floats:
-    return column(frame, "useful_flops") / times / 1e9
+    return over(column(frame, "useful_flops") / 1e9, times)
 
 
 def _percent_of_bound(times: Floats, frame: pd.DataFrame) -> Floats:
-    return 100 * column(frame, "bound_ms") / times
+    return 100 * over(column(frame, "bound_ms"), times)
 
 
 QUANTITIES: Final = (

@@ -35,7 +35,7 @@ class Course:
     """
 
     kernel: str
-    T: int
+    T: float
     trial: Floats
     second: Floats
     regret: Floats
@@ -45,7 +45,7 @@ class Course:
     @property
     def words(self) -> str:
         return (
-            f"{self.kernel}, T = {exact(float(self.T))}: after {exact(float(self.trial[-1]))} trials and "
+            f"{self.kernel}, T = {exact(self.T)}: after {exact(float(self.trial[-1]))} trials and "
             f"{number(self.second[-1])} s {number(self.regret[-1])} % from the best known, which takes "
             f"{number(self.best)} times the default"
         )
@@ -59,14 +59,15 @@ def courses(frame: pd.DataFrame) -> list[Course]:
     tried; failures count. The best that is known is of all trials of the kernel on the problem, those of later
     comparisons included.
     """
+    sized = frame.assign(T=column(frame, "T")).dropna(subset="T")
     return [
         course
-        for (kernel, tokens), rows in frame.groupby(["kernel", "T"], sort=True)
-        if (course := _course(str(kernel), int(tokens), rows))  # type: ignore[call-overload]
+        for _, rows in sized.groupby(["kernel", "T"], sort=True)
+        if (course := _course(words(rows, "kernel")[0], float(column(rows, "T")[0]), rows))
     ]
 
 
-def _course(kernel: str, tokens: int, rows: pd.DataFrame) -> Course | None:
+def _course(kernel: str, tokens: float, rows: pd.DataFrame) -> Course | None:
     rows = rows.sort_values("time", kind="stable")
     score = _over_default(rows)
     searched = rows["stage"].to_numpy() == "search"
@@ -107,7 +108,7 @@ def convergence(frame: pd.DataFrame, styles: Mapping[str, Style], *, against: st
     if not found:
         return None
     alike = len({one.kernel for one in found}) == 1
-    names = [f"{'' if alike else one.kernel + ', '}T = {exact(float(one.T))}" for one in found]
+    names = [f"{'' if alike else one.kernel + ', '}T = {exact(one.T)}" for one in found]
     figure, axes = panel(title or words(frame, "layer")[0], label="regret (%)", bottom=BOTTOM + legend_height(names))
     handles: list[Artist] = []
     for order, one in enumerate(found):

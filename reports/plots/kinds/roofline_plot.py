@@ -17,7 +17,7 @@ from ..canvas import PANELS, panel, svg
 from ..drawing import Drawing
 from ..marks import KernelMarks
 from ..palette import GRID, INK, SHADE, Style
-from ..quantity import column, flags, words
+from ..quantity import column, flags, over, words
 from ..scale import Floats, axis_title, ticks, value_axis
 
 ROOM: Final = 2.0  # times beyond the trials that the horizontal axis reaches
@@ -71,9 +71,7 @@ def _known(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _intensity(frame: pd.DataFrame) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found: Floats = column(frame, "useful_flops") / column(frame, "ideal_bytes")
-    return found
+    return over(column(frame, "useful_flops"), column(frame, "ideal_bytes"))
 
 
 def _ceilings(rows: pd.DataFrame) -> list[tuple[float, float]]:

@@ -65,7 +65,7 @@ def _measured(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the fastest configurations with a time, where the place on the axis is the number of ranks."""
     x, ranks = column(frame, "x"), column(frame, "ranks")
     shown = np.isfinite(column(frame, "median_ms")) & flags(frame, "best") & flags(frame, "numeric")
-    found: pd.DataFrame = frame[shown & (x == ranks)]
+    found: pd.DataFrame = frame[shown & (x == ranks) & (ranks > 0)]
     return found
 
 
