@@ -17,6 +17,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Tick, XAxis, YAxis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -95,9 +96,39 @@ def panel(
         figure.text(EDGE / WIDTH, 1 - (EDGE / 2 + LINE * number) / whole, line, va="top", fontsize=9.5)
     if label:
         figure.text(EDGE / WIDTH, 1 - (top - EDGE / 2) / whole, label, va="bottom", color=MUTED)
-    axes = figure.add_axes((left / WIDTH, bottom / whole, 1 - (left + right) / WIDTH, height / whole))
-    bare(axes)
-    return figure, axes
+    return figure, add_axes(figure, (left / WIDTH, bottom / whole, 1 - (left + right) / WIDTH, height / whole))
+
+
+def add_axes(figure: Figure, box: tuple[float, float, float, float]) -> Axes:
+    """Return new axes of a figure that have only their lines, where ``box`` is left, bottom, width and height."""
+    return figure.add_axes(box, axes_class=_BareAxes)
+
+
+class _BareX(XAxis):
+    majorTicks: list[Tick] = []  # noqa: RUF012  # the name of matplotlib's, which is never appended to
+    minorTicks: list[Tick] = []  # noqa: RUF012
+
+
+class _BareY(YAxis):
+    majorTicks: list[Tick] = []  # noqa: RUF012
+    minorTicks: list[Tick] = []  # noqa: RUF012
+
+
+class _BareAxes(Axes):
+    """Axes that never make ticks, which would take most of the time that axes take: `scale.ticks` writes labels."""
+
+    def _init_axis(self) -> None:
+        self.xaxis, self.yaxis = _BareX(self, clear=False), _BareY(self, clear=False)
+        for side, axis in (("bottom", self.xaxis), ("top", self.xaxis), ("left", self.yaxis), ("right", self.yaxis)):
+            self.spines[side].register_axis(axis)
+
+    def clear(self) -> None:
+        super().clear()
+        self.xaxis.set_visible(False)
+        self.yaxis.set_visible(False)
+
+    def grid(self, *_args: object, **_options: object) -> None:
+        """Draw nothing: `scale.ticks` draws lines where it writes labels."""
 
 
 def legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
@@ -123,12 +154,6 @@ def legend_height(names: Sequence[str]) -> float:
 
 def _columns(names: Sequence[str]) -> int:
     return min(len(names), max(1, int(WIDTH / (0.5 + LETTER * max(map(len, names))))))
-
-
-def bare(axes: Axes) -> None:
-    """Leave only the lines of axes."""
-    axes.xaxis.set_visible(False)
-    axes.yaxis.set_visible(False)
 
 
 def wrapped(title: str) -> list[str]:

@@ -25,10 +25,20 @@ try:
     from .kinds.scaling_plot import scaling_drawings
     from .kinds.stage_bars import stage_drawings
     from .kinds.winner_map import map_drawings
+    from .quantity import column
 except ImportError as error:
     MISSING = f"there are no plots, matplotlib cannot be imported ({error}): pip install matplotlib pandas"
 else:
     MISSING = ""
+    TEXT: Final = (
+        *("axis", "facet", "series", "dtype", "mode", "detail", "x", "numeric", "kernel", "competes", "leads", "best"),
+        *("capacity_factor", "load", "router", "block", "model", "layer", "stage", "batch", "config", "time"),
+        *("stages_ms", "record", "place", "T", "D", "F", "E", "K", "ranks"),
+    )
+    NUMBERS: Final = (
+        *("median_ms", "low_ms", "high_ms", "bound_ms", "tokens_per_s", "useful_tflop_per_s", "peak_mib", "energy_j"),
+        *("drop_rate", "useful_flops", "ideal_bytes", "flops_per_s", "bytes_per_s", "wall_s"),
+    )
     Kind = Callable[[pd.DataFrame, Mapping[str, Style]], list[Drawing]]
     KINDS: Final[tuple[Kind, ...]] = (
         main_plots,
@@ -48,12 +58,18 @@ def drawings(section: Section, styles: Mapping[str, Style]) -> list[Drawing]:
     """
     if MISSING or not any(row.median for row in section.rows):
         return []
-    frame = section_frame(section)
+    frame = _narrow(section_frame(section))
     searched = frame["stage"].notna().all()
     with settings():
         found = [drawing for kind in (TUNING if searched else KINDS) for drawing in kind(frame, styles)]
         scaling = [] if searched else scaling_drawings(frame, prediction_frame(section), styles)
         return [*found, *scaling, *history_drawings(history_frame(_histories(section)), styles)]
+
+
+def _narrow(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns that any kind draws, as objects and as numbers: every panel takes a part of each."""
+    found = {name: frame[name].astype(object) for name in TEXT if name in frame}
+    return pd.DataFrame(found | {name: column(frame, name) for name in NUMBERS if name in frame})
 
 
 def _histories(section: Section) -> list[Series]:

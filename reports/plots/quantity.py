@@ -39,6 +39,8 @@ def column(frame: pd.DataFrame, name: str) -> Floats:
     """Return a column of a frame as numbers, NaN where it has none."""
     if name not in frame:
         return np.full(len(frame), np.nan)
+    if frame[name].dtype == np.float64:
+        return frame[name].to_numpy()
     found: Floats = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     return found
 

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...numbers import exact, plain
-from ..canvas import BOTTOM, EDGE, LETTER, LINE, TITLE, WIDTH, bare, panel
+from ..canvas import BOTTOM, EDGE, LETTER, LINE, TITLE, WIDTH, add_axes, panel
 from ..crossovers import Crossover, crossovers
-from ..marks import KernelMarks
+from ..marks import KernelMarks, draw_area, draw_line
 from ..palette import GRID, INK, MUTED, SHADE, Style
 from ..quantity import DrawnQuantity, column, flags, words
 from ..scale import Floats, axis_title, place_axis, positions, ticks, value_axis
@@ -93,11 +93,13 @@ def _lines(
     _limit(axes, best_limit(frame, quantity), at, quantity)
     if len(numbers) < len(at):
         edge = list(at.values())[len(numbers) - 1 : len(numbers) + 1]
-        axes.axvline(sum(edge) / 2, color=GRID)
+        draw_line(axes, [sum(edge) / 2] * 2, axes.get_ylim(), color=GRID)
     _crossings(figure, axes, named, at)
     if dropping is not None:
-        axes = _strip(figure, axes, dropping, at, BOTTOM + more)
+        above, axes = axes, _strip(figure, axes, dropping, at, BOTTOM + more)
     place_axis(axes, at, words(frame, "axis")[0])
+    if dropping is not None:
+        above.set_xlim(axes.get_xlim())
     return figure
 
 
@@ -106,7 +108,7 @@ def _crossings(figure: Figure, axes: Axes, named: Sequence[Crossover], at: Mappi
     numbers = sorted(x for x in at if not isinstance(x, str))
     for order, (letter, one) in enumerate(zip(LETTERS, named, strict=False)):
         tick = np.interp(math.log(one.x), np.log(numbers), [at[x] for x in numbers])
-        axes.axvline(tick, color=MUTED, linewidth=0.8, zorder=0.9)
+        draw_line(axes, [tick] * 2, axes.get_ylim(), color=MUTED, linewidth=0.8, zorder=0.9)
         axes.annotate(
             letter,
             (tick, 1),
@@ -140,22 +142,22 @@ def _limit(axes: Axes, limit: pd.Series, at: Mapping[float | str, float], quanti
     across, line = [at[x] for x in numeric], found[numeric].to_numpy(dtype=float)
     beyond = axes.get_ylim()[0 if quantity.lower_is_better else 1]
     if len(across) > 1:
-        axes.plot(across, line, color=INK, linestyle=":", linewidth=1.6)
-        axes.fill_between(across, line, beyond, color=SHADE, linewidth=0, zorder=0.5)
+        draw_line(axes, across, line, color=INK, linestyle=":", linewidth=1.6)
+        draw_area(axes, across, line, beyond, color=SHADE, zorder=0.5)
     apart = [x for x in found.index if isinstance(x, str) or len(across) == 1]
     if apart:
-        axes.plot([at[x] for x in apart], found[apart], color=INK, linestyle="none", marker="_", markersize=12)
+        reach = found[apart].to_numpy(dtype=float)
+        draw_line(axes, [at[x] for x in apart], reach, color=INK, linestyle="none", marker="_", markersize=12)
 
 
 def _strip(figure: Figure, axes: Axes, dropping: pd.Series, at: Mapping[float | str, float], bottom: float) -> Axes:
     """Draw the drop rate under a panel, on the same places, and return its axes."""
     height = figure.get_figheight()
     box = axes.get_position()
-    strip = figure.add_axes((box.x0, bottom / height, box.width, STRIP / height), sharex=axes)
-    bare(strip)
+    strip = add_axes(figure, (box.x0, bottom / height, box.width, STRIP / height))
     places, share = [at[x] for x in dropping.index], 100 * dropping.to_numpy(dtype=float)
-    strip.plot(places, share, color=INK, marker="|", linewidth=1)
-    strip.fill_between(places, share, 0, color=SHADE, linewidth=0)
+    draw_line(strip, places, share, color=INK, marker="|", linewidth=1)
+    draw_area(strip, places, share, 0.0, color=SHADE)
     value_axis(strip, "y", np.array([0.0, max(1.0, float(np.nanmax(share)))]), most=3)
     figure.text(EDGE / WIDTH, (bottom + STRIP + EDGE) / height, "dropped (%)", va="bottom", color=MUTED)
     return strip
@@ -175,7 +177,7 @@ def _bands(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, St
     shifts = dict(zip(names, np.linspace(-0.32, 0.32, len(names)) if len(names) > 1 else [0.0], strict=True))
     level = {x: order for order, x in enumerate(places)}
     for band in range(0, len(places), 2):
-        axes.axhspan(band - 0.5, band + 0.5, color=SHADE, linewidth=0, zorder=0.5)
+        draw_area(axes, axes.get_xlim(), band - 0.5, band + 0.5, color=SHADE, zorder=0.5)
     for kernel, found in frame.groupby("kernel"):
         series = KernelMarks(styles, str(kernel))
         at = np.array([level[x] for x in found["x"]]) + shifts[str(kernel)]
@@ -183,7 +185,8 @@ def _bands(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, St
         series.marks(axes, column(found, "value"), at, found["record"].tolist())
     limit = best_limit(frame, quantity).dropna()
     bars = np.array([level[x] for x in limit.index], dtype=float)
-    axes.vlines(limit.to_numpy(dtype=float), bars - 0.42, bars + 0.42, color=INK, linestyle=":", linewidth=1.6)
+    for value, bar in zip(limit.to_numpy(dtype=float), bars, strict=True):
+        draw_line(axes, [value] * 2, [bar - 0.42, bar + 0.42], color=INK, linestyle=":", linewidth=1.6)
     axes.set_ylim(len(places) - 0.5, -0.5)
     ticks(axes, "y", range(len(places)), labels)
     axis_title(axes, quantity.label)

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from ...numbers import counted, plain
 from ..canvas import BOTTOM, LETTER, PANELS, legend, legend_height, panel, svg
 from ..drawing import Drawing
+from ..marks import draw_area, draw_line
 from ..palette import COLOURS, INK, MUTED, PANEL, SHADE
 from ..quantity import column, words
 from ..scale import Floats, axis_title, ticks
@@ -46,14 +47,14 @@ def distributions(frame: pd.DataFrame) -> Figure | None:
     )
     every = np.concatenate([np.concatenate([old, new]) for _, (old, new, _) in bands])
     span = np.percentile(np.abs(every), TAIL) * 1.1 or 1.0
+    axes.set(xlim=(-span, span), ylim=(len(bands) - 0.5, -0.5))
     for level in range(0, len(bands), 2):
-        axes.axhspan(level - 0.5, level + 0.5, color=SHADE, linewidth=0, zorder=0.4)
-    axes.axvline(0, color=MUTED, linewidth=0.8)
+        draw_area(axes, (-span, span), level - 0.5, level + 0.5, color=SHADE, zorder=0.4)
+    draw_line(axes, [0, 0], axes.get_ylim(), color=MUTED, linewidth=0.8)
     for level, (_, (old, new, verdict)) in enumerate(bands):
         for side, samples in zip(SIDES, (old, new), strict=True):
             _strip(axes, side, level, samples)
         axes.text(1.02, level, verdict, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
-    axes.set(xlim=(-span, span), ylim=(len(bands) - 0.5, -0.5))
     ticks(axes, "y", range(len(bands)), labels)
     steps = _percents(span)
     ticks(axes, "x", steps, [f"{step:+g}" if step else "0" for step in steps], grid=True)
@@ -82,12 +83,20 @@ def _strip(axes: Axes, side: str, level: int, samples: Floats) -> None:
     low, middle, high = np.percentile(samples, [25, 50, 75])
     at = level + shift
     wobble = at + 0.08 * ((np.arange(len(some)) * 0.618) % 1 - 0.5)  # evenly scattered, the same each time
-    line = Line2D(some, wobble, color=colour, marker=marker, linestyle="none", markersize=3)
-    line.set_markerfacecolor(PANEL if side == "old" else colour)
-    line.set_markeredgewidth(0.7)
-    axes.add_line(line)
-    axes.add_line(Line2D([low, high], [at, at], color=INK, linewidth=1.2))
-    axes.add_line(Line2D([middle, middle], [at - 0.17, at + 0.17], color=INK, linewidth=2))
+    fill = PANEL if side == "old" else colour
+    draw_line(
+        axes,
+        some,
+        wobble.tolist(),
+        color=colour,
+        marker=marker,
+        linestyle="none",
+        markersize=3,
+        markerfacecolor=fill,
+        markeredgewidth=0.7,
+    )
+    draw_line(axes, [low, high], [at, at], color=INK, linewidth=1.2)
+    draw_line(axes, [middle, middle], [at - 0.17, at + 0.17], color=INK, linewidth=2)
 
 
 def _key(side: str) -> Line2D:

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ...numbers import counted, number, plain
-from ..canvas import PANELS, group_id, panel, svg
+from ..canvas import PANELS, panel, svg
 from ..drawing import Drawing
-from ..marks import KernelMarks
+from ..marks import KernelMarks, draw_line
 from ..palette import MUTED, Style
 from ..quantity import column, words
 from ..scale import axis_title, spread_out, ticks, value_axis
@@ -35,15 +35,12 @@ def history_plot(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | N
     for (kernel, _), found in rows.sort_values("order", kind="stable").groupby(["kernel", "config"]):
         marks = KernelMarks(styles, str(kernel))
         order, ms = column(found, "order"), column(found, "ms")
-        band = axes.fill_between(
-            order, column(found, "low"), column(found, "high"), color=marks.style.colour, alpha=0.18, linewidth=0
-        )
-        band.set_gid(group_id(marks.index))
+        marks.band(axes, order, column(found, "low"), column(found, "high"))
         marks.line(axes, order, ms)
         marks.marks(axes, order, ms, ())
         for index in np.flatnonzero(np.isfinite(column(found, "ratio"))):
             at = (order[index - 1] + order[index]) / 2 if index else order[index]
-            axes.axvline(at, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
+            draw_line(axes, [at, at], axes.get_ylim(), color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
             axes.annotate(
                 f"× {column(found, 'ratio')[index]:.2f}",
                 (at, 1),

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from ...numbers import exact, number, plain
 from ..canvas import panel, svg
 from ..drawing import Drawing
-from ..marks import KernelMarks
+from ..marks import KernelMarks, draw_line
 from ..palette import MUTED, Style
 from ..quantity import column, flags, words
 from ..scale import Floats, axis_title, spread_out, value_axis
 
-PLACES: Final = 6  # of a section: its first, its last, and some between them
+PLACES: Final = 4  # of a section: its first, its last, and some between them
 FEWEST: Final = 3  # kernels of which a front says more than a table
 NAME: Final = 24  # letters of a name beside its mark
 COSTS: Final = {"peak_mib": ("memory", "peak memory (MiB)"), "energy_j": ("energy", "energy of a call (J)")}
@@ -42,10 +42,11 @@ def pareto_front(frame: pd.DataFrame, cost: str, styles: Mapping[str, Style]) ->
     value_axis(axes, "x", across)
     front = on_front(time, costs)
     order = np.flatnonzero(front)[np.argsort(time[front])]
-    axes.step(time[order], costs[order], where="post", color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
-    for index, (kernel, record) in enumerate(zip(words(rows, "kernel"), rows["record"], strict=True)):
+    looks = {"color": MUTED, "linewidth": 1, "linestyle": (0, (4, 2))}
+    draw_line(axes, time[order], costs[order], drawstyle="steps-post", **looks)
+    kernels, low, high = words(rows, "kernel"), column(rows, "low_ms"), column(rows, "high_ms")
+    for index, (kernel, record) in enumerate(zip(kernels, rows["record"].tolist(), strict=True)):
         marks = KernelMarks(styles, kernel)
-        low, high = column(rows, "low_ms"), column(rows, "high_ms")
         marks.intervals(axes, [costs[index]], [low[index]], [high[index]], across=True)
         marks.marks(axes, [time[index]], [costs[index]], [int(record)], size=7 if front[index] else 5)
     middle = sum(axes.transData.transform([(across[0], 1), (across[1], 1)])[:, 0]) / 2
@@ -53,7 +54,7 @@ def pareto_front(frame: pd.DataFrame, cost: str, styles: Mapping[str, Style]) ->
         up = number_on % 2 == 0  # so that the names of neighbours do not meet
         right = axes.transData.transform((time[index], costs[index]))[0] > middle
         axes.annotate(
-            plain(words(rows, "kernel")[index], NAME),
+            plain(kernels[index], NAME),
             (time[index], costs[index]),
             (-6 if right else 6, 4 if up else -4),
             textcoords="offset points",
@@ -84,7 +85,7 @@ def pareto_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Dr
 
 
 def _drawing(frame: pd.DataFrame, cost: str, styles: Mapping[str, Style]) -> Drawing | None:
-    places = [one for _, one in frame.groupby("place", sort=True) if len(_rows(one, cost)) >= FEWEST]
+    places = [one for _, one in _rows(frame, cost).groupby("place", sort=True) if len(one) >= FEWEST]
     found = [(one, figure) for one in spread_out(places, PLACES) if (figure := pareto_front(one, cost, styles))]
     if not found:
         return None
@@ -96,17 +97,17 @@ def _drawing(frame: pd.DataFrame, cost: str, styles: Mapping[str, Style]) -> Dra
         caption=f"Kernels on the dashed line are named: no other is better in time and no worse in {name}, or the "
         f"other way round. Down and to the left is better. Shown at {len(found)} of {len(places)} places.",
         panels=[svg(figure) for _, figure in found],
-        kernels=sorted({kernel for one, _ in found for kernel in words(_rows(one, cost), "kernel")}),
+        kernels=sorted({kernel for one, _ in found for kernel in words(one, "kernel")}),
     )
 
 
-def _words(frame: pd.DataFrame, cost: str) -> str:
-    rows = _rows(frame, cost)
+def _words(rows: pd.DataFrame, cost: str) -> str:
+    kernels = words(rows, "kernel")
     time, costs = column(rows, "median_ms"), column(rows, cost)
     front = np.flatnonzero(on_front(time, costs))
     unit = "MiB" if cost == "peak_mib" else "J"
     named = ", ".join(
-        f"{words(rows, 'kernel')[index]} ({number(time[index])} ms, {number(costs[index])} {unit})"
+        f"{kernels[index]} ({number(time[index])} ms, {number(costs[index])} {unit})"
         for index in front[np.argsort(time[front])]
     )
     return f"{words(rows, 'facet')[0]}, {words(rows, 'axis')[0]} = {exact(rows['x'].iloc[0])}: on the front {named}."

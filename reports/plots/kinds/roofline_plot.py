@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from ...numbers import exact, number, plain
 from ..canvas import PANELS, panel, svg
 from ..drawing import Drawing
-from ..marks import KernelMarks
+from ..marks import KernelMarks, draw_area, draw_line
 from ..palette import GRID, INK, SHADE, Style
 from ..quantity import column, flags, over, words
 from ..scale import Floats, axis_title, ticks, value_axis
@@ -36,7 +36,7 @@ def roofline_plot(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | 
     ceilings = _ceilings(rows)
     ridge = [flops / bytes_per_s for flops, bytes_per_s in ceilings]
     ends = min(intensity.min(), *ridge) / ROOM, max(intensity.max(), *ridge) * ROOM
-    x = np.geomspace(*ends, 60)
+    x = np.geomspace(*ends, 2)
     x = np.unique(np.concatenate([x, ridge]))
     low, high = (np.minimum(flops, x * bytes_per_s) / 1e12 for flops, bytes_per_s in ceilings)
     flops, bytes_per_s = ceilings[1]
@@ -47,11 +47,11 @@ def roofline_plot(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | 
     axes.set_yscale("log")
     value_axis(axes, "y", np.array([span[0], max(span[1], 11 * span[0])]))
     axes.set_xlim(*ends)
-    axes.plot(x, high, color=INK, linewidth=1.4)
-    axes.fill_between(x, high, axes.get_ylim()[1], color=SHADE, linewidth=0, zorder=0.5)
+    draw_line(axes, x, high, color=INK, linewidth=1.4, label="ceiling")
+    draw_area(axes, x, high, axes.get_ylim()[1], color=SHADE, zorder=0.5)
     if (high > ALIKE * low).any():
-        axes.plot(x, low, color=INK, linewidth=0.8, linestyle=(0, (4, 2)))
-        axes.fill_between(x, low, high, color=GRID, linewidth=0, zorder=0.55)
+        draw_line(axes, x, low, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), label="ceiling")
+        draw_area(axes, x, low, high, color=GRID, zorder=0.55)
     for kernel, found in rows.groupby("kernel"):
         marks = KernelMarks(styles, str(kernel))
         marks.marks(axes, _intensity(found), column(found, "useful_tflop_per_s"), found["record"].tolist(), size=4.5)

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from ...numbers import counted, exact, number
 from ..canvas import PANELS, panel, svg
 from ..drawing import Drawing
-from ..marks import KernelMarks
-from ..palette import INK, MUTED, PANEL, Style
+from ..marks import KernelMarks, draw_line
+from ..palette import INK, MUTED, Style
 from ..quantity import column, flags, words
 from ..scale import Floats, place_axis, positions, value_axis
 
@@ -44,16 +44,14 @@ def scaling_plot(frame: pd.DataFrame, predicted: pd.DataFrame, styles: Mapping[s
         here, ahead = rows[rows["kernel"] == kernel], predicted[predicted["kernel"] == kernel]
         later = [at[ranks] for ranks in column(ahead, "ranks").tolist()]
         marks.line(axes, later, column(ahead, "ms"), linestyle="--", linewidth=1)
-        hollow = axes.plot(later, column(ahead, "ms"), marks.style.marker, color=marks.style.colour, ms=4.5)[0]
-        hollow.set_markerfacecolor(PANEL)
-        hollow.set_gid(f"series-{marks.index}")
+        marks.marks(axes, later, column(ahead, "ms"), (), size=4.5, hollow=True)
         places = np.array([at[ranks] for ranks in column(here, "ranks").tolist()])
         order = np.argsort(places)
         marks.line(axes, places[order], column(here, "median_ms")[order])
         marks.intervals(axes, places, column(here, "low_ms"), column(here, "high_ms"))
         marks.marks(axes, places, column(here, "median_ms"), here["record"].tolist())
     if np.isfinite(ideal).all():
-        axes.plot(list(at.values()), ideal, color=INK, linewidth=1, linestyle=(0, (6, 2, 1, 2)))
+        draw_line(axes, list(at.values()), ideal, color=INK, linewidth=1, linestyle=(0, (6, 2, 1, 2)))
         end = (at[numbers[-1]], float(ideal[-1]))
         axes.annotate("ideal", end, (0, -3), textcoords="offset points", ha="right", va="top", color=MUTED)
     _boundary(axes, at, float(column(rows, "ranks").max()))
@@ -101,7 +99,7 @@ def _boundary(axes: Axes, at: Mapping[float | str, float], last: float) -> None:
     if not later:
         return
     edge = (at[last] + min(later)) / 2
-    axes.axvline(edge, color=MUTED, linewidth=1)
+    draw_line(axes, [edge] * 2, axes.get_ylim(), color=MUTED, linewidth=1)
     for word, side, shift in (("measured", "right", -4), ("predicted", "left", 4)):
         axes.annotate(
             word,

@@ -68,7 +68,7 @@ def stage_bars(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | Non
                 if length := stages.get(stage, 0.0) / slowest:
                     bar = _box(stage, start, level - 0.4, length)
                     bar.set_gid(group_id(order.index(kernel), (int(record),)))
-                    axes.add_patch(bar)
+                    axes.add_artist(bar)
                     start += length
             axes.text(start + 0.01, level, f"{number(start * slowest)} ms", va="center", fontsize=8.5)
         level += 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -13,7 +16,7 @@ from matplotlib.patches import Rectangle
 from ...numbers import exact, number, plain
 from ..canvas import BOTTOM, LETTER, PANELS, RIGHT, WIDTH, group_id, panel, svg
 from ..drawing import Drawing
-from ..marks import KernelMarks
+from ..marks import KernelMarks, draw_line
 from ..palette import PANEL, Style
 from ..quantity import column, flags, words
 from ..scale import axis_title, ticks
@@ -50,7 +53,7 @@ class Cell:
 def winner_map(frame: pd.DataFrame, second: str, styles: Mapping[str, Style]) -> Figure | None:
     """Return the map of the panel's places over their axis and the column ``second``, None for fewer than 2 × 2.
 
-    ``frame`` are the trials of one dtype, mode and detail.
+    ``frame`` are the trials of one dtype and mode.
     """
     cells = winners(frame, second)
     along, beside = _values(cells, frame, second)
@@ -64,7 +67,7 @@ def winner_map(frame: pd.DataFrame, second: str, styles: Mapping[str, Style]) ->
     labels = [plain(line, NAME) for line in lines]
     left = 0.25 + LETTER * max(map(len, labels))
     figure, axes = panel(
-        " · ".join(filter(None, (words(frame, name)[0] for name in ("dtype", "mode", "detail")))),
+        " · ".join(filter(None, (words(frame, name)[0] for name in ("dtype", "mode")))),
         label=plain(names[1], NAME),
         height=CELL * len(lines),
         left=left,
@@ -80,13 +83,15 @@ def winner_map(frame: pd.DataFrame, second: str, styles: Mapping[str, Style]) ->
         look = KernelMarks(styles, cell.kernel)
         box = Rectangle((x, y), 1, 1, facecolor=look.style.colour, alpha=TINT, edgecolor="none")
         box.set_gid(group_id(look.index))
-        axes.add_patch(box)
+        axes.add_artist(box)
         look.marks(axes, [x + 0.9 / (letters + 3)], [y + 0.32], [cell.record])
         for text, level, size in ((plain(cell.kernel, letters), 0.32, 8.5), (cell.words, 0.74, 8.0)):
             axes.text(x + 2.0 / (letters + 3), y + level, text, va="center", fontsize=size)
     axes.set(xlim=(0, len(columns)), ylim=(len(lines), 0))
-    axes.vlines(range(1, len(columns)), 0, len(lines), color=PANEL, linewidth=2)
-    axes.hlines(range(1, len(lines)), 0, len(columns), color=PANEL, linewidth=2)
+    for edge in range(1, len(columns)):
+        draw_line(axes, [edge] * 2, [0, len(lines)], color=PANEL, linewidth=2)
+    for edge in range(1, len(lines)):
+        draw_line(axes, [0, len(columns)], [edge] * 2, color=PANEL, linewidth=2)
     letters = int((WIDTH - left - RIGHT) / len(columns) / LETTER)
     ticks(axes, "x", [order + 0.5 for order in range(len(columns))], [plain(name, letters) for name in columns])
     ticks(axes, "y", [order + 0.5 for order in range(len(lines))], labels)
@@ -97,22 +102,22 @@ def winner_map(frame: pd.DataFrame, second: str, styles: Mapping[str, Style]) ->
 def winners(frame: pd.DataFrame, second: str) -> list[Cell]:
     """Return the winner of every place at which a competitor passed, over the axis and the column ``second``."""
     rows = frame[flags(frame, "competes") & flags(frame, "best")]
-    rows = rows.assign(ms=column(rows, "median_ms")).sort_values(["place", "ms"], kind="stable")
-    found = []
-    for _, here in rows.groupby("place", sort=False):
-        times = column(here, "ms")
-        leads = flags(here, "leads")
-        found.append(
-            Cell(
-                across=_text(here["x"].iloc[0]),
-                down=_text(here[second].iloc[0]),
-                kernel=words(here, "kernel")[0],
-                record=int(here["record"].iloc[0]),
-                margin=100 * (times[1] / times[0] - 1) if len(times) > 1 else None,
-                tied=int(leads.sum()) > 1,
-            )
+    order = np.lexsort((column(rows, "median_ms"), column(rows, "place")))
+    rows = rows.iloc[order]
+    starts = np.flatnonzero(np.diff(column(rows, "place"), prepend=np.nan) != 0)
+    times, leads, kernels = column(rows, "median_ms"), flags(rows, "leads"), words(rows, "kernel")
+    x, y, records = rows["x"].tolist(), rows[second].tolist(), rows["record"].tolist()
+    return [
+        Cell(
+            across=_text(x[start]),
+            down=_text(y[start]),
+            kernel=kernels[start],
+            record=records[start],
+            margin=float(100 * (times[start + 1] / times[start] - 1)) if stop - start > 1 else None,
+            tied=int(leads[start:stop].sum()) > 1,
         )
-    return found
+        for start, stop in pairwise([*starts.tolist(), len(rows)])
+    ]
 
 
 def _text(value: object) -> str:
@@ -144,45 +149,48 @@ def map_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawi
     """Return the map of a section, none where its records vary no two quantities or nobody competes."""
     if frame["stage"].notna().any():
         return []  # the trials of a search are not places that compete
-    panels = [one for _, one in frame.groupby(["dtype", "mode"], sort=False)][:PANELS]
-    for second in SECOND:
-        if second not in frame or frame[second].astype(str).nunique() < 2 or _of_a_model(frame, second):
+    competing = frame[flags(frame, "competes")]
+    varied = [name for name in SECOND if name in frame and competing[name].astype(str).nunique() > 1]
+    if competing["x"].astype(str).nunique() < 2 or not varied:
+        return []
+    panels = [one for _, one in competing.groupby(["dtype", "mode"], sort=False)][:PANELS]
+    for second in varied:
+        if _of_a_model(competing, second):
             continue
         found = [(one, figure) for one in panels if (figure := winner_map(one, second, styles))]
         if found:
-            return [_drawing(found, second)]
+            return [_drawing([(one, winners(one, second), figure) for one, figure in found])]
     return []
 
 
 def _of_a_model(frame: pd.DataFrame, second: str) -> bool:
     """Return whether a size changes only together with others: then it is the model that changes."""
-    rows = frame[flags(frame, "competes")].assign(at=frame["x"].astype(str))
+    if second not in SIZES:
+        return False
+    rows = frame.assign(at=frame["x"].astype(str))
     others = [name for name in SIZES if name != second and rows[name].astype(str).nunique() > 1]
     fixed = [name for name in others if (rows.groupby(["at", second])[name].nunique() < 2).all()]
     varied = [name for name in fixed if (rows.groupby("at")[name].nunique() > 1).any()]
-    return second in SIZES and bool(varied)
+    return bool(varied)
 
 
-def _drawing(found: Sequence[tuple[pd.DataFrame, Figure]], second: str) -> Drawing:
-    cells = [cell for one, _ in found for cell in winners(one, second)]
+def _drawing(found: Sequence[tuple[pd.DataFrame, list[Cell], Figure]]) -> Drawing:
     return Drawing(
         name="winner-map",
         title="The fastest and its margin",
-        alt=" ".join(_words(one, second) for one, _ in found),
+        alt=" ".join(_words(one, cells) for one, cells, _ in found),
         caption="The fastest kernel of each cell, with how much longer the second takes. Tied kernels cannot be told "
         "apart by their samples.",
-        panels=[svg(figure) for _, figure in found],
-        kernels=sorted({cell.kernel for cell in cells}),
+        panels=[svg(figure) for _, _, figure in found],
+        kernels=sorted({cell.kernel for _, cells, _ in found for cell in cells}),
     )
 
 
-def _words(frame: pd.DataFrame, second: str) -> str:
-    cells = winners(frame, second)
-    counts = pd.Series([cell.kernel for cell in cells]).value_counts()
-    won = ", ".join(f"{kernel} {count}" for kernel, count in counts.items())
+def _words(frame: pd.DataFrame, cells: Sequence[Cell]) -> str:
+    counts = Counter(cell.kernel for cell in cells)
+    won = ", ".join(f"{kernel} {count}" for kernel, count in counts.most_common())
     margins = [cell.margin for cell in cells if cell.margin is not None]
     tied = sum(cell.tied for cell in cells)
     where = " · ".join(filter(None, (words(frame, name)[0] for name in ("dtype", "mode"))))
-    return f"{where}: of {len(cells)} cells, {won}; margins of {number(min(margins))} to {number(max(margins))} %" + (
-        f", {tied} tied." if tied else "."
-    )
+    said = f"{where}: of {len(cells)} cells, {won}; margins of {number(min(margins))} to {number(max(margins))} %"
+    return f"{said}, {tied} tied." if tied else f"{said}."

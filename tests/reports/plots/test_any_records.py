@@ -14,7 +14,8 @@ from moebench.reports.plots.palette import styles
 from moebench.reports.section import sections
 from moebench.results.record import Clocks, Memory, Phases, Point, Record, Roofline, Stages, Timing, Work
 
-X = st.sampled_from([0.0, -1.0, 1.0, 2.0, 4.0, 1e30, 2.0**-90, "dropless", "a model", "$x$"])
+PLACES: list[float | str] = [0.0, -1.0, 1.0, 2.0, 4.0, 1e30, 2.0**-90, "dropless", "a model", "$x$"]
+X = st.sampled_from(PLACES)
 SIZES = st.sampled_from([None, 0, 1, 2, 4, 64, 2**99, "many", True, -3])
 TIMES = st.lists(st.sampled_from([2.0**-90, 1.0, 1e6, 1.1e6, 3e6, 1e29]), min_size=1, max_size=3)
 COUNTS = st.sampled_from([0, 1, 10**6, 2**99])
@@ -63,7 +64,6 @@ def _one(draw: st.DrawFn, axis: str, tuned: bool) -> Record:
     }
     kept = draw(st.sets(st.sampled_from(sorted(changes))))
     return record(
-        x,
         point=point,
         problem=problem | draw(st.sampled_from([{}, {"dtype": "float32", "mode": "forward"}, {"mode": "train"}])),
         key=f"{x} {problem}",
