@@ -63,7 +63,8 @@ def plain(text: str, limit: int | None = None) -> str:
     Control characters (terminal escapes, line breaks, direction marks) become spaces; beyond ``limit`` characters it
     is cut with an ellipsis.
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    printable = text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+    line = " ".join(printable.split())
     return line if limit is None or len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 

@@ -15,9 +15,9 @@ from ..page import environment
 from ..plots.inlined import PlotStyles
 from ..plots.sheet import sheet
 from ..report import ReportError
+from ..web.cells import folded
 from ..web.content_policy import policy, script, stylesheet
 from ..web.embedded import embedded
-from ..web.html_page import FOLDED
 from .compared_samples import compared_drawings
 from .comparison import SideBySide
 
@@ -56,7 +56,7 @@ def _html(comparison: SideBySide) -> str:
         .render(
             comparison=comparison,
             figures=figures,
-            folded=FOLDED,
+            folded=folded,
             number=lambda record: numbers[id(record)],
             embedded=embedded(comparison.records),
             style=Markup(style),  # noqa: S704  # our own files, and styles of matplotlib

@@ -7,13 +7,14 @@ from pathlib import Path
 from ...common.files import write_whole
 from ..page import Page, environment
 from ..report import Report, ReportFormat
-from ..web.html_page import FOLDED, HtmlPage
+from ..web.cells import cells, folded
+from ..web.html_page import HtmlPage
 
 
 def _write(report: Report, path: Path) -> None:
     page = Page(report)
     template = environment().get_template("report.html.j2")
-    write_whole(path, template.render(page=page, html=HtmlPage(page), folded=FOLDED))
+    write_whole(path, template.render(page=page, html=HtmlPage(page), folded=folded, cells=cells))
 
 
 report_format = ReportFormat(suffix=".html", write=_write)

@@ -21,7 +21,6 @@ from ..tables.flat_table import FlatTable, flat_table, size_columns
 from .content_policy import policy, script, stylesheet
 from .embedded import EmbeddedRecords, compressed, embedded
 
-FOLDED: Final = 22  # characters of a word in a table beyond which the rest is folded
 FACTS: Final = ("median_ms", "low_ms", "share_of_bound", "config")
 """Measures that are said of a mark which is pointed at, and on top of its record."""
 

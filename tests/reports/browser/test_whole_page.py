@@ -108,6 +108,13 @@ def test_print_shows_what_is_folded(opened: Open) -> None:
     assert row.is_visible()
 
 
+def test_paper_is_wide_enough(opened: Open) -> None:
+    page = opened(width=720)  # A4 with margins, at 96 pixels an inch
+    page.emulate_media(media="print")
+    for name, section in ((one.get_attribute("id"), one) for one in page.locator("main > section").all()[:-1]):
+        assert section.evaluate("(section) => section.scrollWidth") <= 720, name
+
+
 def test_no_records_are_said_on_a_page_that_works(opened: Open, tmp_path: Path) -> None:
     page = opened(Report([], ["a.jsonl:1: not a record"]).write(tmp_path / "r.html"))
     assert page.get_by_text("No records.").is_visible()
