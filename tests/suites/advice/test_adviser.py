@@ -16,7 +16,8 @@ from moebench.results.record import Record, Status
 from moebench.results.record.advice import AdviceSource, Certainty
 from moebench.results.references import NOT_COMPETING
 from moebench.suites.advice.advised_device import advised_device
-from moebench.suites.advice.adviser import MILLION, AdviceRequest, NoSuchRecords, advise
+from moebench.suites.advice.adviser import AdviceRequest, NoSuchRecords, advise
+from moebench.suites.advice.mix_totals import MILLION
 from moebench.suites.advice.traffic_mix import parse_traffic
 from moebench.suites.layer import Layer
 
