@@ -77,9 +77,13 @@ def _first(form: SessionForm, tests: Path | None) -> list[SessionStep]:
         SessionStep(
             number="1.5",
             name="eager",
-            worth="time of decoding in a Python loop, launches included",
+            worth="time of decoding in a Python loop, launches included, and the stages of these calls",
             command=_run(
-                form, *form.eager, output="eager.jsonl", kernels=form.hot_kernels[:1], words=("--cache", "eager")
+                form,
+                *form.eager,
+                output="eager.jsonl",
+                kernels=form.hot_kernels[:1],
+                words=("--cache", "eager", "--stages"),
             ),
             limit_s=20,
             files=("eager.jsonl", "eager.html", "eager.md"),

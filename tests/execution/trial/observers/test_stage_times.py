@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from itertools import cycle
+from itertools import count, cycle
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +18,7 @@ from moebench.execution.trial.task import Budget
 from moebench.execution.trial.trial import TrialRunner
 from moebench.kernels.instruments.stage import StageName, stage
 from moebench.results.record import Record
+from moebench.results.timing.cuda_clock import MAX_BLOCK_MS
 from moebench.results.timing.disturbance import Disturbance, Span, Watch
 
 
@@ -37,7 +38,7 @@ class Observed(SimpleNamespace):
 
     made = 0
     layer = None
-    device = torch.device("cpu")
+    device: Any = torch.device("cpu")
 
     def __call__(self) -> None:
         self.made += 1
@@ -60,6 +61,56 @@ def test_disturbed_calls_are_made_again(disturbed: list[bool], calls: int) -> No
     found = StageObserver().observe(observed, DisturbedWatch(disturbed))
     assert observed.made == calls
     assert (found is None) is all(disturbed)
+
+
+def test_what_names_no_stage_is_unattributed_as_a_whole() -> None:
+    class Peer(Observed):
+        def __call__(self) -> None:
+            self.made += 1
+
+    observed: Any = Peer()
+    found = StageObserver().observe(observed, DisturbedWatch())
+    assert found is not None
+    assert found.stages_ns == {}
+    assert found.unattributed_ns == found.whole_ns > 0
+
+
+def test_on_a_gpu_launches_are_hidden_for_twice_as_long_as_the_last_call_took_to_enqueue(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a device that only counts, every microsecond an event: nothing waits for it between the first and last."""
+    log: list[str] = []
+    busy: list[float] = []
+    number = count()
+
+    class Counted:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+
+        def record(self) -> None:
+            self.at = next(number)
+            log.append("event")
+
+        def synchronize(self) -> None:
+            log.append("read")
+
+        def elapsed_time(self, end: Counted) -> float:
+            return 1e-3 * (end.at - self.at)
+
+    monkeypatch.setattr(torch.cuda, "Event", Counted)
+    monkeypatch.setattr(torch.cuda.nvtx, "range_push", lambda _: None)
+    monkeypatch.setattr(torch.cuda.nvtx, "range_pop", lambda: None)
+    monkeypatch.setattr(stage_times, "synchronize", lambda: log.append("wait"))
+    monkeypatch.setattr(stage_times, "keep_busy", busy.append)
+    observed: Any = Observed(device=torch.device("cuda"))
+    found = StageObserver().observe(observed, DisturbedWatch())
+    assert found is not None
+    assert found.whole_ns == pytest.approx(3e3)
+    assert found.stages_ns == {"up": pytest.approx(1e3)}
+    assert len(busy) == 1 + stage_times.CALLS
+    assert busy[0] == 0
+    assert all(0 < ms <= MAX_BLOCK_MS for ms in busy[1:])
+    assert log[:6] == ["wait", "event", "event", "event", "event", "wait"]
 
 
 def recording(stages_ns: dict[StageName, float], whole_ns: float) -> Any:
