@@ -142,7 +142,7 @@ class Section:
             notes.append(
                 f"The device's state is not fully known for {counted(len(unread), 'record')}: {plain(unread[0])}."
             )
-        if self.predictions:
+        if self.predictions and any(record.point.x == record.problem.get("ranks") for record in self.records):
             named = ", ".join(sorted({plain(one.machine) for one in self.predictions}))
             notes.append(f"Hollow marks on dashed lines are not measured: they are predictions for {named}.")
         if self.repeated:

@@ -23,13 +23,13 @@ from matplotlib.figure import Figure
 
 from .palette import GRID, INK, MUTED, PANEL
 
-WIDTH: Final = 4.8  # inches of a panel: its 9 pt text stays readable on a phone 360 px wide
+WIDTH: Final = 4.4  # inches of a panel: on a phone 360 px wide, its 9 pt text is 9 px high
 HEIGHT: Final = 2.35  # inches between the axes of a panel of lines
 LEFT: Final = 0.62  # inches beside the axes, for numbers
 RIGHT: Final = 0.18  # inches beside the axes, for half of the last label under it
 BOTTOM: Final = 0.48  # inches under the axes, for ticks and a title
 LETTER: Final = 0.075  # inches that a 9 pt letter takes on the average
-TITLE: Final = 58  # letters of a title that fit over a panel
+TITLE: Final = 54  # letters of a title that fit over a panel
 LINE: Final = 0.17  # inches from a line of text to the next
 PANELS: Final = 12  # of one drawing: more are not compared by eye, and six measures of them take a page a second
 EDGE: Final = 0.1  # inches around everything
@@ -89,13 +89,13 @@ def panel(
     matplotlib half of the time of a panel: see `scale.ticks`.
     """
     lines = wrapped(title)
-    top = EDGE / 2 + LINE * (len(lines) + bool(label)) + EDGE / 2
+    top = EDGE + (LINE + EDGE / 4) * (len(lines) + bool(label))
     whole = top + height + bottom
     figure = Figure(figsize=(WIDTH, whole))
     for number, line in enumerate(lines):
         figure.text(EDGE / WIDTH, 1 - (EDGE / 2 + LINE * number) / whole, line, va="top", fontsize=9.5)
     if label:
-        figure.text(EDGE / WIDTH, 1 - (top - EDGE / 2) / whole, label, va="bottom", color=MUTED)
+        figure.text(EDGE / WIDTH, 1 - (top - 0.7 * EDGE) / whole, label, va="bottom", color=MUTED)
     return figure, add_axes(figure, (left / WIDTH, bottom / whole, 1 - (left + right) / WIDTH, height / whole))
 
 
@@ -124,6 +124,8 @@ class _BareAxes(Axes):
 
     def clear(self) -> None:
         super().clear()
+        for side in ("left", "bottom"):  # which ticks would else do
+            self.spines[side].set_position(("outward", 0.0))
         self.xaxis.set_visible(False)
         self.yaxis.set_visible(False)
 

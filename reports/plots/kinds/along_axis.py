@@ -19,7 +19,7 @@ from ..palette import GRID, INK, MUTED, SHADE, Style
 from ..quantity import DrawnQuantity, column, flags, words
 from ..scale import Floats, axis_title, place_axis, positions, ticks, value_axis
 
-LABEL: Final = 36  # characters of a category that fit beside a panel
+LABEL: Final = 30  # characters of a category that fit beside a panel
 BAND: Final = 0.42  # inches of a category with few kernels
 MARK: Final = 0.13  # inches that one kernel takes in the band of a category
 STRIP: Final = 0.75  # inches of the strip with the drop rate

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import pytest
 
 from moebench.reports.plots import plot
-from moebench.reports.plots.canvas import TITLE, wrapped
+from moebench.reports.plots.canvas import TITLE, panel, wrapped
 from moebench.reports.plots.drawing import Drawing
 from moebench.reports.plots.drawings import drawings
 from moebench.reports.plots.palette import COLOURS, MARKERS, styles
@@ -146,6 +146,15 @@ def test_the_marks_of_a_drawing_lead_to_their_records(suites: dict[str, list[Rec
             assert sorted(places) == [places[at] for at in order], "marks are in the order of their records"
             drawn += len(indices)
     assert drawn == sum(record.timing is not None for record in records)
+
+
+def test_axes_have_their_lines_at_their_ends() -> None:
+    figure, axes = panel("a panel", height=2, left=0.5, bottom=0.5)
+    axes.set(xlim=(-1, 1), ylim=(5, -5))
+    box, ends = axes.get_window_extent(), {side: axes.spines[side].get_window_extent() for side in ("left", "bottom")}
+    assert (ends["left"].x0 + ends["left"].x1) / 2 == pytest.approx(box.x0)
+    assert (ends["bottom"].y0 + ends["bottom"].y1) / 2 == pytest.approx(box.y0)
+    assert figure.axes == [axes]
 
 
 def test_the_words_of_a_drawing_say_who_wins_where(suites: dict[str, list[Record]]) -> None:
