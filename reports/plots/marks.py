@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 
 from .canvas import group_id
-from .palette import PANEL, REFERENCE_LINE, Style
+from .palette import INK, PANEL, REFERENCE_LINE, Style
 from .scale import Floats
 
 Points = Sequence[float] | Floats
@@ -96,6 +96,11 @@ class KernelMarks:
 def draw_line(axes: Axes, x: Points, y: Points, **looks: Any) -> None:  # properties of a line
     """Draw a line or marks."""
     axes.add_artist(Line2D(np.asarray(x, dtype=float), np.asarray(y, dtype=float), **looks))
+
+
+def draw_bound(axes: Axes, x: Points, y: Points) -> None:
+    """Draw a lower bound of the time: the same dotted line in every kind of plot."""
+    draw_line(axes, x, y, color=INK, linestyle=":", linewidth=1.6)
 
 
 def draw_area(axes: Axes, x: Points, low: Points | float, high: Points | float, **looks: Any) -> None:

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from ...numbers import exact, plain
 from ..canvas import BOTTOM, EDGE, LETTER, LINE, TITLE, WIDTH, add_axes, panel
 from ..crossovers import Crossover, crossovers
-from ..marks import KernelMarks, draw_area, draw_line
+from ..marks import KernelMarks, draw_area, draw_bound, draw_line
 from ..palette import GRID, INK, MUTED, SHADE, Style
 from ..quantity import DrawnQuantity, column, flags, words
 from ..scale import Floats, axis_title, place_axis, positions, ticks, value_axis
@@ -142,7 +142,7 @@ def _limit(axes: Axes, limit: pd.Series, at: Mapping[float | str, float], quanti
     across, line = [at[x] for x in numeric], found[numeric].to_numpy(dtype=float)
     beyond = axes.get_ylim()[0 if quantity.lower_is_better else 1]
     if len(across) > 1:
-        draw_line(axes, across, line, color=INK, linestyle=":", linewidth=1.6)
+        draw_bound(axes, across, line)
         draw_area(axes, across, line, beyond, color=SHADE, zorder=0.5)
     apart = [x for x in found.index if isinstance(x, str) or len(across) == 1]
     if apart:
@@ -186,7 +186,7 @@ def _bands(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, St
     limit = best_limit(frame, quantity).dropna()
     bars = np.array([level[x] for x in limit.index], dtype=float)
     for value, bar in zip(limit.to_numpy(dtype=float), bars, strict=True):
-        draw_line(axes, [value] * 2, [bar - 0.42, bar + 0.42], color=INK, linestyle=":", linewidth=1.6)
+        draw_bound(axes, [value] * 2, [bar - 0.42, bar + 0.42])
     axes.set_ylim(len(places) - 0.5, -0.5)
     ticks(axes, "y", range(len(places)), labels)
     axis_title(axes, quantity.label)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...numbers import exact, number, plain
 from ..canvas import panel, svg
 from ..drawing import Drawing
-from ..marks import KernelMarks, draw_line
+from ..marks import KernelMarks, draw_bound, draw_line
 from ..palette import MUTED, Style
 from ..quantity import column, flags, words
 from ..scale import Floats, axis_title, spread_out, value_axis
@@ -38,8 +38,12 @@ def pareto_front(frame: pd.DataFrame, cost: str, styles: Mapping[str, Style]) ->
     title = f"{words(rows, 'facet')[0]} · {words(rows, 'axis')[0]} = {place}"
     figure, axes = panel(title, label=COSTS[cost][1])
     value_axis(axes, "y", np.array([costs.min() * 0.9, costs.max() * 1.1]))
-    across = np.array([time.min() * 0.9, time.max() * 1.1])
+    bound = column(rows, "bound_ms")
+    bound = bound[np.isfinite(bound)]
+    across = np.array([time.min() * 0.9, time.max() * 1.1, *bound])
     value_axis(axes, "x", across)
+    if bound.size:
+        draw_bound(axes, [bound.min()] * 2, axes.get_ylim())
     front = on_front(time, costs)
     order = np.flatnonzero(front)[np.argsort(time[front])]
     looks = {"color": MUTED, "linewidth": 1, "linestyle": (0, (4, 2))}
@@ -49,7 +53,7 @@ def pareto_front(frame: pd.DataFrame, cost: str, styles: Mapping[str, Style]) ->
         marks = KernelMarks(styles, kernel)
         marks.intervals(axes, [costs[index]], [low[index]], [high[index]], across=True)
         marks.marks(axes, [time[index]], [costs[index]], [int(record)], size=7 if front[index] else 5)
-    middle = sum(axes.transData.transform([(across[0], 1), (across[1], 1)])[:, 0]) / 2
+    middle = (axes.bbox.x0 + axes.bbox.x1) / 2
     for number_on, index in enumerate(order):
         up = number_on % 2 == 0  # so that the names of neighbours do not meet
         right = axes.transData.transform((time[index], costs[index]))[0] > middle
@@ -98,6 +102,7 @@ def _drawing(frame: pd.DataFrame, cost: str, styles: Mapping[str, Style]) -> Dra
         f"other way round. Down and to the left is better. Shown at {len(found)} of {len(places)} places.",
         panels=[svg(figure) for _, figure in found],
         kernels=sorted({kernel for one, _ in found for kernel in words(one, "kernel")}),
+        bound=any(np.isfinite(column(one, "bound_ms")).any() for one, _ in found),
     )
 
 

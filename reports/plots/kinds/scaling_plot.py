@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ...numbers import counted, exact, number
 from ..canvas import PANELS, panel, svg
 from ..drawing import Drawing
-from ..marks import KernelMarks, draw_line
+from ..marks import KernelMarks, draw_bound, draw_line
 from ..palette import INK, MUTED, Style
 from ..quantity import column, flags, words
 from ..scale import Floats, place_axis, positions, value_axis
@@ -33,7 +33,14 @@ def scaling_plot(frame: pd.DataFrame, predicted: pd.DataFrame, styles: Mapping[s
         return None
     kind = way(rows)
     ideal = ideal_ms(rows, numbers, kind)
-    found = [column(rows, "low_ms"), column(rows, "high_ms"), column(predicted, "ms"), ideal]
+    bound = bounds(rows)
+    found = [
+        column(rows, "low_ms"),
+        column(rows, "high_ms"),
+        column(predicted, "ms"),
+        ideal,
+        np.array([*bound.values()]),
+    ]
     at = positions(numbers, [])
     title = " · ".join(filter(None, (words(frame, "facet")[0], kind)))
     figure, axes = panel(title, label="time (ms)")
@@ -50,6 +57,7 @@ def scaling_plot(frame: pd.DataFrame, predicted: pd.DataFrame, styles: Mapping[s
         marks.line(axes, places[order], column(here, "median_ms")[order])
         marks.intervals(axes, places, column(here, "low_ms"), column(here, "high_ms"))
         marks.marks(axes, places, column(here, "median_ms"), here["record"].tolist())
+    draw_bound(axes, [at[ranks] for ranks in bound], list(bound.values()))
     if np.isfinite(ideal).all():
         draw_line(axes, list(at.values()), ideal, color=INK, linewidth=1, linestyle=(0, (6, 2, 1, 2)))
         end = (at[numbers[-1]], float(ideal[-1]))
@@ -64,6 +72,15 @@ def _measured(frame: pd.DataFrame) -> pd.DataFrame:
     x, ranks = column(frame, "x"), column(frame, "ranks")
     shown = np.isfinite(column(frame, "median_ms")) & flags(frame, "best") & flags(frame, "numeric")
     found: pd.DataFrame = frame[shown & (x == ranks) & (ranks > 0)]
+    return found
+
+
+def bounds(rows: pd.DataFrame) -> dict[float, float]:
+    """Return the lower bound of the competitors at each number of ranks where it is known."""
+    known = rows[flags(rows, "competes") & np.isfinite(column(rows, "bound_ms"))]
+    found: dict[float, float] = {}
+    for ranks, bound in sorted(zip(column(known, "ranks").tolist(), column(known, "bound_ms").tolist(), strict=True)):
+        found.setdefault(ranks, bound)
     return found
 
 
@@ -131,6 +148,7 @@ def scaling_drawings(frame: pd.DataFrame, predicted: pd.DataFrame, styles: Mappi
             "ranks." + (f" Hollow marks on dashed lines are predictions for {machines}." if machines else ""),
             panels=[svg(figure) for _, _, figure in drawn],
             kernels=sorted({kernel for one, _, _ in drawn for kernel in words(_measured(one), "kernel")}),
+            bound=any(bounds(_measured(one)) for one, _, _ in drawn),
         )
     ]
 

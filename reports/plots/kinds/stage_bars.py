@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from ...numbers import exact, number, plain
 from ..canvas import EDGE, LETTER, PANELS, group_id, legend, legend_height, panel, svg
 from ..drawing import Drawing
+from ..marks import draw_bound
 from ..palette import COLOURS, GRID, MUTED, PANEL, Style
 from ..quantity import column, flags, words
 from ..scale import spread_out, ticks
@@ -71,6 +72,9 @@ def stage_bars(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | Non
                     axes.add_artist(bar)
                     start += length
             axes.text(start + 0.01, level, f"{number(start * slowest)} ms", va="center", fontsize=8.5)
+        known = column(here, "bound_ms")[np.isfinite(column(here, "bound_ms"))]
+        if known.size and known.min() < slowest:
+            draw_bound(axes, [known.min() / slowest] * 2, [level - len(here) + 0.5, level + 0.5])
         level += 1
     axes.set_xlim(0, 1.2)
     axes.set_ylim(level - 0.4, -0.5)
@@ -110,6 +114,7 @@ def stage_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Dra
             + " The slowest bar of a place is as long as the panel.",
             panels=[svg(figure) for figure in figures],
             kernels=sorted(shown["kernel"].unique()),
+            bound=bool(np.isfinite(column(shown, "bound_ms")).any()),
         )
     ]
 

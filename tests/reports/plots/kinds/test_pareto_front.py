@@ -41,6 +41,8 @@ def test_marks_are_at_time_and_memory_and_the_front_is_named(make: Make) -> None
     figure = pareto_front(frame, "peak_mib", styles(frame["kernel"]))
     assert figure is not None
     assert {record: at[1] for record, at in marks(figure).items()} == {0: 900, 1: 100, 2: 950}
+    (bound,) = (line for line in figure.axes[0].lines if line.get_linestyle() == ":")
+    assert set(np.asarray(bound.get_xdata()).tolist()) == {frame["bound_ms"].min()}
     assert {"fast", "small"} <= set(texts(figure))
     assert "worse" not in texts(figure)
 

@@ -47,6 +47,9 @@ def test_ideal_scaling_starts_from_the_fastest_on_the_fewest_ranks(
         zip(frame["record"], frame["median_ms"], strict=True)
     )
     assert "ideal" in texts(figure)
+    (bound,) = (line for line in figure.axes[0].lines if line.get_linestyle() == ":")
+    known = frame.drop_duplicates("x")["bound_ms"]
+    assert np.asarray(bound.get_ydata(), dtype=float) == pytest.approx(known.to_numpy())
 
 
 def test_predictions_go_on_hollow_and_dashed_behind_a_line(make: Make) -> None:
