@@ -13,11 +13,12 @@ import pandas as pd
 from ...measures import MEASURES
 from ...numbers import counted, number, plain
 from ..canvas import PANELS, svg
+from ..crossovers import crossovers
 from ..drawing import Drawing
 from ..palette import Style
 from ..quantity import QUANTITIES, DrawnQuantity, column, flags, quantified, words
 from ..scale import shared
-from .along_axis import along_axis, dropped, is_lines, spanned
+from .along_axis import LETTERS, along_axis, dropped, is_lines, spanned
 
 _USED: Final = (
     *("axis", "facet", "x", "numeric", "kernel", "competes", "leads", "best", "record", "T", "useful_flops"),
@@ -106,7 +107,8 @@ def _words(facet: pd.DataFrame, quantity: DrawnQuantity) -> str:
     if len(best) == 1:
         return f"{title}: {next(iter(wins))} is {quantity.best}; {span}."
     won = ", ".join(f"{kernel} at {count}" for kernel, count in wins.most_common(3))
-    return f"{title}: {quantity.best} of {len(best)} places is {won}; {span}."
+    crossed = "".join(f"; crossover at {one.words}" for one in crossovers(facet)[: len(LETTERS)])
+    return f"{title}: {quantity.best} of {len(best)} places is {won}; {span}{crossed}."
 
 
 def _caption(facets: Sequence[pd.DataFrame], quantity: DrawnQuantity, *, alike: bool) -> str:
