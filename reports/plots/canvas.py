@@ -21,6 +21,7 @@ from matplotlib.axis import Tick, XAxis, YAxis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from ...common.garbage import without_collections
 from .palette import GRID, INK, MUTED, PANEL
 
 WIDTH: Final = 4.4  # inches of a panel: on a phone 360 px wide, its 9 pt text is 9 px high
@@ -67,9 +68,12 @@ _SETTINGS: Final[dict[Any, Any]] = {  # matplotlib's own type of a key is a list
 
 @contextmanager
 def settings() -> Iterator[None]:
-    """Draw with the settings of our plots, and leave those of others as they were."""
-    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
-        # The glyphs are the viewer's; the font at hand only measures them.
+    """Draw with the settings of our plots, and leave those of others as they were.
+
+    Garbage is collected afterwards: figures are full of cycles.
+    """
+    # The glyphs are the viewer's; the font at hand only measures them.
+    with mpl.rc_context(_SETTINGS), warnings.catch_warnings(), without_collections():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         yield
 

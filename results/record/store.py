@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +13,7 @@ from pydantic import ValidationError
 
 from ...common.errors import UserError
 from ...common.files import utf8
+from ...common.garbage import without_collections
 from .file_content import FileContent, refuse_to_replace
 from .record import SCHEMA, Record
 
@@ -40,7 +39,7 @@ def load(path: Path) -> Loaded:
     """
     records, problems = [], []
     try:
-        with path.open("rb") as file, _without_collections():
+        with path.open("rb") as file, without_collections():
             for number, line in enumerate(file, start=1):
                 try:
                     records.append(Record.model_validate_json(utf8(line, path) if number == 1 else line))
@@ -51,18 +50,6 @@ def load(path: Path) -> Loaded:
     if not records and len(problems) > 1:  # another file than was meant
         problems = [f"{problems[0]} (and {len(problems) - 1} more)"]
     return Loaded(records, problems)
-
-
-@contextmanager
-def _without_collections() -> Iterator[None]:
-    """Keep the garbage collector from walking through records again and again: it would take most of the time."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _why(error: ValidationError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import sys
@@ -72,6 +73,7 @@ def test_settings_of_matplotlib_are_left_as_they_were(suites: dict[str, list[Rec
     before = dict(mpl.rcParams)
     _sheet(suites["models"])
     assert dict(mpl.rcParams) == before
+    assert gc.isenabled()
 
 
 def test_pyplot_is_never_imported() -> None:
