@@ -227,9 +227,7 @@ def _layer_of(record: Record) -> list[str] | None:
         problem = Problem(**fields).replace(T=1, load="uniform", seed=0)  # type: ignore[arg-type]
     except (UserError, TypeError):
         return None
-    used = {
-        name: getattr(problem, name) for name in ("dtype", "mode", "capacity_factor", "capacity_rule", "drop", "ranks")
-    }
+    used = {name: getattr(problem, name) for name in OF_USE}
     for words, (layer,) in _tunable(record, problem):
         for named in ((), ("router",)):
             fixed = used | {name: getattr(problem, name) for name in named}

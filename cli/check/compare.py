@@ -32,7 +32,7 @@ def compare(
 
     before, after = _records(old), _records(new)
     verdicts = compared(before, after, floor=floor)
-    conclude(verdicts, settling(before, after, verdicts), strict=strict, as_json=as_json)
+    conclude(verdicts, str(settling(before, after, verdicts) or ""), strict=strict, as_json=as_json)
     if all(verdict.status is Outcome.unclear for verdict in verdicts if verdict.status.compared):
         refuse("nothing could be judged: one run is one process, and processes of the same code differ")
 

@@ -13,7 +13,6 @@ from ..errors import BAD_ANSWER, refuse
 from ..screen import say, say_json, width
 
 if TYPE_CHECKING:
-    from ...results.regression.settling import Remedy
     from ...results.regression.verdicts import Verdict
 
 Floor = Annotated[float, typer.Option(min=0, help="Least slowdown that counts, as a share of the old time.")]
@@ -21,7 +20,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with 2 where a poin
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def conclude(verdicts: Sequence[Verdict], remedy: Remedy | str | None, *, strict: bool, as_json: bool) -> None:
+def conclude(verdicts: Sequence[Verdict], remedy: str, *, strict: bool, as_json: bool) -> None:
     """Show the verdicts, the worst first, then the remedy for what is unclear, and exit with 1 if anything is worse.
 
     The exit code is 2 if nothing could be compared, or with ``strict`` if any point could not be judged.
@@ -42,7 +41,7 @@ def conclude(verdicts: Sequence[Verdict], remedy: Remedy | str | None, *, strict
     else:
         say(f"{verdict_table(ranked, width())}\n\n{counted(len(ranked), 'point')}: {said}")
         if remedy:
-            say(str(remedy))
+            say(remedy)
     if any(verdict.status.worse for verdict in ranked):
         raise typer.Exit(BAD_ANSWER)
     if strict and any(not verdict.status.clear for verdict in ranked):

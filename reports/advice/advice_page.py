@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ...common.files import write_whole
 from ...results.record.advice import Advice
 from ...results.record.store import StoreError
 from ..numbers import plain
+from ..page import environment
 from ..tables.text_table import escaped, markdown
 from ..web.content_policy import policy, stylesheet
 from . import advice_words as words
-
-TEMPLATES: Final = "moebench.reports"
 
 
 def write_page(advice: Advice, path: Path) -> None:
@@ -32,13 +28,7 @@ def write_page(advice: Advice, path: Path) -> None:
 
 def as_html(advice: Advice) -> str:
     """Return the page. Its policy allows the one style that it has and nothing else."""
-    engine = Environment(
-        loader=PackageLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    engine = environment()
     style = stylesheet() + engine.get_template("advice.css").render()
     return engine.get_template("advice.html.j2").render(
         advice=advice, words=words, plain=plain, style=style, policy=policy(style)
