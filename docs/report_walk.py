@@ -24,8 +24,8 @@ def winners() -> str:
         for one in summary.results
         if one.winner
     ]
-    headings = ["suite", "winner", "fastest", "best other (95 % interval)", "so it is"]
-    table = markdown(headings, rows, words=["suite", "winner", "fastest", "so it is"])
+    headings = ["suite", "winner", "fastest or tied", "best other (95 % interval)", "so it is"]
+    table = markdown(headings, rows, words=["suite", "winner", "fastest or tied", "so it is"])
     return f"> {summary.outcome}\n\n{table}"
 
 

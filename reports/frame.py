@@ -89,8 +89,8 @@ def history_frame(series: Sequence[Series]) -> pd.DataFrame:
     """Return one row for each commit of each history: what was measured, and what is noise around it.
 
     Its columns are point (the line and the place), kernel, config, order (of the commit in time, the same for all),
-    commit, time, ms, processes, low and high (the noise band, see `noise_band`), and ratio, the time after over before
-    where a change begins, else NaN.
+    commit, time, ms, processes, bound_ms (the lower bound, NaN where it is not known), low and high (the noise band,
+    see `noise_band`), and ratio, the time after over before where a change begins, else NaN.
     """
     commits = sorted({(one.time, one.commit) for found in series for one in found.measured})
     place = {commit: number for number, commit in enumerate(dict.fromkeys(commit for _, commit in commits))}
@@ -110,6 +110,7 @@ def history_frame(series: Sequence[Series]) -> pd.DataFrame:
                 "time": plain(one.time),
                 "ms": ms,
                 "processes": one.processes,
+                "bound_ms": math.nan if one.bound_ns is None else one.bound_ns / 1e6,
                 "low": low,
                 "high": high,
                 "ratio": ratios.get(one.commit, math.nan),

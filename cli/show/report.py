@@ -78,7 +78,7 @@ def _report(files: list[Path], output: Path | None, price: float | None, *, as_j
 
 def _compare(files: list[Path], output: Path | None, *, as_json: bool) -> None:
     from ...reports.comparisons.comparison import ComparedSide, SideBySide
-    from ...reports.comparisons.comparison_page import write_comparison
+    from ...reports.comparisons.comparison_page import ComparisonPage
     from ...results.record.store import load
 
     if len(files) != 2:
@@ -98,8 +98,9 @@ def _compare(files: list[Path], output: Path | None, *, as_json: bool) -> None:
     if as_json:
         say_json(found.plain())
         return
+    page = ComparisonPage(found)
     for path in outputs:
-        say(f"comparison: {write_comparison(found, path)}")
+        say(f"comparison: {page.write(path)}")
     say(found.sentence)
     if found.remedy:
         say(str(found.remedy))

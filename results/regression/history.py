@@ -20,12 +20,16 @@ COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")  # neither unknown nor a changed t
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """The time of a point at a commit: the median over its processes in ns, their number, and the first's time."""
+    """The time of a point at a commit: the median over its processes in ns, their number, and the first's time.
+
+    ``bound_ns`` is the lower bound of the time, the median over the processes, None where no process has one.
+    """
 
     commit: str
     time: str
     ns: float
     processes: int
+    bound_ns: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,14 @@ def _series(key: Identity, records: Sequence[Record]) -> Series:
 
 def _measured(commit: str, records: Sequence[Record]) -> Measured:
     medians = [statistics.median(record.timing.samples_ns) for record in records if record.timing]
-    return Measured(commit=commit, time=records[0].time, ns=statistics.median(medians), processes=len(medians))
+    bounds = [record.roofline.bound_ns(record.work) for record in records if record.roofline and record.work]
+    return Measured(
+        commit=commit,
+        time=records[0].time,
+        ns=statistics.median(medians),
+        processes=len(medians),
+        bound_ns=statistics.median(bounds) if bounds else None,
+    )
 
 
 def _changes(measured: Sequence[Measured]) -> list[HistoryChange]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ...numbers import counted, number, plain
 from ..canvas import PANELS, panel, svg
 from ..drawing import Drawing
-from ..marks import KernelMarks, draw_line
+from ..marks import KernelMarks, draw_bound, draw_line
 from ..palette import MUTED, Style
 from ..quantity import column, words
 from ..scale import axis_title, spread_out, ticks, value_axis
@@ -31,7 +31,8 @@ def history_plot(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | N
     if rows["commit"].nunique() < FEWEST:
         return None
     figure, axes = panel(words(rows, "point")[0], label="median time (ms)")
-    value_axis(axes, "y", np.concatenate([column(rows, name) for name in ("ms", "low", "high")]))
+    bound = lowest_bounds(rows)
+    value_axis(axes, "y", np.concatenate([*(column(rows, name) for name in ("ms", "low", "high")), bound.to_numpy()]))
     for (kernel, _), found in rows.sort_values("order", kind="stable").groupby(["kernel", "config"]):
         marks = KernelMarks(styles, str(kernel))
         order, ms = column(found, "order"), column(found, "ms")
@@ -51,6 +52,7 @@ def history_plot(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | N
                 color=MUTED,
                 fontsize=8.5,
             )
+    draw_bound(axes, bound.index.to_numpy(dtype=float), bound.to_numpy())
     commits = rows.drop_duplicates("commit").sort_values("order", kind="stable")
     shown = spread_out(list(zip(column(commits, "order").tolist(), words(commits, "commit"), strict=True)), LABELS)
     ticks(
@@ -66,6 +68,12 @@ def history_plot(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | N
     return figure
 
 
+def lowest_bounds(frame: pd.DataFrame) -> pd.Series:
+    """Return the lower bound at each commit by its order, that of the kernel with the least work where they differ."""
+    found: pd.Series = frame.groupby("order")["bound_ms"].min().dropna()
+    return found
+
+
 def history_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawing]:
     """Return the histories of the points of a section, those with changes first, none without three commits."""
     if frame.empty:
@@ -76,6 +84,7 @@ def history_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[D
     if not drawn:
         return []
     changes = int(frame["ratio"].notna().sum())
+    bound = any(lowest_bounds(one).size for one, _ in drawn)
     return [
         Drawing(
             name="history",
@@ -84,9 +93,10 @@ def history_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[D
             + " ".join(_words(one) for one, _ in drawn),
             caption="Median over the processes of each commit. The band is what noise does between two changes: two "
             "standard deviations about the median of the times. Dashed lines are changes, with the time after over "
-            "before.",
+            "before." + " The dotted line is the lower bound of the time." * bound,
             panels=[svg(figure) for _, figure in drawn],
             kernels=sorted({kernel for one, _ in drawn for kernel in words(one, "kernel") if kernel in styles}),
+            bound=bound,
         )
     ]
 

@@ -10,7 +10,8 @@ function watchFilter(table) {
   const endings = new Set(rows.map((row) => row.dataset.outcome).filter(Boolean));
   const words = element("input", { type: "search", autocomplete: "off", spellcheck: "false" });
   const outcome = element("select");
-  for (const name of [...Object.keys(OUTCOMES), ...[...endings].sort()]) outcome.append(element("option", {}, name));
+  const known = Object.keys(OUTCOMES).filter((name) => rows.some(OUTCOMES[name]));
+  for (const name of [...known, ...[...endings].sort()]) outcome.append(element("option", {}, name));
   const count = element("output", { "aria-live": "polite" });
   const texts = new Map();
 

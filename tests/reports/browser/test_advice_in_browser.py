@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from invented_advice import EVIL, advice
+from page_in_browser import page_width, wcag_violations
 
 from moebench.reports.advice.advice_page import write_page
 
@@ -33,13 +33,9 @@ def page_of_advice(tmp_path: Path) -> Path:
 def test_contrast_and_names_meet_wcag_aa_and_no_screen_is_too_narrow(
     opened: Open, page_of_advice: Path, scheme: str, width: int
 ) -> None:
-    pytest.importorskip("axe_playwright_python")
     page = opened(page_of_advice, width=width, color_scheme=scheme)
-    page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
-    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-    found: list[dict[str, Any]] = page.evaluate("(rules) => axe.run(document, rules)", rules)["violations"]
-    assert [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]] == []
-    assert page.evaluate("Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)") == width
+    assert wcag_violations(page) == []
+    assert page_width(page) == width
 
 
 def test_its_style_is_let_in_and_it_is_whole_without_scripts(opened: Open, page_of_advice: Path) -> None:

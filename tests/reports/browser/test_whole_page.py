@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from page_in_browser import page_width, wcag_violations
 
 from moebench.reports.report import Report
 from moebench.reports.web.embedded import embedded
@@ -21,25 +21,16 @@ if TYPE_CHECKING:
 Open = Callable[..., "Page"]
 
 WIDTHS = (390, 1440)
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}
-
-
-def _problems(page: Page) -> list[str]:
-    """Return what axe-core finds against WCAG 2.1 A and AA."""
-    page.evaluate(resources.files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = page.evaluate("(rules) => axe.run(document, rules)", RULES)["violations"]
-    return [f"{one['id']}: {node['html'][:200]}" for one in found for node in one["nodes"]]
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1440)])
 def test_contrast_and_names_meet_wcag_aa(opened: Open, short: Path, scheme: str, width: int) -> None:
-    pytest.importorskip("axe_playwright_python")
     page = opened(short, width=width, color_scheme=scheme)
     page.locator("details:not(.fold)").evaluate_all("(all) => all.forEach((one) => (one.open = true))")
-    assert _problems(page) == []
+    assert wcag_violations(page) == []
     page.locator("a[href='#record-0']").click()
     page.get_by_text('"schema_version": 2').wait_for()
-    assert _problems(page) == []
+    assert wcag_violations(page) == []
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -47,8 +38,7 @@ def test_contrast_and_names_meet_wcag_aa(opened: Open, short: Path, scheme: str,
 def test_no_screen_is_too_narrow(opened: Open, width: int, *, scripts: bool) -> None:
     page = opened(width=width, java_script_enabled=scripts)
     page.locator("details:not(.fold) > summary").first.click()
-    widest = page.evaluate("Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)")
-    assert widest == width
+    assert page_width(page) == width
 
 
 def test_figures_are_in_sight_on_a_phone(opened: Open) -> None:

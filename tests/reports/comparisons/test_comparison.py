@@ -9,7 +9,7 @@ import pytest
 
 from moebench.reports.comparisons.compared_samples import compared_drawings, samples_frame
 from moebench.reports.comparisons.comparison import ComparedSide, SideBySide
-from moebench.reports.comparisons.comparison_page import write_comparison
+from moebench.reports.comparisons.comparison_page import ComparisonPage
 from moebench.reports.report import ReportError
 from moebench.results.record import Environment, Record, Status
 from moebench.results.regression.verdicts import Outcome
@@ -79,7 +79,7 @@ def test_nothing_in_common_is_said(make: Make) -> None:
 def test_pages_show_foreign_text_as_text(make: Make, tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script>|`x`"
     found = compared([make(hostile, ms=1.0)], [make(hostile, ms=1.1)])
-    html, md = (write_comparison(found, tmp_path / f"page{suffix}").read_text() for suffix in (".html", ".md"))
+    html, md = (ComparisonPage(found).write(tmp_path / f"page{suffix}").read_text() for suffix in (".html", ".md"))
     assert "<script>alert" not in html
     assert "&lt;script&gt;alert(1)" in html
     assert "<script>" not in md.replace("-k '<script>alert(1)</script>|`x`'", "")
@@ -94,14 +94,14 @@ def test_samples_of_points_with_both_sides_are_drawn_the_worst_first(make: Make,
     assert len(frame) == sum(len(one.timing.samples_ns) for one in [*old[:-1], *new] if one.timing)
     (drawing,) = compared_drawings(found)
     assert "slower, the new median is +30.0 %" in drawing.alt
-    page = write_comparison(found, tmp_path / "page.md")
+    page = ComparisonPage(found).write(tmp_path / "page.md")
     assert "![" in page.read_text()
     assert (tmp_path / "page_plots/distributions.svg").exists()
 
 
 def test_another_suffix_is_refused(make: Make, tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"page\.csv: a comparison is a page"):
-        write_comparison(compared([make()], [make()]), tmp_path / "page.csv")
+        ComparisonPage(compared([make()], [make()])).write(tmp_path / "page.csv")
 
 
 def test_plain_data_has_every_point(make: Make) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from moebench.reports.frame import history_frame, noise_band
 from moebench.reports.plots.drawings import drawings
-from moebench.reports.plots.kinds.history_plot import history_plot
+from moebench.reports.plots.kinds.history_plot import history_drawings, history_plot
 from moebench.reports.plots.palette import styles
 from moebench.results.record import Record
 from moebench.results.regression.history import history
@@ -44,6 +44,26 @@ def test_the_line_is_of_the_medians_and_the_change_is_named(make: Make) -> None:
     assert frame.loc[frame["ratio"].notna(), "commit"].tolist() == [f"{8:07x}"]
     assert "× 1.30" in texts(figure)
     assert frame.loc[:7, "high"].max() < 1.1 < frame.loc[8:, "low"].min(), "the band follows the change"
+
+
+def test_the_lower_bound_is_drawn_where_it_is_known(make: Make) -> None:
+    records = _records(make, 8)
+    known = [record for record in records if record.roofline and record.work]
+    assert known == records
+    frame = history_frame(history([*records[:4], *(one.model_copy(update={"roofline": None}) for one in records[4:])]))
+    assert frame["bound_ms"].notna().tolist() == [True] * 4 + [False] * 4
+    figure = history_plot(frame, styles(["a"]))
+    assert figure is not None
+    (dotted,) = (line for line in figure.axes[0].lines if line.get_linestyle() == ":")
+    assert np.asarray(dotted.get_xdata()).tolist() == [0, 1, 2, 3]
+    bounds = [record.roofline.bound_ns(record.work) / 1e6 for record in records[:4] if record.roofline and record.work]
+    assert np.asarray(dotted.get_ydata()).tolist() == pytest.approx(bounds)
+    (drawing,) = history_drawings(frame, styles(["a"]))
+    assert drawing.bound
+    assert "lower bound" in drawing.caption
+    (without,) = history_drawings(frame.assign(bound_ms=np.nan), styles(["a"]))
+    assert not without.bound
+    assert "lower bound" not in without.caption
 
 
 def test_records_that_are_replaced_are_the_history_of_a_section(make: Make) -> None:
