@@ -1,4 +1,4 @@
-"""What a page in a browser is checked for: the rules of WCAG, and whether it fits a screen."""
+"""Checks of a page in a browser: the rules of WCAG, and whether it fits a screen."""
 
 from __future__ import annotations
 
