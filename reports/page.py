@@ -7,6 +7,7 @@ Records come from anywhere, so no text of theirs is trusted: HTML is escaped by 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -60,12 +61,12 @@ WORDS: Final = (
 
 @dataclass(frozen=True)
 class View:
-    """One section as a template shows it; ``order`` names its files and anchors."""
+    """One section as a template shows it; ``order`` names its files and anchors, ``drawn`` are its drawings to come."""
 
     order: int
     section: Section
     styles: dict[str, Style]
-    drawings: list[Drawing]
+    drawn: Future[list[Drawing]]
     reproduction: Reproduction
 
     @cached_property
@@ -75,6 +76,11 @@ class View:
     @property
     def rows(self) -> list[Row]:
         return self.section.rows
+
+    @property
+    def drawings(self) -> list[Drawing]:
+        """Return the drawings of the section, and wait for them if they are not done."""
+        return self.drawn.result()
 
     @cached_property
     def measures(self) -> list[Column]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,11 +52,11 @@ class Report:
         return styles(row.kernel for section in self.sections for row in section.rows if row.median)
 
     @cached_property
-    def drawings(self) -> list[list[Drawing]]:
-        """Return the drawings of each section."""
-        from .plots.parallel_drawing import all_drawings  # noqa: PLC0415  # brings matplotlib, which few formats need
+    def drawings(self) -> list[Future[list[Drawing]]]:
+        """Begin to draw all sections, and return the drawings of each, which may be still to come."""
+        from .plots.parallel_drawing import begin_drawings  # noqa: PLC0415  # brings matplotlib, which few formats need
 
-        return all_drawings(self.sections, self.styles)
+        return begin_drawings(self.sections, self.styles)
 
     def write(self, path: Path, name: str | None = None) -> Path:
         """Write the report in the format of that name, by default in the one of the path's suffix; return the path.

@@ -1,4 +1,4 @@
-"""Drawings of many sections, made by several processes where that pays."""
+"""Drawings of many sections, made by several processes where that pays, while the page around them is written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import multiprocessing
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Final
 
 from ...common.cores import usable_cores
@@ -22,25 +22,32 @@ MANY: Final = 600
 _inherited: tuple[Sequence[Section], Mapping[str, Style]] = ((), {})
 
 
-def all_drawings(sections: Sequence[Section], styles: Mapping[str, Style]) -> list[list[Drawing]]:
-    """Return the drawings of each section; ``styles`` has a style for every kernel of any.
+def begin_drawings(sections: Sequence[Section], styles: Mapping[str, Style]) -> list[Future[list[Drawing]]]:
+    """Begin to draw every section, and return the drawings to come; ``styles`` has a style for every kernel of any.
 
-    Processes are forked, so that records are not copied to them. A process with further threads cannot be forked
-    safely, and draws alone.
+    Processes are forked, so that records are not copied to them, and draw while the caller goes on. A process with
+    further threads cannot be forked safely, and draws at once.
     """
     rows = sum(len(section.rows) for section in sections)
     workers = min(len(usable_cores()), len(sections))
     alone = workers < 2 or rows < MANY or sys.platform != "linux" or threading.active_count() > 1
     if alone:
-        return [drawings(section, styles) for section in sections]
+        return [_drawn(drawings(section, styles)) for section in sections]
     _inherit(sections, styles)
     gc.freeze()  # a collection in a child would copy every page of the parent's records
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"))
     try:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("fork")) as pool:
-            return list(pool.map(_drawings_of, range(len(sections))))
+        return [pool.submit(_drawings_of, order) for order in range(len(sections))]  # the first one forks all workers
     finally:
+        pool.shutdown(wait=False)  # it ends after the last drawing
         gc.unfreeze()
         _inherit((), {})
+
+
+def _drawn(found: list[Drawing]) -> Future[list[Drawing]]:
+    future: Future[list[Drawing]] = Future()
+    future.set_result(found)
+    return future
 
 
 def _inherit(sections: Sequence[Section], styles: Mapping[str, Style]) -> None:

@@ -9,13 +9,12 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from ..numbers import plain
-from .canvas import EDGE, LETTER, WIDTH, settings, svg
+from .canvas import EDGE, LETTER, POINTS, WIDTH, settings, svg
 from .drawing import Drawing
 from .palette import PANEL, Style
 from .plot import BOUND, legend_key
 
 NAME: Final = 36  # characters of a kernel that a legend shows
-POINTS: Final = 72  # of an inch
 
 
 def sheet(drawing: Drawing, styles: Mapping[str, Style]) -> str:

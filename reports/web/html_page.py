@@ -148,7 +148,7 @@ class HtmlPage:
     @cached_property
     def views(self) -> list[HtmlView]:
         return [
-            HtmlView(view.order, view.section, view.styles, view.drawings, view.reproduction, self.plot_styles)
+            HtmlView(view.order, view.section, view.styles, view.drawn, view.reproduction, self.plot_styles)
             for view in self.page.views
         ]
 

@@ -16,13 +16,14 @@ from ..canvas import BOTTOM, EDGE, LETTER, LINE, TITLE, WIDTH, add_axes, panel
 from ..crossovers import Crossover, crossovers
 from ..marks import KernelMarks, draw_area, draw_bound, draw_line
 from ..palette import GRID, INK, MUTED, SHADE, Style
-from ..quantity import DrawnQuantity, column, flags, words
+from ..quantity import DrawnQuantity, by_kernel, column, flags, words
 from ..scale import Floats, axis_title, place_axis, positions, ticks, value_axis
 
 LABEL: Final = 30  # characters of a category that fit beside a panel
 BAND: Final = 0.42  # inches of a category with few kernels
 MARK: Final = 0.13  # inches that one kernel takes in the band of a category
 STRIP: Final = 0.75  # inches of the strip with the drop rate
+DRAWN: Final = ("value", "low", "high", "record")  # columns of the marks of a kernel
 LETTERS: Final = "abcdef"  # of the crossovers of a panel; with more it is noise that changes the fastest
 
 
@@ -81,15 +82,14 @@ def _lines(
     beneath = 0.0 if dropping is None else STRIP + LINE + 2 * EDGE
     figure, axes = panel(title, label=quantity.label, bottom=BOTTOM + more + beneath)
     value_axis(axes, "y", values)
-    for kernel, found in frame.groupby("kernel"):
-        series = KernelMarks(styles, str(kernel))
-        across = np.array([at[x] for x in found["x"]])
-        value, low, high = (column(found, name) for name in ("value", "low", "high"))
+    for kernel, (x, numeric, value, low, high, record) in by_kernel(frame, "x", "numeric", *DRAWN):
+        series = KernelMarks(styles, kernel)
+        across = np.array([at[place] for place in x])
         along = np.argsort(across)
-        joined = along[flags(found, "numeric")[along]]
+        joined = along[numeric[along].astype(bool)]
         series.line(axes, across[joined], value[joined])
         series.intervals(axes, across, low, high)
-        series.marks(axes, across, value, found["record"].tolist())
+        series.marks(axes, across, value, record.tolist())
     _limit(axes, best_limit(frame, quantity), at, quantity)
     if len(numbers) < len(at):
         edge = list(at.values())[len(numbers) - 1 : len(numbers) + 1]
@@ -178,11 +178,11 @@ def _bands(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, St
     level = {x: order for order, x in enumerate(places)}
     for band in range(0, len(places), 2):
         draw_area(axes, axes.get_xlim(), band - 0.5, band + 0.5, color=SHADE, zorder=0.5)
-    for kernel, found in frame.groupby("kernel"):
-        series = KernelMarks(styles, str(kernel))
-        at = np.array([level[x] for x in found["x"]]) + shifts[str(kernel)]
-        series.intervals(axes, at, column(found, "low"), column(found, "high"), across=True)
-        series.marks(axes, column(found, "value"), at, found["record"].tolist())
+    for kernel, (x, value, low, high, record) in by_kernel(frame, "x", *DRAWN):
+        series = KernelMarks(styles, kernel)
+        at = np.array([level[place] for place in x]) + shifts[kernel]
+        series.intervals(axes, at, low, high, across=True)
+        series.marks(axes, value, at, record.tolist())
     limit = best_limit(frame, quantity).dropna()
     bars = np.array([level[x] for x in limit.index], dtype=float)
     for value, bar in zip(limit.to_numpy(dtype=float), bars, strict=True):

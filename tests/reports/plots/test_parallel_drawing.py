@@ -9,9 +9,14 @@ from collections.abc import Sequence
 import pytest
 
 from moebench.reports.plots import parallel_drawing
-from moebench.reports.plots.parallel_drawing import all_drawings
+from moebench.reports.plots.drawing import Drawing
+from moebench.reports.plots.parallel_drawing import begin_drawings
 from moebench.reports.report import Report
 from moebench.results.record import Record
+
+
+def _drawings(report: Report) -> list[list[Drawing]]:
+    return [future.result() for future in begin_drawings(report.sections, report.styles)]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
@@ -19,10 +24,23 @@ def test_processes_draw_what_one_process_draws(sweep: Sequence[Record], monkeypa
     report = Report(sweep)
     monkeypatch.setattr(parallel_drawing, "usable_cores", lambda: (0, 1))
     monkeypatch.setattr(threading, "active_count", lambda: 1)
-    together = all_drawings(report.sections, report.styles)
+    together = _drawings(report)
     monkeypatch.setattr(parallel_drawing, "MANY", len(sweep) + 1)
-    assert together == all_drawings(report.sections, report.styles)
+    assert together == _drawings(report)
     assert [bool(drawn) for drawn in together] == [True] * len(report.sections)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_what_a_process_cannot_draw_is_raised_where_it_is_asked_for(
+    sweep: Sequence[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Report(sweep)
+    monkeypatch.setattr(parallel_drawing, "usable_cores", lambda: (0, 1))
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setattr(parallel_drawing, "MANY", 0)
+    futures = begin_drawings(report.sections, {})  # no kernel has a style
+    with pytest.raises(KeyError):
+        futures[0].result(timeout=60)
 
 
 def test_a_process_with_threads_is_not_forked(sweep: Sequence[Record], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,4 +48,5 @@ def test_a_process_with_threads_is_not_forked(sweep: Sequence[Record], monkeypat
     monkeypatch.setattr(parallel_drawing, "MANY", 0)
     monkeypatch.setattr(parallel_drawing, "ProcessPoolExecutor", lambda *_: pytest.fail("forked"))
     report = Report(sweep[:10])
-    assert len(all_drawings(report.sections, report.styles)) == len(report.sections)
+    futures = begin_drawings(report.sections, report.styles)
+    assert [future.done() for future in futures] == [True] * len(report.sections)
