@@ -1,68 +1,115 @@
-"""The trials of a section as a data frame: what plots are drawn from, and what files of tables hold."""
+"""Data frames of a section, from which its plots are drawn: its trials, its predictions and its histories."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from ..results.record import Record
 from ..results.regression.history import Series
-from .measures import values
+from .measures import MEASURES
 from .numbers import exact, plain
 from .row import Row, leading, places
 from .section import Section
 
-OWN: Final = ("suite", "series", "x")
-LETTERS: Final = ("T", "D", "F", "E", "K")
+PROBLEM: Final = ("T", "D", "F", "E", "K", "ranks", "capacity_factor", "load", "router", "block")
+MEASURED: Final = (
+    *("median_ms", "low_ms", "high_ms", "bound_ms", "tokens_per_s", "useful_tflop_per_s", "peak_mib", "energy_j"),
+    "drop_rate",
+)
+TEXT: Final[dict[str, Callable[[Row], object]]] = {
+    "facet": lambda row: row.place.facet.title,
+    "series": lambda row: row.place.facet.series,
+    "dtype": lambda row: row.place.facet.dtype,
+    "mode": lambda row: row.place.facet.mode,
+    "detail": lambda row: row.place.facet.detail,
+    "x": lambda row: row.place.x,
+    "kernel": lambda row: row.kernel,
+    "model": lambda row: row.record.point.model,
+    "stage": lambda row: row.record.point.stage,
+    "stages_ms": lambda row: _stages(row.record),
+}
+SEARCHED: Final[dict[str, Callable[[Row], object]]] = {
+    "batch": lambda row: row.record.point.batch,
+    "config": lambda row: row.config,
+    "time": lambda row: row.record.time,
+    "layer": lambda row: _layer(row.record),
+}
+"""What only plots of a search show."""
+NUMBERS: Final[dict[str, Callable[[Row], float | None]]] = {
+    "useful_flops": lambda row: row.record.work.useful_flops if row.record.work else None,
+    "ideal_bytes": lambda row: row.record.work.ideal_bytes if row.record.work else None,
+    "flops_per_s": lambda row: row.record.roofline.flops_per_s if row.record.roofline else None,
+    "bytes_per_s": lambda row: row.record.roofline.bytes_per_s if row.record.roofline else None,
+    "wall_s": lambda row: row.record.wall_s,
+}
+FLAGS: Final[dict[str, Callable[[Row], bool]]] = {
+    "numeric": lambda row: row.place.numeric,
+    "competes": lambda row: row.competes,
+    "leads": lambda row: row.leads,
+}
 
 
 def section_frame(section: Section) -> pd.DataFrame:
-    """Return one row for each trial of a section, in the order of its rows.
+    """Return one row for each trial of a section, in the order of its rows, with what plots show of it.
 
     ======================  ==========================================================================================
     record                  index of the trial's record in the report's records
-    suite, axis             names of the suite and of what is on its axis
+    axis                    name of what is on the suite's axis
     facet, series, dtype,   the title of a panel, and its parts
     mode, detail
     place, x, numeric       order of the place in the section, where it is on the axis, and whether that is a number
-    kernel, family          names of the implementation and its family
-    status, rank            how the trial ended, and how it compares at its place, as words
+    kernel                  name of the implementation
     competes, leads, best   whether it passed and is no reference; is fastest or tied; is the fastest configuration of
                             its kernel at its place, or a failure where none passed
-    T D F E K G             sizes of the problem; the granularity where it is on the axis
-    any other field of the  such as capacity_factor, load, router, ranks; `max_over_mean` is the skew
-    problem
-    layer                   the problem but for its tokens, as text
-    model, stage, batch     released model; part and batch of a tuning run
-    config                  the whole configuration as text
-    median_ms and every     a share is a fraction; a missing value is None or NaN
-    other measure by name
+    T D F E K, ranks,       fields of the problem, None where it has none
+    capacity_factor, load,
+    router, block
+    model, stage            released model; part of a tuning run
+    stages_ms               what a call did for how many ms, by name: its stages and `unattributed`, else, on several
+                            ranks, `compute`, `communication` and `waiting` as means over the ranks; None elsewhere
+    median_ms, low_ms and   measures by name; a share is a fraction, NaN where there is none
+    others of `MEASURED`
     useful_flops,           work of one call
-    executed_flops,
     ideal_bytes
     flops_per_s,            measured rates of the machine
     bytes_per_s
-    stages_ms               what a call did for how many ms, by name: its stages and `unattributed`, else, on several
-                            ranks, `compute`, `communication` and `waiting` as means over the ranks; None elsewhere
-    wall_s, commit, time    duration of the whole trial; source and moment of the measurement
+    wall_s                  duration of the whole trial
+    batch, config, time,    of the trials of a search alone: batch, whole configuration as text, moment, and the problem
+    layer                   but for its tokens as text
     ======================  ==========================================================================================
     """
-    best = {id(row) for rows in places(section.rows).values() for row in leading(rows).values()}
-    order = {place: number for number, place in enumerate(places(section.rows))}
-    lines = [
-        trial(row)
-        | _shown(row, section)
-        | {"record": section.index(row.record), "place": order[row.place], "best": id(row) in best}
-        for row in section.rows
-    ]
-    frame = pd.DataFrame(lines)
-    # Text as plain objects: reading one text of an Arrow array takes a microsecond or more.
-    return frame.astype({name: object for name in frame.columns if pd.api.types.is_string_dtype(frame[name])})
+    rows = section.rows
+    grouped = places(rows)
+    best = {id(row) for group in grouped.values() for row in leading(group).values()}
+    order = {place: number for number, place in enumerate(grouped)}
+    searched = any(row.record.point.stage for row in rows)
+    text = TEXT | (SEARCHED if searched else {})
+    named = {measure.name: measure.value for measure in MEASURES}
+    numbers = NUMBERS | {name: named[name] for name in MEASURED}
+    return pd.DataFrame(
+        {
+            "record": [section.index(row.record) for row in rows],
+            "place": [order[row.place] for row in rows],
+            "best": [id(row) in best for row in rows],
+            "axis": _objects([section.axis] * len(rows)),
+            # Text as plain objects: reading one text of an Arrow array takes a microsecond or more.
+            **{name: _objects([of(row) for row in rows]) for name, of in text.items()},
+            **{name: _objects([row.record.problem.get(name) for row in rows]) for name in PROBLEM},
+            **{name: np.array([of(row) for row in rows], dtype=float) for name, of in numbers.items()},
+            **{name: np.array([of(row) for row in rows], dtype=bool) for name, of in FLAGS.items()},
+        }
+    )
+
+
+def _objects(values: Sequence[object]) -> pd.Series:
+    return pd.Series(values, dtype=object)
 
 
 def prediction_frame(section: Section) -> pd.DataFrame:
@@ -135,57 +182,8 @@ def noise_band(times: Sequence[float], edges: Sequence[int]) -> list[tuple[float
     return found
 
 
-def trial(row: Row) -> dict[str, object]:
-    """Return the place, problem, outcome and every measure of a trial; text is as the record has it."""
-    record = row.record
-    return {
-        "suite": record.point.suite,
-        "series": record.point.line,
-        "x": str(record.point.x),
-        **{name: value for name, value in record.problem.items() if name not in OWN},
-        "kernel": record.kernel,
-        "family": record.family,
-        "status": record.status.value,
-        "reason": record.reason,
-        **values(row),
-        "commit": record.commit,
-        "time": record.time,
-    }
-
-
-def _shown(row: Row, section: Section) -> dict[str, object]:
-    """Return what plots need beyond that, and with the text of names made printable."""
-    record, facet = row.record, row.place.facet
-    work, roofline = record.work, record.roofline
-    return {
-        **{letter: record.problem.get(letter) for letter in LETTERS},
-        "G": row.place.x if row.place.numeric and section.axis.split()[-1:] == ["G"] else None,
-        "axis": section.axis,
-        "facet": facet.title,
-        "series": facet.series,
-        "dtype": facet.dtype,
-        "mode": facet.mode,
-        "detail": facet.detail,
-        "x": row.place.x,
-        "numeric": row.place.numeric,
-        "kernel": row.kernel,
-        "rank": row.rank.value,
-        "competes": row.competes,
-        "leads": row.leads,
-        "layer": plain(
-            " · ".join(f"{name}={value}" for name, value in record.problem.items() if name not in ("T", "seed"))
-        ),
-        "model": record.point.model,
-        "stage": record.point.stage,
-        "batch": record.point.batch,
-        "useful_flops": work.useful_flops if work else None,
-        "executed_flops": work.executed_flops if work else None,
-        "ideal_bytes": work.ideal_bytes if work else None,
-        "flops_per_s": roofline.flops_per_s if roofline else None,
-        "bytes_per_s": roofline.bytes_per_s if roofline else None,
-        "stages_ms": _stages(record),
-        "wall_s": record.wall_s,
-    }
+def _layer(record: Record) -> str:
+    return plain(" · ".join(f"{name}={value}" for name, value in record.problem.items() if name not in ("T", "seed")))
 
 
 def _stages(record: Record) -> dict[str, float] | None:

@@ -15,6 +15,7 @@ from ..results.record import Record
 from ..results.record.file_content import FileContent, refuse_to_replace
 from ..results.record.prediction import Prediction
 from ..results.record.reproduction import Reproduction
+from .numbers import plain
 from .plots.drawing import Drawing
 from .plots.palette import Style, styles
 from .section import RecordedMachine, Section, machines, sections
@@ -49,7 +50,7 @@ class Report:
     @cached_property
     def styles(self) -> dict[str, Style]:
         """Return the style of every kernel that is drawn."""
-        return styles(row.kernel for section in self.sections for row in section.rows if row.median)
+        return styles(plain(record.kernel) for section in self.sections for record in section.records if record.timing)
 
     @cached_property
     def drawings(self) -> list[Future[list[Drawing]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 
@@ -90,28 +90,36 @@ def _details(records: Sequence[Record]) -> list[str]:
 
     References and parts solve another problem on purpose, so they do not count as a difference.
     """
-    values: dict[tuple[object, ...], dict[str, set[str]]] = {}
-    facts = [(_corner(record), _facts(record)) for record in records]
-    for record, (corner, known) in zip(records, facts, strict=True):
-        if record.kernel not in NOT_COMPETING:
-            seen = values.setdefault(corner, {})
-            for name, value in known.items():
-                seen.setdefault(name, set()).add(value)
-    differing = {corner: {name for name, found in seen.items() if len(found) > 1} for corner, seen in values.items()}
+    corners = [_corner(record) for record in records]
+    apart: dict[tuple[object, ...], list[dict[str, object]]] = defaultdict(list)
+    for record, corner in zip(records, corners, strict=True):
+        if record.kernel not in NOT_COMPETING and (known := _facts(record)) not in apart[corner]:
+            apart[corner].append(known)
+    differing = {corner: _differing(found) for corner, found in apart.items() if len(found) > 1}
     return [
-        plain(", ".join(f"{name} {value}" for name, value in known.items() if name in differing.get(corner, ())))
-        for corner, known in facts
+        plain(", ".join(f"{name} {value}" for name, value in _facts(record).items() if name in differing[corner]))
+        if corner in differing
+        else ""
+        for record, corner in zip(records, corners, strict=True)
     ]
+
+
+def _differing(found: Sequence[Mapping[str, object]]) -> set[str]:
+    """Return the names that have several values; a name that one lacks has no other value there."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for facts in found:
+        for name, value in facts.items():
+            values[name].add(str(value))
+    return {name for name, texts in values.items() if len(texts) > 1}
 
 
 def _corner(record: Record) -> tuple[object, ...]:
     return (*_point(record), str(record.problem.get("dtype")))
 
 
-def _facts(record: Record) -> dict[str, str]:
+def _facts(record: Record) -> dict[str, object]:
     """Return what must be equal for two times to be comparable: the problem, and how calls were timed."""
-    facts = {name: str(value) for name, value in record.problem.items()}
-    return facts | ({"cache": record.timing.caches} if record.timing else {})
+    return {**record.problem, **({"cache": record.timing.caches} if record.timing else {})}
 
 
 def _ranked(rows: list[Row]) -> list[Row]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from ...results.record import Record
@@ -25,20 +26,10 @@ try:
     from .kinds.scaling_plot import scaling_drawings
     from .kinds.stage_bars import stage_drawings
     from .kinds.winner_map import map_drawings
-    from .quantity import column
 except ImportError as error:
     MISSING = f"there are no plots, matplotlib cannot be imported ({error}): pip install matplotlib pandas"
 else:
     MISSING = ""
-    TEXT: Final = (
-        *("axis", "facet", "series", "dtype", "mode", "detail", "x", "numeric", "kernel", "competes", "leads", "best"),
-        *("capacity_factor", "load", "router", "block", "model", "layer", "stage", "batch", "config", "time"),
-        *("stages_ms", "record", "place", "T", "D", "F", "E", "K", "ranks"),
-    )
-    NUMBERS: Final = (
-        *("median_ms", "low_ms", "high_ms", "bound_ms", "tokens_per_s", "useful_tflop_per_s", "peak_mib", "energy_j"),
-        *("drop_rate", "useful_flops", "ideal_bytes", "flops_per_s", "bytes_per_s", "wall_s"),
-    )
     Kind = Callable[[pd.DataFrame, Mapping[str, Style]], list[Drawing]]
     KINDS: Final[tuple[Kind, ...]] = (
         main_plots,
@@ -51,25 +42,39 @@ else:
     """Of the trials of a search, whose batches are no places that anybody compares."""
 
 
+@dataclass(frozen=True)
+class SectionFrames:
+    """Everything that the drawings of a section show: its trials, its predictions and its histories."""
+
+    trials: pd.DataFrame
+    predictions: pd.DataFrame
+    histories: pd.DataFrame
+
+
 def drawings(section: Section, styles: Mapping[str, Style]) -> list[Drawing]:
     """Return the drawings of a section, none without matplotlib; a kind that has nothing to show is left out.
 
     ``styles`` has a style for every kernel of the section.
     """
+    frames = section_frames(section)
+    return drawings_of(frames, styles) if frames else []
+
+
+def section_frames(section: Section) -> SectionFrames | None:
+    """Return what the drawings of a section show, None without matplotlib or where no trial has a time."""
     if MISSING or not any(row.median for row in section.rows):
-        return []
-    frame = _narrow(section_frame(section))
-    searched = frame["stage"].notna().all()
+        return None
+    return SectionFrames(section_frame(section), prediction_frame(section), history_frame(_histories(section)))
+
+
+def drawings_of(frames: SectionFrames, styles: Mapping[str, Style]) -> list[Drawing]:
+    """Return the drawings of the frames of a section."""
+    trials = frames.trials
+    searched = trials["stage"].notna().all()
     with settings():
-        found = [drawing for kind in (TUNING if searched else KINDS) for drawing in kind(frame, styles)]
-        scaling = [] if searched else scaling_drawings(frame, prediction_frame(section), styles)
-        return [*found, *scaling, *history_drawings(history_frame(_histories(section)), styles)]
-
-
-def _narrow(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns that any kind draws, as objects and as numbers: every panel takes a part of each."""
-    found = {name: frame[name].astype(object) for name in TEXT if name in frame}
-    return pd.DataFrame(found | {name: column(frame, name) for name in NUMBERS if name in frame})
+        found = [drawing for kind in (TUNING if searched else KINDS) for drawing in kind(trials, styles)]
+        scaling = [] if searched else scaling_drawings(trials, frames.predictions, styles)
+        return [*found, *scaling, *history_drawings(frames.histories, styles)]
 
 
 def _histories(section: Section) -> list[Series]:

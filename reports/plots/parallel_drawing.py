@@ -13,48 +13,40 @@ from typing import Final
 from ...common.cores import usable_cores
 from ..section import Section
 from .drawing import Drawing
-from .drawings import drawings
+from .drawings import drawings, drawings_of, section_frames
 from .palette import Style
 
 MANY: Final = 600
-"""Rows of a report from which on it is drawn by several processes; fewer are drawn in less than two seconds."""
-
-_inherited: tuple[Sequence[Section], Mapping[str, Style]] = ((), {})
+"""Records of a report from which on it is drawn by several processes; fewer are drawn in less than two seconds."""
 
 
 def begin_drawings(sections: Sequence[Section], styles: Mapping[str, Style]) -> list[Future[list[Drawing]]]:
     """Begin to draw every section, and return the drawings to come; ``styles`` has a style for every kernel of any.
 
-    Processes are forked, so that records are not copied to them, and draw while the caller goes on. A process with
-    further threads cannot be forked safely, and draws at once.
+    Processes are forked and draw while the caller goes on. They are sent the frames of a section, and never touch its
+    records: a page of memory that a process touches is copied for it. A process with further threads cannot be forked
+    safely, and draws at once.
     """
-    rows = sum(len(section.rows) for section in sections)
+    records = sum(len(section.records) for section in sections)
     workers = min(len(usable_cores()), len(sections))
-    alone = workers < 2 or rows < MANY or sys.platform != "linux" or threading.active_count() > 1
+    alone = workers < 2 or records < MANY or sys.platform != "linux" or threading.active_count() > 1
     if alone:
         return [_drawn(drawings(section, styles)) for section in sections]
-    _inherit(sections, styles)
-    gc.freeze()  # a collection in a child would copy every page of the parent's records
+    gc.freeze()  # a collection in a child would touch every record
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"))
     try:
-        return [pool.submit(_drawings_of, order) for order in range(len(sections))]  # the first one forks all workers
+        return [_begin(pool, section, styles) for section in sections]  # the first one forks all workers
     finally:
         pool.shutdown(wait=False)  # it ends after the last drawing
         gc.unfreeze()
-        _inherit((), {})
+
+
+def _begin(pool: ProcessPoolExecutor, section: Section, styles: Mapping[str, Style]) -> Future[list[Drawing]]:
+    frames = section_frames(section)
+    return pool.submit(drawings_of, frames, styles) if frames else _drawn([])
 
 
 def _drawn(found: list[Drawing]) -> Future[list[Drawing]]:
     future: Future[list[Drawing]] = Future()
     future.set_result(found)
     return future
-
-
-def _inherit(sections: Sequence[Section], styles: Mapping[str, Style]) -> None:
-    global _inherited  # noqa: PLW0603  # what forked processes find
-    _inherited = (sections, styles)
-
-
-def _drawings_of(order: int) -> list[Drawing]:
-    sections, styles = _inherited
-    return drawings(sections[order], styles)

@@ -114,6 +114,8 @@ class Point(_RecordPart):
 
         Records on different lines are never compared.
         """
+        if not self.stage and self.cache == "cold":
+            return self.series  # as of nearly all records: a report asks for many of them
         batch = f"{self.stage} {self.batch}" if self.stage else ""
         return ", ".join(part for part in (self.series, batch, _TIMED[self.cache]) if part)
 

@@ -1,4 +1,4 @@
-"""The frame of a section holds every trial with its place, its record and its measures."""
+"""The frame of a section holds every trial with its place, its record and what plots show of it."""
 
 from __future__ import annotations
 

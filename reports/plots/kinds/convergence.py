@@ -141,7 +141,8 @@ def _regret_axis(axes: Axes, largest: float) -> None:
 
 def convergence_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawing]:
     """Return the drawing of the searches of a section, two panels for each layer, none without a search."""
-    layers = [one for _, one in frame.groupby("layer", sort=False) if courses(one)]
+    searched = frame["stage"].notna().any()
+    layers = [one for _, one in frame.groupby("layer", sort=False) if courses(one)] if searched else []
     if not layers:
         return []
     drawn = layers[: PANELS // 2]

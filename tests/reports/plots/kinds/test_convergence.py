@@ -74,4 +74,4 @@ def test_without_a_search_there_is_none(make: Make) -> None:
         frame = frame_of(records)
         with settings():
             assert convergence_drawings(frame, styles(frame["kernel"])) == []
-        assert convergence(frame, styles(frame["kernel"]), against="second") is None
+    assert convergence(frame, styles(frame["kernel"]), against="second") is None, "a search of one trial"

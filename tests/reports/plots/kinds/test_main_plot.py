@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import frame_of, marks, texts
+from drawn import frame_of, marks, section_of, texts
 
+from moebench.reports.frame import section_frame
+from moebench.reports.measures import values
 from moebench.reports.plots.canvas import PANELS, settings
 from moebench.reports.plots.kinds.along_axis import along_axis
 from moebench.reports.plots.kinds.main_plot import equal_flops, main_plots
@@ -26,27 +28,20 @@ def _facet(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("measure", "column", "factor"),
-    [
-        ("median_ms", "median_ms", 1),
-        ("tokens_per_s", "tokens_per_s", 1),
-        ("useful_tflop_per_s", "useful_tflop_per_s", 1),
-        ("share_of_bound", "share_of_bound", 100),
-        ("peak_mib", "peak_mib", 1),
-    ],
+    ("measure", "factor"),
+    [("median_ms", 1), ("tokens_per_s", 1), ("useful_tflop_per_s", 1), ("share_of_bound", 100), ("peak_mib", 1)],
 )
-def test_a_mark_is_at_the_measure_of_its_record(
-    suites: dict[str, list[Record]], measure: str, column: str, factor: float
-) -> None:
-    frame = frame_of([record for record in suites["tokens"] if record.problem["mode"] == "forward"])
+def test_a_mark_is_at_the_measure_of_its_record(suites: dict[str, list[Record]], measure: str, factor: float) -> None:
+    section = section_of([record for record in suites["tokens"] if record.problem["mode"] == "forward"])
+    frame = section_frame(section)
     figure = along_axis(_facet(frame, measure), BY_MEASURE[measure], styles(frame["kernel"]))
     assert figure is not None
-    known = frame.dropna(subset=column).set_index("record")
+    known = {section.index(row.record): row for row in section.rows if values(row)[measure] is not None}
     found = marks(figure)
-    assert set(found) == set(known.index)
+    assert set(found) == set(known)
     for record, (x, y) in found.items():
-        assert x == np.log2(float(known.loc[record, "x"]))  # type: ignore[arg-type]
-        assert y == pytest.approx(factor * float(known.loc[record, column]))  # type: ignore[arg-type]
+        assert x == np.log2(float(known[record].place.x))
+        assert y == pytest.approx(factor * float(values(known[record])[measure]))  # type: ignore[arg-type]
 
 
 def test_the_limit_of_a_rate_is_the_rate_at_the_lower_bound(suites: dict[str, list[Record]]) -> None:
