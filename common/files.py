@@ -6,12 +6,21 @@ import codecs
 import os
 import tempfile
 from pathlib import Path
+from typing import Final
 
 from .errors import UserError
 
 
 class NotUtf8(UserError, ValueError):
     """The content of a file is text in another encoding; the message names the file and the remedy."""
+
+
+class TooLong(UserError, ValueError):
+    """A file longer than any that is meant, such as a device that never ends; the message names it and the remedy."""
+
+
+LONGEST: Final = 2**26
+"""Bytes of the longest text that is read at once, 64 MiB: more than any file of settings, text or trace has."""
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -58,9 +67,14 @@ def read_text(path: Path) -> str:
     Raises:
         OSError: when it cannot be read.
         NotUtf8: when it is in another encoding, or no text.
+        TooLong: when it has more than `LONGEST` bytes.
     """
+    with path.open("rb") as file:
+        content = file.read(LONGEST + 1)
+    if len(content) > LONGEST:
+        raise TooLong(f"{path} has more than {LONGEST >> 20} MiB: give a file of text")
     try:
-        return utf8(path.read_bytes(), path).decode()
+        return utf8(content, path).decode()
     except UnicodeDecodeError as error:
         raise NotUtf8(f"{path} is no text in UTF-8: save it as UTF-8") from error
 

@@ -120,6 +120,9 @@ class Problem:
             if getattr(self, name) not in get_args(choices):
                 valid = ", ".join(str(choice) for choice in get_args(choices))
                 raise InvalidProblem(f"{name} = {getattr(self, name)!r}: give one of {valid}")
+        for name in ("router", "load", "block"):
+            if not isinstance(getattr(self, name), str):
+                raise InvalidProblem(f"{name} = {getattr(self, name)!r}: give a text")
         factor = self.capacity_factor
         if factor is not None and not _is_positive_number(factor):
             raise InvalidProblem(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import BinaryIO, Final
 
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
@@ -16,6 +17,10 @@ from ...common.files import utf8
 from ...common.garbage import without_collections
 from .file_content import FileContent, refuse_to_replace
 from .record import SCHEMA, Record
+
+
+LONGEST_LINE: Final = 2**26
+"""Bytes of the longest line that is read, 64 MiB; a record has a hundredth. A device without line ends has more."""
 
 
 class StoreError(UserError):
@@ -34,13 +39,13 @@ def load(path: Path) -> Loaded:
     """Read a file of records; unreadable lines are reported and the rest is kept.
 
     Raises:
-        StoreError: when there is no such file.
+        StoreError: when there is no such file, or it has a line that is longer than any of text.
         NotUtf8: when its text is in another encoding.
     """
     records, problems = [], []
     try:
         with path.open("rb") as file, without_collections():
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(_lines(file, path), start=1):
                 try:
                     records.append(Record.model_validate_json(utf8(line, path) if number == 1 else line))
                 except ValidationError as error:
@@ -50,6 +55,15 @@ def load(path: Path) -> Loaded:
     if not records and len(problems) > 1:  # another file than was meant
         problems = [f"{problems[0]} (and {len(problems) - 1} more)"]
     return Loaded(records, problems)
+
+
+def _lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    while line := file.readline(LONGEST_LINE + 1):
+        if len(line) > LONGEST_LINE:
+            raise StoreError(
+                f"{path} has a line of more than {LONGEST_LINE >> 20} MiB; give a file that `moebench run` wrote"
+            )
+        yield line
 
 
 def _why(error: ValidationError) -> str:

@@ -7,6 +7,7 @@ no prediction was compared with a measurement yet, it has its default.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from ...autotune.search.static_model import rates_of_sheet
 from ...kernels.catalog import KERNELS
@@ -22,6 +23,8 @@ from ...results.timing.memory import available_bytes, needs
 from .advised_device import CPU, AdvisedDevice
 from .timed_dispatch import PhaseTimes, TimedDispatch
 
+MOST_CHOICES: Final = 2**18
+"""Largest E times K whose popularity is computed: a third of a GiB and some seconds; no released model has a tenth."""
 DRAWN_BYTES = 24  # of a token and an expert while routes are drawn: six tensors in float32
 
 
@@ -35,6 +38,9 @@ def predicted_times(problem: Problem, device: AdvisedDevice) -> PhaseTimes:
         return PhaseTimes(dispatches=[], left_out=["the static model of a CPU is for the machine that it runs on"])
     if device.kind == "cuda" and device.sheet is None:
         return PhaseTimes(dispatches=[], left_out=[f"there is no data sheet of {device.name} to predict by"])
+    if problem.E * problem.K > MOST_CHOICES:
+        why = f"E = {problem.E} times K = {problem.K} is too large for the static model, which takes {MOST_CHOICES}"
+        return PhaseTimes(dispatches=[], left_out=[why])
     _check_drawing(problem)
     with device.assumed():
         left_out: list[str] = []

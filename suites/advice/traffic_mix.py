@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from ...common.counts import count
+from ...common.counts import DIGITS, count
 from ...common.errors import UserError
 from ...common.names import UnknownName, unknown
 from ...kernels.problem import Mode
@@ -58,7 +58,7 @@ def parse_traffic(text: str) -> tuple[TrafficPhase, ...]:
         raise InvalidTraffic(f"--traffic {text}: {doubled[0]} is there twice: add its shares up to one")
     total = math.fsum(phase.share for phase in found)
     if abs(total - 1) > ROUNDING:
-        mended = ",".join(f"{phase}={phase.share / total:.4g}" for phase in found)
+        mended = ",".join(f"{phase}={phase.share / total:.6g}" for phase in found)
         raise InvalidTraffic(f"--traffic {text}: the shares add up to {total:g}, not to 1: give {mended}")
     return tuple(TrafficPhase(name=one.name, tokens=one.tokens, share=one.share / total) for one in found)
 
@@ -74,7 +74,9 @@ def _phase(text: str, part: str, *, alone: bool) -> TrafficPhase:
         raise _unknown_phase(where, name)
     size = count(tokens)
     if size is None:
-        raise InvalidTraffic(f"{where}: {tokens!r} is no number of tokens: give a positive integer, as in {FORM}")
+        raise InvalidTraffic(
+            f"{where}: {tokens!r} is no number of tokens: give a positive integer of at most {DIGITS} digits, as in {FORM}"
+        )
     return TrafficPhase(name=known, tokens=size, share=_share(where, share) if equals else 1.0)
 
 

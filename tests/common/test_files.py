@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from moebench.common.files import NotUtf8, read_text, write_whole
+from moebench.common.files import NotUtf8, TooLong, read_text, write_whole
 
 
 def test_a_file_is_replaced_and_nothing_stays_beside_it(tmp_path: Path) -> None:
@@ -51,3 +51,8 @@ def test_text_is_read_whichever_program_saved_it(tmp_path: Path) -> None:
     path.write_text("ü", encoding="utf-16")
     with pytest.raises(NotUtf8, match="text is text in UTF-16: save it as UTF-8"):
         read_text(path)
+
+
+def test_a_device_that_never_ends_is_refused() -> None:
+    with pytest.raises(TooLong, match="/dev/zero has more than 64 MiB: give a file of text"):
+        read_text(Path("/dev/zero"))

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ....common.errors import UserError
-from ....common.files import NotUtf8, read_text
+from ....common.files import NotUtf8, TooLong, read_text
 from ..models import Model
-from ..problem import Activation, InvalidProblem
+from ..problem import LARGEST, Activation, InvalidProblem
 from .config_block import SHARED_COUNTS, block_notes, block_of, block_reads
 from .config_router import READ, router_notes, router_of
 
@@ -38,6 +38,7 @@ LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
 ACTIVATIONS = (
     *("mlp_hidden_act", "hidden_act", "hidden_activation", "activation_function", "dense_act_fn", "ffn_act_fn"),
 )
+MOST_LAYERS = 10_000  # each is looked at; no model has a tenth
 NESTED = ("text_config", "thinker_config", "language_config", "llm_config")
 FLAGS = ("is_moe", "enable_moe_block")  # a layer has experts only if the flag is true
 
@@ -163,17 +164,19 @@ class _Fields:
                 return name, self.fields[name]
         raise InvalidConfig(f"{self.path} has none of the fields {', '.join(spellings)}: add the one that applies")
 
-    def number(self, spellings: tuple[str, ...], least: int = 1) -> int:
+    def number(self, spellings: tuple[str, ...], most: int = LARGEST) -> int:
         name, value = self.find(spellings)
-        return self.integer(name, value, least)
+        return self.integer(name, value, 1, most)
 
     def optional(self, name: str, default: int, least: int = 0) -> int:
         value = self.fields.get(name)
         return default if value is None else self.integer(name, value, least)
 
-    def integer(self, name: str, value: object, least: int) -> int:
+    def integer(self, name: str, value: object, least: int, most: int = LARGEST) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise InvalidConfig(f"{self.path}: {name} = {value!r}: give an integer of at least {least}")
+        if value > most:
+            raise InvalidConfig(f"{self.path}: {name} is larger than any there is: give an integer of at most {most}")
         return value
 
     def listed(self, name: str) -> list[Any] | None:
@@ -198,7 +201,7 @@ class _Fields:
 def _read(path: Path) -> Config:
     try:
         content = read_text(path)
-    except NotUtf8:
+    except (NotUtf8, TooLong):
         raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error  # as of a path with a NUL
@@ -208,7 +211,7 @@ def _read(path: Path) -> Config:
     except (ValueError, RecursionError) as error:
         raise InvalidConfig(f"{path} is not JSON ({error}): give a model's config.json") from error
     if not isinstance(config, dict):
-        raise InvalidConfig(f"{path} holds no fields but a {type(config).__name__}: give a model's config.json")
+        raise InvalidConfig(f"{path} is JSON without named fields: give a model's config.json")
     return config
 
 
@@ -235,7 +238,7 @@ def _moe_layers(config: _Fields) -> tuple[int, int]:
     if config.family == "switch_transformers":
         sparse = config.optional("num_sparse_encoder_layers", 0) + config.optional("num_sparse_decoder_layers", 0)
         return sparse, config.number(LAYERS) + config.optional("num_decoder_layers", config.number(LAYERS))
-    layers = config.number(LAYERS)
+    layers = config.number(LAYERS, most=MOST_LAYERS)
     rules = [*_rules(config, layers)]
     if with_experts := sum(all(rule(i) for rule in rules) for i in range(layers)):
         return with_experts, layers

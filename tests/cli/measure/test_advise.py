@@ -132,8 +132,8 @@ def test_it_writes_a_page(suffix: str, tmp_path: Path) -> None:
             "no device is named 'H1000': did you mean H100",
         ),
         (("-m", "Qwen3-30B-A3B", "--traffic", MIX, "--device", "L40S"), "has no data sheet of it"),
-        (("-m", "Qwen3-30B-A3B", "--traffic", MIX, "--price", "-1"), "-1 is no price"),
-        (("-m", "Qwen3-30B-A3B", "--traffic", MIX, "--price", "nan"), "nan is no price"),
+        (("-m", "Qwen3-30B-A3B", "--traffic", MIX, "--price", "-1"), "'-1' is no price"),
+        (("-m", "Qwen3-30B-A3B", "--traffic", MIX, "--price", "nan"), "'nan' is no price"),
         (
             (
                 "-m",

@@ -53,9 +53,9 @@ def test_a_comparison_is_json_for_machines(sides: tuple[Path, Path]) -> None:
         (["old.jsonl", "none.jsonl", "--compare"], "none.jsonl: No such file"),
         (["old.jsonl", "new.jsonl", "--compare", "-o", "page.csv"], "page.csv: a comparison is a page"),
         (["old.jsonl", "new.jsonl", "--compare", "-o", "old.jsonl"], "old.jsonl is what is read"),
-        (["old.jsonl", "--price", "nan"], "nan is no price"),
-        (["old.jsonl", "--price", "-1"], "-1 is no price"),
-        (["old.jsonl", "--price", "0"], "0 is no price"),
+        (["old.jsonl", "--price", "nan"], "'nan' is no price"),
+        (["old.jsonl", "--price", "-1"], "'-1' is no price"),
+        (["old.jsonl", "--price", "0"], "'0' is no price"),
     ],
 )
 def test_refusals_name_the_value_and_keep_the_files(

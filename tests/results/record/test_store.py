@@ -260,3 +260,8 @@ def test_a_number_that_no_report_could_draw_costs_its_line_alone(tmp_path: Path,
     assert found.records == [record(2)]
     (problem,) = found.problems
     assert name in problem
+
+
+def test_a_device_without_line_ends_is_refused() -> None:
+    with pytest.raises(StoreError, match="/dev/zero has a line of more than 64 MiB; give a file that"):
+        load(Path("/dev/zero"))

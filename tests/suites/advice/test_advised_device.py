@@ -79,3 +79,8 @@ def test_what_is_not_here_or_unknown_is_refused_with_a_remedy(monkeypatch: pytes
         advised_device("H1000", ())
     with pytest.raises(UnknownName, match="no device is named ''"):
         advised_device("", ())
+
+
+@pytest.mark.parametrize("word", ["CPU", " Cpu "])
+def test_this_machine_is_named_in_any_case_as_a_gpu_is(word: str) -> None:
+    assert advised_device(word, ()) == advised_device("cpu", ())

@@ -70,3 +70,11 @@ def test_routes_that_do_not_fit_into_memory_are_refused_not_drawn(monkeypatch: p
 def test_tokens_of_any_number_are_predicted() -> None:
     assert names(LAYER.replace(T=10**15), "H100")
     assert names(LAYER.replace(T=1), "H100")
+
+
+@pytest.mark.parametrize("device", ["cpu", "H100"])
+@pytest.mark.parametrize("load", ["uniform", "zipf:1.2"])
+def test_a_layer_too_large_for_the_model_has_no_prediction_and_is_said_at_once(device: str, load: str) -> None:
+    found = predicted_times(PROBLEM.replace(E=10**12, load=load), advised_device(device, ()))
+    assert not found.dispatches
+    assert found.left_out == ["E = 1000000000000 times K = 2 is too large for the static model, which takes 262144"]

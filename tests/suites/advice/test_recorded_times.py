@@ -183,3 +183,11 @@ def test_every_committed_record_is_of_a_layer() -> None:
     found_in: list[Record] = recorded("cpu-main.jsonl")
     assert {layer_of(found) for one in found_in if (found := problem_of(one))}
     assert all(problem_of(one) for one in found_in)
+
+
+@pytest.mark.parametrize("field", ["block", "router", "load", "wire", "seed"])
+@pytest.mark.parametrize("value", [{}, [], {"a": [1]}, 0.5], ids=str)
+def test_a_problem_with_a_field_of_another_type_is_none(field: str, value: object) -> None:
+    one = timed("loop", 64, 1.0)
+    times = RecordedTimes([one.model_copy(update={"problem": one.problem | {field: value}})])
+    assert times.has(AT_64) == (field == "load")  # a load may be the file of another machine

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench.common.errors import UserError
-from moebench.suites.advice.traffic_mix import PhaseName, parse_traffic
+from moebench.suites.advice.traffic_mix import InvalidTraffic, PhaseName, parse_traffic
 
 CALLS = st.lists(
     st.tuples(st.sampled_from(get_args(PhaseName)), st.integers(1, 10**9), st.integers(1, 1000)),
@@ -52,7 +52,7 @@ def test_the_rounding_of_shares_is_divided_among_them() -> None:
     ("text", "remedy"),
     [
         ("decode:64=0.9", "the shares add up to 0.9, not to 1: give decode:64=1"),
-        ("decode:64=0.5,prefill:8192=0.25", "give decode:64=0.6667,prefill:8192=0.3333"),
+        ("decode:64=0.5,prefill:8192=0.25", "give decode:64=0.666667,prefill:8192=0.333333"),
         ("decode:64=0.9,prefill:8192=0.2", "the shares add up to 1.1"),
         ("decode:64=much", "'much' is no share: give a number above 0 and at most 1"),
         ("decode:64=nan", "'nan' is no share"),
@@ -60,7 +60,7 @@ def test_the_rounding_of_shares_is_divided_among_them() -> None:
         ("decode:64=-0.5,prefill:8192=1.5", "'-0.5' is no share"),
         ("decode:64=0,prefill:8192=1", "'0' is no share"),
         ("decode:64=", "'' is no share"),
-        ("decode:0=1", "'0' is no number of tokens: give a positive integer"),
+        ("decode:0=1", "'0' is no number of tokens: give a positive integer of at most 18 digits"),
         ("decode:6.4=1", "'6.4' is no number of tokens"),
         ("decode:-1=1", "'-1' is no number of tokens"),
         (f"decode:{'9' * 5000}", "is no number of tokens"),
@@ -77,3 +77,11 @@ def test_what_is_no_mix_is_refused_with_the_remedy(text: str, remedy: str) -> No
         parse_traffic(text)
     assert remedy in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@given(CALLS)
+def test_the_shares_that_a_refusal_gives_are_read(calls: list[tuple[PhaseName, int, int]]) -> None:
+    with pytest.raises(InvalidTraffic) as refused:
+        parse_traffic(",".join(f"{name}:{tokens}={weight / 6001!r}" for name, tokens, weight in calls))
+    _, _, remedy = str(refused.value).rpartition("give ")
+    assert [(one.name, one.tokens) for one in parse_traffic(remedy)] == [call[:2] for call in calls]

@@ -264,7 +264,7 @@ def test_the_text_model_of_a_multimodal_model_is_found_with_the_quantisation_bes
     ("config", "parts"),
     [
         ("{", ["is not JSON", "give a model's config.json"]),
-        ([1], ["holds no fields but a list"]),
+        ([1], ["is JSON without named fields"]),
         ({"hidden_size": 8}, ["describes a dense model", "n_routed_experts", "give the config.json of a MoE model"]),
         (MIXTRAL | {"num_local_experts": 1}, ["describes a dense model"]),
         (MIXTRAL | {"enable_moe_block": False}, ["describes a dense model"]),
@@ -288,6 +288,9 @@ def test_the_text_model_of_a_multimodal_model_is_found_with_the_quantisation_bes
         (MIXTRAL | {"n_group": "8"}, ["n_group = '8': give a number from 0 to 4096"]),
         (MIXTRAL | {"zero_expert_num": -1}, ["zero_expert_num = -1: give a number"]),
         (MIXTRAL | {"first_k_dense_replace": 12}, ["first_k_dense_replace", "no layer has experts"]),
+        (MIXTRAL | {"num_hidden_layers": 10**12}, ["num_hidden_layers is larger", "an integer of at most 10000"]),
+        (MIXTRAL | {"num_hidden_layers": 10**400}, ["num_hidden_layers is larger", "an integer of at most 10000"]),
+        (MIXTRAL | {"hidden_size": 10**400}, ["hidden_size is larger than any there is", "give an integer"]),
         (MIXTRAL | {"num_experts_per_tok": 9}, ["K = 9", "E = 8", "give K <= E"]),
     ],
     ids=str,
