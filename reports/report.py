@@ -70,7 +70,7 @@ class Report:
             WouldOverwrite: when the file holds records or predictions.
             Unusable: when a package that the format needs is missing or broken.
         """
-        form = FORMATS.load(name) if name else _format_of(path)
+        form = FORMATS.load(name) if name else format_of(path)
         refuse_to_replace(path, FileContent.other)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +98,12 @@ class ReportFormat:
 FORMATS: Final[Catalog[ReportFormat]] = Catalog("format", f"{__package__}.formats", "report_format")
 
 
-def _format_of(path: Path) -> ReportFormat:
-    """Return the format with the longest suffix that the name of a file ends in."""
+def format_of(path: Path) -> ReportFormat:
+    """Return the format with the longest suffix that the name of a file ends in.
+
+    Raises:
+        ReportError: when no format has the suffix.
+    """
     known = sorted((FORMATS.load(name) for name in FORMATS.names()), key=lambda form: len(form.suffix))
     fitting = [form for form in known if path.name.endswith(form.suffix)]
     if not fitting:

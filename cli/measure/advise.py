@@ -106,9 +106,9 @@ def _check_output(path: Path) -> None:
     """Refuse a page of no known kind, or in place of what is not to be lost, before work that would be lost with it."""
     from ...results.record.file_content import FileContent, refuse_no_place, refuse_to_replace
 
-    if path.suffix not in (".html", ".md"):
-        refuse(f"--output {path}: give the name of a page, {path.with_suffix('.html')} or {path.with_suffix('.md')}")
     refuse_no_place(path)
+    if path.suffix not in (".html", ".md"):
+        refuse(f"--output {path}: give the name of a page, which ends in .html or .md")
     refuse_to_replace(path, FileContent.other)
 
 

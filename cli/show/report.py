@@ -51,12 +51,14 @@ def report(
 
 def _report(files: list[Path], output: Path | None, price: float | None, *, as_json: bool) -> None:
     from ...kernels.catalog import KERNELS
-    from ...reports.report import Report
+    from ...reports.report import Report, format_of
     from ...results.record.prediction import holds_predictions, read
     from ...results.record.store import load_all
     from ...suites.repetition import reproduction
 
     outputs = [] if as_json else _outputs(files, output, files[0].stem)
+    for path in outputs:
+        format_of(path)
     predicted = [path for path in files if holds_predictions(path)]
     loaded = load_all(path for path in files if path not in predicted)
     predictions = [one for path in predicted for one in read(path)]
@@ -78,12 +80,14 @@ def _report(files: list[Path], output: Path | None, price: float | None, *, as_j
 
 def _compare(files: list[Path], output: Path | None, *, as_json: bool) -> None:
     from ...reports.comparisons.comparison import ComparedSide, SideBySide
-    from ...reports.comparisons.comparison_page import ComparisonPage
+    from ...reports.comparisons.comparison_page import ComparisonPage, refuse_other_formats
     from ...results.record.store import load
 
     if len(files) != 2:
         refuse(f"--compare takes two files, the old one first; {len(files)} given")
     outputs = [] if as_json else _outputs(files, output, f"{files[0].stem}-against-{files[1].stem}")
+    for path in outputs:
+        refuse_other_formats(path)
 
     def side(path: Path) -> ComparedSide:
         loaded = load(path)
@@ -107,10 +111,11 @@ def _compare(files: list[Path], output: Path | None, *, as_json: bool) -> None:
 
 
 def _outputs(files: list[Path], output: Path | None, stem: str) -> list[Path]:
-    """Return the files to write, none of which is among those that are read."""
-    from ...results.record.file_content import FileContent, refuse_to_replace
+    """Return the files to write, which have a place and are not among those that are read."""
+    from ...results.record.file_content import FileContent, refuse_no_place, refuse_to_replace
 
     outputs = [output] if output else [files[0].with_name(f"{stem}{suffix}") for suffix in (".html", ".md")]
     for path in outputs:
+        refuse_no_place(path)
         refuse_to_replace(path, FileContent.other, files)
     return outputs

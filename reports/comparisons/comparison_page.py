@@ -27,6 +27,16 @@ from .comparison import SideBySide
 SUFFIXES: Final = (".html", ".md")
 
 
+def refuse_other_formats(path: Path) -> None:
+    """Refuse a file whose suffix is that of no page.
+
+    Raises:
+        ReportError: naming the suffixes of pages.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ReportError(f"{path}: a comparison is a page: give a name that ends in {' or '.join(SUFFIXES)}")
+
+
 @dataclass(frozen=True)
 class ComparisonPage:
     """Page of a comparison, whose drawings are made once, whatever number of formats is written."""
@@ -44,8 +54,7 @@ class ComparisonPage:
             ReportError: when the suffix is neither of ``SUFFIXES``, or the file cannot be written.
             WouldOverwrite: when the file holds records or predictions.
         """
-        if path.suffix not in SUFFIXES:
-            raise ReportError(f"{path}: a comparison is a page: give a name that ends in {' or '.join(SUFFIXES)}")
+        refuse_other_formats(path)
         refuse_to_replace(path, FileContent.other)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

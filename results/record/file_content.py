@@ -64,11 +64,14 @@ def refuse_no_place(path: Path) -> None:
     """Refuse a name that no file can have, before work that would be lost with it.
 
     Raises:
-        UserError: when the name is that of a folder, or lies in a file.
+        UserError: when the name is that of a folder, or too long, or lies in a file.
     """
-    if path.is_dir():
-        raise UserError(f"{path} is a folder: give the name of a file as --output")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: give the name of a file as --output")
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+    except OSError as error:  # of a name that the file system cannot have
+        raise UserError(f"{path}: {error.strerror}: give another --output") from error
     if not above.is_dir():
         raise UserError(f"{path} lies in {above}, which is no folder: give another --output")
 

@@ -18,7 +18,6 @@ from ...common.garbage import without_collections
 from .file_content import FileContent, refuse_to_replace
 from .record import SCHEMA, Record
 
-
 LONGEST_LINE: Final = 2**26
 """Bytes of the longest line that is read, 64 MiB; a record has a hundredth. A device without line ends has more."""
 

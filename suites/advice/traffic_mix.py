@@ -75,7 +75,8 @@ def _phase(text: str, part: str, *, alone: bool) -> TrafficPhase:
     size = count(tokens)
     if size is None:
         raise InvalidTraffic(
-            f"{where}: {tokens!r} is no number of tokens: give a positive integer of at most {DIGITS} digits, as in {FORM}"
+            f"{where}: {tokens!r} is no number of tokens: give a positive integer of at most {DIGITS} digits, as in "
+            f"{FORM}"
         )
     return TrafficPhase(name=known, tokens=size, share=_share(where, share) if equals else 1.0)
 

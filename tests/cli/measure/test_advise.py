@@ -151,7 +151,12 @@ def test_it_writes_a_page(suffix: str, tmp_path: Path) -> None:
         (("-m", "Mixtral-8x7B", "--traffic", MIX, *MEASURED[4:]), "change what is asked, or leave --records out"),
         ((*MEASURED, "--traffic", MIX, "--device", "EPYC", "--records", RECORDED / "cpu-peers-zen4.jsonl"), "fits"),
         ((*MEASURED, "--traffic", MIX, "--records", RECORDED / "cpu-peers-zen4.jsonl"), "the records are of 2 devices"),
-        ((*MEASURED, "--traffic", MIX, "--output", "page.pdf"), "page.html or page.md"),
+        (
+            (*MEASURED, "--traffic", MIX, "--output", "page.pdf"),
+            "page.pdf: give the name of a page, which ends in .html or .md",
+        ),
+        *(((*MEASURED, "--traffic", MIX, "--output", place), "is a folder: give the name") for place in (".", "/", "")),
+        ((*MEASURED, "--traffic", MIX, "--output", f"{'x' * 300}.html"), "File name too long: give another --output"),
         ((*MEASURED, "--traffic", MIX, "--output", "/proc/none/page.html"), "/proc/none"),
     ],
 )

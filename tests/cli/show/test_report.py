@@ -12,6 +12,8 @@ from typer.testing import CliRunner, Result
 from moebench.cli.main import app
 from moebench.results.record import Record
 
+COMPARED = ((), ("new.jsonl", "--compare"))
+
 
 def report(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["report", *map(str, arguments)])
@@ -55,6 +57,10 @@ def test_a_comparison_is_json_for_machines(sides: tuple[Path, Path]) -> None:
         (["old.jsonl", "new.jsonl", "--compare", "-o", "old.jsonl"], "old.jsonl is what is read"),
         (["old.jsonl", "--price", "nan"], "'nan' is no price"),
         (["old.jsonl", "--price", "-1"], "'-1' is no price"),
+        (["old.jsonl", "-o", "page.pdf"], "page.pdf: give a name that ends in"),
+        *((["old.jsonl", *more, "-o", place], f"{place} is a folder") for more in COMPARED for place in (".", "/")),
+        *((["old.jsonl", *more, "-o", f"{'x' * 300}.md"], "too long: give another --output") for more in COMPARED),
+        *((["old.jsonl", *more, "-o", "new.jsonl/x.md"], "which is no folder: give another") for more in COMPARED),
         (["old.jsonl", "--price", "0"], "'0' is no price"),
     ],
 )
