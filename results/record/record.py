@@ -516,9 +516,11 @@ class Record(_RecordPart):
         return self
 
     @model_validator(mode="after")
-    def _numbers_that_can_be_drawn(self) -> Record:
-        numbers = {**self.problem, "x": self.point.x}
-        for name, value in numbers.items():
+    def _values_that_can_be_drawn(self) -> Record:
+        values = {**self.problem, "x": self.point.x}
+        if nested := [name for name, value in values.items() if isinstance(value, list | dict)]:
+            raise ValueError(f"{nested[0]} of the problem is a list or an object, not one value")
+        for name, value in values.items():
             if isinstance(value, int | float) and not abs(value) <= LARGEST:
                 raise ValueError(f"{name} is larger than any there is")
         return self

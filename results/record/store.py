@@ -72,7 +72,7 @@ def _why(error: ValidationError) -> str:
         return f"schema {first['input']}, this moebench reads schemas 1 to {SCHEMA}"
     if first["type"] == "extra_forbidden":
         return f"the field {where} is of a newer moebench: install that one to read it"
-    return f"not a record ({where + ': ' if where else ''}{first['msg']})"
+    return f"not a record ({where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')})"
 
 
 class Store:

@@ -153,7 +153,7 @@ def test_it_writes_a_page(suffix: str, tmp_path: Path) -> None:
         ((*MEASURED, "--traffic", MIX, "--records", RECORDED / "cpu-peers-zen4.jsonl"), "the records are of 2 devices"),
         (
             (*MEASURED, "--traffic", MIX, "--output", "page.pdf"),
-            "page.pdf: give the name of a page, which ends in .html or .md",
+            "give the name of a page, which ends in .html or .md",
         ),
         *(((*MEASURED, "--traffic", MIX, "--output", place), "is a folder: give the name") for place in (".", "/", "")),
         ((*MEASURED, "--traffic", MIX, "--output", f"{'x' * 300}.html"), "File name too long: give another --output"),

@@ -157,7 +157,7 @@ WRONG = [
     ("load", "zipf"),
     ("load", 3),
     ("load", None),
-    *[(name, value) for name in ("router", "block") for value in (None, 0, {}, [])],
+    *[(name, value) for name in ("router", "block") for value in (None, 0, dict[str, int](), list[int]())],
 ]
 
 

@@ -240,6 +240,8 @@ def test_a_field_of_a_later_moebench_is_named_with_the_remedy(tmp_path: Path) ->
         ("work.useful_flops", -1),
         ("memory.peak", 10**40),
         ("problem.T", 10**400),
+        ("problem.T", [1]),
+        ("problem.T", {"T": 1}),
         ("point.x", 1e308),
         ("timing.samples_ns", [5e-324]),
         ("timing.samples_ns", [1e308]),
@@ -247,7 +249,7 @@ def test_a_field_of_a_later_moebench_is_named_with_the_remedy(tmp_path: Path) ->
         ("roofline.flops_per_s", 5e-324),
     ],
 )
-def test_a_number_that_no_report_could_draw_costs_its_line_alone(tmp_path: Path, field: str, value: object) -> None:
+def test_a_value_that_no_report_could_draw_costs_its_line_alone(tmp_path: Path, field: str, value: object) -> None:
     work = Work(useful_flops=1, executed_flops=1, ideal_bytes=1, routed_rows=1, kept_rows=1)
     whole = record(1, work=work, memory=Memory(peak=1, saved=1), roofline=Roofline(flops_per_s=1.0, bytes_per_s=1.0))
     bad = json.loads(whole.model_dump_json())
@@ -265,3 +267,10 @@ def test_a_number_that_no_report_could_draw_costs_its_line_alone(tmp_path: Path,
 def test_a_device_without_line_ends_is_refused() -> None:
     with pytest.raises(StoreError, match="/dev/zero has a line of more than 64 MiB; give a file that"):
         load(Path("/dev/zero"))
+
+
+def test_what_is_wrong_with_a_line_is_said_in_words_of_ours(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(record(1).model_dump_json().replace('"status":"passed"', '"status":"crashed"'))
+    (problem,) = load(path).problems
+    assert "not a record (status is crashed, but there are samples); the line is left out" in problem
