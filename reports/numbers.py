@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from ..results.record import Status
 from ..results.stats import Interval
 
+NO_BREAK = "\u00a0"
 GROUP = "\u202f"  # narrow no-break space between groups of thousands, as ISO 80000-1 asks
 MISSING = "–"
 DIGITS = 3
@@ -45,6 +46,12 @@ def span(values: Sequence[float], unit: str = "", write: Callable[[float], str] 
 def exact(x: float | str) -> str:
     """Return a place on an axis. It is never rounded to three digits, because 16384 is not 16400."""
     return plain(x) if isinstance(x, str) else f"{x:,.15g}".replace(",", GROUP)
+
+
+def place_words(axis: str, x: float | str) -> str:
+    """Return a place with the name of its axis if it is a number: ``ranks = 4``, but ``dropless``."""
+    named = axis and not isinstance(x, str) and math.isfinite(x)
+    return f"{axis} = {exact(x)}" if named else exact(x)
 
 
 def counted(count: int, noun: str) -> str:

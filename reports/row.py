@@ -10,7 +10,7 @@ from enum import StrEnum
 from ..results.record import Record, Status
 from ..results.references import NOT_COMPETING, PARTS
 from ..results.stats import Interval
-from .numbers import exact, number, plain, span, status_words
+from .numbers import exact, number, place_words, plain, span, status_words
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RowPlace:
 
     def title(self, axis: str) -> str:
         """Return the name of the place, where ``axis`` is the name of what is on its axis."""
-        x = f"{axis} = {exact(self.x)}" if self.numeric else exact(self.x)
+        x = place_words(axis, self.x)
         facet = self.facet
         return " · ".join(filter(None, (facet.series, x, facet.dtype, facet.mode, facet.detail)))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..numbers import counted
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drawing:
@@ -24,3 +26,17 @@ class Drawing:
     kernels: list[str]
     measure: str = ""
     bound: bool = False
+
+
+def scale_words(panels: int, *, alike: bool) -> str:
+    """Return the sentence of a caption that says whether its panels compare, empty for one panel."""
+    if panels < 2:
+        return ""
+    return "All panels have the same scale." if alike else "Each panel has its own scale."
+
+
+def left_out(count: int, what: str) -> str:
+    """Return the sentence of a caption that counts what is not drawn, empty where all is."""
+    if count < 1:
+        return ""
+    return f"{counted(count, f'more {what}')} {'is' if count == 1 else 'are'} in the table only."

@@ -134,15 +134,15 @@ def spans_decades(values: Floats) -> bool:
     return bool(values.min() > 0 and values.max() / values.min() > LOG_VALUES)
 
 
-def shared(panels: Sequence[Floats]) -> Floats | None:
-    """Return the values that panels span together, or None where one of them would not be readable on their scale."""
+def shared(panels: Sequence[Floats], least: float = SQUEEZED) -> Floats | None:
+    """Return the values that panels span together, or None where one would cover less of that than ``least``."""
     together = np.concatenate(panels)
     low, high = limits(together)
     if spans_decades(together):
         covered = [math.log(one.max() / one.min()) / math.log(high / low) for one in panels]
     else:
         covered = [one.max() / high for one in panels]
-    return together if min(covered) >= SQUEEZED else None
+    return together if min(covered) >= least else None
 
 
 def value_axis(axes: Axes, name: str, values: Floats, most: int = 6) -> None:

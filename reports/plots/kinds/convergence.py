@@ -15,9 +15,9 @@ from matplotlib.lines import Line2D
 
 from ...numbers import exact, number
 from ..canvas import BOTTOM, PANELS, legend, legend_height, panel, svg
-from ..drawing import Drawing
+from ..drawing import Drawing, left_out
 from ..marks import KernelMarks
-from ..palette import COLOURS, LINES, MARKERS, Style
+from ..palette import COLOURS, LINES, MARKERS, PANEL, Style
 from ..quantity import column, words
 from ..scale import Floats, axis_title, ticks, value_axis
 
@@ -102,14 +102,25 @@ def _over_default(rows: pd.DataFrame) -> Floats:
     return found
 
 
-def convergence(frame: pd.DataFrame, styles: Mapping[str, Style], *, against: str, title: str = "") -> Figure | None:
-    """Return the figure of the searches on one layer against ``trial`` or ``second``, None where there is no search."""
-    found = courses(frame)
-    if not found:
-        return None
+def convergence(
+    found: Sequence[Course],
+    styles: Mapping[str, Style],
+    *,
+    against: str,
+    title: str,
+    beside: Sequence[Course] = (),
+) -> Figure:
+    """Return the figure of the searches on one layer against ``trial`` or ``second``.
+
+    ``beside`` are the searches of the panels that share its axes.
+    """
     alike = len({one.kernel for one in found}) == 1
     names = [f"{'' if alike else one.kernel + ', '}T = {exact(one.T)}" for one in found]
-    figure, axes = panel(title or words(frame, "layer")[0], label="regret (%)", bottom=BOTTOM + legend_height(names))
+    figure, axes = panel(title, label="regret (%)", bottom=BOTTOM + legend_height(names))
+    every = beside or found
+    spent = [getattr(one, against) for one in every]
+    value_axis(axes, "x", np.array([min(x[0] for x in spent), max(x[-1] for x in spent)]))
+    _regret_axis(axes, max(one.regret.max() for one in every))
     handles: list[Artist] = []
     for order, one in enumerate(found):
         look = Style(COLOURS[order % 6], MARKERS[order % 11], hollow=order >= 11, line=LINES[order // 6 % 2])
@@ -118,12 +129,17 @@ def convergence(frame: pd.DataFrame, styles: Mapping[str, Style], *, against: st
         marks.step(axes, x, _level(one.regret))
         better = np.concatenate([[True], np.diff(one.regret) < 0])
         marks.marks(axes, x[better], _level(one.regret)[better], np.asarray(one.record)[better].tolist(), size=4.5)
-        handles.append(Line2D([], [], color=look.colour, marker=look.marker, linestyle=look.line, markersize=4.5))
-    value_axis(axes, "x", np.array([0.0, max(getattr(one, against)[-1] for one in found)]))
-    _regret_axis(axes, max(one.regret.max() for one in found))
+        handles.append(_key(look))
     axis_title(axes, X_AXES[against])
     legend(figure, handles, names)
     return figure
+
+
+def _key(look: Style) -> Line2D:
+    fill = PANEL if look.hollow else look.colour
+    return Line2D(
+        [], [], color=look.colour, marker=look.marker, markersize=4.5, markerfacecolor=fill, linestyle=look.line
+    )
 
 
 def _level(regret: Floats) -> Floats:
@@ -136,37 +152,37 @@ def _regret_axis(axes: Axes, largest: float) -> None:
     shown = [value for value in REGRETS if value <= max(largest, 1)]
     shown += REGRETS[len(shown) : len(shown) + 1]  # the next, so that the largest regret is between two numbers
     ticks(axes, "y", _level(np.array(shown, dtype=float)).tolist(), [exact(float(value)) for value in shown], grid=True)
-    axes.set_ylim(-0.12, float(_level(np.array([shown[-1]]))[0]) * 1.03)
+    axes.set_ylim(-0.12, float(_level(np.array([max(shown[-1], largest)]))[0]) * 1.03)
 
 
 def convergence_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawing]:
     """Return the drawing of the searches of a section, two panels for each layer, none without a search."""
-    searched = frame["stage"].notna().any()
-    layers = [one for _, one in frame.groupby("layer", sort=False) if courses(one)] if searched else []
+    if not frame["stage"].notna().any():
+        return []
+    layers = {str(layer): found for layer, one in frame.groupby("layer", sort=False) if (found := courses(one))}
     if not layers:
         return []
-    drawn = layers[: PANELS // 2]
-    titles = _titles([words(one, "layer")[0] for one in layers], frame)
-    figures = [
-        figure
-        for one, title in zip(drawn, titles, strict=False)
-        for against in X_AXES
-        if (figure := convergence(one, styles, against=against, title=title))
-    ]
-    left = len(layers) - len(drawn)
+    drawn = dict(zip(_titles(list(layers), frame), list(layers.values())[: PANELS // 2], strict=False))
+    every = [course for found in drawn.values() for course in found]
+    said = (
+        "How much slower the best configuration so far is than the best that is known, of all stages of the search, "
+        "both over the default beside them. Marks are the trials that found a better one; the axis is logarithmic "
+        "above 1 %.",
+        f"All panels have the same scale of regret, of {' and of '.join(X_AXES.values())}." if len(drawn) > 1 else "",
+        left_out(len(layers) - len(drawn), "layer"),
+    )
     return [
         Drawing(
             name="convergence",
             title="Convergence of the search",
-            alt=" ".join(
-                f"{title}: {'; '.join(course.words for course in courses(one))}."
-                for one, title in zip(drawn, titles, strict=False)
-            ),
-            caption="How much slower the best configuration so far is than the best that is known, of all stages of "
-            "the search, both over the default beside them. Marks are the trials that found a better one; the axis is "
-            "logarithmic above 1 %." + (f" {left} more layers are in the table only." if left else ""),
-            panels=[svg(figure) for figure in figures],
-            kernels=sorted(frame["kernel"].unique()),
+            alt=" ".join(f"{title}: {'; '.join(one.words for one in found)}." for title, found in drawn.items()),
+            caption=" ".join(filter(None, said)),
+            panels=[
+                svg(convergence(found, styles, against=against, title=title, beside=every))
+                for title, found in drawn.items()
+                for against in X_AXES
+            ],
+            kernels=sorted({course.kernel for course in every}),
         )
     ]
 

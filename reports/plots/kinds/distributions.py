@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -11,13 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ...numbers import counted, plain
+from ...numbers import plain
 from ..canvas import BOTTOM, LETTER, PANELS, legend, legend_height, panel, svg
-from ..drawing import Drawing
+from ..drawing import Drawing, left_out, scale_words
+from ..labels import told_apart
 from ..marks import draw_area, draw_line
 from ..palette import COLOURS, INK, MUTED, PANEL, SHADE
 from ..quantity import column, words
-from ..scale import Floats, axis_title, ticks
+from ..scale import Floats, axis_title, shared, ticks
 
 ROWS: Final = 8  # points of a panel
 BAND: Final = 0.46  # inches of a point
@@ -29,33 +32,60 @@ LOOKS: Final = {"old": (COLOURS[0], "o", -0.2), "new": (COLOURS[1], "s", 0.2)}
 """Colour, marker and place in a band of each side; marks of the old one are hollow."""
 
 
-def distributions(frame: pd.DataFrame) -> Figure | None:
-    """Return the figure of some points of a comparison, None where no point has samples on both sides.
+@dataclass(frozen=True)
+class Band:
+    """Both sides of one point: their sorted samples in percent of the old median, and the outcome as a word."""
+
+    kernel: str
+    point: str
+    old: Floats
+    new: Floats
+    verdict: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.kernel} at {self.point}: {self.verdict}, the new median is {np.median(self.new):+.1f} %."
+
+
+def bands(frame: pd.DataFrame) -> list[Band]:
+    """Return the points that have samples on both sides.
 
     ``frame`` has one row for each sample: ``point`` and ``kernel`` name what was measured, ``side`` is old or new,
-    ``sample_ms`` the sample and ``verdict`` the outcome of the point as a word. Samples are shown relative to the
-    median of the old side of their point.
+    ``sample_ms`` the sample and ``verdict`` the outcome of the point as a word.
     """
-    bands = _bands(frame)
-    if not bands:
-        return None
-    labels = [plain(f"{kernel}, {point}", NAME) for (point, kernel), _ in bands]
-    left = 0.25 + LETTER * max(map(len, labels))
-    right = 0.12 + LETTER * max(len(verdict) for _, (_, _, verdict) in bands)
-    figure, axes = panel(
-        "old against new", height=BAND * len(bands), left=left, right=right, bottom=BOTTOM + legend_height(SIDES)
-    )
-    every = np.concatenate([np.concatenate([old, new]) for _, (old, new, _) in bands])
-    span = np.percentile(np.abs(every), TAIL) * 1.1 or 1.0
-    axes.set(xlim=(-span, span), ylim=(len(bands) - 0.5, -0.5))
-    for level in range(0, len(bands), 2):
+    found = []
+    for (point, kernel), rows in frame.groupby(["point", "kernel"], sort=False):
+        old, new = (np.sort(column(rows[rows["side"] == side], "sample_ms")) for side in SIDES)
+        if old.size and new.size:
+            middle = float(np.median(old))
+            old, new = (100 * (samples / middle - 1) for samples in (old, new))
+            found.append(Band(plain(str(kernel)), plain(str(point)), old, new, plain(words(rows, "verdict")[0], NAME)))
+    return found
+
+
+def distributions(found: Sequence[Band], *, span: float | None = None) -> Figure:
+    """Return the figure of some points, relative to the median of the old side of each.
+
+    ``span`` are the percent that the axis shows on both sides of it if other panels share it.
+    """
+    common, points = told_apart([one.point for one in found])
+    labels = [(plain(one.kernel, NAME), plain(point, NAME)) for one, point in zip(found, points, strict=True)]
+    left = 0.25 + LETTER * max(len(line) for lines in labels for line in lines)
+    right = 0.12 + LETTER * max(len(one.verdict) for one in found)
+    title = " · ".join(filter(None, ("old against new", common)))
+    bottom = BOTTOM + legend_height(SIDES)
+    figure, axes = panel(title, height=BAND * len(found), left=left, right=right, bottom=bottom)
+    span = span or reach(found)
+    axes.set(xlim=(-span, span), ylim=(len(found) - 0.5, -0.5))
+    for level in range(0, len(found), 2):
         draw_area(axes, (-span, span), level - 0.5, level + 0.5, color=SHADE, zorder=0.4)
     draw_line(axes, [0, 0], axes.get_ylim(), color=MUTED, linewidth=0.8)
-    for level, (_, (old, new, verdict)) in enumerate(bands):
-        for side, samples in zip(SIDES, (old, new), strict=True):
+    for level, one in enumerate(found):
+        for side, samples in zip(SIDES, (one.old, one.new), strict=True):
             _strip(axes, side, level, samples)
-        axes.text(1.02, level, verdict, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
-    ticks(axes, "y", range(len(bands)), labels)
+        axes.text(1.02, level, one.verdict, transform=axes.get_yaxis_transform(), va="center", fontsize=8.5)
+    for line, shift in ((0, -0.17), (1, 0.17)):
+        ticks(axes, "y", [level + shift for level in range(len(found))], [lines[line] for lines in labels], size=8.5)
     steps = _percents(span)
     ticks(axes, "x", steps, [f"{step:+g}" if step else "0" for step in steps], grid=True)
     axis_title(axes, "time over the median of the old side (%)")
@@ -64,16 +94,10 @@ def distributions(frame: pd.DataFrame) -> Figure | None:
     return figure
 
 
-def _bands(frame: pd.DataFrame) -> list[tuple[tuple[str, str], tuple[Floats, Floats, str]]]:
-    """Return the samples of both sides of each point in percent of the old median, with the verdict."""
-    found = []
-    for (point, kernel), rows in frame.groupby(["point", "kernel"], sort=False):
-        old, new = (column(rows[rows["side"] == side], "sample_ms") for side in SIDES)
-        if old.size and new.size:
-            middle = float(np.median(old))
-            both = [100 * (np.sort(samples) / middle - 1) for samples in (old, new)]
-            found.append(((str(point), str(kernel)), (both[0], both[1], plain(words(rows, "verdict")[0], NAME))))
-    return found
+def reach(found: Sequence[Band]) -> float:
+    """Return the percent on both sides of the old median that show the samples of some points, but for their tails."""
+    every = np.concatenate([samples for one in found for samples in (one.old, one.new)])
+    return float(np.percentile(np.abs(every), TAIL) * 1.1) or 1.0
 
 
 def _strip(axes: Axes, side: str, level: int, samples: Floats) -> None:
@@ -112,30 +136,32 @@ def _percents(span: float) -> list[float]:
 
 
 def distribution_drawings(frame: pd.DataFrame) -> list[Drawing]:
-    """Return the drawing of a comparison, a panel for every few of its points, none without samples on both sides."""
-    bands = _bands(frame)
-    if not bands:
+    """Return the drawing of a comparison, a panel for every few of its points, none without samples on both sides.
+
+    ``frame`` is that of `bands`.
+    """
+    found = bands(frame)
+    if not found:
         return []
-    groups = [bands[start : start + ROWS] for start in range(0, len(bands), ROWS)]
-    keys = pd.MultiIndex.from_frame(frame[["point", "kernel"]].astype(str))
-    figures = [
-        figure for group in groups[:PANELS] if (figure := distributions(frame[keys.isin([key for key, _ in group])]))
-    ]
-    left = len(bands) - ROWS * PANELS
+    groups = [found[start : start + ROWS] for start in range(0, len(found), ROWS)][:PANELS]
+    spans = [reach(group) for group in groups]
+    alike = shared([np.array([0.0, span]) for span in spans]) is not None
+    said = (
+        f"Samples of both sides, up to {DOTS} of each, over the median of the old one; the line is the middle half of "
+        "them, the bar their median.",
+        scale_words(len(groups), alike=alike),
+        left_out(len(found) - ROWS * PANELS, "point"),
+    )
     return [
         Drawing(
             name="distributions",
             title="Old against new",
-            alt=" ".join(_words(one) for group in groups[:PANELS] for one in group),
-            caption=f"Samples of both sides, up to {DOTS} of each, over the median of the old one; the line is the "
-            "middle half of them, the bar their median."
-            + (f" {counted(left, 'more point')} {'is' if left == 1 else 'are'} in the table only." if left > 0 else ""),
-            panels=[svg(figure) for figure in figures],
+            alt=" ".join(one.words for group in groups for one in group),
+            caption=" ".join(filter(None, said)),
+            panels=[
+                svg(distributions(group, span=max(spans) if alike else span))
+                for group, span in zip(groups, spans, strict=True)
+            ],
             kernels=[],
         )
     ]
-
-
-def _words(band: tuple[tuple[str, str], tuple[Floats, Floats, str]]) -> str:
-    (point, kernel), (_, new, verdict) = band
-    return f"{plain(kernel)} at {plain(point)}: {verdict}, the new median is {np.median(new):+.1f} %."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -12,59 +12,79 @@ from matplotlib.figure import Figure
 
 from ...numbers import counted, exact, number
 from ..canvas import PANELS, panel, svg
-from ..drawing import Drawing
+from ..drawing import Drawing, left_out, scale_words
 from ..marks import KernelMarks, draw_bound, draw_line
 from ..palette import INK, MUTED, Style
 from ..quantity import column, flags, words
-from ..scale import Floats, place_axis, positions, value_axis
+from ..scale import Floats, place_axis, positions, shared, value_axis
 
 STRONG: Final = "strong scaling"  # as many tokens in all
 WEAK: Final = "weak scaling"  # as many tokens on each rank
+ROOM: Final = 1.2  # times below the line of ideal scaling that an axis reaches
 
 
-def scaling_plot(frame: pd.DataFrame, predicted: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | None:
+def scaling_plot(
+    frame: pd.DataFrame,
+    predicted: pd.DataFrame,
+    styles: Mapping[str, Style],
+    *,
+    places: Sequence[float] = (),
+    values: Floats | None = None,
+) -> Figure | None:
     """Return the figure of one facet, None where its axis is not of ranks or has one number of them.
 
-    ``frame`` are the trials of the facet, ``predicted`` its predictions as `prediction_frame` returns them.
+    ``frame`` are the trials of the facet, ``predicted`` its predictions as `prediction_frame` returns them. ``places``
+    are the numbers of ranks of all panels that share its axis, ``values`` what these show on the axis of times.
     """
     rows = _measured(frame)
-    numbers = sorted({*column(rows, "ranks").tolist(), *column(predicted, "ranks").tolist()})
+    numbers = ranks_of(rows, predicted)
     if rows.empty or len(numbers) < 2:
         return None
-    kind = way(rows)
-    ideal = ideal_ms(rows, numbers, kind)
-    bound = bounds(rows)
-    found = [
-        column(rows, "low_ms"),
-        column(rows, "high_ms"),
-        column(predicted, "ms"),
-        ideal,
-        np.array([*bound.values()]),
-    ]
-    at = positions(numbers, [])
-    title = " · ".join(filter(None, (words(frame, "facet")[0], kind)))
+    at = positions(list(places or numbers), [])
+    title = " · ".join(filter(None, (words(frame, "facet")[0], way(rows))))
     figure, axes = panel(title, label="time (ms)")
-    values = np.concatenate(found)
-    value_axis(axes, "y", values[np.isfinite(values)])
+    value_axis(axes, "y", spanned(rows, predicted) if values is None else values)
     for kernel in sorted(set(words(rows, "kernel"))):
-        marks = KernelMarks(styles, kernel)
         here, ahead = rows[rows["kernel"] == kernel], predicted[predicted["kernel"] == kernel]
-        later = [at[ranks] for ranks in column(ahead, "ranks").tolist()]
-        marks.line(axes, later, column(ahead, "ms"), linestyle="--", linewidth=1)
-        marks.marks(axes, later, column(ahead, "ms"), (), size=4.5, hollow=True)
-        places = np.array([at[ranks] for ranks in column(here, "ranks").tolist()])
-        order = np.argsort(places)
-        marks.line(axes, places[order], column(here, "median_ms")[order])
-        marks.intervals(axes, places, column(here, "low_ms"), column(here, "high_ms"))
-        marks.marks(axes, places, column(here, "median_ms"), here["record"].tolist())
+        _draw_kernel(axes, KernelMarks(styles, kernel), here, ahead, at)
+    bound = bounds(rows)
     draw_bound(axes, [at[ranks] for ranks in bound], list(bound.values()))
+    ideal = ideal_ms(rows, numbers, way(rows))
     if np.isfinite(ideal).all():
-        draw_line(axes, list(at.values()), ideal, color=INK, linewidth=1, linestyle=(0, (6, 2, 1, 2)))
+        draw_line(axes, [at[ranks] for ranks in numbers], ideal, color=INK, linewidth=1, linestyle=(0, (6, 2, 1, 2)))
         end = (at[numbers[-1]], float(ideal[-1]))
         axes.annotate("ideal", end, (0, -3), textcoords="offset points", ha="right", va="top", color=MUTED)
     _boundary(axes, at, float(column(rows, "ranks").max()))
     place_axis(axes, at, "ranks")
     return figure
+
+
+def _draw_kernel(
+    axes: Axes, marks: KernelMarks, here: pd.DataFrame, ahead: pd.DataFrame, at: Mapping[float | str, float]
+) -> None:
+    """Draw what a kernel took ``here``, with intervals, and hollow on a dashed line what is predicted ``ahead``."""
+    later = [at[ranks] for ranks in column(ahead, "ranks").tolist()]
+    marks.line(axes, later, column(ahead, "ms"), linestyle="--", linewidth=1)
+    marks.marks(axes, later, column(ahead, "ms"), (), size=4.5, hollow=True)
+    places = np.array([at[ranks] for ranks in column(here, "ranks").tolist()])
+    order = np.argsort(places)
+    marks.line(axes, places[order], column(here, "median_ms")[order])
+    marks.intervals(axes, places, column(here, "low_ms"), column(here, "high_ms"))
+    marks.marks(axes, places, column(here, "median_ms"), here["record"].tolist())
+
+
+def ranks_of(rows: pd.DataFrame, predicted: pd.DataFrame) -> list[float]:
+    """Return the numbers of ranks for which there is a time, measured or predicted."""
+    return sorted({*column(rows, "ranks").tolist(), *column(predicted, "ranks").tolist()})
+
+
+def spanned(rows: pd.DataFrame, predicted: pd.DataFrame) -> Floats:
+    """Return every value that a panel must show, with room for a word under the line of ideal scaling."""
+    ideal = ideal_ms(rows, ranks_of(rows, predicted), way(rows))
+    times = [column(rows, name) for name in ("median_ms", "low_ms", "high_ms")]
+    found = np.concatenate([*times, column(predicted, "ms"), ideal / ROOM, np.array([*bounds(rows).values()])])
+    finite: Floats = found[np.isfinite(found)]
+    return finite
 
 
 def _measured(frame: pd.DataFrame) -> pd.DataFrame:
@@ -133,29 +153,47 @@ def _boundary(axes: Axes, at: Mapping[float | str, float], last: float) -> None:
 
 def scaling_drawings(frame: pd.DataFrame, predicted: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawing]:
     """Return the scaling of a section, none where its axis is not of ranks."""
-    facets = [(one, predicted[predicted["facet"] == facet]) for facet, one in frame.groupby("facet", sort=False)]
-    drawn = [(one, ahead, figure) for one, ahead in facets[:PANELS] if (figure := scaling_plot(one, ahead, styles))]
+    facets = [
+        (_measured(one), predicted[predicted["facet"] == facet]) for facet, one in frame.groupby("facet", sort=False)
+    ]
+    scaled = [(rows, ahead) for rows, ahead in facets if len(rows) and len(ranks_of(rows, ahead)) > 1]
+    drawn = scaled[:PANELS]
     if not drawn:
         return []
+    places = _shared_places([ranks_of(rows, ahead) for rows, ahead in drawn])
+    values = shared([spanned(rows, ahead) for rows, ahead in drawn])
+    figures = [scaling_plot(rows, ahead, styles, places=places, values=values) for rows, ahead in drawn]
     machines = ", ".join(sorted(set(predicted["machine"])))
+    bound = any(bounds(rows) for rows, _ in drawn)
+    said = (
+        "Median time with its 95 % interval over the number of ranks. Weak scaling has as many tokens on each rank, "
+        "strong scaling as many in all; the dash-dotted line is ideal, from the fastest on the fewest ranks.",
+        "The dotted line is the lower bound of the time." if bound else "",
+        f"Hollow marks on dashed lines are predictions for {machines}." if machines else "",
+        scale_words(len(drawn), alike=values is not None),
+        left_out(len(scaled) - len(drawn), "facet"),
+    )
     return [
         Drawing(
             name="scaling",
             title="Scaling",
-            alt=" ".join(_words(one, ahead) for one, ahead, _ in drawn),
-            caption="Median time with its 95 % interval over the number of ranks. Weak scaling has as many tokens on "
-            "each rank, strong scaling as many in all; the dash-dotted line is ideal, from the fastest on the fewest "
-            "ranks." + (f" Hollow marks on dashed lines are predictions for {machines}." if machines else ""),
-            panels=[svg(figure) for _, _, figure in drawn],
-            kernels=sorted({kernel for one, _, _ in drawn for kernel in words(_measured(one), "kernel")}),
-            bound=any(bounds(_measured(one)) for one, _, _ in drawn),
+            alt=" ".join(_words(rows, ahead) for rows, ahead in drawn),
+            caption=" ".join(filter(None, said)),
+            panels=[svg(figure) for figure in figures if figure],
+            kernels=sorted({kernel for rows, _ in drawn for kernel in words(rows, "kernel")}),
+            bound=bound,
         )
     ]
 
 
-def _words(frame: pd.DataFrame, predicted: pd.DataFrame) -> str:
+def _shared_places(panels: Sequence[Sequence[float]]) -> list[float]:
+    """Return the numbers of ranks of all panels, or none where one has less than half of them."""
+    together = sorted({ranks for numbers in panels for ranks in numbers})
+    return together if all(2 * len(numbers) >= len(together) for numbers in panels) else []
+
+
+def _words(rows: pd.DataFrame, predicted: pd.DataFrame) -> str:
     """Return the fastest on the most measured ranks, with its share of ideal scaling, and how far predictions go."""
-    rows = _measured(frame)
     ranks, times = column(rows, "ranks"), column(rows, "median_ms")
     most = np.flatnonzero((ranks == ranks.max()) & flags(rows, "competes"))
     said = []
@@ -174,4 +212,4 @@ def _words(frame: pd.DataFrame, predicted: pd.DataFrame) -> str:
             f"predicted on {exact(float(column(last, 'ranks')[0]))} ranks: {words(last, 'kernel')[best]} at "
             f"{number(column(last, 'ms')[best])} ms"
         )
-    return f"{words(frame, 'facet')[0]}: {'; '.join(said)}."
+    return f"{words(rows, 'facet')[0]}: {'; '.join(said)}."

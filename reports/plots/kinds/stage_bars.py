@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import count
 from typing import Final
 
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from ...numbers import exact, number, plain
+from ...numbers import exact, number, place_words, plain
 from ..canvas import EDGE, LETTER, PANELS, group_id, legend, legend_height, panel, svg
-from ..drawing import Drawing
+from ..drawing import Drawing, left_out
 from ..marks import draw_bound
 from ..palette import COLOURS, GRID, MUTED, PANEL, Style
 from ..quantity import column, flags, words
@@ -21,6 +23,7 @@ from ..scale import spread_out, ticks
 
 PLACES: Final = 3  # of a facet: its first, its last, and one between them
 NAME: Final = 24  # letters of a kernel that fit beside a bar
+PLACE: Final = 40  # letters of a place over its bars
 ROW: Final = 0.2  # inches of a bar
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = COLOURS
@@ -48,40 +51,47 @@ def stage_bars(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | Non
     rows = _shown(frame)
     if rows.empty:
         return None
-    names = [plain(name, NAME) for name in words(rows, "kernel")]
     used = [name for name in STAGES if any(name in stages for stages in rows["stages_ms"])]
-    places = list(rows["x"].unique())
-    left = 0.3 + LETTER * max(map(len, names))
-    foot = legend_height(used)
+    places = [here for _, here in rows.groupby("x", sort=False)]
+    left = 0.3 + LETTER * max(len(plain(name, NAME)) for name in words(rows, "kernel"))
     height = ROW * (len(rows) + len(places)) + 0.1
-    figure, axes = panel(words(frame, "facet")[0], height=height, left=left, bottom=EDGE + foot)
-    level, levels, order = 0.0, [], list(styles)
-    for place in places:
-        title = f"{plain(words(rows, 'axis')[0], NAME)} = {plain(exact(place), NAME)}"
-        axes.text(0, level, title, color=MUTED, va="center", fontsize=8.5)
-        here = rows[rows["x"] == place]
-        slowest = max(sum(stages.values()) for stages in here["stages_ms"])
-        for kernel, record, stages in zip(words(here, "kernel"), here["record"], here["stages_ms"], strict=True):
-            level += 1
-            levels.append(level)
-            start = 0.0
-            for stage in used:
-                if length := stages.get(stage, 0.0) / slowest:
-                    bar = _box(stage, start, level - 0.4, length)
-                    bar.set_gid(group_id(order.index(kernel), (int(record),)))
-                    axes.add_artist(bar)
-                    start += length
-            axes.text(start + 0.01, level, f"{number(start * slowest)} ms", va="center", fontsize=8.5)
-        known = column(here, "bound_ms")[np.isfinite(column(here, "bound_ms"))]
-        if known.size and known.min() < slowest:
-            draw_bound(axes, [known.min() / slowest] * 2, [level - len(here) + 0.5, level + 0.5])
-        level += 1
-    axes.set_xlim(0, 1.2)
-    axes.set_ylim(level - 0.4, -0.5)
-    ticks(axes, "y", levels, names)
+    figure, axes = panel(words(frame, "facet")[0], height=height, left=left, bottom=EDGE + legend_height(used))
+    axes.set(xlim=(0, 1.2), ylim=(len(rows) + len(places) - 0.4, -0.5))
+    level = 0
+    for here in places:
+        title = place_words(words(here, "axis")[0], here["x"].iloc[0])
+        axes.text(0.01, level, plain(title, PLACE), color=MUTED, va="center", fontsize=8.5)
+        _draw_bars(axes, here, level + 1, used, list(styles))
+        level += len(here) + 1
     handles: list[Artist] = [_box(stage, 0, 0, 1) for stage in used]
     legend(figure, handles, used)
     return figure
+
+
+def _draw_bars(axes: Axes, rows: pd.DataFrame, first: int, stages: Sequence[str], order: Sequence[str]) -> None:
+    """Draw the bars of one place from the level ``first`` downwards, the longest as long as 1, and its bound."""
+    kernels, times = words(rows, "kernel"), rows["stages_ms"].tolist()
+    slowest = max(sum(parts.values()) for parts in times)
+    for level, kernel, record, parts in zip(count(first), kernels, rows["record"], times, strict=False):
+        start = 0.0
+        for stage in stages:
+            if length := parts.get(stage, 0.0) / slowest:
+                bar = _box(stage, start, level - 0.4, length)
+                bar.set_gid(group_id(order.index(kernel), (int(record),)))
+                axes.add_artist(bar)
+                start += length
+        axes.text(start + 0.01, level, f"{number(start * slowest)} ms", va="center", fontsize=8.5)
+    ticks(axes, "y", range(first, first + len(rows)), [plain(name, NAME) for name in kernels])
+    bound = _bound(rows)
+    if bound is not None and bound < 1.2 * slowest:
+        draw_bound(axes, [bound / slowest] * 2, [first - 0.5, first + len(rows) - 0.5])
+
+
+def _bound(rows: pd.DataFrame) -> float | None:
+    """Return the lower bound of the competitors' times in ms, None where it is not known."""
+    known = column(rows[flags(rows, "competes")], "bound_ms")
+    known = known[np.isfinite(known)]
+    return float(known.min()) if known.size else None
 
 
 def _box(stage: str, x: float, y: float, length: float) -> Rectangle:
@@ -98,23 +108,29 @@ def _shown(frame: pd.DataFrame) -> pd.DataFrame:
 
 def stage_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Drawing]:
     """Return the drawing of the stages of a section, none without stages."""
-    facets = [one for _, one in frame.groupby("facet", sort=False) if not _shown(one).empty][:PANELS]
-    figures = [figure for one in facets if (figure := stage_bars(one, styles))]
-    if not figures:
+    staged = [one for _, one in frame.groupby("facet", sort=False) if not _shown(one).empty]
+    facets = staged[:PANELS]
+    if not facets:
         return []
     shown = pd.concat([_shown(one) for one in facets])
     ranks = any("compute" in stages for stages in shown["stages_ms"])
+    bound = _bound(shown) is not None
+    said = (
+        "Parts of the time of one call of the fastest configuration of each kernel, outside of its samples"
+        + (", as means over the ranks." if ranks else ". Unattributed is what no stage names."),
+        "The slowest bar of a place is as long as the panel.",
+        "The dotted line is the lower bound of the time." if bound else "",
+        left_out(len(staged) - len(facets), "facet"),
+    )
     return [
         Drawing(
             name="stages",
             title="What the time goes to",
             alt=" ".join(map(_words, facets)),
-            caption="Parts of the time of one call of the fastest configuration of each kernel, outside of its samples"
-            + (", as means over the ranks." if ranks else ". Unattributed is what no stage names.")
-            + " The slowest bar of a place is as long as the panel.",
-            panels=[svg(figure) for figure in figures],
+            caption=" ".join(filter(None, said)),
+            panels=[svg(figure) for one in facets if (figure := stage_bars(one, styles))],
             kernels=sorted(shown["kernel"].unique()),
-            bound=bool(np.isfinite(column(shown, "bound_ms")).any()),
+            bound=bound,
         )
     ]
 

@@ -10,12 +10,14 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ...numbers import exact, number, plain
-from ..canvas import BOTTOM, LETTER, PANELS, RIGHT, WIDTH, group_id, panel, svg
+from ..canvas import LETTER, PANELS, RIGHT, WIDTH, group_id, panel, svg
 from ..drawing import Drawing
+from ..labels import told_apart
 from ..marks import KernelMarks, draw_line
 from ..palette import PANEL, Style
 from ..quantity import column, flags, words
@@ -29,6 +31,8 @@ MOST: Final = 40  # lines of a map, and 6 columns; a larger one is a table
 COLUMNS: Final = 6
 CELL: Final = 0.42  # inches of the height of a cell
 NAME: Final = 28  # letters of a place
+SHORTEST: Final = 11  # letters beside a mark that name most kernels, and hold a tied margin in three digits
+ROUND: Final = 10  # percent from which on a margin has no digit behind the point in a narrow cell
 TINT: Final = 0.22  # of the colour of a winner is behind the text, which stays readable on it in both themes
 
 
@@ -49,6 +53,18 @@ class Cell:
             return "alone"
         return f"tied, {number(self.margin)} %" if self.tied else f"by {number(self.margin)} %"
 
+    def lines(self, letters: int) -> tuple[str, str]:
+        """Return what stands beside the mark of the winner in two lines of so many letters.
+
+        Where they do not name a kernel, it is the margin in two digits, and whether it is a tie.
+        """
+        if letters >= SHORTEST:
+            return plain(self.kernel, letters), self.words
+        if self.margin is None:
+            return "alone", ""
+        digits = 1 if self.margin < ROUND else 0
+        return f"{self.margin:.{digits}f} %", "tied" if self.tied else ""
+
 
 def winner_map(frame: pd.DataFrame, second: str, styles: Mapping[str, Style]) -> Figure | None:
     """Return the map of the panel's places over their axis and the column ``second``, None for fewer than 2 × 2.
@@ -60,43 +76,46 @@ def winner_map(frame: pd.DataFrame, second: str, styles: Mapping[str, Style]) ->
     if not _is_map(cells, along, beside):
         return None
     names = [words(frame, "axis")[0], "line" if second == "series" else second.replace("_", " ")]
-    columns, lines = along, beside
     turned = len(along) > len(beside) or len(along) > COLUMNS
+    columns, lines = (beside, along) if turned else (along, beside)
     if turned:
-        columns, lines, names = beside, along, names[::-1]
-    labels = [plain(line, NAME) for line in lines]
+        names.reverse()
+    shared, heads, labels = _heads(columns, lines)
     left = 0.25 + LETTER * max(map(len, labels))
-    figure, axes = panel(
-        " · ".join(filter(None, (words(frame, name)[0] for name in ("dtype", "mode")))),
-        label=plain(names[1], NAME),
-        height=CELL * len(lines),
-        left=left,
-        bottom=BOTTOM,
-    )
-    letters = int((WIDTH - left - RIGHT) / len(columns) / LETTER) - 3
-    for cell in cells:
-        x, y = (
-            (columns.index(cell.down), lines.index(cell.across))
-            if turned
-            else (columns.index(cell.across), lines.index(cell.down))
-        )
-        look = KernelMarks(styles, cell.kernel)
-        box = Rectangle((x, y), 1, 1, facecolor=look.style.colour, alpha=TINT, edgecolor="none")
-        box.set_gid(group_id(look.index))
-        axes.add_artist(box)
-        look.marks(axes, [x + 0.9 / (letters + 3)], [y + 0.32], [cell.record])
-        for text, level, size in ((plain(cell.kernel, letters), 0.32, 8.5), (cell.words, 0.74, 8.0)):
-            axes.text(x + 2.0 / (letters + 3), y + level, text, va="center", fontsize=size)
+    title = " · ".join(filter(None, [*(words(frame, name)[0] for name in ("dtype", "mode")), shared]))
+    figure, axes = panel(title, label=plain(names[1], NAME), height=CELL * len(lines), left=left)
     axes.set(xlim=(0, len(columns)), ylim=(len(lines), 0))
+    letters = int((WIDTH - left - RIGHT) / len(columns) / LETTER)
+    for cell in cells:
+        place = (cell.down, cell.across) if turned else (cell.across, cell.down)
+        _draw_cell(axes, cell, columns.index(place[0]), lines.index(place[1]), letters, styles)
     for edge in range(1, len(columns)):
         draw_line(axes, [edge] * 2, [0, len(lines)], color=PANEL, linewidth=2)
     for edge in range(1, len(lines)):
         draw_line(axes, [0, len(columns)], [edge] * 2, color=PANEL, linewidth=2)
-    letters = int((WIDTH - left - RIGHT) / len(columns) / LETTER)
-    ticks(axes, "x", [order + 0.5 for order in range(len(columns))], [plain(name, letters) for name in columns])
+    ticks(axes, "x", [order + 0.5 for order in range(len(columns))], [plain(name, letters - 1) for name in heads])
     ticks(axes, "y", [order + 0.5 for order in range(len(lines))], labels)
     axis_title(axes, names[0])
     return figure
+
+
+def _draw_cell(axes: Axes, cell: Cell, x: int, y: int, letters: int, styles: Mapping[str, Style]) -> None:
+    """Draw a tint, the mark of the winner, and two lines beside it in a cell that is so many letters wide."""
+    look = KernelMarks(styles, cell.kernel)
+    box = Rectangle((x, y), 1, 1, facecolor=look.style.colour, alpha=TINT, edgecolor="none")
+    box.set_gid(group_id(look.index))
+    axes.add_artist(box)
+    look.marks(axes, [x + 0.9 / letters], [y + 0.32], [cell.record])
+    first, second = cell.lines(letters - 3)
+    axes.text(x + 2.0 / letters, y + 0.32, first, va="center", fontsize=8.5)
+    axes.text(x + 2.0 / letters, y + 0.74, second, va="center", fontsize=8.0)
+
+
+def _heads(columns: Sequence[str], lines: Sequence[str]) -> tuple[str, list[str], list[str]]:
+    """Return what the names of all columns or of all lines share, and the names without that, short enough to fit."""
+    both = [told_apart(names) for names in (columns, lines)]
+    shared = ", ".join(filter(None, (common for common, _ in both)))
+    return shared, both[0][1], [plain(name, NAME) for name in both[1][1]]
 
 
 def winners(frame: pd.DataFrame, second: str) -> list[Cell]:
@@ -179,8 +198,8 @@ def _drawing(found: Sequence[tuple[pd.DataFrame, list[Cell], Figure]]) -> Drawin
         name="winner-map",
         title="The fastest and its margin",
         alt=" ".join(_words(one, cells) for one, cells, _ in found),
-        caption="The fastest kernel of each cell, with how much longer the second takes. Tied kernels cannot be told "
-        "apart by their samples.",
+        caption="The fastest kernel of each cell by its mark, with how much longer the second takes. Tied kernels "
+        "cannot be told apart by their samples.",
         panels=[svg(figure) for _, _, figure in found],
         kernels=sorted({cell.kernel for _, cells, _ in found for cell in cells}),
     )

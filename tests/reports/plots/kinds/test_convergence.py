@@ -50,9 +50,7 @@ def test_a_course_is_of_ratios_to_the_default_of_the_batch(make: Make) -> None:
 
 
 def test_the_marks_are_the_trials_that_found_a_better_one(make: Make) -> None:
-    frame = frame_of(_search(make))
-    figure = convergence(frame, styles(["scatter"]), against="trial")
-    assert figure is not None
+    figure = convergence(courses(frame_of(_search(make))), styles(["scatter"]), against="trial", title="a layer")
     assert {record: at[0] for record, at in marks(figure).items()} == {0: 1, 1: 2, 4: 4}
 
 
@@ -74,4 +72,4 @@ def test_without_a_search_there_is_none(make: Make) -> None:
         frame = frame_of(records)
         with settings():
             assert convergence_drawings(frame, styles(frame["kernel"])) == []
-    assert convergence(frame, styles(frame["kernel"]), against="second") is None, "a search of one trial"
+    assert courses(frame) == [], "a search of one trial"

@@ -35,7 +35,7 @@ def test_the_line_is_of_the_medians_and_the_change_is_named(make: Make) -> None:
     frame = history_frame(history(records))
     figure = history_plot(frame, styles(["a"]))
     assert figure is not None
-    drawn = [line for line in figure.axes[0].lines if np.size(line.get_xdata()) == 16]
+    drawn = [line for line in figure.axes[0].lines if line.get_gid() and np.size(line.get_xdata()) == 16]
     assert np.asarray(drawn[0].get_xdata()).tolist() == list(range(16))
     assert np.asarray(drawn[0].get_ydata()).tolist() == frame["ms"].tolist()
     assert frame["ms"].tolist() == pytest.approx(
