@@ -27,6 +27,11 @@ class Crossover:
         low, high = map(exact, self.between)
         return f"T ≈ {number(self.x)} (between {low} and {high}): {self.before} → {self.after}"
 
+    @property
+    def note(self) -> str:
+        """Return the words under a panel, whose marks show the places that it is between."""
+        return f"T ≈ {number(self.x)}: {self.before} → {self.after}"
+
 
 def crossovers(frame: pd.DataFrame) -> list[Crossover]:
     """Return the places at which the fastest competitor of a facet changes, none where its axis is not of tokens.

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 
+from ..numbers import plain
 from .canvas import LETTER, LINE
 from .scale import Floats
 
@@ -34,6 +35,28 @@ def told_apart(names: Sequence[str]) -> tuple[str, list[str]]:
     if not common or not all(own) or len(set(own)) < len(set(names)):
         return "", list(names)
     return ", ".join(common), own
+
+
+def fitted(names: Sequence[str], letters: int) -> list[str]:
+    """Return each name in so many letters at most, 12 or more.
+
+    Of names that would be alike a part before their first difference is left out instead of their ends.
+    """
+    found = []
+    for name in names:
+        short = plain(name, letters)
+        alike = [other for other in names if plain(other, letters) == short]
+        if len(set(alike)) > 1:
+            start = _first_difference(alike) - letters // 4
+            short = plain(f"{name[: letters // 2 - 1]}…{name[start:]}", letters)
+        found.append(short)
+    return found
+
+
+def _first_difference(names: Sequence[str]) -> int:
+    """Return the index of the first letter in which some names differ."""
+    differing = (index for index, letters in enumerate(zip(*names, strict=False)) if len(set(letters)) > 1)
+    return next(differing, min(map(len, names)))
 
 
 def write_beside(

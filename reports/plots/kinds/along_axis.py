@@ -22,6 +22,7 @@ from ..scale import Floats, axis_title, place_axis, positions, ticks, value_axis
 LABEL: Final = 30  # characters of a category that fit beside a panel
 BAND: Final = 0.42  # inches of a category with few kernels
 MARK: Final = 0.13  # inches that one kernel takes in the band of a category
+NOTE: Final = 57  # letters of a crossover that fit under a panel, beside its own
 STRIP: Final = 0.75  # inches of the strip with the drop rate
 DRAWN: Final = ("value", "low", "high", "record")  # columns of the marks of a kernel
 LETTERS: Final = "abcdef"  # of the crossovers of a panel; with more it is noise that changes the fastest
@@ -119,7 +120,8 @@ def _crossings(figure: Figure, axes: Axes, named: Sequence[Crossover], at: Mappi
             color=MUTED,
         )
         bottom = LINE * (len(named) - order - 1) + EDGE / 2
-        figure.text(EDGE / WIDTH, bottom / figure.get_figheight(), plain(f"{letter}  {one.words}", TITLE), fontsize=8.5)
+        note = f"{letter}\u2002{plain(one.note, NOTE)}"
+        figure.text(EDGE / WIDTH, bottom / figure.get_figheight(), note, fontsize=8.5)
 
 
 def dropped(frame: pd.DataFrame) -> pd.Series | None:

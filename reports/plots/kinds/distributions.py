@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from ...numbers import plain
 from ..canvas import BOTTOM, LETTER, PANELS, legend, legend_height, panel, svg
 from ..drawing import Drawing, left_out, scale_words
-from ..labels import told_apart
+from ..labels import fitted, told_apart
 from ..marks import draw_area, draw_line
 from ..palette import COLOURS, INK, MUTED, PANEL, SHADE
 from ..quantity import column, words
@@ -69,7 +69,7 @@ def distributions(found: Sequence[Band], *, span: float | None = None) -> Figure
     ``span`` are the percent that the axis shows on both sides of it if other panels share it.
     """
     common, points = told_apart([one.point for one in found])
-    labels = [(plain(one.kernel, NAME), plain(point, NAME)) for one, point in zip(found, points, strict=True)]
+    labels = list(zip([plain(one.kernel, NAME) for one in found], fitted(points, NAME), strict=True))
     left = 0.25 + LETTER * max(len(line) for lines in labels for line in lines)
     right = 0.12 + LETTER * max(len(one.verdict) for one in found)
     title = " · ".join(filter(None, ("old against new", common)))
@@ -148,7 +148,7 @@ def distribution_drawings(frame: pd.DataFrame) -> list[Drawing]:
     alike = shared([np.array([0.0, span]) for span in spans]) is not None
     said = (
         f"Samples of both sides, up to {DOTS} of each, over the median of the old one; the line is the middle half of "
-        "them, the bar their median.",
+        f"them, the bar their median. At least {TAIL} % of the samples of a panel are within it.",
         scale_words(len(groups), alike=alike),
         left_out(len(found) - ROWS * PANELS, "point"),
     )

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ...numbers import exact, number, place_words, plain
-from ..canvas import EDGE, LETTER, PANELS, group_id, legend, legend_height, panel, svg
+from ..canvas import EDGE, LETTER, PANELS, RIGHT, WIDTH, group_id, legend, legend_height, panel, svg
 from ..drawing import Drawing, left_out
 from ..marks import draw_bound
 from ..palette import COLOURS, GRID, MUTED, PANEL, Style
@@ -23,7 +23,7 @@ from ..scale import spread_out, ticks
 
 PLACES: Final = 3  # of a facet: its first, its last, and one between them
 NAME: Final = 24  # letters of a kernel that fit beside a bar
-PLACE: Final = 40  # letters of a place over its bars
+TIME: Final = 0.6  # inches of a time in ms behind the longest bar
 ROW: Final = 0.2  # inches of a bar
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = COLOURS
@@ -56,11 +56,12 @@ def stage_bars(frame: pd.DataFrame, styles: Mapping[str, Style]) -> Figure | Non
     left = 0.3 + LETTER * max(len(plain(name, NAME)) for name in words(rows, "kernel"))
     height = ROW * (len(rows) + len(places)) + 0.1
     figure, axes = panel(words(frame, "facet")[0], height=height, left=left, bottom=EDGE + legend_height(used))
-    axes.set(xlim=(0, 1.2), ylim=(len(rows) + len(places) - 0.4, -0.5))
+    width = WIDTH - left - RIGHT
+    axes.set(xlim=(0, width / (width - TIME)), ylim=(len(rows) + len(places) - 0.4, -0.5))
     level = 0
     for here in places:
         title = place_words(words(here, "axis")[0], here["x"].iloc[0])
-        axes.text(0.01, level, plain(title, PLACE), color=MUTED, va="center", fontsize=8.5)
+        axes.text(0.01, level, plain(title, int(width / LETTER)), color=MUTED, va="center", fontsize=8.5)
         _draw_bars(axes, here, level + 1, used, list(styles))
         level += len(here) + 1
     handles: list[Artist] = [_box(stage, 0, 0, 1) for stage in used]
@@ -83,7 +84,7 @@ def _draw_bars(axes: Axes, rows: pd.DataFrame, first: int, stages: Sequence[str]
         axes.text(start + 0.01, level, f"{number(start * slowest)} ms", va="center", fontsize=8.5)
     ticks(axes, "y", range(first, first + len(rows)), [plain(name, NAME) for name in kernels])
     bound = _bound(rows)
-    if bound is not None and bound < 1.2 * slowest:
+    if bound is not None and bound < axes.get_xlim()[1] * slowest:
         draw_bound(axes, [bound / slowest] * 2, [first - 0.5, first + len(rows) - 0.5])
 
 

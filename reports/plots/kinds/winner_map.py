@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 from ...numbers import exact, number, plain
 from ..canvas import LETTER, PANELS, RIGHT, WIDTH, group_id, panel, svg
 from ..drawing import Drawing
-from ..labels import told_apart
+from ..labels import fitted, told_apart
 from ..marks import KernelMarks, draw_line
 from ..palette import PANEL, Style
 from ..quantity import column, flags, words
@@ -93,7 +93,7 @@ def winner_map(frame: pd.DataFrame, second: str, styles: Mapping[str, Style]) ->
         draw_line(axes, [edge] * 2, [0, len(lines)], color=PANEL, linewidth=2)
     for edge in range(1, len(lines)):
         draw_line(axes, [0, len(columns)], [edge] * 2, color=PANEL, linewidth=2)
-    ticks(axes, "x", [order + 0.5 for order in range(len(columns))], [plain(name, letters - 1) for name in heads])
+    ticks(axes, "x", [order + 0.5 for order in range(len(columns))], fitted(heads, letters - 1))
     ticks(axes, "y", [order + 0.5 for order in range(len(lines))], labels)
     axis_title(axes, names[0])
     return figure
@@ -115,7 +115,7 @@ def _heads(columns: Sequence[str], lines: Sequence[str]) -> tuple[str, list[str]
     """Return what the names of all columns or of all lines share, and the names without that, short enough to fit."""
     both = [told_apart(names) for names in (columns, lines)]
     shared = ", ".join(filter(None, (common for common, _ in both)))
-    return shared, both[0][1], [plain(name, NAME) for name in both[1][1]]
+    return shared, both[0][1], fitted(both[1][1], NAME)
 
 
 def winners(frame: pd.DataFrame, second: str) -> list[Cell]:

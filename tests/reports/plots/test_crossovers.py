@@ -44,6 +44,7 @@ def test_its_words_name_both_kernels_and_the_places_around_it() -> None:
     (one,) = crossovers(_frame({1.0: {"loop": 1.0, "scatter": 4.0}, 4.0: {"loop": 4.0, "scatter": 1.0}}))
     assert one.x == pytest.approx(2)
     assert one.words == "T ≈ 2.00 (between 1 and 4): loop → scatter"
+    assert one.note == "T ≈ 2.00: loop → scatter", "the panel shows the places around it"
 
 
 def test_a_change_between_kernels_that_are_tied_on_both_sides_is_noise() -> None:

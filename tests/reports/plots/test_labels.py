@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.text import Annotation
 
 from moebench.reports.plots.canvas import panel, settings
-from moebench.reports.plots.labels import MARK, told_apart, write_beside
+from moebench.reports.plots.labels import MARK, fitted, told_apart, write_beside
 
 PARTS = st.lists(st.sampled_from(["a", "b", "c d", "T=1"]), min_size=1, max_size=3).map(", ".join)
 PLACES = st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10)), min_size=1, max_size=8)
@@ -29,6 +29,24 @@ def test_what_all_names_share_is_taken_out_of_each() -> None:
     assert told_apart(names) == ("D=256, K=G, hot", ["E=8 G", "E=16 G"])
     assert told_apart(["a, b", "a"]) == ("", ["a, b", "a"]), "nothing would be left of the second"
     assert told_apart(["alone, of all"]) == ("", ["alone, of all"])
+
+
+@given(st.text("ab", max_size=40), st.text("ab", max_size=40), st.integers(12, 30))
+def test_names_that_are_cut_still_differ(one: str, other: str, letters: int) -> None:
+    found = fitted([one, other], letters)
+    assert all(len(name) <= letters for name in found)
+    assert (found[0] == found[1]) == (one == other)
+
+
+def test_a_name_that_is_cut_shows_where_it_differs() -> None:
+    names = [f"T={T}, router=limited(groups={groups},scale=2.5)" for T in (1, 64) for groups in (8, 16)]
+    assert fitted(["short", *names], 24) == [
+        "short",
+        "T=1, router…roups=8,sca…",
+        "T=1, router…roups=16,sc…",
+        "T=64, route…roups=8,sca…",
+        "T=64, route…roups=16,sc…",
+    ]
 
 
 @given(PLACES)
