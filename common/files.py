@@ -23,6 +23,9 @@ LONGEST: Final = 2**26
 """Bytes of the longest text that is read at once, 64 MiB: more than any file of settings, text or trace has."""
 
 
+GZIP: Final = b"\x1f\x8b"  # how a file of gzip begins
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Replace a file by ``content``, text in UTF-8, in one step: a reader sees the old content or the new one.
 
@@ -54,8 +57,10 @@ def utf8(content: bytes, name: str | Path) -> bytes:
     """Return text in UTF-8 without the mark that some editors put before it; ``name`` is what an error calls the file.
 
     Raises:
-        NotUtf8: when the text is in UTF-16, as the ``>`` of some shells writes it.
+        NotUtf8: when the text is in UTF-16, as the ``>`` of some shells writes it, or compressed.
     """
+    if content.startswith(GZIP):
+        raise NotUtf8(f"{name} is compressed: unpack it, as with gunzip")
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise NotUtf8(f"{name} is text in UTF-16: save it as UTF-8")
     return content.removeprefix(codecs.BOM_UTF8)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..results.record import Record
 from ..results.regression.history import Series
+from .columns import Value
 from .measures import MEASURES
 from .numbers import exact, plain
 from .row import Row, leading, places
@@ -23,6 +24,8 @@ MEASURED: Final = (
     *("median_ms", "low_ms", "high_ms", "bound_ms", "tokens_per_s", "useful_tflop_per_s", "peak_mib", "energy_j"),
     "drop_rate",
 )
+USED: Final = ("peak_mib", "energy_j")
+"""Measures that a failed trial may have too, after its first call; only those of trials that passed are drawn."""
 TEXT: Final[dict[str, Callable[[Row], object]]] = {
     "facet": lambda row: row.place.facet.title,
     "series": lambda row: row.place.facet.series,
@@ -92,7 +95,7 @@ def section_frame(section: Section) -> pd.DataFrame:
     searched = any(row.record.point.stage for row in rows)
     text = TEXT | (SEARCHED if searched else {})
     named = {measure.name: measure.value for measure in MEASURES}
-    numbers = NUMBERS | {name: named[name] for name in MEASURED}
+    numbers = NUMBERS | {name: _of_passed(named[name]) if name in USED else named[name] for name in MEASURED}
     return pd.DataFrame(
         {
             "record": [section.index(row.record) for row in rows],
@@ -106,6 +109,10 @@ def section_frame(section: Section) -> pd.DataFrame:
             **{name: np.array([of(row) for row in rows], dtype=bool) for name, of in FLAGS.items()},
         }
     )
+
+
+def _of_passed(value: Callable[[Row], Value]) -> Callable[[Row], Value]:
+    return lambda row: value(row) if row.median else None
 
 
 def _objects(values: Sequence[object]) -> pd.Series:

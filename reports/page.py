@@ -145,6 +145,11 @@ class View:
         return [numbers.plain(command) for command in self.reproduction.commands]
 
     @property
+    def without_command(self) -> str:
+        """Return what the commands leave out, or why there is none; empty where they measure everything again."""
+        return numbers.plain(self.reproduction.note)
+
+    @property
     def undrawn(self) -> int:
         """Trials that a plot of times cannot show."""
         return sum(not row.passed for row in self.rows)

@@ -69,9 +69,11 @@ def _why(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=True)[0]
     where = ".".join(str(part) for part in first["loc"])
     if where == "schema_version" and first["type"] != "missing":
-        return f"schema {first['input']}, this moebench reads schemas 1 to {SCHEMA}"
+        return f"schema {first['input']!r}, this moebench reads schemas 1 to {SCHEMA}"
     if first["type"] == "extra_forbidden":
         return f"the field {where} is of a newer moebench: install that one to read it"
+    if where and isinstance(first["input"], int | float):
+        where += f" = {first['input']!r}"
     return f"not a record ({where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')})"
 
 

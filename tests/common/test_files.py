@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -47,6 +48,9 @@ def test_text_is_read_whichever_program_saved_it(tmp_path: Path) -> None:
     assert read_text(path) == "ü"
     path.write_text("ü", encoding="latin-1")
     with pytest.raises(NotUtf8, match="text is no text in UTF-8: save it as UTF-8"):
+        read_text(path)
+    path.write_bytes(gzip.compress(b"text"))
+    with pytest.raises(NotUtf8, match="text is compressed: unpack it, as with gunzip"):
         read_text(path)
     path.write_text("ü", encoding="utf-16")
     with pytest.raises(NotUtf8, match="text is text in UTF-16: save it as UTF-8"):

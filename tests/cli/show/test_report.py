@@ -10,7 +10,7 @@ from records import TIMING, record
 from typer.testing import CliRunner, Result
 
 from moebench.cli.main import app
-from moebench.results.record import Record
+from moebench.results.record import Record, Status
 
 COMPARED = ((), ("new.jsonl", "--compare"))
 
@@ -83,3 +83,30 @@ def test_a_price_tells_what_a_million_tokens_cost(sides: tuple[Path, Path]) -> N
     assert "cost of 10⁶ tokens" in page.read_text()
     assert report(sides[0], "-o", page).exit_code == 0
     assert "| cost of 10⁶ tokens" not in page.read_text()
+
+
+EVIL = "\x1b[31m\x9b\u202e<script>alert(1)</script>\x00|`x`"
+ENVIRONMENT_TEXTS = ("device", "os", "python", "torch", "triton", "driver", "cuda", "moebench")
+
+
+@pytest.mark.parametrize("more", [(), ("--compare",)], ids=["report", "comparison"])
+@pytest.mark.parametrize("suffix", [".html", ".md"])
+def test_every_text_of_a_record_is_harmless_on_a_page(tmp_path: Path, more: tuple[str, ...], suffix: str) -> None:
+    one = record(1, key=EVIL, kernel=EVIL, family=EVIL, config={EVIL: EVIL}, commit=EVIL, source=EVIL, time=EVIL)
+    point = one.point.model_copy(update=dict.fromkeys(("suite", "question", "axis", "series", "baseline"), EVIL))
+    hostile = one.model_copy(
+        update={
+            "point": point.model_copy(update={"model": EVIL, "x": EVIL}),
+            "problem": {"T": 1, "load": EVIL, "router": EVIL, EVIL: EVIL},
+            "environment": one.environment.model_copy(update=dict.fromkeys(ENVIRONMENT_TEXTS, EVIL)),
+        }
+    )
+    failed = hostile.model_copy(update={"status": Status.crashed, "reason": EVIL, "timing": None})
+    files = [write(tmp_path / f"{name}.jsonl", hostile, failed) for name in ("a", "b")]
+    page = tmp_path / f"page{suffix}"
+    answer = report(*files, *more, "-o", page)
+    assert answer.exit_code == 0, answer.output
+    text = page.read_text()
+    assert not [letter for letter in "\x1b\x9b\u202e\x00" if letter in text or letter in answer.output]
+    if suffix == ".html":
+        assert "<script>alert" not in text

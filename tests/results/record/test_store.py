@@ -274,3 +274,11 @@ def test_what_is_wrong_with_a_line_is_said_in_words_of_ours(tmp_path: Path) -> N
     path.write_text(record(1).model_dump_json().replace('"status":"passed"', '"status":"crashed"'))
     (problem,) = load(path).problems
     assert "not a record (status is crashed, but there are samples); the line is left out" in problem
+
+
+@pytest.mark.parametrize(("sample", "named"), [("NaN", "nan"), ("-1.0", "-1.0"), ("0.0", "0.0"), ("Infinity", "inf")])
+def test_a_sample_that_is_no_time_is_named(tmp_path: Path, sample: str, named: str) -> None:
+    path = tmp_path / "r.jsonl"
+    path.write_text(record(1).model_dump_json().replace("[3.0,", f"[{sample},"))
+    (problem,) = load(path).problems
+    assert f"timing.samples_ns.0 = {named}: " in problem
