@@ -34,7 +34,9 @@ def compare(
     verdicts = compared(before, after, floor=floor)
     conclude(verdicts, str(settling(before, after, verdicts) or ""), strict=strict, as_json=as_json)
     if all(verdict.status is Outcome.unclear for verdict in verdicts if verdict.status.compared):
-        refuse("nothing could be judged: one run is one process, and processes of the same code differ")
+        most = max(min(verdict.processes) for verdict in verdicts)
+        few = f"{most} processes a side are too few" if most > 1 else "one run is one process"
+        refuse(f"nothing could be judged: {few}, and processes of the same code differ")
 
 
 def _records(path: Path) -> list[Record]:

@@ -81,6 +81,7 @@ def _report(files: list[Path], output: Path | None, price: float | None, *, as_j
 def _compare(files: list[Path], output: Path | None, *, as_json: bool) -> None:
     from ...reports.comparisons.comparison import ComparedSide, SideBySide
     from ...reports.comparisons.comparison_page import ComparisonPage, refuse_other_formats
+    from ...reports.numbers import plain
     from ...results.record.store import load
 
     if len(files) != 2:
@@ -89,13 +90,15 @@ def _compare(files: list[Path], output: Path | None, *, as_json: bool) -> None:
     for path in outputs:
         refuse_other_formats(path)
 
+    alike = files[0].stem == files[1].stem
+
     def side(path: Path) -> ComparedSide:
         loaded = load(path)
         for problem in loaded.problems:
             complain(problem)
         if not loaded.records:
             refuse(f"no records in {path}; `moebench run` makes some")
-        return ComparedSide(name=path.stem, records=loaded.records)
+        return ComparedSide(name=plain(str(path) if alike else path.stem), records=loaded.records)
 
     old, new = map(side, files)
     found = SideBySide(old, new)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from pydantic import JsonValue
@@ -136,6 +136,8 @@ class SideBySide:
             return "The two sides have no point in common that passed on both."
         judged = Counter(point.verdict for point in self.points if point.verdict)
         said = [f"{number_of(judged[outcome])} {outcome.value}" for outcome in Outcome if judged[outcome]]
+        if apart := sum(point.verdict is None for point in self.points):
+            said.append(f"{number_of(apart)} not judged")
         if all(point.verdict is None for point in timed):
             return (
                 f"{counted(len(timed), 'point')} in common, measured under different conditions: ratios are shown, and "
@@ -146,7 +148,8 @@ class SideBySide:
     @property
     def remedy(self) -> Remedy | None:
         """Return the command that would settle what is unclear, None where nothing is."""
-        return settling(self.old.records, self.new.records, self.verdicts)
+        found = settling(self.old.records, self.new.records, self.verdicts)
+        return found and replace(found, command=plain(found.command))
 
     def plain(self) -> dict[str, JsonValue]:
         """Return the comparison as plain data for JSON: the points, in ms, and the sentences."""

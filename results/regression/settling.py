@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..record import Record
-from .paired_difference import FEWEST
-from .verdicts import Outcome, Verdict
+from .verdicts import Outcome, Verdict, enough_processes
 
 COMMIT: Final = re.compile(r"[0-9a-f]{7,40}")  # of a checkout without changes
 SHOWN: Final = 12  # digits of a commit in a command
@@ -31,9 +30,10 @@ def settling(old: Sequence[Record], new: Sequence[Record], verdicts: Sequence[Ve
     """Return what would settle the unclear points, None where there are none.
 
     Two commits are measured against each other by the gate. Otherwise each side has to be measured again, in enough
-    processes for an interval.
+    processes for each of the points. Points of tuning runs are left out: no suite has them.
     """
-    unclear = [verdict for verdict in verdicts if verdict.status is Outcome.unclear]
+    tuned = {record.point.suite for record in (*old, *new) if record.point.stage}
+    unclear = [one for one in verdicts if one.status is Outcome.unclear and one.key.suite not in tuned]
     if not unclear:
         return None
     suites = " ".join(shlex.quote(name) for name in dict.fromkeys(one.key.suite for one in unclear))
@@ -42,12 +42,13 @@ def settling(old: Sequence[Record], new: Sequence[Record], verdicts: Sequence[Ve
     if before and after and before != after:
         return Remedy(
             f"moebench gate {suites} --base {before[:SHOWN]} -k {kernels}",
-            f"in a checkout of {after[:SHOWN]}, it measures both in turn, in as many processes as it takes",
+            f"with the options of the runs that are compared, in a checkout of {after[:SHOWN]}, it measures both in "
+            "turn, in as many processes as it takes",
         )
-    turns = " ".join(map(str, range(1, FEWEST + 1)))
+    processes = enough_processes(sum(one.ratio is not None for one in verdicts))
     run = f"moebench run {suites} -k {kernels} -o new-$n.jsonl"
     return Remedy(
-        f"for n in {turns}; do {run}; done; cat new-*.jsonl > new.jsonl",
+        f"for n in $(seq {processes}); do {run}; done; cat new-*.jsonl > new.jsonl",
         "with the options of the runs that are compared, for the old and for the new side, on an idle machine",
     )
 

@@ -7,6 +7,7 @@ and Hochberg 1995). It is the same if it significantly differs by less than the 
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -85,7 +86,17 @@ def compare(
     found = [_comparison(key, before.get(key, []), after.get(key, [])) for key in asked]
     timed = [one for one in found if isinstance(one, _Timed)]
     standings = iter(decide([one.difference for one in timed], floor=floor))
-    return [one.verdict(next(standings)) if isinstance(one, _Timed) else one for one in found]
+    wanted = enough_processes(len(timed))
+    return [one.verdict(next(standings), wanted) if isinstance(one, _Timed) else one for one in found]
+
+
+def enough_processes(timed: int) -> int:
+    """Return the processes a side with which one point alone of ``timed`` can be slower.
+
+    Of n pairs that all differ in one way the probability is 2⁻ⁿ, and the first of so many points needs `FALSE_ALARMS`
+    over their number (Benjamini and Hochberg 1995).
+    """
+    return max(FEWEST, math.ceil(math.log2(max(1, timed) / FALSE_ALARMS)))
 
 
 def decide(differences: Sequence[Difference], *, floor: float = FLOOR) -> list[Outcome]:
@@ -130,12 +141,17 @@ class _Timed:
             return difference_of_few(_given(self.old), _given(self.new))
         return difference([log_ratio(old, new) for old, new in self.pairs])
 
-    def verdict(self, standing: Outcome) -> Verdict:
-        few = f"fewer than {FEWEST} processes a side: noise of {100 * UNSEEN_NOISE:g} % between them is assumed"
+    def verdict(self, standing: Outcome, wanted: int) -> Verdict:
+        """Return the verdict; ``wanted`` is the number of processes a side with which it can always be a clear one."""
+        few = ""
+        if self.few:
+            few = f"fewer than {FEWEST} processes a side: noise of {100 * UNSEEN_NOISE:g} % between them is assumed"
+        elif standing is Outcome.unclear and len(self.pairs) < wanted:
+            few = f"{len(self.pairs)} processes a side: among so many points {wanted} can tell"
         return Verdict(
             key=self.key,
             status=standing,
-            reason="; ".join(filter(None, (self.reason, few if self.few else ""))),
+            reason="; ".join(filter(None, (self.reason, few))),
             old_ns=statistics.median(map(statistics.median, _given(self.old))),
             new_ns=statistics.median(map(statistics.median, _given(self.new))),
             ratio=self.difference.ratio,

@@ -110,3 +110,13 @@ def test_every_text_of_a_record_is_harmless_on_a_page(tmp_path: Path, more: tupl
     assert not [letter for letter in "\x1b\x9b\u202e\x00" if letter in text or letter in answer.output]
     if suffix == ".html":
         assert "<script>alert" not in text
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    files = []
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        files.append(write(tmp_path / name / "run.jsonl", record(1)))
+    page = tmp_path / "page.html"
+    assert report(*files, "--compare", "-o", page).exit_code == 0
+    assert f"<title>{files[0]} against {files[1]}</title>" in page.read_text()

@@ -111,3 +111,19 @@ def test_plain_data_has_every_point(make: Make) -> None:
     assert isinstance(point, dict)
     assert point["kernel"] == "padded"
     assert point["verdict"] == "unclear"
+
+
+def test_points_under_other_conditions_are_counted_as_not_judged(make: Make, cpu: Environment) -> None:
+    elsewhere = make("loop", ms=1.0, environment=cpu)
+    found = compared([*processes(make, 1.0), make("loop", ms=1.0)], [*processes(make, 1.2), elsewhere])
+    assert found.sentence == "Of 2 points: 1 slower, 1 not judged."
+
+
+def test_the_command_on_a_page_is_one_harmless_line(make: Make, tmp_path: Path) -> None:
+    hostile = "x\n```\n<script>alert(1)</script>\x1b\u202e"
+    found = compared([make(hostile, ms=1.0)], [make(hostile, ms=1.1)])
+    assert found.remedy is not None
+    assert found.remedy.command.isprintable()
+    text = ComparisonPage(found).write(tmp_path / "page.md").read_text()
+    assert text.count("\n```") == 2, "the command is fenced"
+    assert not set("\x1b\u202e") & set(text)
