@@ -84,6 +84,15 @@ class Status(StrEnum):
 class _RecordPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
+    def model_post_init(self, _context: object, /) -> None:
+        """Share the set of the fields that were given with all that have the same: it is 40 % of a record's memory."""
+        object.__setattr__(self, "__pydantic_fields_set__", _first_equal_set(frozenset(self.model_fields_set)))
+
+
+@lru_cache(maxsize=1024)
+def _first_equal_set(names: frozenset[str]) -> set[str]:
+    return set(names)
+
 
 class Point(_RecordPart):
     """The place of a record in its suite: ``series`` names the line of a plot, ``x`` the place on its axis.
