@@ -14,7 +14,7 @@ import pandas as pd
 from ..results.record import Record
 from ..results.regression.history import Series
 from .columns import Value
-from .measures import MEASURES
+from .measures import named
 from .numbers import exact, plain
 from .row import Row, leading, places
 from .section import Section
@@ -94,8 +94,8 @@ def section_frame(section: Section) -> pd.DataFrame:
     order = {place: number for number, place in enumerate(grouped)}
     searched = any(row.record.point.stage for row in rows)
     text = TEXT | (SEARCHED if searched else {})
-    named = {measure.name: measure.value for measure in MEASURES}
-    numbers = NUMBERS | {name: _of_passed(named[name]) if name in USED else named[name] for name in MEASURED}
+    values = {name: named(name).value for name in MEASURED}
+    numbers = NUMBERS | {name: _of_passed(of) if name in USED else of for name, of in values.items()}
     return pd.DataFrame(
         {
             "record": [section.index(row.record) for row in rows],

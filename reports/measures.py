@@ -27,17 +27,22 @@ def balance_columns() -> list[Column]:
     return [measure.column for measure in BALANCE_MEASURES if measure.heading]
 
 
-def glossary(shown: Iterable[Column]) -> list[tuple[str, str]]:
-    """Return the heading and the meaning of every measure of which a column is shown."""
-    headings = {column.heading for column in shown}
+def glossary(shown: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the heading and the meaning of every measure of which a column with such a heading is shown."""
+    headings = set(shown)
     every = (*MEASURES, *BALANCE_MEASURES)
     found = [measure for measure in every if measure.heading and measure.column.heading in headings]
     return [(measure.heading, measure.meaning) for measure in found]
 
 
+def named(name: str) -> Measure:
+    """Return the measure of that name."""
+    return next(measure for measure in MEASURES if measure.name == name)
+
+
 def heading(name: str) -> str:
     """Return the heading of a measure's column, with its unit."""
-    return next(measure.column.heading for measure in MEASURES if measure.name == name)
+    return named(name).column.heading
 
 
 def values(row: Row) -> dict[str, Value]:

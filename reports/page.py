@@ -203,7 +203,7 @@ class Page:
     @property
     def glossary(self) -> list[tuple[str, str]]:
         """Return the words of a page and the measures that it shows, with their meaning."""
-        shown = [column for view in self.views for column in (*view.measures, *view.balance)]
+        shown = [column.heading for view in self.views for column in (*view.measures, *view.balance)]
         return [*WORDS, *measures.glossary(shown)]
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import Final
 
-from ..measures import values
+from ..measures import named
 from ..numbers import MISSING, counted, exact, number, number_of, plain, span, status_words
 from ..row import Row
 from ..section import Section
@@ -200,10 +200,10 @@ def _phase(row: Row, tokens: int) -> Phase:
 
 def _score(machine: str, model: str, dtype: str, phase: Phase, rows: Sequence[Row], best: Winner) -> Score:
     own = [place[best.kernel] for place in contested(rows) if best.kernel in place]
-    measured = [values(row) for row in own]
 
     def ends(name: str, scale: float = 1) -> str:
-        found = [scale * value for one in measured if isinstance(value := one[name], float | int)]
+        measure = named(name)
+        found = [scale * value for row in own if isinstance(value := measure.value(row), float | int)]
         return span(found) if found else MISSING
 
     return Score(
@@ -225,10 +225,11 @@ def _fastest_by_tokens(rows: Sequence[Row]) -> dict[int, tuple[str, str]]:
     for row in rows:
         if not row.drop_rate:
             whole[_tokens(row) or 0].append(row)
+    rate_of = named("tokens_per_s").value
     found = {}
     for tokens in sorted(whole):
         row = min(whole[tokens], key=lambda one: one.median.value if one.median else float("inf"))
-        rate = values(row)["tokens_per_s"]
+        rate = rate_of(row)
         if isinstance(rate, float):
             found[tokens] = (number(rate), row.kernel)
     return found

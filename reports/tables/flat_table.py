@@ -5,9 +5,10 @@ A column that has one value in all rows says nothing about any of them: it becom
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
 
 from ..columns import Column
 from ..numbers import MISSING, exact
@@ -34,6 +35,11 @@ class FlatTable:
     shared: list[tuple[str, str]]
     rows: list[FlatRow]
 
+    @property
+    def headings(self) -> list[str]:
+        """Return the headings of the figures that the table or its caption shows."""
+        return [*(column.heading for column in self.figures), *(heading for heading, _ in self.shared)]
+
 
 def flat_table(
     rows: Sequence[Row], places: Iterable[Column], figures: Iterable[Column], kept: Iterable[str] = ()
@@ -44,21 +50,35 @@ def flat_table(
     """
     kept = set(kept)
     shared: list[tuple[str, str]] = []
-    places_left = _left(places, rows, shared, kept, of_all=True)
-    figures_left = _left(figures, rows, shared, kept, of_all=False)
+    references = [row.reference for row in rows]
+    measured = [bool(row.passed or row.record.invariance) for row in rows]
+
+    def of_places(texts: Sequence[str]) -> set[str]:
+        return {text for text, reference in zip(texts, references, strict=True) if not (reference and text == MISSING)}
+
+    def of_figures(texts: Sequence[str]) -> set[str]:
+        return set(compress(texts, measured))
+
+    def left(columns: Iterable[Column], said_by: Callable[[Sequence[str]], set[str]]) -> list[tuple[Column, list[str]]]:
+        """Return the columns that say something about their rows, with the texts."""
+        found = []
+        for column in columns:
+            texts = [column.cell(row) for row in rows]
+            said = said_by(texts)
+            if said <= {"", MISSING, column.neutral}:
+                continue
+            if len(said) == 1 and len(rows) >= FEW and column.heading not in kept:
+                shared.append((column.heading, said.pop()))
+            else:
+                found.append((column, texts))
+        return found
+
+    places_left, figures_left = left(places, of_places), left(figures, of_figures)
     lines = [
         FlatRow(row, [texts[at] for _, texts in places_left], [texts[at] for _, texts in figures_left])
         for at, row in enumerate(rows)
     ]
     return FlatTable([column for column, _ in places_left], [column for column, _ in figures_left], shared, lines)
-
-
-def _left(
-    columns: Iterable[Column], rows: Sequence[Row], shared: list[tuple[str, str]], kept: set[str], *, of_all: bool
-) -> list[tuple[Column, list[str]]]:
-    """Return the columns that say something about their rows, with the texts; see `_telling`."""
-    found = ((column, _telling(column, rows, shared, kept, of_all=of_all)) for column in columns)
-    return [(column, texts) for column, texts in found if texts]
 
 
 def size_columns(rows: Sequence[Row]) -> list[Column]:
@@ -79,22 +99,3 @@ def size_columns(rows: Sequence[Row]) -> list[Column]:
 def _size(letter: str, row: Row) -> str:
     size = row.record.problem.get(letter)
     return exact(size) if isinstance(size, int) and not row.reference else MISSING
-
-
-def _telling(
-    column: Column, rows: Sequence[Row], shared: list[tuple[str, str]], kept: set[str], *, of_all: bool
-) -> list[str]:
-    """Return the texts of a column, none where it is left out; what all rows share is added to ``shared``."""
-    texts = [column.cell(row) for row in rows]
-    told = [
-        text
-        for text, row in zip(texts, rows, strict=True)
-        if (not (row.reference and text == MISSING) if of_all else row.passed or row.record.invariance)
-    ]
-    said = set(told)
-    if said <= {"", MISSING, column.neutral}:
-        return []
-    if len(said) == 1 and len(rows) >= FEW and column.heading not in kept:
-        shared.append((column.heading, said.pop()))
-        return []
-    return texts

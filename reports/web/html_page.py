@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from .. import measures
 from ..columns import Column, place_columns
-from ..page import Page, View
+from ..page import WORDS, Page, View
 from ..plots import plot
 from ..plots.drawing import Drawing
 from ..plots.inlined import PlotStyles
@@ -155,6 +155,12 @@ class HtmlPage:
     @cached_property
     def embedded(self) -> EmbeddedRecords:
         return embedded(self.page.records)
+
+    @property
+    def glossary(self) -> list[tuple[str, str]]:
+        """Return the words of a page and the measures that its tables show, with their meaning."""
+        tables = [table for view in self.views for table in (view.trials, view.routes) if table]
+        return [*WORDS, *measures.glossary(heading for table in tables for heading in table.headings)]
 
     @cached_property
     def style(self) -> Markup:
