@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +67,7 @@ class Report:
 
         Raises:
             UnknownName: when no format has that name.
-            ReportError: when no format has the suffix, or the file cannot be written.
+            ReportError: when no format has the suffix, the file cannot be written, or a process that draws is killed.
             WouldOverwrite: when the file holds records or predictions.
             Unusable: when a package that the format needs is missing or broken.
         """
@@ -77,6 +78,11 @@ class Report:
             form.write(self, path)
         except OSError as error:
             raise ReportError(f"{path}: {error.strerror}; give an --output that can be written") from error
+        except BrokenProcessPool as error:
+            raise ReportError(
+                f"{path}: a process that drew plots was killed, as happens for want of memory; make room, or report "
+                "fewer files at once"
+            ) from error
         return path
 
 

@@ -127,10 +127,10 @@ class HtmlView(View):
         return found
 
     def _figure(self, prefix: str, same: list[Drawing]) -> HtmlFigure:
-        drawn = [self._drawn(f"{prefix}-{number}", drawing) for number, drawing in enumerate(same)]
+        drawn = [self._in_markup(f"{prefix}-{number}", drawing) for number, drawing in enumerate(same)]
         return HtmlFigure(drawn[0], drawn[1:])
 
-    def _drawn(self, prefix: str, drawing: Drawing) -> DrawnPanels:
+    def _in_markup(self, prefix: str, drawing: Drawing) -> DrawnPanels:
         panels = [self._inlined(svg, f"{prefix}-{number}") for number, svg in enumerate(drawing.panels)]
         return DrawnPanels(drawing.title, drawing.measure, drawing.alt, drawing.caption, panels)
 

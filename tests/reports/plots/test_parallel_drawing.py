@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from moebench.reports.plots import parallel_drawing
 from moebench.reports.plots.drawing import Drawing
 from moebench.reports.plots.parallel_drawing import begin_drawings
-from moebench.reports.report import Report
+from moebench.reports.report import Report, ReportError
 from moebench.results.record import Record
 
 
@@ -41,6 +43,27 @@ def test_what_a_process_cannot_draw_is_raised_where_it_is_asked_for(
     futures = begin_drawings(report.sections, {})  # no kernel has a style
     with pytest.raises(KeyError):
         futures[0].result(timeout=60)
+
+
+class _Kill:
+    """Styles that end the process that receives them."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return os._exit, (9,)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_a_killed_process_is_said_in_a_line_and_the_page_that_was_there_stays(
+    sweep: Sequence[Record], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel_drawing, "usable_cores", lambda: (0, 1))
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.setattr(parallel_drawing, "MANY", 0)
+    monkeypatch.setattr(Report, "styles", _Kill())
+    (tmp_path / "page.html").write_text("earlier")
+    with pytest.raises(ReportError, match=r"page\.html: a process that drew plots was killed.*make room"):
+        Report(sweep).write(tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text() == "earlier"
 
 
 def test_a_process_with_threads_is_not_forked(sweep: Sequence[Record], monkeypatch: pytest.MonkeyPatch) -> None:
