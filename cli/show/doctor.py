@@ -11,13 +11,14 @@ import typer
 from ..screen import say, say_json, say_pairs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import torch
 
     from ...execution.trial.checks.memory_check import Short
     from ...results.record import Roofline
     from ...results.timing.roofline import MachineRates
+    from .quietness import MachineFinding
 
 OPTIONAL = {
     "cupy": "gpu",
@@ -29,7 +30,7 @@ OPTIONAL = {
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for machines.")] = False) -> None:
-    """Show the device, its rates, how quiet the machine is, and which implementations and extras are usable here."""
+    """Show the device, its rates, how quiet it is, whether energy can be read, and what is usable here."""
     from ...execution.workers.affinity import prepare_threads
 
     prepare_threads(0, 1)  # as in the workers, whose bounds come from these rates
@@ -43,9 +44,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     from ...results.record.environment import commit
     from ...results.timing.memory import available_bytes
     from ...results.timing.roofline import MachineRates
+    from .energy_readings import energy_of
     from .quietness import findings
 
-    quiet = {one.name: {"found": one.found, "remedy": one.remedy} for one in findings()}
+    quiet = _by_name(findings())
     device, gpu = _device()
     problem = model("Mixtral-8x7B").problem(T=512)
     machine = MachineRates(device)
@@ -62,6 +64,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         "measured": {"memory": _memory(machine)} | {dtype: _matmul(rate) for dtype, rate in rates.items()},
         "kept_for_layers": str(keep_rates(machine, again=True) or "nothing"),
         "how_quiet": quiet,
+        "energy": _by_name([energy_of(device)]),
         "kernels": {name: KERNELS.load(name).supports(problem, device) or "usable" for name in KERNELS.names()},
         "extras": {name: _state(name, extra) for name, extra in OPTIONAL.items()},
     }
@@ -69,6 +72,10 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         say_json(found)
         return
     show(found)
+
+
+def _by_name(findings: Sequence[MachineFinding]) -> dict[str, dict[str, str]]:
+    return {one.name: {"found": one.found, "remedy": one.remedy} for one in findings}
 
 
 def show(found: Mapping[str, object]) -> None:

@@ -31,8 +31,7 @@ class RaplEnergy:
     @classmethod
     def found(cls, powercap: Path = POWERCAP) -> Self | None:
         """Return the energy of this machine's packages; None where there is none, may not be read, or does not move."""
-        zones = (zone for zone in powercap.glob("intel-rapl:*") if re.fullmatch(r"intel-rapl:\d+", zone.name))
-        packages = sorted(zone for zone in zones if _text(zone / "name").startswith("package"))
+        packages = packages_in(powercap)
         energy = cls(packages)
         return energy if packages and energy._moves() else None
 
@@ -57,6 +56,12 @@ class RaplEnergy:
                 return True
             time.sleep(RAPL_TICK_MS / 1e3)
         return False
+
+
+def packages_in(powercap: Path = POWERCAP) -> list[Path]:
+    """Return the folders of the processor packages that Linux lists, readable or not; those of their parts are none."""
+    zones = (zone for zone in powercap.glob("intel-rapl:*") if re.fullmatch(r"intel-rapl:\d+", zone.name))
+    return sorted(zone for zone in zones if _text(zone / "name").startswith("package"))
 
 
 def _moved(package: Path, before_uj: int | None, now_uj: int | None) -> int | None:
