@@ -37,6 +37,32 @@ def marks(figure: Figure) -> dict[int, tuple[float, float]]:
     return found
 
 
+def intervals(figure: Figure) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """Return both ends of every interval in the first axes of a figure."""
+    found = []
+    for line in figure.axes[0].lines:
+        ends = np.column_stack([np.asarray(data, dtype=float) for data in (line.get_xdata(), line.get_ydata())])
+        if line.get_gid() and np.isnan(ends).any():  # each interval ends with a gap
+            found += [(tuple(low), tuple(high)) for low, high, _ in ends.reshape(-1, 3, 2).tolist()]
+    return found
+
+
+def dashed(figure: Figure, pattern: str = "--") -> list[list[tuple[float, float]]]:
+    """Return the points of the lines in the first axes of a figure that are dashed, and of no kernel."""
+    return [
+        list(
+            zip(*(np.asarray(data, dtype=float).tolist() for data in (line.get_xdata(), line.get_ydata())), strict=True)
+        )
+        for line in figure.axes[0].lines
+        if line.get_linestyle() == pattern and not line.get_gid()
+    ]
+
+
+def places(figure: Figure) -> dict[str, tuple[float, float]]:
+    """Return where each text of the first axes of a figure stands; a label of an axis is at 0 on the other."""
+    return {text.get_text(): text.get_position() for text in figure.axes[0].texts}
+
+
 def boxes(figure: Figure) -> list[tuple[int, Any]]:
     """Return the rectangles of the first axes of a figure, each with its record, in the order of drawing."""
     return [(records[0], box) for box in figure.axes[0].patches if (records := _records(box.get_gid()))]

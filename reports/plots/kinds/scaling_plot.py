@@ -67,8 +67,7 @@ def _draw_kernel(
     marks.line(axes, later, column(ahead, "ms"), linestyle="--", linewidth=1)
     marks.marks(axes, later, column(ahead, "ms"), (), size=4.5, hollow=True)
     places = np.array([at[ranks] for ranks in column(here, "ranks").tolist()])
-    order = np.argsort(places)
-    marks.line(axes, places[order], column(here, "median_ms")[order])
+    marks.line(axes, places, column(here, "median_ms"))
     marks.intervals(axes, places, column(here, "low_ms"), column(here, "high_ms"))
     marks.marks(axes, places, column(here, "median_ms"), here["record"].tolist())
 

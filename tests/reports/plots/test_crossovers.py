@@ -52,6 +52,12 @@ def test_a_change_between_kernels_that_are_tied_on_both_sides_is_noise() -> None
     assert crossovers(_frame(times, tied=True)) == []
 
 
+def test_a_change_from_a_tie_to_a_clear_winner_is_a_crossover() -> None:
+    frame = _frame({1.0: {"a": 1.0, "b": 1.01}, 4.0: {"a": 2.0, "b": 1.0}}, tied=True)
+    frame["leads"] = (frame["x"] == 1) | (frame["kernel"] == "b")
+    assert [(one.before, one.after) for one in crossovers(frame)] == [("a", "b")]
+
+
 def test_a_kernel_without_a_time_on_the_other_side_gives_no_place() -> None:
     assert crossovers(_frame({1.0: {"a": 1.0}, 4.0: {"a": 1.0, "b": 0.5}})) == []
 

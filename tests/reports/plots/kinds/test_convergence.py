@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from drawn import frame_of, marks, section_of
 
@@ -51,7 +53,27 @@ def test_a_course_is_of_ratios_to_the_default_of_the_batch(make: Make) -> None:
 
 def test_the_marks_are_the_trials_that_found_a_better_one(make: Make) -> None:
     figure = convergence(courses(frame_of(_search(make))), styles(["scatter"]), against="trial", title="a layer")
-    assert {record: at[0] for record, at in marks(figure).items()} == {0: 1, 1: 2, 4: 4}
+    (course,) = courses(frame_of(_search(make)))
+    found = marks(figure)
+    assert {record: at[0] for record, at in found.items()} == {0: 1, 1: 2, 4: 4}
+    levels = np.log1p(course.regret)
+    assert [found[record][1] for record in (0, 1, 4)] == levels[[0, 1, 4]].tolist()
+    (step,) = (line for line in figure.axes[0].lines if line.get_drawstyle() == "steps-post")
+    assert np.asarray(step.get_xdata()).tolist() == course.trial.tolist()
+    assert np.asarray(step.get_ydata()).tolist() == levels.tolist()
+
+
+def test_a_regret_of_any_size_is_within_the_axes_and_layers_share_them(make: Make) -> None:
+    (course,) = courses(frame_of(_search(make)))
+    worse = replace(course, regret=1e4 * course.regret, trial=10 * course.trial)
+    figures = [
+        convergence([one], styles(["scatter"]), against="trial", title="a layer", beside=[course, worse])
+        for one in (course, worse)
+    ]
+    (ends,) = {(*figure.axes[0].get_xlim(), *figure.axes[0].get_ylim()) for figure in figures}
+    assert ends[0] <= 1
+    assert ends[1] >= 50
+    assert ends[3] > np.log1p(worse.regret.max())
 
 
 def test_a_search_has_its_convergence_and_no_panel_for_each_batch(make: Make) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from drawn import texts
+from drawn import places, texts
 
-from moebench.reports.plots.canvas import settings
-from moebench.reports.plots.kinds.distributions import DOTS, ROWS, bands, distribution_drawings, distributions
+from moebench.reports.plots.canvas import settings, svg
+from moebench.reports.plots.kinds.distributions import DOTS, ROWS, bands, distribution_drawings, distributions, reach
+from moebench.reports.plots.palette import INK
 
 
 def _frame(points: int = 1, samples: int = 11) -> pd.DataFrame:
@@ -31,6 +32,32 @@ def test_dots_are_samples_in_percent_of_the_old_median() -> None:
     assert np.asarray(new.get_xdata(), dtype=float) == pytest.approx(np.linspace(5, 15, 11))
     assert old.get_marker() != new.get_marker()
     assert {"loop", "T=0", "slower", "0"} <= set(texts(figure))
+
+
+def test_the_line_of_a_side_is_its_middle_half_and_the_bar_its_median() -> None:
+    found = bands(_frame(points=2))
+    figure = distributions(found)
+    ends = [np.asarray(line.get_xdata(), dtype=float) for line in figure.axes[0].lines if line.get_color() == INK]
+    for level, one in enumerate(found):
+        for side, samples in enumerate((one.old, one.new)):
+            line, bar = ends[4 * level + 2 * side : 4 * level + 2 * side + 2]
+            assert line == pytest.approx(np.quantile(samples, [0.25, 0.75]))
+            assert bar == pytest.approx([np.median(samples)] * 2)
+    for level in range(2):
+        assert places(figure)[f"T={level}"][1] == pytest.approx(level, abs=0.2)
+
+
+def test_panels_share_a_scale_and_what_the_points_share_is_in_the_title() -> None:
+    frame = _frame(points=ROWS + 1)
+    frame["point"] = "a layer · " + frame["point"]
+    with settings():
+        (drawing,) = distribution_drawings(frame)
+        found = bands(frame)
+        figures = [distributions(some, span=reach(found)) for some in (found[:ROWS], found[ROWS:])]
+        assert drawing.panels == [svg(figure) for figure in figures]
+    assert "All panels have the same scale." in drawing.caption
+    assert "old against new · a layer" in texts(figures[0])
+    assert "T=0" in texts(figures[0])
 
 
 def test_of_many_samples_a_part_is_drawn_evenly_spread() -> None:

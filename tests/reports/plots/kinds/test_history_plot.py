@@ -6,15 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from drawn import section_of, texts
+from drawn import dashed, places, section_of, texts
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.patches import Polygon
 
 from moebench.reports.frame import history_frame, noise_band
+from moebench.reports.plots.canvas import settings, svg
 from moebench.reports.plots.drawings import drawings
-from moebench.reports.plots.kinds.history_plot import history_drawings, history_plot
+from moebench.reports.plots.kinds.history_plot import history_drawings, history_plot, lowest_bounds, spanned
 from moebench.reports.plots.palette import styles
-from moebench.results.record import Record
+from moebench.results.record import Record, Work
 from moebench.results.regression.history import history
 
 Make = Callable[..., Record]
@@ -43,6 +45,13 @@ def test_the_line_is_of_the_medians_and_the_change_is_named(make: Make) -> None:
     )
     assert frame.loc[frame["ratio"].notna(), "commit"].tolist() == [f"{8:07x}"]
     assert "× 1.30" in texts(figure)
+    assert {x for line in dashed(figure) for x, _ in line} == {7.5}, "before the commit at which the change begins"
+    assert [places(figure)[f"{order:07x}"][0] for order in (0, 15)] == [0, 15]
+    (band,) = (patch for patch in figure.axes[0].patches if patch.get_gid() == "series-0")
+    assert isinstance(band, Polygon)
+    corners = {tuple(corner) for corner in band.get_xy().round(9).tolist()}
+    ends = frame[["low", "high"]].to_numpy(dtype=float).round(9).tolist()
+    assert corners == {(order, end) for order, both in enumerate(ends) for end in both}
     assert frame.loc[:7, "high"].max() < 1.1 < frame.loc[8:, "low"].min(), "the band follows the change"
 
 
@@ -75,6 +84,37 @@ def test_records_that_are_replaced_are_the_history_of_a_section(make: Make) -> N
 def test_two_commits_are_no_history(make: Make) -> None:
     section = section_of([*_records(make, 2), make("b")])
     assert "history" not in [found.name for found in drawings(section, styles(section.kernels))]
+
+
+def test_the_bound_is_that_of_the_kernel_with_the_least_work(make: Make) -> None:
+    fewer = [one.model_copy(update={"kernel": "b", "work": _halved(one)}) for one in _records(make, 4)]
+    frame = history_frame(history([*_records(make, 4), *fewer]))
+    both = frame.groupby("kernel")["bound_ms"].first()
+    assert both["b"] < both["a"]
+    assert lowest_bounds(frame).tolist() == [both["b"]] * 4
+
+
+def _halved(record: Record) -> Work:
+    assert record.work
+    halved = {name: getattr(record.work, name) // 2 for name in ("useful_flops", "executed_flops", "ideal_bytes")}
+    return record.work.model_copy(update=halved)
+
+
+def test_points_share_their_commits_and_their_scale(make: Make) -> None:
+    late = [one.model_copy(update={"point": one.point.model_copy(update={"x": 2.0})}) for one in _records(make, 16)[8:]]
+    frame = history_frame(history([*_records(make, 16), *late]))
+    panels = [found for _, found in frame.groupby("point", sort=False)]
+    together = np.concatenate([spanned(found) for found in panels])
+    with settings():
+        (drawing,) = history_drawings(frame, styles(["a"]))
+        figures = [history_plot(found, styles(["a"]), beside=frame, values=together) for found in panels]
+        assert sorted(drawing.panels) == sorted(svg(figure) for figure in figures if figure)
+    assert len(panels) == 2
+    assert "All panels have the same scale." in drawing.caption
+
+
+def test_the_band_is_two_standard_deviations_by_the_median_absolute_deviation() -> None:
+    assert noise_band([1.0, 2.0, 4.0, 5.0, 9.0], []) == [(4 - 2 * 1.4826 * 2, 4 + 2 * 1.4826 * 2)] * 5
 
 
 @given(st.lists(st.floats(1, 10), min_size=1, max_size=20), st.data())

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from drawn import frame_of, marks, texts
+import pytest
+from drawn import dashed, frame_of, intervals, marks, texts
 from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench.reports.plots.canvas import settings
-from moebench.reports.plots.kinds.pareto_front import on_front, pareto_drawings, pareto_front
+from moebench.reports.plots.kinds.pareto_front import on_front, pareto_drawings, pareto_front, reach
 from moebench.reports.plots.palette import styles
-from moebench.results.record import Clocks, Record
+from moebench.results.record import Clocks, Record, Roofline
 
 Make = Callable[..., Record]
 POINTS = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=12)
@@ -45,6 +46,63 @@ def test_marks_are_at_time_and_memory_and_the_front_is_named(make: Make) -> None
     assert set(np.asarray(bound.get_xdata()).tolist()) == {frame["bound_ms"].min()}
     assert {"fast", "small"} <= set(texts(figure))
     assert "worse" not in texts(figure)
+
+
+def test_times_have_intervals_and_the_steps_of_the_front_and_the_lowest_bound_are_drawn(make: Make) -> None:
+    spread = np.linspace(0.9, 1.1, 30)
+    costs = {"fast": (1.0, 900), "middle": (2.0, 500), "small": (3.0, 100)}
+    machines = [Roofline(flops_per_s=rate, bytes_per_s=1e15) for rate in (1e14, 2e14, 3e14)]
+    records = [
+        make(kernel, ms=list(ms * spread), peak=mib * 2**20, roofline=machine)
+        for (kernel, (ms, mib)), machine in zip(costs.items(), machines, strict=True)
+    ]
+    frame = frame_of(records).sort_values("record")
+    figure = pareto_front(frame, "peak_mib", styles(frame["kernel"]))
+    assert figure is not None
+    assert [marks(figure)[record][0] for record in range(3)] == pytest.approx([1, 2, 3])
+    drawn = sorted((low[0], high[0], low[1]) for low, high in intervals(figure))
+    assert drawn == list(zip(frame["low_ms"], frame["high_ms"], (900, 500, 100), strict=True))
+    (steps,) = dashed(figure)
+    corners = [(1, 900), (2, 900), (2, 500), (3, 500), (3, 100)]
+    assert np.array(steps) == pytest.approx(np.array(corners)), "on to the next time, then down"
+    ((bound, _), _) = dashed(figure, ":")[0]
+    assert bound == frame["bound_ms"].min() < frame["bound_ms"].median()
+    left, right = figure.axes[0].get_xlim()
+    assert left < bound
+    assert right > frame["high_ms"].max()
+
+
+def test_a_panel_reaches_to_the_end_of_the_longest_interval(make: Make) -> None:
+    frame = frame_of([*_three(make), make("noisy", ms=[1.0, 1.1, 50.0], peak=2**30)])
+    times, costs = reach(frame, "peak_mib")
+    assert times.max() > frame["high_ms"].max() > 2 * frame["median_ms"].max()
+    assert times.min() < frame["bound_ms"].min()
+    assert (costs.min(), costs.max()) == pytest.approx((90, 1.1 * 1024))
+
+
+def test_of_each_kernel_the_fastest_configuration_is_drawn(make: Make) -> None:
+    slow = [make("fast", ms=9.0, config={"tile": 2}), make("small", ms=0.5, peak=2**20, config={"tile": 2})]
+    frame = frame_of([*_three(make), *slow])
+    figure = pareto_front(frame, "peak_mib", styles(frame["kernel"]))
+    assert figure is not None
+    assert set(marks(figure)) == {0, 2, 4}
+
+
+def test_panels_share_both_scales_where_all_stay_readable(make: Make) -> None:
+    def drawing(factor: float) -> tuple[str, list[str]]:
+        costs = {"a": (1.0, 900), "b": (2.0, 500), "c": (3.0, 100)}
+        records = [
+            make(kernel, x=float(T), ms=ms * grown, peak=int(mib * grown * 2**20), problem={"T": T})
+            for T, grown in ((1, 1.0), (64, factor))
+            for kernel, (ms, mib) in costs.items()
+        ]
+        frame = frame_of(records)
+        with settings():
+            (found,) = pareto_drawings(frame, styles(frame["kernel"]))
+        return found.caption, found.panels
+
+    assert "All panels have the same scale." in drawing(1.5)[0]
+    assert "Each panel has its own scale." in drawing(1000.0)[0]
 
 
 def test_energy_is_weighed_where_it_was_measured(make: Make) -> None:
