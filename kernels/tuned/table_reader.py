@@ -17,6 +17,7 @@ from ..problem import Problem
 from .tuned_table import FORMAT, SHAPE, VALIDITY, Bucket, InvalidTable, Origin, TableEntry, TunedTable
 
 LARGEST = 1e18  # of any number: nanoseconds in thirty years
+LEAST_NS = 1e-3  # of a time: no clock gives less, and a rate of less is no number
 NEEDED = ("D", "F", "E", "K")  # fields of a shape that every table has had; the others have defaults
 AGAIN = "derive it again with `moebench tables build RECORDS`"
 
@@ -167,6 +168,6 @@ def _bucket(data: _Value, configs: int) -> Bucket:
     for name, number in (("default", bucket.default), ("chosen", bucket.chosen)):
         if number >= configs or not bucket.median_ns[number]:
             raise InvalidTable(f"{name} = {number} at T = {bucket.T} is no configuration that was measured")
-    if any(time is not None and time <= 0 for time in bucket.median_ns):
-        raise InvalidTable(f"median_ns at T = {bucket.T} has a time that is not above 0")
+    if any(time is not None and time < LEAST_NS for time in bucket.median_ns):
+        raise InvalidTable(f"median_ns at T = {bucket.T} has a time below {LEAST_NS:g} ns")
     return bucket

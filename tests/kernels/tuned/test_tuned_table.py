@@ -102,7 +102,7 @@ def edited_shape(**changes: Any) -> str:
         (edited_bucket(default=-1), "default is -1"),
         (edited_bucket(verdict="maybe"), "verdict = 'maybe'"),
         (edited_bucket(median_ns=[1, 0, None]), "chosen = 1"),
-        (edited_bucket(median_ns=[1, 1, 0]), "not above 0"),
+        *((edited_bucket(median_ns=[1, 1, ns]), "has a time below 0.001 ns") for ns in (0, 5e-324, 1e-300, 1e-4)),
         (edited_bucket(median_ns=[1, 1e300, None]), "median_ns is 1e"),
         (edited_bucket(median_ns=[1, float("inf"), None]), "median_ns is inf"),
         (edited_bucket(speedup="fast"), "speedup is 'fast'"),
