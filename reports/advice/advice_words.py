@@ -19,6 +19,8 @@ from ...results.record.advice import (
 )
 from ..numbers import number, number_of, optional, plain
 
+REASON: Final = 300
+"""Characters of a reason that are shown: one may hold the output of a compiler. JSON has it whole."""
 MIB, GIB = 2**20, 2**30
 SOURCES: Final = {
     AdviceSource.measured: "measured",
@@ -58,7 +60,7 @@ def config_words(config: dict[str, object]) -> str:
 def phase_answer(phase: PhaseAdvice) -> str:
     """Return what to use in a phase, and in a word how sure that is."""
     best, margin = phase.advised, phase.margin
-    use = f"there is nothing to advise: {plain(phase.reason)}" if best is None else f"use {plain(best.kernel)}"
+    use = f"there is nothing to advise: {plain(phase.reason, REASON)}" if best is None else f"use {plain(best.kernel)}"
     if margin is not None:
         tied = f" with {plain(margin.over)}" if margin.certainty is Certainty.tied else ""
         use = f"{use} ({margin.certainty.value}{tied})"
@@ -82,7 +84,7 @@ def details(phase: PhaseAdvice) -> Iterator[str]:
         listed = ", ".join(f"{plain(one.kernel)} {number(1e3 * one.seconds)} ms" for one in phase.unmeasured)
         yield f"not measured, and predicted to be faster: {listed}"
     if phase.left_out:
-        yield f"left out: {'; '.join(map(plain, phase.left_out))}"
+        yield f"left out: {'; '.join(plain(one, REASON) for one in phase.left_out)}"
 
 
 def tied_words(phase: PhaseAdvice) -> str:

@@ -29,6 +29,7 @@ from .timed_dispatch import PhaseTimes, TimedDispatch
 
 CACHES: Final[tuple[CacheState, ...]] = ("cold", "hot", "eager")
 """Ways of timing, the preferred one first."""
+NAMED: Final = 3  # kernels whose failure is told where all failed
 BOTH: Final = 2  # sides of a number of tokens
 
 
@@ -104,7 +105,12 @@ class RecordedTimes:
         measured = ", ".join(map(str, tokens))
         if not tokens[0] <= problem.T <= tokens[-1]:
             return f"T={problem.T} is outside of the numbers of tokens that were measured: {measured}"
-        return f"no dispatch passed at T={problem.T}, nor any on both sides of it; measured were T={measured}"
+        failed = [record for way in ways for record in way.by_tokens.get(problem.T, ())]
+        if failed:
+            named = {one.kernel: f"{one.kernel} {one.status.value.replace('_', ' ')}: {one.reason}" for one in failed}
+            more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+            return f"no dispatch passed at T={problem.T}: {'; '.join(list(named.values())[:NAMED])}{more}"
+        return f"no dispatch passed on both sides of T={problem.T}; measured were T={measured}"
 
     def environments(self, problems: Iterable[Problem]) -> int:
         """Return the number of environments in which the layers of problems were measured."""

@@ -129,7 +129,7 @@ def test_outside_of_what_was_measured_there_is_no_time() -> None:
         "T=63 is outside of the numbers of tokens that were measured: 64, 256, 1024"
     )
     assert times.lack(PROBLEM.replace(T=500)) == (
-        "no dispatch passed at T=500, nor any on both sides of it; measured were T=64, 256, 1024"
+        "no dispatch passed on both sides of T=500; measured were T=64, 256, 1024"
     )
     assert kernels(times, PROBLEM.replace(T=500)) == {}  # no kernel on both sides
     hot = AT_64.replace(load="hot")
@@ -191,3 +191,12 @@ def test_a_problem_with_a_field_of_another_type_is_none(field: str, value: objec
     one = timed("loop", 64, 1.0)
     times = RecordedTimes([one.model_copy(update={"problem": one.problem | {field: value}})])
     assert times.has(AT_64) == (field == "load")  # a load may be the file of another machine
+
+
+def test_where_all_failed_it_is_told_how() -> None:
+    crashed = [timed(f"kernel_{number}", 64, 1.0, status="crashed", reason="boom", timing=None) for number in range(4)]
+    busy = timed("loop", 64, 1.0, status="disturbed", reason="others", timing=None)
+    assert RecordedTimes([busy]).lack(AT_64) == "no dispatch passed at T=64: loop disturbed: others"
+    assert RecordedTimes([*crashed, busy]).lack(AT_64) == (
+        "no dispatch passed at T=64: kernel_0 crashed: boom; kernel_1 crashed: boom; kernel_2 crashed: boom and 2 more"
+    )
