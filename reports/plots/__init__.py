@@ -1,1 +1,1 @@
-"""Plots: median time along the axis of a suite, as SVG."""
+"""Plots of the sections of a report, as SVG: a kind is a file in kinds."""

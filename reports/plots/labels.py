@@ -42,15 +42,15 @@ def fitted(names: Sequence[str], letters: int) -> list[str]:
 
     Of names that would be alike a part before their first difference is left out instead of their ends.
     """
-    found = []
-    for name in names:
-        short = plain(name, letters)
-        alike = [other for other in names if plain(other, letters) == short]
-        if len(set(alike)) > 1:
-            start = _first_difference(alike) - letters // 4
-            short = plain(f"{name[: letters // 2 - 1]}…{name[start:]}", letters)
-        found.append(short)
-    return found
+    alike: dict[str, dict[str, None]] = {}
+    short = [plain(name, letters) for name in names]
+    for name, cut in zip(names, short, strict=True):
+        alike.setdefault(cut, {})[name] = None
+    starts = {cut: _first_difference(list(found)) - letters // 4 for cut, found in alike.items() if len(found) > 1}
+    return [
+        plain(f"{name[: letters // 2 - 1]}…{name[starts[cut] :]}", letters) if cut in starts else cut
+        for name, cut in zip(names, short, strict=True)
+    ]
 
 
 def _first_difference(names: Sequence[str]) -> int:

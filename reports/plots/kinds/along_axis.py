@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from ...numbers import exact, plain
 from ..canvas import BOTTOM, EDGE, LETTER, LINE, TITLE, WIDTH, add_axes, panel
 from ..crossovers import Crossover, crossovers
+from ..labels import fitted
 from ..marks import KernelMarks, draw_area, draw_bound, draw_line
 from ..palette import GRID, INK, MUTED, SHADE, Style
 from ..quantity import DrawnQuantity, by_kernel, column, flags, words
@@ -169,7 +170,7 @@ def _bands(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, St
     """Draw one band for a category and one mark for a kernel, with the value to the right: long names stay readable."""
     places = list(frame["x"].unique())
     names = sorted(frame["kernel"].unique())
-    labels = [plain(exact(x), LABEL) for x in places]
+    labels = fitted([exact(x) for x in places], LABEL)
     left = 0.3 + LETTER * max(map(len, labels))
     height = len(places) * max(BAND, MARK * len(names))
     figure, axes = panel(

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from ...measures import MEASURES
-from ...numbers import counted, number, plain
+from ...numbers import number, plain
 from ..canvas import PANELS, svg
 from ..crossovers import crossovers
-from ..drawing import Drawing
+from ..drawing import Drawing, left_out, scale_words
 from ..palette import Style
 from ..quantity import QUANTITIES, DrawnQuantity, column, flags, quantified, words
 from ..scale import shared
@@ -70,7 +70,7 @@ def _drawing(frame: pd.DataFrame, quantity: DrawnQuantity, styles: Mapping[str, 
     together = pd.concat(drawn)
     return Drawing(
         name="along-axis",
-        title=f"{quantity.noun.capitalize()} along the axis",
+        title=f"{quantity.noun.capitalize()} against {plain(words(together, 'axis')[0]) or 'the axis'}",
         measure=_HEADINGS[quantity.measure],
         alt=" ".join(_words(facet, quantity) for facet in drawn),
         caption=_caption(facets, quantity, alike=values is not None),
@@ -118,15 +118,13 @@ def _caption(facets: Sequence[pd.DataFrame], quantity: DrawnQuantity, *, alike: 
     said = [f"{quantity.noun.capitalize()}{interval}, of the fastest configuration of each kernel."]
     if np.isfinite(column(drawn, "limit")).any():
         said.append(f"The dotted line is {quantity.limit}.")
-    if len(facets) > 1:
-        said.append("All panels have the same scale." if alike else "Each panel has its own scale.")
+    said.append(scale_words(len(facets[:PANELS]), alike=alike))
     if any(dropped(facet) is not None for facet in facets[:PANELS]):
         said.append("Beneath is the share of routed rows that the capacity drops.")
     if work := equal_flops(facets[:PANELS]):
         said.append(f"Useful FLOPs are equal at all places of a panel: {work}.")
-    if left > 0:
-        said.append(f"{counted(left, 'more facet')} of this section {'is' if left == 1 else 'are'} in the table only.")
-    return " ".join(said)
+    said.append(left_out(left, "facet"))
+    return " ".join(filter(None, said))
 
 
 def equal_flops(facets: Sequence[pd.DataFrame]) -> str:

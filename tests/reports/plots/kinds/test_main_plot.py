@@ -104,4 +104,4 @@ def test_more_facets_than_are_compared_by_eye_are_said_to_be_in_the_table(make: 
     with settings():
         time = main_plots(frame, styles(frame["kernel"]))[0]
     assert len(time.panels) == PANELS
-    assert "2 more facets of this section are in the table only." in time.caption
+    assert "2 more facets are in the table only." in time.caption
