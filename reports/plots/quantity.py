@@ -69,6 +69,16 @@ def over(value: Floats, other: Floats) -> Floats:
     return found
 
 
+def lowest_bound(frame: pd.DataFrame) -> float | None:
+    """Return the lower bound of the competitor with the least work in ms, None where it is not known.
+
+    A reference solves another problem.
+    """
+    known = column(frame, "bound_ms")
+    known = known[np.isfinite(known) & flags(frame, "competes")]
+    return float(known.min()) if known.size else None
+
+
 def _tokens_per_s(times: Floats, frame: pd.DataFrame) -> Floats:
     """Return NaN for a reference: its tokens are routed rows."""
     layers = np.isfinite(column(frame, "tokens_per_s"))

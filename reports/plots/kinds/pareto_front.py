@@ -17,7 +17,7 @@ from ..drawing import Drawing, scale_words
 from ..labels import write_beside
 from ..marks import KernelMarks, draw_bound, draw_line
 from ..palette import MUTED, Style
-from ..quantity import column, flags, words
+from ..quantity import column, flags, lowest_bound, words
 from ..scale import Floats, axis_title, shared, spread_out, value_axis
 
 PLACES: Final = 4  # of a section: its first, its last, and some between them
@@ -84,13 +84,6 @@ def reach(rows: pd.DataFrame, cost: str) -> Reach:
     time, costs = np.concatenate(ends), column(rows, cost)
     time = time[np.isfinite(time)]
     return np.array([0.9 * time.min(), 1.1 * time.max()]), np.array([0.9 * costs.min(), 1.1 * costs.max()])
-
-
-def lowest_bound(rows: pd.DataFrame) -> float | None:
-    """Return the lower bound of the time in ms, that of the kernel with the least work, None where it is not known."""
-    known = column(rows, "bound_ms")
-    known = known[np.isfinite(known)]
-    return float(known.min()) if known.size else None
 
 
 def on_front(time: Floats, cost: Floats) -> NDArray[np.bool_]:

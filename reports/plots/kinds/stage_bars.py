@@ -18,7 +18,7 @@ from ..canvas import EDGE, LETTER, PANELS, RIGHT, WIDTH, group_id, legend, legen
 from ..drawing import Drawing, left_out
 from ..marks import draw_bound
 from ..palette import COLOURS, GRID, MUTED, PANEL, Style
-from ..quantity import column, flags, words
+from ..quantity import column, flags, lowest_bound, words
 from ..scale import spread_out, ticks
 
 PLACES: Final = 3  # of a facet: its first, its last, and one between them
@@ -83,16 +83,9 @@ def _draw_bars(axes: Axes, rows: pd.DataFrame, first: int, stages: Sequence[str]
                 start += length
         axes.text(start + 0.01, level, f"{number(start * slowest)} ms", va="center", fontsize=8.5)
     ticks(axes, "y", range(first, first + len(rows)), [plain(name, NAME) for name in kernels])
-    bound = _bound(rows)
+    bound = lowest_bound(rows)
     if bound is not None and bound < axes.get_xlim()[1] * slowest:
         draw_bound(axes, [bound / slowest] * 2, [first - 0.5, first + len(rows) - 0.5])
-
-
-def _bound(rows: pd.DataFrame) -> float | None:
-    """Return the lower bound of the competitors' times in ms, None where it is not known."""
-    known = column(rows[flags(rows, "competes")], "bound_ms")
-    known = known[np.isfinite(known)]
-    return float(known.min()) if known.size else None
 
 
 def _box(stage: str, x: float, y: float, length: float) -> Rectangle:
@@ -115,7 +108,7 @@ def stage_drawings(frame: pd.DataFrame, styles: Mapping[str, Style]) -> list[Dra
         return []
     shown = pd.concat([_shown(one) for one in facets])
     ranks = any("compute" in stages for stages in shown["stages_ms"])
-    bound = _bound(shown) is not None
+    bound = lowest_bound(shown) is not None
     said = (
         "Parts of the time of one call of the fastest configuration of each kernel, outside of its samples"
         + (", as means over the ranks." if ranks else ". Unattributed is what no stage names."),
