@@ -23,7 +23,7 @@ from ..scale import Floats, axis_title, place_axis, positions, ticks, value_axis
 LABEL: Final = 30  # characters of a category that fit beside a panel
 BAND: Final = 0.42  # inches of a category with few kernels
 MARK: Final = 0.13  # inches that one kernel takes in the band of a category
-NOTE: Final = 57  # letters of a crossover that fit under a panel, beside its own
+NOTE: Final = 62  # letters of a crossover that fit under a panel, beside its own
 STRIP: Final = 0.75  # inches of the strip with the drop rate
 DRAWN: Final = ("value", "low", "high", "record")  # columns of the marks of a kernel
 LETTERS: Final = "abcdef"  # of the crossovers of a panel; with more it is noise that changes the fastest
