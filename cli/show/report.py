@@ -41,12 +41,20 @@ def report(
     """
     with user_errors():
         files = [Path("/dev/stdin") if path == Path("-") else path for path in files]
-        if output is None and not as_json and files[0].exists() and not files[0].is_file():
+        if output is None and not as_json and _has_no_folder(files[0]):
             refuse(f"{files[0]} has no place for pages beside it: give --output")
         if compared:
             _compare(files, output, as_json=as_json)
         else:
             _report(files, output, price, as_json=as_json)
+
+
+def _has_no_folder(path: Path) -> bool:
+    """Return whether a file is a pipe or a device, beside which no page belongs."""
+    try:
+        return path.exists() and not path.is_file()
+    except OSError:
+        return False  # whoever reads it will say why that fails
 
 
 def _report(files: list[Path], output: Path | None, price: float | None, *, as_json: bool) -> None:

@@ -96,7 +96,10 @@ def model_of_config(path: Path) -> Model:
     Raises:
         InvalidConfig: when the file cannot be read, is of a dense model, or lacks a field.
     """
-    path = path / "config.json" if path.is_dir() else path
+    try:
+        path = path / "config.json" if path.is_dir() else path
+    except OSError as error:  # of a name that the file system cannot have
+        raise InvalidConfig(f"{path} cannot be read ({error.strerror}): give a local config.json") from error
     config = _Fields(path, _experts_part(_read(path)))
     experts = config.commonest(EXPERTS) if config.has(EXPERTS) else 0
     if experts < 2 or any(config.fields.get(flag) is False for flag in FLAGS):  # one expert is dense

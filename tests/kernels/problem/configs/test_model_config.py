@@ -306,3 +306,8 @@ def test_bad_files_are_refused_in_one_sentence(config: Any, parts: list[str], wr
 def test_a_file_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match=r"cannot be read.*give a local config.json"):
         model_of_config(tmp_path / "none.json")
+
+
+def test_a_name_that_no_file_can_have_is_refused_with_the_remedy() -> None:
+    with pytest.raises(InvalidConfig, match=r"cannot be read \(File name too long\): give a local config\.json"):
+        model_of_config(Path("x" * 300))
