@@ -43,6 +43,8 @@ def report(
         files = [Path("/dev/stdin") if path == Path("-") else path for path in files]
         if output is None and not as_json and _has_no_folder(files[0]):
             refuse(f"{files[0]} has no place for pages beside it: give --output")
+        if compared and price is not None:
+            refuse(f"--price {price:g}: a comparison has no costs: leave it out, or report each file")
         if compared:
             _compare(files, output, as_json=as_json)
         else:

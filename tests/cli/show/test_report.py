@@ -57,6 +57,7 @@ def test_a_comparison_is_json_for_machines(sides: tuple[Path, Path]) -> None:
         (["old.jsonl", "new.jsonl", "--compare", "-o", "old.jsonl"], "old.jsonl is what is read"),
         (["old.jsonl", "--price", "nan"], "'nan' is no price"),
         (["old.jsonl", "--price", "-1"], "'-1' is no price"),
+        (["old.jsonl", "new.jsonl", "--compare", "--price", "2"], "--price 2: a comparison has no costs: leave it out"),
         (["x" * 300], "File name too long"),
         (["x" * 300, "old.jsonl", "--compare", "-o", "page.md"], "too long; give a file that `moebench run` wrote"),
         (["old.jsonl", "-o", "page.pdf"], "page.pdf: give a name that ends in"),
