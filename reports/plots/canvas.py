@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -37,6 +37,8 @@ PANELS: Final = 12  # of one drawing: more are not compared by eye, and six meas
 EDGE: Final = 0.1  # inches around everything
 POINTS: Final = 72  # of an inch, which are the pixels of an SVG
 MEASURED: Final = 20_000  # texts of which the extents are kept
+
+Entry = TypeVar("Entry")
 
 _extents: dict[tuple[str, float], tuple[float, float, float]] = {}
 
@@ -144,18 +146,24 @@ class _BareAxes(Axes):
 
 def legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
     """Write a legend at the foot of a figure, for what the legend of kernels does not tell."""
+    columns = _columns(names)
     figure.legend(
-        handles,
-        names,
+        by_rows(handles, columns),
+        by_rows(names, columns),
         loc="lower left",
         bbox_to_anchor=(0, 0),
-        ncols=_columns(names),
+        ncols=columns,
         fontsize=8.5,
         borderpad=0.3,
         handlelength=1.6,
         columnspacing=1.2,
         labelspacing=0.25,
     )
+
+
+def by_rows(entries: Sequence[Entry], columns: int) -> list[Entry]:
+    """Return the entries of a legend in the order that fills its rows one by one; matplotlib fills columns."""
+    return [entry for column in range(columns) for entry in entries[column::columns]]
 
 
 def legend_height(names: Sequence[str]) -> float:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon
 
 from .canvas import group_id
-from .palette import INK, PANEL, REFERENCE_LINE, Style
+from .palette import INK, MUTED, PANEL, REFERENCE_LINE, Style
 from .scale import Floats
 
 Points = Sequence[float] | Floats
@@ -101,6 +101,21 @@ def draw_line(axes: Axes, x: Points, y: Points, **looks: Any) -> None:  # proper
 def draw_bound(axes: Axes, x: Points, y: Points) -> None:
     """Draw a lower bound of the time: the same dotted line in every kind of plot."""
     draw_line(axes, x, y, color=INK, linestyle=":", linewidth=1.6)
+
+
+def draw_flag(axes: Axes, x: float, text: str, **looks: Any) -> None:  # properties of a line
+    """Draw a line from the bottom to the top of the axes, with a text beside its upper end."""
+    draw_line(axes, [x, x], axes.get_ylim(), **{"color": MUTED, "linewidth": 0.8, "zorder": 0.9, **looks})
+    axes.annotate(
+        text,
+        (x, 1),
+        (2, 4),
+        xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points",
+        va="top",
+        color=MUTED,
+        fontsize=8.5,
+    )
 
 
 def draw_area(axes: Axes, x: Points, low: Points | float, high: Points | float, **looks: Any) -> None:

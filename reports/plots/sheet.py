@@ -9,7 +9,7 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from ..numbers import plain
-from .canvas import EDGE, LETTER, POINTS, WIDTH, settings, svg
+from .canvas import EDGE, LETTER, POINTS, WIDTH, by_rows, settings, svg
 from .drawing import Drawing
 from .palette import PANEL, Style
 from .plot import BOUND, legend_key
@@ -52,7 +52,8 @@ def _legend(drawing: Drawing, styles: Mapping[str, Style], across: int) -> str:
     rows = -(-len(keys) // fitting)
     with settings():
         figure = Figure(figsize=(WIDTH * across, 0.22 * rows + 2 * EDGE))
-        figure.legend(keys, names, loc="center left", ncols=min(len(keys), fitting))
+        columns = min(len(keys), fitting)
+        figure.legend(by_rows(keys, columns), by_rows(names, columns), loc="center left", ncols=columns)
         return svg(figure)
 
 

@@ -15,7 +15,7 @@ from ...numbers import exact, plain
 from ..canvas import BOTTOM, EDGE, LETTER, LINE, TITLE, WIDTH, add_axes, panel
 from ..crossovers import Crossover, crossovers
 from ..labels import fitted
-from ..marks import KernelMarks, draw_area, draw_bound, draw_line
+from ..marks import KernelMarks, draw_area, draw_bound, draw_flag, draw_line
 from ..palette import GRID, INK, MUTED, SHADE, Style
 from ..quantity import DrawnQuantity, by_kernel, column, flags, words
 from ..scale import Floats, axis_title, place_axis, positions, ticks, value_axis
@@ -110,16 +110,7 @@ def _crossings(figure: Figure, axes: Axes, named: Sequence[Crossover], at: Mappi
     numbers = sorted(x for x in at if not isinstance(x, str))
     for order, (letter, one) in enumerate(zip(LETTERS, named, strict=False)):
         tick = np.interp(math.log(one.x), np.log(numbers), [at[x] for x in numbers])
-        draw_line(axes, [tick] * 2, axes.get_ylim(), color=MUTED, linewidth=0.8, zorder=0.9)
-        axes.annotate(
-            letter,
-            (tick, 1),
-            (2, 0),
-            xycoords=axes.get_xaxis_transform(),
-            textcoords="offset points",
-            va="top",
-            color=MUTED,
-        )
+        draw_flag(axes, float(tick), letter)
         bottom = LINE * (len(named) - order - 1) + EDGE / 2
         note = f"{letter}\u2002{plain(one.note, NOTE)}"
         figure.text(EDGE / WIDTH, bottom / figure.get_figheight(), note, fontsize=8.5)

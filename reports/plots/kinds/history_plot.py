@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from ...numbers import counted, number, plain
 from ..canvas import PANELS, panel, svg
 from ..drawing import Drawing, left_out, scale_words
-from ..marks import KernelMarks, draw_bound, draw_line
-from ..palette import MUTED, Style
+from ..marks import KernelMarks, draw_bound, draw_flag
+from ..palette import Style
 from ..quantity import column, words
 from ..scale import Floats, axis_title, shared, spread_out, ticks, value_axis
 
@@ -64,17 +64,7 @@ def _draw_changes(axes: Axes, order: Floats, ratio: Floats) -> None:
     """Draw a line before each commit at which a change begins, with the time after over before above it."""
     for index in np.flatnonzero(np.isfinite(ratio)):
         at = (order[index - 1] + order[index]) / 2 if index else order[index]
-        draw_line(axes, [at, at], axes.get_ylim(), color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
-        axes.annotate(
-            f"× {ratio[index]:.2f}",
-            (at, 1),
-            (2, 4),
-            xycoords=axes.get_xaxis_transform(),
-            textcoords="offset points",
-            va="top",
-            color=MUTED,
-            fontsize=8.5,
-        )
+        draw_flag(axes, float(at), f"× {ratio[index]:.2f}", linestyle=(0, (2, 2)))
 
 
 def _commit_axis(axes: Axes, rows: pd.DataFrame) -> None:
