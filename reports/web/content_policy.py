@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-STYLES: Final = ("page", "plots", "tables", "live", "narrow", "print")
+STYLES: Final = ("page", "plots", "tables", "long_tables", "live", "narrow", "print")
 SCRIPTS: Final = (
     "element",
     "blocks",
@@ -22,6 +22,7 @@ SCRIPTS: Final = (
     "marks",
     "legend",
     "measures",
+    "rows",
     "sorting",
     "filter",
     "printing",

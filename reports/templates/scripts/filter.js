@@ -5,8 +5,8 @@ const OUTCOMES = {
   passed: (row) => !row.dataset.outcome,
 };
 
-function watchFilter(table) {
-  const rows = [...table.tBodies[0].rows];
+function watchFilter(table, group) {
+  const { rows } = group;
   const endings = new Set(rows.map((row) => row.dataset.outcome).filter(Boolean));
   const words = element("input", { type: "search", autocomplete: "off", spellcheck: "false" });
   const outcome = element("select");
@@ -23,12 +23,8 @@ function watchFilter(table) {
   function filter() {
     const asked = words.value.toLowerCase().split(/\s+/).filter(Boolean);
     const ended = OUTCOMES[outcome.value] ?? ((row) => row.dataset.outcome === outcome.value);
-    let shown = 0;
-    for (const row of rows) {
-      row.hidden = !(ended(row) && asked.every((word) => textOf(row).includes(word)));
-      shown += !row.hidden;
-    }
-    count.textContent = `${shown} of ${rows.length} shown`;
+    showRows(group, (row) => ended(row) && asked.every((word) => textOf(row).includes(word)));
+    count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} shown`;
   }
 
   words.addEventListener("input", filter);

@@ -16,8 +16,8 @@ function compared(one, other) {
   return collator.compare(one, other);
 }
 
-function sortRows({ body, rows }, column, direction) {
-  const keyed = rows.map((row) => [sortKey(cellText(row, column)), row]);
+function sortRows(group, column, direction) {
+  const keyed = group.rows.map((row) => [sortKey(cellText(row, column)), row]);
   if (direction) {
     const sign = direction === "ascending" ? 1 : -1;
     keyed.sort(([one], [other]) => {
@@ -25,13 +25,15 @@ function sortRows({ body, rows }, column, direction) {
       return sign * compared(one, other);
     });
   }
-  body.append(...keyed.map(([, row]) => row));
+  putRows(
+    group,
+    keyed.map(([, row]) => row),
+  );
 }
 
 // Groups of rows, each under a title of its own, are sorted within themselves.
-function watchSorting(table) {
+function watchSorting(table, groups) {
   const headings = [...table.tHead.rows[0].cells];
-  const groups = [...table.tBodies].map((body) => ({ body, rows: [...body.querySelectorAll("tr:not(.place)")] }));
   if (groups.every(({ rows }) => rows.length < 2)) return;
   for (const heading of headings) {
     heading.dataset.heading = heading.textContent;

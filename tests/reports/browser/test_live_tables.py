@@ -90,18 +90,18 @@ def test_rows_are_filtered_by_words_and_by_outcome(opened: Open, suites: dict[st
     section = page.locator("main > section", has=_table(page))
     words, outcome = section.get_by_label("Rows with"), section.get_by_label("Outcome")
     count = section.get_by_role("status")
-    assert count.inner_text() == f"{everything} of {everything} shown"
+    assert count.text_content() == f"{everything} of {everything} shown"
     outcome.select_option("timeout")
-    assert count.inner_text() == f"2 of {everything} shown"
+    assert count.text_content() == f"2 of {everything} shown"
     assert all("timeout" in name for name in _column(_table(page), "kernel"))
     words.focus()
     page.keyboard.type("KERNEL_passed")
-    assert count.inner_text() == f"0 of {everything} shown"
+    assert count.text_content() == f"0 of {everything} shown"
     outcome.focus()
     page.keyboard.press("Home")
-    assert count.inner_text() == f"2 of {everything} shown"
+    assert count.text_content() == f"2 of {everything} shown"
     words.fill("")
-    assert count.inner_text() == f"{everything} of {everything} shown"
+    assert count.text_content() == f"{everything} of {everything} shown"
 
 
 @pytest.mark.parametrize("by", ["mouse", "keyboard"])
