@@ -21,3 +21,16 @@ def without_collections() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+@contextmanager
+def frozen_heap() -> Iterator[None]:
+    """Keep the garbage collector from the objects that are alive now, while it collects what is made afterwards.
+
+    A process that is forked meanwhile does not walk over these objects either, which would copy their memory.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from ..common.errors import UserError
+from ..common.garbage import frozen_heap
 from ..common.plugins import Catalog
 from ..results.record import Record
 from ..results.record.file_content import FileContent, refuse_to_replace
@@ -75,7 +76,8 @@ class Report:
         refuse_to_replace(path, FileContent.other)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            form.write(self, path)
+            with frozen_heap():  # the records
+                form.write(self, path)
         except OSError as error:
             raise ReportError(f"{path}: {error.strerror}; give an --output that can be written") from error
         except BrokenProcessPool as error:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 RESAMPLES = 2000  # enough for the ends of a 95 % interval to move by less than their own width over 20
 _TAILS: Final = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
+_ENDS: Final = sorted({int(share * (RESAMPLES - 1)) + after for share in _TAILS for after in (0, 1)})
 _KEPT: Final = 512  # numbers of samples whose resamples are kept, 16 kB each
 
 
@@ -88,8 +89,7 @@ def _middle_places(count: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.
 
 
 def _interval(value: float, resampled: NDArray[np.float64]) -> Interval:
-    places = sorted({int(share * (RESAMPLES - 1)) + after for share in _TAILS for after in (0, 1)})
-    low, high = _quantiles(np.partition(resampled, places), _TAILS)
+    low, high = _quantiles(np.partition(resampled, _ENDS), _TAILS)
     return Interval(value, low, high)
 
 

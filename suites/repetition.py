@@ -82,7 +82,7 @@ def _of_runs(records: Sequence[Record]) -> list[Reproduction]:
 def _of_run(suite: str, cache: str, records: list[Record]) -> Reproduction:
     wanted = {_place(record) for record in records}
     best: tuple[tuple[int, int], _Attempt] | None = None
-    for attempt in _attempts(records):
+    for attempt in _attempts(_one_for_each_place(records)):
         try:
             points, _ = chosen([suite], attempt.size, attempt.asked)
         except UserError:
@@ -112,6 +112,15 @@ def _place(record: Record) -> Place:
     return record.point.series, record.point.x, record.key
 
 
+def _one_for_each_place(records: Sequence[Record]) -> list[Record]:
+    """Return one record for each place, whose kernels solve one problem.
+
+    References and parts of a layer solve another problem than the one that was asked for.
+    """
+    layers = [record for record in records if record.kernel not in NOT_COMPETING] or records
+    return list({_place(record): record for record in layers}.values())
+
+
 def _attempts(records: Sequence[Record]) -> Iterator[_Attempt]:
     """Yield commands from the plainest on: the suite's own layers before others, few words before many."""
     usual: Size = "small" if records[0].environment.device_type == "cpu" else "full"
@@ -130,11 +139,7 @@ def _attempts(records: Sequence[Record]) -> Iterator[_Attempt]:
 
 
 def _asked_values(records: Sequence[Record]) -> dict[str, list[object]]:
-    """Return the values of every field that could have been asked for with one option.
-
-    References and parts of a layer solve another problem than the one that was asked for.
-    """
-    records = [record for record in records if record.kernel not in NOT_COMPETING] or records
+    """Return the values of every field that could have been asked for with one option."""
     found: dict[str, list[object]] = {}
     for name in WORDS:
         values = list(dict.fromkeys(record.problem.get(name) for record in records if name in record.problem))
@@ -161,8 +166,8 @@ def _layers(records: Sequence[Record]) -> Iterator[tuple[tuple[str, ...], tuple[
         if widths := [width for record in records if isinstance(width := record.problem.get("D"), int)]:
             yield from _named(named, max(widths))
     if None in models:
-        first = next((record for record in records if record.kernel not in NOT_COMPETING), records[0])
-        yield from _shaped([first.problem.get(letter) for letter in "DFEK"])  # a sweep replaces what is on its axis
+        # A sweep replaces what is on its axis.
+        yield from _shaped([records[0].problem.get(letter) for letter in "DFEK"])
 
 
 def _named(models: Sequence[str], width: int | None) -> Iterator[tuple[tuple[str, ...], tuple[Layer, ...]]]:

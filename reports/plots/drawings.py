@@ -84,6 +84,8 @@ def _histories(section: Section) -> list[Series]:
     """
     commits: dict[Identity, set[str]] = {}
     kept = dated([*section.earlier, *section.records])
+    if len({record.commit for record in kept}) < FEWEST:
+        return []
     for record in kept:
         commits.setdefault(_kernel(record), set()).add(record.commit)
     longest = sorted((one for one in commits if len(commits[one]) >= FEWEST), key=lambda one: -len(commits[one]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import sys
 import threading
@@ -24,21 +23,19 @@ def begin_drawings(sections: Sequence[Section], styles: Mapping[str, Style]) -> 
     """Begin to draw every section, and return the drawings to come; ``styles`` has a style for every kernel of any.
 
     Processes are forked and draw while the caller goes on. They are sent the frames of a section, and never touch its
-    records: a page of memory that a process touches is copied for it. A process with further threads cannot be forked
-    safely, and draws at once.
+    records: a page of memory that a process touches is copied for it. The collector would touch them too, so the heap
+    is to be frozen (`frozen_heap`). A process with further threads cannot be forked safely, and draws at once.
     """
     records = sum(len(section.records) for section in sections)
     workers = min(len(usable_cores()), len(sections))
     alone = workers < 2 or records < MANY or sys.platform != "linux" or threading.active_count() > 1
     if alone:
         return [_drawn(drawings(section, styles)) for section in sections]
-    gc.freeze()  # a collection in a child would touch every record
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"))
     try:
         return [_begin(pool, section, styles) for section in sections]  # the first one forks all workers
     finally:
         pool.shutdown(wait=False)  # it ends after the last drawing
-        gc.unfreeze()
 
 
 def _begin(pool: ProcessPoolExecutor, section: Section, styles: Mapping[str, Style]) -> Future[list[Drawing]]:
