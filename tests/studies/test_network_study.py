@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from statistics import median
 
-from network_points import TOKENS
-from network_study import LINES, PredictedPair, ranked, recorded, table
+import pytest
+from network_points import DISPATCHERS, SUITE, TOKENS, add_to_plan, points
+from network_study import LINES, RECORDED, PredictedPair, ranked, recorded, table
+
+from moebench.results.record.store import load
+from moebench.suites import plan
 
 
 def pair(dispatcher: str, measured: float, predicted: float) -> PredictedPair:
@@ -34,3 +38,17 @@ def test_only_pairs_that_differ_clearly_are_ranked() -> None:
 def test_the_table_ends_with_how_near_it_came() -> None:
     *_, said = table(recorded())
     assert said.startswith(f"{4 * len(LINES) * len(TOKENS)} points; off by ")
+
+
+def test_the_program_plans_its_points_and_the_records_are_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("chosen", "_task"):
+        monkeypatch.setattr(plan, name, getattr(plan, name))  # put back afterwards
+    add_to_plan("a link", ranks=4)
+    found = plan.plan([SUITE], size="small", device_type="cpu", configs="default").tasks
+    assert [task.problem.T for task in found] == [4 * tokens for tokens in TOKENS]
+    assert {one.kernel for task in found for one in task.competitors} == set(DISPATCHERS)
+    with pytest.raises(SystemExit, match="runs network, not smoke"):
+        plan.plan(["smoke"], size="small", device_type="cpu", configs="default")
+    label = points("a link", 4)[0].point
+    for record in load(RECORDED / "network.jsonl").records:
+        assert (record.point.question, record.point.axis) == (label.question, label.axis)
