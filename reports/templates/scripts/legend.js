@@ -1,5 +1,6 @@
 // The legend: choosing entries shows their series alone, in all plots of the page; choosing none shows all.
 const chosen = new Set();
+const NOT_CHOSEN = ".apart [data-series]:not(.chosen)"; // as in live.css
 
 function choose(series) {
   if (!chosen.delete(series)) chosen.add(series);
@@ -16,6 +17,7 @@ function showChosen(within) {
     button.setAttribute("aria-pressed", chosen.has(button.dataset.key));
   }
   for (const button of within.querySelectorAll(".all")) button.hidden = !chosen.size;
+  for (const panel of within.querySelectorAll(".panel")) panel.dispatchEvent(new Event("chosen"));
 }
 
 function watchLegends() {

@@ -37,7 +37,7 @@ function watchPanel(panel, figure) {
   let active = null;
   let places = null;
 
-  const shown = (mark) => getComputedStyle(mark.shape).visibility !== "hidden";
+  const shown = (mark) => !mark.shape.closest(NOT_CHOSEN);
 
   function reachable(mark) {
     if (active) for (const name of ["tabindex", "role", "aria-label", "aria-describedby"]) active.shape.removeAttribute(name);
@@ -97,6 +97,10 @@ function watchPanel(panel, figure) {
   }
 
   panel.addEventListener("pointerenter", () => (places = null));
+  panel.addEventListener("chosen", () => {
+    places = null;
+    if (!shown(active)) reachable(marks.find(shown) ?? active); // what is hidden takes no focus
+  });
   panel.addEventListener("pointermove", (event) => {
     const mark = nearest(event);
     if (mark) point(mark);

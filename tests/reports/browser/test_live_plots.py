@@ -152,6 +152,19 @@ def test_a_legend_entry_shows_its_series_alone_in_all_plots(opened: Open, by: st
     assert not legend.get_by_role("button", name="Show all").is_visible()
 
 
+def test_the_keyboard_reaches_plots_of_which_the_first_series_are_hidden(opened: Open) -> None:
+    page = opened()
+    page.locator("main > section").nth(SUITE).locator("button.key").last.click()
+    stop = _figure(page).locator(".panel [tabindex='0']")
+    stop.focus()
+    assert stop.evaluate("(mark) => mark === document.activeElement")
+    tip = page.get_by_role("tooltip")
+    tip.wait_for()
+    key = page.locator("main > section").nth(SUITE).locator("button.key").last
+    assert tip.inner_text().startswith(key.inner_text())
+    page.keyboard.press("Escape")
+
+
 def test_a_measure_is_chosen_and_its_plot_is_alive(opened: Open) -> None:
     page = opened()
     figure = _figure(page)

@@ -120,3 +120,6 @@ def test_on_paper_it_is_a_table_and_whole(opened: Open, long: Path) -> None:
     page.emulate_media(media="print")
     assert _drawn(rows.last)
     assert rows.last.evaluate("(row) => getComputedStyle(row).display") == "table-row"
+    button = page.locator("table.trials thead button").first
+    shown = button.evaluate("(button) => getComputedStyle(button).display")
+    assert shown == "contents", "the text of a button that has a box is on the first page alone"
