@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -130,8 +131,9 @@ def _key(side: str) -> Line2D:
 
 
 def _percents(span: float) -> list[float]:
-    """Return round percents on both sides of 0."""
-    step = next(one for one in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 1e4, 1e6) if 2.5 * one >= span)
+    """Return round percents on both sides of 0: one, two or five in the place of a digit."""
+    power = 10.0 ** math.floor(math.log10(span / 2.5))
+    step = next(factor * power for factor in (1, 2, 5, 10) if 2.5 * factor * power >= span)
     return [step * order for order in range(-2, 3) if abs(step * order) <= span]
 
 

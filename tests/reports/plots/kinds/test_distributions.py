@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -80,3 +82,15 @@ def test_a_side_alone_is_no_comparison() -> None:
     alone = _frame().query("side == 'new'")
     assert bands(alone) == []
     assert distribution_drawings(alone) == []
+
+
+@pytest.mark.parametrize("ratio", [1 + 1e-9, 1.1, 25_000.0, 1e9, 1e15])
+def test_any_ratio_of_the_sides_has_round_percents_that_are_within_the_panel(ratio: float) -> None:
+    frame = _frame()
+    frame.loc[frame["side"] == "new", "sample_ms"] = frame.loc[frame["side"] == "old", "sample_ms"].to_numpy() * ratio
+    figure = distributions(bands(frame))
+    span = figure.axes[0].get_xlim()[1]
+    labels = [float(text) for text in texts(figure) if re.fullmatch(r"[-+]\d\S*|0", text)]
+    assert 3 <= len(labels) <= 5
+    assert labels == sorted(labels)
+    assert max(labels) <= span <= 2.6 * max(labels)
