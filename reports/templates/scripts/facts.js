@@ -26,12 +26,15 @@ function withUnit([name, text]) {
   return unit && /^[-\d]/.test(text) ? [unit[1], `${text} ${unit[2]}`] : [name, text];
 }
 
-// Returns the text of a row's cell in a column, "" where one cell stands for several columns.
+// Returns the text of a row's cell in a column without the rank before it, "" where one cell stands for several columns
+// or has a word in place of a figure.
 function cellText(row, column) {
   const cell = row.cells[column];
-  if (!cell || cell.colSpan > 1 || cell.className === "why") return "";
+  if (!cell || cell.colSpan > 1 || cell.matches(".why, .quiet")) return "";
   const fold = cell.querySelector(".fold");
-  return fold ? fold.lastChild.textContent : cell.textContent;
+  const rank = cell.querySelector(":scope > small:first-child");
+  const part = fold ? fold.lastChild : rank ? cell.lastChild : cell;
+  return part.textContent;
 }
 
 function kernelOf(row) {

@@ -75,6 +75,23 @@ def test_trials_without_a_time_are_last_in_both_directions(opened: Open) -> None
         assert set(shown[first:]) == {"–"}
 
 
+@pytest.mark.parametrize("kernel", ["triton_grouped", "padded"])
+def test_medians_are_sorted_as_numbers_before_those_that_failed(opened: Open, kernel: str) -> None:
+    page = opened()
+    table = _table(page, "Medians of tokens")
+    heading = table.locator(f"th[data-heading='{kernel}']")
+    column = heading.evaluate("(heading) => heading.cellIndex")
+    cells = table.locator(f"tbody tr > :nth-child({column + 1})")
+    for sign in (1, -1):
+        heading.get_by_role("button").click()
+        texts = cells.all_inner_texts()
+        last = [text.split()[-1] for text in texts]  # a rank may stand before
+        assert any(text.split()[0] in ("fastest", "tied", "out") for text in texts)
+        medians = [sign * _number(text) for text in last if text[0].isdigit()]
+        assert medians == sorted(medians)
+        assert all(text[0].isalpha() for text in last[len(medians) :])
+
+
 def test_words_are_sorted_as_words_and_equal_ones_stay_in_order(opened: Open) -> None:
     page = opened()
     table = _table(page, "Trials of peers")
