@@ -50,7 +50,9 @@ function watchRecords() {
     history.replaceState(null, "", location.pathname + location.search);
   });
   recordDialog.addEventListener("click", (event) => {
-    if (event.target === recordDialog) recordDialog.close(); // beside it
+    const { left, right, top, bottom } = recordDialog.getBoundingClientRect();
+    const within = event.clientX >= left && event.clientX <= right && event.clientY >= top && event.clientY <= bottom;
+    if (event.target === recordDialog && !within) recordDialog.close(); // on what is behind it
   });
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.('a[href^="#record-"]');

@@ -153,6 +153,16 @@ def test_an_address_opens_a_record(opened: Open, sweep: list[Record]) -> None:
     assert json.loads(page.locator("dialog pre").inner_text())["kernel"] == sweep[last].kernel
 
 
+def test_a_click_beside_the_dialog_closes_it_and_one_on_its_edge_does_not(opened: Open) -> None:
+    page = opened(fragment="#record-0")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text("schema_version").wait_for()
+    dialog.click(position={"x": 6, "y": 200})
+    assert dialog.is_visible()
+    page.mouse.click(3, 3)
+    dialog.wait_for(state="hidden")
+
+
 def test_an_address_of_no_record_opens_nothing(opened: Open) -> None:
     page = opened(fragment="#record-99999")
     assert not page.get_by_role("dialog").is_visible()
