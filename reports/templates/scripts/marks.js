@@ -2,7 +2,7 @@
 // record. A plot is one stop of the Tab key.
 const NEAR = 22; // pixels from a mark within which the pointer means it
 
-// Returns the marks of a panel as {element, number, group}, in the order in which they were drawn.
+// Returns the marks of a panel as {shape, number, group}, in the order in which they were drawn.
 function marksOf(panel) {
   return [...panel.querySelectorAll("[data-records]")].flatMap((group, order) => {
     const drawn = [...group.querySelectorAll("use, path")].filter((shape) => !shape.closest("defs"));
@@ -17,14 +17,14 @@ function markContent(figure, mark) {
   return [element("strong", {}, kernelOf(row)), definitions(facts(row, figure.dataset.measure))];
 }
 
-// Adds the whole configuration to the tooltip of a mark, which the record has.
+// Adds the whole configuration to the tooltip of a mark, which the record has, where its row says only a part.
 async function tellConfiguration(mark) {
   const text = await recordText(mark.number);
   const config = text && JSON.parse(text).config;
-  if (!config || !Object.keys(config).length || pointedAt !== mark.shape || tip.querySelector(".config")) return;
-  const told = definitions([["configuration", configuration(config)]]);
-  told.classList.add("config");
-  tip.append(told);
+  if (!config || !Object.keys(config).length || pointedAt !== mark.shape) return;
+  const words = configuration(config);
+  if ([...tip.querySelectorAll("dd")].some((said) => said.textContent === words)) return;
+  tip.append(definitions([["configuration", words]]));
   place();
 }
 
