@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.text import Annotation
 
 from ..numbers import plain
 from .canvas import LETTER, LINE
@@ -61,16 +62,18 @@ def _first_difference(names: Sequence[str]) -> int:
 
 def write_beside(
     axes: Axes, x: Floats, y: Floats, names: Mapping[int, str], lines: Sequence[tuple[Floats, Floats]] = ()
-) -> None:
+) -> dict[int, Annotation]:
     """Write the names of some marks beside them, over no mark, no other name and no edge; leave out those without room.
 
-    ``names`` are by the index of the mark in ``x`` and ``y``. ``lines`` are what a name covers only if it must.
+    ``names`` are by the index of the mark in ``x`` and ``y``, and so is what was written. ``lines`` are what a name
+    covers only if it must.
     """
     at = _points(axes, x, y)
     points = 72 / axes.figure.dpi
     frame = axes.bbox.x0 * points, axes.bbox.y0 * points, axes.bbox.x1 * points, axes.bbox.y1 * points
     taken = [(across - MARK, up - MARK, across + MARK, up + MARK) for across, up in at.tolist()]
     crossed = [box for line in lines for box in _boxes(_points(axes, *line))]
+    written = {}
     for index, name in names.items():
         places = [(side, _box(at[index], name, side)) for side in SIDES]
         free = (
@@ -83,7 +86,7 @@ def write_beside(
             continue
         (across, up), box = found
         taken.append(box)
-        axes.annotate(
+        written[index] = axes.annotate(
             name,
             (x[index], y[index]),
             (NEAR * across, NEAR / 2 * up),
@@ -92,6 +95,7 @@ def write_beside(
             va={-1: "top", 0: "center", 1: "bottom"}[up],
             fontsize=SIZE,
         )
+    return written
 
 
 def _points(axes: Axes, x: Floats, y: Floats) -> Floats:

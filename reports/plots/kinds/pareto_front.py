@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ...numbers import NO_BREAK, counted, number, place_words, plain
-from ..canvas import panel, svg
+from ..canvas import group_id, panel, svg
 from ..drawing import Drawing, scale_words
 from ..labels import write_beside
 from ..marks import KernelMarks, draw_bound, draw_line
@@ -66,14 +66,15 @@ def pareto_front(
     steps = np.repeat(time[order], 2)[1:], np.repeat(costs[order], 2)[:-1]
     draw_line(axes, *steps, color=MUTED, linewidth=1, linestyle=(0, (4, 2)))
     kernels, low, high = words(rows, "kernel"), column(rows, "low_ms"), column(rows, "high_ms")
-    for index, (kernel, record) in enumerate(zip(kernels, rows["record"].tolist(), strict=True)):
-        marks = KernelMarks(styles, kernel)
+    looks = [KernelMarks(styles, kernel) for kernel in kernels]
+    for index, (marks, record) in enumerate(zip(looks, rows["record"].tolist(), strict=True)):
         marks.intervals(axes, [costs[index]], [low[index]], [high[index]], across=True)
         marks.marks(axes, [time[index]], [costs[index]], [int(record)], size=7 if front[index] else 5)
     upright = [(np.full(2, bound), np.array(axes.get_ylim()))] if bound else []
     intervals = [(np.array(ends), np.full(2, at)) for *ends, at in zip(low, high, costs, strict=True)]
     names = {int(index): plain(kernels[index], NAME) for index in order}
-    write_beside(axes, time, costs, names, [steps, *upright, *intervals])
+    for index, text in write_beside(axes, time, costs, names, [steps, *upright, *intervals]).items():
+        text.set_gid(group_id(looks[index].index))  # the legend hides a name with its mark
     axis_title(axes, "median time (ms)")
     return figure
 

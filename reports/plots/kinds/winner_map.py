@@ -102,13 +102,12 @@ def winner_map(frame: pd.DataFrame, second: str, styles: Mapping[str, Style]) ->
 def _draw_cell(axes: Axes, cell: Cell, x: int, y: int, letters: int, styles: Mapping[str, Style]) -> None:
     """Draw a tint, the mark of the winner, and two lines beside it in a cell that is so many letters wide."""
     look = KernelMarks(styles, cell.kernel)
-    box = Rectangle((x, y), 1, 1, facecolor=look.style.colour, alpha=TINT, edgecolor="none")
-    box.set_gid(group_id(look.index))
-    axes.add_artist(box)
+    gid = group_id(look.index)  # the legend hides all of a cell
+    axes.add_artist(Rectangle((x, y), 1, 1, facecolor=look.style.colour, alpha=TINT, edgecolor="none", gid=gid))
     look.marks(axes, [x + 0.9 / letters], [y + 0.32], [cell.record])
     first, second = cell.lines(letters - 3)
-    axes.text(x + 2.0 / letters, y + 0.32, first, va="center", fontsize=8.5)
-    axes.text(x + 2.0 / letters, y + 0.74, second, va="center", fontsize=8.0)
+    axes.text(x + 2.0 / letters, y + 0.32, first, va="center", fontsize=8.5, gid=gid)
+    axes.text(x + 2.0 / letters, y + 0.74, second, va="center", fontsize=8.0, gid=gid)
 
 
 def _heads(columns: Sequence[str], lines: Sequence[str]) -> tuple[str, list[str], list[str]]:

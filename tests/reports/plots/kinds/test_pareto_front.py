@@ -10,7 +10,7 @@ from drawn import dashed, frame_of, intervals, marks, texts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from moebench.reports.plots.canvas import settings
+from moebench.reports.plots.canvas import group_id, settings
 from moebench.reports.plots.kinds.pareto_front import on_front, pareto_drawings, pareto_front, reach
 from moebench.reports.plots.palette import styles
 from moebench.results.record import Clocks, Record, Roofline
@@ -70,6 +70,16 @@ def test_times_have_intervals_and_the_steps_of_the_front_and_the_lowest_bound_ar
     left, right = figure.axes[0].get_xlim()
     assert left < bound
     assert right > frame["high_ms"].max()
+
+
+def test_a_name_belongs_to_the_series_of_its_mark(make: Make) -> None:
+    frame = frame_of(_three(make))
+    looks = styles(frame["kernel"])
+    figure = pareto_front(frame, "peak_mib", looks)
+    assert figure is not None
+    named = {text.get_text(): text.get_gid() for text in figure.axes[0].texts if text.get_text() in looks}
+    assert {"fast", "small"} <= set(named)
+    assert named == {name: group_id(list(looks).index(name)) for name in named}
 
 
 def test_a_panel_reaches_to_the_end_of_the_longest_interval(make: Make) -> None:

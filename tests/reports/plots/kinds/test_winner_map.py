@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moebench.reports.numbers import exact
-from moebench.reports.plots.canvas import settings
+from moebench.reports.plots.canvas import group_id, settings
 from moebench.reports.plots.kinds.winner_map import Cell, map_drawings, winner_map, winners
 from moebench.reports.plots.palette import styles
 from moebench.results.record import Record
@@ -39,6 +39,8 @@ def test_every_cell_names_the_winner_its_margin_and_ties(make: Make) -> None:
     figure = winner_map(frame, "load", styles(frame["kernel"]))
     assert figure is not None
     assert {"by 100 %", "by 50.0 %", "tied, 2.00 %", "uniform", "zipf:1"} <= set(texts(figure))
+    series = {text.get_text(): text.get_gid() for text in figure.axes[0].texts}
+    assert series["b"] == series["by 50.0 %"] == group_id(1), "the legend hides the texts of a cell with its mark"
 
 
 @given(st.lists(st.integers(0, 2), min_size=12, max_size=12), st.integers(2, 4))
