@@ -22,8 +22,8 @@ class TooLong(UserError, ValueError):
 LONGEST: Final = 2**26
 """Bytes of the longest text that is read at once, 64 MiB: more than any file of settings, text or trace has."""
 
-
-GZIP: Final = b"\x1f\x8b"  # how a file of gzip begins
+GZIP: Final = b"\x1f\x8b"
+"""Beginning of a file that gzip compressed (RFC 1952, section 2.3.1)."""
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

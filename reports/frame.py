@@ -24,7 +24,7 @@ MEASURED: Final = (
     *("median_ms", "low_ms", "high_ms", "bound_ms", "tokens_per_s", "useful_tflop_per_s", "peak_mib", "energy_j"),
     "drop_rate",
 )
-USED: Final = ("peak_mib", "energy_j")
+OF_FAILED_TOO: Final = ("peak_mib", "energy_j")
 """Measures that a failed trial may have too, after its first call; only those of trials that passed are drawn."""
 TEXT: Final[dict[str, Callable[[Row], object]]] = {
     "facet": lambda row: row.place.facet.title,
@@ -95,7 +95,7 @@ def section_frame(section: Section) -> pd.DataFrame:
     searched = any(row.record.point.stage for row in rows)
     text = TEXT | (SEARCHED if searched else {})
     values = {name: named(name).value for name in MEASURED}
-    numbers = NUMBERS | {name: _of_passed(of) if name in USED else of for name, of in values.items()}
+    numbers = NUMBERS | {name: _of_passed(of) if name in OF_FAILED_TOO else of for name, of in values.items()}
     return pd.DataFrame(
         {
             "record": [section.index(row.record) for row in rows],

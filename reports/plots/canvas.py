@@ -36,7 +36,7 @@ LINE: Final = 0.17  # inches from a line of text to the next
 PANELS: Final = 12  # of one drawing: more are not compared by eye, and six measures of them take a page a second
 EDGE: Final = 0.1  # inches around everything
 POINTS: Final = 72  # of an inch, which are the pixels of an SVG
-MEASURED: Final = 20_000  # texts of which the extents are kept
+KEPT_TEXTS: Final = 20_000  # texts of which the extents are kept
 
 Entry = TypeVar("Entry")
 
@@ -199,7 +199,7 @@ class _Renderer(RendererSVG):
     ) -> tuple[float, float, float]:
         key = (s, prop.get_size_in_points())
         if key not in _extents:
-            if len(_extents) >= MEASURED:
+            if len(_extents) >= KEPT_TEXTS:
                 _extents.clear()
             _extents[key] = super().get_text_width_height_descent(s, prop, ismath)  # type: ignore[no-untyped-call]
         return _extents[key]

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
 from ..numbers import plain
-from .canvas import LETTER, LINE
+from .canvas import LETTER, LINE, POINTS
 from .scale import Floats
 
 SIZE: Final = 8.5  # points of a letter of a name beside a mark
@@ -69,7 +69,7 @@ def write_beside(
     covers only if it must.
     """
     at = _points(axes, x, y)
-    points = 72 / axes.figure.dpi
+    points = POINTS / axes.figure.dpi
     frame = axes.bbox.x0 * points, axes.bbox.y0 * points, axes.bbox.x1 * points, axes.bbox.y1 * points
     taken = [(across - MARK, up - MARK, across + MARK, up + MARK) for across, up in at.tolist()]
     crossed = [box for line in lines for box in _boxes(_points(axes, *line))]
@@ -100,14 +100,14 @@ def write_beside(
 
 def _points(axes: Axes, x: Floats, y: Floats) -> Floats:
     """Return where places of the axes are on the figure, in points."""
-    found: Floats = axes.transData.transform(np.column_stack([x, y])) * 72 / axes.figure.dpi
+    found: Floats = axes.transData.transform(np.column_stack([x, y])) * POINTS / axes.figure.dpi
     return found
 
 
 def _box(at: Floats, name: str, side: tuple[int, int]) -> Box:
     """Return the left, lower, right and upper end of a name beside a mark."""
     across, up = side
-    width, height = 72 * LETTER * SIZE / 9 * len(name), 72 * LINE * SIZE / 9
+    width, height = POINTS * LETTER * SIZE / 9 * len(name), POINTS * LINE * SIZE / 9
     left = float(at[0]) + NEAR * across - (width if across < 0 else 0)
     low = float(at[1]) + NEAR / 2 * up - {-1: height, 0: height / 2, 1: 0}[up]
     return left, low, left + width, low + height

@@ -68,8 +68,9 @@ def advised_device(word: str | None, records: Sequence[Record]) -> AdvisedDevice
         UnknownName: when nothing has that name.
     """
     recorded = list(dict.fromkeys(record.environment.device for record in records))
-    if word is not None and word.strip().casefold() in ("cpu", "cuda"):
-        return _here("cuda" if word.strip().casefold() == "cuda" else "cpu")
+    kind = word.strip().casefold() if word else ""
+    if kind in ("cpu", "cuda"):
+        return _here("cuda" if kind == "cuda" else "cpu")
     if word is None:
         if len(recorded) > 1:
             listed = " or ".join(f"--device {name!r}" for name in recorded)

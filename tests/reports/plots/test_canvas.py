@@ -40,7 +40,7 @@ def test_a_text_is_measured_once_for_all_figures(monkeypatch: pytest.MonkeyPatch
 
 def test_no_more_texts_are_kept_than_stated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(canvas, "_extents", {})
-    monkeypatch.setattr(canvas, "MEASURED", 3)
+    monkeypatch.setattr(canvas, "KEPT_TEXTS", 3)
     with settings():
         for number in range(10):
             svg(panel(f"title {number}")[0])
