@@ -23,7 +23,7 @@ from moebench.kernels.triton.vllm_tiles import KNOBS, OWN_CHOICE
 
 ROOT = Path(__file__).parents[1]
 TILES = dict(zip(KNOBS, (16, 64, 128, 1, 4, 3), strict=True))
-FOLDERS = ("autotune", "cli", "common", "execution", "kernels", "reports", "results", "suites")
+FOLDERS = ("autotune", "cli", "common", "execution", "integrations", "kernels", "reports", "results", "suites")
 RUN = """
 import sys
 sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", "")]

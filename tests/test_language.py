@@ -13,7 +13,7 @@ import typer
 from moebench.cli.main import app
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("autotune", "cli", "common", "execution", "kernels", "reports", "results", "suites", "tests")
+FOLDERS = ("autotune", "cli", "common", "execution", "integrations", "kernels", "reports", "results", "suites", "tests")
 RIDDLES = {
     "Of", "What", "Who", "Where", "As", "Whose", "Whoever", "Whether", "That", "Its", "It", "They", "Those", "So"
 }  # fmt: skip

@@ -21,7 +21,8 @@ ARROWS: dict[str, set[str]] = {
     "autotune": {"common", "execution", "kernels", "results"},
     "suites": {"common", "autotune", "execution", "kernels", "results"},
     "reports": {"common", "results"},
-    "cli": {"common", "suites", "autotune", "execution", "results", "reports", "kernels"},
+    "integrations": {"common", "kernels", "autotune", "results"},
+    "cli": {"common", "suites", "autotune", "execution", "results", "reports", "kernels", "integrations"},
 }
 
 

@@ -1,0 +1,1 @@
+"""Plug-ins for the projects where users are, one folder for each project."""
