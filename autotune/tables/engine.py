@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from ...common.plugins import Catalog
+from .lora_files import is_lora_name
+from .own_tiles import OwnTiles
 from .serving_file import Finding, PlacedFile, ServingError, ServingFile, Severity, TileFileName
 
 
@@ -18,13 +20,14 @@ class Engine(ABC):
     Its name is that of its file in `engines`; the file's ``engine`` is its one instance. ``label`` is the name as the
     project spells it. ``version_rule`` says what the engine does with the Triton version of a file. ``own_kernel`` is a
     remark on its kernel for those who export, or "". ``scales_by_row``: its file names distinguish weights with a scale
-    for every row.
+    for every row. ``ships`` is where its installed package has files of its own, or "".
     """
 
     label: ClassVar[str]
     version_rule: ClassVar[str]
     own_kernel: ClassVar[str] = ""
     scales_by_row: ClassVar[bool] = False
+    ships: ClassVar[str] = ""
 
     @property
     def name(self) -> str:
@@ -67,6 +70,13 @@ class Engine(ABC):
         """Return the name of a device as file names have it."""
         return re.sub(r"[\s/]+", "_", device)
 
+    def own_tiles(self, name: TileFileName) -> OwnTiles | None:
+        """Return the tiles that the engine takes without a file, for weights that are not scaled by blocks.
+
+        None where they are not known.
+        """
+        return None
+
     def tuned_with(self, placed: PlacedFile) -> str | None:
         """Return the Triton version that a file was tuned with, None where nothing says it."""
         return placed.content.triton
@@ -101,4 +111,6 @@ def engine_of(path: Path) -> Engine:
         engine = ENGINES.load(name)
         if engine.owns(path):
             return engine
+    if is_lora_name(path.name):
+        raise ServingError(f"{path} holds tiles of vLLM's LoRA kernels: `moebench tables lint` reads its folder")
     raise ServingError(f"{path} has no name of tuned tiles: E=…,N=…,device_name=….json is one")

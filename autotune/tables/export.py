@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from ...common.errors import UserError
 from ...common.files import write_whole
 from ...kernels.triton.vllm_tiles import KNOBS
 from .engine import Engine
-from .serving_file import ServingFile, TileFileName
+from .own_tiles import OwnTiles, pinned, shipped
+from .serving_file import ServingFile, TileFileName, Tiles
 
 SAME_TILES = "vllm_fused_moe"
 """The kernel whose tiles are those of vLLM's `fused_moe_kernel`; SGLang's kernel began as a copy of it."""
@@ -57,7 +59,8 @@ class Exported:
     """A file for an engine, and the text of one beside it that says where it came from.
 
     ``folder`` is relative to the one that is given to the engine. ``own`` has the T for which the engine's own choice
-    was kept: a file cannot express that, and they will take the tiles of the nearest M.
+    was kept. With ``pinned`` the file has the engine's own tiles for them, and says where they are from; with None they
+    will take the tiles of the nearest M. ``smallest`` is the smallest M of the file.
     """
 
     folder: str
@@ -65,6 +68,8 @@ class Exported:
     body: str
     about: str
     own: tuple[int, ...]
+    smallest: int
+    pinned: str | None = None
 
     def write(self, root: Path) -> Path:
         """Write both files, each whole or not at all, and return the path of the engine's.
@@ -78,16 +83,19 @@ class Exported:
         return path
 
 
-def export(tuned: Iterable[Tuned], engine: Engine) -> list[Exported]:
+def export(tuned: Iterable[Tuned], engine: Engine, *, pin: bool = False) -> list[Exported]:
     """Return the files of tuned layers for an engine.
 
     The engines' files hold nothing but batch sizes and tiles, so a file beside each says what was measured, and how.
+    With ``pin`` batches for which the engine's own choice was kept, and those far from any measured one, have its own
+    tiles in the file.
 
     Raises:
-        NotExportable: for another kernel, for nothing to export, and for layers whose files would have one name.
+        NotExportable: for another kernel, for nothing to export, for layers whose files would have one name, and with
+            ``pin`` where the engine's own tiles are not known.
         ServingError: for a device or a Triton version that no file name can hold.
     """
-    exported = [_export(one, engine) for one in tuned]
+    exported = [_export(one, engine, pin=pin) for one in tuned]
     for index, one in enumerate(exported):
         for other in exported[:index]:
             if (one.folder, one.name) == (other.folder, other.name):
@@ -98,7 +106,7 @@ def export(tuned: Iterable[Tuned], engine: Engine) -> list[Exported]:
     return exported
 
 
-def _export(tuned: Tuned, engine: Engine) -> Exported:
+def _export(tuned: Tuned, engine: Engine, *, pin: bool) -> Exported:
     if tuned.kernel != SAME_TILES:
         why = ELSEWHERE.get(tuned.kernel, "its tiles are not those of the engines' kernel")
         raise NotExportable(
@@ -123,17 +131,44 @@ def _export(tuned: Tuned, engine: Engine) -> Exported:
         dtype=DTYPES[tuned.dtype],
         per_channel=engine.scales_by_row and tuned.dtype == "float8_e4m3fn",
     )
-    configs = {T: {word: int(number) for word, number in config.items()} for T, config in chosen.items()}
+    configs: dict[int, Tiles] = {T: {word: int(n) for word, n in config.items()} for T, config in chosen.items()}
+    folder, file = engine.folder(tuned.triton), engine.file_name(name)
+    by_itself = _own_tiles(engine, name, Path(folder, file)) if pin else None
+    if by_itself is not None:
+        configs = pinned(configs, own, by_itself)
+    source = by_itself.source if by_itself else None
     return Exported(
-        folder=engine.folder(tuned.triton),
-        name=engine.file_name(name),
+        folder=folder,
+        name=file,
         body=engine.body(ServingFile(name=name, configs=configs, triton=tuned.triton)),
-        about=json.dumps(_about(tuned, engine, own), indent=2) + "\n",
+        about=json.dumps(_about(tuned, engine, own, source), indent=2) + "\n",
         own=own,
+        smallest=min(configs),
+        pinned=source,
     )
 
 
-def _about(tuned: Tuned, engine: Engine, own: tuple[int, ...]) -> dict[str, object]:
+def _own_tiles(engine: Engine, name: TileFileName, file: Path) -> OwnTiles:
+    """Return the tiles that an engine takes by itself: those of a file that its installed package ships, or its rule.
+
+    Raises:
+        NotExportable: where they are not known.
+    """
+    package, _, inside = engine.ships.partition("/")
+    spec = find_spec(package) if package else None
+    for root in (spec and spec.submodule_search_locations) or ():
+        if (path := Path(root, inside, file)).is_file():
+            return shipped(engine.load(path), f"the file {file.name} that the installed {engine.label} ships")
+    found = engine.own_tiles(name)
+    if found is None:
+        raise NotExportable(
+            f"the tiles that {engine.label} takes by itself for {name.dtype or '16-bit floats'} on {name.device} are "
+            "not known: export without --pin"
+        )
+    return found
+
+
+def _about(tuned: Tuned, engine: Engine, own: tuple[int, ...], source: str | None) -> dict[str, object]:
     kernel = f"measured with moebench's {SAME_TILES}, which is vLLM's fused_experts and its Triton kernel"
     remark = f"; {engine.own_kernel}" if engine.own_kernel else ""
     return {
@@ -147,5 +182,6 @@ def _about(tuned: Tuned, engine: Engine, own: tuple[int, ...]) -> dict[str, obje
         "model_width": tuned.D,
         "experts_per_token": tuned.K,
         "left_to_the_engine": list(own),
+        "engine_tiles_pinned_from": source,
         **tuned.about,
     }

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...kernels.hardware.gpus import gpu_named
-from ...kernels.triton.vllm_tiles import BLOCKS, shared_bytes
+from ...kernels.hardware.reported_names import USUALLY, is_reported, likely_meant
+from ...kernels.triton.vllm_tiles import BLOCKS, KNOBS, shared_bytes
 from .engine import ENGINES, Engine, engine_of
 from .export import ABOUT
+from .lora_files import check_lora, is_lora_name
 from .serving_file import Finding, PlacedFile, ServingError, Severity, Tiles
 
 # Bytes of an element of a row and of a weight, where tiles of them are known to lie in shared memory. Weights of four
@@ -28,15 +30,14 @@ ELEMENTS: dict[str | None, tuple[int, int]] = {
     "int8_w8a16": (2, 1),
     "int4_w4a16": (2, 0),
 }
-LORA = ("_SHRINK", "_EXPAND")  # how the names of vLLM's files for LoRA end
-LONGER_NAMES = {"NVIDIA_A100": "NVIDIA_A100-SXM4-80GB", "NVIDIA_H100": "NVIDIA_H100_80GB_HBM3"}
+OTHER_BACKEND = re.compile(r",backend=\w+$")  # tiles of another kernel than Triton's, such as vLLM's for FlyDSL
 DECODED = 16  # a block of rows of the smallest tile: batches up to this size want the same tiles
 RINGS_ON_AMD = (3, 2)  # the first Triton that keeps tiles in several buffers there
 
 
 @dataclass(frozen=True)
 class Linted:
-    """The number of files of tuned tiles, and the findings, the worst first."""
+    """The number of files of tuned tiles, those for LoRA kernels among them, and the findings, the worst first."""
 
     files: int
     findings: list[Finding]
@@ -55,14 +56,19 @@ def lint(folder: Path, *, triton: str | None = None, engine: Engine | None = Non
         raise ServingError(
             f"{folder} is no folder: give one with files such as E=8,N=7168,device_name=NVIDIA_H200.json"
         )
-    findings, files = [], 0
+    findings: list[Finding] = []
+    files = 0
     placed: dict[str, list[PlacedFile]] = {name: [] for name in ENGINES.names()}
     for path in sorted(folder.rglob("*.json")):
         file = str(path.relative_to(folder))
         if path.name.endswith(ABOUT):
             continue
-        if not path.name.startswith("E="):
-            findings.append(_lora(file) if path.stem.endswith(LORA) else _another_name(file))
+        if is_lora_name(path.name):
+            files += 1
+            findings += check_lora(path, file)
+            continue
+        if not path.name.startswith("E=") or OTHER_BACKEND.search(path.stem):
+            findings.append(_another_name(file))
             continue
         files += 1
         reader = engine or engine_of(path)
@@ -78,16 +84,6 @@ def lint(folder: Path, *, triton: str | None = None, engine: Engine | None = Non
         findings += reader.check(mine, folder)
     worst = {severity: rank for rank, severity in enumerate(Severity)}
     return Linted(files, sorted(findings, key=lambda finding: (worst[finding.severity], finding.file)))
-
-
-def _lora(file: str) -> Finding:
-    return Finding(
-        severity=Severity.note,
-        kind="name",
-        file=file,
-        sentence="holds tiles of vLLM's LoRA kernels",
-        remedy="they are not checked here",
-    )
 
 
 def _another_name(file: str) -> Finding:
@@ -129,14 +125,15 @@ def _unreachable(placed: PlacedFile, engine: Engine) -> Iterator[Finding]:
 
 
 def _unreported(placed: PlacedFile) -> Iterator[Finding]:
-    """Yield a finding for a device whose driver reports a longer name, so that the engine never asks for the file."""
+    """Yield a finding for a device that no driver reports, so that the engine never asks for the file."""
     device = placed.content.name.device
-    if device in LONGER_NAMES:
+    rare = is_reported(device) and device in USUALLY
+    if (meant := likely_meant(device)) and (rare or not is_reported(device)):
         yield placed.finding(
             Severity.warning,
             "name",
-            f"no driver reports a device as {device}",
-            f"name the variant that it is for, such as {LONGER_NAMES[device]}",
+            f"{'hardly a' if rare else 'no'} driver reports a device as {device}",
+            f"give it the name that nvidia-smi or rocm-smi shows, such as {meant}",
         )
 
 
@@ -148,7 +145,8 @@ def _below_the_smallest(placed: PlacedFile) -> Iterator[Finding]:
             Severity.warning,
             "keys",
             f"batches of M = 1 to {smallest - 1} take the tiles of M = {smallest}",
-            f"tune small batches too, --tokens 1,16,{smallest}",
+            f"tune small batches too, --tokens 1,16,{smallest}, or write the engine's own tiles for them, "
+            "`moebench tables export --pin`",
         )
 
 
@@ -204,7 +202,7 @@ def _launch(placed: PlacedFile, engine: Engine, triton: str | None) -> Iterator[
     for M, tiles in placed.content.configs.items():
         if "num_stages" not in tiles:
             continue
-        counted = {word: int(number) for word, number in tiles.items()}
+        counted = {word: int(tiles[word]) for word in KNOBS if word in tiles}
         if name.block_shape:
             counted["BLOCK_SIZE_K"] = min(counted["BLOCK_SIZE_K"], *name.block_shape)
         if one_buffer:

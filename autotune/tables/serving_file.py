@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...common.errors import UserError
 
-Tiles = Mapping[str, int | bool]
+Tiles = Mapping[str, int | bool | str]
 
 _NAME = re.compile(
     r"E=(?P<E>\d{1,9}),N=(?P<N>\d{1,9}),device_name=(?P<device>[\w.()+@-]+?)"

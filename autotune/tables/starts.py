@@ -23,7 +23,8 @@ def candidates(file: ServingFile) -> dict[int, dict[str, int]]:
     """Return configurations of ``vllm_fused_moe`` by tokens, without those that have more knobs than it is tuned in."""
     if refusal(file):
         return {}
-    known = {M: _knobs(tiles) for M, tiles in file.configs.items()}
+    numbers = {M: tiles for M, tiles in file.configs.items() if not any(isinstance(n, str) for n in tiles.values())}
+    known = {M: _knobs(tiles) for M, tiles in numbers.items()}
     return {M: knobs for M, knobs in known.items() if knobs.keys() == set(KNOBS)}
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from ...kernels.triton.vllm_tiles import BLOCKS, KNOBS
 from .serving_file import Finding, ServingError, ServingFile, Severity, TileFileName, Tiles
 
 LARGEST_FILE = 1 << 20
 LARGEST_NUMBER = 1 << 31
-MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 NEEDED = KNOBS[:4]  # Triton has defaults for warps and stages
 BESIDE = {
     "SPLIT_K": "vLLM sets it to 1",
@@ -22,6 +21,8 @@ BESIDE = {
     "matrix_instr_nonkdim": "AMD",
     "kpack": "AMD",
     "USE_TMA": "SGLang's down projection",
+    "num_ctas": "Triton",
+    "grf_mode": "Intel, as text",
 }
 """Arguments that the engines' kernels take beside the knobs, and where they are from."""
 
@@ -41,19 +42,12 @@ def read_tiles(
 
     try:
         name = TileFileName.parse(path.name)
-        content = _content(path)
     except ServingError as problem:
         return error(str(problem), "rename it")
-    except OSError as problem:
-        return error(f"cannot be read ({problem.strerror})", "give a file that can be read")
-    if len(content) > LARGEST_FILE:
-        return error(f"is longer than {LARGEST_FILE} bytes", "give a file of tuned tiles")
     try:
-        body = json.loads(_text(content), object_pairs_hook=_Pairs, parse_constant=_no_number)
-    except (ValueError, RecursionError) as problem:
-        return error(f"is no JSON ({problem})", "write it anew")
-    if not isinstance(body, _Pairs):
-        return error("holds no JSON object", "write an object from batch sizes to tiles")
+        body = read_pairs(path)
+    except Unreadable as problem:
+        return error(str(problem), problem.remedy)
     configs, triton, findings = _Body(file, version_key, stray).read(body)
     if not configs:
         findings.append(
@@ -62,22 +56,48 @@ def read_tiles(
     return ServingFile(name=name, configs=configs, triton=triton), findings
 
 
+class Unreadable(ValueError):
+    """A file without a JSON object that an engine could read; it says why, and ``remedy`` what to do."""
+
+    def __init__(self, why: str, remedy: str) -> None:
+        super().__init__(why)
+        self.remedy = remedy
+
+
+class Pairs(list[tuple[str, object]]):
+    """A JSON object as its pairs, so that a key that is in it twice is seen."""
+
+
+def read_pairs(path: Path) -> Pairs:
+    """Return the JSON object in a file.
+
+    Raises:
+        Unreadable: for a file that cannot be read, is too long, or holds no JSON object in UTF-8.
+    """
+    try:
+        content = _content(path)
+    except OSError as problem:
+        raise Unreadable(f"cannot be read ({problem.strerror})", "give a file that can be read") from problem
+    if len(content) > LARGEST_FILE:
+        raise Unreadable(f"is longer than {LARGEST_FILE} bytes", "give a file of tuned tiles")
+    # Engines open a file as UTF-8 text. Python's JSON takes bytes in other encodings too.
+    if (encoding := json.detect_encoding(content)) != "utf-8":
+        named = "UTF-8 with a byte order mark" if encoding == "utf-8-sig" else encoding.upper()
+        raise Unreadable(f"is {named}, which no engine reads", "save it as UTF-8 without a byte order mark")
+    try:
+        body = json.loads(content.decode(), object_pairs_hook=Pairs, parse_constant=_no_number)
+    except (ValueError, RecursionError) as problem:
+        raise Unreadable(f"is no JSON ({problem})", "write it anew") from problem
+    if not isinstance(body, Pairs):
+        raise Unreadable("holds no JSON object", "write one anew")
+    return body
+
+
 def _content(path: Path) -> bytes:
     if path.exists() and not path.is_file():  # a pipe would be waited for
         raise OSError(errno.EINVAL, "no regular file")
     with path.open("rb") as source:
         return source.read(LARGEST_FILE + 1)
-
-
-class _Pairs(list[tuple[str, object]]):
-    """A JSON object as its pairs, so that a key that is in it twice is seen."""
-
-
-def _text(content: bytes) -> str:
-    """Return the text as engines read it; Python's JSON would also take encodings that they do not."""
-    if content.startswith(MARKS):
-        raise ValueError("it begins with a byte order mark, which no engine reads: save it as UTF-8 without one")
-    return content.decode()
 
 
 def _no_number(constant: str) -> object:
@@ -90,7 +110,7 @@ class _Body:
     version_key: str | None
     stray: str
 
-    def read(self, body: _Pairs) -> tuple[dict[int, Tiles], str | None, list[Finding]]:
+    def read(self, body: Pairs) -> tuple[dict[int, Tiles], str | None, list[Finding]]:
         configs: dict[int, Tiles] = {}
         triton: str | None = None
         findings: list[Finding] = []
@@ -126,17 +146,18 @@ class _Body:
 
     def _tiles(self, M: int, value: object) -> tuple[Tiles | None, list[Finding]]:
         base = Finding(severity=Severity.error, kind="tiles", file=self.file, M=M, sentence="", remedy="tune it anew")
-        if not isinstance(value, _Pairs):
+        if not isinstance(value, Pairs):
             return None, [replace(base, sentence="has no object of tiles")]
-        tiles: dict[str, int | bool] = {}
+        tiles: dict[str, int | bool | str] = {}
         findings: list[Finding] = []
         for word, number in value:
-            if not isinstance(number, int) or not 0 <= number < LARGEST_NUMBER:
+            text = word == "grf_mode" and isinstance(number, str)
+            if not text and (not isinstance(number, int) or not 0 <= number < LARGEST_NUMBER):
                 findings.append(replace(base, sentence=f"{_short(word)} = {_short(number)} is no count"))
             elif word in tiles:
                 findings.append(replace(base, kind="duplicate", sentence=f"{_short(word)} is in its tiles twice"))
             else:
-                tiles[word] = number
+                tiles[word] = cast(int | str, number)
         findings = findings or [replace(base, sentence=fault) for fault in _faults(tiles)]
         strange = [
             replace(
@@ -155,7 +176,7 @@ def _faults(tiles: Tiles) -> Iterator[str]:
         if not tiles.get(word):
             yield f"has no {word}, without which the kernel cannot start"
     for word in (*BLOCKS, "num_warps"):
-        number = tiles.get(word, 1)
+        number = int(tiles.get(word, 1))
         if number & (number - 1):
             yield f"{word} = {number} is no power of two, which Triton wants"
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ...autotune.tables.engine import Engine
+    from ...autotune.tables.export import Exported
     from ...autotune.tables.serving_file import ServingFile
     from ...kernels.tuned.tuned_table import TableEntry, TunedTable
 
@@ -101,3 +102,30 @@ def file_lines(path: Path, engine: Engine, file: ServingFile) -> list[str]:
         ),
         f"  {refusal(file) or f'{len(usable)} of {len(file.configs)} are configurations of vllm_fused_moe'}",
     ]
+
+
+def export_remarks(one: Exported, engine: Engine) -> Iterator[str]:
+    """Yield what a user has to know of an exported file: the batches that would not run the tiles that were tuned."""
+    from ...autotune.tables.lint import DECODED
+    from ...common.packages import is_installed
+
+    package = engine.ships.partition("/")[0]
+    if one.pinned is not None:
+        listed = f"T = {', '.join(map(str, one.own))} and " if one.own else ""
+        yield f"{listed}batches far from any tuned T have {engine.label}'s own tiles, by {one.pinned}"
+        if not is_installed(package):
+            yield (
+                f"{package} is not installed here: should your version ship a {one.name}, its own tiles are those of "
+                f"that file; export where {package} is installed, and they are pinned"
+            )
+        return
+    if one.own:
+        yield (
+            f"for T = {', '.join(map(str, one.own))} {engine.label} chose best by itself, which a file has to spell "
+            "out: they will take the tiles of the nearest T, unless you export with --pin"
+        )
+    if one.smallest > DECODED:
+        yield (
+            f"batches of 1 to {one.smallest - 1} tokens will take the tiles of T = {one.smallest}: tune small batches "
+            f"too, --tokens 1,16,{one.smallest}, or export with --pin"
+        )

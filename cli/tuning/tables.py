@@ -126,12 +126,17 @@ def export_(
     width: Annotated[
         int | None, typer.Option("--model-width", metavar="D", help="Only layers of this width.", show_default="all")
     ] = None,
+    pin: Annotated[
+        bool,
+        typer.Option("--pin", help="Write the engine's own tiles for batches that do best with them."),
+    ] = False,
 ) -> None:
     """Write tuned tables as files that a serving engine loads, and beside each a file about its origin."""
     with _file_errors():
         from ...autotune.tables.engine import ENGINES
         from ...autotune.tables.export import SAME_TILES, export
         from ...autotune.tables.tuned_tiles import tuned
+        from .table_views import export_remarks
 
         target = ENGINES.load(engine)
         tables = _tables(files)
@@ -142,14 +147,10 @@ def export_(
         if not layers:
             refuse(f"no layer of width D = {width} was tuned")
         folder = output or Path(f"tuned-{engine}")
-        for one in export(layers, target):
+        for one in export(layers, target, pin=pin):
             say(one.write(folder))
-            if one.own:
-                listed = ", ".join(map(str, one.own))
-                complain(
-                    f"for T = {listed} {target.label} chose best by itself, which a file cannot express: "
-                    "they will take the tiles of the nearest T"
-                )
+            for remark in export_remarks(one, target):
+                complain(remark)
     say(f"to use them: {target.usage(folder.absolute())}")
 
 

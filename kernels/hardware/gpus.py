@@ -249,10 +249,10 @@ GPUS: tuple[Gpu | TargetGpu, ...] = (
         ),
         processor=ProcessorLimits(warps=8, programs=16, shared_bytes=64 << 10, shared_step=512, reserved_bytes=0),
     ),
-    Gpu(names="MI325X", shared_bytes=64 << 10, target="gfx942"),
+    Gpu(names="MI325X|MI325", shared_bytes=64 << 10, target="gfx942"),
     Gpu(names="MI300A", shared_bytes=64 << 10),
     Gpu(names="MI100|MI210|MI250|MI250X|MI308X", shared_bytes=64 << 10),
-    Gpu(names="MI350X|MI355X", shared_bytes=160 << 10),
+    Gpu(names="MI350X|MI355X|MI350|MI355", shared_bytes=160 << 10),
 )
 
 _TARGETS = {gpu.hardware.target: gpu for gpu in GPUS if isinstance(gpu, TargetGpu)}

@@ -13,11 +13,16 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+from ....kernels.hardware.gpus import gpu_named
+from ....kernels.triton.vllm_tiles import KNOBS
 from ..engine import Engine
-from ..serving_file import Finding, PlacedFile, ServingError, ServingFile, Severity, TileFileName
+from ..own_tiles import OwnTiles
+from ..serving_file import Finding, PlacedFile, ServingError, ServingFile, Severity, TileFileName, Tiles
 from ..tile_reader import read_tiles
 
-PREFIX = "triton_"
+PREFIX, CONFIGS = "triton_", "configs"
+AT_A_DIFFERENCE = "SGLang 0.5.23 takes that of the other projection, and older ones stop"
+LITTLE_SHARED = 128 << 10  # bytes of shared memory below which SGLang has other tiles for float8
 
 
 class SGLang(Engine):
@@ -27,6 +32,7 @@ class SGLang(Engine):
     version_rule = "SGLang takes it only where its own version has no such file"
     own_kernel = "SGLang's kernel began as a copy of it: measure again there"
     scales_by_row = True
+    ships = "sglang/srt/layers/moe/moe_runner/triton_utils"
 
     def owns(self, path: Path) -> bool:
         return path.name.startswith("E=") and path.absolute().parent.name.startswith(PREFIX)
@@ -41,7 +47,7 @@ class SGLang(Engine):
                 f"SGLang's folder is named by the Triton version in numbers, this was tuned with {triton}: "
                 "tune it with a released Triton"
             )
-        return f"configs/{PREFIX}{'_'.join(numbers)}"
+        return f"{CONFIGS}/{PREFIX}{'_'.join(numbers)}"
 
     def body(self, file: ServingFile) -> str:
         return json.dumps({str(M): dict(file.configs[M]) for M in sorted(file.configs)}, indent=4) + "\n"
@@ -49,6 +55,18 @@ class SGLang(Engine):
     def read(self, path: Path, file: str) -> tuple[ServingFile | None, list[Finding]]:
         return read_tiles(
             path, file, version_key=None, stray="take it out: the name of SGLang's folder has the version"
+        )
+
+    def own_tiles(self, name: TileFileName) -> OwnTiles | None:
+        known = gpu_named(name.device)
+        if name.dtype == "fp8_w8a8" and known is None:
+            return None
+        little = known is not None and known.shared_bytes < LITTLE_SHARED and not name.device.startswith("AMD")
+        return OwnTiles(
+            source="SGLang 0.5.23, get_default_config of "
+            "sglang/srt/layers/moe/moe_runner/triton_utils/fused_moe_triton_config.py",
+            tiles=lambda M: _own_float8(M, name, little=little) if name.dtype == "fp8_w8a8" else _own_tiles(M, name),
+            turns=(name.E + 1,),
         )
 
     def usage(self, folder: Path) -> str:
@@ -73,8 +91,8 @@ class SGLang(Engine):
         yield down.finding(
             Severity.warning,
             "down projection",
-            "has no file of the other projection beside it: SGLang stops where the tiles that it takes instead have"
-            " another BLOCK_SIZE_M",
+            "has no file of the other projection beside it: where the tiles that SGLang takes instead have another"
+            f" BLOCK_SIZE_M, {AT_A_DIFFERENCE}",
             f"add {wanted}",
         )
 
@@ -82,7 +100,7 @@ class SGLang(Engine):
 def _folders(folder: Path) -> Iterator[Finding]:
     for path in sorted({folder, *(path for path in folder.rglob(f"{PREFIX}*") if path.is_dir())}):
         version = path.absolute().name
-        if version.startswith(PREFIX) and not re.fullmatch(rf"{PREFIX}\d+(_\d+)*", version):
+        if path.absolute().parent.name == CONFIGS and not re.fullmatch(rf"{PREFIX}\d+(_\d+)*", version):
             yield Finding(
                 severity=Severity.error,
                 kind="version",
@@ -93,15 +111,15 @@ def _folders(folder: Path) -> Iterator[Finding]:
 
 
 def _apart(down: PlacedFile, main: PlacedFile) -> Iterator[Finding]:
-    """Yield where the projections differ in rows: SGLang sorts rows once for both, and stops there."""
+    """Yield where the projections differ in rows: SGLang sorts rows once for both."""
     batches = [M for M in _turns(main.content, down.content) if _rows(main, M) != _rows(down, M)]
     if batches:
         first = batches[0]
         yield down.finding(
-            Severity.error,
+            Severity.warning,
             "down projection",
             f"BLOCK_SIZE_M is {_rows(down, first)}, beside {_rows(main, first)} in {main.file}, for batches of "
-            f"{_listed(batches)}, where SGLang stops",
+            f"{_listed(batches)}, where {AT_A_DIFFERENCE}",
             "give both the same",
             first,
         )
@@ -125,6 +143,22 @@ def _turns(*files: ServingFile) -> list[int]:
 def _listed(numbers: Sequence[int], most: int = 8) -> str:
     shown = ", ".join(map(str, numbers[:most]))
     return f"{shown} and {len(numbers) - most} more" if len(numbers) > most else shown
+
+
+def _own_tiles(M: int, name: TileFileName) -> Tiles:
+    """Return the tiles that SGLang 0.5.23 takes without a file; Triton chooses warps and stages."""
+    sizes = (16, 32, 64, 1) if name.E >= M else (64, 64, 32, 8)
+    return dict(zip(KNOBS, sizes, strict=False))
+
+
+def _own_float8(M: int, name: TileFileName, *, little: bool) -> Tiles:
+    """Return the tiles that SGLang 0.5.23 takes without a file for float8 without blocks of scales."""
+    few, stages = name.E >= M, 2 if name.device.startswith("AMD") else 4
+    if little:
+        knobs = (32, 64, 256, 1, 4, 4) if few else (64, 128, 256, 64, 4, 2)
+    else:
+        knobs = (64, 128, 128, 1, 4, stages) if few else (128, 256, 128, 32, 8, stages)
+    return dict(zip(KNOBS, knobs, strict=True))
 
 
 engine = SGLang()

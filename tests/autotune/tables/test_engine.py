@@ -27,6 +27,11 @@ def test_a_file_that_no_engine_looks_for_is_refused() -> None:
         engine_of(Path("table.json"))
 
 
+def test_tiles_of_lora_kernels_are_named_as_what_they_are() -> None:
+    with pytest.raises(ServingError, match="holds tiles of vLLM's LoRA kernels: `moebench tables lint`"):
+        engine_of(Path("NVIDIA_H200_SHRINK.json"))
+
+
 def test_an_unknown_engine_is_answered_with_the_nearest() -> None:
     with pytest.raises(UnknownName, match="no engine is named 'vlm': did you mean vllm"):
         ENGINES.load("vlm")

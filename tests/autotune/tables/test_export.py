@@ -131,6 +131,46 @@ def test_tokens_for_which_the_engine_did_best_by_itself_are_left_to_it_and_told(
     assert json.loads(one.about)["left_to_the_engine"] == [16]
 
 
+@pytest.mark.parametrize("engine", [VLLM, SGLANG], ids=["vllm", "sglang"])
+def test_with_pin_they_have_the_engines_own_tiles(engine: Engine, tmp_path: Path) -> None:
+    (one,) = export([dataclasses.replace(TUNED, configs={16: OWN_CHOICE, 96: tiles()})], engine, pin=True)
+    path = one.write(tmp_path)
+    file = engine.load(path)
+    own = engine.own_tiles(file.name)
+    assert own is not None
+    assert all(file.configs[file.nearest(M)] == own.tiles(M) for M in range(1, 57))
+    assert all(file.configs[file.nearest(M)] == tiles() for M in range(57, 193))
+    assert all(file.configs[file.nearest(M)] == own.tiles(M) for M in range(193, 9000))
+    assert one.pinned == own.source
+    about = json.loads(path.with_name(path.name.removesuffix(".json") + ".about.json").read_text())
+    assert about["engine_tiles_pinned_from"] == own.source
+    assert not [finding for finding in lint(tmp_path, triton="3.5.1").findings if finding.severity != "note"]
+
+
+def test_with_pin_a_file_that_the_engine_ships_is_its_own_choice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installed package is read, and not imported."""
+    half = dataclasses.replace(TUNED, configs={16: OWN_CHOICE, 96: tiles()})
+    (shipped,) = export([dataclasses.replace(TUNED, configs={8: tiles(64, 2), 32: tiles(128, 2)})], VLLM)
+    folder = tmp_path / "vllm" / "model_executor" / "layers" / "fused_moe" / "configs"
+    shipped.write(folder)
+    (tmp_path / "vllm" / "__init__.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (one,) = export([half], VLLM, pin=True)
+    assert one.pinned == f"the file {one.name} that the installed vLLM ships"
+    file = VLLM.load(one.write(tmp_path / "out"))
+    assert [file.configs[file.nearest(M)] for M in (1, 20, 21, 57)] == [
+        tiles(64, 2), tiles(64, 2), tiles(128, 2), tiles()
+    ]  # fmt: skip
+
+
+def test_with_pin_what_is_not_known_is_refused() -> None:
+    unknown = dataclasses.replace(TUNED, dtype="float8_e4m3fn", device="NVIDIA X1")
+    with pytest.raises(NotExportable, match="are not known: export without --pin"):
+        export([unknown], SGLANG, pin=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

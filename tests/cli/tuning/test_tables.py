@@ -147,6 +147,17 @@ def test_export_writes_and_says_how_to_use_it(form: str, file: str, variable: st
     assert moebench_tables("lint", tmp_path / "out", "--triton", "3.5.1").exit_code == 0
 
 
+@pytest.mark.usefixtures("kept")
+def test_export_tells_of_batches_that_would_not_run_what_is_best(tmp_path: Path) -> None:
+    plain = moebench_tables("export", "--for", "vllm", "-o", tmp_path / "plain")
+    assert "unless you export with --pin" in plain.stderr
+    assert "batches of 1 to 63 tokens will take the tiles of T = 64" in plain.stderr
+    answer = moebench_tables("export", "--for", "vllm", "--pin", "-o", tmp_path / "out")
+    assert "T = 16 and batches far from any tuned T have vLLM's own tiles, by vLLM 0.33.0" in answer.stderr
+    body = json.loads((tmp_path / "out" / f"{STEM}.json").read_text())
+    assert (body["16"]["num_stages"], body["64"]) == (4, TILES)
+
+
 def test_export_of_layers_that_one_name_cannot_tell_apart_asks_for_the_width(kept: Path, tmp_path: Path) -> None:
     made = parse_table(kept.read_text())
     (layer,) = made.entries
