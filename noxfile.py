@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tarfile
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +18,18 @@ CONSTRAINTS = "constraints.txt"
 
 # Two batch sizes: docs/tuning.md has how long they take and what they gain.
 CPU_TUNING = ("scatter", "--model", "Qwen3-30B-A3B", "--width", "512", "--tokens", "256,1024")
+
+# What a user of an installed moebench asks for first; each reads files that the wheel has to bring along.
+TINY = ("smoke", "--shape", "D=64,F=64,E=8,K=2", "--tokens", "16", "--load", "text", "--samples", "10")
+FIRST_COMMANDS = (
+    ("doctor",),
+    ("list", "machines"),
+    ("run", *TINY, "--kernel", "scatter", "--output", "tiny.jsonl"),
+    ("report", "tiny.jsonl"),
+    ("predict", "--model", "DeepSeek-V3", "--machine", "dgx-h100", "--ranks", "8..64"),
+    ("advise", "--model", "Mixtral-8x7B", "--traffic", "decode:64=0.9,prefill:8192=0.1", "--device", "H100"),
+    ("firstlight", "--list", "--output", "session"),
+)
 
 
 def install(session: nox.Session, *groups: str, editable: bool = True) -> None:
@@ -109,6 +123,64 @@ def docs(session: nox.Session) -> None:
     groups = nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "docs")
     session.install("-c", CONSTRAINTS, *groups)
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def dist(session: nox.Session) -> None:
+    """Build the distributions, and prove that each installs and works in a clean environment, far from the repository.
+
+    They are put into dist/, or into the folder that is the argument.
+    """
+    output = Path(*session.posargs or ["dist"]).absolute()
+    constraints = Path(CONSTRAINTS).absolute()
+    session.install(*nox.project.dependency_groups(nox.project.load_toml("pyproject.toml"), "dist"))
+    with tempfile.TemporaryDirectory() as name:
+        built, clean = Path(name) / "built", Path(name) / "clean"
+        session.run("python", "-m", "build", "--outdir", str(built))
+        wheel, sdist = (next(built.glob(pattern)) for pattern in ("*.whl", "*.tar.gz"))
+        session.run("twine", "check", "--strict", str(wheel), str(sdist))
+        compare_with_git(session, sdist)
+        session.run("python", "-m", "venv", str(clean))
+        with session.chdir(name):  # where no folder of the repository can be imported
+            pip = (str(clean / "bin" / "python"), "-m", "pip", "--quiet")
+            run_installed(session, *pip, "install", "-c", str(constraints), str(wheel))
+            check_version(session, clean, wheel)
+            for command in FIRST_COMMANDS:
+                run_installed(session, str(clean / "bin" / "moebench"), *command)
+            run_installed(session, *pip, "uninstall", "--yes", "moebench")
+            run_installed(session, *pip, "install", "-c", str(constraints), f"{sdist}[peers]")
+            check_version(session, clean, sdist)
+            run_installed(session, str(clean / "bin" / "moebench"), "counters", "--kernel", "scatter")
+        output.mkdir(parents=True, exist_ok=True)
+        for stale in output.glob("moebench-*"):
+            stale.unlink()
+        for file in (wheel, sdist):
+            shutil.copy(file, output)
+
+
+def compare_with_git(session: nox.Session, sdist: Path) -> None:
+    """End the session unless a source distribution holds the files of the repository and what is made of them."""
+    listed = session.run("git", "ls-files", "--cached", silent=True, external=True)
+    with tarfile.open(sdist) as archive:
+        held = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    made = {name for name in held if name.startswith("moebench.egg-info/")} | {"PKG-INFO", "setup.cfg"}
+    if differ := sorted(set(str(listed).splitlines()) ^ (held - made)):
+        session.error(f"MANIFEST.in: the source distribution and git differ in {', '.join(differ)}")
+
+
+def run_installed(session: nox.Session, *command: str) -> str:
+    """Run a command of a clean environment, print what it says, and return it."""
+    unset = dict.fromkeys(("PYTHONPATH", "MOEBENCH_TUNED", "MOEBENCH_RATES"))
+    said = session.run(*command, external=True, silent=True, env={**unset, "MOEBENCH_BUSY_MACHINE": "1"})
+    session.log(said)
+    return str(said)
+
+
+def check_version(session: nox.Session, clean: Path, built: Path) -> None:
+    """End the session unless the command of a clean environment says the version that a distribution is named for."""
+    said = run_installed(session, str(clean / "bin" / "moebench"), "--version").strip()
+    if said.replace(" ", "-") not in (built.name.removesuffix("-py3-none-any.whl"), built.name.removesuffix(".tar.gz")):
+        session.error(f"{built.name} says that it is {said}")
 
 
 @nox.session

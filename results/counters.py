@@ -85,6 +85,12 @@ PACKAGES: Final[Mapping[Source, tuple[str, ...]]] = {
 
 NOT_INSTALLED: Final = "none"
 
+ACCEPTED_HERE: Final = Path("results") / "recorded" / "counters"
+"""Folder of the accepted counters in a checkout, as seen from its root."""
+
+ACCEPTED: Final = Path(__file__).parent / "recorded" / "counters"
+"""Folder of the counters that were accepted when moebench was built; in a checkout, the checkout's own."""
+
 
 class CountersError(UserError):
     """Accepted counters that cannot be read or compared; the message names the file and the remedy."""

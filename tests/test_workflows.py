@@ -21,10 +21,10 @@ def sessions() -> set[str]:
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
 def test_every_session_that_is_called_is_there(path: Path) -> None:
-    called = re.findall(r"(?:nox\"|arguments:) -s ((?:[a-z]+ ?)+)", path.read_text())
+    called = re.findall(r"(?:nox\"|arguments:|run: nox) -s ((?:[a-z]+ ?)+)", path.read_text())
     assert called
     assert {name for names in called for name in names.split()} <= sessions()
 
 
-def test_there_is_one_for_pull_requests_and_one_for_a_gpu() -> None:
-    assert [path.stem for path in WORKFLOWS] == ["gpu", "pull-request"]
+def test_there_is_one_for_pull_requests_one_for_a_gpu_and_one_for_releases() -> None:
+    assert [path.stem for path in WORKFLOWS] == ["gpu", "pull-request", "release"]

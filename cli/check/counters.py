@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from ...results.counters import Counters, Source
     from ...suites.gate.counted_cases import Counted
 
-ACCEPTED = Path("results") / "recorded" / "counters"
-
 
 def counters(
     kernel: Annotated[
@@ -37,7 +35,14 @@ def counters(
             "needed, and all kernels take minutes.",
         ),
     ] = False,
-    baseline: Annotated[Path, typer.Option(metavar="FOLDER", help="The accepted counters.")] = ACCEPTED,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The accepted counters.",
+            show_default="those of the checkout here, else those that moebench came with",
+        ),
+    ] = None,
     accept: Annotated[
         bool, typer.Option("--accept", help="Write the counters as they are now over the accepted ones.")
     ] = False,
@@ -51,6 +56,7 @@ def counters(
     """
     if accept and kernel:
         refuse("--accept writes the counters of all kernels: leave out --kernel")
+    baseline = baseline or _accepted(to_write=accept)
     if not baseline.is_dir():
         refuse(f"{baseline}: there is no such folder; go to the root of a checkout, or name another with --baseline")
     source: Source = "machine_code" if machine_code else "calls"
@@ -79,6 +85,13 @@ def counters(
         tell(f"to accept them: moebench counters{option} --accept, and commit {baseline}")
     if any(change.direction.bad for change in since):
         raise typer.Exit(BAD_ANSWER)
+
+
+def _accepted(*, to_write: bool) -> Path:
+    """Return the folder of accepted counters in the checkout here; to be read, else the one beside the package."""
+    from ...results.counters import ACCEPTED, ACCEPTED_HERE
+
+    return ACCEPTED_HERE if to_write or ACCEPTED_HERE.is_dir() else ACCEPTED
 
 
 def _called(kernels: Sequence[str]) -> Counted:
