@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from importlib import metadata
 from typing import TypeVar
 
-from .errors import UserError
+from .errors import UserError, in_one_line
 
 T = TypeVar("T")
 
@@ -18,21 +21,25 @@ class Unusable(UserError, ImportError):
 
 
 def use(package: str, load: Callable[[], T], *, remedy: str) -> T:
-    """Return what ``load`` makes of ``package``, a module's name. Warnings of that package are not shown.
+    """Return what ``load`` makes of ``package``, a module's name.
+
+    Warnings of that package are not shown, and what it prints goes to stderr: a command may be printing JSON.
 
     Raises:
-        Unusable: whatever ``load`` raised. An installed package may fail with any error: for a library that it was not
-            built for, a driver that is too old, a name that another version has.
+        Unusable: whatever ``load`` raised but KeyboardInterrupt, which passes. An installed package may fail with any
+            error: for a library that it was not built for, a driver that is too old, a name that another version has,
+            or the panic of an extension in Rust, which is no Exception.
     """
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(sys.stderr):
             warnings.simplefilter("ignore")
             return load()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         if isinstance(error, ModuleNotFoundError) and error.name == package.partition(".")[0]:
             raise Unusable(f"{package} is not installed; {remedy}", name=package) from error
-        said = (str(error) or "no message").splitlines()[0]
-        why = f"{package} is installed and cannot be imported ({type(error).__name__}: {said})"
+        why = f"{package} is installed and cannot be imported ({in_one_line(error)})"
         raise Unusable(f"{why}; {remedy}", name=package) from error
 
 
@@ -50,3 +57,21 @@ def installed_version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+@dataclass(frozen=True)
+class Release:
+    """The release of another project from whose sources an adapter was written.
+
+    ``distribution`` is the name under which it is installed, ``version`` that of the release, ``source`` the place
+    where its interface was read, as a path of its repository.
+    """
+
+    distribution: str
+    version: str
+    source: str
+
+    def beside_installed(self) -> str:
+        """Return the release in words, and which version is installed here."""
+        found = installed_version(self.distribution)
+        return f"{self.distribution} {self.version} ({self.source}), {f'{found} is' if found else 'none'} installed"

@@ -61,6 +61,22 @@ def decisions_index() -> str:
     return "\n".join(f"- [{title}](#{heading_anchor(title)})" for level, title in headings(text) if level == 2)
 
 
+def adapter_table() -> str:
+    """List the kernels of other projects, the release that each was read against, and what it says of itself."""
+    from moebench.kernels.catalog import KERNELS  # noqa: PLC0415  # brings torch, which no other part needs
+    from moebench.kernels.implementations._peer import Adapter  # noqa: PLC0415
+
+    rows = ["| kernel | read against | what it calls |", "|---|---|---|"]
+    for kernel in map(KERNELS.load, KERNELS.names()):
+        if isinstance(kernel, Adapter):
+            release = kernel.read_against
+            rows.append(
+                f"| `{kernel.name}` | {release.distribution} {release.version}, `{release.source}` "
+                f"| {KERNELS.summary(kernel.name)} |"
+            )
+    return "\n".join(rows)
+
+
 def package_tree() -> str:
     """List every module of the package with the first line of its docstring, a section for each folder."""
     packages = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-dir"]
@@ -180,6 +196,7 @@ GENERATED: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "docs/advice.md": {"example": advice_example, "schema": advice_schema},
     "docs/architecture.md": {"tree": package_tree},
     "docs/decisions.md": {"index": decisions_index},
+    "docs/integrations.md": {"adapters": adapter_table},
     "docs/reading_a_report.md": {
         "winners": report_walk.winners,
         "answer": report_walk.answer,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..common.errors import in_one_line
 from ..common.names import UnknownName
 from ..common.plugins import Catalog
 
@@ -30,12 +31,12 @@ class Kernels(Catalog["Kernel"]):
             return super().load(name)
         except UnknownName:
             raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001  # whatever a file raises is its reason
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever a file raises is its reason
             from .unimportable import Unimportable  # noqa: PLC0415  # imports torch
 
-            message = (str(error) or "no message").splitlines()[0]
-            cause = f"{type(error).__name__}: {message}"
-            reason = f"{name}.py cannot be imported ({cause}); mend it, or leave the kernel out"
+            reason = f"{name}.py cannot be imported ({in_one_line(error)}); mend it, or leave the kernel out"
             self.unimportable[name] = Unimportable(name, reason)
             return self.unimportable[name]
 

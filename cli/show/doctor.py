@@ -40,6 +40,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     from ...execution.trial.local_environment import environment_of
     from ...execution.trial.rates_for_layers import keep_rates
     from ...kernels.catalog import KERNELS
+    from ...kernels.implementations._peer import Adapter
     from ...kernels.problem.models import model
     from ...results.record.environment import commit
     from ...results.timing.memory import available_bytes
@@ -47,6 +48,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
     from .energy_readings import energy_of
     from .quietness import findings
 
+    kernels = [KERNELS.load(name) for name in KERNELS.names()]
     quiet = _by_name(findings())
     device, gpu = _device()
     problem = model("Mixtral-8x7B").problem(T=512)
@@ -65,7 +67,8 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON for 
         "kept_for_layers": str(keep_rates(machine, again=True) or "nothing"),
         "how_quiet": quiet,
         "energy": _by_name([energy_of(device)]),
-        "kernels": {name: KERNELS.load(name).supports(problem, device) or "usable" for name in KERNELS.names()},
+        "kernels": {kernel.name: kernel.supports(problem, device) or "usable" for kernel in kernels},
+        "read_against": {one.name: one.read_against.beside_installed() for one in kernels if isinstance(one, Adapter)},
         "extras": {name: _state(name, extra) for name, extra in OPTIONAL.items()},
     }
     if as_json:

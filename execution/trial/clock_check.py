@@ -11,6 +11,7 @@ from typing import Final
 import torch
 from torch.utils.benchmark import Timer
 
+from ...common.errors import in_one_line
 from ...kernels.catalog import KERNELS
 from ...kernels.kernel import Kernel
 from ...kernels.problem import Problem
@@ -22,7 +23,6 @@ from ...results.timing.cpu_clock import CpuClock
 from ...results.timing.cuda_clock import ColdCudaClock, TorchCudaDevice
 from ...results.timing.nvml import connect
 from .checks.accuracy import verdict
-from .failure import first_line
 from .reference_check import ReferenceCheck, Subject, call
 
 SAMPLES: Final = 15  # of our clock in one turn; other projects decide for themselves
@@ -105,7 +105,7 @@ def check(
             try:
                 yield _compared(KERNELS.load(name), shape.replace(T=pair.tokens), device, pair)
             except Exception as error:  # noqa: BLE001  # a kernel or a rival that raises costs this comparison alone
-                yield Skipped(kernel=name, tokens=pair.tokens, rival=pair.rival, reason=first_line(error))
+                yield Skipped(kernel=name, tokens=pair.tokens, rival=pair.rival, reason=in_one_line(error))
 
 
 def by_clock(clock: Clock) -> Rival:

@@ -35,11 +35,6 @@ def ending(error: BaseException) -> Status:
     return Status.crashed
 
 
-def first_line(error: Exception) -> str:
-    """Return an exception in one line: its type, and the first line of its message."""
-    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"
-
-
 def _of_memory(error: BaseException) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from ...common.errors import in_one_line
 from ...results.record import Memory, Status
 from ...results.timing.clock import CallBytes, Clock, Sample
 from ...results.timing.cpu_clock import fitted, how_cold, next_set
@@ -18,7 +19,7 @@ from .checks.timed_inputs import TimedInputs
 from .checks.unannounced_check import UnannouncedCheck
 from .checks.watched_sampler import WatchedSampler
 from .entry import TrialEntry, alive, subjects
-from .failure import ending, first_line
+from .failure import ending
 from .reference_check import ReferenceCheck, Subject
 from .task import NOBODY, Announce, Task
 from .trial_checks import TrialChecks
@@ -136,7 +137,7 @@ class TimedRounds:
             sampler.prepare(LockstepClock(rotation.clock))
         except Exception as error:
             status = ending(error)
-            entry.failure = (status, str(error) if isinstance(error, CannotCapture) else first_line(error))
+            entry.failure = (status, str(error) if isinstance(error, CannotCapture) else in_one_line(error))
             if status is Status.crashed or (ranks() > 1 and status is Status.out_of_memory):
                 raise  # the context is lost, or the other ranks wait: this process cannot go on
         entry.look_at_clock()

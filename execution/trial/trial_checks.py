@@ -7,13 +7,14 @@ from typing import TypeVar
 
 import torch
 
+from ...common.errors import in_one_line
 from ...results.record import Error, Status
 from ...results.timing.memory import needs
 from .across_ranks import ranks
 from .checks.accuracy import verdict, worst
 from .checks.memory_check import Short, afford, least_available
 from .entry import TrialEntry, alive
-from .failure import ending, first_line
+from .failure import ending
 from .reference_check import DeferredResult, ReferenceCheck, ReferenceChecks, Subject, TouchedInputs
 
 T = TypeVar("T")
@@ -101,7 +102,7 @@ class TrialChecks:
     def fail(self, entry: TrialEntry, error: Exception) -> bool:
         """Fail an entry whose code raised ``error``; return whether this process cannot go on."""
         status = ending(error)
-        entry.failure = (status, first_line(error))
+        entry.failure = (status, in_one_line(error))
         entry.layer = None  # with what it holds
         # The other ranks wait, or the context is lost.
         return ranks() > 1 or (self._device.type == "cuda" and status is Status.crashed)

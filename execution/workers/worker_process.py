@@ -11,6 +11,7 @@ from collections.abc import Callable, MutableSequence, Sequence
 from multiprocessing.connection import Connection
 from typing import Final, Literal
 
+from ...common.errors import in_one_line
 from ...kernels.catalog import KERNELS
 from ...kernels.problem import Problem
 from ..trial.task import NOBODY, Task
@@ -48,7 +49,7 @@ def serve(
     import torch  # noqa: PLC0415
 
     from ...kernels.tuned.source_hash import source_hash  # noqa: PLC0415
-    from ..trial.failure import ending, first_line  # noqa: PLC0415
+    from ..trial.failure import ending  # noqa: PLC0415
     from .rank_setup import joined_collectives, open_trial_runner  # noqa: PLC0415
 
     threading.Thread(target=_count_until_parent_ends, args=(heartbeat, joined_collectives), daemon=True).start()
@@ -69,7 +70,7 @@ def serve(
         return
     except Exception as error:  # noqa: BLE001  # the parent turns it into a record or into its own error
         where = f"rank {info.rank}: " if info.ranks > 1 else ""
-        reason = f"{where}{first_line(error)}"
+        reason = f"{where}{in_one_line(error)}"
         how: Literal["crashed", "out_of_memory"] = "out_of_memory" if ending(error) == "out_of_memory" else "crashed"
         connection.send(Died(int(heartbeat[0]), how, reason, joined=joined_collectives()))
         connection.poll(None)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ...common.packages import Unusable, is_installed, use
+from ...common.packages import Release, Unusable, is_installed, use
 from ..config import Config
 from ..kernel import Cost, Kernel
 from ..problem import ELEMENT_BYTES, Problem
@@ -23,17 +23,26 @@ Loaded = TypeVar("Loaded")
 Takes = Mapping[str, tuple[object, ...]]
 
 
-class Peer(Kernel):
-    """An adapter to another project, whose package is imported only where it is installed and its device is present.
+class Adapter(Kernel):
+    """An adapter to another project; ``read_against`` is the release whose interface it was written from.
+
+    The interface of any other release may differ: a test fails where the installed one does.
+    """
+
+    family = "peer"
+    reads_every_route = True
+    read_against: ClassVar[Release]
+
+
+class Peer(Adapter):
+    """An adapter whose package is imported only where it is installed and its device is present.
 
     `build` imports ``modules``; ``remedy`` says how to install them. ``takes`` names the fields of a problem of which
     it takes only some values, with these values; D and F must be multiples of ``step``; ``capability`` is the least
     compute capability. It reads every route: none may be missing.
     """
 
-    family = "peer"
     adds_biases = True
-    reads_every_route = True
     devices = ("cuda",)
     modules: ClassVar[tuple[str, ...]]
     remedy: ClassVar[str]

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from ...common.packages import Unusable, use
+from ...common.packages import Release, Unusable, use
 from ..config import Config
-from ..kernel import Cost, Kernel, Layer
+from ..kernel import Cost, Layer
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
 from ..torch_ops.activations import multiplies_up
+from ._peer import Adapter
 
 if TYPE_CHECKING:
     from transformers import MixtralConfig
@@ -40,11 +41,10 @@ def _missing() -> str | None:
     return None
 
 
-class TransformersExperts(Kernel):
+class TransformersExperts(Adapter):
     """``MixtralExperts`` of transformers 5 with one of its values of ``experts_implementation``."""
 
-    family = "peer"
-    reads_every_route = True
+    read_against: ClassVar[Release] = Release("transformers", "5.23.0", "src/transformers/integrations/moe.py")
     implementation: str
 
     def supports(self, problem: Problem, device: torch.device) -> str | None:

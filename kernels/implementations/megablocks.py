@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
+from ...common.packages import Release
 from ..config import Config
 from ..kernel import Layer
 from ..problem import Problem
@@ -29,6 +30,7 @@ BLOCK = 128  # the side of a block-sparse block; its index width is computed for
 class MegaBlocks(Peer):
     """An adapter that gathers, runs grouped products on CUTLASS, and scatters. It waits for the counts on the host."""
 
+    read_against: ClassVar[Release] = Release("megablocks", "0.10.0", "megablocks/layers/dmoe.py")
     modules = ("megablocks.layers.arguments", "megablocks.layers.dmoe", "grouped_gemm")
     remedy = "pip install 'megablocks[gg]' where its CUDA extension can be compiled"
     takes: ClassVar[Takes] = {"dtype": ("bfloat16",), "bias": (False,)}  # its bias is one for all experts

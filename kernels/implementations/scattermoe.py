@@ -11,6 +11,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from ...common.packages import Release
 from ..config import Config
 from ..kernel import Layer
 from ..problem import Problem
@@ -23,6 +24,7 @@ from ._peer import HALVES, Peer, Takes, peer_module
 class ScatterMoE(Peer):
     """An adapter whose up projection goes from token to expert order, and whose down projection sums with the gates."""
 
+    read_against: ClassVar[Release] = Release("scattermoe", "0.3.0", "scattermoe/parallel_experts.py")
     modules = ("scattermoe",)
     remedy = "pip install it from its repository, shawntan/scattermoe"
     takes: ClassVar[Takes] = {"dtype": HALVES}  # float32 is multiplied in TF32

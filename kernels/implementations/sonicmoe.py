@@ -11,6 +11,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from ...common.packages import Release
 from ..config import Config
 from ..kernel import Layer
 from ..problem import Problem
@@ -22,6 +23,7 @@ from ._peer import HALVES, Peer, Takes, peer_module
 class SonicMoE(Peer):
     """An adapter to the entry that takes any routes, any number for a token, instead of logits."""
 
+    read_against: ClassVar[Release] = Release("sonic-moe", "0.1.2", "sonicmoe/functional/__init__.py")
     modules = ("sonicmoe", "sonicmoe.enums")
     remedy = "pip install sonic-moe (Python 3.12 or later)"
     takes: ClassVar[Takes] = {
@@ -46,8 +48,8 @@ class SonicMoE(Peer):
                 weights.b_up_EU,
                 weights.w_down_EDF.permute(1, 2, 0),
                 weights.b_down_ED,
-                E=problem.E,
-                stream_id=0,  # no longer read: it launches on torch's current stream
+                problem.E,
+                0,  # a stream, no longer read and renamed since: it launches on torch's current one
                 activation_type=enums.ActivationType.SWIGLU,
                 is_inference_mode_enabled=problem.mode == "forward",
                 concat_layout=True,

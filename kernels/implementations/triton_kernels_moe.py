@@ -14,6 +14,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from ...common.packages import Release
 from ..config import Config
 from ..kernel import Layer
 from ..problem import Problem
@@ -25,6 +26,9 @@ from ._peer import HALVES, Once, Peer, Takes, peer_module
 class TritonKernelsMoe(Peer):
     """An adapter that calls it as its own benchmark of a mixture of experts does, in half precision."""
 
+    read_against: ClassVar[Release] = Release(
+        "triton_kernels", "1.0.0 of January 2026", "python/triton_kernels/triton_kernels/matmul.py"
+    )
     modules = ("triton_kernels.matmul", "triton_kernels.reduce", "triton_kernels.swiglu", "triton_kernels.tensor")
     remedy = "pip install it from python/triton_kernels of the Triton repository, in the state of the Triton in use"
     takes: ClassVar[Takes] = {

@@ -11,6 +11,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
+from ...common.packages import Release
 from ..config import Config
 from ..hardware.device_limits import hardware
 from ..kernel import Layer
@@ -27,6 +28,7 @@ MODULE = "vllm.model_executor.layers.fused_moe"
 class VllmFusedMoe(Peer):
     """An adapter with one launch each to align, multiply, activate, multiply and sum."""
 
+    read_against: ClassVar[Release] = Release("vllm", "0.11.0", f"{MODULE.replace('.', '/')}/fused_moe.py")
     modules = (MODULE,)
     remedy = "pip install vllm"
     takes: ClassVar[Takes] = {

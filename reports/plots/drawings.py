@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from ...common.errors import in_one_line
 from ...results.record import Record
 from ...results.record.identity import Identity
 from ...results.regression.history import Series, dated, history
@@ -26,8 +27,8 @@ try:
     from .kinds.scaling_plot import scaling_drawings
     from .kinds.stage_bars import stage_drawings
     from .kinds.winner_map import map_drawings
-except ImportError as error:
-    MISSING = f"there are no plots, matplotlib cannot be imported ({error}): pip install matplotlib pandas"
+except Exception as error:  # noqa: BLE001  # a package that was built for another numpy may raise anything
+    MISSING = f"there are no plots, matplotlib cannot be imported ({in_one_line(error)}): pip install matplotlib pandas"
 else:
     MISSING = ""
     Kind = Callable[[pd.DataFrame, Mapping[str, Style]], list[Drawing]]

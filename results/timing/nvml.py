@@ -10,11 +10,14 @@ import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import partial
 from types import ModuleType
 from typing import Any, Final, Protocol, TypeVar
 
 import torch
 
+from ...common.errors import in_one_line
+from ...common.packages import Unusable, use
 from ..record import Clocks
 
 T = TypeVar("T")
@@ -141,7 +144,7 @@ class NvmlTelemetry:
         except self._nvml.NVMLError_NotSupported:
             return None
         except Exception as error:  # noqa: BLE001  # NVML's, and another version's that lacks the function
-            self._unread = self._unread or f"{function} failed ({_in_a_line(error)})"
+            self._unread = self._unread or f"{function} failed ({in_one_line(error)})"
             return None
 
 
@@ -151,23 +154,17 @@ def connect(index: int) -> NvmlTelemetry | NoTelemetry:
     The UUID identifies it: NVML numbers all devices of the machine, torch those that CUDA_VISIBLE_DEVICES leaves.
     """
     try:
-        nvml = importlib.import_module("pynvml")
-    except ModuleNotFoundError:
-        return NoTelemetry("nvidia-ml-py is not installed; install moebench[gpu]")
-    except Exception as error:  # noqa: BLE001  # whatever a broken install raises is the reason
-        return NoTelemetry(f"nvidia-ml-py cannot be imported ({_in_a_line(error)}); install moebench[gpu] anew")
+        nvml: Any = use("pynvml", partial(importlib.import_module, "pynvml"), remedy="pip install 'moebench[gpu]'")
+    except Unusable as error:
+        return NoTelemetry(str(error))
     device = f"device {index}"
     try:
         device = f"GPU-{torch.cuda.get_device_properties(index).uuid}"
         nvml.nvmlInit()
         return NvmlTelemetry(nvml, device)
     except Exception as error:  # noqa: BLE001  # as above: without readings there are numbers all the same
-        return NoTelemetry(f"NVML cannot read {device}: {_in_a_line(error)}")
+        return NoTelemetry(f"NVML cannot read {device}: {in_one_line(error)}")
 
 
 def _thousandth(value: int | None) -> float | None:
     return None if value is None else value / 1e3
-
-
-def _in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}"

@@ -15,7 +15,7 @@ from itertools import chain
 import torch
 
 from ...autotune.search.space import Space
-from ...execution.trial.failure import first_line
+from ...common.errors import in_one_line
 from ...execution.trial.work import work_of
 from ...kernels.catalog import KERNELS
 from ...kernels.compiler.survey import META
@@ -125,7 +125,7 @@ def count(kernels: Sequence[str]) -> Counted:
             except Refused as refusal:
                 counted.refused[case.point] = str(refusal)
             except Exception as error:  # noqa: BLE001  # whatever an implementation raises, the others are counted
-                counted.broken[case.point] = first_line(error)
+                counted.broken[case.point] = in_one_line(error)
     return counted
 
 

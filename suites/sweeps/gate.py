@@ -7,10 +7,8 @@ from functools import partial
 from ..competitors import CompetitorRule
 from ..layer import Layer
 from ..suite import Suite, SuiteForm, SuitePoint, Sweep, capacity_words
-from ._rules import DROPLESS, DROPPING, GPU_BASELINE
+from ._rules import DROPPING, GPU_BASELINE, OWN_DROPLESS
 
-# Without peers, which change with their own releases.
-OWN = CompetitorRule(groups=("dropless",), leave_out=DROPLESS.leave_out)
 _IN_TORCH = dict.fromkeys(("padded", "gshard_einsum"), "the small form watches it")
 GPU_OWN = CompetitorRule(
     groups=("dropless",),
@@ -45,7 +43,7 @@ suite = Suite(
     axis="model",
     small=SuiteForm(
         baseline="loop",
-        competitors=OWN,
+        competitors=OWN_DROPLESS,  # without peers, which change with their own releases
         sweeps=_sweeps(Layer.of(WIDE, T=64, width=256), Layer.of(NARROW, T=256, width=256), DROPPING),
     ),
     full=SuiteForm(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..layer import Layer
 from ..suite import Suite, SuiteForm, SuitePoint, Sweep
-from ._rules import DROPLESS, REDUCED_DROPLESS
+from ._rules import DECODING, DROPLESS
 
 COUNTS = (1, 4, 16, 64, 256, 1024, 4096, 32768)
 DECODED = (1, 4, 64)
@@ -27,5 +27,5 @@ suite = Suite(
         baseline="loop", competitors=DROPLESS, sweeps=_sweeps((Layer.of("Qwen3-30B-A3B", T=1, width=256),), COUNTS)
     ),
     full=SuiteForm(baseline="transformers_grouped_mm", competitors=DROPLESS, sweeps=_sweeps(LARGE, COUNTS)),
-    reduced=SuiteForm(baseline="transformers_grouped_mm", competitors=REDUCED_DROPLESS, sweeps=_sweeps(LARGE, DECODED)),
+    reduced=SuiteForm(baseline="transformers_grouped_mm", competitors=DECODING, sweeps=_sweeps(LARGE, DECODED)),
 )

@@ -17,7 +17,7 @@ import pytest
 import torch
 from exhaustive import all_but
 
-from moebench.common.packages import Unusable, is_installed, use
+from moebench.common.packages import Release, Unusable, installed_version, is_installed, use
 from moebench.kernels.cuda import nvrtc as cuda
 from moebench.kernels.hardware import device_names
 
@@ -27,6 +27,7 @@ BREAKS = {
     "OSError": "raise OSError('libcudart.so.12: file too short')",
     "AttributeError": "import os; os.no_such_name",
     "SystemExit": "raise SystemExit('no GPU, good bye')",
+    "Panic": "class Panic(BaseException): pass\nraise Panic('an extension in Rust gave up')",
     "UserWarning": "import warnings; warnings.warn('soon to go'); raise TypeError('after a warning')",
 }
 
@@ -54,6 +55,17 @@ def test_a_missing_package_is_distinguished_from_a_broken_one() -> None:
     with pytest.raises(Unusable, match=said):
         use("json", lacks, remedy="get it")
     assert is_installed("json")
+
+
+def test_what_a_package_prints_does_not_get_between_the_lines_of_a_command(capsys: pytest.CaptureFixture[str]) -> None:
+    use("json", partial(print, "hello"), remedy="")
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_a_release_is_told_beside_what_is_installed() -> None:
+    said = Release("torch", "1.0", "torch/x.py").beside_installed()
+    assert said == f"torch 1.0 (torch/x.py), {installed_version('torch')} is installed"
+    assert Release("no-such-package", "1.0", "x.py").beside_installed() == "no-such-package 1.0 (x.py), none installed"
 
 
 def test_what_stands_in_the_place_of_a_package_is_a_package(monkeypatch: pytest.MonkeyPatch) -> None:

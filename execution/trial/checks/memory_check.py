@@ -8,10 +8,11 @@ from typing import TypeVar
 
 import torch
 
+from ....common.errors import in_one_line
 from ....results.record import Status
 from ....results.timing.memory import GIB, available_bytes
 from ..across_ranks import gather
-from ..failure import ending, first_line
+from ..failure import ending
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ def afford(take: Callable[[], T], *, what: str, needed: int, device: torch.devic
     except Exception as error:
         if ending(error) is not Status.out_of_memory:
             raise
-        ended = first_line(error)  # the error itself would keep alive what had been allocated
+        ended = in_one_line(error)  # the error itself would keep alive what had been allocated
     if any(gather(bool(ended))):
         return Short(needed, f"{figures}: {ended or 'too little on another rank'}")
     return taken[0]

@@ -78,7 +78,11 @@ class Counter:
         (Counter(5.0), "read: NVML counts what the GPU uses", ""),
         (Counter(None), "not read: this GPU has no counter of energy", "from Volta on"),
         (Counter(None, "nvmlX failed (No: way)"), "not read: nvmlX failed (No: way)", "from Volta on"),
-        (NoTelemetry("nvidia-ml-py is not installed; install moebench[gpu]"), "install moebench[gpu]", "mend that"),
+        (
+            NoTelemetry("pynvml is not installed; pip install 'moebench[gpu]'"),
+            "pip install 'moebench[gpu]'",
+            "mend that",
+        ),
     ],
 )
 def test_a_gpu_is_asked_through_nvml(

@@ -161,8 +161,9 @@ def few(name: str) -> list[Problem]:
     return cover(problems, features)
 
 
+COPYING = "transformers_batched_mm"  # it copies weights for every route, which takes seconds of the larger cases
 # Of kernels that are interpreted, and of those between ranks: their experts are another kernel's, with all its cases.
-COVERED = {name: few(name) for name in NAMES if name in INTERPRETED or BETWEEN_RANKS[name]}
+COVERED = {name: few(name) for name in NAMES if name in INTERPRETED or BETWEEN_RANKS[name] or name == COPYING}
 
 
 def cases() -> Iterator[Any]:
@@ -653,7 +654,7 @@ SIZES = [
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        (name, problem)
+        pytest.param(name, problem, marks=[pytest.mark.exhaustive] if name == COPYING and problem.T > 32 else [])
         for name in KERNELS.names()
         for problem in SIZES
         # The interpreter copies its inputs, which would be measured too.

@@ -6,6 +6,7 @@ calls, written from their documented signatures, layouts and checks, in plain di
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import gc
 import importlib.util
@@ -14,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -28,7 +30,8 @@ from moebench.kernels.catalog import KERNELS
 from moebench.kernels.hardware.device_limits import assuming
 from moebench.kernels.hardware.gpus import HARDWARE
 from moebench.kernels.implementations import _peer
-from moebench.kernels.implementations._peer import Once, Peer
+from moebench.kernels.implementations._peer import Adapter, Once, Peer
+from moebench.kernels.implementations._transformers import TransformersExperts
 from moebench.kernels.oracle import reference
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
@@ -38,6 +41,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 BASE = Problem(T=37, D=48, F=32, E=6, K=2)
 TRAIN = BASE.replace(mode="train")
 PACKAGES = {
+    "deep_gemm": "deep_gemm",
     "megablocks": "megablocks",
     "scattermoe": "scattermoe",
     "sonicmoe": "sonicmoe",
@@ -123,7 +127,7 @@ def test_too_old_a_device_is_refused_with_both_versions(name: str, fake: Fake, m
     for module in peer(name).modules:
         fake(module.partition(".")[0])
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
-    wanted = "9.0" if name == "sonicmoe" else "8.0"
+    wanted = "9.0" if name in ("deep_gemm", "sonicmoe") else "8.0"
     assert peer(name).supports(BASE, CUDA) == f"{name} needs compute capability {wanted}, the device has 7.5"
 
 
@@ -148,7 +152,7 @@ def test_with_package_and_device_the_problem_decides(fake: Fake) -> None:
     )
 
 
-FITTING = BASE.replace(dtype="bfloat16")
+FITTING = BASE.replace(dtype="bfloat16", D=64, F=128)
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -163,16 +167,16 @@ def test_a_plain_forward_in_bfloat16_is_taken_by_all(name: str) -> None:
         ({"T": 0}, set(PACKAGES)),
         ({"ranks": 2}, set(PACKAGES)),
         ({"capacity_factor": 1.25}, set(PACKAGES)),
-        ({"dtype": "float16"}, {"megablocks"}),
-        ({"bias": True}, {"megablocks", "vllm_fused_moe"}),
-        ({"mode": "train"}, {"triton_kernels_moe", "vllm_fused_moe"}),
+        ({"dtype": "float16"}, {"deep_gemm", "megablocks"}),
+        ({"bias": True}, {"deep_gemm", "megablocks", "vllm_fused_moe"}),
+        ({"mode": "train"}, {"deep_gemm", "triton_kernels_moe", "vllm_fused_moe"}),
         ({"gated": False}, {"sonicmoe", "triton_kernels_moe", "vllm_fused_moe"}),
         ({"activation": "gelu"}, {"sonicmoe", "triton_kernels_moe", "vllm_fused_moe"}),
         ({"activation": "gelu_tanh"}, {"sonicmoe", "triton_kernels_moe", "vllm_fused_moe"}),
         ({"activation": "swiglu_oai"}, {"megablocks", "sonicmoe", "triton_kernels_moe", "vllm_fused_moe"}),
-        ({"D": 100}, {"megablocks", "sonicmoe"}),
-        ({"F": 36}, {"megablocks", "sonicmoe"}),
-        ({"F": 16}, {"megablocks"}),
+        ({"D": 100}, {"deep_gemm", "megablocks", "sonicmoe"}),
+        ({"F": 36}, {"deep_gemm", "megablocks", "sonicmoe"}),
+        ({"F": 16}, {"deep_gemm", "megablocks"}),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "-".join(sorted(value)),
 )
@@ -181,6 +185,97 @@ def test_a_refusal_gives_field_and_value(changes: dict[str, Any], refusing: set[
     assert {name for name, reason in found.items() if reason} == refusing
     ((field, value),) = changes.items()
     assert all(reason is None or f"{field} = {value}" in reason for reason in found.values())
+
+
+# Packages that are there and fail, on a path where imports look.
+
+FAILURES = {
+    "ImportError": "raise ImportError('libcudart.so.12: cannot open shared object file')",
+    "RuntimeError": "raise RuntimeError('built for another torch\\nsecond line')",
+    "OSError": "raise OSError('undefined symbol')",
+    "AttributeError": "import os; os.no_such_name",
+    "AssertionError": "assert None is not None",
+    "SystemExit": "raise SystemExit(1)",
+    "Panic": "class Panic(BaseException): pass\nraise Panic('of an extension in Rust')",
+    "Unprintable": "class Unprintable(Exception):\n  def __str__(self): return 1 / 0\nraise Unprintable",
+    "ModuleNotFoundError": "import a_package_that_it_needs",
+}
+
+
+@pytest.mark.usefixtures("hopper")
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_package_may_fail_in_any_way(
+    failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The kernel refuses in one sentence, and nothing that the package prints gets into the output of a command."""
+    absent = [name for name, package in PACKAGES.items() if not importlib.util.find_spec(package)]
+    for package in {module.partition(".")[0] for name in absent for module in peer(name).modules}:
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text(f"print('hello')\n{FAILURES[failure]}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    _peer._broken.cache_clear()
+    try:
+        reasons = {name: peer(name).supports(FITTING, CUDA) or "" for name in absent}
+    finally:
+        _peer._broken.cache_clear()
+    for name, reason in reasons.items():
+        assert f"is installed and cannot be imported ({failure}: " in reason
+        assert reason.endswith(f"; {peer(name).remedy}")
+        assert "\n" not in reason
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.usefixtures("hopper")
+def test_who_interrupts_an_import_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep_gemm.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(tmp_path)
+    _peer._broken.cache_clear()
+    with pytest.raises(KeyboardInterrupt):
+        peer("deep_gemm").supports(FITTING, CUDA)
+
+
+# Releases that the adapters were written from.
+
+
+def adapters() -> list[Adapter]:
+    return [kernel for kernel in map(KERNELS.load, KERNELS.names()) if isinstance(kernel, Adapter)]
+
+
+def test_every_kernel_of_another_project_names_the_release_it_was_read_against() -> None:
+    assert {kernel.name for kernel in adapters()} == {
+        kernel.name for kernel in map(KERNELS.load, KERNELS.names()) if kernel.family == "peer"
+    }
+    for kernel in adapters():
+        release = kernel.read_against
+        assert release.distribution
+        assert release.version[0].isdigit()
+        assert release.source.endswith((".py", ".hpp"))
+
+
+def test_the_interface_of_transformers_is_the_one_that_was_read() -> None:
+    """The sources of an installed transformers have the functions, parameters and names that the adapter uses."""
+    found = importlib.util.find_spec("transformers")
+    if found is None or found.origin is None:
+        pytest.skip("transformers is not installed")
+    root = Path(found.origin).parent
+    moe = ast.parse((root / "integrations/moe.py").read_text())
+    mixtral = ast.parse((root / "models/mixtral/modeling_mixtral.py").read_text())
+    parameters = {
+        node.name: [argument.arg for argument in node.args.args]
+        for tree in (moe, *(node for node in mixtral.body if getattr(node, "name", "") == "MixtralExperts"))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    }
+    for function in ("batched_mm_experts_forward", "grouped_mm_experts_forward", "forward"):
+        assert parameters[function] == ["self", "hidden_states", "top_k_index", "top_k_weights"]
+    (names,) = (
+        {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
+        for node in ast.walk(moe)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and "_global_mapping" in ast.dump(node)
+    )
+    ours = {kernel.implementation for kernel in adapters() if isinstance(kernel, TransformersExperts)}
+    assert ours == {"eager", "batched_mm", "grouped_mm"}
+    assert ours - {"eager"} <= names
 
 
 # Weights in the layout of a peer.
@@ -354,6 +449,75 @@ def test_the_space_of_vllm_is_its_own_choice_and_tiles_that_fit(target: str) -> 
     assert max(int(config["BLOCK_SIZE_M"]) for config in built) == 64, "an expert gets 64 rows at most"
     assert 100 < len(built) < len(tiles)
     assert any("shared memory of" in reason for reason in reasons if reason)
+
+
+class FakeDeepGemm:
+    """Fake of deep_gemm: weights (E, out, in); a row's expert is its aligned block's, −1 for rows left unwritten.
+
+    Shapes, checks and the layout of rows are those of `m_grouped_bf16_gemm_nt_contiguous` in csrc/apis/gemm.hpp and of
+    `generate_m_grouped_contiguous` in tests/generators.py of deepseek-ai/DeepGEMM, commit 54e2261.
+    """
+
+    def __init__(self, alignment: int) -> None:
+        self.alignment = alignment
+
+    def get_mk_alignment_for_contiguous_layout(self) -> int:
+        return self.alignment
+
+    def m_grouped_bf16_gemm_nt_contiguous(self, a: Tensor, b: Tensor, d: Tensor, grouped_layout: Tensor) -> None:
+        assert a.shape == (len(d), b.shape[2])
+        assert d.shape[1] == b.shape[1]
+        assert a.stride(-1) == b.stride(-1) == d.stride(-1) == 1
+        assert grouped_layout.dtype == torch.int32
+        assert grouped_layout.shape == (len(a),)
+        d.fill_(math.nan)
+        for first in range(0, len(a), self.alignment):
+            block = slice(first, first + self.alignment)
+            kept = grouped_layout[block] >= 0
+            if bool(kept[0]):
+                assert grouped_layout[block][kept].unique().numel() == 1, "two experts share a block"
+                assert bool((kept.int().diff() <= 0).all()), "padding before rows"
+                rows = torch.arange(len(a))[block][kept]
+                d[rows] = a[rows] @ b[grouped_layout[first]].T
+            else:
+                assert not bool(kept.any()), "a block of padding is skipped"
+
+
+@pytest.mark.parametrize("alignment", [1, 16, 128])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"K": 1, "gated": False}, {"K": 6}, {"load": "hot", "activation": "swiglu_oai"}, {"T": 1}, {"E": 1, "K": 1}],
+    ids=str,
+)
+def test_deep_gemm(changes: dict[str, Any], alignment: int, fake: Fake) -> None:
+    own = FakeDeepGemm(alignment)
+    fake(
+        "deep_gemm",
+        get_mk_alignment_for_contiguous_layout=own.get_mk_alignment_for_contiguous_layout,
+        m_grouped_bf16_gemm_nt_contiguous=own.m_grouped_bf16_gemm_nt_contiguous,
+    )
+    assert_right(peer("deep_gemm"), BASE.replace(**changes))
+
+
+def test_deep_gemm_counts_what_its_alignment_pads() -> None:
+    problem = FITTING.replace(T=300, E=3, K=1, load="hot")
+    routing = dataclasses.replace(
+        draw(problem).routing, ids_TK=torch.tensor([0] * 129 + [2] * 171, dtype=torch.int32)[:, None]
+    )
+    cost = peer("deep_gemm").cost(problem, {}, routing)
+    assert cost.executed_rows == 256 + 256
+    assert cost.workspace_bytes == 640 * (2 * 128 + 2 * 128) * 2
+
+
+@pytest.mark.parametrize("capability", [(9, 0), (10, 0), (10, 3), (12, 0)])
+def test_deep_gemm_has_kernels_for_two_architectures(
+    capability: tuple[int, int], fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake("deep_gemm")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: capability)
+    reason = peer("deep_gemm").supports(FITTING, CUDA)
+    assert (reason is None) == (capability[0] < 11)
+    assert reason is None or reason.endswith("has kernels for compute capability 9 and 10, the device has 12")
 
 
 def moe_general_routing_inputs(
