@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from .oracle import Result, reference, reference_bytes
 from .problem import Problem
 from .problem.block import Block, ExpertBlock, ProjectionBlock
 from .problem.routing import Routing
 from .problem.tensors import Inputs
+from .torch_ops.differentiable_once import differentiable_once
 
 
 def true_layer(problem: Problem, inputs: Inputs) -> Result:
@@ -95,7 +95,7 @@ class _ExpertsFunction(torch.autograd.Function):
         return experts.result(x_TD, gates_TK, None).y_TD
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[None, Tensor, Tensor]:
         with torch.enable_grad():
             gradients = ctx.experts.result(*ctx.saved_tensors, dy_TD).gradients

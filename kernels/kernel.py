@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -24,6 +24,34 @@ from .traffic_counter import TrafficCounter
 
 Layer = Callable[[Tensor, Routing, Weights], Tensor]
 """A built implementation: x (T, D), routes and weights in, y (T, D) of x's dtype out, differentiable in all of them."""
+
+Operands = tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None, Tensor | None]
+"""The tensors of a call that have gradients: x (T, D), gate weights (T, K), both matrices of experts, both biases."""
+
+Gradients = tuple[Tensor | None, ...]
+"""Gradients of `Operands` in that order, None if not wanted."""
+
+
+class SplitLayer(Protocol):
+    """A built layer whose two passes can be called apart, for operators that autograd does not look into.
+
+    Between them it needs the pre-activations of the present routes alone, in expert order, those of one expert in the
+    order of the tokens: the first rows of ``h_NU``, (T * K, U) of x's dtype.
+    """
+
+    def keep(self, x_TD: Tensor, routing: Routing, weights: Weights, h_NU: Tensor) -> Tensor:
+        """Return y (T, D), and write the pre-activations to ``h_NU``."""
+
+    def backward(
+        self,
+        dy_TD: Tensor,
+        x_TD: Tensor,
+        routing: Routing,
+        weights: Weights,
+        h_NU: Tensor,
+        wanted: Sequence[bool],
+    ) -> Gradients:
+        """Return the gradients that are wanted; `Gradients` has their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +126,19 @@ class Kernel(ABC):
         if not self.reads_every_route:
             return layer
         return lambda x_TD, routing, weights: layer(x_TD, with_every_route(routing), weights)
+
+    @property
+    def splits(self) -> bool:
+        """True if it has `build_split`."""
+        return type(self).build_split is not Kernel.build_split
+
+    def build_split(self, problem: Problem, config: Config, device: torch.device) -> SplitLayer:
+        """Build a layer whose passes can be called apart, for a problem without a capacity.
+
+        Raises:
+            TypeError: for a kernel without one (`splits`).
+        """
+        raise TypeError(f"{self.name} has no passes that can be called apart")
 
     @property
     def multiplies_routes(self) -> bool:

@@ -10,10 +10,10 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
+from ..torch_ops.differentiable_once import differentiable_once
 from .comm_stream import CommStream
 from .send_plan import Owners
 from .transport import Transport
@@ -65,7 +65,7 @@ class _CopyExperts(torch.autograd.Function):
         return stream.submit(job).wait()
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dcopies: Tensor) -> tuple[Tensor, None, None, None, None]:
         def job() -> Tensor:
             dheld = dcopies.new_zeros(ctx.held)

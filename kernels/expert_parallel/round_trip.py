@@ -13,10 +13,10 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from ..problem.tensors import TORCH_DTYPES
+from ..torch_ops.differentiable_once import differentiable_once
 from .comm_stream import CommStream, Pending
 from .packing import pack, unpack, unpack_words
 from .send_plan import NOWHERE, SendPlan
@@ -116,7 +116,7 @@ class _StartDispatch(torch.autograd.Function):
         return tuple(x_TD.new_zeros(()) for _ in call.chunks)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *_: Tensor) -> tuple[None, Tensor, None, Tensor]:
         call: RoundTrip = ctx.call
         dx_TD, buffer_MB = call.finish(call.formats.gradient)
@@ -138,7 +138,7 @@ class _FinishDispatch(torch.autograd.Function):
         return unpack(call.formats.token, buffer_MB, call.dtype), ids_Mk, gates_Mk, ticket.new_zeros(())
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dx_MD: Tensor, _ids: None, dgates_Mk: Tensor, _ticket: Tensor) -> tuple[None, None, Tensor]:
         call: RoundTrip = ctx.call
         call.combine(call.formats.gradient, ctx.chunk, dx_MD, (dgates_Mk,))
@@ -153,7 +153,7 @@ class _StartCombine(torch.autograd.Function):
         return ticket.new_zeros(())
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dticket: Tensor) -> tuple[None, None, Tensor, Tensor, None]:
         call: RoundTrip = ctx.call
         dy_MD = unpack(call.formats.plain, call.going_out.pop(ctx.chunk).wait(), call.dtype)
@@ -168,7 +168,7 @@ class _FinishCombine(torch.autograd.Function):
         return y_TD
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
         call: RoundTrip = ctx.call
         call.dispatch(call.formats.plain, dy_TD)

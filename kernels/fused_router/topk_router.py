@@ -8,7 +8,6 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ...common.packages import Unusable, use
 from ..cuda import nvrtc
@@ -18,6 +17,7 @@ from ..problem import draw_routes
 from ..problem.router import Router, RouterInputs
 from ..problem.routing import Routing
 from ..problem.topk_rule import TopkRouter, TopkRule
+from ..torch_ops.differentiable_once import differentiable_once
 
 
 class Backend(Protocol):
@@ -117,7 +117,7 @@ class _TopkRoutes(torch.autograd.Function):
         return ids_TK, gates_TK
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, _: None, dgates_TK: Tensor) -> tuple[Tensor, None, None, None, None]:
         dlogits_TE = ctx.backend.differentiate_gates(ctx.rule, *ctx.saved_tensors, dgates_TK.contiguous())
         return dlogits_TE.to(ctx.dtype), None, None, None, None

@@ -10,7 +10,6 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from ..config import Config
@@ -22,6 +21,7 @@ from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
 from ..steps import Step
 from ..torch_ops.activations import activate
+from ..torch_ops.differentiable_once import differentiable_once
 from ..torch_ops.dispatch import Places, by_route, combine, dispatch
 
 ALIGNMENT_BYTES = 16  # grouped_mm asks for rows that start on 16 bytes
@@ -131,7 +131,7 @@ class _AddBias(torch.autograd.Function):
         return rows
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, drows: Tensor) -> tuple[Tensor, Tensor, None]:
         # One sum for each expert: to add rows by index would take atomics on a GPU.
         return drows, torch.stack([part.sum(0) for part in drows.split(ctx.groups.counts)]), None

@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from ..config import Config
@@ -22,6 +21,7 @@ from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import NO_ROUTE, Routing, queue_positions
 from ..problem.tensors import Weights
 from ..steps import Step
+from ..torch_ops.differentiable_once import differentiable_once
 from ..torch_ops.dispatch import Places, gate_gradients, with_zero_token
 from .padded import fullest, multiply, places_of
 
@@ -110,7 +110,7 @@ class _MaskedDispatch(torch.autograd.Function):
         return _to_rows(x_TD, mask_TM, places)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, drows_MD: Tensor) -> tuple[Tensor, None, None]:
         return _to_tokens(drows_MD, ctx.mask, ctx.places), None, None
 
@@ -127,7 +127,7 @@ class _MaskedCombine(torch.autograd.Function):
         return y_TD.masked_fill_(broken_T[:, None], torch.nan) if _some(broken_T) else y_TD
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         (rows_MD,) = ctx.saved_tensors
         dy_MD = with_zero_token(dy_TD).index_select(0, ctx.places.token_M)

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
 from ...common.packages import Release
@@ -22,6 +21,7 @@ from ..problem import Problem
 from ..problem.routing import Routing
 from ..problem.tensors import Weights
 from ..torch_ops.activations import ACTIVATIONS, multiplies_up
+from ..torch_ops.differentiable_once import differentiable_once
 from ._peer import Once, Peer, Takes, peer_module
 
 BLOCK = 128  # the side of a block-sparse block; its index width is computed for grouped products too
@@ -104,7 +104,7 @@ class _AsLoaded(torch.autograd.Function):
         return tuple(part.view_as(part) for part in loaded)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return None, ctx.back(*gradients), *(None for _ in range(ctx.count))
 

@@ -10,25 +10,27 @@ weight is computed as <a, dy W_down>, so the output of the down projection is ne
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import groupby, product
 from operator import itemgetter
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..config import Config
 from ..instruments.stage import stage
-from ..kernel import Cost, Kernel, Layer
+from ..kernel import Cost, Gradients, Kernel, Layer, Operands
 from ..problem import ELEMENT_BYTES, Problem
 from ..problem.routing import Groups, Routing, group_by_expert
 from ..problem.tensors import Weights
 from ..steps import Step
 from ..torch_ops.activations import activate, activate_, activate_backward
 from ..torch_ops.combine import row_dots
+from ..torch_ops.differentiable_once import differentiable_once
 from ..torch_ops.scatter_tiles import (
     COMBINES,
     GATHERS,
@@ -74,19 +76,13 @@ class Scatter(Kernel):
         return f"tiles of {tile} rows are no other than those of {same}: an expert has at most T = {problem.T}"
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        return self.build_split(problem, config, device)
+
+    def build_split(self, problem: Problem, config: Config, device: torch.device) -> ScatterLayer:
         plan = ScatterPlan.of(problem, config)
         if plan.threads == torch.get_num_threads():
             plan = replace(plan, threads=None)  # all that the user lets it use, also where that changes later
-
-        def layer(x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-            biases = (weights.b_up_EU, weights.b_down_ED)
-            operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, *biases)
-            if torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands):
-                return _Scatter.apply(problem, plan, routing, *operands)  # type: ignore[no-untyped-call,no-any-return]
-            with threads(plan.threads):
-                return _forward(problem, plan, routing, _grouped(routing), None, *operands)
-
-        return layer
+        return ScatterLayer(problem=problem, plan=plan)
 
     def cost(self, problem: Problem, config: Config, routing: Routing) -> Cost:
         plan, counts_E = ScatterPlan.of(problem, config), routing.counts_E()
@@ -116,14 +112,49 @@ class Scatter(Kernel):
         return ScatterCall(problem=problem, plan=plan, counts=counts, cores=cores).steps()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScatterLayer:
+    """A layer in one configuration; `SplitLayer` describes its passes."""
+
+    problem: Problem
+    plan: ScatterPlan
+
+    def __call__(self, x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
+        operands = _operands(x_TD, routing, weights)
+        if torch.is_grad_enabled() and any(operand is not None and operand.requires_grad for operand in operands):
+            return _Scatter.apply(self, routing, *operands)  # type: ignore[no-untyped-call,no-any-return]
+        with threads(self.plan.threads):
+            return _forward(self, routing, _grouped(routing), None, *operands)
+
+    def keep(self, x_TD: Tensor, routing: Routing, weights: Weights, h_NU: Tensor) -> Tensor:
+        with threads(self.plan.threads):
+            return _forward(self, routing, _grouped(routing), h_NU, *_operands(x_TD, routing, weights))
+
+    def backward(
+        self,
+        dy_TD: Tensor,
+        x_TD: Tensor,
+        routing: Routing,
+        weights: Weights,
+        h_NU: Tensor,
+        wanted: Sequence[bool],
+    ) -> Gradients:
+        with threads(self.plan.threads):
+            operands = _operands(x_TD, routing, weights)
+            return _backward(self, routing, _grouped(routing), h_NU, dy_TD, wanted, *operands)
+
+
+def _operands(x_TD: Tensor, routing: Routing, weights: Weights) -> Operands:
+    return x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, weights.b_up_EU, weights.b_down_ED
+
+
 def _thread_counts(present: int) -> list[int]:
     """Return the number that torch uses at present, then the powers of two below it."""
     return [present, *(1 << power for power in range((present - 1).bit_length()))]
 
 
 def _forward(
-    problem: Problem,
-    plan: ScatterPlan,
+    layer: ScatterLayer,
     routing: Routing,
     groups: Groups,
     h_NU: Tensor | None,
@@ -135,6 +166,7 @@ def _forward(
     b_down_ED: Tensor | None,
 ) -> Tensor:
     """Compute y (T, D), and write the pre-activations to ``h_NU`` when it is given."""
+    problem, plan = layer.problem, layer.plan
     rows = min(plan.tile, max(groups.counts, default=0))
     with stage("dispatch"):
         operand_TD = x_TD.to(plan.dtype)
@@ -181,75 +213,95 @@ def _linear(rows: Tensor, weights: Tensor, biases: Tensor | None, e: int, *, out
 
 class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        problem: Problem,
-        plan: ScatterPlan,
-        routing: Routing,
-        x_TD: Tensor,
-        gates_TK: Tensor,
-        w_up_EUD: Tensor,
-        w_down_EDF: Tensor,
-        b_up_EU: Tensor | None,
-        b_down_ED: Tensor | None,
-    ) -> Tensor:
-        operands = (x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED)
-        with threads(plan.threads):
+    def forward(ctx: Any, layer: ScatterLayer, routing: Routing, x_TD: Tensor, *operands: Tensor) -> Tensor:
+        with threads(layer.plan.threads):
             groups = _grouped(routing)
-            h_NU = x_TD.new_empty(groups.route_N.numel(), problem.U)
-            ctx.save_for_backward(*operands, h_NU)
-            ctx.problem, ctx.plan, ctx.routing, ctx.groups = problem, plan, routing, groups
-            return _forward(problem, plan, routing, groups, h_NU, *operands)
+            h_NU = x_TD.new_empty(groups.route_N.numel(), layer.problem.U)
+            ctx.save_for_backward(x_TD, *operands, h_NU)
+            ctx.layer, ctx.routing, ctx.groups = layer, routing, groups
+            return _forward(layer, routing, groups, h_NU, x_TD, *operands)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
-        with threads(ctx.plan.threads):
-            return None, None, None, *_backward(ctx, dy_TD)
+        *operands, h_NU = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[2:]
+        with threads(ctx.layer.plan.threads):
+            return None, None, *_backward(ctx.layer, ctx.routing, ctx.groups, h_NU, dy_TD, wanted, *operands)
 
 
-def _backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
-    """Compute the gradients of the operands of `_forward`."""
-    x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_NU = ctx.saved_tensors
-    problem: Problem = ctx.problem
-    plan: ScatterPlan = ctx.plan
-    groups: Groups = ctx.groups
+def _backward(
+    layer: ScatterLayer,
+    routing: Routing,
+    groups: Groups,
+    h_NU: Tensor,
+    dy_TD: Tensor,
+    wanted: Sequence[bool],
+    x_TD: Tensor,
+    gates_TK: Tensor,
+    w_up_EUD: Tensor,
+    w_down_EDF: Tensor,
+    b_up_EU: Tensor | None,
+    b_down_ED: Tensor | None,
+) -> Gradients:
+    """Compute the gradients of the operands of `_forward` that are wanted."""
+    plan = layer.plan
+    for_x, for_gates, for_w_up, for_w_down, for_b_up, for_b_down = wanted
     gates_N1 = gates_TK.flatten()[groups.route_N, None]
     rows = min(plan.tile, max(groups.counts, default=0))
     gather = GATHERS[plan.gather]
     x = gather(x_TD.to(plan.dtype), groups.token_N, rows)
     dy = gather(dy_TD.to(plan.dtype), groups.token_N, rows)
-    dx = COMBINES[plan.combine](x_TD.to(plan.dtype), ctx.routing, groups, torch.ones_like(gates_TK), rows)
+    dx = COMBINES[plan.combine](x_TD.to(plan.dtype), routing, groups, torch.ones_like(gates_TK), rows)
     w_up, w_down = Operand(w_up_EUD, plan.dtype), Operand(w_down_EDF, plan.dtype)
     dgates_N = torch.zeros(gates_TK.numel(), dtype=torch.float32, device=x_TD.device)
-    dw_up_EUD, dw_down_EDF = torch.zeros_like(w_up_EUD), torch.zeros_like(w_down_EDF)
-    db_up_EU, db_down_ED = _zeros_like(b_up_EU), _zeros_like(b_down_ED)
+    dw_up, dw_down = _WeightGradient(w_up_EUD, for_w_up), _WeightGradient(w_down_EDF, for_w_down)
+    db_up_EU, db_down_ED = _zeros(b_up_EU, for_b_up), _zeros(b_down_ED, for_b_down)
     for e, of_expert in groupby(tiles(groups, plan.tile), key=itemgetter(0)):
-        # Zeros: a view of the result, or a float32 copy where several tiles would each round the sum.
+        # In float32 where several tiles would each round the sum.
         exact = plan.dtype if groups.counts[e] <= plan.tile else torch.float32
-        dw_up_UD, dw_down_DF = dw_up_EUD[e].to(exact), dw_down_EDF[e].to(exact)
-        for _, n in of_expert:
-            dy_nD, h_nU, back_n1 = dy(n), h_NU[n].to(plan.dtype), gates_N1[n]
-            a_nF = activate(problem, h_nU)
-            scale_n1 = _scales(dy_nD) if plan.dtype == torch.float16 else None
-            da_nF = (dy_nD if scale_n1 is None else (dy_nD / scale_n1).to(plan.dtype)) @ w_down[e]
-            dgate_n = row_dots(a_nF, da_nF)
-            if scale_n1 is not None:
-                dgate_n, back_n1 = dgate_n * scale_n1[:, 0], back_n1 * scale_n1
-            dgates_N[groups.route_N[n]] = (
-                dgate_n if b_down_ED is None else dgate_n + dy_nD.float() @ b_down_ED[e].float()
-            )
-            _add_product(dw_down_DF, dy_nD.mul_(gates_N1[n]).T, a_nF)
-            dh_nU = activate_backward(problem, h_nU, da_nF.mul_(back_n1))
-            _add_product(dw_up_UD, dh_nU.T, x(n))
-            if db_up_EU is not None and db_down_ED is not None:
-                db_up_EU[e] += dh_nU.sum(0, dtype=torch.float32)
-                db_down_ED[e] += dy_nD.sum(0, dtype=torch.float32)
-            torch.mm(dh_nU, w_up[e], out=dx.out(n))
-            dx.put(n)
-        dw_up_EUD[e], dw_down_EDF[e] = dw_up_UD, dw_down_DF
-    dx_TD = dx.sum().to(x_TD.dtype)
-    return dx_TD, dgates_N.view_as(gates_TK), dw_up_EUD, dw_down_EDF, db_up_EU, db_down_ED
+        with dw_up.of(e, exact) as add_to_up, dw_down.of(e, exact) as add_to_down:
+            for _, n in of_expert:
+                dy_nD, h_nU, back_n1 = dy(n), h_NU[n].to(plan.dtype), gates_N1[n]
+                a_nF = activate(layer.problem, h_nU)
+                scale_n1 = _scales(dy_nD) if plan.dtype == torch.float16 else None
+                da_nF = (dy_nD if scale_n1 is None else (dy_nD / scale_n1).to(plan.dtype)) @ w_down[e]
+                dgate_n = row_dots(a_nF, da_nF)
+                if scale_n1 is not None:
+                    dgate_n, back_n1 = dgate_n * scale_n1[:, 0], back_n1 * scale_n1
+                dgates_N[groups.route_N[n]] = (
+                    dgate_n if b_down_ED is None else dgate_n + dy_nD.float() @ b_down_ED[e].float()
+                )
+                add_to_down(dy_nD.mul_(gates_N1[n]).T, a_nF)
+                dh_nU = activate_backward(layer.problem, h_nU, da_nF.mul_(back_n1))
+                add_to_up(dh_nU.T, x(n))
+                if db_down_ED is not None:
+                    db_down_ED[e] += dy_nD.sum(0, dtype=torch.float32)
+                if db_up_EU is not None:
+                    db_up_EU[e] += dh_nU.sum(0, dtype=torch.float32)
+                if for_x:
+                    torch.mm(dh_nU, w_up[e], out=dx.out(n))
+                    dx.put(n)
+    dx_TD = dx.sum().to(x_TD.dtype) if for_x else None
+    dgates_TK = dgates_N.view_as(gates_TK) if for_gates else None
+    return dx_TD, dgates_TK, dw_up.total_EMN, dw_down.total_EMN, db_up_EU, db_down_ED
+
+
+class _WeightGradient:
+    """The gradient of the matrices of all experts, one expert at a time; None where it is not wanted."""
+
+    def __init__(self, weights_EMN: Tensor, wanted: bool) -> None:
+        self.total_EMN = torch.zeros_like(weights_EMN) if wanted else None
+
+    @contextmanager
+    def of(self, e: int, dtype: torch.dtype) -> Iterator[Callable[[Tensor, Tensor], None]]:
+        """Give a function that adds a product to the gradient of expert ``e``, which is summed in ``dtype``."""
+        if self.total_EMN is None:
+            yield lambda *_: None
+            return
+        sum_MN = self.total_EMN[e].to(dtype)  # a view where the dtype is the same
+        yield partial(_add_product, sum_MN)
+        self.total_EMN[e] = sum_MN
 
 
 def _scales(dy_nD: Tensor) -> Tensor:
@@ -269,9 +321,9 @@ def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
         total += left @ right
 
 
-def _zeros_like(bias: Tensor | None) -> Tensor | None:
+def _zeros(bias: Tensor | None, wanted: bool) -> Tensor | None:
     """Return zeros in which the gradient of a bias is summed in float32; autograd rounds it to the bias's dtype."""
-    return None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
+    return torch.zeros_like(bias, dtype=torch.float32) if wanted and bias is not None else None
 
 
 kernel = Scatter()

@@ -9,7 +9,7 @@ gathers them (SonicMoE, Guo et al. 2025, found the latter faster).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -22,6 +22,9 @@ from ..problem.routing import Routing
 from ..triton.permutation import COMPACT
 from ..triton.tiles import Tiles
 from ._triton import TritonKernel, executed_rows, quantised_bytes
+
+if TYPE_CHECKING:
+    from ..triton.expert_mlp import LayerPlan
 
 COPY_PAYS = 5  # a copy of 4 D bytes for each row pays where the first product has at least so many times D columns
 
@@ -43,6 +46,9 @@ class TritonScatter(TritonKernel):
         return found
 
     def build(self, problem: Problem, config: Config, device: torch.device) -> Layer:
+        return self.build_split(problem, config, device)
+
+    def build_split(self, problem: Problem, config: Config, device: torch.device) -> LayerPlan:
         from ..triton.expert_mlp import LayerPlan
 
         return LayerPlan(

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-from functools import lru_cache, partial
-from typing import Any, Literal, TypedDict, Unpack, cast, get_args
+from typing import Literal, TypedDict, Unpack, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
 from ...common.names import unknown
 from ..catalog import KERNELS
-from ..kernel import Layer
-from ..problem import Activation, DropPolicy, Mode, Problem
-from ..problem.routing import NO_ROUTE, Routing
+from ..problem import Activation, DropPolicy, Problem
 from ..problem.tensors import Weights
-from ..torch_ops.activations import activate
-from ..tuned.every_batch import choose_for_every_batch
-from ..tuned.select import AUTO, Choice, choose
+from ..tuned.select import AUTO
+from .apply_experts import apply_experts
+from .built_layers import dtype_name
 from .hugging_face import DEQUANTISE, read_experts
 from .observed_load import ObservedLoad
 
-_log = logging.getLogger(__name__)
-
-BUILDS = 256  # prompts differ in length, and each length needs another build; a build holds no tensors
 BETWEEN_GRAPHS = (
-    "MoELayer runs between two graphs of torch.compile, not inside one: it chooses a kernel for each number of tokens, "
-    "and most kernels read on the host how many rows each expert has. Compile without fullgraph=True"
+    "MoELayer with load = 'observed' runs between two graphs of torch.compile, not inside one, as earlier calls decide "
+    "which kernel runs: give load = 'uniform'"
 )
 
-
 LoadOption = Literal["uniform", "observed"]
-_choose_nearest = partial(choose, nearest=True)
 
 
 class Options(TypedDict, total=False):
@@ -67,10 +57,11 @@ class MoELayer(nn.Module):
     one kernel that guarantees it by construction (`Kernel.guarantee`) runs in one configuration for every number of
     tokens, as `tuned.every_batch` chooses it. Nothing may be dropped then. On a CPU no kernel guarantees it.
 
-    A call that needs no gradient saves nothing for a backward. A call that needs any gradient computes all of them, so
-    frozen weights save no time. Under autocast the experts run in its dtype, on a copy of the weights made in every
-    call. Under torch.compile the layer runs as it does without, between two graphs: ``fullgraph=True`` refuses it. On
-    the device ``meta`` a call returns a tensor of the right shape, differentiable, and no kernel runs.
+    A call that needs no gradient saves nothing for a backward. Under autocast the experts run in its dtype, on a copy
+    of the weights made in every call. In a graph of torch.compile or torch.export a call is one custom operator, which
+    chooses the kernel when it runs (`expert_operators`); with ``load="observed"`` it runs between two graphs, and
+    ``fullgraph=True`` refuses it. On the device ``meta`` a call returns a tensor of the right shape, differentiable,
+    and no kernel runs. In float64, for checks of gradients, plain operations run in place of kernels.
 
     Raises:
         ValueError: at construction, for a size or option out of range, or a dispatch that is no kernel's name.
@@ -127,7 +118,9 @@ class MoELayer(nn.Module):
             capacity_factor=capacity_factor,
             drop=drop,
             router="softmax_topk",
-        ).replace(dtype=_name(dtype))
+        )
+        if dtype != torch.float64:  # in which no kernel runs
+            self.problem = self.problem.replace(dtype=dtype_name(dtype))
         U = self.problem.U
         shapes = {"w_up": (E, U, D), "w_down": (E, D, F), "b_up": (E, U), "b_down": (E, D)}
         for name, parameter in self._names().items():
@@ -199,45 +192,22 @@ class MoELayer(nn.Module):
             ValueError: when shapes, dtypes or devices do not go together, a parameter is spread over ranks, or no
                 kernel supports the problem.
         """
-        if torch.compiler.is_compiling():
+        if self.observed is not None and torch.compiler.is_compiling():
             return _between_graphs(self, hidden_states, top_k_index, top_k_weights)
-        return self.apply_experts(hidden_states, top_k_index, top_k_weights)
+        return self.run(hidden_states, top_k_index, top_k_weights)
 
-    def apply_experts(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """Do what `forward` does, outside of graphs."""
-        # The only place that reads the parameters: each may be computed when it is read, by a parametrisation.
-        weights = self.weights
-        autocast = _autocast_dtype(hidden_states.device)
-        self._check(hidden_states, top_k_index, top_k_weights, weights, autocast)
-        if any(hasattr(tensor, "to_local") for tensor in weights.named().values()):
-            weights = weights.map(_local_part)
-        T, K = hidden_states.numel() // self.problem.D, top_k_index.shape[-1]
-        x_TD = hidden_states if hidden_states.ndim == 2 else hidden_states.reshape(T, self.problem.D)
-        routing = Routing(
-            ids_TK=_routes(top_k_index.reshape(T, K), self.problem.E),
-            gates_TK=top_k_weights.reshape(T, K).float(),
-            experts=self.problem.E,
+    def run(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
+        """Call `apply_experts` with the parameters, which may be computed when they are read: here once a call."""
+        return apply_experts(
+            self.problem,
+            self.weights,
+            hidden_states,
+            top_k_index,
+            top_k_weights,
+            dispatch=self.dispatch,
+            batch_invariant=self.batch_invariant,
+            observed=self.observed,
         )
-        leaves = (x_TD, routing.gates_TK, *weights.named().values())
-        if x_TD.device.type == "meta":
-            return self._without_values(x_TD, routing, weights).view(hidden_states.shape)
-        mode: Mode = "train" if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves) else "forward"
-        load = self.observed.of_call(routing) if self.observed is not None else None
-        choose_one = choose_for_every_batch if self.batch_invariant else choose if load is None else _choose_nearest
-        layer = _built(self.problem, T, K, load, mode, autocast or x_TD.dtype, x_TD.device, self.dispatch, choose_one)
-        if autocast is None:
-            y_TD = layer(x_TD, routing, weights)
-            return y_TD if x_TD is hidden_states else y_TD.view(hidden_states.shape)
-        with torch.autocast(x_TD.device.type, enabled=False):
-            y_TD = layer(x_TD.to(autocast), routing, weights.map(lambda tensor: tensor.to(autocast)))
-        return y_TD.to(x_TD.dtype).view(hidden_states.shape)
-
-    def _without_values(self, x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
-        """Return a result that has a shape, a dtype and gradients, but no values: all tokens through one expert."""
-        h_TU, y_TD = x_TD @ weights.w_up_EUD[0].T, routing.gates_TK.sum(1, keepdim=True).to(x_TD.dtype)
-        if weights.b_up_EU is not None and weights.b_down_ED is not None:
-            h_TU, y_TD = h_TU + weights.b_up_EU[0], y_TD + weights.b_down_ED[0]
-        return y_TD * (activate(self.problem, h_TU) @ weights.w_down_EDF[0].T)
 
     def extra_repr(self) -> str:
         names = ("D", "F", "E", "activation", "gated", "bias", "capacity_factor")
@@ -256,103 +226,16 @@ class MoELayer(nn.Module):
         biases = {"b_up": f"{up}_bias", "b_down": "down_proj_bias"} if self.problem.bias else {}
         return {"w_up": up, "w_down": "down_proj", **biases}
 
-    def _check(self, x: Tensor, ids: Tensor, gates: Tensor, weights: Weights, autocast: torch.dtype | None) -> None:
-        D, weight = self.problem.D, weights.w_down_EDF
-        for name, tensor in (("hidden_states", x), ("top_k_index", ids), ("top_k_weights", gates)):
-            if hasattr(tensor, "to_local"):
-                raise ValueError(f"{name} is a DTensor: give the tokens of this rank, {name}.to_local()")
-        if x.ndim not in (2, 3) or x.shape[-1] != D:
-            raise ValueError(f"hidden_states have shape {tuple(x.shape)}: give (T, {D}) or (B, S, {D})")
-        tokens = x.shape[:-1]
-        if ids.shape != gates.shape or ids.shape[:-1] not in (tokens, (tokens.numel(),)):
-            raise ValueError(
-                f"top_k_index is {tuple(ids.shape)}, top_k_weights {tuple(gates.shape)}: for hidden_states "
-                f"{tuple(x.shape)} give both as ({tokens.numel()}, K)"
-            )
-        if ids.dtype == torch.bool:
-            raise ValueError(
-                f"top_k_index is torch.bool, a map of tokens to experts: give the ids of each token's experts, such as "
-                f"top_k_weights.topk(K).indices, as integers ({tokens.numel()}, K), and their weights"
-            )
-        if ids.is_floating_point() or not gates.is_floating_point():
-            raise ValueError(f"top_k_index is {ids.dtype}, top_k_weights {gates.dtype}: give integers and floats")
-        if autocast is None and x.dtype != weight.dtype:
-            raise ValueError(
-                f"hidden_states are {x.dtype}, the experts {weight.dtype}: convert either, or use autocast"
-            )
-        if {ids.device, gates.device, weight.device} != {x.device}:
-            raise ValueError(
-                f"hidden_states are on {x.device}, top_k_index on {ids.device}, top_k_weights on {gates.device}, the "
-                f"experts on {weight.device}: bring them to one device"
-            )
-
-
-@lru_cache(maxsize=BUILDS)
-def _built(
-    problem: Problem,
-    T: int,
-    K: int,
-    load: str | None,
-    mode: Mode,
-    dtype: torch.dtype,
-    device: torch.device,
-    dispatch: str,
-    choose_one: Callable[[Problem, torch.device, str], Choice],
-) -> Layer:
-    """Build once for every problem. All modules share a build, which keeps nothing of a call."""
-    problem = problem.replace(T=T, K=K, load=load or problem.load, mode=mode, dtype=_name(dtype))
-    chosen = choose_one(problem, device, dispatch)
-    _log.info("%s on %s: %s, %s", problem.key, device, chosen.kernel.name, chosen.why)
-    return chosen.build(problem, device)
-
 
 def _between_graphs(layer: MoELayer, *arguments: Tensor) -> Tensor:
-    """Call a layer from code that torch.compile traces.
+    """Call a layer that observes its load from code that torch.compile traces.
 
     Raises:
         RuntimeError: under torch.export, where there is nothing between graphs.
     """
     if torch.compiler.is_exporting():
-        raise RuntimeError(f"{BETWEEN_GRAPHS}, and export the block with the experts of transformers")
-    torch._dynamo.graph_break(msg=BETWEEN_GRAPHS)  # noqa: SLF001  # documented under this name only
+        raise RuntimeError(f"{BETWEEN_GRAPHS} to export it")
+    torch._dynamo.graph_break(msg=f"{BETWEEN_GRAPHS}, or compile without fullgraph=True")  # noqa: SLF001
     # Made here, as torch._dynamo takes seconds to import.
-    eager = torch.compiler.disable(MoELayer.apply_experts, reason=BETWEEN_GRAPHS)
+    eager = torch.compiler.disable(MoELayer.run, reason=BETWEEN_GRAPHS)
     return cast(Tensor, eager(layer, *arguments))
-
-
-def _routes(ids_TK: Tensor, experts: int) -> Tensor:
-    """Return the ids as int32, −1 where they name no expert."""
-    if ids_TK.device.type == "cpu" and ids_TK.numel():  # two numbers say that all name one, which takes a third
-        lowest, highest = ids_TK.aminmax()
-        if int(lowest) >= 0 and int(highest) < experts:
-            return ids_TK.int()
-    return torch.where((ids_TK >= 0) & (ids_TK < experts), ids_TK, NO_ROUTE).int()
-
-
-def _local_part(parameter: Tensor) -> Tensor:
-    """Return a parameter as a plain tensor.
-
-    Raises:
-        ValueError: when this rank holds only a part of it.
-    """
-    if not hasattr(parameter, "to_local"):
-        return parameter
-    sharded: Any = parameter  # a DTensor, whose module takes long to import
-    if sharded.device_mesh.size() > 1 and not all(placement.is_replicate() for placement in sharded.placements):
-        raise ValueError(
-            f"a parameter of shape {tuple(sharded.shape)} is a DTensor, {sharded.placements} over "
-            f"{sharded.device_mesh.size()} ranks, and a layer computes all of its experts: let fully_shard gather it "
-            "before the forward, or make a layer of each rank's experts, MoELayer.from_weights of the parts that "
-            "to_local() gives, and pass it only their routes, numbered from 0, with -1 for the others"
-        )
-    return cast(Tensor, sharded.to_local())
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _autocast_dtype(device: torch.device) -> torch.dtype | None:
-    if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
-        return torch.get_autocast_dtype(device.type)
-    return None

@@ -11,6 +11,8 @@ from torch.nn import functional
 from .problem import DropPolicy
 
 NO_ROUTE = -1
+UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+"""Dtypes of ids that torch can hardly compute with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,18 @@ class Routing:
             )
         if self.ids_TK.dtype != torch.int32 or self.gates_TK.dtype != torch.float32:
             raise ValueError(f"ids are {self.ids_TK.dtype}, gates {self.gates_TK.dtype}: give int32 and float32")
+
+    @classmethod
+    def of_ids(cls, ids_TK: Tensor, gates_TK: Tensor, *, experts: int) -> Routing:
+        """Return routes from ids of any integer dtype; an id outside 0 … E − 1 is no route."""
+        if ids_TK.dtype in UNSIGNED:
+            ids_TK = ids_TK.long()
+        if ids_TK.device.type == "cpu" and ids_TK.numel():  # two numbers say that all name one, which takes a third
+            lowest, highest = ids_TK.aminmax()
+            if int(lowest) >= 0 and int(highest) < experts:
+                return cls(ids_TK=ids_TK.int(), gates_TK=gates_TK, experts=experts)
+        present_TK = (ids_TK >= 0) & (ids_TK < experts)
+        return cls(ids_TK=torch.where(present_TK, ids_TK, NO_ROUTE).int(), gates_TK=gates_TK, experts=experts)
 
     @property
     def chosen(self) -> int:

@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..instruments.stage import stage
 from ..problem.routing import NO_ROUTE, Routing
 from .combine import gather_sum, row_dots
+from .differentiable_once import differentiable_once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ class _Dispatch(torch.autograd.Function):
         return with_zero_token(x_TD).index_select(0, places.token_M)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, drows_MD: Tensor) -> tuple[Tensor, None]:
         slot_TK = ctx.places.slot_TK
         return gather_sum(drows_MD, slot_TK, torch.ones(slot_TK.shape, device=slot_TK.device)), None
@@ -102,7 +102,7 @@ class _Combine(torch.autograd.Function):
         return gather_sum(rows_MD, places.slot_TK, gates_TK)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor, Tensor, None]:
         rows_MD, gates_TK = ctx.saved_tensors
         drows_MD = with_zero_token(dy_TD).index_select(0, ctx.places.token_M)

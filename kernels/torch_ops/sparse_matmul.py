@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from .differentiable_once import differentiable_once
 
 Index = NDArray[np.int64]
 
@@ -154,7 +155,7 @@ class _Sdd(torch.autograd.Function):
         return sdd(topology, rows_PD, m_EHD)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dvalues: Tensor) -> tuple[None, Tensor, Tensor]:
         rows_PD, m_EHD = ctx.saved_tensors
         dm_EHD = torch.empty_like(m_EHD)
@@ -170,7 +171,7 @@ class _Dsd(torch.autograd.Function):
         return dsd(topology, values, m_EHD)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, drows_PD: Tensor) -> tuple[None, Tensor, Tensor]:
         values, m_EHD = ctx.saved_tensors
         dm_EHD = torch.empty_like(m_EHD)

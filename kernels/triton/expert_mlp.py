@@ -7,19 +7,21 @@ Nothing is added atomically: two runs give the same bits. Nothing waits for the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..hardware.gpus import Hardware
 from ..instruments.stage import stage
+from ..kernel import Gradients, Operands
 from ..problem import Problem
 from ..problem.routing import Routing, service_order
 from ..problem.tensors import Weights
+from ..torch_ops.differentiable_once import differentiable_once
 from .grouped_products import GroupedProducts
 from .permutation import COMPACT, Layout, order
 from .tiles import Tiles
@@ -43,14 +45,33 @@ class LayerPlan:
 
     def __call__(self, x_TD: Tensor, routing: Routing, weights: Weights) -> Tensor:
         """Compute y (T, D)."""
-        b_up_EU, b_down_ED = (None if b is None else b.contiguous() for b in (weights.b_up_EU, weights.b_down_ED))
-        operands = (x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, b_up_EU, b_down_ED)
+        operands = _operands(x_TD, routing, weights)
         differentiable = not self.problem.quantised and torch.is_grad_enabled()
         with torch.cuda.device_of(x_TD):  # Triton launches on the current device, wherever its arguments are
             if differentiable and any(operand is not None and operand.requires_grad for operand in operands):
                 return cast(Tensor, _Experts.apply(self, routing, *operands))  # type: ignore[no-untyped-call]
             s_up_EU, s_down_ED = (None if s is None else s.contiguous() for s in (weights.s_up_EU, weights.s_down_ED))
             return self.forward(self.products(routing), None, *operands, s_up_EU, s_down_ED)
+
+    def keep(self, x_TD: Tensor, routing: Routing, weights: Weights, h_NU: Tensor) -> Tensor:
+        """Do what `SplitLayer.keep` describes; the layout must be compact."""
+        with torch.cuda.device_of(x_TD):
+            products = self.products(routing)
+            return self.forward(products, h_NU[: products.order.rows], *_operands(x_TD, routing, weights))
+
+    def backward(
+        self,
+        dy_TD: Tensor,
+        x_TD: Tensor,
+        routing: Routing,
+        weights: Weights,
+        h_NU: Tensor,
+        wanted: Sequence[bool],
+    ) -> Gradients:
+        """Do what `SplitLayer.backward` describes; the layout must be compact."""
+        with torch.cuda.device_of(x_TD):
+            products, operands = self.products(routing), _operands(x_TD, routing, weights)
+            return self.gradients(products, h_NU[: products.order.rows], routing.ids_TK, dy_TD, wanted, *operands)
 
     def products(self, routing: Routing) -> GroupedProducts:
         """Return the products of one call, with its rows in expert order."""
@@ -100,40 +121,29 @@ class LayerPlan:
             y_SMD = products.down(q_RF, w_down_EDF, b_down_ED, gates_TK, scales, scatter=self.scatter)
         return products.combine(y_SMD, x_TD, by_route=self.scatter)
 
-
-class _Experts(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        plan: LayerPlan,
-        routing: Routing,
+    def gradients(
+        self,
+        products: GroupedProducts,
+        h_RU: Tensor,
+        ids_TK: Tensor,
+        dy_TD: Tensor,
+        wanted: Sequence[bool],
         x_TD: Tensor,
         gates_TK: Tensor,
         w_up_EUD: Tensor,
         w_down_EDF: Tensor,
         b_up_EU: Tensor | None,
         b_down_ED: Tensor | None,
-    ) -> Tensor:
-        products = plan.products(routing)
-        h_RU = x_TD.new_empty(products.order.rows, plan.problem.U)
-        ctx.save_for_backward(x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_RU)
-        ctx.plan, ctx.products, ctx.ids_TK = plan, products, routing.ids_TK
-        return plan.forward(products, h_RU, x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
-        x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED, h_RU = ctx.saved_tensors
-        plan: LayerPlan = ctx.plan
-        products: GroupedProducts = ctx.products
-        _, _, for_x, for_gates, for_w_up, for_w_down, for_b_up, for_b_down = ctx.needs_input_grad
+    ) -> Gradients:
+        """Return the gradients of the operands of `forward` that are wanted, from the pre-activations ``h_RU``."""
+        for_x, for_gates, for_w_up, for_w_down, for_b_up, for_b_down = wanted
         gates_N = gates_TK.contiguous().view(-1)
         dx_TD = dgates_TK = dw_up_EUD = dw_down_EDF = db_up_EU = db_down_ED = None
         dy = products.dispatch(dy_TD)
         dh_RU, ga_RF, dgates_N = products.down_backward(dy, w_down_EDF, h_RU, gates_N)
         if for_gates:
             if b_down_ED is not None:
-                dgates_N += _bias_part_of_gates(dy_TD, b_down_ED, ctx.ids_TK, products.order.slot_N)
+                dgates_N += _bias_part_of_gates(dy_TD, b_down_ED, ids_TK, products.order.slot_N)
             dgates_TK = dgates_N.view_as(gates_TK)
         if for_w_down:
             dw_down_EDF = products.weight_gradient(dy, ga_RF, tokens="p", shape=w_down_EDF.shape)
@@ -146,9 +156,32 @@ class _Experts(torch.autograd.Function):
         if for_b_up and b_up_EU is not None:
             db_up_EU = products.bias_gradient(dh_RU, None, tokens=False)
         if for_x:
-            dx_SMD = products.tokens_gradient(dh_RU, w_up_EUD, scatter=plan.scatter)
-            dx_TD = products.combine(dx_SMD, x_TD, by_route=plan.scatter)
-        return None, None, dx_TD, dgates_TK, dw_up_EUD, dw_down_EDF, db_up_EU, db_down_ED
+            dx_SMD = products.tokens_gradient(dh_RU, w_up_EUD, scatter=self.scatter)
+            dx_TD = products.combine(dx_SMD, x_TD, by_route=self.scatter)
+        return dx_TD, dgates_TK, dw_up_EUD, dw_down_EDF, db_up_EU, db_down_ED
+
+
+def _operands(x_TD: Tensor, routing: Routing, weights: Weights) -> Operands:
+    b_up_EU, b_down_ED = (None if b is None else b.contiguous() for b in (weights.b_up_EU, weights.b_down_ED))
+    return x_TD, routing.gates_TK, weights.w_up_EUD, weights.w_down_EDF, b_up_EU, b_down_ED
+
+
+class _Experts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, plan: LayerPlan, routing: Routing, x_TD: Tensor, *operands: Any) -> Tensor:
+        products = plan.products(routing)
+        h_RU = x_TD.new_empty(products.order.rows, plan.problem.U)
+        ctx.save_for_backward(x_TD, *operands, h_RU)
+        ctx.plan, ctx.products, ctx.ids_TK = plan, products, routing.ids_TK
+        return plan.forward(products, h_RU, x_TD, *operands)
+
+    @staticmethod
+    @differentiable_once
+    def backward(ctx: Any, dy_TD: Tensor) -> tuple[Tensor | None, ...]:
+        *operands, h_RU = ctx.saved_tensors
+        plan: LayerPlan = ctx.plan
+        wanted = ctx.needs_input_grad[2:]
+        return None, None, *plan.gradients(ctx.products, h_RU, ctx.ids_TK, dy_TD, wanted, *operands)
 
 
 def _bias_part_of_gates(dy_TD: Tensor, b_down_ED: Tensor, ids_TK: Tensor, slot_N: Tensor) -> Tensor:
@@ -215,7 +248,7 @@ class _RoutedProducts(torch.autograd.Function):
         return rows_NO.view(*routing.ids_TK.shape, -1)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, drows_MKO: Tensor) -> tuple[Tensor | None, ...]:
         x_MI, w_EOI = ctx.saved_tensors
         products: GroupedProducts = ctx.products

@@ -7,7 +7,7 @@ preference decides.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -66,21 +66,29 @@ class Choice(NamedTuple):
         return by_load
 
 
-def choose(problem: Problem, device: torch.device, dispatch: str = AUTO, *, nearest: bool = False) -> Choice:
+def choose(
+    problem: Problem,
+    device: torch.device,
+    dispatch: str = AUTO,
+    *,
+    nearest: bool = False,
+    only: Callable[[Kernel], bool] = lambda _: True,
+) -> Choice:
     """Return the kernel of that name, or for ``auto`` the fastest one, tuned for the problem.
 
     A named kernel without a tuned table for the problem runs in its first valid configuration. Among all others
     ``auto`` takes the fastest of those that tables cover, and on a CPU one that the cost model expects to need less
     than `TRUSTED` of its time. Where no table covers any, the model decides on a CPU, and on other devices the order of
     `Kernel.preference`. Tables of other versions count only with MOEBENCH_TUNED_STALE=1. With ``nearest`` tables of the
-    most similar load count where none is of the problem's load (`look_up`).
+    most similar load count where none is of the problem's load (`look_up`). ``only`` says which kernels ``auto`` may
+    take.
 
     Raises:
         UnknownName: when no kernel has that name.
         ValueError: when no kernel can run the problem, with the reason of each that was tried.
     """
     reasons: list[str] = []
-    names = candidates(device) if dispatch == AUTO else (dispatch,)
+    names = [name for name in candidates(device) if only(KERNELS.load(name))] if dispatch == AUTO else [dispatch]
     able = list(_able(names, problem, device, reasons))
     if not able:
         remedy = "change what is named here" + ("" if dispatch == AUTO else f", or try dispatch = {AUTO!r}")

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from moebench.kernels.kernel import Layer
-from moebench.kernels.module import moe_layer, observed_load
+from moebench.kernels.module import apply_experts, built_layers, observed_load
 from moebench.kernels.module.moe_block import MoEBlock
 from moebench.kernels.module.moe_layer import MoELayer
 from moebench.kernels.module.observed_load import AGAIN, EVERY, ROWS_OF_EXPERT, ObservedLoad
@@ -197,7 +197,7 @@ def tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for load, times in ((EVEN, (1e5, 8e5)), ("zipf:1.1", (8e5, 1e5)))
     ]
     (tmp_path / "scatter.json").write_text(table(*entries).text(), encoding="utf-8")
-    moe_layer._built.cache_clear()
+    built_layers.built.cache_clear()
 
 
 @pytest.fixture
@@ -281,14 +281,14 @@ def test_results_and_gradients_are_those_of_a_plain_layer(load: str) -> None:
 
 def test_a_checkpoint_repeats_a_forward_with_the_same_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows decide before a forward, never between it and its repetition."""
-    layer, built = MoELayer(D=16, F=8, E=E, load="observed"), moe_layer._built
+    layer, built = MoELayer(D=16, F=8, E=E, load="observed"), built_layers.built
     asked: list[str | None] = []
 
     def asking(problem: Problem, T: int, K: int, load: str | None, *rest: Any) -> Layer:
         asked.append(load)
         return built(problem, T, K, load, *rest)
 
-    monkeypatch.setattr(moe_layer, "_built", asking)
+    monkeypatch.setattr(apply_experts, "built", asking)
     for seed in range(3 * EVERY):
         routing = routes(EVEN if seed < EVERY else SKEWED, seed=seed)
         x_TD = torch.randn(ENOUGH, 16, requires_grad=True)

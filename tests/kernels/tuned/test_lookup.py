@@ -20,7 +20,7 @@ from moebench.common.names import UnknownName
 from moebench.kernels.catalog import KERNELS
 from moebench.kernels.config import Config
 from moebench.kernels.kernel import Kernel
-from moebench.kernels.module import moe_layer
+from moebench.kernels.module import built_layers
 from moebench.kernels.module.moe_layer import MoELayer
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.trace import label, load_of
@@ -39,9 +39,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv(FOLDER, str(tmp_path))
     monkeypatch.delenv(STALE, raising=False)
     lookup._read.cache_clear()
-    moe_layer._built.cache_clear()
+    built_layers.built.cache_clear()
     yield tmp_path
-    moe_layer._built.cache_clear()
+    built_layers.built.cache_clear()
 
 
 def put(home: Path, one: TunedTable, name: str = "one.json") -> Path:

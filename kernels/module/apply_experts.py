@@ -1,0 +1,189 @@
+"""The experts of an MoE layer as a function: the forward of `MoELayer` without its parameters."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..problem import Mode, Problem
+from ..problem.routing import Routing
+from ..problem.tensors import Weights
+from ..tuned.select import AUTO
+from .built_layers import built, splits
+from .expert_operators import experts, experts_keeping
+from .float64_experts import float64_experts
+from .observed_load import ObservedLoad
+
+LARGEST_ID: Final = {
+    dtype: torch.iinfo(dtype).max
+    for dtype in (torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32, torch.uint32, torch.int64)
+}
+"""Dtypes of ids, and the largest id that each can hold."""
+PLAIN: Final = (Tensor, nn.Parameter)
+"""Types of tensors that are whole; those of others are looked at."""
+
+
+def apply_experts(
+    problem: Problem,
+    weights: Weights,
+    hidden_states: Tensor,
+    top_k_index: Tensor,
+    top_k_weights: Tensor,
+    *,
+    dispatch: str = AUTO,
+    batch_invariant: bool = False,
+    observed: ObservedLoad | None = None,
+) -> Tensor:
+    """Apply experts to tokens (T, D) or (B, S, D); the result has the same shape and dtype.
+
+    ``problem`` describes the experts and their capacity; T, K, dtype and mode are those of the call. ``top_k_index``
+    and ``top_k_weights`` are (T, K) or (B, S, K). An id outside 0 … E − 1 is no route; its weight is not read. The
+    result is differentiable in the tokens, ``top_k_weights`` and the weights. `MoELayer` describes the options; with
+    ``observed`` kernels are chosen for the load that it has seen.
+
+    In a graph of torch.compile or torch.export it is one custom operator (`expert_operators`). On the device ``meta``
+    the result has a shape, a dtype and gradients. In float64 no kernel runs, but plain operations that can be
+    differentiated more than once.
+
+    Raises:
+        ValueError: when shapes, dtypes or devices do not go together, weights are spread over ranks, or no kernel
+            supports the problem.
+    """
+    named = weights.named()
+    autocast = _autocast_dtype(hidden_states)
+    _check(problem, named, hidden_states, top_k_index, top_k_weights, autocast)
+    if not all(type(tensor) in PLAIN for tensor in named.values()):
+        weights = weights.map(_local_part)
+    K = top_k_index.shape[-1]
+    x_TD = hidden_states if hidden_states.ndim == 2 else hidden_states.reshape(-1, problem.D)
+    ids_TK = top_k_index if top_k_index.ndim == 2 else top_k_index.reshape(-1, K)
+    gates_TK = top_k_weights if top_k_weights.ndim == 2 else top_k_weights.reshape(-1, K)
+    if autocast is not None:
+        x_TD, weights = x_TD.to(autocast), weights.map(lambda tensor: tensor.to(autocast))
+    gates_TK = gates_TK.to(torch.float64 if x_TD.dtype == torch.float64 else torch.float32)
+    run = _in_graph if torch.compiler.is_compiling() or x_TD.device.type == "meta" else _at_once
+    if autocast is None:
+        y_TD = run(problem, weights, x_TD, ids_TK, gates_TK, dispatch, batch_invariant, observed)
+    else:
+        with torch.autocast(x_TD.device.type, enabled=False):
+            y_TD = run(problem, weights, x_TD, ids_TK, gates_TK, dispatch, batch_invariant, observed)
+        y_TD = y_TD.to(hidden_states.dtype)
+    return y_TD if hidden_states.ndim == 2 else y_TD.view(hidden_states.shape)
+
+
+def _at_once(
+    problem: Problem,
+    weights: Weights,
+    x_TD: Tensor,
+    ids_TK: Tensor,
+    gates_TK: Tensor,
+    dispatch: str,
+    batch_invariant: bool,
+    observed: ObservedLoad | None,
+) -> Tensor:
+    """Run the fastest kernel, differentiated by its own autograd function."""
+    if x_TD.dtype == torch.float64:
+        return float64_experts(problem, x_TD, ids_TK, gates_TK, weights)
+    routing = Routing.of_ids(ids_TK, gates_TK, experts=problem.E)
+    mode: Mode = "train" if _needs_gradient(x_TD, gates_TK, weights) else "forward"
+    load = observed.of_call(routing) if observed is not None else None
+    T, K = ids_TK.shape
+    layer = built(problem, T, K, load, mode, x_TD.dtype, x_TD.device, dispatch, batch_invariant)
+    return layer(x_TD, routing, weights)
+
+
+def _in_graph(
+    problem: Problem,
+    weights: Weights,
+    x_TD: Tensor,
+    ids_TK: Tensor,
+    gates_TK: Tensor,
+    dispatch: str,
+    batch_invariant: bool,
+    _: ObservedLoad | None,
+) -> Tensor:
+    """Call the custom operator, which keeps the pre-activations where a training step can use them."""
+    arguments = (
+        x_TD, ids_TK, gates_TK, weights.w_up_EUD, weights.w_down_EDF, weights.b_up_EU, weights.b_down_ED,
+        problem.activation, problem.capacity_factor, problem.drop, problem.capacity_rule, dispatch, batch_invariant,
+    )  # fmt: skip
+    if _needs_gradient(x_TD, gates_TK, weights) and x_TD.dtype != torch.float64 and splits(dispatch):
+        y_TD, _h_NU = experts_keeping(*arguments)
+        return cast(Tensor, y_TD)
+    return cast(Tensor, experts(*arguments))
+
+
+def _needs_gradient(x_TD: Tensor, gates_TK: Tensor, weights: Weights) -> bool:
+    if not torch.is_grad_enabled():
+        return False
+    return x_TD.requires_grad or gates_TK.requires_grad or any(one.requires_grad for one in weights.named().values())
+
+
+def _check(
+    problem: Problem,
+    named: dict[str, Tensor],
+    x: Tensor,
+    ids: Tensor,
+    gates: Tensor,
+    autocast: torch.dtype | None,
+) -> None:
+    D, weight, tokens = problem.D, named["w_down"], x.shape[:-1]
+    for name, tensor in (("hidden_states", x), ("top_k_index", ids), ("top_k_weights", gates)):
+        if type(tensor) is not Tensor and hasattr(tensor, "to_local"):
+            raise ValueError(f"{name} is a DTensor: give the tokens of this rank, {name}.to_local()")
+    if x.ndim not in (2, 3) or x.shape[-1] != D:
+        raise ValueError(f"hidden_states have shape {tuple(x.shape)}: give (T, {D}) or (B, S, {D})")
+    if ids.shape != gates.shape or (ids.shape[:-1] != tokens and ids.shape[:-1] != (tokens.numel(),)):
+        raise ValueError(
+            f"top_k_index is {tuple(ids.shape)}, top_k_weights {tuple(gates.shape)}: for hidden_states "
+            f"{tuple(x.shape)} give both as ({tokens.numel()}, K)"
+        )
+    if ids.dtype == torch.bool:
+        raise ValueError(
+            f"top_k_index is torch.bool, a map of tokens to experts: give the ids of each token's experts, such as "
+            f"top_k_weights.topk(K).indices, as integers ({tokens.numel()}, K), and their weights"
+        )
+    if ids.dtype not in LARGEST_ID or not gates.is_floating_point():
+        raise ValueError(f"top_k_index is {ids.dtype}, top_k_weights {gates.dtype}: give integers and floats")
+    if LARGEST_ID[ids.dtype] < problem.E - 1:
+        raise ValueError(
+            f"top_k_index is {ids.dtype}, which cannot hold the ids of {problem.E} experts: give torch.int32 or "
+            "torch.int64"
+        )
+    if autocast is None and x.dtype != weight.dtype:
+        raise ValueError(f"hidden_states are {x.dtype}, the experts {weight.dtype}: convert either, or use autocast")
+    if not x.device == ids.device == gates.device == weight.device:
+        raise ValueError(
+            f"hidden_states are on {x.device}, top_k_index on {ids.device}, top_k_weights on {gates.device}, the "
+            f"experts on {weight.device}: bring them to one device"
+        )
+
+
+def _local_part(tensor: Tensor) -> Tensor:
+    """Return weights as a plain tensor.
+
+    Raises:
+        ValueError: when this rank holds only a part of them.
+    """
+    if not hasattr(tensor, "to_local"):
+        return tensor
+    sharded: Any = tensor  # a DTensor, whose module takes long to import
+    if sharded.device_mesh.size() > 1 and not all(placement.is_replicate() for placement in sharded.placements):
+        raise ValueError(
+            f"a parameter of shape {tuple(sharded.shape)} is a DTensor, {sharded.placements} over "
+            f"{sharded.device_mesh.size()} ranks, and a layer computes all of its experts: let fully_shard gather it "
+            "before the forward, or make a layer of each rank's experts, MoELayer.from_weights of the parts that "
+            "to_local() gives, and pass it only their routes, numbered from 0, with -1 for the others"
+        )
+    return cast(Tensor, sharded.to_local())
+
+
+def _autocast_dtype(tensor: Tensor) -> torch.dtype | None:
+    kind = tensor.device.type
+    if tensor.dtype == torch.float64:  # which autocast leaves alone
+        return None
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return None
