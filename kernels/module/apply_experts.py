@@ -62,7 +62,9 @@ def apply_experts(
     gates_TK = top_k_weights if top_k_weights.ndim == 2 else top_k_weights.reshape(-1, K)
     if autocast is not None:
         x_TD, weights = x_TD.to(autocast), weights.map(lambda tensor: tensor.to(autocast))
-    gates_TK = gates_TK.to(torch.float64 if x_TD.dtype == torch.float64 else torch.float32)
+    wide = torch.float64 if x_TD.dtype == torch.float64 else torch.float32
+    if gates_TK.dtype != wide:
+        gates_TK = gates_TK.to(wide)
     run = _in_graph if torch.compiler.is_compiling() or x_TD.device.type == "meta" else _at_once
     if autocast is None:
         y_TD = run(problem, weights, x_TD, ids_TK, gates_TK, dispatch, batch_invariant, observed)

@@ -67,6 +67,9 @@ class MoELayer(nn.Module):
         ValueError: at construction, for a size or option out of range, or a dispatch that is no kernel's name.
     """
 
+    down_proj: Tensor
+    down_proj_bias: Tensor
+
     def __init__(
         self,
         *,
@@ -177,9 +180,14 @@ class MoELayer(nn.Module):
     @property
     def weights(self) -> Weights:
         """The parameters in the form that implementations take."""
-        found = {name: getattr(self, parameter) for name, parameter in self._names().items()}
+        up = "gate_up_proj" if self.problem.gated else "up_proj"
+        if not self.problem.bias:
+            return Weights(w_up_EUD=getattr(self, up), w_down_EDF=self.down_proj)
         return Weights(
-            w_up_EUD=found["w_up"], w_down_EDF=found["w_down"], b_up_EU=found.get("b_up"), b_down_ED=found.get("b_down")
+            w_up_EUD=getattr(self, up),
+            w_down_EDF=self.down_proj,
+            b_up_EU=getattr(self, f"{up}_bias"),
+            b_down_ED=self.down_proj_bias,
         )
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch.nn import functional
 from .problem import DropPolicy
 
 NO_ROUTE = -1
+FEW = 64  # ids that Python compares sooner than torch
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 """Dtypes of ids that torch can hardly compute with."""
 
@@ -44,10 +45,8 @@ class Routing:
         """Return routes from ids of any integer dtype; an id outside 0 … E − 1 is no route."""
         if ids_TK.dtype in UNSIGNED:
             ids_TK = ids_TK.long()
-        if ids_TK.device.type == "cpu" and ids_TK.numel():  # two numbers say that all name one, which takes a third
-            lowest, highest = ids_TK.aminmax()
-            if int(lowest) >= 0 and int(highest) < experts:
-                return cls(ids_TK=ids_TK.int(), gates_TK=gates_TK, experts=experts)
+        if ids_TK.device.type == "cpu" and _every_id_is_an_expert(ids_TK, experts):
+            return cls(ids_TK=ids_TK.int(), gates_TK=gates_TK, experts=experts)
         present_TK = (ids_TK >= 0) & (ids_TK < experts)
         return cls(ids_TK=torch.where(present_TK, ids_TK, NO_ROUTE).int(), gates_TK=gates_TK, experts=experts)
 
@@ -63,6 +62,18 @@ class Routing:
     def touched(self) -> int:
         """Return how many experts receive a row; on a GPU the host waits for it."""
         return int((self.counts_E() > 0).sum())
+
+
+def _every_id_is_an_expert(ids_TK: Tensor, experts: int) -> bool:
+    """Look at the smallest and the largest id, which takes a third of a comparison of all."""
+    count = ids_TK.numel()
+    if not count:
+        return True
+    if count <= FEW:
+        few: list[int] = ids_TK.flatten().tolist()
+        return min(few) >= 0 and max(few) < experts
+    lowest, highest = ids_TK.aminmax()
+    return int(lowest) >= 0 and int(highest) < experts
 
 
 def count_routes(ids_TK: Tensor, experts: int) -> Tensor:

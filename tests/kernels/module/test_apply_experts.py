@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -45,7 +45,7 @@ def arguments(T: int, *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return torch.randn(T, 16, generator=rng), ids_TK, torch.rand(T, 2, generator=rng).requires_grad_()
 
 
-def trained(model: Any, parameters: list[Tensor], *given: Tensor) -> list[Tensor]:
+def trained(model: Any, parameters: Sequence[Tensor], *given: Tensor) -> list[Tensor]:
     """Return the result and all gradients for a gradient that is not constant."""
     y = model(*given)
     weights = torch.linspace(-1, 1, y.numel()).view(y.shape).to(y.dtype)
@@ -68,7 +68,7 @@ CASES: list[Any] = [
     {"dispatch": "grouped"},
     {"dispatch": "padded", "capacity_factor": 1.0, "drop": "gate_weight"},
 ]
-COMPILED = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+COMPILED = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor", "ignore:`torch.jit")
 
 
 @COMPILED

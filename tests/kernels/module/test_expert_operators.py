@@ -119,7 +119,9 @@ def test_what_a_gpu_would_run_has_the_shapes_of_the_graph(changes: dict[str, obj
     wanted = [True, True, True, True, problem.bias, problem.bias]
     gradients = expert_operators.experts_backward(*fixed, torch.empty_like(y_TD), h_NU, wanted)
     with recording() as launches:
-        layer, routing = expert_operators._split(fixed_problem(problem), *fixed[:3], *fixed[11:])
+        x_TD, ids_TK, gates_TK, *_ = fixed
+        kernel = (fixed_problem(problem), x_TD, ids_TK, gates_TK, "triton_scatter", False)
+        layer, routing = expert_operators._split(*kernel)
         weights = inputs.weights.map(lambda one: one.to("meta"))
         assert described(layer.keep(fixed[0], routing, weights, h_NU)) == described(y_TD)
         found = layer.backward(y_TD, fixed[0], routing, weights, h_NU, wanted)
