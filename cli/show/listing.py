@@ -106,9 +106,11 @@ def _machines() -> Entries:
 
 
 def _formats() -> Entries:
+    from ...integrations import flashinfer_trace
     from ...reports.report import FORMATS
+    from .export import DATASET
 
-    return _summaries(FORMATS)
+    return {**_summaries(FORMATS), DATASET: flashinfer_trace.__doc__ or ""}
 
 
 LISTED: dict[Kind, Callable[[], Entries]] = {

@@ -1,4 +1,4 @@
-"""`moebench trace`: routes of a real model recorded, and their load over time shown."""
+"""`moebench trace`: routes of a real model recorded or imported, and their load over time shown."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ import typer
 from .. import screen
 from ..errors import user_errors
 from ..measure.record_trace import record
+from .import_workloads import import_workloads
 
 if TYPE_CHECKING:
     from ...kernels.problem.traces.trace_format import LayerRoutes, TraceDescription
 
-app = typer.Typer(no_args_is_help=True, help="Traces: record the routes of a real model, and show their load.")
+app = typer.Typer(
+    no_args_is_help=True, help="Traces: record the routes of a real model, import those of a dataset, show their load."
+)
 app.command("record")(record)
+app.command("import")(import_workloads)
 
 JSON_PARTS: Final = 50
 LEAST_PARTS: Final = 8

@@ -63,6 +63,7 @@ WALK: dict[str, list[tuple[str, ...]]] = {
     "tables import": [("vllm",)],
     "tables lint": [("vllm",)],
     "kernels compile": [("--target", "sm90")],
+    "trace import": [("nowhere",), ("set",)],
     "trace record": [("--model", "nowhere", "--text", "missing.txt")],
     "trace show": [("t.npz",), ("t.npz", "--layer", "1"), ("t.npz", "--layer", "2"), ("r.jsonl",)],
 }
@@ -84,6 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = np.arange(2000, dtype=np.int32).reshape(1000, 2) % 80
     layers = [LayerDescription(name=f"layers.{layer}.mlp", experts=80, steps=(1000,)) for layer in range(2)]
     write_trace(made / "t.npz", [LayerRoutes(layer=layer, ids_TK=ids) for layer in layers])
+    CliRunner().invoke(app, ["export", str(made / "r.jsonl"), "--format", "flashinfer-trace", "-o", str(made / "set")])
     (made / "vllm").mkdir()
     tiles = '{"16": {"BLOCK_SIZE_M": 16, "BLOCK_SIZE_N": 100, "BLOCK_SIZE_K": 64, "GROUP_SIZE_M": 1}}'
     (made / "vllm" / "E=8,N=1792,device_name=NVIDIA_H100.json").write_text(tiles)
