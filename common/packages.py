@@ -52,10 +52,10 @@ def is_installed(package: str) -> bool:
 
 
 def installed_version(package: str) -> str | None:
-    """Return the version of a package as its metadata has it, or None when it is not installed."""
+    """Return the version of a package as its metadata has it, or None when it is not installed, or only in part."""
     try:
         return metadata.version(package)
-    except metadata.PackageNotFoundError:
+    except Exception:  # noqa: BLE001  # of metadata that are damaged, besides those that are missing
         return None
 
 

@@ -68,6 +68,17 @@ def test_a_release_is_told_beside_what_is_installed() -> None:
     assert Release("no-such-package", "1.0", "x.py").beside_installed() == "no-such-package 1.0 (x.py), none installed"
 
 
+@pytest.mark.parametrize("content", [None, b"", b"\xff\xfe", b"Name: halved\n"], ids=str)
+def test_a_package_that_is_installed_in_part_has_no_version(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "halved-1.0.dist-info").mkdir()
+    if content is not None:
+        (tmp_path / "halved-1.0.dist-info/METADATA").write_bytes(content)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert installed_version("halved") is None
+
+
 def test_what_stands_in_the_place_of_a_package_is_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "stand_in", SimpleNamespace(__spec__=None))
     assert is_installed("stand_in")

@@ -148,7 +148,7 @@ def test_the_router_of_a_definition_chooses_from_its_logits(word: str, tmp_path:
 
 
 def test_a_problem_of_sol_execbench_is_read(tmp_path: Path) -> None:
-    """Its workloads are lines of their own beside definition.json (NVIDIA/SOL-ExecBench, commit 8d2237d, docs/)."""
+    """Workloads of such a problem are lines beside definition.json (NVIDIA/SOL-ExecBench, commit 8d2237d, docs/)."""
     whole, alone = exported(tmp_path / "set", SMALL), tmp_path / "alone"
     alone.mkdir()
     (definition,) = whole.glob("definitions/moe/*.json")
