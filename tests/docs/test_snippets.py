@@ -14,6 +14,7 @@ from pages import ROOT, Block, blocks
 from moebench.suites.suite_file import read
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor", "ignore:`torch.jit")  # by torch.compile
 @pytest.mark.parametrize("block", blocks("python"), ids=str)
 def test_python_block_runs(block: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     """A first line `# kernels/implementations/mine.py` says in which file of the package the block would be."""

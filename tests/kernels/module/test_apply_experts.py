@@ -163,7 +163,9 @@ def in_float64(problem: Problem) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     return x_TD, torch.tensor([[0, 2], [1, -1], [2, 0]]), gates_TK, tensors
 
 
-@pytest.mark.parametrize("activation", ["silu", "swiglu_oai", "relu2"])
+@pytest.mark.parametrize(
+    "activation", ["relu2", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("silu", "swiglu_oai"))]
+)
 def test_first_and_second_derivatives_in_float64_pass_gradcheck(activation: str) -> None:
     problem = PROBLEM.replace(activation=activation, gated=activation != "relu2")
     x_TD, ids_TK, gates_TK, tensors = in_float64(problem)

@@ -58,10 +58,8 @@ def test_results_and_gradients_are_the_oracles(changes: dict[str, object], keepi
     assert verdict(errors(found, oracle(problem, inputs)), problem.rounding) is None
 
 
-@pytest.mark.parametrize("changes", [{}, {"bias": True, "dtype": "bfloat16"}], ids=str)
-def test_every_operator_passes_opcheck(changes: dict[str, object]) -> None:
-    problem, inputs = drawn(changes)
-    check(problem, inputs)
+def test_every_operator_passes_opcheck() -> None:
+    check(*drawn({"bias": True}))
 
 
 @pytest.mark.exhaustive
