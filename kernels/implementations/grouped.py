@@ -104,8 +104,9 @@ def aligned(problem: Problem) -> str | None:
 def _grouped_mm(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:
     """Compute rows @ weights[e].T for the rows of every expert; weights (E, out, in)."""
     ends_E = torch.tensor(groups.counts, device=rows.device).cumsum(0, dtype=torch.int32)
-    # Weights cut out of a larger tensor have strides that grouped_mm refuses.
-    return functional.grouped_mm(rows, weights.contiguous().transpose(1, 2), offs=ends_E)
+    # Weights cut out of a larger tensor have strides that grouped_mm refuses; it takes those that lie transposed.
+    whole = weights if weights.mT.is_contiguous() else weights.contiguous()
+    return functional.grouped_mm(rows, whole.mT, offs=ends_E)
 
 
 def _matmuls(rows: Tensor, weights: Tensor, groups: Groups) -> Tensor:

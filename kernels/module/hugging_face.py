@@ -7,7 +7,9 @@ models have matrices (E, in, out), or gate and up in turn, and say so by a flag 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,48 +30,126 @@ DEQUANTISE = (
 )
 
 
+NORM = "post_expert_norm"
+PARAMETRISED = "parametrizations."  # torch.nn.utils.parametrize keeps what it computes an attribute from under it
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertsLayout:
+    """What the parameters of one experts module are, how they lie, and the activation between the products.
+
+    ``transposed`` says that matrices are (E, in, out), ``in_turn`` that gate and up alternate, gate first, ``normed``
+    that the module's ``post_expert_norm`` is applied to the result of every expert, before the gate weight.
+    """
+
+    activation: Activation
+    gated: bool
+    bias: bool
+    transposed: bool
+    in_turn: bool
+    normed: bool
+
+    @staticmethod
+    def of(experts: nn.Module) -> ExpertsLayout:
+        """Return the layout of a module, whose parameters may be parametrised or on the device ``meta``.
+
+        Raises:
+            ValueError: when the module has parameters or buffers that would not be read, or computes something that no
+                kernel here computes.
+        """
+        kind = type(experts).__name__
+        tensors = [name for name, _ in (*experts.named_parameters(), *experts.named_buffers())]
+        held = dict.fromkeys(_attribute(name) for name in tensors)
+        gated = "gate_up_proj" in held
+        up = "gate_up_proj" if gated else "up_proj"
+        if not {up, "down_proj"} <= held.keys():
+            raise ValueError(f"{kind} has no gate_up_proj and down_proj, but {', '.join(held) or 'nothing'}: {BY_HAND}")
+        normed = bool(getattr(experts, "has_post_expert_norm", False))
+        held = {name: None for name in held if not (normed and name.startswith(f"{NORM}."))}
+        biases = {f"{up}_bias", "down_proj_bias"}
+        if unread := held.keys() - {up, "down_proj", *biases}:
+            remedy = DEQUANTISE if any("scale" in name or "zero" in name for name in unread) else BY_HAND
+            raise ValueError(f"{kind} also has {', '.join(sorted(unread))}, which would not be read: {remedy}")
+        transposed, in_turn = getattr(experts, "is_transposed", False), not getattr(experts, "is_concatenated", True)
+        up_shape, down_shape = getattr(experts, up).shape, cast(Tensor, experts.down_proj).shape
+        if gated and not transposed and up_shape[1:] == (down_shape[2], 2 * down_shape[1]):
+            raise ValueError(f"{kind} has matrices (E, in, out), and takes no ids and weights of tokens: {BY_HAND}")
+        return ExpertsLayout(
+            activation=_activation(experts, gated=gated, in_turn=in_turn),
+            gated=gated,
+            bias=biases <= held.keys(),
+            transposed=transposed,
+            in_turn=gated and in_turn,
+            normed=normed,
+        )
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The attributes of the module by the names of `Weights.named`."""
+        up = "gate_up_proj" if self.gated else "up_proj"
+        biases = {"b_up": f"{up}_bias", "b_down": "down_proj_bias"} if self.bias else {}
+        return {"w_up": up, "w_down": "down_proj", **biases}
+
+    def read(self, experts: nn.Module) -> dict[str, Tensor]:
+        """Return the tensors of a module as they are stored; each attribute is read once."""
+        return {name: getattr(experts, attribute) for name, attribute in self.names.items()}
+
+    def gates_first(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the stored tensors with copies of those whose gate and up rows take turns. Differentiable."""
+        if not self.in_turn:
+            return dict(stored)
+        sides = {"w_up": -1 if self.transposed else 1, "b_up": 1}
+        return {name: _evens_first(tensor, sides[name]) if name in sides else tensor for name, tensor in stored.items()}
+
+    def arrange(self, stored: Mapping[str, Tensor]) -> Weights:
+        """Return stored tensors, gates first, as the kernels take them: views where they lie transposed."""
+        w_up, w_down = stored["w_up"], stored["w_down"]
+        return Weights(
+            w_up_EUD=w_up.mT if self.transposed else w_up,
+            w_down_EDF=w_down.mT if self.transposed else w_down,
+            b_up_EU=stored.get("b_up"),
+            b_down_ED=stored.get("b_down"),
+        )
+
+
 def read_experts(experts: nn.Module) -> tuple[Weights, Activation]:
     """Return the parameters of a transformers 5 experts module, and its activation.
 
-    They are shared with it where it has them in our layout, and copies where it has not.
+    They are shared with it where it has them in our layout, and contiguous copies where it has not.
 
     Raises:
-        ValueError: when the module has parameters or buffers that would not be read, or computes something that no
-            kernel here computes.
+        ValueError: as `ExpertsLayout.of`, and when a parameter is parametrised.
     """
-    kind = type(experts).__name__
-    tensors: dict[str, Tensor] = dict(experts.named_parameters())
-    held = tensors | dict(experts.named_buffers())
-    gated = "gate_up_proj" in tensors
-    up = "gate_up_proj" if gated else "up_proj"
-    if not {up, "down_proj"} <= tensors.keys():
-        raise ValueError(f"{kind} has no gate_up_proj and down_proj, but {', '.join(held) or 'nothing'}: {BY_HAND}")
-    if unread := held.keys() - {up, "down_proj", f"{up}_bias", "down_proj_bias"}:
-        remedy = DEQUANTISE if any("scale" in name or "zero" in name for name in unread) else BY_HAND
-        raise ValueError(f"{kind} also has {', '.join(sorted(unread))}, which would not be read: {remedy}")
-    if getattr(experts, "has_post_expert_norm", False):
+    layout = ExpertsLayout.of(experts)
+    if layout.normed:
+        kind = type(experts).__name__
         raise ValueError(f"{kind} has has_post_expert_norm = True, and no kernel here has a norm: keep this module")
-    transposed, in_turn = getattr(experts, "is_transposed", False), not getattr(experts, "is_concatenated", True)
-    w_up, w_down = tensors[up], tensors["down_proj"]
-    if gated and not transposed and w_up.shape[1:] == (w_down.shape[2], 2 * w_down.shape[1]):
-        raise ValueError(f"{kind} has matrices (E, in, out), and takes no ids and weights of tokens: {BY_HAND}")
-    if transposed:
-        w_up, w_down = w_up.detach().mT.contiguous(), w_down.detach().mT.contiguous()
-    b_up = tensors.get(f"{up}_bias")
-    if gated and in_turn:
-        w_up, b_up = _gate_first(w_up), None if b_up is None else _gate_first(b_up)
-    weights = Weights(w_up_EUD=w_up, w_down_EDF=w_down, b_up_EU=b_up, b_down_ED=tensors.get("down_proj_bias"))
-    return weights, _activation(experts, gated=gated, in_turn=in_turn)
+    if computed := [name for name in layout.names.values() if not isinstance(getattr(experts, name), nn.Parameter)]:
+        raise ValueError(
+            f"{type(experts).__name__} computes {', '.join(computed)} when it is read, which a layer made of it would "
+            "not: merge its adapters first"
+        )
+    with torch.no_grad():
+        weights = layout.arrange(layout.gates_first(layout.read(experts)))
+        weights = weights.map(lambda tensor: tensor if isinstance(tensor, nn.Parameter) else tensor.contiguous())
+    return weights, layout.activation
 
 
-def _gate_first(rows_EU: Tensor) -> Tensor:
-    """Return a copy of (E, U, …) with the even rows before the odd ones."""
-    return torch.cat((rows_EU.detach()[:, ::2], rows_EU.detach()[:, 1::2]), 1)
+def _evens_first(tensor: Tensor, side: int) -> Tensor:
+    """Return a copy with the slices of even index along a side before those of odd index."""
+    evens, odds = tensor.unflatten(side, (-1, 2)).unbind(side if side < 0 else side + 1)
+    return torch.cat((evens, odds), side)
+
+
+def _attribute(name: str) -> str:
+    """Return the attribute that the tensor of this name belongs to; of a parametrised one it is a part."""
+    return name.split(".")[1] if name.startswith(PARAMETRISED) else name
 
 
 def _activation(module: Any, *, gated: bool, in_turn: bool) -> Activation:
     """Find the activation by what it computes: its name does not show a clamp or a shift."""
-    near, far = torch.linspace(-20, 20, 81, device="cpu"), torch.logspace(1, 4, 7, device="cpu")
+    options: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}  # not those of the context: it may be meta
+    near, far = torch.linspace(-20, 20, 81, **options), torch.logspace(1, 4, 7, **options)
     gate, up = torch.cat((near, far, -far, far)), torch.cat((10 - near, far, far, -far))
     halves = torch.stack((gate, up), 1).flatten() if in_turn else torch.cat((gate, up))
     try:

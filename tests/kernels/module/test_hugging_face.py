@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from moebench.kernels.module.hugging_face import read_experts
 from moebench.kernels.module.moe_layer import MoELayer
@@ -193,3 +194,11 @@ def test_a_module_without_fused_weights_is_refused_with_what_it_has() -> None:
         read_experts(nn.Linear(2, 2))
     with pytest.raises(ValueError, match="Experts has no gate_up_proj and down_proj, but up_proj"):
         read_experts(Experts(nn.SiLU(), "up_proj"))
+
+
+def test_parameters_that_are_computed_when_they_are_read_are_refused() -> None:
+    """A layer made of them would keep what they were."""
+    experts = Experts(nn.SiLU(), *GATED)
+    parametrize.register_parametrization(experts, "down_proj", nn.Tanh())
+    with pytest.raises(ValueError, match=r"Experts computes down_proj when it is read.*: merge its adapters first"):
+        read_experts(experts)
