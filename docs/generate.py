@@ -131,6 +131,13 @@ def advice_example() -> str:
     return f"```console\n$ moebench {' '.join(ADVISED)}\n{printed}\n```"
 
 
+def experts_table() -> str:
+    """List the experts of the installed transformers."""
+    import experts_survey  # noqa: PLC0415 - it imports every model that has experts, which takes half a minute
+
+    return experts_survey.table()
+
+
 def _parts_of(model: type[BaseModel]) -> list[type[BaseModel]]:
     """Return a model and all models that its fields hold, in the order in which they first appear."""
     found = [model]
@@ -197,6 +204,7 @@ GENERATED: Final[dict[str, dict[str, Callable[[], str]]]] = {
     "docs/architecture.md": {"tree": package_tree},
     "docs/decisions.md": {"index": decisions_index},
     "docs/integrations.md": {"adapters": adapter_table},
+    "docs/models.md": {"experts": experts_table},
     "docs/reading_a_report.md": {
         "winners": report_walk.winners,
         "answer": report_walk.answer,

@@ -36,7 +36,7 @@ PARAMETRISED = "parametrizations."  # torch.nn.utils.parametrize keeps what it c
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertsLayout:
-    """What the parameters of one experts module are, how they lie, and the activation between the products.
+    """Layout of the parameters of one experts module, and the activation between its products.
 
     ``transposed`` says that matrices are (E, in, out), ``in_turn`` that gate and up alternate, gate first, ``normed``
     that the module's ``post_expert_norm`` is applied to the result of every expert, before the gate weight.

@@ -6,10 +6,14 @@ from collections.abc import Callable
 
 import pytest
 from docs_scripts import generate
+from exhaustive import all_but
 from pages import ROOT
 
+SLOW = {"docs/models.md"}
+"""Pages that import all models of transformers; of this one another test says when a family is missing."""
 
-@pytest.mark.parametrize("page", generate.GENERATED)
+
+@pytest.mark.parametrize("page", all_but([page for page in generate.GENERATED if page not in SLOW], generate.GENERATED))
 def test_generated_parts_are_current(page: str) -> None:
     assert (ROOT / page).read_text() == generate.renewed(page), f"run `python docs/generate.py`: {page} is old"
 

@@ -1,0 +1,1 @@
+"""The experts implementation "moebench" of Hugging Face transformers."""
