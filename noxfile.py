@@ -158,6 +158,18 @@ def dist(session: nox.Session) -> None:
             shutil.copy(file, output)
 
 
+@nox.session
+def hub(session: nox.Session) -> None:
+    """Build the folder for the Hugging Face kernels hub: `nox -s hub -- FOLDER [TABLE...]`, and let its client load it.
+
+    Without arguments the folder is runs/hub and has no tuned tables.
+    """
+    install(session, "test", "hub")
+    folder, *tables = session.posargs or ["runs/hub"]
+    session.run("python", "-P", "-m", "moebench.integrations.kernels_hub.hub_folder", folder, *tables)
+    session.run("pytest", "tests/integrations/kernels_hub", "-m", "not slow")
+
+
 def compare_with_git(session: nox.Session, sdist: Path) -> None:
     """End the session unless a source distribution holds the files of the repository and what is made of them."""
     listed = session.run("git", "ls-files", "--cached", silent=True, external=True)

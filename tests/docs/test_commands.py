@@ -154,7 +154,8 @@ def test_python_runs_the_statement_module_or_file(command: Command) -> None:
     if what == "-c":
         compile(words[0], str(command), "exec")
     elif what == "-m":
-        assert words[0] in {"moebench.cli.main", "pip", "pytest", "zipfile"}
+        hub_folder = "moebench.integrations.kernels_hub.hub_folder"
+        assert words[0] in {"moebench.cli.main", hub_folder, "pip", "pytest", "zipfile"}
         if words[0] == "moebench.cli.main":
             check_moebench(words[1:])
     else:
