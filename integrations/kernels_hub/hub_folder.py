@@ -193,7 +193,9 @@ def _for_given_routes(path: Path) -> str:
     """Return the content of a tuned table whose entries are for routes of any router, under a uniform load."""
     try:
         table = parse_table(path.read_bytes())
-    except (OSError, InvalidTable) as error:
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give files of tuned tables, or none") from error
+    except InvalidTable as error:
         raise UserError(f"{path}: {error}") from error
     entries = [
         replace(entry, shape=entry.shape.replace(router="softmax_topk"))
