@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from ...kernels.catalog import KERNELS
 from ...kernels.implementations._triton import TritonKernel
-from ...kernels.kernel import Layer
+from ...kernels.module.built_layers import built
 from ...kernels.problem import Activation, Problem
-from ...kernels.problem.problem import DType
 from ...kernels.problem.routing import NO_ROUTE, Routing
 from ...kernels.problem.tensors import Weights
 from ...kernels.torch_ops.activations import OAI_ALPHA, OAI_LIMIT, SILU_LIMIT, SITU_GATE, SITU_UP
-from ...kernels.tuned.select import Choice, choose
-
-BUILDS = 256  # prompts differ in length, and each length needs another build; a build holds no tensors
+from ...kernels.tuned.select import choose
 
 PLAIN: Final[dict[str, tuple[Activation, bool]]] = {
     "silu": ("silu", True),
@@ -110,56 +107,13 @@ def run_experts(
     E, F = weights.w_up_EUD.shape[0], weights.w_down_EDF.shape[2]
     (T, D), K, x = hidden_states.shape, topk_ids.shape[1], hidden_states
     bias = weights.b_up_EU is not None
-    layer = _built(T, D, F, E, K, x.dtype, activation, gated, bias, x.device, dispatch)
+    problem = layer_problem(D=D, F=F, E=E, activation=activation, gated=gated, bias=bias)
+    layer = built(problem, T, K, None, "forward", x.dtype, x.device, dispatch, False)
     gates_TK = topk_weights.float() if weigh else torch.ones_like(topk_weights, dtype=torch.float32)
     output.copy_(layer(x, Routing(ids_TK=local_ids(topk_ids, expert_map, E), gates_TK=gates_TK, experts=E), weights))
 
 
-def layer_problem(
-    *, T: int, D: int, F: int, E: int, K: int, dtype: torch.dtype, activation: Activation, gated: bool, bias: bool
-) -> Problem:
-    """Return the problem of a layer on one rank.
-
-    Raises:
-        ValueError: where the rank has fewer experts than a token chooses of all, which no kernel is built for.
-    """
-    name = cast(DType, str(dtype).removeprefix("torch."))
-    return Problem(
-        T=T, D=D, F=F, E=E, K=K, dtype=name, activation=activation, gated=gated, bias=bias, router="softmax_topk"
-    )
-
-
-@lru_cache(maxsize=BUILDS)
-def _built(
-    T: int,
-    D: int,
-    F: int,
-    E: int,
-    K: int,
-    dtype: torch.dtype,
-    activation: Activation,
-    gated: bool,  # part of a key, which is made at every call of every layer
-    bias: bool,
-    device: torch.device,
-    dispatch: str,
-) -> Layer:
-    """Build a layer for so many tokens, in the configuration that is chosen for about as many.
-
-    A choice takes tens of milliseconds, and a serving engine meets new numbers of tokens all the time.
-    """
-    problem = layer_problem(T=T, D=D, F=F, E=E, K=K, dtype=dtype, activation=activation, gated=gated, bias=bias)
-    chosen = _chosen(problem.replace(T=rounded_up(T)), device, dispatch)
-    if not chosen.kernel.valid(problem, chosen.config, device):
-        chosen = choose(problem, device, dispatch)
-    return chosen.build(problem, device)
-
-
-@lru_cache(maxsize=BUILDS)
-def _chosen(problem: Problem, device: torch.device, dispatch: str) -> Choice:
-    return choose(problem, device, dispatch)
-
-
-def rounded_up(T: int) -> int:
-    """Return the next number of tokens with two significant bits after the first: at most a quarter more."""
-    step = 1 << max(0, T.bit_length() - 3)
-    return -(-T // step) * step
+@lru_cache
+def layer_problem(*, D: int, F: int, E: int, activation: Activation, gated: bool, bias: bool) -> Problem:
+    """Return the problem of a layer on one rank, without what each call brings."""
+    return Problem(T=0, D=D, F=F, E=E, K=1, activation=activation, gated=gated, bias=bias, router="softmax_topk")

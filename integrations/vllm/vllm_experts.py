@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ...kernels.module.built_layers import dtype_name
 from ...kernels.problem.tensors import Weights
 from .vllm_call import NAMES, activation_of, layer_problem, refusal, run_experts
 from .vllm_interface import VllmParts
@@ -194,16 +195,13 @@ def layer_refusal(moe_config: Any, activation: Any, dispatch: str) -> str | None
     kind, gated = activation
     try:
         problem = layer_problem(
-            T=moe_config.max_num_tokens,
             D=moe_config.hidden_dim,
             F=moe_config.intermediate_size_per_partition,
             E=moe_config.num_local_experts,
-            K=moe_config.experts_per_token,
-            dtype=moe_config.in_dtype,
             activation=kind,
             gated=gated,
             bias=moe_config.has_bias,
-        )
+        ).replace(T=moe_config.max_num_tokens, K=moe_config.experts_per_token, dtype=dtype_name(moe_config.in_dtype))
     except ValueError as error:
         return str(error)
     return refusal(problem, torch.device(moe_config.device), dispatch)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
+from typing import Final
 
 import torch
 
 from ..catalog import KERNELS
-from ..kernel import Layer, SplitLayer
+from ..kernel import Kernel, Layer, SplitLayer
 from ..problem import Mode, Problem
 from ..tuned.every_batch import choose_for_every_batch
 from ..tuned.select import AUTO, Choice, choose
 
 _log = logging.getLogger(__name__)
 
-BUILDS = 256  # prompts differ in length, and each length needs another build; a build holds no tensors
+BUILDS: Final = 256  # prompts differ in length, and each length needs another build; a build holds no tensors
 
 
 @lru_cache(maxsize=BUILDS)
@@ -30,19 +31,16 @@ def built(
     dispatch: str,
     batch_invariant: bool,
 ) -> Layer:
-    """Build a layer for ``problem`` with so many tokens, chosen by `choose`, which keeps nothing of a call.
+    """Build a layer for ``problem`` with so many tokens, which keeps nothing of a call.
 
-    ``load`` is the one to choose by, with tables of the most similar one; None is uniform.
+    Kernel and configuration are those that are chosen for about as many tokens (`rounded_up`). ``load`` is the one to
+    choose by, with tables of the most similar one; None is uniform.
 
     Raises:
         ValueError: when no kernel can run it.
     """
     problem = problem.replace(T=T, K=K, load=load or problem.load, mode=mode, dtype=dtype_name(dtype))
-    if batch_invariant:
-        chosen = choose_for_every_batch(problem, device, dispatch)
-    else:
-        chosen = choose(problem, device, dispatch, nearest=load is not None)
-    _tell(problem, device, chosen)
+    chosen = _choice(problem, device, dispatch, batch_invariant=batch_invariant, nearest=load is not None)
     return chosen.build(problem, device)
 
 
@@ -59,10 +57,7 @@ def built_split(
     """
     problem = problem.replace(T=T, K=K, mode="train", dtype=dtype_name(dtype), capacity_factor=None)
     named = dispatch if splits(dispatch) else AUTO
-    chosen = choose_for_every_batch(problem, device, named) if batch_invariant else None
-    if chosen is None or not chosen.kernel.splits:
-        chosen = choose(problem, device, named, only=lambda kernel: kernel.splits)
-    _tell(problem, device, chosen)
+    chosen = _choice(problem, device, named, batch_invariant=batch_invariant, only_split=True)
     return chosen.kernel.build_split(problem, chosen.config, device)
 
 
@@ -77,5 +72,50 @@ def dtype_name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _tell(problem: Problem, device: torch.device, chosen: Choice) -> None:
+def forget() -> None:
+    """Forget every build and choice, so that tables which have changed since are read."""
+    for cache in (built, built_split, _chosen):
+        cache.cache_clear()
+
+
+def rounded_up(T: int) -> int:
+    """Return the next number of tokens with two binary digits after the first: at most a quarter more."""
+    step = 1 << max(0, T.bit_length() - 3)
+    return -(-T // step) * step
+
+
+def _choice(
+    problem: Problem,
+    device: torch.device,
+    dispatch: str,
+    *,
+    batch_invariant: bool,
+    nearest: bool = False,
+    only_split: bool = False,
+) -> Choice:
+    """Return the choice for about as many tokens, which takes tens of milliseconds, if it can run just as many."""
+    how = (device, dispatch, batch_invariant, nearest, only_split)
+    chosen = _chosen(problem.replace(T=rounded_up(problem.T)), *how)
+    kernel = chosen.kernel
+    if kernel.supports(problem, device) is None and kernel.valid(problem, chosen.config, device):
+        return chosen
+    return _chosen(problem, *how)
+
+
+@lru_cache(maxsize=BUILDS)
+def _chosen(
+    problem: Problem, device: torch.device, dispatch: str, batch_invariant: bool, nearest: bool, only_split: bool
+) -> Choice:
+    chosen = choose_for_every_batch(problem, device, dispatch) if batch_invariant else None
+    if chosen is None or (only_split and not chosen.kernel.splits):
+        chosen = choose(problem, device, dispatch, nearest=nearest, only=_splits if only_split else _any)
     _log.info("%s on %s: %s, %s", problem.key, device, chosen.kernel.name, chosen.why)
+    return chosen
+
+
+def _any(_: Kernel) -> bool:
+    return True
+
+
+def _splits(kernel: Kernel) -> bool:
+    return kernel.splits

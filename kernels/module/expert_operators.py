@@ -191,9 +191,9 @@ def _split(
     """Return a layer whose passes can be called apart, and the routes that the capacity keeps."""
     T, K = ids_TK.shape
     routing = Routing.of_ids(ids_TK, gates_TK, experts=problem.E)
-    here = problem.replace(T=T, K=K)
-    if here.capacity is not None:
-        routing = within_capacity(routing, here.drop, here.capacity)
+    if problem.capacity_factor is not None:
+        capacity = problem.replace(T=T, K=K).capacity
+        routing = routing if capacity is None else within_capacity(routing, problem.drop, capacity)
     return built_split(problem, T, K, x_TD.dtype, x_TD.device, dispatch, batch_invariant), routing
 
 

@@ -17,14 +17,11 @@ from typing import Any
 import pytest
 import torch
 import vllm_double as vllm
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from vllm_double import MoEActivation, TritonExperts
 
 from moebench.common.packages import is_installed
-from moebench.integrations.vllm.vllm_call import rounded_up
 from moebench.integrations.vllm.vllm_experts import say_once
 from moebench.integrations.vllm.vllm_interface import READ, VllmParts, differences
 from moebench.integrations.vllm.vllm_plugin import VARIABLE, register
@@ -385,14 +382,6 @@ def test_kernels_that_wait_for_the_device_are_refused_there(
     config = layer(device="meta")
     experts = vllm.select(engine[ORACLE], config)(config, vllm.FusedMoEQuantConfig())
     assert "grouped waits for the device, which a CUDA graph cannot record" in str(experts.moebench_refusal)
-
-
-@given(st.integers(0, 10**6), st.integers(0, 10**6))
-def test_choices_are_made_for_few_numbers_of_tokens(one: int, more: int) -> None:
-    """The numbers grow with the tokens, by a quarter at most, and there are four in each doubling."""
-    assert one <= rounded_up(one) <= max(one + 1, one * 1.25)
-    assert rounded_up(min(one, more)) <= rounded_up(max(one, more))
-    assert len({rounded_up(T) for T in range(1025, 2049)}) == 4
 
 
 def test_no_workspace_is_asked_for_but_the_output(select: Select) -> None:

@@ -197,7 +197,7 @@ def tuned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for load, times in ((EVEN, (1e5, 8e5)), ("zipf:1.1", (8e5, 1e5)))
     ]
     (tmp_path / "scatter.json").write_text(table(*entries).text(), encoding="utf-8")
-    built_layers.built.cache_clear()
+    built_layers.forget()
 
 
 @pytest.fixture

@@ -39,9 +39,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv(FOLDER, str(tmp_path))
     monkeypatch.delenv(STALE, raising=False)
     lookup._read.cache_clear()
-    built_layers.built.cache_clear()
+    built_layers.forget()
     yield tmp_path
-    built_layers.built.cache_clear()
+    built_layers.forget()
 
 
 def put(home: Path, one: TunedTable, name: str = "one.json") -> Path:
