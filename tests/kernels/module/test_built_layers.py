@@ -46,13 +46,13 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def test_neighbouring_numbers_of_tokens_share_a_choice(chosen: list[int]) -> None:
     for T in (1030, 1100, 1279, 1280, 1281):
-        built(PROBLEM, T, *REST)  # type: ignore[arg-type]
+        built(PROBLEM, T, *REST)
     assert chosen == [1280, 1536]
 
 
 def test_a_configuration_that_cannot_run_just_as_many_tokens_is_chosen_anew(chosen: list[int]) -> None:
     """A tile of 64 rows is one of its own for 80 tokens, but for 9 it is no other than the default."""
-    built(PROBLEM, 9, *REST)  # type: ignore[arg-type]
+    built(PROBLEM, 9, *REST)
     assert chosen == [10, 9]
 
 

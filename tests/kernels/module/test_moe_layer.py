@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.nn.utils import parametrize
 
@@ -497,26 +498,44 @@ def test_a_call_on_meta_has_a_shape_and_gradients(bias: bool) -> None:
     assert [(gradient.shape, gradient.dtype) for gradient in gradients] == [(leaf.shape, leaf.dtype) for leaf in leaves]
 
 
-def test_distributed_tensors_of_one_rank_are_a_plain_layer(tmp_path: Path) -> None:
-    layer, inputs = drawn(TRAIN)
-    arguments = (inputs.x_TD, inputs.routing.ids_TK, inputs.routing.gates_TK)
-    expected = layer(*arguments)
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[DeviceMesh]:
+    """Join a group of one rank."""
     torch.distributed.init_process_group(
         "gloo", init_method=(tmp_path / "store").as_uri(), rank=0, world_size=1, timeout=timedelta(seconds=30)
     )
-    try:
-        mesh = init_device_mesh("cpu", (1,))
-        for name, parameter in list(layer.named_parameters()):
-            setattr(layer, name, nn.Parameter(distribute_tensor(parameter.detach(), mesh, [Shard(0)])))
-        found = layer(*arguments)
-        assert torch.equal(found, expected)
-        found.sum().backward()
-        assert all(isinstance(parameter.grad, DTensor) for parameter in layer.parameters())
-        sharded = distribute_tensor(inputs.x_TD.detach(), mesh, [Shard(0)])
-        with pytest.raises(ValueError, match=r"hidden_states is a DTensor: .* hidden_states.to_local\(\)"):
-            layer(sharded, *arguments[1:])
-    finally:
-        torch.distributed.destroy_process_group()
+    yield init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+def test_distributed_tensors_of_one_rank_are_a_plain_layer(mesh: DeviceMesh) -> None:
+    layer, inputs = drawn(TRAIN)
+    arguments = (inputs.x_TD, inputs.routing.ids_TK, inputs.routing.gates_TK)
+    expected = layer(*arguments)
+    for name, parameter in list(layer.named_parameters()):
+        setattr(layer, name, nn.Parameter(distribute_tensor(parameter.detach(), mesh, [Shard(0)])))
+    found = layer(*arguments)
+    assert torch.equal(found, expected)
+    found.sum().backward()
+    assert all(isinstance(parameter.grad, DTensor) for parameter in layer.parameters())
+    sharded = distribute_tensor(inputs.x_TD.detach(), mesh, [Shard(0)])
+    with pytest.raises(ValueError, match=r"hidden_states is a DTensor: .* hidden_states.to_local\(\)"):
+        layer(sharded, *arguments[1:])
+
+
+def test_parameters_that_are_replaced_at_every_forward_are_read_anew(mesh: DeviceMesh) -> None:
+    """`fully_shard` gives a layer other parameters for a forward than it has between them."""
+    plain, inputs = drawn(TRAIN)
+    sharded = copy.deepcopy(plain)
+    fully_shard(sharded, mesh=mesh)
+    for tokens in (TRAIN.T, 5):
+        given = (inputs.x_TD[:tokens], inputs.routing.ids_TK[:tokens], inputs.routing.gates_TK[:tokens])
+        for layer in (plain, sharded):
+            layer.zero_grad()
+            layer(*given).sum().backward()
+        for mine, its in zip(plain.parameters(), sharded.parameters(), strict=True):
+            assert isinstance(its.grad, DTensor)
+            torch.testing.assert_close(its.grad.full_tensor(), mine.grad, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
