@@ -66,7 +66,10 @@ OTHERWISE: dict[str, dict[str, Any]] = {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4},
     },
     "deepseek_ocr2": {"text_config": SPARSE},
-    "diffusion_gemma": {"text_config": {"global_head_dim": 8, "num_global_key_value_heads": 4}},
+    "diffusion_gemma": {
+        "canvas_length": 20,
+        "text_config": {"global_head_dim": 8, "num_global_key_value_heads": 4},
+    },
     "doge": {"is_moe": True},
     "ernie4_5_vl_moe": {"text_config": {"moe_intermediate_size": [16, 16], "rope_parameters": POSITIONS}},
     "flint": {"mlp_only_layers": []},
