@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..problem import Problem
 from .cpu import Operations, fresh_bytes
-from .torch_steps import INDEXED_PASSES, MM_CALLS, MM_PASSES, SCALED, TorchSteps
+from .torch_steps import INDEXED_PASSES, MM_CALLS, SCALED, TorchSteps
 
 # To find the rows of an expert: three calls, and elements of a gated activation that a route is worth in them.
 FOUND = (3, 4)
@@ -52,7 +52,7 @@ def _product(step: TorchSteps, name: str, inner: int, outer: int) -> Operations:
     # Experts without rows are multiplied too, which takes their calls and not their weights.
     matrices = step.touched * inner * outer * step.element
     return step.operations(
-        name, MM_CALLS * step.problem.E, flops=2 * step.rows * inner * outer, bytes=MM_PASSES * matrices
+        name, MM_CALLS * step.problem.E, flops=2 * step.rows * inner * outer, bytes=step.mm_passes * matrices
     )
 
 
@@ -62,5 +62,5 @@ def _product_backward(step: TorchSteps, name: str, inner: int, outer: int) -> Op
         name,
         2 * MM_CALLS * step.problem.E,
         flops=4 * step.rows * inner * outer,
-        bytes=(MM_PASSES + 2) * matrices,
+        bytes=(step.mm_passes + 2) * matrices,
     )

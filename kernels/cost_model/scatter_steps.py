@@ -9,7 +9,7 @@ from functools import cached_property
 from ..problem import ELEMENT_BYTES, Problem
 from ..torch_ops.scatter_tiles import ScatterPlan
 from .cpu import Operations, fresh_bytes
-from .torch_steps import MM_CALLS, MM_PASSES, PLACES, PLAIN, SCALED, SORT, SUMMED, TorchSteps
+from .torch_steps import MM_CALLS, PLACES, PLAIN, SCALED, SORT, SUMMED, TorchSteps
 
 L2_BYTES = 1 << 20  # of a core, on servers of 2022 and later
 
@@ -91,7 +91,7 @@ class ScatterCall:
             name,
             MM_CALLS * self._tiles,
             flops=2 * self._rows * inner * outer,
-            bytes=MM_PASSES * self._tiles * inner * outer * self._element,
+            bytes=self._torch.mm_passes * self._tiles * inner * outer * self._element,
         )
 
     def _activation(self) -> Operations:
@@ -177,5 +177,5 @@ class ScatterCall:
             name,
             2 * MM_CALLS * self._tiles,
             flops=4 * self._rows * inner * outer,
-            bytes=(MM_PASSES + 2) * matrices,
+            bytes=(self._torch.mm_passes + 2) * matrices,
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ..problem import ELEMENT_BYTES, Problem
 from .cpu import Operations, fresh_bytes, pointwise_threads
@@ -24,9 +25,12 @@ GROUPED_CALLS = 3
 # took as much more for every byte of their weight, in both dtypes. All cores read what each of them packed, so two more
 # passes allow for cores without a common cache: where a message between them took 325 ns and not 53, products took 1.43
 # times as long. A batched product passes its weights twice: 43 microseconds for 786 kB and 23 for 393 kB at 34.5 GB/s,
-# whatever the rows and the cores, for each core has experts of its own.
-MM_PASSES = 3 + 2
+# whatever the rows and the cores, for each core has experts of its own. Of one row every product reads them once, and
+# of two or three rows twice: 48 matrices of 4 MB took 0.8 to 0.9 and 1.8 to 2.5 times as long as to copy half of them.
+MM_PASSES = 3
+BETWEEN_CORES = 2
 BATCHED_PASSES = 2
+FEW_ROWS = {1: 1, 2: 2, 3: 2}
 # What an element of other pointwise operations is worth in those of a gated activation: scaling a row into float32
 # (232 ps against 380 in bfloat16, 183 against 290 in float32), and adding one to a sum of rows (120 to 150 ps, of
 # which 60 are its bytes).
@@ -36,6 +40,11 @@ SUMMED = 0.3
 PLAIN = 0.75
 # Passes of an element that is gathered by an index in brackets, which torch does at half the speed of index_select.
 INDEXED_PASSES = 4
+
+
+def batched_passes(rows: int) -> int:
+    """Return the passes of a matrix in a batched product, in which every expert has so many rows."""
+    return FEW_ROWS.get(rows, BATCHED_PASSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +76,17 @@ class TorchSteps:
     def touched(self) -> int:
         """Experts that have rows."""
         return sum(count > 0 for count in self.counts)
+
+    @cached_property
+    def mm_passes(self) -> float:
+        """Passes of a matrix through memory in a product for one expert, the mean of all experts that have rows."""
+        passes = [FEW_ROWS.get(count, self.most_passes) for count in self.counts if count]
+        return sum(passes) / max(1, len(passes))
+
+    @property
+    def most_passes(self) -> int:
+        """Passes of a matrix in a product of many rows."""
+        return MM_PASSES + (BETWEEN_CORES if self.threads > 1 else 0)
 
     @property
     def training(self) -> bool:
@@ -101,7 +121,7 @@ class TorchSteps:
         return self.pointwise(name, 1, elements=rows * width, bytes=2 * size, fresh=fresh_bytes(size))
 
     def product(
-        self, name: str, inner: int, outer: int, *, rows: float, weights: float, calls: float, passes: int
+        self, name: str, inner: int, outer: int, *, rows: float, weights: float, calls: float, passes: float
     ) -> Operations:
         """Return products of rows in a row, from one new tensor to another, with ``weights`` matrices."""
         matrices = weights * inner * outer * self.element
@@ -114,7 +134,7 @@ class TorchSteps:
         )
 
     def product_backward(
-        self, name: str, inner: int, outer: int, *, rows: float, weights: float, calls: float, passes: int
+        self, name: str, inner: int, outer: int, *, rows: float, weights: float, calls: float, passes: float
     ) -> Operations:
         """Return the two products of a backward: the gradient of the rows, and that of all matrices."""
         matrices = weights * inner * outer * self.element
@@ -186,7 +206,7 @@ class TorchSteps:
         sizes = [problem.E * problem.D * width * self.element for width in (problem.U, problem.F)]
         return [self.operations("gradients", 2, bytes=INDEXED_PASSES * sum(sizes), fresh=fresh_bytes(*sizes))]
 
-    def expert_mlp(self, order: Operations, *, rows: int, matrices: int, calls: int, passes: int) -> list[Operations]:
+    def expert_mlp(self, order: Operations, *, rows: int, matrices: int, calls: int, passes: float) -> list[Operations]:
         """Return all steps of an implementation that copies rows into an ``order``, multiplies them and sums them.
 
         ``rows`` include padding. Each product reads ``matrices`` in so many ``passes`` and ``calls``; the backward is

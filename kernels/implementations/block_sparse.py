@@ -84,7 +84,7 @@ class BlockSparse(Kernel):
         if device.type != "cpu":
             return ()
         from ..cost_model.expert_rows import rows_of_experts
-        from ..cost_model.torch_steps import MM_CALLS, MM_PASSES, PLACES, SORT, TorchSteps
+        from ..cost_model.torch_steps import MM_CALLS, PLACES, SORT, TorchSteps
 
         block, counts = int(config["block"]), rows_of_experts(routing)
         blocks = sum(-(-count // block) for count in counts)
@@ -97,7 +97,7 @@ class BlockSparse(Kernel):
                 rows=blocks * block,
                 matrices=blocks,
                 calls=MM_CALLS * blocks,
-                passes=MM_PASSES,
+                passes=step.most_passes,
             ),
             step.operations("blocks", VIEWS * blocks, bytes=copied * (3 if step.training else 1)),
         ]

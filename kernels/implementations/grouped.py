@@ -71,7 +71,7 @@ class Grouped(Kernel):
         if device.type != "cpu":
             return ()
         from ..cost_model.expert_rows import rows_of_experts
-        from ..cost_model.torch_steps import GROUPED_CALLS, MM_PASSES, PLACES, SORT, TorchSteps
+        from ..cost_model.torch_steps import GROUPED_CALLS, PLACES, SORT, TorchSteps
 
         step = TorchSteps.of(problem, rows_of_experts(routing), torch.get_num_threads())
         return step.expert_mlp(
@@ -79,7 +79,7 @@ class Grouped(Kernel):
             rows=step.rows,
             matrices=step.touched,
             calls=GROUPED_CALLS * step.touched,
-            passes=MM_PASSES,
+            passes=step.mm_passes,
         )
 
 

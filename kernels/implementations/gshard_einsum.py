@@ -76,7 +76,7 @@ class GShardEinsum(Kernel):
             return ()
         from ..cost_model.cpu import fresh_bytes
         from ..cost_model.expert_rows import rows_of_experts
-        from ..cost_model.torch_steps import BATCHED_PASSES, QUEUE, TorchSteps
+        from ..cost_model.torch_steps import QUEUE, TorchSteps, batched_passes
 
         counts = rows_of_experts(routing)
         capacity = problem.capacity or max(counts)
@@ -89,7 +89,7 @@ class GShardEinsum(Kernel):
                 rows=problem.E * capacity,
                 matrices=problem.E,
                 calls=1,
-                passes=BATCHED_PASSES,
+                passes=batched_passes(capacity),
             ),
             *step.transposed_gradients(),
             # Both masks are made from one-hots, which are written as int64 and converted, and each is multiplied once.

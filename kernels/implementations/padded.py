@@ -52,17 +52,17 @@ class Padded(Kernel):
         if device.type != "cpu":
             return ()
         from ..cost_model.expert_rows import rows_of_experts
-        from ..cost_model.torch_steps import BATCHED_PASSES, PLACES, QUEUE, TorchSteps
+        from ..cost_model.torch_steps import PLACES, QUEUE, TorchSteps, batched_passes
 
         counts = rows_of_experts(routing)
-        step = TorchSteps.of(problem, counts, torch.get_num_threads())
+        step, rows = TorchSteps.of(problem, counts, torch.get_num_threads()), problem.capacity or max(counts)
         return [
             *step.expert_mlp(
                 step.routes("queue", QUEUE, PLACES),
-                rows=problem.E * (problem.capacity or max(counts)),
+                rows=problem.E * rows,
                 matrices=problem.E,
                 calls=1,
-                passes=BATCHED_PASSES,
+                passes=batched_passes(rows),
             ),
             *step.transposed_gradients(),
         ]

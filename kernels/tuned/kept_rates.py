@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -32,6 +32,8 @@ FILES: Final = 64  # files whose content is kept in memory
 # is the lower end of them. Memory is shared, so its rate stops growing. By them the choice was within 15 % of the best
 # at as many points as by measured rates (docs/performance.md).
 CORE_FLOPS_PER_S: Final = {"float32": 100e9, "bfloat16": 300e9, "float16": 25e9}
+# A core without these instructions (Zen 3) reached 8 to 9 GFLOP/s in bfloat16 beside 52 in float32.
+EMULATED_BFLOAT16: Final = 16e9
 CORE_BYTES_PER_S: Final = 20e9
 MOST_BYTES_PER_S: Final = 200e9
 
@@ -57,17 +59,29 @@ def rates_here(problem: Problem) -> RatesHere:
     kept = kept_rates()
     if kept is None:
         threads = torch.get_num_threads()
-        return RatesHere(estimated(problem, threads), f"estimated rates (`moebench doctor` measures {threads} threads)")
+        rates = estimated(problem, threads, multiplies_bfloat16=_multiplies_bfloat16())
+        return RatesHere(rates, f"estimated rates (`moebench doctor` measures {threads} threads)")
     return RatesHere(_for_dtype(kept, problem.held), "the rates measured here")
 
 
-def estimated(problem: Problem, threads: int) -> Rates:
-    """Return what so many cores of a common server should reach."""
+def estimated(problem: Problem, threads: int, *, multiplies_bfloat16: bool = True) -> Rates:
+    """Return what so many cores of a common server should reach, with or without instructions for bfloat16."""
+    core = CORE_FLOPS_PER_S if multiplies_bfloat16 else {**CORE_FLOPS_PER_S, "bfloat16": EMULATED_BFLOAT16}
     return Rates(
-        flops_per_s=threads * max(CORE_FLOPS_PER_S[dtype] for dtype in SPEEDS[problem.held]),
+        flops_per_s=threads * max(core[dtype] for dtype in SPEEDS[problem.held]),
+        products={dtype: threads * core[dtype] for dtype in SPEEDS[problem.held]},
         bytes_per_s=min(threads * CORE_BYTES_PER_S, MOST_BYTES_PER_S),
         call_s=CALL_S["cpu"],
     )
+
+
+@cache
+def _multiplies_bfloat16() -> bool:
+    """Return whether the processor has instructions by which torch multiplies bfloat16."""
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())  # noqa: SLF001  # torch's own compiler asks the same
+    except (AttributeError, RuntimeError):  # a torch without mkldnn
+        return False
 
 
 def kept_rates() -> Rates | None:

@@ -158,3 +158,9 @@ def test_a_choice_measures_nothing(measured: list[int], monkeypatch: pytest.Monk
     keep(RATES)
     assert "the rates measured here" in choose(PROBLEM, CPU).why
     assert not measured
+
+
+def test_without_instructions_for_bfloat16_its_products_are_estimated_slower_than_those_of_float32() -> None:
+    problem = PROBLEM.replace(dtype="bfloat16")
+    able, unable = (estimated(problem, 2, multiplies_bfloat16=one).products for one in (True, False))
+    assert able["bfloat16"] > able["float32"] == unable["float32"] > unable["bfloat16"]
