@@ -162,9 +162,11 @@ def dist(session: nox.Session) -> None:
 def hub(session: nox.Session) -> None:
     """Build the folder for the Hugging Face kernels hub: `nox -s hub -- FOLDER [TABLE...]`, and let its client load it.
 
-    Without arguments the folder is runs/hub and has no tuned tables.
+    Without arguments the folder is runs/hub, which is made anew, and has no tuned tables. Another must be new or empty.
     """
     install(session, "test", "hub")
+    if not session.posargs:
+        shutil.rmtree("runs/hub", ignore_errors=True)
     folder, *tables = session.posargs or ["runs/hub"]
     session.run("python", "-P", "-m", "moebench.integrations.kernels_hub.hub_folder", folder, *tables)
     session.run("pytest", "tests/integrations/kernels_hub", "-m", "not slow")

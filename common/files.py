@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import os
+import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +53,31 @@ def write_whole(path: Path, content: str | bytes) -> None:
     except BaseException:
         Path(draft).unlink(missing_ok=True)
         raise
+
+
+def write_new_folder(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Make a folder of files, by their names in it, in one step: all are there, or none is.
+
+    Raises:
+        UserError: when there is something of its name that is no empty folder, or it cannot be written.
+    """
+    try:
+        if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+            raise UserError(f"{folder} is no empty folder: give the name of a new one")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            for name, content in files.items():
+                path = draft / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.encode() if isinstance(content, str) else content)
+            draft.chmod(0o777 & ~_umask())  # mkdtemp makes folders that only their owner may enter
+            draft.replace(folder)
+        except BaseException:
+            shutil.rmtree(draft, ignore_errors=True)
+            raise
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror}: give the name of a folder that can be written") from error
 
 
 def utf8(content: bytes, name: str | Path) -> bytes:

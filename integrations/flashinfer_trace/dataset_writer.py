@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
-import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from typing import Any, Final
 import torch
 
 from ...common.errors import UserError
+from ...common.files import write_new_folder
 from ...common.names import UnknownName
 from ...kernels.catalog import KERNELS
 from ...kernels.problem import InvalidProblem, Problem
@@ -68,32 +67,11 @@ class Dataset:
         """Write all files into a folder that is missing or empty, all or none.
 
         Raises:
-            UserError: when there is something in the folder, or it cannot be written.
+            UserError: as `write_new_folder`.
         """
-        try:
-            if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-                raise UserError(f"{folder} is no empty folder: give the name of a new one as --output")
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-            try:
-                self._write_files(draft)
-                draft.chmod(0o755)
-                draft.replace(folder)
-            except BaseException:
-                shutil.rmtree(draft, ignore_errors=True)
-                raise
-        except OSError as error:
-            raise UserError(f"{folder}: {error.strerror}: give an --output that can be written") from error
-
-    def _write_files(self, folder: Path) -> None:
-        contents = {name: json.dumps(made, indent=2).encode() + b"\n" for name, made in self.objects.items()}
-        contents |= {
-            name: "".join(f"{json.dumps(line)}\n" for line in made).encode() for name, made in self.lines.items()
-        }
-        for name, content in (contents | self.tensors).items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        contents = {name: json.dumps(made, indent=2) + "\n" for name, made in self.objects.items()}
+        contents |= {name: "".join(f"{json.dumps(line)}\n" for line in made) for name, made in self.lines.items()}
+        write_new_folder(folder, {**contents, **self.tensors})
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from .shipped_tables import tuned_config
 BUILDS: Final = 256  # prompts differ in length, and each length needs another build; a build holds no tensors
 OTHERS: Final = {"has_bias": False, "is_transposed": False, "has_gate": True, "is_concatenated": True}
 """What modules of transformers say of their experts, and what it must be."""
+USUAL_GATE: Final = "_default_apply_gate"
+"""Name of the method that transformers gives to experts with act(gate) · up; others clamp or scale beside it."""
 
 
 def run_experts(
@@ -32,6 +34,9 @@ def run_experts(
     activation = type(getattr(module, "act_fn", nn.SiLU())).__name__
     if activation not in ("SiLU", "SiLUActivation"):
         raise ValueError(f"{type(module).__name__} has the activation {activation}: MoebenchExperts computes SiLU")
+    gate = getattr(type(module), "_apply_gate", None)
+    if gate is not None and gate.__name__ != USUAL_GATE:
+        raise ValueError(f"{type(module).__name__} has an activation of its own: MoebenchExperts computes SiLU")
     for name, wanted in OTHERS.items():
         if getattr(module, name, wanted) != wanted:
             raise ValueError(f"{type(module).__name__} has {name} = {not wanted}: MoebenchExperts needs {wanted}")

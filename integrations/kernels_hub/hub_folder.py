@@ -7,6 +7,7 @@ a client loads, ``torch-ext`` and ``build.toml`` what kernel-builder builds them
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
 import json
@@ -18,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from ...common.errors import UserError
-from ...common.files import write_whole
-from ...kernels.tuned.table_reader import parse_table
+from ...common.files import write_new_folder
+from ...kernels.tuned.lookup import read
 from ...kernels.tuned.tuned_table import InvalidTable
 from .module_closure import closure
 
@@ -27,6 +28,8 @@ ROOT: Final = Path(__file__).parents[2]
 NAME: Final = "moebench"
 VERSION: Final = 0  # the hub's word for what may still change
 BACKENDS: Final = ("cuda", "cpu")
+KERNELS: Final = ("triton_scatter", "grouped")
+"""Kernels that the layer runs, on a GPU and on a CPU."""
 STARTS: Final = (
     "integrations/kernels_hub/hub_layers.py",
     "kernels/triton/expert_mlp.py",  # imported when a layer is built
@@ -158,26 +161,25 @@ class ExpertsBenchmark(Benchmark):
 
 
 def write_hub_folder(folder: Path, tables: Sequence[Path] = ()) -> None:
-    """Write the folder; files of an earlier one are replaced.
+    """Write the folder, which is new or empty, in one step.
 
     Raises:
-        UserError: when a table cannot be read, or holds nothing for experts under a uniform load.
+        UserError: when a table cannot be read or serves no layer of the folder, and as `write_new_folder`.
     """
     sources = package_sources(tables)
-    for name, content in sources.items():
-        write_whole(folder / "torch-ext" / NAME / name, content)
+    files = {f"torch-ext/{NAME}/{name}": content for name, content in sources.items()}
     digest = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
     for backend in BACKENDS:
         identifier = f"_{NAME}_{backend}_{digest[:7]}"
         variant = {**sources, f"{NAME}/__init__.py": OLDER.format(id=identifier)}
-        for name, content in variant.items():
-            write_whole(folder / "build" / f"torch-{backend}" / name, content)
         about = _metadata(identifier, backend, variant)
-        write_whole(folder / "build" / f"torch-{backend}" / "metadata.json", json.dumps(about, indent=2) + "\n")
-    write_whole(folder / "build.toml", BUILD)
-    write_whole(folder / "benchmarks" / "benchmark_experts.py", BENCHMARK)
+        variant["metadata.json"] = json.dumps(about, indent=2) + "\n"
+        files |= {f"build/torch-{backend}/{name}": content for name, content in variant.items()}
     names = ", ".join(path.name for path in tables) or "none"
-    write_whole(folder / "README.md", CARD.format(version=metadata.version("moebench"), tables=names))
+    files["build.toml"] = BUILD
+    files["benchmarks/benchmark_experts.py"] = BENCHMARK
+    files["README.md"] = CARD.format(version=metadata.version("moebench"), tables=names)
+    write_new_folder(folder, files)
 
 
 def package_sources(tables: Sequence[Path] = ()) -> dict[str, str]:
@@ -185,18 +187,23 @@ def package_sources(tables: Sequence[Path] = ()) -> dict[str, str]:
     replaced = {name: f"integrations/kernels_hub/stand_ins/{file}.py" for name, file in STAND_INS.items()}
     files = closure(ROOT, STARTS, replaced)
     sources = {name: file.read_text(encoding="utf-8") for name, file in sorted(files.items())}
-    shipped = {f"tables/{path.name}": _for_given_routes(path) for path in tables}
+    shipped: dict[str, str] = {}
+    for path in tables:
+        name = f"tables/{path.stem}.json"
+        if name in shipped:
+            raise UserError(f"{path}: another table has the name {path.name} too: rename one of them")
+        shipped[name] = _for_given_routes(path)
     return {**sources, **shipped, "__init__.py": INIT, "layers.py": LAYERS}
 
 
 def _for_given_routes(path: Path) -> str:
     """Return the content of a tuned table whose entries are for routes of any router, under a uniform load."""
     try:
-        table = parse_table(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give files of tuned tables, or none") from error
+        table = read(path)
     except InvalidTable as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: {error}; give files of tuned tables, or none") from error
+    if table.kernel not in KERNELS:
+        raise UserError(f"{path} is of the kernel {table.kernel}: the layer runs {' and '.join(KERNELS)}; leave it out")
     entries = [
         replace(entry, shape=entry.shape.replace(router="softmax_topk"))
         for entry in table.entries
@@ -222,15 +229,18 @@ def _metadata(identifier: str, backend: str, files: Mapping[str, str]) -> dict[s
 
 
 def main() -> None:
-    """Write the folder that the arguments name, and say where it is."""
-    if len(sys.argv) < 2:
-        sys.exit("give the folder to write, then the tuned tables to put into it")
-    folder, *tables = map(Path, sys.argv[1:])
+    """Write the folder that the arguments name, and say where it is; exit code 2 says that it could not be written."""
+    parser = argparse.ArgumentParser(prog="python -m moebench.integrations.kernels_hub.hub_folder")
+    parser.description = "Write a folder for the Hugging Face kernels hub."
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a new folder")
+    parser.add_argument("tables", type=Path, metavar="TABLE", nargs="*", help="tuned tables to put into it")
+    given = parser.parse_args()
     try:
-        write_hub_folder(folder, tables)
-    except (UserError, OSError) as error:
-        sys.exit(f"moebench: {error}")
-    sys.stdout.write(f"{folder}: load it with kernels.LocalLayerRepository, or upload it with kernel-builder\n")
+        write_hub_folder(given.folder, given.tables)
+    except UserError as error:
+        sys.stderr.write(f"moebench: {error}\n")
+        sys.exit(2)
+    sys.stdout.write(f"{given.folder}: load it with kernels.LocalLayerRepository, or upload it with kernel-builder\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from moebench.common.files import NotUtf8, TooLong, read_text, write_whole
+from moebench.common.errors import UserError
+from moebench.common.files import NotUtf8, TooLong, read_text, write_new_folder, write_whole
 
 
 def test_a_file_is_replaced_and_nothing_stays_beside_it(tmp_path: Path) -> None:
@@ -60,3 +61,14 @@ def test_text_is_read_whichever_program_saved_it(tmp_path: Path) -> None:
 def test_a_device_that_never_ends_is_refused() -> None:
     with pytest.raises(TooLong, match="/dev/zero has more than 64 MiB: give a file of text"):
         read_text(Path("/dev/zero"))
+
+
+def test_a_new_folder_has_all_of_its_files_or_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    write_new_folder(tmp_path / "a/b", {"c/d.txt": "é", "e.bin": b"\xff"})
+    assert (tmp_path / "a/b/c/d.txt").read_text(encoding="utf-8") == "é"
+    assert (tmp_path / "a/b/e.bin").read_bytes() == b"\xff"
+    assert (tmp_path / "a/b").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    with pytest.raises(UserError, match=r"full: File exists: give the name of a folder that can be written"):
+        write_new_folder(tmp_path / "full", {"x": "a file", "x/y": "in a folder of its name"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "plain"]

@@ -91,7 +91,7 @@ def test_the_format_is_listed_with_the_others() -> None:
             ("export", "train.jsonl", "--format", "flashinfer-trace", "-o", "x"),
             "no record has a place in a dataset: 1 of",
         ),
-        (("export", "runs.jsonl", "--format", "flashinfer-trace", "-o", "runs.jsonl/x"), "give an --output"),
+        (("export", "runs.jsonl", "--format", "flashinfer-trace", "-o", "runs.jsonl/x"), "give the name of a folder"),
         (("trace", "import", "absent"), "absent is no folder"),
         (("trace", "import", "runs.jsonl"), "runs.jsonl is no folder"),
         (("trace", "import", "full"), "has neither definitions/*.json nor a definition.json"),

@@ -22,7 +22,8 @@ except PackageNotFoundError:
 
 def test_a_model_computes_the_same_with_the_layer_of_the_folder(tmp_path: Path) -> None:
     kernels: Any = importlib.import_module("kernels")  # a folder of the repository has this name too
-    write_hub_folder(tmp_path)
+    folder = tmp_path / "hub"
+    write_hub_folder(folder)
     torch.manual_seed(0)
     sizes: dict[str, Any] = {
         "hidden_size": 64,
@@ -39,7 +40,7 @@ def test_a_model_computes_the_same_with_the_layer_of_the_folder(tmp_path: Path) 
     model.zero_grad()
 
     kernels.replace_kernel_forward_from_hub(Qwen3MoeExperts, "MoebenchExperts")
-    layer = kernels.LocalLayerRepository(repo_path=tmp_path, layer_name="MoebenchExperts")
+    layer = kernels.LocalLayerRepository(repo_path=folder, layer_name="MoebenchExperts")
     with kernels.use_kernel_mapping({"MoebenchExperts": {"cpu": layer}}, inherit_mapping=False):
         model = kernels.kernelize(model, mode=kernels.Mode.TRAINING, use_fallback=False)
     forward = model.model.layers[0].mlp.experts.forward

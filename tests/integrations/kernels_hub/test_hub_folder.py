@@ -10,6 +10,7 @@ import inspect
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,9 +19,11 @@ import pytest
 import tables as invented
 import torch
 from torch import Tensor, nn
+from transformers import DeepseekV4Config, MixtralConfig
+from transformers.models.deepseek_v4.modeling_deepseek_v4 import DeepseekV4Experts
+from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
-from moebench.common.errors import UserError
-from moebench.integrations.kernels_hub.hub_folder import ROOT, STAND_INS, write_hub_folder
+from moebench.integrations.kernels_hub.hub_folder import KERNELS, ROOT, STAND_INS, main, write_hub_folder
 from moebench.integrations.kernels_hub.module_closure import ALLOWED, ImpureModule, closure
 from moebench.kernels.hardware.device_names import device_name
 from moebench.kernels.oracle import oracle
@@ -40,8 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     buckets = [invented.bucket(4, [3.0, 2.0, None], chosen=1), invented.bucket(64, [2.0, 3.0, None], chosen=0)]
     table = invented.table(invented.entry(*buckets, shape=shape), kernel="grouped")
     (found / "grouped.json").write_text(table.text())
-    write_hub_folder(found, [found / "grouped.json"])
-    return found
+    write_hub_folder(found / "hub", [found / "grouped.json"])
+    return found / "hub"
 
 
 @pytest.fixture(scope="module")
@@ -117,14 +120,43 @@ def test_the_layer_is_pure(kernel: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     ("said", "words"),
-    [({"act_fn": nn.GELU()}, "has the activation GELU"), ({"has_bias": True}, "has has_bias = True")],
-    ids=["activation", "bias"],
+    [
+        ({"act_fn": nn.GELU()}, "has the activation GELU"),
+        ({"has_bias": True}, "has has_bias = True"),
+        ({"is_transposed": True}, "has is_transposed = True"),
+        ({"has_gate": False}, "has has_gate = False"),
+        ({"is_concatenated": False}, "has is_concatenated = False"),
+    ],
+    ids=["activation", "bias", "transposed", "without gate", "interleaved"],
 )
 def test_experts_that_compute_something_else_are_refused(kernel: ModuleType, said: dict[str, Any], words: str) -> None:
     inputs = drawn()
     module = SimpleNamespace(**vars(experts_of(inputs)), **said)
     with pytest.raises(ValueError, match=words):
         kernel.layers.MoebenchExperts.forward(module, inputs.x_TD, inputs.routing.ids_TK, inputs.routing.gates_TK)
+
+
+def test_experts_that_clamp_before_their_activation_are_refused(kernel: ModuleType) -> None:
+    """Those of DeepSeek-V4 name SiLU as their activation, and clamp what goes into it."""
+    inputs = drawn()
+    config = DeepseekV4Config(hidden_size=32, moe_intermediate_size=48, n_routed_experts=4)
+    clamped, plain = (
+        DeepseekV4Experts(config),
+        MixtralExperts(MixtralConfig(hidden_size=32, intermediate_size=48, num_local_experts=4)),
+    )
+    for module in (clamped, plain):
+        module.load_state_dict({"gate_up_proj": inputs.weights.w_up_EUD, "down_proj": inputs.weights.w_down_EDF})
+    call = inputs.x_TD, inputs.routing.ids_TK.long(), inputs.routing.gates_TK
+    with pytest.raises(ValueError, match="DeepseekV4Experts has an activation of its own"):
+        kernel.layers.MoebenchExperts.forward(clamped, *call)
+    y_TD = kernel.layers.MoebenchExperts.forward(plain, *call)
+    assert close(y_TD.detach(), oracle(PROBLEM, inputs).y_TD)
+
+
+@pytest.mark.usefixtures("kernel")
+def test_the_layer_runs_the_kernels_that_tables_may_be_of() -> None:
+    experts = sys.modules[f"{NAME}.integrations.kernels_hub.hub_experts"]
+    assert {experts.triton_scatter.kernel.name, experts.grouped.kernel.name} == set(KERNELS)
 
 
 @pytest.mark.parametrize(("tokens", "chosen"), [(1, 1), (15, 1), (17, 0), (1000, 0)])
@@ -165,7 +197,46 @@ def test_a_module_that_needs_more_is_named() -> None:
         closure(ROOT, ["kernels/problem/problem.py"], {})
 
 
-def test_a_table_that_is_none_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "no.json").write_text("{}")
-    with pytest.raises(UserError, match=r"no\.json: "):
-        write_hub_folder(tmp_path / "hub", [tmp_path / "no.json"])
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "the following arguments are required: FOLDER"),
+        (["full"], "full is no empty folder: give the name of a new one"),
+        (["full/mine.md"], "is no empty folder"),
+        (["link"], "link is no empty folder"),
+        (["full/mine.md/hub"], "give the name of a folder that can be written"),
+        (["hub", "full/mine.md"], "mine.md: it is not JSON"),
+        (["hub", "no.json"], "no.json: it is not a file; give files of tuned tables, or none"),
+        (["hub", "other.json"], "other.json is of the kernel padded: the layer runs triton_scatter and grouped"),
+        (["hub", "grouped.json", "twice/grouped.json"], "another table has the name grouped.json too: rename one"),
+        (["hub", "skewed.json"], "skewed.json has no entry for the load uniform"),
+    ],
+)
+def test_what_cannot_be_made_is_one_sentence_and_changes_nothing(
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("full", "twice", "empty"):
+        Path(name).mkdir()
+    Path("link").symlink_to("empty")
+    Path("full/mine.md").write_text("mine")
+    entry = invented.entry(invented.bucket(4, [3.0, 2.0, None], chosen=1), shape=PROBLEM.replace(T=0))
+    for name, kernel, loads in (
+        ("grouped", "grouped", ("uniform",)),
+        ("twice/grouped", "grouped", ("uniform",)),
+        ("other", "padded", ("uniform",)),
+        ("skewed", "grouped", ("zipf:1.2",)),
+    ):
+        Path(f"{name}.json").write_text(invented.table(replace(entry, loads=loads), kernel=kernel).text())
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(sys, "argv", ["hub_folder", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+    assert Path("full/mine.md").read_text() == "mine"
