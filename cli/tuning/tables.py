@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -199,6 +200,8 @@ def lint_(
 
     Exit code 1 means that something cannot work as it is.
     """
+    if triton is not None and not re.match(r"\d+\.\d+", triton):
+        refuse(f"--triton {triton!r} is no version: give one such as 3.6.0")
     with _file_errors():
         from ...autotune.tables.lint import lint
         from ...autotune.tables.serving_file import Severity, severest
@@ -210,12 +213,15 @@ def lint_(
     else:
         for finding in linted.findings:
             say(f"{finding.severity}: {finding}")
-        counts = [
-            f"{sum(finding.severity is severity for finding in linted.findings)} {severity}s" for severity in Severity
-        ]
-        say(f"{linted.files} files: {', '.join(counts)}")
+        found = [finding.severity for finding in linted.findings]
+        counts = [_counted(found.count(severity), severity) for severity in Severity]
+        say(f"{_counted(linted.files, 'file')}: {', '.join(counts)}")
     if severest(linted.findings) is Severity.error:
         raise typer.Exit(BAD_ANSWER)
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def _engine(name: str | None) -> Engine | None:

@@ -220,13 +220,20 @@ def test_lint_passes_with_warnings_and_fails_with_errors(folder: Path) -> None:
     answer = moebench_tables("lint", folder, "--triton", "3.6.0")
     assert answer.exit_code == 0
     assert f"warning: {STEM}.json: was tuned with Triton 3.5.1, 3.6.0 will run it; " in answer.stdout
-    assert answer.stdout.splitlines()[-1].startswith("1 files: 0 errors, 1 warnings, ")
+    assert answer.stdout.splitlines()[-1].startswith("1 file: 0 errors, 1 warning, ")
     (folder / f"{STEM},dtype=float32.json").write_text(json.dumps({"1": TILES | {"BLOCK_SIZE_N": 1024}}))
     answer = moebench_tables("lint", folder, "--json")
     assert answer.exit_code == 1
     worst = json.loads(answer.stdout)["findings"][0]
     assert (worst["severity"], worst["kind"], worst["M"]) == ("error", "shared memory", 1)
     assert worst["remedy"] == "fewer stages or smaller tiles"
+
+
+@pytest.mark.parametrize("triton", ["", "banana", "v3.6.0"])
+def test_lint_for_a_triton_that_is_no_version_is_refused(triton: str, folder: Path) -> None:
+    answer = moebench_tables("lint", folder, "--triton", triton)
+    assert answer.exit_code == 2
+    assert f"--triton {triton!r} is no version: give one such as 3.6.0" in answer.stderr.replace("\n", " ")
 
 
 def test_lint_of_what_is_no_such_folder_is_refused(tmp_path: Path) -> None:

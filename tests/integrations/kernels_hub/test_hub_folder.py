@@ -137,7 +137,7 @@ def test_experts_that_compute_something_else_are_refused(kernel: ModuleType, sai
 
 
 def test_experts_that_clamp_before_their_activation_are_refused(kernel: ModuleType) -> None:
-    """Those of DeepSeek-V4 name SiLU as their activation, and clamp what goes into it."""
+    """Experts of DeepSeek-V4 name SiLU as their activation, and clamp what goes into it."""
     inputs = drawn()
     config = DeepseekV4Config(hidden_size=32, moe_intermediate_size=48, n_routed_experts=4)
     clamped, plain = (
