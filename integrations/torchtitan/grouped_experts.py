@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 from torchtitan.models.common.moe import GroupedExperts
 
+from ...common.names import unknown
+from ...kernels.catalog import KERNELS
+from ...kernels.tuned.select import AUTO
 from .sorted_rows import apply_to_sorted_rows
 
 PARAMETERS: Final = {"w1_EFD", "w2_EDF", "w3_EFD"}
@@ -27,16 +30,19 @@ class MoebenchGroupedExperts(GroupedExperts):  # type: ignore[misc]  # torchtita
 
     Raises:
         ValueError: at construction, when this torchtitan has given the experts parameters that are not read here.
+        UnknownName: at construction, when no kernel has the name that is given.
     """
 
     @dataclass(kw_only=True, slots=True)
     class Config(GroupedExperts.Config):  # type: ignore[misc]  # as above
         """torchtitan's own fields, and the name of a kernel of `moebench list kernels`, or ``auto``."""
 
-        dispatch: str = "auto"
+        dispatch: str = AUTO
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
+        if config.dispatch not in (AUTO, *KERNELS.names()):
+            raise unknown("kernel", config.dispatch, [AUTO, *KERNELS.names()])
         self.dispatch = config.dispatch
         if (found := {name for name, _ in self.named_parameters()}) != PARAMETERS:
             raise ValueError(

@@ -16,6 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 from torchtitan_double import INSTALLED, importable_torchtitan
 
+from moebench.common.names import UnknownName
 from moebench.integrations.torchtitan import joined_weights, sorted_rows
 from moebench.integrations.torchtitan.sorted_rows import apply_to_sorted_rows
 
@@ -165,6 +166,14 @@ def test_the_override_is_found_by_its_name_and_takes_a_kernel(stock: Any) -> Non
     assert (replaced.dim, replaced.hidden_dim, replaced.num_experts) == (D, F, E)
     assert replaced.param_init == config.param_init
     assert replaced.dispatch == "padded"
+
+
+def test_a_kernel_that_is_none_is_refused_when_the_model_is_made(stock: Any) -> None:
+    from moebench.torchtitan import grouped_experts  # noqa: PLC0415  # needs torchtitan
+
+    config = grouped_experts(stock.Config(dim=D, hidden_dim=F, num_experts=E), dispatch="paded")
+    with pytest.raises(UnknownName, match="no kernel is named 'paded'"):
+        _owner(config)(config)
 
 
 def test_parameters_that_are_not_read_are_refused(stock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
