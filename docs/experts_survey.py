@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from moebench.common.packages import installed_version
+from moebench.integrations.transformers.replaced_forwards import OwnForward
 from moebench.integrations.transformers.taken_experts import EXPERTS, RefusedExperts, experts_of, layout_of
 from moebench.kernels.module.hugging_face import ExpertsLayout
 
@@ -49,7 +50,9 @@ def _rows(family: str) -> Iterator[tuple[str, ...]]:
             yield f"`{family}`", f"`{kind}`", f"`{layout.activation}`", _how(layout)
 
 
-def _how(layout: ExpertsLayout) -> str:
+def _how(layout: ExpertsLayout | OwnForward) -> str:
+    if isinstance(layout, OwnForward):
+        return f"{layout.how}{', biases' if layout.bias else ''}"
     if layout.in_turn:
         how = "up projection copied, down projection a view"
     else:

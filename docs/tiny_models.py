@@ -63,7 +63,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
         "n_layers": 2,
         "max_seq_len": 64,
         "ffn_config": {"ffn_hidden_size": 16, "moe_num_experts": 4, "moe_top_k": 2},
-        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4},
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 1e4, "clip_qkv": 8.0},
     },
     "deepseek_ocr2": {"text_config": SPARSE},
     "diffusion_gemma": {

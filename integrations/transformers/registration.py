@@ -20,7 +20,15 @@ from ...common.packages import Unusable, installed_version, use
 from ...kernels.catalog import KERNELS
 from ...kernels.tuned.select import AUTO
 from .converted_weights import forget
-from .taken_experts import ATTRIBUTE, RefusedExperts, TakenExperts, experts_of, layout_of, take
+from .taken_experts import (
+    ATTRIBUTE,
+    RefusedExperts,
+    TakenExperts,
+    asks_for_implementation,
+    experts_of,
+    layout_of,
+    take,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -132,9 +140,22 @@ def _set_experts_implementation(original: Callable[..., None]) -> Callable[..., 
                     layout_of(experts)  # refused before anything is changed
         original(self, experts_implementation)
         for part in _parts(self):
+            _name_own_forwards(part, _requested(self, part, experts_implementation))
             _take_or_leave(part)
 
     return set_experts_implementation
+
+
+def _name_own_forwards(part: Any, requested: str | None) -> None:
+    """Write the implementation into a configuration that transformers does not change.
+
+    It is that of experts that ask for none: they run with moebench or as they are, which is called "eager".
+    """
+    if requested is None or part._can_set_experts_implementation():  # noqa: SLF001  # it has no public name
+        return
+    if any(not asks_for_implementation(experts) for experts in experts_of(part)):
+        name = NAME if requested == NAME else "eager"
+        part.config._experts_implementation_internal = name  # noqa: SLF001  # what transformers writes as well
 
 
 def _take_or_leave(model: Any) -> None:

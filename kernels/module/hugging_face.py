@@ -7,7 +7,7 @@ models have matrices (E, in, out), or gate and up in turn, and say so by a flag 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -146,20 +146,22 @@ def _attribute(name: str) -> str:
     return name.split(".")[1] if name.startswith(PARAMETRISED) else name
 
 
-def _activation(module: Any, *, gated: bool, in_turn: bool) -> Activation:
-    """Find the activation by what it computes: its name does not show a clamp or a shift."""
+def activation_of(kind: str, join: Callable[[Tensor, Tensor], Tensor], *, gated: bool) -> Activation:
+    """Find the activation of a class of experts by what it computes: its name does not show a clamp or a shift.
+
+    ``join`` computes what is between the two products, of the gate and the up projection, or of the first alone.
+
+    Raises:
+        ValueError: when ``join`` fails, or no kernel here computes the same.
+    """
     options: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}  # not those of the context: it may be meta
     near, far = torch.linspace(-20, 20, 81, **options), torch.logspace(1, 4, 7, **options)
     gate, up = torch.cat((near, far, -far, far)), torch.cat((10 - near, far, far, -far))
-    halves = torch.stack((gate, up), 1).flatten() if in_turn else torch.cat((gate, up))
     try:
         with torch.no_grad():
-            if gated and hasattr(module, "_apply_gate"):  # a model may override how the halves are joined
-                found = module._apply_gate(halves[None])[0]  # noqa: SLF001
-            else:
-                found = module.act_fn(gate) * up if gated else module.act_fn(gate)
+            found = join(gate, up)
     except Exception as error:
-        raise ValueError(f"{type(module).__name__} does not let its activation be seen ({error}): {BY_HAND}") from error
+        raise ValueError(f"{kind} does not let its activation be seen ({error}): {BY_HAND}") from error
     for name, act in ACTIVATIONS.items():
         if name in ONLY_GATED and not gated:
             continue
@@ -167,6 +169,16 @@ def _activation(module: Any, *, gated: bool, in_turn: bool) -> Activation:
         if torch.allclose(found, expected, rtol=1e-5, atol=1e-5):
             return name
     raise ValueError(
-        f"{type(module).__name__} applies none of {', '.join(ACTIVATIONS)}"
+        f"{kind} applies none of {', '.join(ACTIVATIONS)}"
         f"{' times the up projection' if gated else ''}: no kernel here has its activation"
     )
+
+
+def _activation(module: Any, *, gated: bool, in_turn: bool) -> Activation:
+    def join(gate: Tensor, up: Tensor) -> Tensor:
+        if gated and hasattr(module, "_apply_gate"):  # a model may override how the halves are joined
+            halves = torch.stack((gate, up), 1).flatten() if in_turn else torch.cat((gate, up))
+            return cast(Tensor, module._apply_gate(halves[None])[0])  # noqa: SLF001
+        return cast(Tensor, module.act_fn(gate) * up if gated else module.act_fn(gate))
+
+    return activation_of(type(module).__name__, join, gated=gated)

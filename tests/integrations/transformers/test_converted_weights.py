@@ -15,7 +15,8 @@ pytest.importorskip("transformers.integrations.moe")
 
 import moebench.transformers  # noqa: F401  # registers the name
 from moebench.integrations.transformers.converted_weights import forget, read_weights
-from moebench.integrations.transformers.taken_experts import experts_of, layout_of
+from moebench.integrations.transformers.taken_experts import experts_of
+from moebench.kernels.module.hugging_face import ExpertsLayout
 
 
 @pytest.fixture
@@ -25,12 +26,12 @@ def experts() -> Any:
 
 
 def address(experts: Any) -> int:
-    return read_weights(layout_of(experts), experts).w_up_EUD.data_ptr()
+    return read_weights(ExpertsLayout.of(experts), experts).w_up_EUD.data_ptr()
 
 
 def assert_current(experts: Any) -> None:
     """Compare what is read with the parameters, by definition."""
-    weights = read_weights(layout_of(experts), experts)
+    weights = read_weights(ExpertsLayout.of(experts), experts)
     gates_then_ups = torch.cat((experts.gate_up_proj[..., ::2], experts.gate_up_proj[..., 1::2]), -1)
     assert torch.equal(weights.w_up_EUD, gates_then_ups.mT)
     assert torch.equal(weights.w_down_EDF, experts.down_proj.mT)
@@ -44,7 +45,7 @@ def assert_current(experts: Any) -> None:
 def test_inference_keeps_one_copy_of_what_has_to_be_copied(experts: Any) -> None:
     assert_current(experts)
     assert address(experts) == address(experts)
-    weights = read_weights(layout_of(experts), experts)
+    weights = read_weights(ExpertsLayout.of(experts), experts)
     assert weights.w_down_EDF.data_ptr() == experts.down_proj.data_ptr()
 
 
@@ -122,8 +123,8 @@ def test_a_copy_made_in_inference_mode_serves_frozen_experts_in_training(experts
 
 def test_a_step_of_training_frees_the_copy_and_gives_gradients(experts: Any) -> None:
     with torch.no_grad():
-        kept = read_weights(layout_of(experts), experts).w_up_EUD
-    weights = read_weights(layout_of(experts), experts)
+        kept = read_weights(ExpertsLayout.of(experts), experts).w_up_EUD
+    weights = read_weights(ExpertsLayout.of(experts), experts)
     assert weights.w_up_EUD.requires_grad
     assert weights.w_up_EUD.data_ptr() != kept.data_ptr()
     (gradient,) = torch.autograd.grad(weights.w_up_EUD[:, 0].sum(), experts.gate_up_proj)

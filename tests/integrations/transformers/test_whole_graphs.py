@@ -14,7 +14,7 @@ import moebench.transformers  # noqa: F401  # registers the name
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["mixtral", "gpt_oss", "muse_spark"])
+@pytest.mark.parametrize("family", ["mixtral", "gpt_oss", "muse_spark", "longcat_flash", "dbrx", "step3p7"])
 def test_a_model_is_compiled_whole_and_gives_the_same_gradients(family: str) -> None:
     model = tiny_models.tiny_model(family, experts_implementation="moebench")
     ids = torch.randint(2, 60, (2, 7), generator=torch.Generator().manual_seed(0))
