@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,111 +26,127 @@ from ..torch_ops.differentiable_once import TWICE
 from .built_layers import built, built_split
 from .float64_experts import float64_experts, float64_gradients
 
+CALL: Final = (
+    "Tensor x, Tensor ids, Tensor gates, Tensor w_up, Tensor w_down, Tensor? b_up, Tensor? b_down, str activation, "
+    "float? capacity_factor, str drop, str capacity_rule, str dispatch, bool batch_invariant"
+)
+"""The first arguments of every operator: tensors with the shapes of `ExpertsCall`, and options of `apply_experts`."""
 OPERANDS: Final = 7
-"""The first arguments of every operator are x, ids, gate weights, both matrices and both biases."""
+"""How many of them are tensors."""
 DIFFERENTIABLE: Final = (0, 2, 3, 4, 5, 6)
-"""Those of them that have gradients, in the order of `kernel.Gradients`."""
+"""Those that have gradients, in the order of `kernel.Gradients`."""
 
 
-@torch.library.custom_op("moebench::experts", mutates_args=())
-def experts(
-    x_TD: Tensor,
-    ids_TK: Tensor,
-    gates_TK: Tensor,
-    w_up_EUD: Tensor,
-    w_down_EDF: Tensor,
-    b_up_EU: Tensor | None,
-    b_down_ED: Tensor | None,
-    activation: str,
-    capacity_factor: float | None,
-    drop: str,
-    capacity_rule: str,
-    dispatch: str,
-    batch_invariant: bool,
-) -> Tensor:
-    """Return y (T, D) of experts, of the dtype of x.
+class ExpertsCall(NamedTuple):
+    """The arguments `CALL` of an operator: tokens (T, D), ids (T, K) of any integer dtype, and gate weights (T, K).
 
-    The ids are of any integer dtype, the gate weights float32, or float64 where x is. The other arguments are those of
-    `apply_experts`.
+    The gate weights are float32, or float64 where the tokens are.
     """
-    weights = Weights(w_up_EUD=w_up_EUD, w_down_EDF=w_down_EDF, b_up_EU=b_up_EU, b_down_ED=b_down_ED)
-    problem = _problem(*_shape(weights), b_up_EU is not None, activation, capacity_factor, drop, capacity_rule)
-    with _no_autocast(x_TD):
-        if x_TD.dtype == torch.float64:
+
+    x_TD: Tensor
+    ids_TK: Tensor
+    gates_TK: Tensor
+    weights: Weights
+    problem: Problem
+    dispatch: str
+    batch_invariant: bool
+
+    @staticmethod
+    def of(
+        x_TD: Tensor,
+        ids_TK: Tensor,
+        gates_TK: Tensor,
+        w_up_EUD: Tensor,
+        w_down_EDF: Tensor,
+        b_up_EU: Tensor | None,
+        b_down_ED: Tensor | None,
+        activation: str,
+        capacity_factor: float | None,
+        drop: str,
+        capacity_rule: str,
+        dispatch: str,
+        batch_invariant: bool,
+    ) -> ExpertsCall:
+        """Return the call that an operator was given."""
+        weights = Weights(w_up_EUD=w_up_EUD, w_down_EDF=w_down_EDF, b_up_EU=b_up_EU, b_down_ED=b_down_ED)
+        shape = (*w_up_EUD.shape, w_down_EDF.shape[2])
+        problem = _problem(*shape, b_up_EU is not None, activation, capacity_factor, drop, capacity_rule)
+        return ExpertsCall(x_TD, ids_TK, gates_TK, weights, problem, dispatch, batch_invariant)
+
+    @property
+    def is_float64(self) -> bool:
+        """True where plain operations run in place of a kernel."""
+        return self.x_TD.dtype == torch.float64
+
+    def new_rows(self) -> Tensor:
+        """Return memory for the pre-activations of all routes, (T K, U)."""
+        return self.x_TD.new_empty(self.ids_TK.numel(), self.problem.U)
+
+    def no_autocast(self) -> torch.autocast:
+        """Return a context without autocast: the tensors have been converted."""
+        return torch.autocast(self.x_TD.device.type, enabled=False)
+
+    def split(self) -> tuple[SplitLayer, Routing]:
+        """Return a layer whose passes can be called apart, and the routes that the capacity keeps."""
+        (T, K), problem = self.ids_TK.shape, self.problem
+        routing = Routing.of_ids(self.ids_TK, self.gates_TK, experts=problem.E)
+        if problem.capacity_factor is not None:
+            capacity = problem.replace(T=T, K=K).capacity
+            routing = routing if capacity is None else within_capacity(routing, problem.drop, capacity)
+        where = (self.x_TD.dtype, self.x_TD.device)
+        return built_split(problem, T, K, *where, self.dispatch, self.batch_invariant), routing
+
+
+@torch.library.custom_op("moebench::experts", mutates_args=(), schema=f"({CALL}) -> Tensor")
+def experts(*arguments: Any) -> Tensor:
+    """Return y (T, D) of experts, of the dtype of x."""
+    call = ExpertsCall.of(*arguments)
+    x_TD, ids_TK, gates_TK, weights, problem, *how = call
+    with call.no_autocast():
+        if call.is_float64:
             return float64_experts(problem, x_TD, ids_TK, gates_TK, weights)
         routing = Routing.of_ids(ids_TK, gates_TK, experts=problem.E)
-        layer = built(problem, *ids_TK.shape, None, "forward", x_TD.dtype, x_TD.device, dispatch, batch_invariant)
+        layer = built(problem, *ids_TK.shape, None, "forward", x_TD.dtype, x_TD.device, *how)
         return layer(x_TD, routing, weights)
 
 
-@torch.library.custom_op("moebench::experts_keeping", mutates_args=())
-def experts_keeping(
-    x_TD: Tensor,
-    ids_TK: Tensor,
-    gates_TK: Tensor,
-    w_up_EUD: Tensor,
-    w_down_EDF: Tensor,
-    b_up_EU: Tensor | None,
-    b_down_ED: Tensor | None,
-    activation: str,
-    capacity_factor: float | None,
-    drop: str,
-    capacity_rule: str,
-    dispatch: str,
-    batch_invariant: bool,
-) -> tuple[Tensor, Tensor]:
+@torch.library.custom_op("moebench::experts_keeping", mutates_args=(), schema=f"({CALL}) -> (Tensor, Tensor)")
+def experts_keeping(*arguments: Any) -> tuple[Tensor, Tensor]:
     """Return what `experts` returns, and the pre-activations (T K, U) that `SplitLayer.keep` writes; not in float64.
 
     After those of the present routes anything may stand.
     """
-    weights = Weights(w_up_EUD=w_up_EUD, w_down_EDF=w_down_EDF, b_up_EU=b_up_EU, b_down_ED=b_down_ED)
-    problem = _problem(*_shape(weights), b_up_EU is not None, activation, capacity_factor, drop, capacity_rule)
-    h_NU = x_TD.new_empty(ids_TK.numel(), problem.U)
-    with _no_autocast(x_TD):
-        layer, routing = _split(problem, x_TD, ids_TK, gates_TK, dispatch, batch_invariant)
-        return layer.keep(x_TD, routing, weights, h_NU), h_NU
+    call = ExpertsCall.of(*arguments)
+    h_NU = call.new_rows()
+    with call.no_autocast():
+        layer, routing = call.split()
+        return layer.keep(call.x_TD, routing, call.weights, h_NU), h_NU
 
 
-@torch.library.custom_op("moebench::experts_backward", mutates_args=())
-def experts_backward(
-    x_TD: Tensor,
-    ids_TK: Tensor,
-    gates_TK: Tensor,
-    w_up_EUD: Tensor,
-    w_down_EDF: Tensor,
-    b_up_EU: Tensor | None,
-    b_down_ED: Tensor | None,
-    activation: str,
-    capacity_factor: float | None,
-    drop: str,
-    capacity_rule: str,
-    dispatch: str,
-    batch_invariant: bool,
-    dy_TD: Tensor,
-    h_NU: Tensor | None,
-    wanted: Sequence[bool],
-) -> list[Tensor]:
+@torch.library.custom_op(
+    "moebench::experts_backward",
+    mutates_args=(),
+    schema=f"({CALL}, Tensor dy, Tensor? h, bool[] wanted) -> Tensor[]",
+)
+def experts_backward(*arguments: Any) -> list[Tensor]:
     """Return the wanted ones among the gradients of x, the gate weights, both matrices and both biases, in that order.
 
-    Without the pre-activations ``h_NU`` they are computed again.
+    Without the pre-activations ``h`` they are computed again.
     """
-    weights = Weights(w_up_EUD=w_up_EUD, w_down_EDF=w_down_EDF, b_up_EU=b_up_EU, b_down_ED=b_down_ED)
-    problem = _problem(*_shape(weights), b_up_EU is not None, activation, capacity_factor, drop, capacity_rule)
-    with _no_autocast(x_TD):
-        if x_TD.dtype == torch.float64:
-            found = float64_gradients(problem, dy_TD, x_TD, ids_TK, gates_TK, weights, wanted)
+    *of_call, dy_TD, h_NU, wanted = arguments
+    call = ExpertsCall.of(*of_call)
+    x_TD, weights = call.x_TD, call.weights
+    with call.no_autocast():
+        if call.is_float64:
+            found = float64_gradients(call.problem, dy_TD, x_TD, call.ids_TK, call.gates_TK, weights, wanted)
         else:
-            layer, routing = _split(problem, x_TD, ids_TK, gates_TK, dispatch, batch_invariant)
+            layer, routing = call.split()
             if h_NU is None:
-                h_NU = x_TD.new_empty(ids_TK.numel(), problem.U)
+                h_NU = call.new_rows()
                 layer.keep(x_TD, routing, weights, h_NU)
             found = layer.backward(dy_TD, x_TD, routing, weights, h_NU, wanted)
-    operands = (x_TD, gates_TK, w_up_EUD, w_down_EDF, b_up_EU, b_down_ED)
-    return [
-        gradient.to(operand.dtype)
-        for gradient, operand in zip(found, operands, strict=True)
-        if gradient is not None and operand is not None
-    ]
+    operands = [arguments[number] for number in DIFFERENTIABLE]
+    return [one.to(operand.dtype) for one, operand in zip(found, operands, strict=True) if one is not None]
 
 
 @experts.register_fake
@@ -185,23 +201,6 @@ experts_keeping.register_autograd(_differentiate, setup_context=_remember)
 experts_backward.register_autograd(_refuse)
 
 
-def _split(
-    problem: Problem, x_TD: Tensor, ids_TK: Tensor, gates_TK: Tensor, dispatch: str, batch_invariant: bool
-) -> tuple[SplitLayer, Routing]:
-    """Return a layer whose passes can be called apart, and the routes that the capacity keeps."""
-    T, K = ids_TK.shape
-    routing = Routing.of_ids(ids_TK, gates_TK, experts=problem.E)
-    if problem.capacity_factor is not None:
-        capacity = problem.replace(T=T, K=K).capacity
-        routing = routing if capacity is None else within_capacity(routing, problem.drop, capacity)
-    return built_split(problem, T, K, x_TD.dtype, x_TD.device, dispatch, batch_invariant), routing
-
-
-def _shape(weights: Weights) -> tuple[int, int, int, int]:
-    E, U, D = weights.w_up_EUD.shape
-    return E, U, D, weights.w_down_EDF.shape[2]
-
-
 @lru_cache
 def _problem(
     E: int,
@@ -218,8 +217,3 @@ def _problem(
     return Problem(T=0, D=D, F=F, E=E, K=1, gated=U == 2 * F, bias=bias, router="softmax_topk").replace(
         activation=activation, capacity_factor=capacity_factor, drop=drop, capacity_rule=capacity_rule
     )
-
-
-def _no_autocast(x_TD: Tensor) -> torch.autocast:
-    """Return a context without autocast: the tensors of an operator have been converted."""
-    return torch.autocast(x_TD.device.type, enabled=False)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from moebench.execution.trial.checks.accuracy import errors, verdict
 from moebench.kernels.module import expert_operators
+from moebench.kernels.module.expert_operators import ExpertsCall
 from moebench.kernels.oracle import Result, oracle
 from moebench.kernels.problem import Problem
 from moebench.kernels.problem.tensors import Inputs, draw_inputs, draw_weights
@@ -111,25 +112,18 @@ def test_a_second_derivative_is_refused() -> None:
 def test_what_a_gpu_would_run_has_the_shapes_of_the_graph(changes: dict[str, object]) -> None:
     """Record the launches of the kernel for both passes, and compare its results with those that a graph expects."""
     problem, inputs = drawn(changes)
-    fixed = tuple(one.to("meta") if isinstance(one, Tensor) else one for one in arguments(problem, inputs))
-    fixed = (*fixed[:11], "triton_scatter", False)
+    given = arguments(problem, inputs, "triton_scatter")
+    fixed: list[Any] = [one.to("meta") if isinstance(one, Tensor) else one for one in given]
     y_TD, h_NU = expert_operators.experts_keeping(*fixed)
     wanted = [True, True, True, True, problem.bias, problem.bias]
     gradients = expert_operators.experts_backward(*fixed, torch.empty_like(y_TD), h_NU, wanted)
     with recording() as launches:
-        x_TD, ids_TK, gates_TK, *_ = fixed
-        kernel = (fixed_problem(problem), x_TD, ids_TK, gates_TK, "triton_scatter", False)
-        layer, routing = expert_operators._split(*kernel)
+        layer, routing = ExpertsCall.of(*fixed).split()
         weights = inputs.weights.map(lambda one: one.to("meta"))
         assert described(layer.keep(fixed[0], routing, weights, h_NU)) == described(y_TD)
         found = layer.backward(y_TD, fixed[0], routing, weights, h_NU, wanted)
     assert [described(one) for one in found if one is not None] == [described(one) for one in gradients]
     assert {"up", "down", "down_backward", "weight_gradient"} <= {one.name for one in launches}
-
-
-def fixed_problem(problem: Problem) -> Problem:
-    """Return the problem as an operator has it: without tokens."""
-    return problem.replace(T=0, K=1, mode="forward", dtype="float32")
 
 
 def described(tensor: Tensor) -> tuple[object, ...]:
