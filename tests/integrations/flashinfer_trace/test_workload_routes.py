@@ -370,3 +370,29 @@ def test_a_long_header_is_not_read(tmp_path: Path) -> None:
         file.truncate(LONGEST_HEADER + 100)
     with pytest.raises(InvalidTensorFile, match="its header has 16,777,217 bytes"):
         read_tensor(path, "a")
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets", "said"),
+    [
+        ([5], [0, 24], "has a shape of 20 bytes, and 24 bytes"),
+        ([7], [0, 24], "has a shape of 28 bytes, and 24 bytes"),
+        ([6], [8, 32], "ends behind the end of the file"),
+        ([-6], [0, 24], "has no shape or no place"),
+        ([6], [24, 0], "has a shape of 24 bytes, and -24 bytes"),
+        ([True, 6], [0, 24], "has no shape or no place"),
+    ],
+    ids=str,
+)
+def test_a_place_that_is_none_is_one_sentence(shape: list[int], offsets: list[int], said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    header = json.dumps({"a": {"dtype": "I32", "shape": shape, "data_offsets": offsets}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(24))
+    with pytest.raises(InvalidTensorFile, match=f"damaged: 'a' {said}"):
+        read_tensor(path, "a")
+
+
+def test_numbers_begin_at_a_multiple_of_eight_bytes() -> None:
+    for name in ("a", "ab", "abc"):
+        content = tensor_file({name: np.arange(3, dtype="i4")})
+        assert int.from_bytes(content[:8], "little") % 8 == 0

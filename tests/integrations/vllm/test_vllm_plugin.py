@@ -224,7 +224,10 @@ def test_a_layer_is_computed_as_vllm_computes_it(changes: dict[str, Any], select
     [
         {"swiglu_limit": 5.0},
         {"activation": MoEActivation.SWIGLUOAI_UNINTERLEAVE, **SWIGLU_OAI, "swiglu_alpha": 1.5},
+        {"activation": MoEActivation.SWIGLUOAI_UNINTERLEAVE, **SWIGLU_OAI, "swiglu_beta": 0.5},
+        {"activation": MoEActivation.SWIGLUOAI_UNINTERLEAVE, **SWIGLU_OAI, "swiglu_limit": 6.0},
         {"activation": MoEActivation.SITU, **SITU, "activation_situ_linear_beta": 3.0},
+        {"activation": MoEActivation.SITU, **SITU, "activation_situ_beta": 3.0},
         {"is_lora_enabled": True},
     ],
     ids=str,
@@ -255,8 +258,10 @@ def test_experts_of_other_ranks_and_missing_routes_add_nothing(select: Select) -
     ours = tensors.run(select(config)(config, quant), expert_map=expert_map)
     assert not ours[0].any()
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    tensors.ids[2, 0] = 500  # of no expert at all: read nowhere
-    assert torch.isfinite(tensors.run(select(config)(config, quant), expert_map=expert_map)).all()
+    tensors.ids[2, 0] = -1
+    without = tensors.run(select(config)(config, quant), expert_map=expert_map)
+    tensors.ids[2, 0] = 500  # of no expert at all: no route, and not the last expert's
+    assert torch.equal(tensors.run(select(config)(config, quant), expert_map=expert_map), without)
 
 
 def test_router_weights_on_the_input_are_not_applied_again(select: Select) -> None:
