@@ -115,8 +115,8 @@ def run(
 
     Records are written as they are made: Ctrl-C or a kill loses at most the point under way, and running again with the
     same --output continues. What has changed since, a kernel or its tuned configuration, is measured again. Exit code 1
-    means that an implementation was wrong, implausible or crashed. The last line names the points that did not fit into
-    memory.
+    means that an implementation was wrong, implausible, crashed or too slow, or that the machine was not quiet enough
+    for a number. The last line names the points that did not fit into memory.
     """
     with user_errors(), launched_workers() as launched:
         from ...results.record.prediction import write
