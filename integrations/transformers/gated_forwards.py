@@ -16,21 +16,19 @@ from .replaced_forwards import Apply, OwnForward
 
 
 class Step3p7(OwnForward):
-    """Experts of Step 3.7 in a layer whose limit is infinite; a finite one clamps after the activation."""
+    """Experts of Step 3.7. In a layer with a limit, which clamps after the activation, their own forward runs."""
 
     how = "shared"
 
     @staticmethod
     def of(experts: Any) -> OwnForward:
-        if experts.limit != float("inf"):
-            raise ValueError(
-                f"Step3p7Experts has limit = {experts.limit}, at which it clamps what its activation returns, and no "
-                "kernel here does"
-            )
         return Step3p7(kind=type(experts), activation=_gated_activation(experts, experts.act_fn))
 
     def sizes(self, experts: Any) -> tuple[int, int, int]:
         return experts.num_experts, experts.hidden_dim, experts.intermediate_dim
+
+    def runs(self, experts: Any) -> bool:
+        return bool(experts.limit == float("inf"))
 
     def weights(self, experts: Any) -> Weights:
         return Weights(w_up_EUD=experts.gate_up_proj, w_down_EDF=experts.down_proj)

@@ -168,11 +168,17 @@ def test_maps_that_are_not_torchs_own_compute_themselves_or_are_refused() -> Non
         layout_of(experts)
 
 
-def test_a_clamp_after_the_activation_is_refused_by_its_limit() -> None:
-    config = tiny_models.tiny_config("step3p7")
-    config.text_config.swiglu_limits = [0.0, 7.0]
-    with pytest.raises(RefusedExperts, match=r"^Step3p7Experts has limit = 7.0, at which it clamps .*: leave exp"):
-        tiny_models.model_class("step3p7")._from_config(config, experts_implementation="moebench")
+@pytest.mark.parametrize("limit", [float("inf"), 0.01])
+def test_experts_that_clamp_after_the_activation_compute_themselves(
+    limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = first_of("step3p7", "moebench"), first_of("step3p7", "eager")
+    ours.limit = theirs.limit = limit
+    calls: list[object] = []
+    monkeypatch.setattr(TakenExperts, "forward", lambda *given: calls.append(given) or theirs(*given[2:]))
+    arguments = torch.randn(3, ours.hidden_dim), torch.tensor([[0, 1], [2, 3], [1, 2]]), torch.rand(3, 2)
+    torch.testing.assert_close(ours(*arguments), theirs(*arguments))
+    assert len(calls) == (limit == float("inf"))
 
 
 def test_a_class_of_another_source_is_not_taken_for_that_of_transformers() -> None:
