@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 from torchtitan.models.common.moe import GroupedExperts
 
-from ...common.names import unknown
-from ...kernels.catalog import KERNELS
-from ...kernels.tuned.select import AUTO
+from ...kernels.tuned.select import AUTO, check_dispatch
 from .sorted_rows import apply_to_sorted_rows
 
 PARAMETERS: Final = {"w1_EFD", "w2_EDF", "w3_EFD"}
@@ -41,8 +39,7 @@ class MoebenchGroupedExperts(GroupedExperts):  # type: ignore[misc]  # torchtita
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        if config.dispatch not in (AUTO, *KERNELS.names()):
-            raise unknown("kernel", config.dispatch, [AUTO, *KERNELS.names()])
+        check_dispatch(config.dispatch)
         self.dispatch = config.dispatch
         if (found := {name for name, _ in self.named_parameters()}) != PARAMETERS:
             raise ValueError(

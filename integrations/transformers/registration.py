@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ...common.names import unknown
 from ...common.packages import Unusable, installed_version, use
-from ...kernels.catalog import KERNELS
-from ...kernels.tuned.select import AUTO
+from ...kernels.tuned.select import AUTO, check_dispatch
 from .converted_weights import forget
 from .taken_experts import (
     ATTRIBUTE,
@@ -76,8 +74,7 @@ def run_with_moebench(model: PreTrainedModel, *, dispatch: str = AUTO, batch_inv
         RefusedExperts: when moebench cannot run the experts, or the model has none.
         UnknownName: when no kernel is named ``dispatch``.
     """
-    if dispatch not in (AUTO, *KERNELS.names()):
-        raise unknown("kernel", dispatch, [AUTO, *KERNELS.names()])
+    check_dispatch(dispatch)
     found = list(experts_of(model))
     if not found:
         raise RefusedExperts(f"{type(model).__name__} has no experts: moebench has nothing to run in it")

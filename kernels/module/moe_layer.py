@@ -7,11 +7,9 @@ from typing import Literal, TypedDict, Unpack, cast, get_args
 import torch
 from torch import Tensor, nn
 
-from ...common.names import unknown
-from ..catalog import KERNELS
 from ..problem import Activation, DropPolicy, Problem
 from ..problem.tensors import Weights
-from ..tuned.select import AUTO
+from ..tuned.select import AUTO, check_dispatch
 from .apply_experts import apply_experts
 from .built_layers import dtype_name
 from .hugging_face import DEQUANTISE, read_experts
@@ -88,8 +86,7 @@ class MoELayer(nn.Module):
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        if dispatch not in (AUTO, *KERNELS.names()):
-            raise unknown("kernel", dispatch, [AUTO, *KERNELS.names()])
+        check_dispatch(dispatch)
         if batch_invariant and capacity_factor is not None:
             raise ValueError(
                 f"batch_invariant = True, but with capacity_factor = {capacity_factor!r} the other tokens of a batch "

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...common.names import unknown
 from ..catalog import KERNELS
 from ..config import Config
 from ..cost_model.expert_rows import expected_routing, rows_of_experts, skewed_routing
@@ -33,6 +34,17 @@ CPU = torch.device("cpu")
 TRUSTED = 0.75
 # A kernel that takes so many times longer when one expert has all tokens runs only in calls that are not like that.
 SKEWED = 1.5
+
+
+def check_dispatch(dispatch: str) -> None:
+    """Check a name that `choose` is to be given.
+
+    Raises:
+        UnknownName: when it is neither ``auto`` nor the name of a kernel.
+    """
+    names = [AUTO, *KERNELS.names()]
+    if dispatch not in names:
+        raise unknown("kernel", dispatch, names)
 
 
 class Skewed(NamedTuple):
