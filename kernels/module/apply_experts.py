@@ -21,6 +21,8 @@ LARGEST_ID: Final = {
     for dtype in (torch.int8, torch.uint8, torch.int16, torch.uint16, torch.int32, torch.uint32, torch.int64)
 }
 """Dtypes of ids, and the largest id that each can hold."""
+ALWAYS_AUTOCAST: Final = ("cpu", "cuda")
+"""Kinds of devices on which autocast can be on."""
 PLAIN: Final = (Tensor, nn.Parameter)
 """Types of tensors that are whole; those of others are looked at."""
 
@@ -51,28 +53,29 @@ def apply_experts(
         ValueError: when shapes, dtypes or devices do not go together, weights are spread over ranks, or no kernel
             supports the problem.
     """
-    named = weights.named()
-    autocast = _autocast_dtype(hidden_states)
-    _check(problem, named, hidden_states, top_k_index, top_k_weights, autocast)
-    if not all(type(tensor) in PLAIN for tensor in named.values()):
+    kind = hidden_states.device.type
+    autocast = _autocast_dtype(hidden_states, kind)
+    _check(problem, weights.w_down_EDF, hidden_states, top_k_index, top_k_weights, autocast)
+    if not _is_whole(weights):
         weights = weights.map(_local_part)
-    K = top_k_index.shape[-1]
-    x_TD = hidden_states if hidden_states.ndim == 2 else hidden_states.reshape(-1, problem.D)
-    ids_TK = top_k_index if top_k_index.ndim == 2 else top_k_index.reshape(-1, K)
-    gates_TK = top_k_weights if top_k_weights.ndim == 2 else top_k_weights.reshape(-1, K)
+    x_TD, ids_TK, gates_TK = hidden_states, top_k_index, top_k_weights
+    if x_TD.ndim != 2:
+        x_TD = x_TD.reshape(-1, problem.D)
+    if ids_TK.ndim != 2:
+        ids_TK, gates_TK = ids_TK.reshape(-1, ids_TK.shape[-1]), gates_TK.reshape(-1, ids_TK.shape[-1])
     if autocast is not None:
         x_TD, weights = x_TD.to(autocast), weights.map(lambda tensor: tensor.to(autocast))
     wide = torch.float64 if x_TD.dtype == torch.float64 else torch.float32
     if gates_TK.dtype != wide:
         gates_TK = gates_TK.to(wide)
-    run = _in_graph if torch.compiler.is_compiling() or x_TD.device.type == "meta" else _at_once
+    run = _in_graph if kind == "meta" or torch.compiler.is_compiling() else _at_once
     if autocast is None:
         y_TD = run(problem, weights, x_TD, ids_TK, gates_TK, dispatch, batch_invariant, observed)
     else:
-        with torch.autocast(x_TD.device.type, enabled=False):
+        with torch.autocast(kind, enabled=False):
             y_TD = run(problem, weights, x_TD, ids_TK, gates_TK, dispatch, batch_invariant, observed)
         y_TD = y_TD.to(hidden_states.dtype)
-    return y_TD if hidden_states.ndim == 2 else y_TD.view(hidden_states.shape)
+    return y_TD if x_TD is hidden_states or hidden_states.ndim == 2 else y_TD.view(hidden_states.shape)
 
 
 def _at_once(
@@ -125,16 +128,15 @@ def _needs_gradient(x_TD: Tensor, gates_TK: Tensor, weights: Weights) -> bool:
 
 def _check(
     problem: Problem,
-    named: dict[str, Tensor],
+    weight: Tensor,
     x: Tensor,
     ids: Tensor,
     gates: Tensor,
     autocast: torch.dtype | None,
 ) -> None:
-    D, weight, tokens = problem.D, named["w_down"], x.shape[:-1]
-    for name, tensor in (("hidden_states", x), ("top_k_index", ids), ("top_k_weights", gates)):
-        if type(tensor) is not Tensor and hasattr(tensor, "to_local"):
-            raise ValueError(f"{name} is a DTensor: give the tokens of this rank, {name}.to_local()")
+    D, tokens = problem.D, x.shape[:-1]
+    if not type(x) is type(ids) is type(gates) is Tensor:
+        _refuse_distributed(hidden_states=x, top_k_index=ids, top_k_weights=gates)
     if x.ndim not in (2, 3) or x.shape[-1] != D:
         raise ValueError(f"hidden_states have shape {tuple(x.shape)}: give (T, {D}) or (B, S, {D})")
     if ids.shape != gates.shape or (ids.shape[:-1] != tokens and ids.shape[:-1] != (tokens.numel(),)):
@@ -156,11 +158,18 @@ def _check(
         )
     if autocast is None and x.dtype != weight.dtype:
         raise ValueError(f"hidden_states are {x.dtype}, the experts {weight.dtype}: convert either, or use autocast")
-    if not x.device == ids.device == gates.device == weight.device:
+    device = x.device
+    if not device == ids.device == gates.device == weight.device:
         raise ValueError(
             f"hidden_states are on {x.device}, top_k_index on {ids.device}, top_k_weights on {gates.device}, the "
             f"experts on {weight.device}: bring them to one device"
         )
+
+
+def _refuse_distributed(**tensors: Tensor) -> None:
+    for name, tensor in tensors.items():
+        if hasattr(tensor, "to_local"):
+            raise ValueError(f"{name} is a DTensor: give the tokens of this rank, {name}.to_local()")
 
 
 def _local_part(tensor: Tensor) -> Tensor:
@@ -182,10 +191,15 @@ def _local_part(tensor: Tensor) -> Tensor:
     return cast(Tensor, sharded.to_local())
 
 
-def _autocast_dtype(tensor: Tensor) -> torch.dtype | None:
-    kind = tensor.device.type
-    if tensor.dtype == torch.float64:  # which autocast leaves alone
+def _is_whole(weights: Weights) -> bool:
+    """Return whether no weight can be a DTensor: a quick look at their types."""
+    if type(weights.w_up_EUD) not in PLAIN or type(weights.w_down_EDF) not in PLAIN:
+        return False
+    return weights.b_up_EU is None or (type(weights.b_up_EU) in PLAIN and type(weights.b_down_ED) in PLAIN)
+
+
+def _autocast_dtype(tensor: Tensor, kind: str) -> torch.dtype | None:
+    """Return the dtype of autocast on a kind of device, None where it is off or leaves a tensor alone."""
+    if kind not in ALWAYS_AUTOCAST and not torch.amp.is_autocast_available(kind):
         return None
-    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
-        return torch.get_autocast_dtype(kind)
-    return None
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) and tensor.dtype != torch.float64 else None

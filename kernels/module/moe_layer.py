@@ -65,7 +65,11 @@ class MoELayer(nn.Module):
         ValueError: at construction, for a size or option out of range, or a dispatch that is no kernel's name.
     """
 
+    gate_up_proj: Tensor
+    up_proj: Tensor
     down_proj: Tensor
+    gate_up_proj_bias: Tensor
+    up_proj_bias: Tensor
     down_proj_bias: Tensor
 
     def __init__(
@@ -177,15 +181,12 @@ class MoELayer(nn.Module):
     @property
     def weights(self) -> Weights:
         """The parameters in the form that implementations take."""
-        up = "gate_up_proj" if self.problem.gated else "up_proj"
-        if not self.problem.bias:
-            return Weights(w_up_EUD=getattr(self, up), w_down_EDF=self.down_proj)
-        return Weights(
-            w_up_EUD=getattr(self, up),
-            w_down_EDF=self.down_proj,
-            b_up_EU=getattr(self, f"{up}_bias"),
-            b_down_ED=self.down_proj_bias,
-        )
+        problem = self.problem
+        w_up_EUD = self.gate_up_proj if problem.gated else self.up_proj
+        if not problem.bias:
+            return Weights(w_up_EUD=w_up_EUD, w_down_EDF=self.down_proj)
+        b_up_EU = self.gate_up_proj_bias if problem.gated else self.up_proj_bias
+        return Weights(w_up_EUD=w_up_EUD, w_down_EDF=self.down_proj, b_up_EU=b_up_EU, b_down_ED=self.down_proj_bias)
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Apply the experts to tokens (T, D) or (B, S, D); the result has the same shape and dtype.
@@ -199,10 +200,7 @@ class MoELayer(nn.Module):
         """
         if self.observed is not None and torch.compiler.is_compiling():
             return _between_graphs(self, hidden_states, top_k_index, top_k_weights)
-        return self.run(hidden_states, top_k_index, top_k_weights)
-
-    def run(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
-        """Call `apply_experts` with the parameters, which may be computed when they are read: here once a call."""
+        # The weights may be computed when they are read: here once a call.
         return apply_experts(
             self.problem,
             self.weights,
@@ -242,5 +240,5 @@ def _between_graphs(layer: MoELayer, *arguments: Tensor) -> Tensor:
         raise RuntimeError(f"{BETWEEN_GRAPHS} to export it")
     torch._dynamo.graph_break(msg=f"{BETWEEN_GRAPHS}, or compile without fullgraph=True")  # noqa: SLF001
     # Made here, as torch._dynamo takes seconds to import.
-    eager = torch.compiler.disable(MoELayer.run, reason=BETWEEN_GRAPHS)
+    eager = torch.compiler.disable(MoELayer.forward, reason=BETWEEN_GRAPHS)
     return cast(Tensor, eager(layer, *arguments))

@@ -45,7 +45,7 @@ class Routing:
         """Return routes from ids of any integer dtype; an id outside 0 … E − 1 is no route."""
         if ids_TK.dtype in UNSIGNED:
             ids_TK = ids_TK.long()
-        if ids_TK.device.type == "cpu" and _every_id_is_an_expert(ids_TK, experts):
+        if ids_TK.is_cpu and _every_id_is_an_expert(ids_TK, experts):
             return cls(ids_TK=ids_TK.int(), gates_TK=gates_TK, experts=experts)
         present_TK = (ids_TK >= 0) & (ids_TK < experts)
         return cls(ids_TK=torch.where(present_TK, ids_TK, NO_ROUTE).int(), gates_TK=gates_TK, experts=experts)
@@ -67,11 +67,8 @@ class Routing:
 def _every_id_is_an_expert(ids_TK: Tensor, experts: int) -> bool:
     """Look at the smallest and the largest id, which takes a third of a comparison of all."""
     count = ids_TK.numel()
-    if not count:
-        return True
     if count <= FEW:
-        few: list[int] = ids_TK.flatten().tolist()
-        return min(few) >= 0 and max(few) < experts
+        return all(0 <= one < experts for row in ids_TK.tolist() for one in row)
     lowest, highest = ids_TK.aminmax()
     return int(lowest) >= 0 and int(highest) < experts
 
