@@ -10,7 +10,6 @@ from ..compiling import compile_layers, refuse_interrupted
 from ..errors import BAD_ANSWER, refuse, user_errors
 from ..problem_options import SEVERAL, ProblemWords, problem_options, separated
 from ..screen import say_json
-from .code_view import plain, show
 
 if TYPE_CHECKING:
     from ...kernels.problem import Problem
@@ -64,6 +63,7 @@ def compile_(
     with user_errors():
         from ...kernels.compiler.survey import cases, unable
         from ...kernels.hardware.gpus import HARDWARE
+        from .code_view import plain, show
 
         problems = _problems(words)
         if reason := unable():

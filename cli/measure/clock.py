@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ...common.files import write_whole
-from ...results.record.file_content import FileContent, refuse_to_replace
 from ..errors import BAD_ANSWER, refuse, user_errors
 from ..screen import say, say_table
 from .run import Device
@@ -88,6 +87,8 @@ def clock(
 
 def _writable(output: Path) -> None:
     """Refuse a file that cannot be written, before anything is measured."""
+    from ...results.record.file_content import FileContent, refuse_to_replace
+
     with user_errors():
         refuse_to_replace(output, FileContent.other)
     try:

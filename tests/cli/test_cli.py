@@ -56,6 +56,14 @@ def test_help_is_quick_and_names_the_verbs(tmp_path: Path) -> None:
     assert min(tries) < 0.5
 
 
+def test_no_library_is_imported_for_the_help(tmp_path: Path) -> None:
+    """Verbs import what they need; that takes tenths of a second before anything is shown."""
+    heavy = "{'numpy', 'pydantic', 'pandas', 'scipy', 'rich', 'torch'}"
+    code = f"import sys, moebench.cli.main; sys.exit(', '.join({heavy} & set(sys.modules)) or None)"
+    answer = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path)
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("group", ["trace", "tables", "kernels"])
 def test_a_group_without_a_verb_shows_its_verbs_with_whole_sentences(group: str) -> None:
     answer = here(group)
