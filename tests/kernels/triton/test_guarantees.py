@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -86,7 +87,18 @@ def test_a_capacity_leaves_the_guarantee_of_a_repeated_call(kernel: str) -> None
     assert found.properties["order"].beyond_rounding is not None
 
 
+def products_depend_on_the_place() -> bool:
+    """Return whether NumPy, which multiplies for Triton's interpreter, rounds a row by its place in a matrix."""
+    rng = np.random.default_rng(0)
+    rows, matrix = rng.standard_normal((64, 32), np.float32), rng.standard_normal((32, 64), np.float32)
+    whole = rows @ matrix
+    return any(not np.array_equal((np.roll(rows, -place, 0) @ matrix)[0], whole[place]) for place in range(64))
+
+
 @pytest.mark.gpu
+@pytest.mark.skipif(
+    DEVICE.type == "cpu" and products_depend_on_the_place(), reason="this processor rounds a row by its place"
+)
 def test_a_layer_that_is_asked_for_it_gives_a_token_the_same_bits_in_every_batch_and_mode() -> None:
     generator = torch.Generator().manual_seed(3)
     layer = MoELayer(D=32, F=32, E=3, dispatch="triton_scatter", batch_invariant=True, device=DEVICE)
