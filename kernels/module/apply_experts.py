@@ -68,17 +68,16 @@ def apply_experts(
     wide = torch.float64 if x_TD.dtype == torch.float64 else torch.float32
     if gates_TK.dtype != wide:
         gates_TK = gates_TK.to(wide)
-    run = _in_graph if kind == "meta" or torch.compiler.is_compiling() else _at_once
     if autocast is None:
-        y_TD = run(problem, weights, x_TD, ids_TK, gates_TK, dispatch, batch_invariant, observed)
+        y_TD = _run(problem, weights, x_TD, ids_TK, gates_TK, dispatch, batch_invariant, observed)
     else:
         with torch.autocast(kind, enabled=False):
-            y_TD = run(problem, weights, x_TD, ids_TK, gates_TK, dispatch, batch_invariant, observed)
+            y_TD = _run(problem, weights, x_TD, ids_TK, gates_TK, dispatch, batch_invariant, observed)
         y_TD = y_TD.to(hidden_states.dtype)
-    return y_TD if x_TD is hidden_states or hidden_states.ndim == 2 else y_TD.view(hidden_states.shape)
+    return y_TD if hidden_states.ndim == 2 else y_TD.view(hidden_states.shape)
 
 
-def _at_once(
+def _run(
     problem: Problem,
     weights: Weights,
     x_TD: Tensor,
@@ -88,36 +87,24 @@ def _at_once(
     batch_invariant: bool,
     observed: ObservedLoad | None,
 ) -> Tensor:
-    """Run the fastest kernel, differentiated by its own autograd function."""
-    if x_TD.dtype == torch.float64:
+    """Call the custom operator in a graph and on ``meta``, else the fastest kernel with its own autograd function."""
+    training, is_float64 = _needs_gradient(x_TD, gates_TK, weights), x_TD.dtype == torch.float64
+    if torch.compiler.is_compiling() or x_TD.device.type == "meta":
+        arguments = (
+            x_TD, ids_TK, gates_TK, weights.w_up_EUD, weights.w_down_EDF, weights.b_up_EU, weights.b_down_ED,
+            problem.activation, problem.capacity_factor, problem.drop, problem.capacity_rule, dispatch, batch_invariant,
+        )  # fmt: skip
+        if training and not is_float64 and splits(dispatch):
+            return cast(Tensor, experts_keeping(*arguments)[0])
+        return cast(Tensor, experts(*arguments))
+    if is_float64:
         return float64_experts(problem, x_TD, ids_TK, gates_TK, weights)
     routing = Routing.of_ids(ids_TK, gates_TK, experts=problem.E)
-    mode: Mode = "train" if _needs_gradient(x_TD, gates_TK, weights) else "forward"
+    mode: Mode = "train" if training else "forward"
     load = observed.of_call(routing) if observed is not None else None
     T, K = ids_TK.shape
     layer = built(problem, T, K, load, mode, x_TD.dtype, x_TD.device, dispatch, batch_invariant)
     return layer(x_TD, routing, weights)
-
-
-def _in_graph(
-    problem: Problem,
-    weights: Weights,
-    x_TD: Tensor,
-    ids_TK: Tensor,
-    gates_TK: Tensor,
-    dispatch: str,
-    batch_invariant: bool,
-    _: ObservedLoad | None,
-) -> Tensor:
-    """Call the custom operator, which keeps the pre-activations where a training step can use them."""
-    arguments = (
-        x_TD, ids_TK, gates_TK, weights.w_up_EUD, weights.w_down_EDF, weights.b_up_EU, weights.b_down_ED,
-        problem.activation, problem.capacity_factor, problem.drop, problem.capacity_rule, dispatch, batch_invariant,
-    )  # fmt: skip
-    if _needs_gradient(x_TD, gates_TK, weights) and x_TD.dtype != torch.float64 and splits(dispatch):
-        y_TD, _h_NU = experts_keeping(*arguments)
-        return cast(Tensor, y_TD)
-    return cast(Tensor, experts(*arguments))
 
 
 def _needs_gradient(x_TD: Tensor, gates_TK: Tensor, weights: Weights) -> bool:

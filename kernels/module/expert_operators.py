@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
 from ..kernel import SplitLayer
 from ..problem import Problem
@@ -97,7 +98,7 @@ class ExpertsCall(NamedTuple):
         return built_split(problem, T, K, *where, self.dispatch, self.batch_invariant), routing
 
 
-@torch.library.custom_op("moebench::experts", mutates_args=(), schema=f"({CALL}) -> Tensor")
+@custom_op("moebench::experts", mutates_args=(), schema=f"({CALL}) -> Tensor")
 def experts(*arguments: Any) -> Tensor:
     """Return y (T, D) of experts, of the dtype of x."""
     call = ExpertsCall.of(*arguments)
@@ -110,7 +111,7 @@ def experts(*arguments: Any) -> Tensor:
         return layer(x_TD, routing, weights)
 
 
-@torch.library.custom_op("moebench::experts_keeping", mutates_args=(), schema=f"({CALL}) -> (Tensor, Tensor)")
+@custom_op("moebench::experts_keeping", mutates_args=(), schema=f"({CALL}) -> (Tensor, Tensor)")
 def experts_keeping(*arguments: Any) -> tuple[Tensor, Tensor]:
     """Return what `experts` returns, and the pre-activations (T K, U) that `SplitLayer.keep` writes; not in float64.
 
@@ -123,7 +124,7 @@ def experts_keeping(*arguments: Any) -> tuple[Tensor, Tensor]:
         return layer.keep(call.x_TD, routing, call.weights, h_NU), h_NU
 
 
-@torch.library.custom_op(
+@custom_op(
     "moebench::experts_backward",
     mutates_args=(),
     schema=f"({CALL}, Tensor dy, Tensor? h, bool[] wanted) -> Tensor[]",

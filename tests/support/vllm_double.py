@@ -339,7 +339,7 @@ def select(oracle: Any, config: FusedMoEConfig, batched: bool = False) -> Any:
         for one in oracle.backend_to_kernel_cls(backend):
             if one.is_supported_config(one, config, None, None, form)[0]:
                 return one
-    raise NotImplementedError("no backend supports the layer")
+    raise RuntimeError("no backend supports the layer")
 
 
 def run_modular(
