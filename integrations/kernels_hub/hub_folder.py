@@ -45,119 +45,11 @@ STAND_INS: Final = {
     "kernels/question.py": "unasked_question",
 }
 """Modules that need more than torch and Triton, or that only measurements need, and what takes their place."""
-INIT: Final = '''"""Experts of Mixture-of-Experts layers by the kernels of moebench."""
-
-from . import layers
-
-__all__ = ["layers"]
-'''
-LAYERS: Final = '''"""Layers of this kernel."""
-
-from .integrations.kernels_hub.hub_layers import MoebenchExperts
-
-__all__ = ["MoebenchExperts"]
-'''
-OLDER: Final = '''"""The same kernel for clients that look for it in a folder of its name."""
-
-import importlib.util
-import sys
-from pathlib import Path
-
-_spec = importlib.util.spec_from_file_location("{id}", Path(__file__).parents[1] / "__init__.py")
-_kernel = sys.modules.get("{id}")
-if _kernel is None:
-    _kernel = sys.modules["{id}"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(_kernel)
-layers = _kernel.layers
-__all__ = ["layers"]
-'''
-BUILD: Final = f"""[general]
-name = "{NAME}"
-version = {VERSION}
-edition = 5
-license = "Apache-2.0"
-backends = ["cuda", "cpu"]
-
-[torch-noarch]
-pyext = ["py", "json"]
-"""
-CARD: Final = """---
-library_name: kernels
-license: apache-2.0
-tags: [kernels]
----
-
-# moebench: experts of Mixture-of-Experts layers
-
-`MoebenchExperts` takes over the forward of experts modules of transformers 5 with gated SiLU, without biases: Mixtral,
-Qwen3-MoE, OLMoE and others of their layout. It needs Python 3.11, torch and, on a GPU, Triton. Built from moebench
-{version}.
-
-```python
-from kernels import Mode, LocalLayerRepository, kernelize, replace_kernel_forward_from_hub, use_kernel_mapping
-from transformers.models.qwen3_moe.modeling_qwen3_moe import Qwen3MoeExperts
-
-replace_kernel_forward_from_hub(Qwen3MoeExperts, "MoebenchExperts")
-layer = LocalLayerRepository(repo_path=FOLDER, layer_name="MoebenchExperts")
-with use_kernel_mapping({{"MoebenchExperts": {{"cuda": layer, "cpu": layer}}}}):
-    model = kernelize(model, mode=Mode.TRAINING)
-```
-
-Tuned tables: {tables}. For other devices and shapes the default configuration is used. Has a backward; does not
-support `torch.compile`.
-"""
-BENCHMARK: Final = '''"""Workloads for `kernels benchmark`: decode and prefill, against a loop over experts."""
-
-from types import SimpleNamespace
-
-import torch
-from kernels.benchmark import Benchmark
 
 
-class ExpertsBenchmark(Benchmark):
-    seed = 0
-
-    def _draw(self, tokens, width=512, hidden=256, experts=32, chosen=4):
-        dtype = torch.float32 if self.device == "cpu" else torch.bfloat16
-        self.experts = SimpleNamespace(
-            gate_up_proj=torch.randn(experts, 2 * hidden, width, device=self.device, dtype=dtype) * width**-0.5,
-            down_proj=torch.randn(experts, width, hidden, device=self.device, dtype=dtype) * hidden**-0.5,
-        )
-        self.x = torch.randn(tokens, width, device=self.device, dtype=dtype)
-        weights = torch.rand(tokens, experts, device=self.device).softmax(-1)
-        self.gates, self.ids = weights.topk(chosen)
-
-    def _run(self):
-        with torch.no_grad():
-            self.out = self.kernel.layers.MoebenchExperts.forward(self.experts, self.x, self.ids, self.gates)
-
-    def _reference(self):
-        out = torch.zeros_like(self.x)
-        for expert, (up, down) in enumerate(zip(self.experts.gate_up_proj, self.experts.down_proj)):
-            token, place = (self.ids == expert).nonzero(as_tuple=True)
-            gate, value = (self.x[token] @ up.T).chunk(2, dim=-1)
-            rows = (torch.nn.functional.silu(gate) * value) @ down.T
-            out.index_add_(0, token, (rows * self.gates[token, place, None]).to(out.dtype))
-        return out
-
-    def setup_decode(self):
-        self._draw(16)
-
-    def benchmark_decode(self):
-        self._run()
-
-    def verify_decode(self):
-        return self._reference()
-
-    def setup_prefill(self):
-        self._draw(1024)
-
-    def benchmark_prefill(self):
-        self._run()
-
-    def verify_prefill(self):
-        return self._reference()
-'''
+def template(name: str) -> str:
+    """Return a file of ``templates``: what the folder has beside the package. Braces are filled in."""
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
 def write_hub_folder(folder: Path, tables: Sequence[Path] = ()) -> None:
@@ -171,14 +63,14 @@ def write_hub_folder(folder: Path, tables: Sequence[Path] = ()) -> None:
     digest = hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
     for backend in BACKENDS:
         identifier = f"_{NAME}_{backend}_{digest[:7]}"
-        variant = {**sources, f"{NAME}/__init__.py": OLDER.format(id=identifier)}
+        variant = {**sources, f"{NAME}/__init__.py": template("older.py.txt").format(id=identifier)}
         about = _metadata(identifier, backend, variant)
         variant["metadata.json"] = json.dumps(about, indent=2) + "\n"
         files |= {f"build/torch-{backend}/{name}": content for name, content in variant.items()}
     names = ", ".join(path.name for path in tables) or "none"
-    files["build.toml"] = BUILD
-    files["benchmarks/benchmark_experts.py"] = BENCHMARK
-    files["README.md"] = CARD.format(version=metadata.version("moebench"), tables=names)
+    files["build.toml"] = template("build.toml").format(name=NAME, version=VERSION)
+    files["benchmarks/benchmark_experts.py"] = template("benchmark_experts.py.txt")
+    files["README.md"] = template("README.md").format(version=metadata.version("moebench"), tables=names)
     write_new_folder(folder, files)
 
 
@@ -193,7 +85,7 @@ def package_sources(tables: Sequence[Path] = ()) -> dict[str, str]:
         if name in shipped:
             raise UserError(f"{path}: another table has the name {path.name} too: rename one of them")
         shipped[name] = _for_given_routes(path)
-    return {**sources, **shipped, "__init__.py": INIT, "layers.py": LAYERS}
+    return {**sources, **shipped, "__init__.py": template("init.py.txt"), "layers.py": template("layers.py.txt")}
 
 
 def _for_given_routes(path: Path) -> str:
