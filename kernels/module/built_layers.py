@@ -12,6 +12,7 @@ from ..catalog import KERNELS
 from ..kernel import Kernel, Layer, SplitLayer
 from ..problem import Mode, Problem
 from ..tuned.every_batch import choose_for_every_batch
+from ..tuned.lookup import tuned_tokens
 from ..tuned.select import AUTO, Choice, choose
 
 _log = logging.getLogger(__name__)
@@ -93,9 +94,14 @@ def _choice(
     nearest: bool = False,
     only_split: bool = False,
 ) -> Choice:
-    """Return the choice for about as many tokens, which takes tens of milliseconds, if it can run just as many."""
+    """Return the choice for about as many tokens, which takes tens of milliseconds, if it can run just as many.
+
+    That is a number that a table was measured with, where one is as near: a table may end there.
+    """
     how = (device, dispatch, batch_invariant, nearest, only_split)
-    chosen = _chosen(problem.replace(T=rounded_up(problem.T)), *how)
+    most = rounded_up(problem.T)
+    T = min((one for one in tuned_tokens(device) if problem.T <= one < most), default=most)
+    chosen = _chosen(problem.replace(T=T), *how)
     kernel = chosen.kernel
     if kernel.supports(problem, device) is None and kernel.valid(problem, chosen.config, device):
         return chosen

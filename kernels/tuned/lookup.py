@@ -157,6 +157,13 @@ def tuned_kernels(device: torch.device) -> list[str]:
     return sorted({table.kernel for table in tables() if table.environment["device"] == name} & set(KERNELS.names()))
 
 
+def tuned_tokens(device: torch.device) -> frozenset[int]:
+    """Return the numbers of tokens that tables for a device were measured with, stale ones included."""
+    mine = {*tuned_kernels(device)}
+    found = (table for table in tables() if table.kernel in mine)
+    return frozenset(bucket.T for table in found for entry in table.entries for bucket in entry.buckets)
+
+
 def _covering(
     mine: list[TunedTable],
     problem: Problem,

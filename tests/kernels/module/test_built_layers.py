@@ -50,6 +50,16 @@ def test_neighbouring_numbers_of_tokens_share_a_choice(chosen: list[int]) -> Non
     assert chosen == [1280, 1536]
 
 
+def test_a_number_of_tokens_that_was_tuned_is_the_one_to_choose_for(
+    chosen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table may end there: for a number above, which no table covers, another configuration would be chosen."""
+    monkeypatch.setattr(built_layers, "tuned_tokens", lambda _: frozenset({64, 1000}))
+    for T in (980, 1000, 1001):
+        built(PROBLEM, T, *REST)
+    assert chosen == [1000, 1024]
+
+
 def test_a_configuration_that_cannot_run_just_as_many_tokens_is_chosen_anew(chosen: list[int]) -> None:
     """A tile of 64 rows is one of its own for 80 tokens, but for 9 it is no other than the default."""
     built(PROBLEM, 9, *REST)
