@@ -230,8 +230,9 @@ class Grid:
 
     def seconds(self, rates: Rates) -> float:
         """Return the time of a start, then of wave after wave, each as long as its longest bound."""
-        waves = sum(_together(self._bounds(rates, programs)) for programs in self._waves())
-        longest = self._alone_s(rates, self.longest) if self.tiles else 0.0
+        product_s = self.program.product_s(rates)
+        waves = sum(_together(bounds) for bounds in self._bounds(rates, product_s))
+        longest = self._alone_s(product_s, self.longest) if self.longest > self.steps else 0.0
         chip = self.program.chip
         empty_s = (START_CYCLES + chip.l2_cycles) / chip.clock_hz * self.idle / self.slots
         return rates.call_s + max(waves, longest) + empty_s
@@ -241,12 +242,13 @@ class Grid:
         program = self.program
         if not self.tiles:
             return f"start: no tiles, {self.idle} idle programs"
+        product_s = program.product_s(rates)
         found: dict[str, float] = {}
-        for programs in self._waves():
-            for name, value in self._bounds(rates, programs).items():
+        for bounds in self._bounds(rates, product_s):
+            for name, value in bounds.items():
                 found[name] = found.get(name, 0.0) + value
         if self.longest > self.steps:
-            found["longest program"] = self._alone_s(rates, self.longest)
+            found["longest program"] = self._alone_s(product_s, self.longest)
         bound = max(found, key=lambda name: found[name])
         spills = f", {program.spilled} spilled" if program.spilled else ""
         shares = ", ".join(f"{name} {value * 1e6:.3g}" for name, value in found.items())
@@ -257,39 +259,41 @@ class Grid:
             f"{self.memory_bytes / 1e6:.3g} MB of memory; µs of {shares}"
         )
 
-    def _waves(self) -> Iterator[int]:
+    def _waves(self, slots: int) -> Iterator[int]:
         """Yield the programs of all full waves together, and those of the last one when it is not full."""
-        full, rest = divmod(self.tiles, self.slots)
+        full, rest = divmod(self.tiles, slots)
         if full:
-            yield full * self.slots
+            yield full * slots
         if rest:
             yield rest
 
-    def _bounds(self, rates: Rates, programs: int) -> dict[str, float]:
-        """Return the seconds of some programs by bound: full waves, or a last one that is not full.
+    def _bounds(self, rates: Rates, product_s: float) -> Iterator[dict[str, float]]:
+        """Yield the seconds by bound of all full waves together, and of the last one when it is not full.
 
-        Times that one processor needs as all do are counted by the wave, the others by the programs' share.
+        Times that one processor needs as all do are counted by the wave, the others by the programs' share. A step's
+        product takes ``product_s``.
         """
         program, chip = self.program, self.program.chip
-        waves = max(1, programs // self.slots)
-        beside = min(self.beside, -(-programs // program.hardware.processors))
-        share = programs / self.tiles
-        return {
-            "products": waves * beside * self.steps * program.product_s(rates),
-            "shared memory": waves * beside * self.steps * program.shared_s,
-            "port to L2": waves * beside * self.l2_bytes / self.tiles / (PORT_CYCLE_BYTES * chip.clock_hz),
-            "program": waves * self._alone_s(rates, self.steps),
-            "L2": self.l2_bytes * share / (chip.l2_cycle_bytes * chip.clock_hz),
-            "memory": self.memory_bytes * share / rates.bytes_per_s,
-        }
+        slots, alone_s = self.slots, self._alone_s(product_s, self.steps)
+        for programs in self._waves(slots):
+            waves, share = max(1, programs // slots), programs / self.tiles
+            turns = waves * min(self.beside, -(-programs // program.hardware.processors))
+            yield {
+                "products": turns * self.steps * product_s,
+                "shared memory": turns * self.steps * program.shared_s,
+                "port to L2": turns * self.l2_bytes / self.tiles / (PORT_CYCLE_BYTES * chip.clock_hz),
+                "program": waves * alone_s,
+                "L2": self.l2_bytes * share / (chip.l2_cycle_bytes * chip.clock_hz),
+                "memory": self.memory_bytes * share / rates.bytes_per_s,
+            }
 
-    def _alone_s(self, rates: Rates, steps: float) -> float:
+    def _alone_s(self, product_s: float, steps: float) -> float:
         """Return the time of one program by itself: the time before its first step, the steps, and the stores."""
         program, chip = self.program, self.program.chip
         from_memory = min(1.0, self.memory_bytes / self.l2_bytes) if self.l2_bytes else 0.0
         latency = chip.l2_cycles + (chip.memory_cycles - chip.l2_cycles) * from_memory
         load_s = (latency + program.step_bytes / PORT_CYCLE_BYTES) / chip.clock_hz
-        busy_s = max(program.product_s(rates), program.shared_s) + program.around_s
+        busy_s = max(product_s, program.shared_s) + program.around_s
         first_s = CHAIN * chip.l2_cycles / chip.clock_hz + load_s
         if not self.persistent:
             first_s += START_CYCLES / chip.clock_hz

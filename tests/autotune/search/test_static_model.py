@@ -51,18 +51,22 @@ def test_a_kernel_that_tells_no_steps_has_no_prediction() -> None:
 
 
 @pytest.mark.parametrize("mode", ["forward", "train"])
-def test_a_prediction_takes_less_than_a_millisecond(mode: str) -> None:
-    """Use many experts, and the fastest of some tries because other processes run too."""
+def test_a_prediction_takes_less_time_than_twenty_thousand_additions_in_python(mode: str) -> None:
+    """Use many experts; processors differ in speed and other processes run too, so take the fastest of turns."""
     problem = model("Qwen3-30B-A3B").problem(T=4096, dtype="bfloat16", mode=mode)
     kernel, routing = KERNELS.load("triton_scatter"), routed(problem)
-    tries = []
+    predictions, additions, total = [], [], 0
     with assuming(HARDWARE["sm_90"]):
         configs = kernel.space(problem, META)[:100]
         for _ in range(5):
             start = time.perf_counter()
             predict(kernel, problem, configs, routing, H100, META)
-            tries.append(time.perf_counter() - start)
-    assert min(tries) / len(configs) < 1e-3
+            middle = time.perf_counter()
+            for number in range(100_000):
+                total += number
+            predictions.append((middle - start) / len(configs))
+            additions.append((time.perf_counter() - middle) / 5)
+    assert min(predictions) < min(additions)
 
 
 def test_rates_are_those_measured_or_a_share_of_the_data_sheet() -> None:
