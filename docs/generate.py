@@ -62,17 +62,17 @@ def decisions_index() -> str:
 
 
 def adapter_table() -> str:
-    """List the kernels of other projects, the release that each was read against, and what it says of itself."""
+    """List the kernels of other projects, what each says of itself, and the release that it was read against."""
     from moebench.kernels.catalog import KERNELS  # noqa: PLC0415  # brings torch, which no other part needs
     from moebench.kernels.implementations._peer import Adapter  # noqa: PLC0415
 
-    rows = ["| kernel | read against | what it calls |", "|---|---|---|"]
+    rows = ["| kernel | what it calls | read against |", "|---|---|---|"]
     for kernel in map(KERNELS.load, KERNELS.names()):
         if isinstance(kernel, Adapter):
             release = kernel.read_against
             rows.append(
-                f"| `{kernel.name}` | {release.distribution} {release.version}, `{release.source}` "
-                f"| {KERNELS.summary(kernel.name)} |"
+                f"| `{kernel.name}` | {KERNELS.summary(kernel.name)} "
+                f"| {release.distribution} {release.version}, `{release.source}` |"
             )
     return "\n".join(rows)
 
