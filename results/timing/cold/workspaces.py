@@ -22,7 +22,11 @@ SLACK: Final = 2  # scratch memory inside of operators is not counted, and large
 PAGE: Final = 4096
 HEADER: Final = 16  # bytes of glibc's own between two pieces of a whole number of pages
 TRIES: Final = 64  # a block that holes in the heap tear apart is held and not used
+ATTEMPTS: Final = 3  # the process may put an object that it keeps into a block
 WALL: Final = 64
+CACHED_BYTES: Final = 1032  # of the largest piece that glibc caches for a thread (tcache_max)
+CACHED: Final = 7  # pieces of each size that it caches (tcache_count)
+MOST_INSIDE: Final = 64  # such pieces of a block that are looked through
 
 
 class _Heap(ctypes.Structure):
@@ -57,18 +61,21 @@ class Workspaces:
         if (library := _glibc()) is None:
             return None
         made = Workspaces(library, count, call_bytes)
-        return made if all(made._works() for _ in range(count)) else None
+        works = any(all(made._works() for _ in range(count)) for _ in range(ATTEMPTS))
+        return made if works else None
 
     def __init__(self, library: ctypes.CDLL, count: int, call_bytes: int) -> None:
         wanted = SLACK * call_bytes + SMALLEST
         pieces = -(-wanted // LARGEST)
         size = -(-wanted // pieces // PAGE) * PAGE
         self.block_bytes = pieces * size
+        self._size = size
         self._library = library
         self._turn = 0
         self._blocks: list[list[int]] = []
         held: list[list[int]] = []
         self._finalizer = weakref.finalize(self, _free, library, self._blocks, held)
+        _uncache(library, (0, 0))  # what takes the place of small pieces later lies before all blocks
         while len(self._blocks) <= count and len(held) < TRIES:
             block = [library.malloc(size) or 0 for _ in range(pieces)]
             whole = block[0] and all(after - before == size + HEADER for before, after in pairwise(block))
@@ -98,8 +105,29 @@ class Workspaces:
 
     def close(self) -> None:
         """Hold what is free again; the turn passes to the next block."""
-        self._blocks[self._turn] += _take_free(self._library)
+        span = self._spans[self._turn]
+        whole = self._take_whole(span)
+        self._blocks[self._turn] += whole + _take_free(self._library)
+        if not whole:
+            _uncache(self._library, span)
         self._turn = (self._turn + 1) % len(self._blocks)
+
+    def _take_whole(self, span: tuple[int, int]) -> list[int]:
+        """Take a block without leaving a rest, in which small objects would settle; return its pieces.
+
+        There are none where something lies in it.
+        """
+        first, end = span
+        taken: list[int] = []
+        at = first + WALL + HEADER
+        while at < end:
+            piece = self._library.malloc(min(self._size, end - at))
+            taken.append(piece or 0)
+            if piece != at:
+                _free(self._library, [taken])
+                return []
+            at += self._size + HEADER
+        return taken
 
     def _works(self) -> bool:
         """Return whether a tensor gets its memory from the block whose turn it is; the turn passes."""
@@ -110,8 +138,8 @@ class Workspaces:
         before = self._library.mallinfo2()
         self.close()
         after = self._library.mallinfo2()
-        kept_off_the_end = before.arena - before.keepcost == after.arena - after.keepcost
-        return first <= address < end and kept_off_the_end
+        moved = (after.arena - after.keepcost) - (before.arena - before.keepcost)
+        return first <= address < end and abs(moved) < self.block_bytes // 2  # small pieces may come from the end
 
 
 def _take_free(library: ctypes.CDLL) -> list[int]:
@@ -132,6 +160,21 @@ def _take_free(library: ctypes.CDLL) -> list[int]:
             taken.append(piece)
             left -= size
     return taken
+
+
+def _uncache(library: ctypes.CDLL, span: tuple[int, int]) -> None:
+    """Let glibc cache small pieces of other memory in the place of those in a block, which tear it apart.
+
+    A tensor's memory is aligned, and glibc keeps the few bytes before it for the thread's next small object.
+    """
+    first, end = span
+    for size in range(24, CACHED_BYTES + 1, 16):
+        inside: list[int] = []
+        outside: list[int] = []
+        while len(outside) < CACHED and len(inside) < MOST_INSIDE:
+            piece = library.malloc(size)
+            (inside if first <= piece < end else outside).append(piece)
+        _free(library, [outside, inside])  # the cache takes the first ones
 
 
 def _free(library: ctypes.CDLL, *held: Sequence[Sequence[int]]) -> None:
