@@ -36,9 +36,10 @@ comparable = pytest.mark.skipif(bool(OTHER_VERSIONS), reason=OTHER_VERSIONS)
 
 @comparable
 def test_every_counter_is_as_accepted() -> None:
-    """`moebench counters --accept` accepts a change that is meant."""
+    """`moebench counters --accept` accepts a change that is meant, also one for the better."""
     answer = python_m("moebench.cli.main", "counters", cwd=ROOT)
     assert answer.returncode == 0, answer.stdout
+    assert answer.stdout.endswith(" counters: as accepted\n"), answer.stdout
 
 
 @comparable
