@@ -16,8 +16,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 from ..kernel import SplitLayer
 from ..problem import Problem
@@ -98,7 +97,7 @@ class ExpertsCall(NamedTuple):
         return built_split(problem, T, K, *where, self.dispatch, self.batch_invariant), routing
 
 
-@custom_op("moebench::experts", mutates_args=(), schema=f"({CALL}) -> Tensor")
+@library.custom_op("moebench::experts", mutates_args=(), schema=f"({CALL}) -> Tensor")
 def experts(*arguments: Any) -> Tensor:
     """Return y (T, D) of experts, of the dtype of x."""
     call = ExpertsCall.of(*arguments)
@@ -111,7 +110,7 @@ def experts(*arguments: Any) -> Tensor:
         return layer(x_TD, routing, weights)
 
 
-@custom_op("moebench::experts_keeping", mutates_args=(), schema=f"({CALL}) -> (Tensor, Tensor)")
+@library.custom_op("moebench::experts_keeping", mutates_args=(), schema=f"({CALL}) -> (Tensor, Tensor)")
 def experts_keeping(*arguments: Any) -> tuple[Tensor, Tensor]:
     """Return what `experts` returns, and the pre-activations (T K, U) that `SplitLayer.keep` writes; not in float64.
 
@@ -124,7 +123,7 @@ def experts_keeping(*arguments: Any) -> tuple[Tensor, Tensor]:
         return layer.keep(call.x_TD, routing, call.weights, h_NU), h_NU
 
 
-@custom_op(
+@library.custom_op(
     "moebench::experts_backward",
     mutates_args=(),
     schema=f"({CALL}, Tensor dy, Tensor? h, bool[] wanted) -> Tensor[]",

@@ -172,7 +172,7 @@ def _uncache(library: ctypes.CDLL, span: tuple[int, int]) -> None:
         inside: list[int] = []
         outside: list[int] = []
         while len(outside) < CACHED and len(inside) < MOST_INSIDE:
-            piece = library.malloc(size)
+            piece = library.malloc(size) or 0
             (inside if first <= piece < end else outside).append(piece)
         _free(library, [outside, inside])  # the cache takes the first ones
 

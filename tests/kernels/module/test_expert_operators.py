@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-from torch.library import opcheck
+from torch import Tensor, library
 
 from moebench.execution.trial.checks.accuracy import errors, verdict
 from moebench.kernels.module import expert_operators
@@ -76,11 +75,11 @@ def check(problem: Problem, inputs: Inputs) -> None:
     dy_TD = torch.ones_like(y_TD)
     for kept in (h_NU, None):
         wanted = [True, kept is None, True, True, problem.bias, problem.bias]
-        opcheck(expert_operators.experts_backward, (*fixed, dy_TD, kept, wanted))
+        library.opcheck(expert_operators.experts_backward, (*fixed, dy_TD, kept, wanted))
     given = arguments(problem, inputs.requires_grad_())
-    opcheck(expert_operators.experts, given)
+    library.opcheck(expert_operators.experts, given)
     if problem.capacity is None:  # the rows of dropped routes hold anything
-        opcheck(expert_operators.experts_keeping, given)
+        library.opcheck(expert_operators.experts_keeping, given)
 
 
 def test_only_what_is_wanted_is_returned() -> None:
